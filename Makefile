@@ -1,0 +1,46 @@
+# Everything starts here; each target sets up what it needs in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo test check gen bench simulate chaos clean
+.DEFAULT_GOAL := help
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/.ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[demo]' --group dev
+	touch $@
+
+setup: .venv/.ready  ## Make .venv with everything in it
+
+demo: setup  ## Bring up a yard with two agents and run real work on it
+	$(BIN)/yard demo
+
+test: setup  ## Run every test
+	$(BIN)/python -m pytest
+
+check: setup  ## Format, lint, types, import contracts, protos, unit and contract tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python protos/generate.py --check
+	$(BIN)/python -m pytest -q tests/unit tests/contract
+
+gen: setup  ## Regenerate the stubs in modelyard/v1 from protos/
+	$(BIN)/python protos/generate.py
+
+bench: setup  ## Measure, and print the table of docs/performance.md
+	$(BIN)/python -m bench
+
+simulate: setup  ## The scheduler–agent simulator with many seeds (SEEDS=20000)
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20000)
+
+chaos: setup  ## Kill real processes at random and check that nothing was lost
+	$(BIN)/python -m pytest -q tests/e2e -k chaos
+
+clean:  ## Remove .venv and caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info

@@ -1,0 +1,1 @@
+"""What user code imports: operators, the client, and the generated contract."""

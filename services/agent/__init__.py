@@ -1,0 +1,1 @@
+"""One per machine: runs what the scheduler sends."""

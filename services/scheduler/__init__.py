@@ -1,0 +1,1 @@
+"""The master: tasks, nodes, accounts (S0)."""
