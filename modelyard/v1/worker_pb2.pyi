@@ -276,6 +276,7 @@ class WorkerRequest(_message.Message):
     CANCEL_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
     QUIT_FIELD_NUMBER: _builtins.int
+    MODIFY_FIELD_NUMBER: _builtins.int
     quit: _builtins.bool
     """Ends the worker when it has nothing left to do."""
     @_builtins.property
@@ -288,6 +289,10 @@ class WorkerRequest(_message.Message):
     def ack(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Reports of these keys may be forgotten."""
 
+    @_builtins.property
+    def modify(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModifyWork]:
+        """New parameters for running or waiting operator calls."""
+
     def __init__(
         self,
         *,
@@ -295,10 +300,11 @@ class WorkerRequest(_message.Message):
         cancel: _abc.Iterable[Global___CancelWork] | None = ...,
         ack: _abc.Iterable[_builtins.str] | None = ...,
         quit: _builtins.bool = ...,
+        modify: _abc.Iterable[Global___ModifyWork] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "quit", b"quit", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "modify", b"modify", "quit", b"quit", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -481,8 +487,11 @@ class RunCommand(_message.Message):
     DIRECTORY_FIELD_NUMBER: _builtins.int
     LOG_DIRECTORY_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    RECORD_PATH_FIELD_NUMBER: _builtins.int
     directory: _builtins.str
     log_directory: _builtins.str
+    record_path: _builtins.str
+    """Where the WorkEnded is written as JSON and synced before it is reported; empty: nowhere."""
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -497,10 +506,11 @@ class RunCommand(_message.Message):
         directory: _builtins.str = ...,
         log_directory: _builtins.str = ...,
         limits: Global___Limits | None = ...,
+        record_path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "directory", b"directory", "env", b"env", "limits", b"limits", "log_directory", b"log_directory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "directory", b"directory", "env", b"env", "limits", b"limits", "log_directory", b"log_directory", "record_path", b"record_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -547,6 +557,9 @@ class CancelWork(_message.Message):
     GRACE_MS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     grace_ms: _builtins.int
+    """Of a command: between SIGTERM and SIGKILL. An operator call that is still running after it is
+    ended by the agent, with its worker.
+    """
     def __init__(
         self,
         *,
@@ -562,6 +575,34 @@ class CancelWork(_message.Message):
 Global___CancelWork: _TypeAlias = CancelWork  # noqa: Y015
 
 @_typing.final
+class ModifyWork(_message.Message):
+    """Laid over the parameters of a call; answered by WorkModified."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    PARAMS_JSON_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    params_json: _builtins.str
+    revision: _builtins.int
+    """Of the change; a lower or equal one than the last is not applied."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        params_json: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "params_json", b"params_json", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModifyWork: _TypeAlias = ModifyWork  # noqa: Y015
+
+@_typing.final
 class WorkerResponse(_message.Message):
     """Worker → agent."""
 
@@ -571,6 +612,7 @@ class WorkerResponse(_message.Message):
     STARTED_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    MODIFIED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def inventory(self) -> Global___WorkerInventory:
         """First message of a connection: everything that is running or not acknowledged."""
@@ -581,6 +623,8 @@ class WorkerResponse(_message.Message):
     def progress(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkProgress]: ...
     @_builtins.property
     def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkEnded]: ...
+    @_builtins.property
+    def modified(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkModified]: ...
     def __init__(
         self,
         *,
@@ -588,10 +632,11 @@ class WorkerResponse(_message.Message):
         started: _abc.Iterable[Global___WorkStarted] | None = ...,
         progress: _abc.Iterable[Global___WorkProgress] | None = ...,
         ended: _abc.Iterable[Global___WorkEnded] | None = ...,
+        modified: _abc.Iterable[Global___WorkModified] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inventory", b"inventory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "inventory", b"inventory", "progress", b"progress", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "inventory", b"inventory", "modified", b"modified", "progress", b"progress", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -680,6 +725,35 @@ class WorkProgress(_message.Message):
 Global___WorkProgress: _TypeAlias = WorkProgress  # noqa: Y015
 
 @_typing.final
+class WorkModified(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    revision: _builtins.int
+    accepted: _builtins.bool
+    message: _builtins.str
+    """Why not."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        accepted: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "key", b"key", "message", b"message", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkModified: _TypeAlias = WorkModified  # noqa: Y015
+
+@_typing.final
 class WorkEnded(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -693,8 +767,11 @@ class WorkEnded(_message.Message):
     MEMORY_PEAK_BYTES_FIELD_NUMBER: _builtins.int
     STDOUT_BYTES_FIELD_NUMBER: _builtins.int
     STDERR_BYTES_FIELD_NUMBER: _builtins.int
+    VALUE_PATH_FIELD_NUMBER: _builtins.int
+    ENFORCEMENT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     start_time_ms: _builtins.int
+    """0: it never started."""
     end_time_ms: _builtins.int
     value_json: _builtins.str
     """What an operator returned."""
@@ -702,9 +779,13 @@ class WorkEnded(_message.Message):
     memory_peak_bytes: _builtins.int
     stdout_bytes: _builtins.int
     stderr_bytes: _builtins.int
+    value_path: _builtins.str
+    """Instead of value_json where that would be more than 64 KiB: a file that holds it."""
+    enforcement: _builtins.str
+    """Of a command: how its limits were enforced, "cgroup", "rlimit" or "none"."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkFile]:
-        """Files that an operator returned, or that value_json was too large for."""
+        """Files that an operator returned."""
 
     @_builtins.property
     def error(self) -> Global___WorkError: ...
@@ -721,10 +802,12 @@ class WorkEnded(_message.Message):
         memory_peak_bytes: _builtins.int = ...,
         stdout_bytes: _builtins.int = ...,
         stderr_bytes: _builtins.int = ...,
+        value_path: _builtins.str = ...,
+        enforcement: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_time_s", b"cpu_time_s", "end_time_ms", b"end_time_ms", "error", b"error", "files", b"files", "key", b"key", "memory_peak_bytes", b"memory_peak_bytes", "start_time_ms", b"start_time_ms", "stderr_bytes", b"stderr_bytes", "stdout_bytes", b"stdout_bytes", "value_json", b"value_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_time_s", b"cpu_time_s", "end_time_ms", b"end_time_ms", "enforcement", b"enforcement", "error", b"error", "files", b"files", "key", b"key", "memory_peak_bytes", b"memory_peak_bytes", "start_time_ms", b"start_time_ms", "stderr_bytes", b"stderr_bytes", "stdout_bytes", b"stdout_bytes", "value_json", b"value_json", "value_path", b"value_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
