@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmodelyard/v1/artifact.proto\x12\x0cmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x01\n\x08\x41rtifact\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0freference_count\x18\x07 \x01(\x05\"z\n\x11PutArtifactHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12\x0e\n\x06holder\x18\x06 \x01(\t\"`\n\x12PutArtifactRequest\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x1f.modelyard.v1.PutArtifactHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"?\n\x13PutArtifactResponse\x12(\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Artifact\"E\n\x12GetArtifactRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\"H\n\x13GetArtifactResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"6\n\x13StatArtifactRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\"@\n\x14StatArtifactResponse\x12(\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Artifact\"K\n\x14ListArtifactsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"[\n\x15ListArtifactsResponse\x12)\n\tartifacts\x18\x01 \x03(\x0b\x32\x16.modelyard.v1.Artifact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x15\x44\x65leteArtifactRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteArtifactResponse\"H\n\x14\x41\x64\x64ReferencesRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\x0f\n\x07\x64igests\x18\x03 \x03(\t\"\x17\n\x15\x41\x64\x64ReferencesResponse\")\n\x17RemoveReferencesRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\"\x1a\n\x18RemoveReferencesResponse2\x88\x05\n\x0f\x41rtifactService\x12T\n\x0bPutArtifact\x12 .modelyard.v1.PutArtifactRequest\x1a!.modelyard.v1.PutArtifactResponse(\x01\x12T\n\x0bGetArtifact\x12 .modelyard.v1.GetArtifactRequest\x1a!.modelyard.v1.GetArtifactResponse0\x01\x12U\n\x0cStatArtifact\x12!.modelyard.v1.StatArtifactRequest\x1a\".modelyard.v1.StatArtifactResponse\x12X\n\rListArtifacts\x12\".modelyard.v1.ListArtifactsRequest\x1a#.modelyard.v1.ListArtifactsResponse\x12[\n\x0e\x44\x65leteArtifact\x12#.modelyard.v1.DeleteArtifactRequest\x1a$.modelyard.v1.DeleteArtifactResponse\x12X\n\rAddReferences\x12\".modelyard.v1.AddReferencesRequest\x1a#.modelyard.v1.AddReferencesResponse\x12\x61\n\x10RemoveReferences\x12%.modelyard.v1.RemoveReferencesRequest\x1a&.modelyard.v1.RemoveReferencesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmodelyard/v1/artifact.proto\x12\x0cmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x01\n\x08\x41rtifact\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0freference_count\x18\x07 \x01(\x05\"z\n\x11PutArtifactHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12\x0e\n\x06holder\x18\x06 \x01(\t\"`\n\x12PutArtifactRequest\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x1f.modelyard.v1.PutArtifactHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"?\n\x13PutArtifactResponse\x12(\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Artifact\"E\n\x12GetArtifactRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\"H\n\x13GetArtifactResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"6\n\x13StatArtifactRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\"@\n\x14StatArtifactResponse\x12(\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Artifact\"\\\n\x14ListArtifactsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\"[\n\x15ListArtifactsResponse\x12)\n\tartifacts\x18\x01 \x03(\x0b\x32\x16.modelyard.v1.Artifact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"L\n\x15\x44\x65leteArtifactRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\"\x18\n\x16\x44\x65leteArtifactResponse\"H\n\x14\x41\x64\x64ReferencesRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\x0f\n\x07\x64igests\x18\x03 \x03(\t\"\x17\n\x15\x41\x64\x64ReferencesResponse\")\n\x17RemoveReferencesRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\"\x1a\n\x18RemoveReferencesResponse2\x88\x05\n\x0f\x41rtifactService\x12T\n\x0bPutArtifact\x12 .modelyard.v1.PutArtifactRequest\x1a!.modelyard.v1.PutArtifactResponse(\x01\x12T\n\x0bGetArtifact\x12 .modelyard.v1.GetArtifactRequest\x1a!.modelyard.v1.GetArtifactResponse0\x01\x12U\n\x0cStatArtifact\x12!.modelyard.v1.StatArtifactRequest\x1a\".modelyard.v1.StatArtifactResponse\x12X\n\rListArtifacts\x12\".modelyard.v1.ListArtifactsRequest\x1a#.modelyard.v1.ListArtifactsResponse\x12[\n\x0e\x44\x65leteArtifact\x12#.modelyard.v1.DeleteArtifactRequest\x1a$.modelyard.v1.DeleteArtifactResponse\x12X\n\rAddReferences\x12\".modelyard.v1.AddReferencesRequest\x1a#.modelyard.v1.AddReferencesResponse\x12\x61\n\x10RemoveReferences\x12%.modelyard.v1.RemoveReferencesRequest\x1a&.modelyard.v1.RemoveReferencesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,21 +49,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATARTIFACTRESPONSE']._serialized_start=740
   _globals['_STATARTIFACTRESPONSE']._serialized_end=804
   _globals['_LISTARTIFACTSREQUEST']._serialized_start=806
-  _globals['_LISTARTIFACTSREQUEST']._serialized_end=881
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=883
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=974
-  _globals['_DELETEARTIFACTREQUEST']._serialized_start=976
-  _globals['_DELETEARTIFACTREQUEST']._serialized_end=1035
-  _globals['_DELETEARTIFACTRESPONSE']._serialized_start=1037
-  _globals['_DELETEARTIFACTRESPONSE']._serialized_end=1061
-  _globals['_ADDREFERENCESREQUEST']._serialized_start=1063
-  _globals['_ADDREFERENCESREQUEST']._serialized_end=1135
-  _globals['_ADDREFERENCESRESPONSE']._serialized_start=1137
-  _globals['_ADDREFERENCESRESPONSE']._serialized_end=1160
-  _globals['_REMOVEREFERENCESREQUEST']._serialized_start=1162
-  _globals['_REMOVEREFERENCESREQUEST']._serialized_end=1203
-  _globals['_REMOVEREFERENCESRESPONSE']._serialized_start=1205
-  _globals['_REMOVEREFERENCESRESPONSE']._serialized_end=1231
-  _globals['_ARTIFACTSERVICE']._serialized_start=1234
-  _globals['_ARTIFACTSERVICE']._serialized_end=1882
+  _globals['_LISTARTIFACTSREQUEST']._serialized_end=898
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=900
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=991
+  _globals['_DELETEARTIFACTREQUEST']._serialized_start=993
+  _globals['_DELETEARTIFACTREQUEST']._serialized_end=1069
+  _globals['_DELETEARTIFACTRESPONSE']._serialized_start=1071
+  _globals['_DELETEARTIFACTRESPONSE']._serialized_end=1095
+  _globals['_ADDREFERENCESREQUEST']._serialized_start=1097
+  _globals['_ADDREFERENCESREQUEST']._serialized_end=1169
+  _globals['_ADDREFERENCESRESPONSE']._serialized_start=1171
+  _globals['_ADDREFERENCESRESPONSE']._serialized_end=1194
+  _globals['_REMOVEREFERENCESREQUEST']._serialized_start=1196
+  _globals['_REMOVEREFERENCESREQUEST']._serialized_end=1237
+  _globals['_REMOVEREFERENCESRESPONSE']._serialized_start=1239
+  _globals['_REMOVEREFERENCESRESPONSE']._serialized_end=1265
+  _globals['_ARTIFACTSERVICE']._serialized_start=1268
+  _globals['_ARTIFACTSERVICE']._serialized_end=1916
 # @@protoc_insertion_point(module_scope)

@@ -77,7 +77,8 @@ class ArtifactServiceServicer:
     """
 
     def PutArtifact(self, request_iterator, context):
-        """The header first, then chunks of at most 1 MiB. An upload that does not end leaves nothing.
+        """The header first, then chunks of at most 1 MiB. An upload that does not end leaves nothing. Where the
+        account has the artefact already, the answer comes right after the header.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

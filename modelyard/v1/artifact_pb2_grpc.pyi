@@ -34,7 +34,9 @@ class ArtifactServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ArtifactServiceAsyncStub: ...
     PutArtifact: _grpc.StreamUnaryMultiCallable[_artifact_pb2.PutArtifactRequest, _artifact_pb2.PutArtifactResponse]
-    """The header first, then chunks of at most 1 MiB. An upload that does not end leaves nothing."""
+    """The header first, then chunks of at most 1 MiB. An upload that does not end leaves nothing. Where the
+    account has the artefact already, the answer comes right after the header.
+    """
     GetArtifact: _grpc.UnaryStreamMultiCallable[_artifact_pb2.GetArtifactRequest, _artifact_pb2.GetArtifactResponse]
     """Chunks from an offset on."""
     StatArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_pb2.StatArtifactRequest, _artifact_pb2.StatArtifactResponse]
@@ -51,7 +53,9 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PutArtifact: _aio.StreamUnaryMultiCallable[_artifact_pb2.PutArtifactRequest, _artifact_pb2.PutArtifactResponse]  # type: ignore[assignment]
-    """The header first, then chunks of at most 1 MiB. An upload that does not end leaves nothing."""
+    """The header first, then chunks of at most 1 MiB. An upload that does not end leaves nothing. Where the
+    account has the artefact already, the answer comes right after the header.
+    """
     GetArtifact: _aio.UnaryStreamMultiCallable[_artifact_pb2.GetArtifactRequest, _artifact_pb2.GetArtifactResponse]  # type: ignore[assignment]
     """Chunks from an offset on."""
     StatArtifact: _aio.UnaryUnaryMultiCallable[_artifact_pb2.StatArtifactRequest, _artifact_pb2.StatArtifactResponse]  # type: ignore[assignment]
@@ -71,7 +75,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_artifact_pb2.PutArtifactRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.PutArtifactResponse, _abc.Awaitable[_artifact_pb2.PutArtifactResponse]]:
-        """The header first, then chunks of at most 1 MiB. An upload that does not end leaves nothing."""
+        """The header first, then chunks of at most 1 MiB. An upload that does not end leaves nothing. Where the
+        account has the artefact already, the answer comes right after the header.
+        """
 
     @_abc_1.abstractmethod
     def GetArtifact(
