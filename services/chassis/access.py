@@ -1,0 +1,178 @@
+"""Who may call what, for one server: authentication with a short memory, the rule table, and the
+watch over open streams.
+
+Owns the memory of tokens (by hash, a few seconds) and nothing durable. The rules of health and
+reflection are added here, because every server has those services.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from services.chassis.errors import Unauthenticated
+from services.chassis.logs import get_logger
+from services.chassis.security import (
+    AGENT,
+    ANONYMOUS,
+    NOBODY,
+    ROLES,
+    Authenticator,
+    Principal,
+    Revoking,
+    RoleNotAllowed,
+    RpcWithoutRule,
+    RuleTable,
+    TokenInvalid,
+    TokenMissing,
+    hash_secret,
+)
+
+REMEMBER_S = 10.0
+STREAM_CHECK_S = 600.0
+"""How old the last check of an open stream's token may become."""
+_STREAM_LOOK_S = 15.0
+_REMEMBERED_MOST = 10_000
+
+_CHASSIS_RULES: Mapping[str, frozenset[str]] = {
+    "/grpc.health.v1.Health/Check": ROLES | {ANONYMOUS},
+    "/grpc.health.v1.Health/List": ROLES,
+    "/grpc.health.v1.Health/Watch": ROLES,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": ROLES,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": ROLES,
+}
+
+_NODE_URI = b"modelyard:node:"
+
+_log = get_logger("chassis.access")
+
+
+class Access:
+    """The guard of one server."""
+
+    def __init__(self, authenticator: Authenticator, rules: RuleTable) -> None:
+        self._authenticator = authenticator
+        self._revoking = authenticator if isinstance(authenticator, Revoking) else None
+        self._rules = {**_CHASSIS_RULES, **rules}
+        self._remembered: dict[bytes, tuple[Principal, float]] = {}
+        self._generation = self.generation
+
+    @property
+    def generation(self) -> int:
+        """Changes when tokens were revoked."""
+        return self._revoking.generation if self._revoking is not None else 0
+
+    def known(self, authorization: str) -> Principal | None:
+        """The caller, if the token was checked a moment ago; costs no await."""
+        if not authorization:
+            return None
+        if self.generation != self._generation:
+            self._generation = self.generation
+            self._remembered.clear()
+        found = self._remembered.get(hash_secret(authorization))
+        if found is None or found[1] < time.monotonic():
+            return None
+        return found[0]
+
+    async def identify(self, authorization: str, context: Any = None) -> Principal:
+        """The caller by token, else by client certificate, else nobody. Raises Unauthenticated leaves."""
+        if not authorization:
+            return _by_certificate(context) or NOBODY
+        scheme, _, secret = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not secret:
+            raise TokenMissing
+        generation = self.generation
+        caller = await self._authenticator.authenticate(secret.strip())
+        if generation == self.generation:  # else it may have been revoked meanwhile
+            self._remember(authorization, caller)
+        return caller
+
+    def _remember(self, authorization: str, caller: Principal) -> None:
+        if len(self._remembered) >= _REMEMBERED_MOST:
+            self._remembered.clear()
+        self._remembered[hash_secret(authorization)] = (caller, time.monotonic() + REMEMBER_S)
+
+    def authorise(self, method: str, caller: Principal) -> None:
+        """Raise unless the rule table lets the caller's role make this call."""
+        allowed = self._rules.get(method)
+        if allowed is not None and caller.role in allowed:
+            return
+        if caller.role == ANONYMOUS:
+            raise TokenMissing(
+                next_step="yard up writes a token for this user; yard tokens create makes more"
+            )
+        if allowed is None:
+            raise RpcWithoutRule(metadata={"rpc": method})
+        raise RoleNotAllowed(
+            f"the role {caller.role!r} may not call {method}",
+            next_step=f"use a token with one of the roles: {', '.join(sorted(allowed)) or 'none'}",
+            metadata={"rpc": method, "role": caller.role},
+        )
+
+    def watch(self, authorization: str) -> StreamWatch | None:
+        """Watch the stream that the current task serves; None when it has no token to lose."""
+        return StreamWatch(self, authorization) if authorization else None
+
+
+class StreamWatch:
+    """Cancels a stream's task once its token is revoked; `refusal` then says so."""
+
+    def __init__(self, access: Access, authorization: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.refusal: Unauthenticated | None = None
+        self._access = access
+        self._authorization = authorization
+        self._stream = task
+        self._loop = asyncio.get_running_loop()
+        self._checked = (access.generation, self._loop.time())
+        self._check: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(_STREAM_LOOK_S, self._look)
+
+    def stop(self) -> None:
+        """The stream has ended."""
+        self._timer.cancel()
+        if self._check is not None:
+            self._check.cancel()
+
+    def _look(self) -> None:
+        """Check the token again if tokens were revoked or the last check is old."""
+        generation, checked_at = self._checked
+        if generation != self._access.generation or self._loop.time() - checked_at >= STREAM_CHECK_S:
+            self._check = self._loop.create_task(self._authenticate(), name="stream-token-check")
+        else:
+            self._again()
+
+    def _again(self) -> None:
+        self._timer = self._loop.call_later(_STREAM_LOOK_S, self._look)
+
+    async def _authenticate(self) -> None:
+        generation = self._access.generation
+        try:
+            await self._access.identify(self._authorization)
+        except Unauthenticated as refusal:
+            self.refusal = refusal
+            self._stream.cancel()
+            return
+        except Exception as error:  # the stream outlives an authenticator that cannot answer
+            _log.warning("stream_token_check_failed", reason=f"{type(error).__name__}: {error}")
+        else:
+            self._checked = (generation, self._loop.time())
+        self._check = None
+        self._again()
+
+
+def _by_certificate(context: Any) -> Principal | None:
+    """The node that a verified client certificate names. Only a port that demands one can show it."""
+    if context is None:
+        return None
+    names: list[bytes] = context.auth_context().get("x509_subject_alternative_name", [])
+    for name in names:
+        if name.startswith(_NODE_URI):
+            return Principal(AGENT, node=name[len(_NODE_URI) :].decode())
+    return None
+
+
+__all__ = ["Access", "StreamWatch", "TokenInvalid"]

@@ -1,0 +1,318 @@
+"""What happens around every RPC, in this order: request id, authentication, authorisation, deadline,
+the handler, error mapping, one log line, metrics.
+
+Owns the one interceptor of a server, which wraps each method's handler once. Unary calls pass through
+it thousands of times a second, so the path without an error allocates little; streams pay once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from modelyard.channel import REQUEST_ID_KEY, UNARY_TIMEOUT_S, incoming
+from modelyard.errors import YardError
+from services.chassis import logs, status
+from services.chassis.access import Access
+from services.chassis.errors import DeadlineExceeded, Internal, InvalidArgument, ServiceError, Unavailable
+from services.chassis.metrics import Metrics, NoMetrics
+from services.chassis.security import NOBODY, Principal, set_principal
+
+WAIT_TIMEOUT_S = 310.0
+"""The most that a unary RPC whose name begins with Wait may take; others have UNARY_TIMEOUT_S."""
+
+_INFINITY = float("inf")
+_REQUEST_ID_CHARACTERS_MOST = 64
+
+_log = logs.get_logger("rpc")
+
+
+class MalformedMessage(InvalidArgument):
+    """The request's bytes are not a message of the type that this call takes."""
+
+
+class CallTooLong(DeadlineExceeded):
+    """The call took longer than this service allows; its effect is unknown."""
+
+
+class PeerFailed(Unavailable):
+    """Another service that this call needs did not answer as it should; repeat in a moment."""
+
+
+class InternalError(Internal):
+    """The service made a mistake; quote the request id to an administrator, who finds it in the log."""
+
+    reason = "INTERNAL"
+
+
+class _Malformed:
+    """Stands for a unary request that could not be decoded, until the handler can refuse it."""
+
+
+_MALFORMED = _Malformed()
+
+Servicer = grpc.aio.ServicerContext[Any, Any]
+
+
+class RpcInterceptor(grpc.aio.ServerInterceptor):
+    """The only interceptor of a server."""
+
+    def __init__(self, access: Access, metrics: Metrics | None = None) -> None:
+        self._access = access
+        self._metrics = metrics or NoMetrics()
+        self._wrapped: dict[str, Any] = {}
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:  # gRPC answers UNIMPLEMENTED
+                return None
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        decode, encode = handler.request_deserializer, handler.response_serializer
+        if not handler.request_streaming and not handler.response_streaming:
+            behaviour = self._unary(method, handler.unary_unary)
+            return grpc.unary_unary_rpc_method_handler(behaviour, _marking(decode), encode)
+        if not handler.request_streaming:
+            behaviour = self._stream(method, handler.unary_stream)
+            return grpc.unary_stream_rpc_method_handler(behaviour, _marking(decode), encode)
+        if not handler.response_streaming:
+            behaviour = self._stream(method, handler.stream_unary)
+            return grpc.stream_unary_rpc_method_handler(behaviour, _refusing(decode), encode)
+        behaviour = self._stream(method, handler.stream_stream)
+        return grpc.stream_stream_rpc_method_handler(behaviour, _refusing(decode), encode)
+
+    def _unary(self, method: str, handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        most_s = WAIT_TIMEOUT_S if method.rpartition("/")[2].startswith("Wait") else UNARY_TIMEOUT_S
+
+        async def unary(request: Any, context: Servicer) -> Any:
+            call = _Call(method)
+            cap = None
+            try:
+                remaining_s = context.time_remaining()
+                if remaining_s is None or remaining_s > most_s:
+                    remaining_s = most_s
+                    cap = _Cap(most_s)
+                await self._admit(call, context, remaining_s)
+                if request is _MALFORMED:
+                    raise MalformedMessage
+                return await handler(request, context)
+            except asyncio.CancelledError as error:
+                if cap is None or not cap.fired:
+                    call.code = "CANCELLED"
+                    raise
+                await self._refuse(call, context, _too_long(most_s), error)
+            except Exception as error:
+                await self._fail(call, context, error)
+            finally:
+                if cap is not None:
+                    cap.release()
+                self._finish(call)
+
+        return unary
+
+    def _stream(self, method: str, handler: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.isasyncgenfunction(handler):
+            return self._generator(method, handler)
+
+        async def stream(request: Any, context: Servicer) -> Any:
+            call = _Call(method)
+            try:
+                await self._open_stream(call, request, context)
+                return await handler(request, context)
+            except asyncio.CancelledError as error:
+                await self._cancelled(call, context, error)
+            except Exception as error:
+                await self._fail(call, context, error)
+            finally:
+                self._finish(call)
+
+        return stream
+
+    def _generator(self, method: str, handler: Callable[..., AsyncIterator[Any]]) -> Callable[..., Any]:
+        async def generator(request: Any, context: Servicer) -> AsyncIterator[Any]:
+            call = _Call(method)
+            answers: Any = None
+            try:
+                await self._open_stream(call, request, context)
+                answers = handler(request, context)
+                async for answer in answers:
+                    yield answer
+            except asyncio.CancelledError as error:
+                await self._cancelled(call, context, error)
+            except GeneratorExit:
+                call.code = "CANCELLED"
+                raise
+            except Exception as error:
+                await self._fail(call, context, error)
+            finally:
+                if answers is not None:
+                    await answers.aclose()
+                self._finish(call)
+
+        return generator
+
+    async def _open_stream(self, call: _Call, request: Any, context: Servicer) -> None:
+        remaining_s = context.time_remaining()
+        await self._admit(call, context, _INFINITY if remaining_s is None else remaining_s)
+        if request is _MALFORMED:
+            raise MalformedMessage
+        call.watch = self._access.watch(call.token)
+
+    async def _admit(self, call: _Call, context: Servicer, remaining_s: float) -> None:
+        """Name the call, then find out who calls and whether they may."""
+        authorization = ""
+        key: str
+        value: Any
+        for key, value in context.invocation_metadata() or ():
+            if key == "authorization":
+                authorization = value
+            elif key == REQUEST_ID_KEY:
+                call.request_id = value[:_REQUEST_ID_CHARACTERS_MOST]
+        if not call.request_id:
+            call.request_id = os.urandom(8).hex()
+        logs.request_id.set(call.request_id)
+        incoming.set((call.request_id, call.loop_time + remaining_s))
+        call.token = authorization
+        caller = self._access.known(authorization)
+        if caller is None:
+            caller = await self._access.identify(authorization, context)
+        call.caller = caller
+        self._access.authorise(call.method, caller)
+        set_principal(caller)
+
+    async def _cancelled(self, call: _Call, context: Servicer, error: asyncio.CancelledError) -> None:
+        """A stream was cancelled: by the peer, by the server's stop, or because its token was revoked."""
+        refusal = call.watch.refusal if call.watch is not None else None
+        if refusal is None:
+            call.code = "CANCELLED"
+            raise error
+        await self._refuse(call, context, refusal, error)
+
+    async def _fail(self, call: _Call, context: Servicer, error: Exception) -> None:
+        """Answer with the status for `error`; always raises."""
+        if isinstance(error, grpc.aio.AbortError):
+            call.code, call.reason = _aborted(context)
+            raise error
+        if isinstance(error, ServiceError):
+            await self._refuse(call, context, error, error)
+        if isinstance(error, (grpc.aio.AioRpcError, YardError)):
+            _log.warning("peer_failed", rpc=call.method, error=str(error))
+            await self._refuse(call, context, PeerFailed(), error)
+        _log.error("rpc_crashed", rpc=call.method, exc_info=error)
+        await self._refuse(call, context, InternalError(), error)
+
+    async def _refuse(
+        self, call: _Call, context: Servicer, error: ServiceError, cause: BaseException
+    ) -> None:
+        code = status.grpc_code(error)
+        call.code, call.reason = code.name, error.reason
+        if call.caller is None or error.code == "PERMISSION_DENIED":
+            self._metrics.denied(error.reason)
+        await context.abort(code, error.message, status.encode(error, call.request_id))
+
+    def _finish(self, call: _Call) -> None:
+        if call.watch is not None:
+            call.watch.stop()
+        duration_s = time.perf_counter() - call.start_s
+        caller = call.caller or NOBODY
+        _log.info(
+            "rpc",
+            rpc=call.method,
+            code=call.code,
+            reason=call.reason,
+            duration_ms=round(duration_s * 1000, 3),
+            role=caller.role,
+            account=caller.account,
+        )
+        self._metrics.rpc(call.method, call.code, duration_s)
+
+
+class _Call:
+    """What is known of one RPC while it runs."""
+
+    __slots__ = ("caller", "code", "loop_time", "method", "reason", "request_id", "start_s", "token", "watch")
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.start_s = time.perf_counter()
+        self.loop_time = asyncio.get_running_loop().time()
+        self.request_id = ""
+        self.token = ""
+        self.caller: Principal | None = None
+        self.code = "OK"
+        self.reason = ""
+        self.watch: Any = None
+
+
+class _Cap:
+    """Cancels the running task after `seconds`; cheaper than asyncio.timeout."""
+
+    __slots__ = ("_handle", "_task", "fired")
+
+    def __init__(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self.fired = False
+        self._handle = asyncio.get_running_loop().call_later(seconds, self._fire)
+
+    def _fire(self) -> None:
+        self.fired = True
+        self._task.cancel()
+
+    def release(self) -> None:
+        self._handle.cancel()
+
+
+def _too_long(most_s: float) -> CallTooLong:
+    return CallTooLong(
+        f"the call took longer than the {most_s:g} s that this service allows; its effect is unknown",
+        metadata={"limit_s": f"{most_s:g}"},
+    )
+
+
+def _aborted(context: Servicer) -> tuple[str, str]:
+    """Code and reason of a call that a library's servicer (health, reflection) aborted itself."""
+    code = context.code()
+    return getattr(code, "name", str(code)), "ABORTED_BY_SERVICER"
+
+
+def _marking(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """A deserialiser for one request: gRPC would answer a decoding error by a bare INTERNAL."""
+    if decode is None:
+        return None
+
+    def decode_or_mark(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except DecodeError:
+            return _MALFORMED
+
+    return decode_or_mark
+
+
+def _refusing(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """A deserialiser for streamed requests: its error surfaces where the handler reads."""
+    if decode is None:
+        return None
+
+    def decode_or_refuse(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except DecodeError as error:
+            raise MalformedMessage from error
+
+    return decode_or_refuse

@@ -1,0 +1,46 @@
+"""Prometheus metrics, only when asked for.
+
+Owns the registry of this process and the tiny HTTP endpoint on loopback. With `metrics_port` 0
+nothing of prometheus_client is imported and every recording is a no-op.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Metrics(Protocol):
+    """What the chassis records."""
+
+    def rpc(self, method: str, code: str, seconds: float) -> None:
+        """One finished RPC."""
+        ...
+
+    def denied(self, reason: str) -> None:
+        """One RPC refused for who called it."""
+        ...
+
+    def close(self) -> None:
+        """Stop serving. Idempotent."""
+        ...
+
+
+class NoMetrics:
+    """Records nothing."""
+
+    registry: Any = None
+
+    def rpc(self, method: str, code: str, seconds: float) -> None: ...
+
+    def denied(self, reason: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def make_metrics(port: int) -> Metrics:
+    """Metrics served on http://127.0.0.1:<port>/metrics, or none for port 0."""
+    if port == 0:
+        return NoMetrics()
+    from services.chassis.prometheus import PrometheusMetrics
+
+    return PrometheusMetrics(port)

@@ -1,0 +1,114 @@
+"""The one place that makes gRPC servers: options, services that every server has, ports.
+
+Owns sizes and keepalive (agreed with `modelyard.channel`), health and reflection. Knows no service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+
+from modelyard.channel import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MESSAGE_BYTES_MOST
+from services.chassis.access import Access
+from services.chassis.errors import StartRefused
+from services.chassis.interceptors import RpcInterceptor
+from services.chassis.metrics import Metrics
+from services.chassis.security import Authenticator, RuleTable
+
+CALLS_AT_ONCE_MOST = 8_192
+STREAMS_PER_CONNECTION_MOST = 1_024
+
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MOST),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MOST),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION_MOST),
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 3),
+    # Two servers on one port would share its calls silently.
+    ("grpc.so_reuseport", 0),
+)
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """Paths of a server's own certificate and key, and of the authority that signs client certificates."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+    def credentials(self, *, client_certificates: bool = False) -> grpc.ServerCredentials:
+        """Credentials for a port; with `client_certificates` it refuses clients that show none."""
+        return grpc.ssl_server_credentials(
+            [(self.key.read_bytes(), self.certificate.read_bytes())],
+            root_certificates=self.authority.read_bytes() if client_certificates else None,
+            require_client_auth=client_certificates,
+        )
+
+
+class PortTaken(StartRefused):
+    """The port is taken."""
+
+
+def make_server(
+    authenticator: Authenticator, rules: RuleTable, metrics: Metrics | None = None
+) -> grpc.aio.Server:
+    """A server without services and ports whose every call passes the interceptor."""
+    return grpc.aio.server(
+        interceptors=[RpcInterceptor(Access(authenticator, rules), metrics)],
+        options=SERVER_OPTIONS,
+        maximum_concurrent_rpcs=CALLS_AT_ONCE_MOST,
+    )
+
+
+async def add_health_and_reflection(server: grpc.aio.Server, services: Sequence[str]) -> HealthServicer:
+    """Add both; the server and each service are SERVING from now on."""
+    health = HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    for name in ("", *services):
+        await health.set(name, health_pb2.HealthCheckResponse.SERVING)
+    _add_reflection(server, services)
+    return health
+
+
+def _add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
+    from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+    from grpc_reflection.v1alpha._async import ReflectionServicer
+
+    names = (*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(names), server)
+
+
+def bind(
+    server: grpc.aio.Server,
+    host: str,
+    port: int,
+    tls: TlsFiles | None = None,
+    *,
+    client_certificates: bool = False,
+    flag: str = "--port",
+) -> int:
+    """Listen on host:port (0: any free one) and return the port.
+
+    Raises PortTaken, naming `flag`, which would change it.
+    """
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        if tls is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, tls.credentials(client_certificates=client_certificates))
+    except RuntimeError as error:
+        raise PortTaken(
+            f"cannot listen on {address}: it is taken or not an address of this machine;"
+            f" choose another with {flag}"
+        ) from error
