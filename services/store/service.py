@@ -1,0 +1,80 @@
+"""The store as the chassis runs it: what is opened in which order, and closed again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc.aio
+
+from modelyard.channel import connect
+from modelyard.v1.artifact_pb2 import DESCRIPTOR
+from modelyard.v1.artifact_pb2_grpc import add_ArtifactServiceServicer_to_server
+from services.chassis.clock import SystemClock
+from services.chassis.errors import InvariantViolation, ServiceError, StartRefused
+from services.chassis.peers import RemoteAuthenticator
+from services.chassis.security import Authenticator, ensure_secret
+from services.chassis.supervise import Loops
+from services.store.blobs import Blobs, storage_of
+from services.store.collector import Collector
+from services.store.config import StoreConfig
+from services.store.engine import Engine
+from services.store.rules import RULES
+from services.store.servicer import ArtifactServicer
+from services.store.store import Store
+
+
+class StoreService:
+    """One store on one state directory."""
+
+    name = "store"
+    rules = RULES
+
+    def __init__(self, config: StoreConfig, loops: Loops) -> None:
+        self._config = config
+        self._loops = loops
+        self._blobs = Blobs(storage_of(config.blobs_url, config.home))
+        self._store: Store | None = None
+        self._engine: Engine | None = None
+        self._scheduler: grpc.aio.Channel | None = None
+
+    async def open(self) -> None:
+        """Sweeps interrupted uploads, opens the tables, starts the collector. Raises StartRefused leaves."""
+        config, clock = self._config, SystemClock()
+        token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
+        try:
+            await self._blobs.open()
+        except ServiceError as error:
+            raise StartRefused(f"the blobs cannot be used: {error} {error.next_step}") from error
+        self._store = await Store.open(config.home / "store.db")
+        self._engine = Engine(self._store, self._blobs, config.limits, clock)
+        self._scheduler = connect(config.scheduler, token=token, ca_file=self._authority_file())
+        collector = Collector(self._engine, self._store, self._blobs, config.collect_grace_s, clock)
+        self._loops.start("collector", collector.run())
+
+    def authenticator(self) -> Authenticator:
+        """Tokens are the scheduler's; its answers are remembered for a minute at most."""
+        if self._scheduler is None:
+            raise InvariantViolation("the store is not open")
+        return RemoteAuthenticator(self._scheduler)
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        """Adds ArtifactService."""
+        if self._engine is None:
+            raise InvariantViolation("the store is not open")
+        add_ArtifactServiceServicer_to_server(ArtifactServicer(self._engine), server)
+        return [DESCRIPTOR.services_by_name["ArtifactService"].full_name]
+
+    async def drain(self) -> None:
+        """Nothing to do: an upload that the stop cuts short leaves nothing and is sent again."""
+
+    async def close(self) -> None:
+        """Finishes what is being published, then closes everything that is open."""
+        if self._engine is not None:
+            await self._engine.close()
+        if self._scheduler is not None:
+            await self._scheduler.close()
+        if self._store is not None:
+            await self._store.close()
+        self._blobs.close()
+
+    def _authority_file(self) -> Path | None:
+        return self._config.state_dir / "tls" / "ca.pem" if self._config.tls else None
