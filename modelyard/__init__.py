@@ -1,1 +1,31 @@
-"""What user code imports: operators, the client, and the generated contract."""
+"""What user code imports: operators, the client, and the generated contract.
+
+Owns the short names below and nothing else. Importing it must stay free of everything but the standard
+library, because every worker does; a name is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelyard.context import Context, TaskCancelled
+    from modelyard.operator.declaration import describe, operator
+    from modelyard.operator.ports import File, Input
+
+__all__ = ["Context", "File", "Input", "TaskCancelled", "describe", "operator"]
+
+_HOMES = {
+    "Context": "modelyard.context",
+    "TaskCancelled": "modelyard.context",
+    "File": "modelyard.operator.ports",
+    "Input": "modelyard.operator.ports",
+    "describe": "modelyard.operator.declaration",
+    "operator": "modelyard.operator.declaration",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'modelyard' has no attribute {name!r}")
+    return getattr(import_module(home), name)

@@ -1,0 +1,153 @@
+"""What an operator may know about the task that calls it, and tell about itself.
+
+Owns the user's view of one attempt. Must not import anything but the standard library, and must not know
+how the worker is built: it is handed what it needs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from logging import Logger
+
+
+class TaskCancelled(BaseException):
+    """The task was cancelled. Not an `Exception`, so that ``except Exception`` does not swallow it."""
+
+
+class Source(NamedTuple):
+    """Where the content of an input is: in memory or in a file."""
+
+    data: bytes = b""
+    path: str = ""
+
+    def read(self) -> bytes:
+        return Path(self.path).read_bytes() if self.path else self.data
+
+
+class Context:
+    """One attempt of a task. A bare ``Context()`` serves to try an operator out."""
+
+    def __init__(
+        self,
+        *,
+        task_id: str = "",
+        attempt: int = 1,
+        epoch: int = 0,
+        account: str = "",
+        array_index: int = -1,
+        params: Mapping[str, Any] | None = None,
+        sources: Mapping[str, Source] | None = None,
+        directory: str = "",
+        report: Callable[[float, str], None] | None = None,
+    ) -> None:
+        self.task_id = task_id
+        self.attempt = attempt
+        # epoch and attempt together are the token of this attempt: hand both to whatever must not be
+        # written by an attempt that was replaced.
+        self.epoch = epoch
+        self.account = account
+        # -1: not an element of an array.
+        self.array_index = array_index
+        self.params = dict(params or {})
+        # Grows with every change of the parameters while the task runs.
+        self.revision = 0
+        self.on_params_changed: Callable[[Mapping[str, Any]], None] | None = None
+        self.inputs: Mapping[str, bytes] = Inputs(sources or {})
+        self.attachments: Mapping[str, Path] = Attachments(self, sources or {})
+        self._directory = directory
+        self._report = report
+        self._cancelled = False
+
+    @property
+    def directory(self) -> Path:
+        """Where this task may write; made when first used, removed after the task's outputs were kept."""
+        if not self._directory:
+            self._directory = mkdtemp(prefix="modelyard-")
+        path = Path(self._directory)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @property
+    def log(self) -> "Logger":
+        """A standard logger; its lines stand in the task's stderr."""
+        from modelyard.worker.logs import task_logger
+
+        return task_logger()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task was asked to end."""
+        return self._cancelled
+
+    def check_cancelled(self) -> None:
+        """Raises `TaskCancelled` if the task was asked to end; for code that does not let itself be
+        interrupted. Plain functions are interrupted anyway, coroutines get asyncio's CancelledError."""
+        if self._cancelled:
+            raise TaskCancelled
+
+    def progress(self, ratio: float, message: str = "") -> None:
+        """Tells how far the work is: 0 to 1. Cheap; the newest stands for all since the last sending."""
+        if self._report is not None:
+            self._report(min(1.0, max(0.0, float(ratio))), message)
+
+    def cancel(self) -> None:
+        """Marks the task as cancelled."""
+        self._cancelled = True
+
+    def change_params(self, params: Mapping[str, Any], revision: int) -> None:
+        """Replaces the parameters by checked ones and tells the operator, if it wants to hear.
+
+        ``on_params_changed`` is called on the event loop for coroutines, else on another thread.
+        """
+        self.params = dict(params)
+        self.revision = revision
+        if self.on_params_changed is not None:
+            self.on_params_changed(self.params)
+
+
+class Inputs(Mapping[str, bytes]):
+    """Contents by input name, read when asked for."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self._sources = sources
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._sources[name].read()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
+class Attachments(Mapping[str, Path]):
+    """The same inputs as files. What came inline is written below the task's directory when asked for."""
+
+    def __init__(self, context: Context, sources: Mapping[str, Source]) -> None:
+        self._context = context
+        self._sources = sources
+
+    def __getitem__(self, name: str) -> Path:
+        source = self._sources[name]
+        if source.path:
+            return Path(source.path)
+        path = self._context.directory / "inputs" / file_name(name)
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(source.data)
+        return path
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
+def file_name(name: str) -> str:
+    """A user's name for something as the name of a file that cannot leave its directory."""
+    return name.replace("/", "_").replace("\0", "_").lstrip(".") or "_"

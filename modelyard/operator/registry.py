@@ -1,0 +1,76 @@
+"""Finds operators by name.
+
+Owns the three places where one can be: the catalogue, an installed package's entry points (group
+``modelyard.operators``), and "package.module:function" in a bundle or environment.
+"""
+
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from modelyard.operator.declaration import Operator, declared, describe
+
+GROUP = "modelyard.operators"
+
+
+class OperatorNotFound(LookupError):
+    """There is no such operator here."""
+
+
+def find(name: str) -> Operator:
+    """The operator of that name. Raises `OperatorNotFound`, also when its module cannot be imported."""
+    if ":" in name:
+        return _load(name, name)
+    from modelyard.catalog import OPERATORS
+
+    built_in = OPERATORS.get(name)
+    if built_in is not None:
+        return declared(built_in)
+    entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name in entries:
+        return _load(name, entries[name].value)
+    near = get_close_matches(name, [*OPERATORS, *entries], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "write package.module:function for one in the bundle"
+    raise OperatorNotFound(f"there is no operator {name!r} here; {hint}")
+
+
+def installed() -> list[dict[str, Any]]:
+    """Descriptions of the catalogue and of every entry point that loads, by name.
+
+    An entry point that does not load is left out: it fails, with its reason, where it is called.
+    """
+    from modelyard.catalog import describe_all
+
+    known = {description["name"]: description for description in describe_all()}
+    for entry in entry_points(group=GROUP):
+        description = _described(entry)
+        if description is not None:
+            known.setdefault(entry.name, description)
+    return [known[name] for name in sorted(known)]
+
+
+def _described(entry: EntryPoint) -> dict[str, Any] | None:
+    try:
+        return {**describe(_load(entry.name, entry.value).function), "name": entry.name}
+    except (OperatorNotFound, TypeError):
+        return None
+
+
+def _load(name: str, target: str) -> Operator:
+    module_name, _, attribute = target.partition(":")
+    try:
+        found: Any = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise OperatorNotFound(
+                f"operator {name!r}: there is no module {error.name!r} in the bundle or environment"
+            ) from error
+        raise OperatorNotFound(
+            f"operator {name!r}: its module needs {error.name!r}, which is not installed; add it to the requirements"
+        ) from error
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise OperatorNotFound(f"operator {name!r}: module {module_name!r} has no function {attribute!r}")
+    return declared(found)

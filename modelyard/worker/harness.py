@@ -1,0 +1,107 @@
+"""A worker: the main thread that runs work, and how requests reach it.
+
+Owns the order of things in a worker. How single calls and commands run is elsewhere (`calls`, `commands`).
+"""
+
+import faulthandler
+import os
+import socket
+import threading
+import time
+import traceback
+
+from modelyard.worker.calls import BadCall, Caller, decode_params
+from modelyard.worker.capture import Capture
+from modelyard.worker.commands import Commander
+from modelyard.worker.frames import Message
+from modelyard.worker.ledger import Ledger, now_ms
+from modelyard.worker.link import Link
+from modelyard.worker.process import adopt_orphans, end_children, offer_to_oom_killer, renounce_privileges
+
+# Reports are collected for this long while the next call is already there.
+_COLLECT_S = 0.001
+
+
+class Harness:
+    """Everything a worker has. Made and run on the main thread of a process that is nothing else."""
+
+    def __init__(self, listener: socket.socket, log_fd: int, orphan_timeout_s: float = 3600.0) -> None:
+        self._ledger = Ledger()
+        self._capture = Capture(log_fd)
+        self._caller = Caller(self._ledger.progress)
+        self._commander = Commander(self._ledger.lead)
+        self._link = Link(listener, self._ledger, self._capture, self._on_request, orphan_timeout_s)
+
+    def run(self) -> None:
+        """Runs work until the agent asks the worker to quit and nothing is left to do or to say."""
+        threading.Thread(target=self._link.serve, name="link", daemon=True).start()
+        ledger = self._ledger
+        while not (ledger.quitting and ledger.is_idle and not ledger.reports):
+            key = ledger.queue.get()
+            if key is None:
+                continue
+            work = ledger.begin(key)
+            if work is not None:
+                ledger.end(self._run(key, work))
+            if ledger.queue.empty() or time.monotonic() - ledger.flushed_at > _COLLECT_S:
+                ledger.flush()
+
+    def _run(self, key: str, work: Message) -> Message:
+        start = self._ledger.running["start_time_ms"] if self._ledger.running else now_ms()
+        if "command" in work:
+            return self._commander.run(key, work["command"], start)
+        call = work.get("operator", {})
+        self._capture.begin(call.get("log_directory", ""))
+        fields = self._caller.run(key, call)
+        stdout_bytes, stderr_bytes = self._capture.end()
+        report = {"key": key, "start_time_ms": start, "end_time_ms": now_ms(), **fields}
+        if stdout_bytes:
+            report["stdout_bytes"] = stdout_bytes
+        if stderr_bytes:
+            report["stderr_bytes"] = stderr_bytes
+        return report
+
+    # On the reader thread
+
+    def _on_request(self, request: Message) -> None:
+        if "ack" in request:
+            self._ledger.acknowledge(request["ack"])
+        if "run" in request:
+            self._ledger.accept(request["run"])
+        for change in request.get("modify", ()):
+            self._modify(change)
+        for cancel in request.get("cancel", ()):
+            self._cancel(cancel["key"], int(cancel.get("grace_ms", 0)))
+        if request.get("quit"):
+            self._ledger.quit()
+
+    def _cancel(self, key: str, grace_ms: int) -> None:
+        if not self._ledger.withdraw(key):
+            self._commander.interrupt(key, grace_ms)
+            self._caller.interrupt(key)
+
+    def _modify(self, change: Message) -> None:
+        key, revision = change["key"], int(change.get("revision", 0))
+        try:
+            params = decode_params(change.get("params_json", "{}"))
+            waits = self._ledger.override(key, params)
+            problem = "" if waits else self._caller.modify(key, params, revision)
+        except BadCall as error:
+            problem = str(error)
+        self._ledger.modified(key, revision, problem)
+
+
+def run_worker(listener: socket.socket, log_fd: int, orphan_timeout_s: float = 3600.0) -> int:
+    """Turns this process into a worker; gives its exit code. ``log_fd`` gets what belongs to no work."""
+    faulthandler.enable(file=log_fd)
+    adopt_orphans()
+    renounce_privileges()
+    offer_to_oom_killer()
+    try:
+        Harness(listener, log_fd, orphan_timeout_s).run()
+    except BaseException:
+        # Descriptor 2 is the capture's by now, so the reason has to be written by hand.
+        os.write(log_fd, traceback.format_exc().encode())
+        return 1
+    end_children()
+    return 0

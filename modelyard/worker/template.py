@@ -1,0 +1,109 @@
+"""A warm parent: an interpreter that has imported what workers need, and forks them in milliseconds.
+
+Owns the imports and the forks of one environment. A template lives below the launcher; the workers that it
+forks are handed over to the launcher, which is the only one to reap: each is forked by a child that ends
+at once, so that the kernel gives it to the nearest subreaper.
+"""
+
+import argparse
+import os
+import socket
+import sys
+import traceback
+from importlib import import_module
+
+from modelyard.worker.birth import become_worker, close_others, forget_modules, reset_signals
+from modelyard.worker.frames import FrameBuffer, Message, encode
+from modelyard.worker.sockets import listen
+
+
+def serve(control: socket.socket, paths: list[str], imports: list[str], orphan_timeout_s: float) -> None:
+    """Forks a worker for each SpawnWorker until the launcher closes its end."""
+    sys.path[:0] = paths
+    trouble = _import(imports)
+    frames = FrameBuffer()
+    while data := control.recv(65536):
+        for spawn in frames.feed(data):
+            answer = (
+                {"worker": spawn["worker"], "error": trouble} if trouble else _spawn(spawn, orphan_timeout_s)
+            )
+            control.sendall(encode(answer))
+
+
+def _import(names: list[str]) -> str:
+    """What went wrong, or ""."""
+    for name in names:
+        try:
+            import_module(name)
+        except BaseException as error:
+            # A user's module may raise anything; every spawn of this template answers with it.
+            traceback.print_exc()
+            return f"cannot import {name!r}: {type(error).__name__}: {error}"
+    return ""
+
+
+def _spawn(spawn: Message, orphan_timeout_s: float) -> Message:
+    name = spawn["worker"]
+    try:
+        listener = listen(spawn["socket_path"])
+    except OSError as error:
+        return {"worker": name, "error": f"cannot listen at {spawn['socket_path']}: {error}"}
+    with listener:
+        # The paths are in place already.
+        pid = _fork_away({**spawn, "paths": []}, listener, orphan_timeout_s)
+    return {"worker": name, "pid": pid}
+
+
+def _fork_away(spawn: Message, listener: socket.socket, orphan_timeout_s: float) -> int:
+    read_end, write_end = os.pipe()
+    between = os.fork()
+    if between == 0:
+        pid = os.fork()
+        if pid == 0:
+            become_worker(spawn, listener, orphan_timeout_s)
+        os.write(write_end, pid.to_bytes(4, "big"))
+        os._exit(0)
+    os.close(write_end)
+    try:
+        os.waitpid(between, 0)
+        return int.from_bytes(os.read(read_end, 4), "big")
+    finally:
+        os.close(read_end)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="modelyard.worker.template", description="Forks warm workers.")
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--path", dest="paths", action="append", default=[])
+    parser.add_argument("--import", dest="imports", action="append", default=[])
+    parser.add_argument("--orphan-timeout", type=float, default=3600.0)
+    options = parser.parse_args()
+    control = socket.socket(fileno=options.control_fd)
+    control.set_inheritable(False)
+    serve(control, options.paths, options.imports, options.orphan_timeout)
+    return 0
+
+
+def fork_template(
+    control: socket.socket, paths: list[str], imports: list[str], orphan_timeout_s: float
+) -> int:
+    """Forks a template from a process that has one thread; its pid, in the parent only."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.setsid()
+        reset_signals()
+        close_others({control.fileno()})
+        forget_modules("services", "cli")
+        serve(control, paths, imports, orphan_timeout_s)
+        code = 0
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
