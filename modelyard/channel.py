@@ -18,6 +18,7 @@ import grpc
 import grpc.aio
 
 MESSAGE_BYTES_MOST = 4 * 1024 * 1024
+METADATA_BYTES_MOST = 16 * 1024
 KEEPALIVE_MS = 30_000
 KEEPALIVE_TIMEOUT_MS = 10_000
 UNARY_TIMEOUT_S = 30.0
@@ -31,6 +32,7 @@ incoming: ContextVar[tuple[str, float] | None] = ContextVar("yard_incoming", def
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MOST),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MOST),
+    ("grpc.max_metadata_size", METADATA_BYTES_MOST),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.keepalive_permit_without_calls", 1),

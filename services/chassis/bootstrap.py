@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from services.chassis import logs
 from services.chassis.clock import SystemClock
 from services.chassis.config import ServiceConfig
-from services.chassis.errors import StartRefused
+from services.chassis.errors import ServiceError, StartRefused
 from services.chassis.metrics import make_metrics
 from services.chassis.security import Authenticator, RuleTable
 from services.chassis.state_dir import StateLock, ready_file, write_ready
@@ -26,10 +27,10 @@ from services.chassis.supervise import Loops
 if TYPE_CHECKING:
     import grpc.aio
 
-    from services.chassis.server import TlsFiles
-
-STOP_GRACE_S = 2.0
-"""How long RPCs under way may go on after SIGTERM."""
+# Together below the 5 s in which a service ends after SIGTERM.
+DRAIN_TIMEOUT_S = 1.5
+STOP_GRACE_S = 1.0
+CLOSE_TIMEOUT_S = 2.0
 
 _log = logs.get_logger("chassis.bootstrap")
 
@@ -61,6 +62,16 @@ class Service(Protocol):
         ...
 
 
+@runtime_checkable
+class CertificateService(Protocol):
+    """A service with a second port, when TLS is on, whose clients must show a certificate of the yard.
+
+    A caller without a token is there the node that its certificate names.
+    """
+
+    certificate_port: int
+
+
 ConfigT = TypeVar("ConfigT", bound=ServiceConfig)
 
 
@@ -76,90 +87,127 @@ def run(service_of: Callable[[ConfigT, Loops], Service], config: ConfigT, *, lis
     logs.setup(config.log_level, config.log_format)
     try:
         return asyncio.run(_live(service_of, config, listen))
-    except StartRefused as refusal:
+    except (StartRefused, ServiceError) as refusal:
         sys.stderr.write(f"{refusal}\n")
         return 2
 
 
 async def _live(service_of: Callable[[ConfigT, Loops], Service], config: ConfigT, listen: bool) -> int:
-    stopping = _stop_signal()
-    require_safe_binding(config)
+    ending = Ending()
+    if listen:
+        require_safe_binding(config)
     loops = Loops()
     service = service_of(config, loops)
     with StateLock(config.state_dir, service.name):
         try:
-            await service.open()
-            async with _serving(service, config, listen) as address:
-                write_ready(config.state_dir, service.name, address, SystemClock().now_ms())
-                _log.info("service_ready", service=service.name, address=address)
-                crashed = await _until_stopped(stopping, loops)
-                _log.info("service_stopping", service=service.name, crashed=crashed)
+            crashed = await _serve(service, config, loops, ending, listen)
         finally:
             await _close(service, loops)
             ready_file(config.state_dir, service.name).unlink(missing_ok=True)
     return 1 if crashed else 0
 
 
+async def _serve(service: Service, config: ServiceConfig, loops: Loops, ending: Ending, listen: bool) -> bool:
+    """Open, serve, stop serving; whether a crash was the reason."""
+    opening = asyncio.ensure_future(service.open())
+    if not await ending.outlasts(opening, loops):
+        return loops.crash is not None
+    async with _listening(service, config, listen) as address:
+        write_ready(config.state_dir, service.name, address, SystemClock().now_ms())
+        _log.info("service_ready", service=service.name, address=address)
+        await ending.outlasts(None, loops)
+        _log.info("service_stopping", service=service.name, crashed=loops.crash is not None)
+    return loops.crash is not None
+
+
+class Ending:
+    """SIGTERM and SIGINT ask the service to end; a crashed loop ends it too."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked.set)
+
+    async def outlasts(self, work: asyncio.Future[None] | None, loops: Loops) -> bool:
+        """Wait for `work` (None: for ever) or the end; whether the work was done, else it is cancelled."""
+        ends = [asyncio.ensure_future(self._asked.wait()), asyncio.ensure_future(loops.wait_crashed())]
+        waits: list[asyncio.Future[Any]] = [*ends, work] if work is not None else [*ends]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if work is None or not work.done():
+                return False
+            work.result()
+            return True
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+
 async def _close(service: Service, loops: Loops) -> None:
+    """Close everything, or end the process: threads of a library must not keep it alive for ever.
+
+    Ending abruptly is safe, because all that was acknowledged is on the disk.
+    """
     try:
-        await loops.close()
-    finally:
-        await service.close()
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            try:
+                await loops.close()
+            finally:
+                await service.close()
+    except TimeoutError:
+        _log.error("close_timed_out", service=service.name, timeout_s=CLOSE_TIMEOUT_S)
+        sys.stdout.flush()
+        os._exit(1)
 
 
-def _stop_signal() -> asyncio.Event:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    return stopping
-
-
-async def _until_stopped(stopping: asyncio.Event, loops: Loops) -> bool:
-    """Wait for a stop signal or the crash of a loop; whether it was a crash."""
-    signalled = asyncio.ensure_future(stopping.wait())
-    crashed = asyncio.ensure_future(loops.wait_crashed())
+async def _drain(service: Service) -> None:
     try:
-        await asyncio.wait((signalled, crashed), return_when=asyncio.FIRST_COMPLETED)
-        return crashed.done()
-    finally:
-        signalled.cancel()
-        crashed.cancel()
+        async with asyncio.timeout(DRAIN_TIMEOUT_S):
+            await service.drain()
+    except TimeoutError:
+        _log.warning("drain_timed_out", service=service.name, timeout_s=DRAIN_TIMEOUT_S)
 
 
 @contextlib.asynccontextmanager
-async def _serving(service: Service, config: ServiceConfig, listen: bool) -> AsyncIterator[str]:
+async def _listening(service: Service, config: ServiceConfig, listen: bool) -> AsyncIterator[str]:
     """The server while it accepts calls; yields its address. On leaving: drain, then stop."""
     metrics = make_metrics(config.metrics_port)
     try:
         if not listen:
             yield ""
-            await service.drain()
+            await _drain(service)
             return
-        from services.chassis.server import add_health_and_reflection, bind, make_server
+        from services.chassis.server import add_health_and_reflection, make_server
 
         server = make_server(service.authenticator(), service.rules, metrics)
-        names = service.register(server)
-        health = await add_health_and_reflection(server, names)
-        tls = _tls_files(config)
-        port = bind(server, config.host, config.port, tls)
+        health = await add_health_and_reflection(server, service.register(server))
+        address = _bind(server, service, config)
         await server.start()
         try:
-            yield f"{config.host}:{port}"
+            yield address
             await health.enter_graceful_shutdown()
-            await service.drain()
+            await _drain(service)
         finally:
             await server.stop(STOP_GRACE_S)
     finally:
         metrics.close()
 
 
-def _tls_files(config: ServiceConfig) -> TlsFiles | None:
-    if not config.tls:
-        return None
-    from services.chassis.tls import ensure_server_files
+def _bind(server: grpc.aio.Server, service: Service, config: ServiceConfig) -> str:
+    """Open the ports and return the address that clients use."""
+    from services.chassis.server import bind
 
-    return ensure_server_files(config.state_dir, [config.host])
+    tls = None
+    if config.tls:
+        from services.chassis.tls import ensure_server_files
+
+        tls = ensure_server_files(config.state_dir, [config.host])
+    if tls is not None and isinstance(service, CertificateService):
+        flag = "--certificate-port"
+        bind(server, config.host, service.certificate_port, tls, client_certificates=True, flag=flag)
+    return f"{config.host}:{bind(server, config.host, config.port, tls)}"
 
 
 def require_safe_binding(config: ServiceConfig) -> None:

@@ -7,10 +7,8 @@ no service: each adds its own fields, whose `help` metadata is their documentati
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
-import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -167,6 +165,8 @@ def _refuse_unknown_environment(known: Mapping[str, Any], environ: Mapping[str, 
 
 
 def _read_toml(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    import tomllib  # rarely needed
+
     try:
         table = tomllib.loads(path.read_text())
     except OSError as error:
@@ -180,6 +180,8 @@ def _read_toml(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
+    import difflib  # slow to import, needed for a refusal only
+
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
 

@@ -30,6 +30,8 @@ WAIT_TIMEOUT_S = 310.0
 """The most that a unary RPC whose name begins with Wait may take; others have UNARY_TIMEOUT_S."""
 
 _INFINITY = float("inf")
+# Probes come every second from every side.
+_QUIET = "/grpc.health.v1.Health/"
 _REQUEST_ID_CHARACTERS_MOST = 64
 
 _log = logs.get_logger("rpc")
@@ -113,6 +115,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
                 if cap is None or not cap.fired:
                     call.code = "CANCELLED"
                     raise
+                _uncancel()
                 await self._refuse(call, context, _too_long(most_s), error)
             except Exception as error:
                 await self._fail(call, context, error)
@@ -123,15 +126,14 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 
         return unary
 
-    def _stream(self, method: str, handler: Callable[..., Any]) -> Callable[..., Any]:
-        if inspect.isasyncgenfunction(handler):
-            return self._generator(method, handler)
+    def _stream(self, method: str, handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+        serve = _writing(handler) if inspect.isasyncgenfunction(handler) else handler
 
         async def stream(request: Any, context: Servicer) -> Any:
             call = _Call(method)
             try:
                 await self._open_stream(call, request, context)
-                return await handler(request, context)
+                return await serve(request, context)
             except asyncio.CancelledError as error:
                 await self._cancelled(call, context, error)
             except Exception as error:
@@ -140,29 +142,6 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
                 self._finish(call)
 
         return stream
-
-    def _generator(self, method: str, handler: Callable[..., AsyncIterator[Any]]) -> Callable[..., Any]:
-        async def generator(request: Any, context: Servicer) -> AsyncIterator[Any]:
-            call = _Call(method)
-            answers: Any = None
-            try:
-                await self._open_stream(call, request, context)
-                answers = handler(request, context)
-                async for answer in answers:
-                    yield answer
-            except asyncio.CancelledError as error:
-                await self._cancelled(call, context, error)
-            except GeneratorExit:
-                call.code = "CANCELLED"
-                raise
-            except Exception as error:
-                await self._fail(call, context, error)
-            finally:
-                if answers is not None:
-                    await answers.aclose()
-                self._finish(call)
-
-        return generator
 
     async def _open_stream(self, call: _Call, request: Any, context: Servicer) -> None:
         remaining_s = context.time_remaining()
@@ -199,6 +178,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         if refusal is None:
             call.code = "CANCELLED"
             raise error
+        _uncancel()
         await self._refuse(call, context, refusal, error)
 
     async def _fail(self, call: _Call, context: Servicer, error: Exception) -> None:
@@ -221,14 +201,15 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         call.code, call.reason = code.name, error.reason
         if call.caller is None or error.code == "PERMISSION_DENIED":
             self._metrics.denied(error.reason)
-        await context.abort(code, error.message, status.encode(error, call.request_id))
+        await context.abort(code, status.shown(error.message), status.encode(error, call.request_id))
 
     def _finish(self, call: _Call) -> None:
         if call.watch is not None:
             call.watch.stop()
         duration_s = time.perf_counter() - call.start_s
         caller = call.caller or NOBODY
-        _log.info(
+        record = _log.debug if call.method.startswith(_QUIET) else _log.info
+        record(
             "rpc",
             rpc=call.method,
             code=call.code,
@@ -275,6 +256,27 @@ class _Cap:
 
     def release(self) -> None:
         self._handle.cancel()
+
+
+def _writing(handler: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaitable[None]]:
+    """A generator's handler as one that writes, so that it is closed at once however the call ends."""
+
+    async def write_all(request: Any, context: Servicer) -> None:
+        answers = handler(request, context)
+        try:
+            async for answer in answers:
+                await context.write(answer)
+        finally:
+            await answers.aclose()  # type: ignore[attr-defined]
+
+    return write_all
+
+
+def _uncancel() -> None:
+    """The cancellation was ours: what follows in this task may wait again."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
 
 
 def _too_long(most_s: float) -> CallTooLong:

@@ -13,8 +13,17 @@ from contextvars import ContextVar
 from typing import Any
 
 import msgspec
-import structlog
-from structlog.typing import EventDict, WrappedLogger
+
+# structlog imports all of rich, a third of a service's start, to draw tracebacks, which we do not use.
+_rich = sys.modules.get("rich")
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+try:
+    import structlog
+finally:
+    if _rich is None:
+        del sys.modules["rich"]
+
+from structlog.typing import EventDict, WrappedLogger  # noqa: E402
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -50,7 +59,9 @@ def _rendering(console: bool) -> list[structlog.typing.Processor]:
         return [
             structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
             redact,
-            structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
         ]
     return [
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -100,7 +111,9 @@ class _Forward(logging.Handler):
     """Hands lines of libraries that use the standard library to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        get_logger(record.name).log(record.levelno, "library_log", message=record.getMessage())
+        level = max(logging.DEBUG, min(logging.CRITICAL, record.levelno // 10 * 10))
+        extra = {"exc_info": record.exc_info} if record.exc_info else {}
+        get_logger(record.name).log(level, "library_log", message=record.getMessage(), **extra)
 
 
 def _capture_standard_logging(level: int) -> None:

@@ -14,7 +14,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
-from modelyard.channel import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MESSAGE_BYTES_MOST
+from modelyard.channel import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MESSAGE_BYTES_MOST, METADATA_BYTES_MOST
 from services.chassis.access import Access
 from services.chassis.errors import StartRefused
 from services.chassis.interceptors import RpcInterceptor
@@ -27,7 +27,7 @@ STREAMS_PER_CONNECTION_MOST = 1_024
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MOST),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MOST),
-    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.max_metadata_size", METADATA_BYTES_MOST),
     ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION_MOST),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
