@@ -25,7 +25,6 @@ from services.chassis.security import (
     RoleNotAllowed,
     RpcWithoutRule,
     RuleTable,
-    TokenInvalid,
     TokenMissing,
     hash_secret,
 )
@@ -33,7 +32,8 @@ from services.chassis.security import (
 REMEMBER_S = 10.0
 STREAM_CHECK_S = 600.0
 """How old the last check of an open stream's token may become."""
-_STREAM_LOOK_S = 15.0
+STREAM_LOOK_S = 15.0
+"""How soon an open stream notices that tokens were revoked."""
 _REMEMBERED_MOST = 10_000
 
 _CHASSIS_RULES: Mapping[str, frozenset[str]] = {
@@ -52,7 +52,10 @@ _log = get_logger("chassis.access")
 class Access:
     """The guard of one server."""
 
-    def __init__(self, authenticator: Authenticator, rules: RuleTable) -> None:
+    def __init__(
+        self, authenticator: Authenticator, rules: RuleTable, *, stream_look_s: float = STREAM_LOOK_S
+    ) -> None:
+        self.stream_look_s = stream_look_s
         self._authenticator = authenticator
         self._revoking = authenticator if isinstance(authenticator, Revoking) else None
         self._rules = {**_CHASSIS_RULES, **rules}
@@ -129,7 +132,7 @@ class StreamWatch:
         self._loop = asyncio.get_running_loop()
         self._checked = (access.generation, self._loop.time())
         self._check: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(_STREAM_LOOK_S, self._look)
+        self._timer = self._loop.call_later(access.stream_look_s, self._look)
 
     def stop(self) -> None:
         """The stream has ended."""
@@ -146,7 +149,7 @@ class StreamWatch:
             self._again()
 
     def _again(self) -> None:
-        self._timer = self._loop.call_later(_STREAM_LOOK_S, self._look)
+        self._timer = self._loop.call_later(self._access.stream_look_s, self._look)
 
     async def _authenticate(self) -> None:
         generation = self._access.generation
@@ -173,6 +176,3 @@ def _by_certificate(context: Any) -> Principal | None:
         if name.startswith(_NODE_URI):
             return Principal(AGENT, node=name[len(_NODE_URI) :].decode())
     return None
-
-
-__all__ = ["Access", "StreamWatch", "TokenInvalid"]

@@ -67,8 +67,11 @@ Servicer = grpc.aio.ServicerContext[Any, Any]
 class RpcInterceptor(grpc.aio.ServerInterceptor):
     """The only interceptor of a server."""
 
-    def __init__(self, access: Access, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self, access: Access, metrics: Metrics | None = None, *, unary_timeout_s: float = UNARY_TIMEOUT_S
+    ) -> None:
         self._access = access
+        self._unary_timeout_s = unary_timeout_s
         self._metrics = metrics or NoMetrics()
         self._wrapped: dict[str, Any] = {}
 
@@ -97,7 +100,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         return grpc.stream_stream_rpc_method_handler(behaviour, _refusing(decode), encode)
 
     def _unary(self, method: str, handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        most_s = WAIT_TIMEOUT_S if method.rpartition("/")[2].startswith("Wait") else UNARY_TIMEOUT_S
+        most_s = WAIT_TIMEOUT_S if method.rpartition("/")[2].startswith("Wait") else self._unary_timeout_s
 
         async def unary(request: Any, context: Servicer) -> Any:
             call = _Call(method)

@@ -64,8 +64,13 @@ def make_server(
     authenticator: Authenticator, rules: RuleTable, metrics: Metrics | None = None
 ) -> grpc.aio.Server:
     """A server without services and ports whose every call passes the interceptor."""
+    return server_with(RpcInterceptor(Access(authenticator, rules), metrics))
+
+
+def server_with(interceptor: RpcInterceptor) -> grpc.aio.Server:
+    """`make_server` for an interceptor with other limits than the usual ones."""
     return grpc.aio.server(
-        interceptors=[RpcInterceptor(Access(authenticator, rules), metrics)],
+        interceptors=[interceptor],
         options=SERVER_OPTIONS,
         maximum_concurrent_rpcs=CALLS_AT_ONCE_MOST,
     )

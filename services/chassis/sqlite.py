@@ -124,8 +124,10 @@ class Database:
     async def _commit(self, group: list[tuple[Change, asyncio.Future[Any]]]) -> None:
         try:
             outcomes = await _hop(self._writer, _transaction, [change for change, _ in group])
-        except sqlite3.Error as error:
-            outcomes = [_Failed(error)] * len(group)
+        except asyncio.CancelledError:  # the loop is being torn down
+            for _, done in group:
+                done.cancel()
+            raise
         for (_, done), outcome in zip(group, outcomes, strict=True):
             _settle(done, outcome)
 
@@ -191,21 +193,19 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _transaction(connection: sqlite3.Connection, changes: Sequence[Change]) -> list[Any]:
-    """Apply the changes and commit; one outcome each. Raises sqlite3.Error if nothing was kept."""
-    connection.execute("BEGIN IMMEDIATE")
+    """Apply the changes and commit; one outcome each. If the whole fails, each outcome says so."""
     try:
+        connection.execute("BEGIN IMMEDIATE")
         if len(changes) == 1:
             outcomes = [changes[0](connection)]
         else:
             outcomes = [_savepoint(connection, change) for change in changes]
         _require_transaction(connection)
         connection.execute("COMMIT")
-    except BaseException as error:  # a lone change may raise anything; its caller gets it
+    except BaseException as error:  # of a caller's function, or of SQLite: the callers get it
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        if len(changes) > 1:
-            raise
-        return [_Failed(error)]
+        return [_Failed(error)] * len(changes)
     return outcomes
 
 
