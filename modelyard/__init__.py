@@ -8,13 +8,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modelyard.client import Client, SyncClient, TaskFailed
     from modelyard.context import Context, TaskCancelled
     from modelyard.operator.declaration import describe, operator
     from modelyard.operator.ports import File, Input
 
-__all__ = ["Context", "File", "Input", "TaskCancelled", "describe", "operator"]
+__all__ = [
+    "Client",
+    "Context",
+    "File",
+    "Input",
+    "SyncClient",
+    "TaskCancelled",
+    "TaskFailed",
+    "describe",
+    "operator",
+]
 
 _HOMES = {
+    "Client": "modelyard.client.aio",
+    "SyncClient": "modelyard.client.sync",
+    "TaskFailed": "modelyard.client.outcomes",
     "Context": "modelyard.context",
     "TaskCancelled": "modelyard.context",
     "File": "modelyard.operator.ports",

@@ -1,0 +1,102 @@
+"""The tree of commands, none of which is imported before it runs.
+
+Owns the table of commands and how the program ends. Nothing heavy may be imported here: `yard --help` has a
+budget of 150 ms.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("up", "Bring up a yard: scheduler, store and agents, one command"),
+    "down": ("down", "Stop the yard that `yard up` started"),
+    "demo": ("demo", "Real work on a yard of two nodes, in under a minute"),
+    "doctor": ("doctor", "Check this machine and the yard"),
+    "run": ("run", "Run a command on the best node; its logs and its exit code"),
+    "call": ("call", "Call one operator; its result as JSON"),
+    "tasks": ("tasks", "ls, get, logs, wait, cancel, hold, release, retry, explain"),
+    "nodes": ("nodes", "ls, get, occupancy, cordon, uncordon, drain, label, token"),
+    "agent": ("agent", "join: make this machine a node of a yard"),
+    "operators": ("operators", "ls, get: what the agents can do"),
+    "artifacts": ("artifacts", "put, get, ls, rm"),
+    "accounts": ("accounts", "add, ls, rm, whoami"),
+    "tokens": ("tokens", "add, ls, rm"),
+    "backup": ("backup", "Write a consistent copy of a yard to a file"),
+    "restore": ("restore", "Make a state directory from a backup"),
+    "api": ("api", "Call any method of the gRPC contract with JSON"),
+    "config": ("config", "view: every setting and where it is from"),
+    "completion": ("completion", "Print the completion script of a shell"),
+    "version": ("version", "Print the version"),
+}
+
+
+class Commands(TyperGroup):
+    """Imports a command's module when the command is wanted."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"cli.commands.{COMMANDS[cmd_name][0]}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        from typer._click.shell_completion import CompletionItem
+
+        return [
+            CompletionItem(name, help=summary)
+            for name, (_, summary) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+
+
+def _root() -> Commands:
+    return Commands(
+        name="yard",
+        commands=dict.fromkeys(COMMANDS),  # type: ignore[arg-type]
+        help="Run AI work on the machines a team already has.",
+        epilog="Start here: yard demo, or: yard up --detach && yard call echo --param value=1",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code."""
+    try:
+        result = _root().main(list(arguments), prog_name="yard", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except TyperException as error:
+        return _usage(error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has gone, for example `| head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _usage(error: TyperException) -> int:
+    show = getattr(error, "show", None)
+    if show is None:
+        return 130
+    show()
+    return int(getattr(error, "exit_code", 2))

@@ -1,0 +1,61 @@
+"""`yard call`: one operator, its result as JSON on stdout."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cli import exit_codes, work_options
+from cli.completion import complete_operators
+from cli.invocation import Invocation, command, new_command
+from cli.output.render import show_document
+
+app = new_command()
+
+
+@command(app)
+async def call(
+    yard: Invocation,
+    operator: Annotated[str, typer.Argument(help="For example echo", autocompletion=complete_operators)],
+    param: work_options.Param = [],  # noqa: B006
+    input: work_options.InputFile = [],  # noqa: B006
+    node: work_options.Node = "",
+    label: work_options.Label = [],  # noqa: B006
+    policy: work_options.Policy = "",
+    cpu: work_options.Cpu = 0.0,
+    memory: work_options.Memory = "",
+    gpu: work_options.Gpu = 0.0,
+    resource: work_options.Resource = [],  # noqa: B006
+    requirements: work_options.Requirements = "",
+    name: work_options.Name = "",
+    priority: work_options.Priority = 0,
+    retries: work_options.Retries = 0,
+    timeout: work_options.Timeout = "",
+    queue_timeout: work_options.QueueTimeout = "",
+) -> int:
+    """Call one operator and print what it returned, as JSON.
+
+    yard call add --param a=1 --param b=2
+    """
+    options = work_options.options_of(
+        node=node,
+        label=label,
+        policy=policy,
+        cpu=cpu,
+        memory=memory,
+        gpu=gpu,
+        resource=resource,
+        requirements=requirements,
+        name=name,
+        priority=priority,
+        retries=retries,
+        timeout=timeout,
+        queue_timeout=queue_timeout,
+    )
+    params: dict[str, Any] = work_options.params_of(param)
+    inputs = work_options.inputs_of(input)
+    async with yard.client() as client:
+        value = await client.call(operator, params, inputs=inputs, options=options)
+    show_document("json" if yard.output in ("table", "name") else yard.output, value)
+    return exit_codes.DONE

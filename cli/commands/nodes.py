@@ -1,0 +1,132 @@
+"""`yard nodes`: the machines and what they are busy with."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.completion import complete_nodes
+from cli.invocation import Invocation, command, new_group
+from cli.output.render import show_list, show_one
+from cli.work_options import pairs
+
+if TYPE_CHECKING:
+    from modelyard.v1 import node_pb2
+
+app = new_group("The machines that run agents.")
+
+NodeName = Annotated[str, typer.Argument(help="Name of the node", autocompletion=complete_nodes)]
+
+
+@command(app, "ls")
+async def list_nodes(
+    yard: Invocation,
+    label: Annotated[list[str], typer.Option(help="Only nodes with k=v; repeatable")] = [],  # noqa: B006
+    page_size: Annotated[int, typer.Option(help="Most rows")] = 100,
+    page_token: Annotated[str, typer.Option(help="Where the last page ended")] = "",
+) -> None:
+    """List nodes."""
+    from cli.output.nouns import NODE_COLUMNS
+
+    async with yard.client() as client:
+        response = await client.nodes.list(
+            pairs(label, "--label"), page_size=page_size, page_token=page_token
+        )
+    show_list(
+        yard.output,
+        response,
+        response.nodes,
+        NODE_COLUMNS,
+        lambda node: node.id,
+        empty="no node is connected; next: yard agent join, with the line of: yard nodes token",
+    )
+
+
+@command(app, "get")
+async def get_node(yard: Invocation, node: NodeName) -> None:
+    """Show one node."""
+    async with yard.client() as client:
+        _show(yard, await client.nodes.get(node))
+
+
+@command(app)
+async def occupancy(
+    yard: Invocation,
+    window: Annotated[int, typer.Option(help="Seconds: 1, 10 or 60", show_default="what placement uses")] = 0,
+) -> None:
+    """Show every node side by side: how full it is, over a window."""
+    from cli.output.nouns import OCCUPANCY_COLUMNS
+    from modelyard.v1 import node_pb2
+
+    async with yard.client() as client:
+        nodes = await client.nodes.occupancy(window)
+    show_list(
+        yard.output,
+        node_pb2.GetOccupancyResponse(nodes=nodes),
+        nodes,
+        OCCUPANCY_COLUMNS,
+        lambda item: item.node,
+        empty="no node is connected",
+    )
+
+
+@command(app)
+async def cordon(yard: Invocation, node: NodeName) -> None:
+    """Keep new tasks away; running ones go on."""
+    async with yard.client() as client:
+        _show(yard, await client.nodes.cordon(node))
+
+
+@command(app)
+async def uncordon(yard: Invocation, node: NodeName) -> None:
+    """Let new tasks come again."""
+    async with yard.client() as client:
+        _show(yard, await client.nodes.uncordon(node))
+
+
+@command(app)
+async def drain(
+    yard: Invocation,
+    node: NodeName,
+    timeout: Annotated[str, typer.Option(help="Then running tasks are moved")] = "10m",
+) -> None:
+    """Cordon, let running tasks end until the timeout, then move them elsewhere."""
+    async with yard.client() as client:
+        _show(yard, await client.nodes.drain(node, timeout))
+
+
+@command(app)
+async def label(
+    yard: Invocation,
+    node: NodeName,
+    labels: Annotated[list[str], typer.Argument(help="k=v sets, k- removes")],
+) -> None:
+    """Set and remove labels: yard nodes label node-1 zone=a rack-"""
+    removed = [word[:-1] for word in labels if word.endswith("-") and "=" not in word]
+    added = pairs([word for word in labels if not (word.endswith("-") and "=" not in word)], "label")
+    async with yard.client() as client:
+        _show(yard, await client.nodes.label(node, added, removed))
+
+
+@command(app)
+async def token(
+    yard: Invocation,
+    node: Annotated[str, typer.Option(help="Only a node of this name may use it")] = "",
+    ttl: Annotated[str, typer.Option(help="How long it is valid")] = "15m",
+) -> None:
+    """Print the line that makes another machine a node of this yard. It works once."""
+    async with yard.client() as client:
+        answer = await client.nodes.token(node, ttl)
+    if yard.output in ("table", "name"):
+        sys.stdout.write((answer.join_command or answer.join_token) + "\n")
+        yard.say(f"valid once, until {answer.expire_time.ToJsonString()}; run it on the new machine")
+    else:
+        show_one(yard.output, answer, (), lambda item: item.join_token)
+
+
+def _show(yard: Invocation, node: node_pb2.Node) -> None:
+    from cli.output.nouns import NODE_FIELDS
+
+    show_one(yard.output, node, NODE_FIELDS, lambda item: item.id)

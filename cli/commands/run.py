@@ -1,0 +1,191 @@
+"""`yard run`: a command on the best node, its logs, its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import exit_codes, work_options
+from cli.completion import complete_nodes
+from cli.errors import UsageError
+from cli.invocation import Invocation, command, new_command
+from cli.output.render import show_document, to_document
+
+if TYPE_CHECKING:
+    from modelyard.client.aio import Client
+    from modelyard.v1 import task_pb2
+
+app = new_command()
+
+KEYS = uuid.UUID("6d6f6465-6c79-4172-a000-000000000001")
+"""Name space of idempotency keys."""
+
+
+@command(app, context_settings={"allow_interspersed_args": False})
+async def run(
+    yard: Invocation,
+    argv: Annotated[list[str], typer.Argument(metavar="-- COMMAND ARG…", help="What to run")],
+    node: Annotated[str, typer.Option(help="Only this node", autocompletion=complete_nodes)] = "",
+    label: work_options.Label = [],  # noqa: B006
+    policy: work_options.Policy = "",
+    cpu: work_options.Cpu = 0.0,
+    memory: work_options.Memory = "",
+    gpu: work_options.Gpu = 0.0,
+    resource: work_options.Resource = [],  # noqa: B006
+    requirements: work_options.Requirements = "",
+    dir: work_options.Dir = "",
+    env: work_options.Env = [],  # noqa: B006
+    param: work_options.Param = [],  # noqa: B006
+    input: work_options.InputFile = [],  # noqa: B006
+    attach: work_options.Attach = [],  # noqa: B006
+    keep: work_options.Keep = [],  # noqa: B006
+    name: work_options.Name = "",
+    priority: work_options.Priority = 0,
+    retries: work_options.Retries = 0,
+    timeout: work_options.Timeout = "",
+    queue_timeout: work_options.QueueTimeout = "",
+    array: work_options.Array = 0,
+    tag: work_options.Tag = [],  # noqa: B006
+    hold: work_options.Hold = False,
+    idempotency_key: work_options.IdempotencyKey = "",
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the task's id and return")] = False,
+    download: Annotated[str, typer.Option(help="Put kept files into this directory")] = "",
+) -> int:
+    """Run a command on the best node; follow its logs; end with its exit code.
+
+    yard run --dir . --keep 'model*' -- python train.py
+
+    Ctrl-C detaches: the work goes on.
+    """
+    options = work_options.options_of(
+        node=node,
+        label=label,
+        policy=policy,
+        cpu=cpu,
+        memory=memory,
+        gpu=gpu,
+        resource=resource,
+        requirements=requirements,
+        env=env,
+        keep=keep,
+        name=name,
+        priority=priority,
+        retries=retries,
+        timeout=timeout,
+        queue_timeout=queue_timeout,
+        array=array,
+        tag=tag,
+        hold=hold,
+    )
+    inputs = {**work_options.inputs_of(input), **_attachments(attach)}
+    params = work_options.params_of(param)
+    request_id = str(uuid.uuid5(KEYS, idempotency_key) if idempotency_key else uuid.uuid4())
+    async with yard.client() as client:
+        spec = await _spec(client, argv, options, params, inputs, dir)
+        task_id = await _submit(yard, client, spec, request_id)
+        if detach:
+            _show_id(yard, task_id)
+            return exit_codes.DONE
+        return await _follow(yard, client, task_id, Path(download) if download else None)
+
+
+def _attachments(paths: list[str]) -> dict[str, Path]:
+    attachments = {Path(path).name: Path(path) for path in paths}
+    for path in attachments.values():
+        if not path.is_file():
+            raise UsageError(f"--attach {path}: there is no such file")
+    return attachments
+
+
+async def _spec(
+    client: Client,
+    argv: list[str],
+    options: Any,
+    params: dict[str, Any],
+    inputs: dict[str, Any],
+    directory: str,
+) -> task_pb2.TaskSpec:
+    from modelyard.client.specs import command_spec, encode_params
+
+    spec = command_spec(argv, options)
+    if params:
+        spec.params_json = encode_params(params)
+    await client.attach(spec, inputs=inputs, directory=directory or None)
+    return spec
+
+
+async def _submit(yard: Invocation, client: Client, spec: task_pb2.TaskSpec, request_id: str) -> str:
+    from modelyard.client.session import OutcomeUnknown
+    from modelyard.errors import CallTimedOut, ConnectionFailed
+
+    await client.connection.reach()
+    try:
+        return (await client.tasks.submit(spec, request_id=request_id))[0]
+    except (ConnectionFailed, CallTimedOut) as error:
+        raise OutcomeUnknown(request_id, error) from error
+    except asyncio.CancelledError:
+        yard.say(f"interrupted; it is not known whether the task was taken: request {request_id}")
+        raise
+
+
+def _show_id(yard: Invocation, task_id: str) -> None:
+    if yard.output in ("table", "name"):
+        sys.stdout.write(task_id + "\n")
+        yard.say(f"next: yard tasks logs -f {task_id}")
+    else:
+        show_document(yard.output, {"taskId": task_id})
+
+
+async def _follow(yard: Invocation, client: Client, task_id: str, download: Path | None) -> int:
+    from cli.following import Follower
+
+    try:
+        task = await Follower(yard, client, task_id).follow()
+    except asyncio.CancelledError:
+        yard.say(f"\ndetached; {task_id} goes on")
+        yard.say(f"  next: yard tasks logs -f {task_id} · yard tasks cancel {task_id}")
+        raise
+    if yard.output not in ("table", "name"):
+        show_document(yard.output, to_document(task))
+    await _keep_outputs(yard, client, task, download)
+    return _exit_code(yard, task)
+
+
+async def _keep_outputs(yard: Invocation, client: Client, task: task_pb2.Task, download: Path | None) -> None:
+    from cli.output.nouns import output_line
+
+    for output in task.result.outputs:
+        if download is None:
+            yard.say(f"kept {output_line(output)}")
+            continue
+        target = (download / output.name).resolve()
+        if not target.is_relative_to(download.resolve()):
+            raise UsageError(f"the output {output.name!r} would leave {download}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        await client.artifacts.get(output.digest, target)
+        yard.say(f"downloaded {target}")
+    if task.result.outputs and download is None:
+        yard.say("next: yard artifacts get sha256:… FILE")
+
+
+def _exit_code(yard: Invocation, task: task_pb2.Task) -> int:
+    """The command's own code; 128 + signal; what the yard itself has to say otherwise."""
+    from modelyard.client.outcomes import SUCCEEDED, cause_name
+    from modelyard.v1 import task_pb2
+
+    error = task.error
+    if task.state == SUCCEEDED:
+        return exit_codes.DONE
+    if error.cause == task_pb2.TASK_CAUSE_EXIT:
+        return error.exit_code or exit_codes.WORK_FAILED
+    if error.cause == task_pb2.TASK_CAUSE_SIGNAL:
+        return 128 + error.signal
+    yard.say(f"error: {task.id}: {cause_name(error.cause)}: {error.message or task.detail.message}")
+    yard.say(f"  next: {error.next_step or f'yard tasks get {task.id}'}")
+    never_started = not task.start_time.seconds and error.cause == task_pb2.TASK_CAUSE_TIMEOUT
+    return exit_codes.CANNOT_BE_PLACED if never_started else exit_codes.WORK_FAILED

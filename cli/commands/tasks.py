@@ -1,0 +1,203 @@
+"""`yard tasks`: what was asked for and what became of it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import exit_codes
+from cli.completion import complete_nodes, complete_tasks
+from cli.errors import UsageError
+from cli.invocation import Invocation, command, new_group
+from cli.output.render import show_document, show_list, show_one, to_document
+from cli.work_options import pairs
+from modelyard.quantities import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelyard.v1 import task_pb2
+
+app = new_group("What was asked for, and what became of it.")
+
+TaskId = Annotated[str, typer.Argument(help="For example t-12", autocompletion=complete_tasks)]
+TaskIds = Annotated[list[str], typer.Argument(help="For example t-12", autocompletion=complete_tasks)]
+
+
+@command(app, "ls")
+async def list_tasks(
+    yard: Invocation,
+    tasks_state: Annotated[
+        list[str],
+        typer.Option("--in", help="queued|assigned|running|held|succeeded|failed|cancelled; repeatable"),
+    ] = [],  # noqa: B006
+    name: Annotated[str, typer.Option(help="Only of this name")] = "",
+    node: Annotated[str, typer.Option(help="Only on this node", autocompletion=complete_nodes)] = "",
+    tag: Annotated[list[str], typer.Option(help="Only with label k=v; repeatable")] = [],  # noqa: B006
+    array: Annotated[str, typer.Option(help="Elements of this array")] = "",
+    all_times: Annotated[bool, typer.Option("--all-times", help="Ended tasks however old")] = False,
+    all_accounts: Annotated[bool, typer.Option("--all-accounts", help="Every account's; for admins")] = False,
+    page_size: Annotated[int, typer.Option(help="Most rows")] = 50,
+    page_token: Annotated[str, typer.Option(help="Where the last page ended")] = "",
+) -> None:
+    """List tasks, newest first: what is active and what ended within a day."""
+    from cli.output.nouns import TASK_COLUMNS
+    from modelyard.v1 import task_pb2
+
+    filter = task_pb2.TaskFilter(
+        states=[_state(word) for word in tasks_state],
+        name=name,
+        node=node,
+        labels=pairs(tag, "--tag"),
+        array_task_id=array,
+        all_accounts=all_accounts,
+        all_times=all_times,
+    )
+    async with yard.client() as client:
+        response = await client.tasks.list(filter, page_size=page_size, page_token=page_token)
+    show_list(
+        yard.output,
+        response,
+        response.tasks,
+        TASK_COLUMNS,
+        lambda task: task.id,
+        empty="no tasks; next: yard call echo --param value=1",
+    )
+
+
+def _state(word: str) -> task_pb2.TaskState.ValueType:
+    from modelyard.v1 import task_pb2
+
+    try:
+        return task_pb2.TaskState.Value(f"TASK_STATE_{word.upper()}")
+    except ValueError as error:
+        known = [name.removeprefix("TASK_STATE_").lower() for name in task_pb2.TaskState.keys()[1:]]
+        raise UsageError(f"{word!r} is no state", next_step=f"choose of {', '.join(known)}") from error
+
+
+@command(app, "get")
+async def get_task(yard: Invocation, task: TaskId) -> None:
+    """Show one task with its history."""
+    from cli.output.nouns import TASK_FIELDS
+
+    async with yard.client() as client:
+        show_one(yard.output, await client.tasks.get(task), TASK_FIELDS, lambda item: item.id)
+
+
+@command(app)
+async def logs(
+    yard: Invocation,
+    task: TaskId,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the task has ended and its last byte is here")
+    ] = False,
+    attempt: Annotated[int, typer.Option(help="Of this attempt", show_default="the latest")] = 0,
+) -> None:
+    """Print what a task wrote: its stdout to stdout, its stderr to stderr."""
+    from cli.output.logs import LogWriter
+
+    async with yard.client() as client:
+        writer = LogWriter()
+        async for chunk in client.tasks.logs(task, attempt=attempt, follow=follow):
+            writer.write(chunk)
+
+
+@command(app)
+async def wait(
+    yard: Invocation,
+    tasks: TaskIds,
+    timeout: Annotated[str, typer.Option(help="Then exit code 9; the tasks go on")] = "",
+) -> int:
+    """Wait until tasks have ended; exit code 1 if one of them did not succeed."""
+    import time
+
+    from cli.output.nouns import TASK_COLUMNS
+    from modelyard.client.outcomes import SUCCEEDED
+    from modelyard.v1 import task_pb2
+
+    deadline = time.monotonic() + _seconds(timeout) if timeout else None
+    ended = []
+    async with yard.client() as client:
+        for task in tasks:
+            left_s = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            ended.append(await client.tasks.wait(task, left_s))
+    show_list(yard.output, task_pb2.ListTasksResponse(tasks=ended), ended, TASK_COLUMNS, lambda task: task.id)
+    return exit_codes.DONE if all(task.state == SUCCEEDED for task in ended) else exit_codes.WORK_FAILED
+
+
+@command(app)
+async def cancel(
+    yard: Invocation,
+    tasks: TaskIds,
+    grace: Annotated[str, typer.Option(help="Between SIGTERM and SIGKILL", show_default="5s")] = "",
+    comment: Annotated[str, typer.Option(help="Why, for the history")] = "",
+) -> None:
+    """Ask tasks to end. Cancelling an ended task changes nothing."""
+    async with yard.client() as client:
+        grace_s = _seconds(grace) if grace else None
+        _show(yard, await client.tasks.cancel(*tasks, grace_s=grace_s, comment=comment))
+
+
+@command(app)
+async def hold(yard: Invocation, tasks: TaskIds) -> None:
+    """Keep queued tasks from starting."""
+    async with yard.client() as client:
+        _show(yard, await client.tasks.hold(*tasks))
+
+
+@command(app)
+async def release(yard: Invocation, tasks: TaskIds) -> None:
+    """Let held tasks start again."""
+    async with yard.client() as client:
+        _show(yard, await client.tasks.release(*tasks))
+
+
+@command(app)
+async def retry(yard: Invocation, tasks: TaskIds) -> None:
+    """Submit ended tasks again, as new tasks; prints the new ids."""
+    async with yard.client() as client:
+        task_ids = list(await client.tasks.retry(*tasks))
+    if yard.output in ("table", "name"):
+        sys.stdout.write("".join(task_id + "\n" for task_id in task_ids))
+    else:
+        show_document(yard.output, {"taskIds": task_ids})
+
+
+@command(app)
+async def explain(yard: Invocation, task: TaskId) -> None:
+    """Say why a task waits, node by node, or why it is where it is."""
+    from cli.output.nouns import bar
+    from cli.output.table import write_table
+
+    async with yard.client() as client:
+        answer = await client.tasks.explain(task)
+    if yard.output not in ("table", "name"):
+        show_document(yard.output, to_document(answer))
+        return
+    sys.stdout.write(answer.summary + "\n")
+    if answer.queue_position:
+        sys.stdout.write(f"{answer.queue_position} tasks go before it\n")
+    if answer.nodes:
+        rows = [
+            [v.node, "yes" if v.fits else "no", bar(v.occupancy_ratio), v.reason, v.message]
+            for v in answer.nodes
+        ]
+        write_table(["NODE", "FITS", "OCCUPANCY", "REASON", "MESSAGE"], rows)
+    if answer.next_step:
+        sys.stdout.write(f"next: {answer.next_step}\n")
+
+
+def _show(yard: Invocation, tasks: Sequence[task_pb2.Task]) -> None:
+    from cli.output.nouns import TASK_COLUMNS
+    from modelyard.v1 import task_pb2
+
+    show_list(yard.output, task_pb2.ListTasksResponse(tasks=tasks), tasks, TASK_COLUMNS, lambda task: task.id)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from error

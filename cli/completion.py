@@ -1,0 +1,69 @@
+"""Names for the shell's completion: task ids, nodes, operators.
+
+Gives up after a second, and never complains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelyard.client.aio import Client
+
+BUDGET_S = 1.0
+
+Names = list[tuple[str, str]]
+
+
+def complete_tasks(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Task ids with name and state."""
+    return _ask(ctx, _tasks, incomplete)
+
+
+def complete_nodes(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Node names with their state."""
+    return _ask(ctx, _nodes, incomplete)
+
+
+def complete_operators(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Operator names with their summary."""
+    return _ask(ctx, _operators, incomplete)
+
+
+async def _tasks(client: Client) -> Names:
+    from modelyard.client.outcomes import state_name
+
+    listed = await client.tasks.list(page_size=200)
+    return [(task.id, f"{state_name(task.state)} {task.name}".strip()) for task in listed.tasks]
+
+
+async def _nodes(client: Client) -> Names:
+    listed = await client.nodes.list()
+    return [(node.id, f"{node.running_count} running") for node in listed.nodes]
+
+
+async def _operators(client: Client) -> Names:
+    listed = await client.operators.list(page_size=200)
+    return [(operator.name, operator.summary) for operator in listed.operators]
+
+
+def _ask(ctx: Any, names: Callable[[Client], Awaitable[Names]], incomplete: str) -> Names:
+    from modelyard.errors import YardError
+    from modelyard.settings import SettingsError
+
+    try:
+        found = asyncio.run(asyncio.wait_for(_with_client(ctx, names), BUDGET_S))
+    except (YardError, SettingsError, OSError, TimeoutError):
+        return []
+    return [(name, summary) for name, summary in found if name.startswith(incomplete)]
+
+
+async def _with_client(ctx: Any, names: Callable[[Client], Awaitable[Names]]) -> Names:
+    from modelyard import settings
+    from modelyard.client.aio import Client
+
+    flags = {key: str(ctx.params.get(key) or "") for key in settings.VARIABLES}
+    async with Client(settings=settings.load(flags), first_patience_s=0.0) as client:
+        return await names(client)

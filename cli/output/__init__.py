@@ -1,0 +1,1 @@
+"""How results are shown: one renderer for every format. Results go to stdout, messages to stderr."""

@@ -1,0 +1,69 @@
+"""Which programs a yard consists of, and how each is started. Pure: it starts nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.supervisor.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One process: what to run, where it says that it serves, where its output goes."""
+
+    name: str
+    argv: tuple[str, ...]
+    ready_file: Path
+    log_file: Path
+
+
+def programs(state: Path, options: Options) -> list[Program]:
+    """Scheduler, store and agents; stopped in the reverse order."""
+    tls: tuple[str, ...] = ("--tls",) if options.tls else ()
+    scheduler: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base), *tls)
+    scheduler += ("--store", options.store)
+    if options.tls:
+        scheduler += ("--agent-port", str(options.ports["scheduler (agents)"]))
+    store: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base + 1), *tls)
+    store += ("--scheduler", options.endpoint)
+    services = [
+        _program(state, "scheduler", "services.scheduler", scheduler),
+        _program(state, "store", "services.store", store),
+    ]
+    return services + [_agent(state, options, f"node-{number}") for number in range(1, options.agents + 1)]
+
+
+def _agent(state: Path, options: Options, node: str) -> Program:
+    arguments: tuple[str, ...] = (
+        "--node",
+        node,
+        "--scheduler",
+        options.endpoint,
+        "--store",
+        options.store,
+    )
+    arguments += ("--join-token-file", str(state / "secrets" / "join.token"))
+    if options.tls:
+        arguments += ("--ca-file", str(state / "tls" / "ca.pem"))
+    cpu, memory_bytes = share_of_machine(options)
+    if options.agents > 1 or options.cpu:
+        arguments += ("--cpu", f"{cpu:g}")
+    if options.agents > 1 or options.memory_bytes:
+        arguments += ("--memory", str(memory_bytes))
+    return _program(state, f"agent-{node}", "services.agent", arguments)
+
+
+def share_of_machine(options: Options) -> tuple[float, int]:
+    """What each of the agents on this machine may give away: cores, bytes."""
+    cpu = options.cpu or float(len(os.sched_getaffinity(0)))
+    memory_bytes = options.memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    count = max(options.agents, 1)
+    return round(cpu / count, 4), memory_bytes // count
+
+
+def _program(state: Path, name: str, module: str, arguments: tuple[str, ...]) -> Program:
+    argv = (sys.executable, "-m", module, "--state", str(state), *arguments)
+    return Program(name, argv, state / "run" / f"{name}.json", state / "logs" / f"{name}.log")

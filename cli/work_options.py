@@ -1,0 +1,145 @@
+"""The words of placement, resources, environment and conduct, the same for `yard run` and `yard call`.
+
+Owns their parsing into the client's `Options`; does no I/O but reading the files that are named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from modelyard.client.specs import Options
+
+Node = Annotated[str, typer.Option(help="Only this node", autocompletion=None)]
+Label = Annotated[
+    list[str], typer.Option(help="Only nodes with this label k=v; repeatable", show_default=False)
+]
+Policy = Annotated[str, typer.Option(help="least-loaded|binpack|spread", show_default="least-loaded")]
+Cpu = Annotated[float, typer.Option(help="Cores", show_default="1")]
+Memory = Annotated[str, typer.Option(help="For example 512Mi")]
+Gpu = Annotated[float, typer.Option(help="Devices; below 1: a share of one", show_default="0")]
+Resource = Annotated[
+    list[str], typer.Option(help="Custom resource name=amount; repeatable", show_default=False)
+]
+Requirements = Annotated[str, typer.Option(help="Requirements file; installed once per machine")]
+Env = Annotated[list[str], typer.Option(help="Environment variable k=v; repeatable", show_default=False)]
+Dir = Annotated[str, typer.Option(help="Directory to run in; it is shipped")]
+Param = Annotated[
+    list[str],
+    typer.Option("--param", help="k=v; v is JSON, else text; k=@FILE reads JSON", show_default=False),
+]
+InputFile = Annotated[
+    list[str], typer.Option("--input", help="name=@FILE or name=sha256:DIGEST", show_default=False)
+]
+Attach = Annotated[
+    list[str], typer.Option(help="File to put beside the command; repeatable", show_default=False)
+]
+Keep = Annotated[list[str], typer.Option(help="Glob of files to keep; repeatable", show_default=False)]
+Name = Annotated[str, typer.Option(help="A name for people")]
+Priority = Annotated[int, typer.Option(help="Higher goes first, −1000 … 1000")]
+Retries = Annotated[int, typer.Option(help="Further attempts")]
+Timeout = Annotated[str, typer.Option(help="Longest run, for example 10m")]
+QueueTimeout = Annotated[str, typer.Option(help="Longest wait for a place")]
+Array = Annotated[int, typer.Option(help="Run this many elements; each knows YARD_ARRAY_INDEX")]
+Tag = Annotated[list[str], typer.Option(help="Label k=v of the task itself; repeatable", show_default=False)]
+Hold = Annotated[bool, typer.Option("--hold", help="Submit held; release it later")]
+IdempotencyKey = Annotated[
+    str, typer.Option(help="Submitting twice with the same key makes one task", show_default=False)
+]
+
+
+def options_of(**given: Any) -> Options:
+    """The client's options from the flags of one command; empty ones are left out."""
+    parsed: dict[str, Any] = {}
+    for key, value in given.items():
+        if value in (None, "", [], 0, 0.0, False):
+            continue
+        name, convert = _TARGETS[key]
+        parsed[name] = convert(value)
+    return parsed  # type: ignore[return-value]
+
+
+def pairs(words: Sequence[str], flag: str) -> dict[str, str]:
+    """k=v words as a mapping."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not key or not separator:
+            raise UsageError(f"{flag} {word}: write it as key=value")
+        found[key] = value
+    return found
+
+
+def params_of(words: Sequence[str]) -> dict[str, Any]:
+    """Parameters: JSON where the value is JSON, else text; `k=@file` reads a JSON file."""
+    return {key: _param(key, value) for key, value in pairs(words, "--param").items()}
+
+
+def _param(key: str, value: str) -> Any:
+    if value.startswith("@"):
+        try:
+            return json.loads(Path(value[1:]).read_text())
+        except json.JSONDecodeError as error:
+            raise UsageError(f"--param {key}: {value[1:]} is not JSON: {error}") from error
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def inputs_of(words: Sequence[str]) -> dict[str, Any]:
+    """Inputs: `name=@file` is a path, `name=sha256:…` an artefact, anything else is text."""
+    return {name: _input(name, value) for name, value in pairs(words, "--input").items()}
+
+
+def _input(name: str, value: str) -> Any:
+    if value.startswith("@"):
+        path = Path(value[1:])
+        if not path.is_file():
+            raise UsageError(f"--input {name}: there is no file {path}")
+        return path
+    return value if value.startswith("sha256:") else value.encode()
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text()
+
+
+def _amounts(words: Sequence[str]) -> dict[str, float]:
+    try:
+        return {name: float(amount) for name, amount in pairs(words, "--resource").items()}
+    except ValueError as error:
+        raise UsageError(f"--resource: {error}") from error
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "node": ("node", _same),
+    "label": ("node_labels", lambda words: pairs(words, "--label")),
+    "policy": ("policy", _same),
+    "cpu": ("cpu", _same),
+    "memory": ("memory", _same),
+    "gpu": ("gpu", _same),
+    "resource": ("custom", _amounts),
+    "requirements": ("requirements", _read),
+    "env": ("env", lambda words: pairs(words, "--env")),
+    "keep": ("outputs", _same),
+    "name": ("name", _same),
+    "priority": ("priority", _same),
+    "retries": ("retries", _same),
+    "timeout": ("timeout", _same),
+    "queue_timeout": ("queue_timeout", _same),
+    "array": ("array_size", _same),
+    "tag": ("labels", lambda words: pairs(words, "--tag")),
+    "hold": ("hold", _same),
+}

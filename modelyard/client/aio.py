@@ -1,0 +1,302 @@
+"""`Client`: the yard for asyncio code.
+
+Owns how calls become parts of the one session stream, and how outcomes become values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from modelyard import settings as yard_settings
+from modelyard.client.accounts import Accounts, Tokens
+from modelyard.client.artifacts import Artifacts, InputSource
+from modelyard.client.connection import Connection
+from modelyard.client.nodes import Nodes
+from modelyard.client.operators import Operators
+from modelyard.client.outcomes import TaskFailed, value_of
+from modelyard.client.session import MOST_BYTES, MOST_ITEMS, Part, TaskSession
+from modelyard.client.specs import (
+    InvalidSpecification,
+    Options,
+    command_spec,
+    encode_params,
+    operator_spec,
+)
+from modelyard.client.tasks import Tasks
+from modelyard.settings import Settings
+from modelyard.v1 import task_pb2, task_pb2_grpc
+
+
+class Client:
+    """One yard, for one event loop. Use it as a context manager.
+
+    Without arguments it is the yard that `yard` on the command line would use. `first_patience_s`: how long
+    an unreachable yard is tried; `patience_s`: the same once it was reached, so that a restart goes
+    unnoticed.
+    """
+
+    def __init__(
+        self,
+        endpoint: str = "",
+        *,
+        store: str = "",
+        token: str = "",
+        token_file: str | Path = "",
+        ca_file: str | Path = "",
+        context: str = "",
+        state: str | Path = "",
+        first_patience_s: float = 5.0,
+        patience_s: float = 300.0,
+        settings: Settings | None = None,
+    ) -> None:
+        self.settings = settings or yard_settings.load(
+            {
+                "endpoint": endpoint,
+                "store": store,
+                "token": token,
+                "token_file": str(token_file),
+                "ca_file": str(ca_file),
+                "context": context,
+                "state": str(state),
+            }
+        )
+        self.connection = Connection(self.settings, first_patience_s=first_patience_s, patience_s=patience_s)
+        self.tasks = Tasks(self.connection)
+        self.nodes = Nodes(self.connection)
+        self.accounts = Accounts(self.connection)
+        self.tokens = Tokens(self.connection)
+        self.artifacts = Artifacts(self.connection)
+        self.operators = Operators(self.connection)
+        self._specs: dict[str, bytes] = {}
+        self._session = TaskSession(
+            lambda: task_pb2_grpc.TaskServiceStub(self.connection.scheduler()),
+            first_patience_s=first_patience_s,
+            patience_s=patience_s,
+        )
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the session and the channels; tasks go on. Idempotent."""
+        await self._session.close()
+        await self.connection.close()
+
+    async def call(
+        self,
+        operator: str,
+        params: Mapping[str, Any] | None = None,
+        /,
+        *,
+        inputs: Mapping[str, InputSource] | None = None,
+        options: Options | None = None,
+        **more: Any,
+    ) -> Any:
+        """Runs one operator and returns what it returned; raises TaskFailed.
+
+        Parameters are keyword arguments, or a mapping where a name would clash. Cancelling the call leaves
+        the task running.
+        """
+        params_json = encode_params({**params, **more} if params else more)
+        spec = await self._operator(operator, inputs, options)
+        outcome = await self._outcome(spec, params_json)
+        if outcome.result.value_digest:
+            return await self._stored_value(outcome)
+        return value_of(outcome)
+
+    async def map(
+        self,
+        operator: str,
+        params_list: Iterable[Mapping[str, Any]],
+        /,
+        *,
+        inputs: Mapping[str, InputSource] | None = None,
+        options: Options | None = None,
+        return_exceptions: bool = False,
+    ) -> list[Any]:
+        """Calls one operator once for each mapping of parameters; the results in the same order.
+
+        The first failure raises TaskFailed while the others go on, or is put in the result's place with
+        return_exceptions.
+        """
+        spec = await self._operator(operator, inputs, options)
+        sink = _Many(asyncio.get_running_loop(), return_exceptions)
+        for chunk in _chunks(params_list):
+            self._session.submit(Part(spec, chunk, sink, first=sink.grow(len(chunk))))
+            await asyncio.sleep(0)  # the first messages leave while the rest is encoded
+        results = await sink.results()
+        for index, outcome in sink.stored.items():
+            results[index] = await self._stored_value(outcome)
+        return results
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        /,
+        *,
+        directory: str | Path | None = None,
+        params: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, InputSource] | None = None,
+        options: Options | None = None,
+        check: bool = True,
+    ) -> task_pb2.Task:
+        """Runs a command on the best node and returns its ended task; raises TaskFailed, unless check is False.
+
+        `directory` is what it runs in: packed, shipped once, and not written back.
+        """
+        spec = command_spec(argv, options)
+        await self.attach(spec, inputs=inputs, directory=directory)
+        outcome = await self._outcome(spec.SerializeToString(), encode_params(params or {}))
+        task = await self.tasks.get(outcome.task_id)
+        if check and task.state != task_pb2.TASK_STATE_SUCCEEDED:
+            raise TaskFailed(task)
+        return task
+
+    async def outcome(self, task_id: str) -> task_pb2.TaskOutcome:
+        """The end of a task, pushed as soon as it is recorded. Cancelling leaves the task running."""
+        sink = _Single(asyncio.get_running_loop())
+        self._session.follow(task_id, sink)
+        return await self._wait(sink, task_id)
+
+    async def attach(
+        self,
+        spec: task_pb2.TaskSpec,
+        *,
+        inputs: Mapping[str, InputSource] | None = None,
+        directory: str | Path | None = None,
+    ) -> None:
+        """Puts inputs and a directory into a specification: small bytes inline, the rest by the store."""
+        for name, source in (inputs or {}).items():
+            spec.inputs[name].CopyFrom(await self.artifacts.input(source, name))
+        if directory is not None:
+            spec.bundle_digest = await self.artifacts.bundle(directory)
+
+    async def _operator(
+        self, operator: str, inputs: Mapping[str, InputSource] | None, options: Options | None
+    ) -> bytes:
+        plain = not inputs and not options
+        encoded = self._specs.get(operator) if plain else None
+        if encoded is None:
+            if not isinstance(operator, str) or not operator:
+                raise InvalidSpecification(
+                    "an operator is named by text, for example 'echo'", "operator.operator"
+                )
+            spec = operator_spec(operator, options)
+            await self.attach(spec, inputs=inputs)
+            encoded = spec.SerializeToString()
+            if plain:
+                self._specs[operator] = encoded
+        return encoded
+
+    async def _outcome(self, spec: bytes, params_json: str) -> task_pb2.TaskOutcome:
+        sink = _Single(asyncio.get_running_loop())
+        self._session.submit(Part(spec, (params_json,), sink))
+        return await self._wait(sink, "")
+
+    async def _wait(self, sink: _Single, task_id: str) -> task_pb2.TaskOutcome:
+        try:
+            return await sink.future
+        except asyncio.CancelledError:
+            self._session.forget(sink.task_id or task_id)
+            raise
+
+    async def _stored_value(self, outcome: task_pb2.TaskOutcome) -> Any:
+        outcome.result.value_json = (await self.artifacts.read(outcome.result.value_digest)).decode()
+        return value_of(outcome)
+
+
+class _Single:
+    """The sink of one call."""
+
+    __slots__ = ("future", "task_id")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[task_pb2.TaskOutcome] = loop.create_future()
+        self.task_id = ""
+
+    def accepted(self, index: int, task_id: str) -> None:
+        self.task_id = task_id
+
+    def ended(self, index: int, outcome: task_pb2.TaskOutcome) -> None:
+        if not self.future.done():
+            self.future.set_result(outcome)
+
+    def refused(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class _Many:
+    """The sink of many calls: one future for all of them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, return_exceptions: bool) -> None:
+        self._future: asyncio.Future[None] = loop.create_future()
+        self._values: list[Any] = []
+        self._missing = 0
+        self._complete = False
+        self._return_exceptions = return_exceptions
+        self.stored: dict[int, task_pb2.TaskOutcome] = {}
+
+    def grow(self, count: int) -> int:
+        """Makes room; the index of the first new item."""
+        first = len(self._values)
+        self._values.extend([None] * count)
+        self._missing += count
+        return first
+
+    async def results(self) -> list[Any]:
+        """All values, once there are no more parts to come."""
+        self._complete = True
+        if self._missing:
+            await self._future
+        elif self._future.done():
+            self._future.result()
+        return self._values
+
+    def accepted(self, index: int, task_id: str) -> None:
+        pass
+
+    def ended(self, index: int, outcome: task_pb2.TaskOutcome) -> None:
+        if outcome.result.value_digest:
+            self.stored[index] = outcome
+        else:
+            try:
+                self._values[index] = value_of(outcome)
+            except TaskFailed as error:
+                if not self._return_exceptions:
+                    self.refused(error)
+                self._values[index] = error
+        self._missing -= 1
+        if not self._missing and self._complete and not self._future.done():
+            self._future.set_result(None)
+
+    def refused(self, error: Exception) -> None:
+        if not self._future.done():
+            self._future.set_exception(error)
+
+
+def _chunks(params_list: Iterable[Mapping[str, Any]]) -> Iterable[list[str]]:
+    """Encoded parameters in lists that fit one message."""
+    chunk: list[str] = []
+    size = 0
+    for params in params_list:
+        params_json = encode_params(params)
+        size += len(params_json) + 8
+        if chunk and (len(chunk) >= MOST_ITEMS or size > MOST_BYTES):
+            yield chunk
+            chunk, size = [], len(params_json) + 8
+        chunk.append(params_json)
+    if chunk:
+        yield chunk

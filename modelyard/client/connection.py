@@ -1,0 +1,131 @@
+"""The channels of one client, and unary calls over them.
+
+Owns when a channel is opened, how long an unreachable server is tried again, and the translation of RPC
+errors into YardError. Every mutation of the contract carries a request id: repeating a call is always safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+import grpc
+
+from modelyard.channel import connect
+from modelyard.errors import ConnectionFailed, from_rpc_error
+from modelyard.settings import Settings
+
+RequestT = TypeVar("RequestT", contravariant=True)
+ResponseT = TypeVar("ResponseT", covariant=True)
+
+UNARY_TIMEOUT_S = 30.0
+
+
+class UnaryMethod(Protocol[RequestT, ResponseT]):
+    """A unary RPC of a generated asyncio stub."""
+
+    def __call__(self, request: RequestT, *, timeout: float | None = None) -> Awaitable[ResponseT]: ...
+
+
+def new_request_id() -> str:
+    """A fresh id for a mutation."""
+    return str(uuid.uuid4())
+
+
+class Connection:
+    """The scheduler's channel and the store's, each opened when first needed."""
+
+    def __init__(self, settings: Settings, *, first_patience_s: float, patience_s: float) -> None:
+        self.settings = settings
+        self.first_patience_s = first_patience_s
+        self.patience_s = patience_s
+        self._reached = False
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    def scheduler(self) -> grpc.aio.Channel:
+        """Raises SettingsError when the token cannot be read."""
+        return self._channel(self.settings.endpoint)
+
+    def store(self) -> grpc.aio.Channel:
+        """Raises SettingsError when the token cannot be read."""
+        return self._channel(self.settings.store)
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            token, ca_file = self.settings.token(), self.settings.ca_file
+            channel = self._channels[address] = connect(address, token=token, ca_file=ca_file)
+        return channel
+
+    async def reach(self) -> None:
+        """Returns when the scheduler can be reached; raises ConnectionFailed when it cannot.
+
+        After it, a call that breaks may have been carried out.
+        """
+        channel = self.scheduler()
+        began = time.monotonic()
+        state = channel.get_state(try_to_connect=True)
+        while state != grpc.ChannelConnectivity.READY:
+            over = time.monotonic() - began > self.first_patience_s
+            if state == grpc.ChannelConnectivity.TRANSIENT_FAILURE and over:
+                raise ConnectionFailed(
+                    f"nothing answers at {self.settings.endpoint}",
+                    code="UNAVAILABLE",
+                    reason="CONNECTION_FAILED",
+                )
+            await channel.wait_for_state_change(state)
+            state = channel.get_state(try_to_connect=True)
+        self._reached = True
+
+    async def unary(
+        self,
+        method: UnaryMethod[RequestT, ResponseT],
+        request: RequestT,
+        timeout_s: float = UNARY_TIMEOUT_S,
+    ) -> ResponseT:
+        """Calls, and calls again while the server cannot be reached. Raises YardError."""
+        began, delay_s = time.monotonic(), 0.05
+        while True:
+            try:
+                response = await method(request, timeout=timeout_s)
+                self._reached = True
+                return response
+            except grpc.aio.AioRpcError as error:
+                patience_s = self.patience_s if self._reached else self.first_patience_s
+                over = time.monotonic() - began + delay_s > patience_s
+                if error.code() != grpc.StatusCode.UNAVAILABLE or over:
+                    raise from_rpc_error(error) from None
+            await asyncio.sleep(delay_s * (0.5 + random.random() / 2))
+            delay_s = min(delay_s * 2, 2.0)
+
+    async def stream(self, begin: Callable[[], Any]) -> AsyncIterator[Any]:
+        """The messages of a server stream that `begin` opens; `begin` is called again, and must resume, when
+        the connection breaks. Raises YardError."""
+        failing_since, delay_s = time.monotonic(), 0.05
+        while True:
+            call = begin()
+            try:
+                async for message in call:
+                    self._reached = True
+                    failing_since, delay_s = time.monotonic(), 0.05
+                    yield message
+                return
+            except grpc.aio.AioRpcError as error:
+                patience_s = self.patience_s if self._reached else self.first_patience_s
+                over = time.monotonic() - failing_since + delay_s > patience_s
+                if error.code() != grpc.StatusCode.UNAVAILABLE or over:
+                    raise from_rpc_error(error) from None
+            finally:
+                call.cancel()
+            await asyncio.sleep(delay_s * (0.5 + random.random() / 2))
+            delay_s = min(delay_s * 2, 2.0)
+
+    async def close(self) -> None:
+        """Closes the channels. Idempotent."""
+        channels, self._channels = list(self._channels.values()), {}
+        for channel in channels:
+            await channel.close()

@@ -1,0 +1,164 @@
+"""Specifications from plain Python values: the same words as the command line.
+
+Owns the translation into `TaskSpec`; it does no I/O. Sizes are bytes or text such as "512Mi", times are
+seconds or text such as "10m".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import msgspec
+from google.protobuf.duration_pb2 import Duration
+
+from modelyard.errors import YardError
+from modelyard.quantities import parse_duration, parse_size
+from modelyard.v1 import task_pb2
+
+POLICIES = {
+    "least-loaded": task_pb2.PLACEMENT_POLICY_LEAST_LOADED,
+    "binpack": task_pb2.PLACEMENT_POLICY_BINPACK,
+    "spread": task_pb2.PLACEMENT_POLICY_SPREAD,
+}
+CAUSES = {
+    name.removeprefix("TASK_CAUSE_").lower(): number
+    for name, number in task_pb2.TaskCause.items()
+    if number != task_pb2.TASK_CAUSE_UNSPECIFIED
+}
+
+
+class Options(TypedDict, total=False):
+    """Where and how a task runs; every key is optional."""
+
+    name: str
+    node: str
+    node_labels: Mapping[str, str]
+    policy: str
+    cpu: float
+    memory: int | str
+    gpu: float
+    custom: Mapping[str, float]
+    requirements: str
+    bundle_digest: str
+    env: Mapping[str, str]
+    outputs: Sequence[str]
+    priority: int
+    array_size: int
+    retries: int
+    retry_backoff: float | str
+    retry_on: Sequence[str]
+    timeout: float | str
+    queue_timeout: float | str
+    start_timeout: float | str
+    labels: Mapping[str, str]
+    hold: bool
+
+
+class InvalidSpecification(YardError):
+    """A specification that cannot be sent; `field` names what to change."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message, code="INVALID_ARGUMENT", reason="INVALID_SPECIFICATION", field=field)
+
+
+def encode_params(params: Mapping[str, Any]) -> str:
+    """A JSON object. Raises InvalidSpecification for a value that JSON cannot say."""
+    try:
+        return msgspec.json.encode(params).decode()
+    except (TypeError, ValueError) as error:
+        raise InvalidSpecification(f"parameters must be JSON values: {error}", "params") from error
+
+
+def operator_spec(operator: str, options: Options | None = None) -> task_pb2.TaskSpec:
+    """A call of an operator, without its parameters and inputs."""
+    spec = task_pb2.TaskSpec(operator=task_pb2.OperatorWork(operator=operator))
+    return _apply(spec, options or {})
+
+
+def command_spec(argv: Sequence[str], options: Options | None = None) -> task_pb2.TaskSpec:
+    """A process. Raises InvalidSpecification for an empty command."""
+    if isinstance(argv, str) or not argv:
+        raise InvalidSpecification("a command is a list of words and has at least one", "command.argv")
+    spec = task_pb2.TaskSpec(command=task_pb2.CommandWork(argv=[str(word) for word in argv]))
+    return _apply(spec, options or {})
+
+
+def _apply(spec: task_pb2.TaskSpec, options: Options) -> task_pb2.TaskSpec:
+    unknown = set(options) - set(Options.__annotations__)
+    if unknown:
+        raise InvalidSpecification(f"there is no option {min(unknown)!r}", min(unknown))
+    spec.name = options.get("name", "")
+    spec.bundle_digest = options.get("bundle_digest", "")
+    spec.priority = options.get("priority", 0)
+    spec.array_size = options.get("array_size", 0)
+    spec.hold = options.get("hold", False)
+    spec.outputs.extend(options.get("outputs", ()))
+    spec.env.update(options.get("env", {}))
+    spec.labels.update(options.get("labels", {}))
+    if options.get("requirements"):
+        spec.environment.requirements = options["requirements"]
+    _apply_resources(spec.resources, options)
+    _apply_placement(spec.placement, options)
+    _apply_conduct(spec, options)
+    return spec
+
+
+def _apply_resources(resources: task_pb2.Resources, options: Options) -> None:
+    if "cpu" in options:
+        resources.cpu = options["cpu"]
+    if "memory" in options:
+        resources.memory_bytes = _size(options["memory"])
+    if "gpu" in options:
+        resources.gpu = options["gpu"]
+    if options.get("custom"):
+        resources.custom.update(options["custom"])
+
+
+def _apply_placement(placement: task_pb2.Placement, options: Options) -> None:
+    if options.get("node"):
+        placement.node = options["node"]
+    if options.get("node_labels"):
+        placement.labels.update(options["node_labels"])
+    policy = options.get("policy", "")
+    if policy and policy not in POLICIES:
+        raise InvalidSpecification(
+            f"{policy!r} is no policy; choose {', '.join(POLICIES)}", "placement.policy"
+        )
+    if policy:
+        placement.policy = POLICIES[policy]
+
+
+def _apply_conduct(spec: task_pb2.TaskSpec, options: Options) -> None:
+    if options.get("retries"):
+        spec.retry.max_attempts = options["retries"] + 1
+    if "retry_backoff" in options:
+        spec.retry.backoff.CopyFrom(duration(options["retry_backoff"], "retry.backoff"))
+    for cause in options.get("retry_on", ()):
+        if cause not in CAUSES:
+            raise InvalidSpecification(f"{cause!r} is no cause; choose of {', '.join(CAUSES)}", "retry.on")
+        spec.retry.on.append(CAUSES[cause])
+    for key, target in (
+        ("timeout", "run_timeout"),
+        ("queue_timeout", "queue_timeout"),
+        ("start_timeout", "start_timeout"),
+    ):
+        if key in options:
+            getattr(spec.timeouts, target).CopyFrom(duration(options[key], f"timeouts.{target}"))  # type: ignore[literal-required]
+
+
+def duration(value: float | str, field: str) -> Duration:
+    """A protobuf duration of seconds, or of text such as "10m"."""
+    try:
+        seconds = parse_duration(value) if isinstance(value, str) else float(value)
+    except ValueError as error:
+        raise InvalidSpecification(str(error), field) from error
+    whole = int(seconds)
+    return Duration(seconds=whole, nanos=round((seconds - whole) * 1e9))
+
+
+def _size(value: int | str) -> int:
+    try:
+        return parse_size(value) if isinstance(value, str) else int(value)
+    except ValueError as error:
+        raise InvalidSpecification(str(error), "resources.memory_bytes") from error
