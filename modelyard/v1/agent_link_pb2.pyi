@@ -102,7 +102,10 @@ class JoinResponse(_message.Message):
 
     NODE_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
+    AGENT_PORT_FIELD_NUMBER: _builtins.int
     node: _builtins.str
+    agent_port: _builtins.int
+    """The port, on the same host, that wants the client certificate; 0: this one."""
     @_builtins.property
     def credentials(self) -> Global___NodeCredentials: ...
     def __init__(
@@ -110,10 +113,11 @@ class JoinResponse(_message.Message):
         *,
         node: _builtins.str = ...,
         credentials: Global___NodeCredentials | None = ...,
+        agent_port: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_port", b"agent_port", "credentials", b"credentials", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,18 @@
+"""yard-scheduler: reads its configuration and hands over to the chassis."""
+
+import os
+import sys
+
+from services.chassis import bootstrap
+from services.chassis.config import load
+from services.scheduler.config import SchedulerConfig
+from services.scheduler.service import SchedulerService
+
+
+def main() -> int:
+    config = load(SchedulerConfig, sys.argv[1:], os.environ, "yard-scheduler")
+    return bootstrap.run(SchedulerService, config)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,326 @@
+"""What agents say: hello, beats, what became of tasks. Pure.
+
+An agent is the authority on its machine. Its hello is the full state, and the first connection takes the same
+path as every later one. A report that does not carry the current token is counted and dropped, never asserted.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from services.scheduler import events as ev
+from services.scheduler import lifecycle
+from services.scheduler.cluster import Node
+from services.scheduler.effects import (
+    AcknowledgeEvents,
+    CloseSession,
+    Effects,
+    SendBeatAck,
+    SendWelcome,
+    Verdict,
+)
+from services.scheduler.model import Cause, NodeState, Now, TaskState
+from services.scheduler.resources import GPU, SCALE, Devices
+from services.scheduler.state import State, Task
+
+LEASE_MS = 15_000
+BEAT_MS = 2_000
+REJECTED_DELAY_MS = 1_000
+
+
+def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects: Effects) -> None:
+    node = state.cluster.add(event.node)
+    if node.session and event.incarnation < node.incarnation:
+        effects.closes.append(
+            CloseSession(node.id, event.session, "a newer agent process of this node is connected")
+        )
+        return
+    if node.session:
+        effects.closes.append(CloseSession(node.id, node.session, "this node connected again"))
+    # Commands of this very step were meant for the stream that has just been replaced.
+    effects.commands.pop(node.id, None)
+    _introduce(node, event, now)
+    believed = node.believed()
+    _set_capacity(node, event)
+    verdicts = _settle(state, node, event, believed, now, effects)
+    set_node_state(state, node)
+    effects.messages.append(
+        SendWelcome(node.id, node.session, verdicts, node.is_cordoned or node.is_draining)
+    )
+    for key in node.believed():
+        task = state.tasks[key]
+        if task.stop is not None:
+            lifecycle.stop(task, node, effects, Cause.CANCELLED, task.stop[1], task.stop[0])
+    effects.changed_nodes.add(node.id)
+
+
+def _introduce(node: Node, event: ev.AgentConnected, now: Now) -> None:
+    node.session = event.session
+    node.incarnation = event.incarnation
+    node.boot_id = event.boot_id
+    node.agent_labels = dict(event.labels)
+    node.operators = event.operators
+    node.agent_version = event.version
+    node.enforcement = event.enforcement
+    node.command = node.acked_command = node.last_event = 0
+    node.newer.clear()
+    node.newer_sum.clear()
+    node.is_draining = False
+    node.connect_ms = node.wall_beat_ms = now.wall_ms
+    node.beat_ms = now.monotonic_ms
+    node.lease_ms = now.monotonic_ms + LEASE_MS
+
+
+def _set_capacity(node: Node, event: ev.AgentConnected) -> None:
+    """Starts the node's accounts anew; what it has is entered again by `_settle`."""
+    node.tasks.clear()
+    node.prefilled.clear()
+    node.expected.clear()
+    node.reserved.clear()
+    node.capacity = dict(event.capacity)
+    if event.gpu_devices:
+        node.capacity[GPU] = len(event.gpu_devices) * SCALE
+    node.devices = Devices(event.gpu_devices)
+
+
+def _settle(
+    state: State, node: Node, event: ev.AgentConnected, believed: list[int], now: Now, effects: Effects
+) -> tuple[Verdict, ...]:
+    """Compares what the agent has with what the scheduler thinks it has."""
+    verdicts = []
+    kept: set[int] = set()
+    for held in event.tasks:
+        task = current(state, node, held.key, held.attempt, held.epoch)
+        if task is None:
+            verdicts.append(Verdict(held.key, held.attempt, "STOP" if held.ended is None else "FORGET"))
+        elif held.ended is not None:
+            kept.add(held.key)
+            _on_exited(state, node, held.ended, now, effects)
+            verdicts.append(Verdict(held.key, held.attempt, "FORGET"))
+        elif _keep(state, node, task, held, now, effects):
+            kept.add(held.key)
+            verdicts.append(Verdict(held.key, held.attempt, "KEEP"))
+        else:
+            verdicts.append(Verdict(held.key, held.attempt, "STOP"))
+    for key in believed:
+        if key not in kept:
+            _miss(state, state.tasks[key], now, effects)
+    return tuple(verdicts)
+
+
+def _keep(state: State, node: Node, task: Task, held: ev.HeldTask, now: Now, effects: Effects) -> bool:
+    """Enters what the agent goes on with. What runs is a fact, even where the machine has become smaller."""
+    amounts = task.spec.shape.amounts
+    if held.is_running:
+        for name, amount in amounts:
+            node.capacity[name] = max(node.capacity.get(name, 0), node.reserved.get(name, 0) + amount)
+        task.is_prefilled = False
+        state.prefilled.pop(task.key, None)
+        state.cluster.reserve(node, task.key, amounts, task.devices)
+        lifecycle.start(state, task, 0, now, effects)
+        return True
+    if task.is_prefilled or not node.has_room(amounts):
+        task.is_prefilled = True
+        node.prefilled.append(task.key)
+        state.prefilled[task.key] = now.monotonic_ms
+        return True
+    state.cluster.reserve(node, task.key, amounts, task.devices)
+    return True
+
+
+def _miss(state: State, task: Task, now: Now, effects: Effects) -> None:
+    """The agent does not have what it was believed to have."""
+    if task.state is TaskState.RUNNING:
+        lifecycle.fail(state, task, Cause.NODE_LOST, "NODE_LOST: the agent no longer has it", now, effects)
+    else:
+        lifecycle.fail(state, task, Cause.NODE_LOST, "NODE_LOST: it never reached the agent", now, effects)
+
+
+def current(state: State, node: Node, key: int, attempt: int, epoch: int) -> Task | None:
+    """The task, if this is the token of its current attempt and the attempt is this node's."""
+    task = state.tasks.get(key)
+    if task is not None and task.attempt == attempt and task.epoch == epoch and task.node == node.id:
+        return task
+    return None
+
+
+def on_agent_disconnected(state: State, event: ev.AgentDisconnected, now: Now, effects: Effects) -> None:
+    node = state.cluster.nodes.get(event.node)
+    if node is None or node.session != event.session:
+        return
+    node.session = 0
+    effects.changed_nodes.add(node.id)
+    if event.is_final:
+        lose_node(state, node, "the agent ended", now, effects)
+    else:
+        state.cluster.touch(node)
+
+
+def lose_node(state: State, node: Node, why: str, now: Now, effects: Effects) -> None:
+    """Nothing is expected of the node any more; what it had is tried again elsewhere."""
+    if node.session:
+        effects.closes.append(CloseSession(node.id, node.session, why))
+    node.session = 0
+    for key in node.believed():
+        lifecycle.fail(state, state.tasks[key], Cause.NODE_LOST, f"NODE_LOST: {node.id}: {why}", now, effects)
+    node.state = NodeState.LOST
+    state.cluster.touch(node)
+    effects.changed_nodes.add(node.id)
+
+
+def set_node_state(state: State, node: Node) -> None:
+    """Derives the state from what is known, and tells placement."""
+    if node.is_draining:
+        node.state = NodeState.DRAINING
+    elif node.is_cordoned:
+        node.state = NodeState.CORDONED
+    else:
+        node.state = NodeState.READY
+    node.labels = {**node.agent_labels, **{k: v for k, v in node.label_overrides.items() if v is not None}}
+    for name in [name for name, value in node.label_overrides.items() if value is None]:
+        node.labels.pop(name, None)
+    state.cluster.touch(node, is_gain=True)
+
+
+def _session_of(
+    state: State, event: ev.BeatReceived | ev.TasksReported | ev.CapacityChanged | ev.AgentDrained
+) -> Node | None:
+    node = state.cluster.nodes.get(event.node)
+    return node if node is not None and node.session == event.session else None
+
+
+def on_beat_received(state: State, event: ev.BeatReceived, now: Now, effects: Effects) -> None:
+    node = _session_of(state, event)
+    if node is None:
+        return
+    node.beat_ms = now.monotonic_ms
+    node.wall_beat_ms = now.wall_ms
+    node.lease_ms = now.monotonic_ms + LEASE_MS
+    if node.state is NodeState.SUSPECT:
+        set_node_state(state, node)
+        effects.changed_nodes.add(node.id)
+    state.cluster.measure(node, event.windows, event.as_of_command)
+    effects.messages.append(SendBeatAck(node.id, node.session, event.number))
+
+
+def on_commands_acknowledged(
+    state: State, event: ev.CommandsAcknowledged, now: Now, effects: Effects
+) -> None:
+    node = state.cluster.nodes.get(event.node)
+    if node is not None and node.session == event.session:
+        node.acked_command = max(node.acked_command, event.number)
+
+
+def on_capacity_changed(state: State, event: ev.CapacityChanged, now: Now, effects: Effects) -> None:
+    node = _session_of(state, event)
+    if node is None:
+        return
+    gpu = {GPU: node.capacity[GPU]} if GPU in node.capacity else {}
+    wanted = {**event.capacity, **gpu}
+    # What runs is a fact: capacity shrinks only as far as nothing promised is cut.
+    node.capacity = {
+        name: max(wanted.get(name, 0), node.reserved.get(name, 0)) for name in wanted | node.reserved
+    }
+    state.cluster.touch(node, is_gain=True)
+    effects.changed_nodes.add(node.id)
+
+
+def on_agent_drained(state: State, event: ev.AgentDrained, now: Now, effects: Effects) -> None:
+    node = _session_of(state, event)
+    if node is not None:
+        node.is_draining = True
+        set_node_state(state, node)
+        effects.changed_nodes.add(node.id)
+
+
+def on_tasks_reported(state: State, event: ev.TasksReported, now: Now, effects: Effects) -> None:
+    node = _session_of(state, event)
+    if node is None:
+        return
+    number = event.first_number
+    for report in event.reports:
+        if number > node.last_event:
+            node.last_event = number
+            REPORTS[type(report)](state, node, report, now, effects)
+        number += 1
+    effects.messages.append(AcknowledgeEvents(node.id, node.session, node.last_event))
+
+
+def _on_started(state: State, node: Node, report: ev.TaskStarted, now: Now, effects: Effects) -> None:
+    task = current(state, node, report.key, report.attempt, report.epoch)
+    if task is None:
+        state.stale_reports += 1
+        return
+    if task.key in node.prefilled:
+        _start_prefilled(state, node, task)
+    lifecycle.start(state, task, report.start_ms, now, effects)
+
+
+def _start_prefilled(state: State, node: Node, task: Task) -> None:
+    """The agent started what was thought to wait there still; its room is promised now, and is a fact."""
+    node.prefilled.remove(task.key)
+    state.prefilled.pop(task.key, None)
+    task.is_prefilled = False
+    for name, amount in task.spec.shape.amounts:
+        node.capacity[name] = max(node.capacity.get(name, 0), node.reserved.get(name, 0) + amount)
+    state.cluster.reserve(node, task.key, task.spec.shape.amounts, task.devices)
+
+
+def _on_exited(state: State, node: Node, report: ev.TaskExited, now: Now, effects: Effects) -> None:
+    task = current(state, node, report.key, report.attempt, report.epoch)
+    if task is None:
+        state.stale_reports += 1
+        return
+    task.start_ms = report.start_ms
+    queue = task.queue
+    end_ms = report.end_ms or now.wall_ms
+    if report.start_ms:
+        queue.learn(max(end_ms - report.start_ms, 0))
+    if report.cause is Cause.NONE:
+        task.reason = ""
+        lifecycle.end(state, task, TaskState.SUCCEEDED, now, effects, payload=report.payload, end_ms=end_ms)
+    else:
+        reason = f"{report.cause.name}: attempt {task.attempt} on {node.id}"
+        lifecycle.fail(state, task, report.cause, reason, now, effects, payload=report.payload, end_ms=end_ms)
+    lifecycle.promote_prefilled(state, node)
+    effects.finished[node.id] = queue
+
+
+def _on_rejected(state: State, node: Node, report: ev.TaskRejected, now: Now, effects: Effects) -> None:
+    task = current(state, node, report.key, report.attempt, report.epoch)
+    if task is not None:
+        reason = f"REJECTED: {node.id}: {report.reason}"
+        _give_back(state, node, task, reason, REJECTED_DELAY_MS, now, effects)
+
+
+def _on_retracted(state: State, node: Node, report: ev.TaskRetracted, now: Now, effects: Effects) -> None:
+    task = current(state, node, report.key, report.attempt, report.epoch)
+    if task is not None:
+        _give_back(state, node, task, "", 0, now, effects)
+
+
+def _give_back(
+    state: State, node: Node, task: Task, reason: str, delay_ms: int, now: Now, effects: Effects
+) -> None:
+    if task.stop is not None:
+        lifecycle.fail(state, task, Cause.CANCELLED, reason, now, effects)
+    else:
+        lifecycle.requeue(state, task, now, effects, reason, delay_ms=delay_ms)
+    lifecycle.promote_prefilled(state, node)
+
+
+def _on_progressed(state: State, node: Node, report: ev.TaskProgressed, now: Now, effects: Effects) -> None:
+    task = current(state, node, report.key, report.attempt, report.epoch)
+    if task is not None:
+        task.progress = (report.ratio, report.message)
+        state.revision += 1
+        task.revision = state.revision
+        state.changes.append((state.revision, task.key, task.account))
+
+
+REPORTS: dict[type[ev.TaskReport], Callable[[State, Node, Any, Now, Effects], None]] = {
+    ev.TaskStarted: _on_started,
+    ev.TaskExited: _on_exited,
+    ev.TaskRejected: _on_rejected,
+    ev.TaskRetracted: _on_retracted,
+    ev.TaskProgressed: _on_progressed,
+}

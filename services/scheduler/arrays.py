@@ -1,0 +1,88 @@
+"""Arrays: one record for many tasks. Elements are made one by one when a node has room for them. Pure."""
+
+from services.scheduler import lifecycle
+from services.scheduler.effects import Effects
+from services.scheduler.model import Cause, Now, TaskState, array_of, element_key, index_of
+from services.scheduler.state import State, Task
+
+
+def take_element(state: State, array: Task, now: Now, effects: Effects) -> Task:
+    """Makes the next element; the array must have one left."""
+    tally = array.tally
+    assert tally is not None
+    key = element_key(array.key, tally.next_index)
+    tally.next_index += 1
+    tally.active += 1
+    element = lifecycle.create(state, key, array.spec, array.account, array.params, now, effects)
+    if array.state is TaskState.QUEUED:
+        array.state = TaskState.RUNNING
+        array.start_ms = now.wall_ms
+        lifecycle.record(state, array, now, effects)
+    return element
+
+
+def has_unmade(state: State, key: int) -> bool:
+    """Whether ``key`` is an element that its array has yet to make."""
+    array = state.tasks.get(array_of(key))
+    if array is None or array.tally is None:
+        return False
+    return array.tally.next_index <= index_of(key) < array.tally.size
+
+
+def cancel_unmade(state: State, key: int, comment: str, now: Now, effects: Effects) -> None:
+    """Cancels one element before its turn; those before it are made first, and wait like any task."""
+    array = state.tasks[array_of(key)]
+    tally = array.tally
+    assert tally is not None
+    while tally.next_index <= index_of(key):
+        element = take_element(state, array, now, effects)
+        if element.key == key:
+            element.reason = f"CANCELLED: {comment}"
+            lifecycle.end(state, element, TaskState.CANCELLED, now, effects, cause=Cause.CANCELLED)
+        else:
+            state.waiting.append(element.queue, element.key)
+
+
+def cancel(state: State, array: Task, grace_ms: int, comment: str, now: Now, effects: Effects) -> None:
+    """Elements that were never made are counted as cancelled without being made; the others are asked to end."""
+    tally = array.tally
+    assert tally is not None
+    array.stop = (grace_ms, comment)
+    array.reason = f"CANCEL_REQUESTED: {comment}"
+    lifecycle.record(state, array, now, effects)
+    tally.cancelled += tally.size - tally.next_index
+    made, tally.next_index = tally.next_index, tally.size
+    for index in range(made):
+        element = state.tasks.get(element_key(array.key, index))
+        if element is None:
+            continue
+        if element.node:
+            if element.stop is None:
+                element.stop = (grace_ms, comment)
+                lifecycle.stop(
+                    element, state.cluster.nodes[element.node], effects, Cause.CANCELLED, comment, grace_ms
+                )
+        else:
+            element.reason = f"CANCELLED: {comment}"
+            lifecycle.end(state, element, TaskState.CANCELLED, now, effects, cause=Cause.CANCELLED)
+    if tally.is_complete:
+        state.complete_arrays.add(array.key)
+
+
+def close_complete(state: State, now: Now, effects: Effects) -> None:
+    """Gives every array whose elements have all ended its own outcome."""
+    for key in sorted(state.complete_arrays):
+        array = state.tasks.get(key)
+        if array is None or array.tally is None or not array.tally.is_complete:
+            continue
+        tally = array.tally
+        array.reason = (
+            f"ELEMENTS: {tally.succeeded} succeeded, {tally.failed} failed, {tally.cancelled} cancelled"
+        )
+        final, cause = TaskState.SUCCEEDED, Cause.NONE
+        if array.stop is not None or tally.cancelled == tally.size:
+            final, cause = TaskState.CANCELLED, Cause.CANCELLED
+        elif tally.failed or tally.cancelled:
+            final, cause = TaskState.FAILED, Cause.ERROR
+        lifecycle.end(state, array, final, now, effects, cause=cause)
+    state.complete_arrays.clear()

@@ -1,0 +1,216 @@
+"""The nodes as the scheduler sees them, and the log of which of them changed.
+
+Every change of a node that placement could care for raises its version and is noted in the cluster's log, from
+which each queue's index catches up; so a decision costs what has changed, not how many nodes there are. Pure.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+
+from services.scheduler import occupancy
+from services.scheduler.model import NodeState, Shape
+from services.scheduler.resources import GPU, Amounts, Devices
+
+
+class Node:
+    """One agent's machine. Changed only through the methods of `Cluster`."""
+
+    __slots__ = (
+        "_score",
+        "acked_command",
+        "agent_labels",
+        "agent_version",
+        "beat_ms",
+        "boot_id",
+        "capacity",
+        "command",
+        "connect_ms",
+        "devices",
+        "drain_deadline_ms",
+        "enforcement",
+        "expected",
+        "id",
+        "incarnation",
+        "is_cordoned",
+        "is_draining",
+        "label_overrides",
+        "labels",
+        "last_event",
+        "lease_ms",
+        "measured",
+        "newer",
+        "newer_sum",
+        "operators",
+        "ordinal",
+        "prefilled",
+        "reserved",
+        "session",
+        "state",
+        "tasks",
+        "version",
+        "wall_beat_ms",
+        "windows",
+    )  # fmt: skip
+
+    def __init__(self, node_id: str, ordinal: int) -> None:
+        self.id = node_id
+        self.ordinal = ordinal
+        self.state = NodeState.LOST
+        self.session = 0
+        self.incarnation = 0
+        self.boot_id = ""
+        self.agent_version = ""
+        self.enforcement = ""
+        # What the agent says, what was changed since (None: removed), and what comes of both.
+        self.agent_labels: dict[str, str] = {}
+        self.label_overrides: dict[str, str | None] = {}
+        self.labels: dict[str, str] = {}
+        self.operators: frozenset[str] = frozenset()
+        self.capacity: dict[str, int] = {}
+        self.reserved: dict[str, int] = {}
+        self.devices = Devices(())
+        # Task keys that hold a reservation, and those that wait in the agent's queue.
+        self.tasks: dict[int, Amounts] = {}
+        self.prefilled: deque[int] = deque()
+        # Tasks that were on it when the scheduler restarted; settled by its next hello, or when it is lost.
+        self.expected: set[int] = set()
+        self.windows: Mapping[int, Mapping[str, int]] = {}
+        self.measured: Mapping[str, int] = {}
+        # (command number, amounts) that the last beat could not show yet, and their sum.
+        self.newer: deque[tuple[int, Amounts]] = deque()
+        self.newer_sum: dict[str, int] = {}
+        self.command = 0
+        self.acked_command = 0
+        self.last_event = 0
+        self.is_cordoned = False
+        self.is_draining = False
+        self.drain_deadline_ms = 0
+        # Monotonic: until when the agent is believed, and when it was last heard.
+        self.lease_ms = 0
+        self.beat_ms = 0
+        self.connect_ms = 0
+        self.wall_beat_ms = 0
+        self.version = 0
+        self._score: float | None = None
+
+    @property
+    def score(self) -> float:
+        """Occupancy of the worst resource, computed when asked for after a change."""
+        if self._score is None:
+            self._score = occupancy.worst(self.capacity, self.reserved, self.measured, self.newer_sum)
+        return self._score
+
+    def believed(self) -> list[int]:
+        """Every task that the scheduler thinks this node has."""
+        return [*self.tasks, *self.prefilled, *sorted(self.expected)]
+
+    def takes_work(self) -> bool:
+        return self.state is NodeState.READY and self.session != 0
+
+    def matches(self, shape: Shape) -> bool:
+        """Whether this node may ever run the shape, however busy it is."""
+        if shape.node and shape.node != self.id:
+            return False
+        if shape.operator and shape.operator not in self.operators:
+            return False
+        if any(self.labels.get(key) != value for key, value in shape.labels):
+            return False
+        return all(self.capacity.get(name, 0) >= amount for name, amount in shape.amounts)
+
+    def fits(self, amounts: Amounts) -> bool:
+        """Whether what is asked is free now. A node with waiting tasks takes no direct start: they go first."""
+        if self.prefilled:
+            return False
+        return self.has_room(amounts)
+
+    def has_room(self, amounts: Amounts) -> bool:
+        for name, amount in amounts:
+            if self.capacity.get(name, 0) - self.reserved.get(name, 0) < amount:
+                return False
+            if name == GPU and self.devices.choose(amount) is None:
+                return False
+        return True
+
+
+class Cluster:
+    """All nodes, and the log of changes that the placement indexes read."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {}
+        # Ids of changed nodes; entry i is change number base + i.
+        self.log: list[str] = []
+        self.base = 0
+        # Up to where some index has read; a repeated change beyond it needs no second entry.
+        self.read_end = 0
+        self.has_gained = False
+
+    def add(self, node_id: str) -> Node:
+        node = self.nodes.get(node_id)
+        if node is None:
+            node = self.nodes[node_id] = Node(node_id, len(self.nodes))
+        return node
+
+    @property
+    def end(self) -> int:
+        """Number of the next change."""
+        return self.base + len(self.log)
+
+    def read(self, position: int) -> list[str] | None:
+        """Nodes changed since ``position``, each once; None: too long ago, look at all of them."""
+        self.read_end = self.end
+        if position < self.base:
+            return None
+        return list(dict.fromkeys(self.log[position - self.base :]))
+
+    def touch(self, node: Node, *, is_gain: bool = False) -> None:
+        """Notes a change that placement could care for; a gain lets tasks that were set aside try again."""
+        node.version += 1
+        node._score = None
+        self.has_gained |= is_gain
+        if self.log and self.log[-1] == node.id and self.read_end < self.end:
+            return
+        self.log.append(node.id)
+        if len(self.log) > 4 * len(self.nodes) + 4096:
+            half = len(self.log) // 2
+            self.base += half
+            del self.log[:half]
+
+    def reserve(self, node: Node, key: int, amounts: Amounts, devices: tuple[int, ...]) -> None:
+        """Promises amounts to a task; the caller has asked `Node.has_room`."""
+        node.tasks[key] = amounts
+        reserved = node.reserved
+        for name, amount in amounts:
+            reserved[name] = reserved.get(name, 0) + amount
+            if name == GPU:
+                node.devices.take(devices, amount)
+        self.touch(node)
+
+    def expect(self, node: Node, command: int, amounts: Amounts) -> None:
+        """Adds a command's estimate until a beat can show it; `reserve` follows and notes the change."""
+        node.newer.append((command, amounts))
+        for name, amount in amounts:
+            node.newer_sum[name] = node.newer_sum.get(name, 0) + amount
+
+    def free(self, node: Node, key: int, devices: tuple[int, ...]) -> bool:
+        """Takes the promise back. False: there was none."""
+        amounts = node.tasks.pop(key, None)
+        if amounts is None:
+            return False
+        for name, amount in amounts:
+            node.reserved[name] -= amount
+            if name == GPU:
+                node.devices.give_back(devices, amount)
+        self.touch(node, is_gain=True)
+        return True
+
+    def measure(self, node: Node, windows: Mapping[int, Mapping[str, int]], as_of_command: int) -> None:
+        """Takes a beat's figures in; estimates of commands that they show are dropped."""
+        node.windows = windows
+        node.measured = windows.get(occupancy.PLACEMENT_WINDOW_S, {})
+        while node.newer and node.newer[0][0] <= as_of_command:
+            _, amounts = node.newer.popleft()
+            for name, amount in amounts:
+                node.newer_sum[name] -= amount
+        after = occupancy.worst(node.capacity, node.reserved, node.measured, node.newer_sum)
+        if abs(after - node.score) > 0.005:
+            self.touch(node)

@@ -1,0 +1,17 @@
+"""What the scheduler can be told."""
+
+from dataclasses import dataclass
+
+from services.chassis.config import ServiceConfig, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerConfig(ServiceConfig):
+    """Options of yard-scheduler."""
+
+    port: int = option(7070, "TCP port to listen on; 0 takes any free one")
+    agent_port: int = option(0, "TCP port for agents with client certificates, where TLS is on; 0: port + 9")
+    advertise: str = option("", "HOST:PORT that join lines name; empty: where it listens")
+    store: str = option("127.0.0.1:7071", "HOST:PORT of the store, asked whether inputs exist")
+    low_disk_bytes: int = option(64 << 20, "below this much free disk nothing new is taken")
+    validate: bool = option(False, "check every invariant after every step; slow, for tests")

@@ -1,0 +1,136 @@
+"""What the scheduler wants done. Data, in the imperative; the engine persists the rows, and only then lets the rest act."""
+
+import msgspec
+
+from services.chassis.errors import ServiceError
+from services.scheduler.model import Cause, Spec, TaskState
+from services.scheduler.waiting import ShapeQueue
+
+
+class InsertSpec(msgspec.Struct, frozen=True):
+    spec: Spec
+
+
+class InsertTask(msgspec.Struct, frozen=True):
+    key: int
+    revision: int
+    spec: int
+    account: str
+    params: str
+    submit_ms: int
+    # (account, request_id, content, count) with the first task of a request.
+    request: tuple[str, str, bytes, int] | None = None
+
+
+class RecordChange(msgspec.Struct, frozen=True):
+    """One row of a task's history. A terminal ``state`` makes it the outcome, of which the table takes one a task."""
+
+    revision: int
+    task: int
+    account: str
+    state: TaskState
+    attempt: int
+    epoch: int
+    node: str
+    time_ms: int
+    start_ms: int = 0
+    cause: Cause = Cause.NONE
+    # "REASON: message", for people.
+    detail: str = ""
+    payload: bytes = b""
+
+
+class RecordNode(msgspec.Struct, frozen=True):
+    node: str
+    is_cordoned: bool
+    # (name, value, whether it was removed).
+    labels: tuple[tuple[str, str, bool], ...]
+
+
+class StartTask(msgspec.Struct, frozen=True):
+    key: int
+    attempt: int
+    epoch: int
+    spec: Spec
+    params: str
+    is_prefill: bool
+    devices: tuple[str, ...]
+    account: str
+
+
+class RetractTask(msgspec.Struct, frozen=True):
+    key: int
+    attempt: int
+
+
+class StopTask(msgspec.Struct, frozen=True):
+    key: int
+    attempt: int
+    grace_ms: int
+    cause: Cause
+    message: str
+
+
+Command = StartTask | RetractTask | StopTask
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """``kind`` is KEEP, STOP or FORGET."""
+
+    key: int
+    attempt: int
+    kind: str
+
+
+class SendWelcome(msgspec.Struct, frozen=True):
+    node: str
+    session: int
+    verdicts: tuple[Verdict, ...]
+    is_cordoned: bool
+
+
+class SendBeatAck(msgspec.Struct, frozen=True):
+    node: str
+    session: int
+    number: int
+
+
+class AcknowledgeEvents(msgspec.Struct, frozen=True):
+    node: str
+    session: int
+    number: int
+
+
+class CloseSession(msgspec.Struct, frozen=True):
+    node: str
+    session: int
+    reason: str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Resolves the request numbered ``reply`` with a value, or refuses it."""
+
+    reply: int
+    keys: tuple[int, ...] = ()
+    first: int = 0
+    count: int = 0
+    # The answer that the same request got before.
+    is_repeat: bool = False
+    error: ServiceError | None = None
+
+
+class Effects:
+    """What one step wants: rows for one transaction, then everything that may leave once they are on disk."""
+
+    __slots__ = ("answers", "changed_nodes", "closes", "commands", "finished", "messages", "rows")
+
+    def __init__(self) -> None:
+        self.rows: list[InsertSpec | InsertTask | RecordChange | RecordNode] = []
+        # By node, numbered consecutively from the first number given here.
+        self.commands: dict[str, tuple[int, list[Command]]] = {}
+        self.messages: list[SendWelcome | SendBeatAck | AcknowledgeEvents] = []
+        self.answers: list[Answer] = []
+        self.closes: list[CloseSession] = []
+        self.changed_nodes: set[str] = set()
+        # Nodes where a task just ended, and the queue of its shape: where more work may be kept waiting.
+        self.finished: dict[str, ShapeQueue] = {}

@@ -1,0 +1,179 @@
+"""What can happen to the scheduler. Facts, in the past tense; the machine turns them into effects."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from services.scheduler.model import Cause, Spec
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Anything that `machine.apply` understands."""
+
+
+class TasksSubmitted(Event, frozen=True):
+    """``items`` are (index into specs, params laid over the spec's); the reply gets the keys."""
+
+    reply: int
+    account: str
+    request_id: str
+    # sha256 of the request's content; what makes a repeated request the same request.
+    content: bytes
+    specs: tuple[Spec, ...]
+    items: tuple[tuple[int, str], ...]
+
+
+class CancelRequested(Event, frozen=True):
+    reply: int
+    keys: tuple[int, ...]
+    grace_ms: int
+    comment: str
+
+
+class HoldRequested(Event, frozen=True):
+    reply: int
+    keys: tuple[int, ...]
+
+
+class ReleaseRequested(Event, frozen=True):
+    reply: int
+    keys: tuple[int, ...]
+
+
+class HeldTask(msgspec.Struct, frozen=True):
+    """A task that an agent has, as its hello tells it. ``ended`` is set when it has an outcome."""
+
+    key: int
+    attempt: int
+    epoch: int
+    is_running: bool
+    ended: "TaskExited | None" = None
+
+
+class AgentConnected(Event, frozen=True):
+    """A hello. ``session`` is the scheduler's number of the stream."""
+
+    node: str
+    session: int
+    boot_id: str
+    incarnation: int
+    labels: Mapping[str, str]
+    capacity: Mapping[str, int]
+    gpu_devices: tuple[str, ...]
+    operators: frozenset[str]
+    tasks: tuple[HeldTask, ...]
+    version: str = ""
+    enforcement: str = ""
+
+
+class AgentDisconnected(Event, frozen=True):
+    node: str
+    session: int
+    # It said goodbye: nothing of it runs any more.
+    is_final: bool = False
+
+
+class BeatReceived(Event, frozen=True):
+    """``windows`` maps window seconds to measured amounts by resource."""
+
+    node: str
+    session: int
+    number: int
+    as_of_command: int
+    windows: Mapping[int, Mapping[str, int]]
+
+
+class CommandsAcknowledged(Event, frozen=True):
+    node: str
+    session: int
+    number: int
+
+
+class TaskStarted(msgspec.Struct, frozen=True):
+    key: int
+    attempt: int
+    epoch: int
+    start_ms: int
+
+
+class TaskExited(msgspec.Struct, frozen=True):
+    """``payload`` is the agent's serialised TaskExited, carried through unread."""
+
+    key: int
+    attempt: int
+    epoch: int
+    cause: Cause
+    payload: bytes
+    start_ms: int = 0
+    end_ms: int = 0
+
+
+class TaskRejected(msgspec.Struct, frozen=True):
+    key: int
+    attempt: int
+    epoch: int
+    reason: str
+
+
+class TaskRetracted(msgspec.Struct, frozen=True):
+    key: int
+    attempt: int
+    epoch: int
+
+
+class TaskProgressed(msgspec.Struct, frozen=True):
+    key: int
+    attempt: int
+    epoch: int
+    ratio: float
+    message: str
+
+
+TaskReport = TaskStarted | TaskExited | TaskRejected | TaskRetracted | TaskProgressed
+
+
+class TasksReported(Event, frozen=True):
+    """A batch of an agent's events, numbered from ``first_number`` on."""
+
+    node: str
+    session: int
+    first_number: int
+    reports: tuple[TaskReport, ...]
+
+
+class CapacityChanged(Event, frozen=True):
+    node: str
+    session: int
+    capacity: Mapping[str, int]
+
+
+class NodeCordoned(Event, frozen=True):
+    reply: int
+    node: str
+    is_cordoned: bool
+
+
+class NodeDrainRequested(Event, frozen=True):
+    """``node_session`` 0: asked for by a person; otherwise the agent itself wants no more work."""
+
+    reply: int
+    node: str
+    timeout_ms: int
+
+
+class AgentDrained(Event, frozen=True):
+    """The agent says that it wants no new work."""
+
+    node: str
+    session: int
+
+
+class NodeLabelled(Event, frozen=True):
+    reply: int
+    node: str
+    set_labels: Mapping[str, str]
+    remove_labels: tuple[str, ...]
+
+
+class Ticked(Event, frozen=True):
+    """Time has passed."""

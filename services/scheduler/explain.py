@@ -1,0 +1,115 @@
+"""Why a task waits, or why it is where it is: a typed reason for every node. Pure.
+
+It asks the very functions that placement asks, so what it says fits is what the next step would take.
+"""
+
+import msgspec
+
+from services.scheduler.cluster import Cluster, Node
+from services.scheduler.model import NodeState, Shape, TaskState
+from services.scheduler.resources import describe
+from services.scheduler.state import State, Task
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    node: str
+    fits: bool
+    reason: str
+    message: str
+    score: float
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    summary: str
+    position: int
+    nodes: tuple[Verdict, ...]
+    next_step: str
+
+
+def judge(node: Node, shape: Shape) -> Verdict:
+    """What one node says to a shape."""
+    reason, message = _objection(node, shape)
+    return Verdict(node.id, not reason, reason or "FITS", message or "it could start here now", node.score)
+
+
+def _objection(node: Node, shape: Shape) -> tuple[str, str]:
+    if shape.node and shape.node != node.id:
+        return "PINNED_ELSEWHERE", f"the task is pinned to {shape.node}"
+    if node.session == 0 or node.state is NodeState.LOST:
+        return "NOT_CONNECTED", "its agent is not connected"
+    if node.state is not NodeState.READY:
+        return node.state.name, f"it takes no new work: {node.state.name.lower()}"
+    missing = [f"{k}={v}" for k, v in shape.labels if node.labels.get(k) != v]
+    if missing:
+        return "LABELS", f"it lacks the label {missing[0]}"
+    if shape.operator and shape.operator not in node.operators:
+        return "NO_OPERATOR", f"it does not offer {shape.operator}"
+    for name, amount in shape.amounts:
+        if node.capacity.get(name, 0) < amount:
+            return (
+                "TOO_SMALL",
+                f"it has {describe(name, node.capacity.get(name, 0))} in all, {describe(name, amount)} asked",
+            )
+    for name, amount in shape.amounts:
+        free = node.capacity.get(name, 0) - node.reserved.get(name, 0)
+        if free < amount:
+            return "NOT_ENOUGH", f"{describe(name, free)} free, {describe(name, amount)} asked"
+    if not node.fits(shape.amounts):
+        return "NOT_ENOUGH", "other tasks wait there already, or no one device has enough left"
+    return "", ""
+
+
+def explain(state: State, task: Task) -> Explanation:
+    """The whole answer for an unfinished task."""
+    nodes = tuple(judge(node, task.spec.shape) for node in _nodes(state.cluster))
+    if task.node:
+        summary = f"{task.state.name.lower()} on {task.node}, attempt {task.attempt}"
+        return Explanation(summary, 0, nodes, "")
+    if task.state is TaskState.HELD:
+        return Explanation("held", 0, nodes, "release it: yard tasks release")
+    if task.key in state.backing_off:
+        return Explanation("waits for its back-off before the next attempt", 0, nodes, "")
+    position = _position(state, task)
+    if any(verdict.fits for verdict in nodes):
+        return Explanation("a node fits; it starts with the next step", position, nodes, "")
+    return Explanation(_why(nodes), position, nodes, _advice(nodes))
+
+
+def _nodes(cluster: Cluster) -> list[Node]:
+    return sorted(cluster.nodes.values(), key=lambda node: node.id)
+
+
+def _position(state: State, task: Task) -> int:
+    """How many tasks go before it: all of higher priority, and older ones of the same."""
+    mine = next((ticket for ticket, key in task.queue.keys if key == task.key), state.waiting.ticket)
+    before = 0
+    for queue in state.waiting.queues.values():
+        if queue.shape.priority > task.spec.shape.priority:
+            before += len(queue.keys)
+        elif queue.shape.priority == task.spec.shape.priority:
+            before += sum(ticket < mine for ticket, _ in queue.keys)
+    return before
+
+
+def _why(nodes: tuple[Verdict, ...]) -> str:
+    if not nodes:
+        return "there is no node yet"
+    counts: dict[str, int] = {}
+    for verdict in nodes:
+        counts[verdict.reason] = counts.get(verdict.reason, 0) + 1
+    return "waiting: " + ", ".join(
+        f"{reason} on {count} of {len(nodes)} nodes" for reason, count in sorted(counts.items())
+    )
+
+
+def _advice(nodes: tuple[Verdict, ...]) -> str:
+    reasons = {verdict.reason for verdict in nodes}
+    if not nodes:
+        return "add a machine: yard nodes token"
+    if "NOT_ENOUGH" in reasons:
+        return "it starts when running tasks end; or ask for less, or add a machine: yard nodes token"
+    if "CORDONED" in reasons:
+        return "uncordon a node: yard nodes uncordon NODE"
+    if "NOT_CONNECTED" in reasons or "SUSPECT" in reasons:
+        return "see what became of the agents: yard nodes ls"
+    return "change what it asks for, or a node's labels: yard nodes label"

@@ -1,0 +1,244 @@
+"""How one task moves: queued, assigned, running, ended, tried again. The only writers of ``Task.state``.
+
+Each move raises the revision, adds the row that records it, and keeps queues and reservations in step. Pure.
+"""
+
+from services.scheduler.cluster import Node
+from services.scheduler.effects import Command, Effects, InsertTask, RecordChange, StartTask, StopTask
+from services.scheduler.model import UNCOUNTED, Cause, Now, Spec, TaskState, array_of
+from services.scheduler.resources import GPU
+from services.scheduler.state import State, Task
+
+DEFAULT_GRACE_MS = 5_000
+
+
+def record(
+    state: State,
+    task: Task,
+    now: Now,
+    effects: Effects,
+    *,
+    cause: Cause = Cause.NONE,
+    payload: bytes = b"",
+    end_ms: int = 0,
+) -> None:
+    """Gives the task's present state a revision and a row."""
+    state.revision += 1
+    task.revision = state.revision
+    state.changes.append((state.revision, task.key, task.account))
+    effects.rows.append(
+        RecordChange(
+            state.revision, task.key, task.account, task.state, task.attempt, task.epoch, task.node,
+            end_ms or now.wall_ms, task.start_ms, cause, task.reason, payload,
+        )
+    )  # fmt: skip
+
+
+def create(
+    state: State,
+    key: int,
+    spec: Spec,
+    account: str,
+    params: str,
+    now: Now,
+    effects: Effects,
+    request: tuple[str, str, bytes, int] | None = None,
+) -> Task:
+    """Makes a task and its row; it is queued, or held, by the caller."""
+    state.revision += 1
+    queue = state.waiting.queue(spec.shape)
+    queue.live_count += 1
+    task = Task(key, spec, queue, account, params, now.wall_ms, state.revision)
+    state.tasks[key] = task
+    state.changes.append((state.revision, key, account))
+    effects.rows.append(InsertTask(key, state.revision, spec.number, account, params, now.wall_ms, request))
+    return task
+
+
+def assign(
+    state: State, task: Task, node: Node, now: Now, effects: Effects, *, is_prefill: bool = False
+) -> None:
+    """Begins an attempt on a node; the token is on disk before the command leaves."""
+    amounts = task.spec.shape.amounts
+    task.attempt += 1
+    task.epoch = state.epoch
+    task.state = TaskState.ASSIGNED
+    task.reason = ""
+    task.node = node.id
+    task.assign_ms = now.wall_ms
+    task.start_ms = 0
+    task.is_prefilled = is_prefill
+    if is_prefill:
+        task.devices = ()
+        node.prefilled.append(task.key)
+        state.prefilled[task.key] = now.monotonic_ms
+    else:
+        take_room(state, task, node)
+        state.cluster.expect(node, node.command + 1, amounts)
+    record(state, task, now, effects)
+    send_start(task, node, effects)
+
+
+def take_room(state: State, task: Task, node: Node) -> None:
+    """Reserves what the task asks for on a node that has room for it."""
+    amounts = task.spec.shape.amounts
+    task.devices = next((node.devices.choose(a) or () for name, a in amounts if name == GPU), ())
+    state.cluster.reserve(node, task.key, amounts, task.devices)
+
+
+def send_start(task: Task, node: Node, effects: Effects) -> None:
+    """Tells the agent to start the present attempt; repeating it does no harm."""
+    names = tuple(node.devices.names[i] for i in task.devices)
+    command = StartTask(
+        task.key, task.attempt, task.epoch, task.spec, task.params, task.is_prefilled, names, task.account
+    )
+    send(node, command, effects)
+
+
+def send(node: Node, command: Command, effects: Effects) -> None:
+    """Numbers a command and puts it into the node's batch."""
+    node.command += 1
+    batch = effects.commands.get(node.id)
+    if batch is None:
+        effects.commands[node.id] = (node.command, [command])
+    else:
+        batch[1].append(command)
+
+
+def start(state: State, task: Task, start_ms: int, now: Now, effects: Effects) -> None:
+    """The agent says that it runs."""
+    task.start_ms = start_ms or now.wall_ms
+    if task.state is TaskState.ASSIGNED:
+        task.state = TaskState.RUNNING
+        record(state, task, now, effects)
+
+
+def leave_node(state: State, task: Task) -> Node | None:
+    """Takes the task off its node, whatever it held there; returns the node."""
+    node = state.cluster.nodes.get(task.node)
+    if node is not None and not state.cluster.free(node, task.key, task.devices):
+        if task.key in node.prefilled:
+            node.prefilled.remove(task.key)
+            state.cluster.touch(node, is_gain=True)
+        node.expected.discard(task.key)
+    state.prefilled.pop(task.key, None)
+    task.is_prefilled = False
+    task.devices = ()
+    return node
+
+
+def promote_prefilled(state: State, node: Node) -> None:
+    """Room was freed: the agent starts what waits there, first come first served; so its room is promised now."""
+    while node.prefilled:
+        key = node.prefilled[0]
+        task = state.tasks[key]
+        if not node.has_room(task.spec.shape.amounts):
+            return
+        node.prefilled.popleft()
+        state.prefilled.pop(key, None)
+        task.is_prefilled = False
+        take_room(state, task, node)
+
+
+def end(
+    state: State,
+    task: Task,
+    final: TaskState,
+    now: Now,
+    effects: Effects,
+    *,
+    cause: Cause = Cause.NONE,
+    payload: bytes = b"",
+    end_ms: int = 0,
+) -> None:
+    """The one outcome of a task. The record leaves memory; an element is counted in its array."""
+    if task.node:
+        leave_node(state, task)
+    task.state = final
+    record(state, task, now, effects, cause=cause, payload=payload, end_ms=end_ms)
+    del state.tasks[task.key]
+    task.queue.live_count -= 1
+    state.backing_off.discard(task.key)
+    array = state.tasks.get(array_of(task.key))
+    if array is not None and array.tally is not None:
+        _count(state, array, final)
+
+
+def _count(state: State, array: Task, final: TaskState) -> None:
+    tally = array.tally
+    assert tally is not None
+    tally.active -= 1
+    if final is TaskState.SUCCEEDED:
+        tally.succeeded += 1
+    elif final is TaskState.FAILED:
+        tally.failed += 1
+    else:
+        tally.cancelled += 1
+    if tally.is_complete:
+        state.complete_arrays.add(array.key)
+
+
+def requeue(
+    state: State,
+    task: Task,
+    now: Now,
+    effects: Effects,
+    reason: str,
+    *,
+    cause: Cause = Cause.NONE,
+    delay_ms: int = 0,
+) -> None:
+    """Takes the task back into its queue for a further attempt."""
+    if task.node:
+        leave_node(state, task)
+    task.node = ""
+    task.state = TaskState.QUEUED
+    task.reason = reason
+    task.progress = None
+    record(state, task, now, effects, cause=cause)
+    if delay_ms:
+        task.not_before_ms = now.wall_ms + delay_ms
+        state.backing_off.add(task.key)
+    else:
+        state.waiting.put_back(task.queue, task.key)
+
+
+def fail(
+    state: State,
+    task: Task,
+    cause: Cause,
+    reason: str,
+    now: Now,
+    effects: Effects,
+    *,
+    payload: bytes = b"",
+    end_ms: int = 0,
+) -> None:
+    """An attempt ended badly: the task is tried again where its policy says so, else that is its outcome."""
+    if task.stop is not None:
+        task.reason = f"CANCELLED: {task.stop[1]}"
+        end(
+            state,
+            task,
+            TaskState.CANCELLED,
+            now,
+            effects,
+            cause=Cause.CANCELLED,
+            payload=payload,
+            end_ms=end_ms,
+        )
+        return
+    if cause not in UNCOUNTED:
+        task.failures += 1
+    retry = task.spec.retry
+    if retry.allows(cause, task.failures):
+        delay = 0 if cause in UNCOUNTED else retry.delay_ms(task.failures)
+        requeue(state, task, now, effects, reason, cause=cause, delay_ms=delay)
+        return
+    task.reason = reason
+    end(state, task, TaskState.FAILED, now, effects, cause=cause, payload=payload, end_ms=end_ms)
+
+
+def stop(task: Task, node: Node, effects: Effects, cause: Cause, message: str, grace_ms: int) -> None:
+    """Asks the agent to end the present attempt."""
+    send(node, StopTask(task.key, task.attempt, grace_ms, cause, message), effects)

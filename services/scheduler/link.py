@@ -1,0 +1,145 @@
+"""One agent's stream on the scheduler's side: what comes in becomes events, what goes out is batched.
+
+Holds nothing that the machine does not know as well; a stream that breaks costs nothing but a hello.
+"""
+
+import asyncio
+from typing import Any
+
+from modelyard.v1 import agent_link_pb2 as pb
+from services.scheduler import link_convert
+from services.scheduler.agents import BEAT_MS, LEASE_MS
+from services.scheduler.credentials import Credentials
+from services.scheduler.effects import Command, SendBeatAck, SendWelcome
+from services.scheduler.engine import Engine
+from services.scheduler.events import AgentDisconnected, AgentDrained, CapacityChanged, CommandsAcknowledged
+
+EVENT_CREDITS = 10_000
+MESSAGE_BYTES = 1 << 20
+
+
+class AgentLink:
+    """Serves one Connect call until either side ends it."""
+
+    def __init__(self, engine: Engine, credentials: Credentials, node: str, context: Any) -> None:
+        self._engine = engine
+        self._credentials = credentials
+        self._node = node
+        self._context = context
+        self._outbox: list[pb.ConnectResponse] = []
+        self._commands: list[tuple[int, list[Command]]] = []
+        self._bodies: set[int] = set()
+        self._acked = 0
+        self._unsaid_ack = False
+        self._wake = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
+        self._close_reason = ""
+        self._is_final = False
+        self.session = engine.new_session(self)
+
+    async def serve(self, hello: pb.Hello) -> None:
+        """Runs until the agent leaves, is replaced, or the server stops."""
+        self._engine.post(link_convert.hello(hello, self._node, self.session))
+        self._reader = asyncio.get_running_loop().create_task(self._read())
+        try:
+            await self._write()
+        finally:
+            self._reader.cancel()
+            self._engine.links.pop(self.session, None)
+            self._engine.post(AgentDisconnected(self._node, self.session, self._is_final))
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._context.read()
+            if not isinstance(message, pb.ConnectRequest):
+                break
+            await self._take(message)
+        self.close("the agent ended the stream")
+
+    async def _take(self, message: pb.ConnectRequest) -> None:
+        engine, node, session = self._engine, self._node, self.session
+        kind = message.WhichOneof("message")
+        if message.ack_command:
+            engine.post(CommandsAcknowledged(node, session, message.ack_command))
+        if kind == "events":
+            engine.post(link_convert.reports(message.events, node, session))
+        elif kind == "beat":
+            engine.post(link_convert.beat(message.beat, node, session))
+        elif kind == "capacity_changed":
+            capacity = link_convert.capacity(message.capacity_changed.capacity)
+            engine.post(CapacityChanged(node, session, capacity))
+        elif kind == "draining":
+            engine.post(AgentDrained(node, session))
+        elif kind == "bye":
+            self._is_final = True
+        elif kind == "renew_credentials":
+            request = message.renew_credentials.certificate_request_pem
+            self._send(pb.ConnectResponse(credentials=await self._credentials.issue(node, request)))
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._outbox or self._commands or self._unsaid_ack:
+                await self._context.write(self._next())
+            if self._close_reason:
+                await self._context.write(
+                    self._stamp(pb.ConnectResponse(go_away=pb.GoAway(reason=self._close_reason)))
+                )
+                return
+
+    def _next(self) -> pb.ConnectResponse:
+        if self._outbox:
+            return self._stamp(self._outbox.pop(0))
+        if self._commands:
+            return self._stamp(pb.ConnectResponse(commands=self._batch()))
+        return self._stamp(pb.ConnectResponse(acknowledgement=pb.Acknowledgement()))
+
+    def _batch(self) -> pb.Commands:
+        """As many of the waiting commands as make one message."""
+        first_number, commands = self._commands.pop(0)
+        batch = pb.Commands(first_number=first_number)
+        size = 0
+        for index, command in enumerate(commands):
+            if size > MESSAGE_BYTES:
+                self._commands.insert(0, (first_number + index, commands[index:]))
+                break
+            size += link_convert.add_command(batch, command, self._bodies, self._credentials.sign_task)
+        return batch
+
+    def _stamp(self, message: pb.ConnectResponse) -> pb.ConnectResponse:
+        message.epoch = self._engine.state.epoch
+        message.ack_event = self._acked
+        self._unsaid_ack = False
+        return message
+
+    def _send(self, message: pb.ConnectResponse) -> None:
+        self._outbox.append(message)
+        self._wake.set()
+
+    def welcome(self, message: SendWelcome) -> None:
+        verdicts = [link_convert.verdict(verdict) for verdict in message.verdicts]
+        self._send(
+            pb.ConnectResponse(
+                welcome=pb.Welcome(
+                    lease_ms=LEASE_MS, beat_ms=BEAT_MS, verdicts=verdicts, event_credits=EVENT_CREDITS,
+                    cordoned=message.is_cordoned,
+                )
+            )
+        )  # fmt: skip
+
+    def beat_ack(self, message: SendBeatAck) -> None:
+        self._send(pb.ConnectResponse(beat_ack=pb.BeatAck(number=message.number)))
+
+    def acknowledge(self, number: int) -> None:
+        self._acked = number
+        self._unsaid_ack = True
+        self._wake.set()
+
+    def command(self, first_number: int, commands: list[Command]) -> None:
+        self._commands.append((first_number, commands))
+        self._wake.set()
+
+    def close(self, reason: str) -> None:
+        self._close_reason = self._close_reason or reason
+        self._wake.set()

@@ -1,0 +1,121 @@
+"""Between the messages of the agent link and the machine's events and effects. No decisions here."""
+
+from collections.abc import Callable, Mapping
+
+from modelyard.v1 import agent_link_pb2 as pb
+from modelyard.v1 import node_pb2, task_pb2
+from services.scheduler import events as ev
+from services.scheduler.effects import Command, RetractTask, StartTask, Verdict
+from services.scheduler.model import Cause, format_task_id, index_of, parse_task_id
+from services.scheduler.resources import CPU, GPU, MEMORY, SCALE
+
+SignTask = Callable[[int, int, int, str], str]
+_KEEP, _STOP, _FORGET = pb.VERDICT_KIND_KEEP, pb.VERDICT_KIND_STOP, pb.VERDICT_KIND_FORGET
+_VERDICTS = {"KEEP": _KEEP, "STOP": _STOP, "FORGET": _FORGET}
+_CAUSES = {int(cause): cause for cause in Cause}
+
+
+def capacity(message: node_pb2.NodeCapacity) -> dict[str, int]:
+    """Amounts by resource; devices are counted elsewhere."""
+    amounts = {CPU: round(message.cpu * SCALE), MEMORY: message.memory_bytes}
+    return amounts | {name: round(value * SCALE) for name, value in message.custom.items()}
+
+
+def hello(message: pb.Hello, node: str, session: int) -> ev.AgentConnected:
+    return ev.AgentConnected(
+        node=node,
+        session=session,
+        boot_id=message.boot_id,
+        incarnation=message.incarnation,
+        labels=dict(message.labels),
+        capacity=capacity(message.capacity),
+        gpu_devices=tuple(message.capacity.gpu_devices),
+        operators=frozenset(operator.name for operator in message.operators),
+        tasks=tuple(_held(task) for task in message.tasks),
+        version=message.agent_version,
+        enforcement=message.enforcement,
+    )
+
+
+def _held(task: pb.HeldTask) -> ev.HeldTask:
+    key = parse_task_id(task.task_id)
+    ended = _exited(key, task.attempt, task.epoch, task.exited) if task.HasField("exited") else None
+    return ev.HeldTask(key, task.attempt, task.epoch, task.state == pb.HELD_STATE_RUNNING, ended)
+
+
+def beat(message: pb.Beat, node: str, session: int) -> ev.BeatReceived:
+    windows: dict[int, Mapping[str, int]] = {
+        usage.window_s: {
+            CPU: round(usage.cpu * SCALE), MEMORY: usage.memory_bytes, GPU: round(usage.gpu * SCALE),
+        }
+        for usage in message.windows
+    }  # fmt: skip
+    return ev.BeatReceived(node, session, message.number, message.as_of_command, windows)
+
+
+def reports(message: pb.Events, node: str, session: int) -> ev.TasksReported:
+    return ev.TasksReported(node, session, message.first_number, tuple(map(_report, message.events)))
+
+
+def _report(event: pb.TaskEvent) -> ev.TaskReport:
+    key = parse_task_id(event.task_id)
+    attempt, epoch = event.attempt, event.epoch
+    kind = event.WhichOneof("event")
+    if kind == "exited":
+        return _exited(key, attempt, epoch, event.exited)
+    if kind == "started":
+        return ev.TaskStarted(key, attempt, epoch, event.started.start_time.ToMilliseconds())
+    if kind == "progress":
+        return ev.TaskProgressed(key, attempt, epoch, event.progress.ratio, event.progress.message[:1000])
+    if kind == "retracted":
+        return ev.TaskRetracted(key, attempt, epoch)
+    return ev.TaskRejected(
+        key, attempt, epoch, event.rejected.message or event.rejected.reason or "unknown report"
+    )
+
+
+def _exited(key: int, attempt: int, epoch: int, exited: pb.TaskExited) -> ev.TaskExited:
+    cause = Cause.NONE
+    if exited.HasField("error"):
+        cause = _CAUSES.get(exited.error.cause) or Cause.ERROR
+    return ev.TaskExited(
+        key, attempt, epoch, cause, exited.SerializeToString(), exited.start_time_ms, exited.end_time_ms
+    )
+
+
+def verdict(said: Verdict) -> pb.Verdict:
+    return pb.Verdict(task_id=format_task_id(said.key), attempt=said.attempt, kind=_VERDICTS[said.kind])
+
+
+def add_command(batch: pb.Commands, command: Command, bodies: set[int], sign: SignTask) -> int:
+    """Appends a command, and its specification if this stream has not seen it; returns about how many bytes."""
+    task_id = format_task_id(command.key)
+    if isinstance(command, StartTask):
+        spec = command.spec
+        added = 0
+        if spec.number not in bodies:
+            added = len(spec.body)
+            bodies.add(spec.number)
+            batch.bodies.add(body=spec.number, spec=spec.body, account=command.account)
+        start = pb.StartTask(
+            task_id=task_id, attempt=command.attempt, epoch=command.epoch, body=spec.number,
+            params_json=command.params, prefill=command.is_prefill, array_index=index_of(command.key),
+            gpu_devices=command.devices,
+        )  # fmt: skip
+        if spec.is_command:
+            start.task_token = sign(command.key, command.attempt, command.epoch, command.account)
+        batch.commands.add(start=start)
+        return 64 + len(command.params) + added
+    if isinstance(command, RetractTask):
+        batch.commands.add(retract=pb.RetractTask(task_id=task_id, attempt=command.attempt))
+        return 64
+    batch.commands.add(
+        stop=pb.StopTask(
+            task_id=task_id,
+            attempt=command.attempt,
+            grace_ms=command.grace_ms,
+            cause=task_pb2.TaskCause.ValueType(command.cause),
+            message=command.message,
+        )
+    )
+    return 64 + len(command.message)

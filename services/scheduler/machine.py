@@ -1,0 +1,74 @@
+"""The scheduler's pure machine: ``step(state, events, now) -> effects``.
+
+Every change of state happens here and in the modules it calls. No clock, no randomness, no I/O: the same events
+give the same state. `TRANSITIONS` says which states follow which; a terminal state is never left, and only the
+holder of an attempt's token (epoch, attempt) moves it.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from services.scheduler import agents, arrays, nodes, requests, schedule, timers
+from services.scheduler import events as ev
+from services.scheduler.effects import Effects
+from services.scheduler.model import Now, TaskState
+from services.scheduler.state import State, check_invariants
+
+__all__ = ["TRANSITIONS", "apply", "check_invariants", "step"]
+
+TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
+    TaskState.QUEUED: frozenset(
+        # An array succeeds or fails from here too, when its elements are done.
+        {
+            TaskState.ASSIGNED,
+            TaskState.HELD,
+            TaskState.RUNNING,
+            TaskState.SUCCEEDED,
+            TaskState.FAILED,
+            TaskState.CANCELLED,
+        }
+    ),
+    TaskState.HELD: frozenset({TaskState.QUEUED, TaskState.FAILED, TaskState.CANCELLED}),
+    TaskState.ASSIGNED: frozenset(
+        {TaskState.RUNNING, TaskState.QUEUED, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED}
+    ),
+    TaskState.RUNNING: frozenset(
+        {TaskState.QUEUED, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED}
+    ),
+    TaskState.SUCCEEDED: frozenset(),
+    TaskState.FAILED: frozenset(),
+    TaskState.CANCELLED: frozenset(),
+}
+
+HANDLERS: dict[type[ev.Event], Callable[[State, Any, Now, Effects], None]] = {
+    ev.TasksSubmitted: requests.on_tasks_submitted,
+    ev.CancelRequested: requests.on_cancel_requested,
+    ev.HoldRequested: requests.on_hold_requested,
+    ev.ReleaseRequested: requests.on_release_requested,
+    ev.AgentConnected: agents.on_agent_connected,
+    ev.AgentDisconnected: agents.on_agent_disconnected,
+    ev.AgentDrained: agents.on_agent_drained,
+    ev.BeatReceived: agents.on_beat_received,
+    ev.CommandsAcknowledged: agents.on_commands_acknowledged,
+    ev.CapacityChanged: agents.on_capacity_changed,
+    ev.TasksReported: agents.on_tasks_reported,
+    ev.NodeCordoned: nodes.on_node_cordoned,
+    ev.NodeDrainRequested: nodes.on_node_drain_requested,
+    ev.NodeLabelled: nodes.on_node_labelled,
+    ev.Ticked: timers.on_ticked,
+}
+
+
+def apply(state: State, event: ev.Event, now: Now, effects: Effects) -> None:
+    """Takes one event in; what it wants done is added to ``effects``."""
+    HANDLERS[type(event)](state, event, now, effects)
+
+
+def step(state: State, events: Iterable[ev.Event], now: Now) -> Effects:
+    """Takes a batch of events in, closes arrays that are done, places what can be placed, and says what to do."""
+    effects = Effects()
+    for event in events:
+        apply(state, event, now, effects)
+    arrays.close_complete(state, now, effects)
+    schedule.place_waiting(state, now, effects)
+    return effects

@@ -1,0 +1,272 @@
+"""The scheduler's nouns: task keys, states, causes, specifications and the reasons to refuse.
+
+No I/O, no protobuf. The words are those of ``task.proto`` and ``node.proto``.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+from services.chassis.errors import (
+    Aborted,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
+from services.scheduler.resources import Amounts
+
+INDEX_BITS = 24
+INDEX_MASK = (1 << INDEX_BITS) - 1
+MOST_ELEMENTS = INDEX_MASK - 1
+
+
+class TaskState(IntEnum):
+    """As in ``task.proto``; the terminal ones are never left."""
+
+    QUEUED = 1
+    ASSIGNED = 2
+    RUNNING = 3
+    SUCCEEDED = 4
+    FAILED = 5
+    CANCELLED = 6
+    HELD = 7
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})
+
+
+class Cause(IntEnum):
+    """Why an attempt ended; ``TaskCause`` of ``task.proto``, 0 for success."""
+
+    NONE = 0
+    EXIT = 1
+    SIGNAL = 2
+    OUT_OF_MEMORY = 3
+    NODE_LOST = 4
+    TIMEOUT = 5
+    ERROR = 6
+    SETUP = 7
+    DRAINED = 8
+    CANCELLED = 9
+
+
+# Not the task's own fault: always tried again, never counted.
+UNCOUNTED = frozenset({Cause.NODE_LOST, Cause.DRAINED})
+
+
+class NodeState(IntEnum):
+    """As in ``node.proto``."""
+
+    READY = 1
+    CORDONED = 2
+    DRAINING = 3
+    SUSPECT = 4
+    LOST = 5
+
+
+class Policy(IntEnum):
+    """``PlacementPolicy`` of ``task.proto``."""
+
+    LEAST_LOADED = 1
+    BINPACK = 2
+    SPREAD = 3
+
+
+class Now(msgspec.Struct, frozen=True):
+    """One reading of both clocks, taken by the engine: the machine never reads one."""
+
+    wall_ms: int
+    monotonic_ms: int
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What placement needs to know of a task. Tasks of one shape are interchangeable to it."""
+
+    account: str
+    amounts: Amounts
+    node: str
+    labels: tuple[tuple[str, str], ...]
+    policy: Policy
+    # Name of an operator that the node must offer; empty where the bundle brings it.
+    operator: str
+    priority: int
+
+
+class Retry(msgspec.Struct, frozen=True):
+    most_attempts: int = 1
+    backoff_ms: int = 0
+    # Causes that are retried; none: all.
+    on: frozenset[Cause] = frozenset()
+
+    def allows(self, cause: Cause, failures: int) -> bool:
+        """Whether to try again after the ``failures``-th counted failure."""
+        if cause in UNCOUNTED:
+            return True
+        return failures < self.most_attempts and (not self.on or cause in self.on)
+
+    def delay_ms(self, failures: int) -> int:
+        return min(self.backoff_ms << min(max(failures - 1, 0), 20), 3_600_000)
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """A specification as submitted, known by a number; tasks refer to it."""
+
+    number: int
+    # The serialised TaskSpec, carried through unread.
+    body: bytes
+    shape: Shape
+    name: str = ""
+    retry: Retry = Retry()
+    queue_timeout_ms: int = 0
+    array_size: int = 0
+    hold: bool = False
+    is_command: bool = False
+    digests: tuple[str, ...] = ()
+
+
+def element_key(array_key: int, index: int) -> int:
+    """The key of element ``index`` (from 0) of an array."""
+    return array_key | (index + 1)
+
+
+def array_of(key: int) -> int:
+    """The key of the array that an element belongs to; a task's own key is its own."""
+    return key & ~INDEX_MASK
+
+
+def index_of(key: int) -> int:
+    """The element's index; −1 for a task that is not an element."""
+    return (key & INDEX_MASK) - 1
+
+
+def format_task_id(key: int) -> str:
+    index = key & INDEX_MASK
+    return f"t-{key >> INDEX_BITS}.{index - 1}" if index else f"t-{key >> INDEX_BITS}"
+
+
+def parse_task_id(text: str, field: str = "task_id") -> int:
+    """The key behind ``t-12`` or ``t-12.3``. Raises `MalformedTaskId`."""
+    number, dot, index = text.removeprefix("t-").partition(".")
+    plain = text.startswith("t-") and number.isascii() and number.isdigit() and len(number) <= 11
+    if not plain or (dot and not (index.isascii() and index.isdigit() and len(index) <= 8)):
+        raise MalformedTaskId(
+            f"{text[:64]!r} is not a task id",
+            field=field,
+            next_step="task ids look like t-12 or t-12.3; see `yard tasks ls`",
+        )
+    key = int(number) << INDEX_BITS
+    if not dot:
+        return key
+    if int(index) > MOST_ELEMENTS:
+        raise MalformedTaskId(f"{text!r}: an array has at most {MOST_ELEMENTS} elements", field=field)
+    return element_key(key, int(index))
+
+
+class MalformedTaskId(InvalidArgument):
+    """This is not a task id."""
+
+
+class InvalidSpec(InvalidArgument):
+    """The specification cannot be right."""
+
+
+class InvalidParams(InvalidArgument):
+    """The parameters do not fit the operator."""
+
+
+class InvalidRequest(InvalidArgument):
+    """The request cannot be right."""
+
+
+class TaskNotFound(NotFound):
+    """There is no such task."""
+
+
+class NodeNotFound(NotFound):
+    """There is no such node."""
+
+
+class OperatorNotFound(NotFound):
+    """No agent offers this operator."""
+
+
+class AccountNotFound(NotFound):
+    """There is no such account."""
+
+
+class TokenNotFound(NotFound):
+    """There is no such token."""
+
+
+class InputNotFound(NotFound):
+    """An input, or the bundle, is not in the store."""
+
+
+class CannotBePlaced(FailedPrecondition):
+    """No node could ever run this."""
+
+
+class TaskHasEnded(FailedPrecondition):
+    """The task has ended; a terminal state is never left."""
+
+
+class TaskHasNotEnded(FailedPrecondition):
+    """The task has not ended yet."""
+
+
+class TaskIsRunning(FailedPrecondition):
+    """The task is already on a node."""
+
+
+class TaskIsNotHeld(FailedPrecondition):
+    """The task is not held."""
+
+
+class AccountHasTasks(FailedPrecondition):
+    """The account still has unfinished tasks."""
+
+
+class RequestIdReused(AlreadyExists):
+    """This request_id was used before, with other content."""
+
+
+class AccountExists(AlreadyExists):
+    """There is an account of this name already."""
+
+
+class RevisionCompacted(OutOfRange):
+    """Changes since that revision are no longer kept; list again and watch from the list's revision."""
+
+
+class TooManyTasks(ResourceExhausted):
+    """The scheduler holds as many unfinished tasks as it may."""
+
+
+class LowDisk(ResourceExhausted):
+    """The scheduler's disk is almost full; nothing new is taken until there is room."""
+
+
+class NotYourAccount(PermissionDenied):
+    """That belongs to another account."""
+
+
+class JoinRefused(Unauthenticated):
+    """The join token is unknown, used or expired."""
+
+
+class SessionSuperseded(Aborted):
+    """A newer connection of the same node has taken over."""
+
+
+class StoreUnreachable(Unavailable):
+    """The store does not answer."""

@@ -1,0 +1,29 @@
+"""Which operators the agents offer, as their hellos described them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from modelyard.v1 import operator_pb2
+
+
+class Operators:
+    """By name; what a newer hello says replaces what an older one said."""
+
+    def __init__(self) -> None:
+        self._described: dict[str, operator_pb2.Operator] = {}
+        self.schemas: dict[str, Mapping[str, Any]] = {}
+
+    def learn(self, operators: Iterable[operator_pb2.Operator]) -> None:
+        """Takes in what an agent offers."""
+        for operator in operators:
+            self._described[operator.name] = operator
+            if operator.params_schema_json:
+                self.schemas[operator.name] = msgspec.json.decode(operator.params_schema_json)
+
+    def get(self, name: str) -> operator_pb2.Operator | None:
+        return self._described.get(name)
+
+    def names(self) -> list[str]:
+        return sorted(self._described)

@@ -1,0 +1,146 @@
+-- name: get_meta
+SELECT value FROM meta WHERE name = ?
+
+-- name: set_meta
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- name: insert_spec
+INSERT INTO spec (number, account, name, body, head) VALUES (?, ?, ?, ?, ?)
+
+-- name: insert_task
+INSERT INTO task (key, revision, spec, account, params, submit_ms) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: insert_change
+INSERT INTO change (revision, task, state, attempt, epoch, node, time_ms, start_ms, cause, detail, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: insert_request
+INSERT INTO request (account, request_id, content, first, count, time_ms) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: put_node
+INSERT INTO node (id, is_cordoned, labels) VALUES (?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET is_cordoned = excluded.is_cordoned, labels = excluded.labels
+
+-- name: all_nodes
+SELECT id, is_cordoned, labels FROM node
+
+-- name: live_tasks
+-- Tasks without an outcome, from a key on.
+SELECT t.key, t.spec, t.account, t.params, t.submit_ms, t.revision
+FROM task AS t
+WHERE t.key >= ?
+  AND NOT EXISTS (SELECT 1 FROM change AS c WHERE c.task = t.key AND c.state IN (4, 5, 6))
+ORDER BY t.key
+
+-- name: changes_of_live_tasks
+SELECT c.task, c.state, c.attempt, c.epoch, c.node, c.time_ms, c.start_ms, c.cause, c.detail, c.revision
+FROM task AS t
+JOIN change AS c ON c.task = t.key
+WHERE t.key >= ?
+  AND NOT EXISTS (SELECT 1 FROM change AS o WHERE o.task = t.key AND o.state IN (4, 5, 6))
+ORDER BY c.revision
+
+-- name: all_specs
+SELECT number, account, body, head FROM spec
+
+-- name: tally_of_array
+SELECT c.state, count(*)
+FROM change AS c
+WHERE c.task > ? AND c.task <= ? AND c.state IN (4, 5, 6)
+GROUP BY c.state
+
+-- name: highest_element
+SELECT max(key) FROM task WHERE key > ? AND key <= ?
+
+-- name: recent_requests
+SELECT account, request_id, content, first, count FROM request WHERE time_ms >= ? ORDER BY time_ms DESC LIMIT ?
+
+-- name: recent_changes
+SELECT c.revision, c.task, t.account
+FROM change AS c
+JOIN task AS t ON t.key = c.task
+ORDER BY c.revision DESC
+LIMIT ?
+
+-- name: prune_requests
+DELETE FROM request WHERE (account, request_id) IN (
+    SELECT account, request_id FROM request WHERE time_ms < ? ORDER BY time_ms LIMIT 1000
+)
+
+-- name: get_task
+SELECT t.key, t.spec, t.account, t.params, t.submit_ms, t.revision, s.body
+FROM task AS t
+JOIN spec AS s ON s.number = t.spec
+WHERE t.key = ?
+
+-- name: changes_of_task
+SELECT revision, state, attempt, epoch, node, time_ms, start_ms, cause, detail, payload
+FROM change
+WHERE task = ?
+ORDER BY revision
+
+-- name: list_tasks
+-- Newest first, before a key; without elements of arrays. NULL account: everybody's.
+SELECT t.key
+FROM task AS t
+LEFT JOIN change AS c ON c.task = t.key AND c.state IN (4, 5, 6)
+WHERE t.key < :before
+  AND t.key & 16777215 = 0
+  AND (:account IS NULL OR t.account = :account)
+  AND (c.time_ms IS NULL OR c.time_ms >= :ended_after_ms)
+ORDER BY t.key DESC
+LIMIT :most
+
+-- name: list_elements
+SELECT t.key
+FROM task AS t
+WHERE t.key > :array AND t.key < :before AND (:account IS NULL OR t.account = :account)
+ORDER BY t.key DESC
+LIMIT :most
+
+-- name: insert_account
+INSERT INTO account (name, create_ms) VALUES (?, ?)
+
+-- name: list_accounts
+SELECT name, create_ms FROM account WHERE name > ? ORDER BY name LIMIT ?
+
+-- name: get_account
+SELECT name, create_ms FROM account WHERE name = ?
+
+-- name: delete_account
+DELETE FROM account WHERE name = ?
+
+-- name: put_token
+INSERT INTO token (id, hash, account, role, node, comment, create_ms, expire_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (hash) DO NOTHING
+
+-- name: token_by_hash
+SELECT id, account, role, node, comment, create_ms, expire_ms FROM token WHERE hash = ?
+
+-- name: get_token
+SELECT id, account, role, node, comment, create_ms, expire_ms FROM token WHERE id = ?
+
+-- name: list_tokens
+SELECT id, account, role, node, comment, create_ms, expire_ms
+FROM token
+WHERE id > :after AND (:account IS NULL OR account = :account) AND role NOT IN ('agent', 'service')
+ORDER BY id
+LIMIT :most
+
+-- name: delete_token
+DELETE FROM token WHERE id = ?
+
+-- name: delete_tokens_of_account
+DELETE FROM token WHERE account = ? AND role IN ('admin', 'user', 'viewer')
+
+-- name: delete_expired_tokens
+DELETE FROM token WHERE expire_ms > 0 AND expire_ms < ?
+
+-- name: put_join_token
+INSERT INTO join_token (hash, node, expire_ms, is_reusable) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING
+
+-- name: get_join_token
+SELECT node, expire_ms, is_reusable FROM join_token WHERE hash = ?
+
+-- name: delete_join_token
+DELETE FROM join_token WHERE hash = ?

@@ -1,0 +1,99 @@
+"""From what the database holds to the state that the machine goes on with. Pure."""
+
+import heapq
+
+from services.scheduler.model import INDEX_MASK, UNCOUNTED, Cause, Now, Spec, TaskState, array_of
+from services.scheduler.state import State, Task
+from services.scheduler.store import ChangeRow, Recovered, TaskRow
+
+# How long nodes have to come back after a restart before what ran there is tried elsewhere.
+FAILOVER_LEASE_MS = 30_000
+
+
+def restore(recovered: Recovered, now: Now) -> State:
+    """The state as of the last commit, under the counters' epoch; tasks on nodes wait for their agents' hello."""
+    counters = recovered.counters
+    state = State(counters.epoch, counters.next_number, counters.revision)
+    state.next_spec = counters.next_spec
+    specs = {spec.number: spec for spec in recovered.specs}
+    for spec in recovered.specs:
+        state.specs[(recovered.accounts_of_specs[spec.number], spec.body)] = spec
+    for account, request_id, content, first, count in recovered.requests:
+        state.remember_request(account, request_id, content, first, count)
+    state.changes.extend(recovered.recent)
+    # Before the oldest of these, or ever when there are fewer than asked for, nothing can be replayed.
+    state.compacted_revision = recovered.recent[0][0] - 1 if recovered.recent else counters.revision
+    for node_id, is_cordoned, labels in recovered.nodes:
+        node = state.cluster.add(node_id)
+        node.is_cordoned = is_cordoned
+        node.label_overrides = {name: None if removed else value for name, value, removed in labels}
+    for row in recovered.tasks:
+        _restore_task(state, row, specs[row.spec], recovered.changes.get(row.key, []), now)
+    for key, (highest, ended) in recovered.arrays.items():
+        _restore_tally(state, state.tasks[key], highest, ended)
+    return state
+
+
+def _restore_task(state: State, row: TaskRow, spec: Spec, changes: list[ChangeRow], now: Now) -> None:
+    queue = state.waiting.queue(spec.shape)
+    queue.live_count += 1
+    task = Task(row.key, spec, queue, row.account, row.params, row.submit_ms, row.revision)
+    state.tasks[row.key] = task
+    for change in changes:
+        _replay(task, change)
+    if task.tally is not None:
+        return
+    if task.state in (TaskState.ASSIGNED, TaskState.RUNNING):
+        _expect(state, task, now)
+    elif task.state is TaskState.QUEUED:
+        if spec.queue_timeout_ms and task.attempt == 0:
+            heapq.heappush(state.queue_deadlines, (row.submit_ms + spec.queue_timeout_ms, row.key))
+        if task.failures:
+            task.not_before_ms = changes[-1].time_ms + spec.retry.delay_ms(task.failures)
+            state.backing_off.add(row.key)
+        else:
+            state.waiting.append(queue, row.key)
+
+
+def _replay(task: Task, change: ChangeRow) -> None:
+    task.state = TaskState(change.state)
+    task.revision = change.revision
+    task.attempt = change.attempt
+    task.epoch = change.epoch
+    task.node = change.node
+    task.start_ms = change.start_ms
+    task.reason = change.detail
+    if task.state is TaskState.ASSIGNED:
+        task.assign_ms = change.time_ms
+    if change.detail.startswith("CANCEL_REQUESTED: "):
+        task.stop = (5_000, change.detail.removeprefix("CANCEL_REQUESTED: "))
+    if task.state is TaskState.QUEUED and change.cause and Cause(change.cause) not in UNCOUNTED:
+        task.failures += 1
+
+
+def _expect(state: State, task: Task, now: Now) -> None:
+    node = state.cluster.add(task.node)
+    node.expected.add(task.key)
+    node.lease_ms = now.monotonic_ms + FAILOVER_LEASE_MS
+
+
+def _restore_tally(state: State, array: Task, highest: int, ended: dict[int, int]) -> None:
+    tally = array.tally
+    assert tally is not None
+    tally.next_index = highest & INDEX_MASK if highest else 0
+    tally.succeeded = ended.get(TaskState.SUCCEEDED, 0)
+    tally.failed = ended.get(TaskState.FAILED, 0)
+    tally.cancelled = ended.get(TaskState.CANCELLED, 0)
+    tally.active = tally.next_index - tally.succeeded - tally.failed - tally.cancelled
+    if array.stop is not None:
+        tally.cancelled += tally.size - tally.next_index
+        tally.next_index = tally.size
+    if tally.is_complete:
+        state.complete_arrays.add(array.key)
+    elif array.state is not TaskState.HELD and tally.next_index < tally.size:
+        state.waiting.append(array.queue, array.key)
+
+
+def live_from(state: State) -> int:
+    """No unfinished task has a key below this."""
+    return min((array_of(key) for key in state.tasks), default=state.next_number << 24)

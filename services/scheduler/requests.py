@@ -1,0 +1,157 @@
+"""What clients ask for: submit, cancel, hold, release. Pure.
+
+A request is taken whole or refused whole; a repeated request_id with the same content gets the first answer.
+"""
+
+import heapq
+
+from services.scheduler import arrays, lifecycle
+from services.scheduler import events as ev
+from services.scheduler.effects import Answer, Effects, InsertSpec
+from services.scheduler.model import (
+    INDEX_BITS,
+    Cause,
+    Now,
+    RequestIdReused,
+    Spec,
+    TaskHasEnded,
+    TaskIsNotHeld,
+    TaskIsRunning,
+    TaskState,
+    TooManyTasks,
+    format_task_id,
+)
+from services.scheduler.state import State, Task
+
+MOST_LIVE_TASKS = 5_000_000
+
+
+def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects: Effects) -> None:
+    known = state.requests.get((event.account, event.request_id)) if event.request_id else None
+    if known is not None:
+        effects.answers.append(_repeat(event, known))
+        return
+    if len(state.tasks) + len(event.items) > MOST_LIVE_TASKS:
+        effects.answers.append(
+            Answer(event.reply, error=TooManyTasks(metadata={"most": str(MOST_LIVE_TASKS)}))
+        )
+        return
+    specs = [_intern(state, event.account, spec, effects) for spec in event.specs]
+    first = state.next_number
+    count = len(event.items)
+    request = None
+    if event.request_id:
+        request = (event.account, event.request_id, event.content, count)
+        state.remember_request(event.account, event.request_id, event.content, first, count)
+    for number, (index, params) in enumerate(event.items, first):
+        spec = specs[index]
+        task = lifecycle.create(
+            state, number << INDEX_BITS, spec, event.account, params, now, effects, request
+        )
+        request = None
+        _enter(state, task, now, effects)
+    state.next_number += count
+    effects.answers.append(Answer(event.reply, first=first, count=count))
+
+
+def _repeat(event: ev.TasksSubmitted, known: tuple[bytes, int, int]) -> Answer:
+    content, first, count = known
+    if content != event.content:
+        error = RequestIdReused(field="request_id", next_step="use a new UUID for a new request")
+        return Answer(event.reply, error=error)
+    return Answer(event.reply, first=first, count=count, is_repeat=True)
+
+
+def _intern(state: State, account: str, spec: Spec, effects: Effects) -> Spec:
+    """The one record of this specification, made if it is new."""
+    known = state.specs.get((account, spec.body))
+    if known is not None:
+        return known
+    numbered = Spec(
+        state.next_spec, spec.body, spec.shape, spec.name, spec.retry, spec.queue_timeout_ms, spec.array_size, spec.hold,
+        spec.is_command, spec.digests,
+    )  # fmt: skip
+    state.next_spec += 1
+    state.specs[(account, spec.body)] = numbered
+    effects.rows.append(InsertSpec(numbered))
+    return numbered
+
+
+def _enter(state: State, task: Task, now: Now, effects: Effects) -> None:
+    spec = task.spec
+    if spec.hold:
+        task.state = TaskState.HELD
+        task.reason = "HELD: submitted with hold"
+        lifecycle.record(state, task, now, effects)
+        return
+    if spec.queue_timeout_ms:
+        heapq.heappush(state.queue_deadlines, (now.wall_ms + spec.queue_timeout_ms, task.key))
+    state.waiting.append(task.queue, task.key)
+
+
+def on_cancel_requested(state: State, event: ev.CancelRequested, now: Now, effects: Effects) -> None:
+    for key in event.keys:
+        task = state.tasks.get(key)
+        if task is not None:
+            cancel(state, task, event.grace_ms, event.comment, now, effects)
+        elif arrays.has_unmade(state, key):
+            arrays.cancel_unmade(state, key, event.comment, now, effects)
+    effects.answers.append(Answer(event.reply, keys=event.keys))
+
+
+def cancel(state: State, task: Task, grace_ms: int, comment: str, now: Now, effects: Effects) -> None:
+    """A waiting task ends at once; one on a node is asked to. Asking twice changes nothing."""
+    if task.tally is not None:
+        arrays.cancel(state, task, grace_ms, comment, now, effects)
+    elif task.node:
+        if task.stop is not None:
+            return
+        task.stop = (grace_ms, comment)
+        task.reason = f"CANCEL_REQUESTED: {comment}"
+        lifecycle.record(state, task, now, effects)
+        lifecycle.stop(task, state.cluster.nodes[task.node], effects, Cause.CANCELLED, comment, grace_ms)
+    else:
+        task.reason = f"CANCELLED: {comment}"
+        lifecycle.end(state, task, TaskState.CANCELLED, now, effects, cause=Cause.CANCELLED)
+
+
+def on_hold_requested(state: State, event: ev.HoldRequested, now: Now, effects: Effects) -> None:
+    tasks = [state.tasks.get(key) for key in event.keys]
+    for key, task in zip(event.keys, tasks, strict=True):
+        if task is None:
+            effects.answers.append(
+                Answer(event.reply, error=TaskHasEnded(f"{format_task_id(key)} has ended"))
+            )
+            return
+        if task.node:
+            error = TaskIsRunning(
+                f"{format_task_id(key)} is already on {task.node}",
+                next_step=f"yard tasks cancel {format_task_id(key)}",
+            )
+            effects.answers.append(Answer(event.reply, error=error))
+            return
+    for task in tasks:
+        if task is not None and task.state is not TaskState.HELD:
+            task.state = TaskState.HELD
+            task.reason = "HELD: by request"
+            lifecycle.record(state, task, now, effects)
+    effects.answers.append(Answer(event.reply, keys=event.keys))
+
+
+def on_release_requested(state: State, event: ev.ReleaseRequested, now: Now, effects: Effects) -> None:
+    tasks = [state.tasks.get(key) for key in event.keys]
+    for key, task in zip(event.keys, tasks, strict=True):
+        if task is None or task.state is not TaskState.HELD:
+            effects.answers.append(
+                Answer(event.reply, error=TaskIsNotHeld(f"{format_task_id(key)} is not held"))
+            )
+            return
+    for task in tasks:
+        if task is not None:
+            task.state = TaskState.QUEUED
+            task.reason = ""
+            lifecycle.record(state, task, now, effects)
+            if task.spec.queue_timeout_ms:
+                heapq.heappush(state.queue_deadlines, (now.wall_ms + task.spec.queue_timeout_ms, task.key))
+            state.waiting.append(task.queue, task.key)
+    effects.answers.append(Answer(event.reply, keys=event.keys))

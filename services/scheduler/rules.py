@@ -1,0 +1,59 @@
+"""Who may call what: every RPC of the scheduler with the roles that may make it. One that is missing is refused."""
+
+from services.chassis.security import ADMIN, AGENT, ANONYMOUS, SERVICE, TASK, USER, VIEWER, RuleTable
+
+_READ = frozenset({ADMIN, USER, VIEWER})
+_WRITE = frozenset({ADMIN, USER})
+_ADMIN = frozenset({ADMIN})
+_ALL = frozenset({ADMIN, USER, VIEWER, SERVICE, AGENT, TASK})
+
+_BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
+    "TaskService": {
+        "Session": _WRITE,
+        "SubmitTasks": _WRITE,
+        "GetTask": _READ | {TASK},
+        "ListTasks": _READ,
+        "WatchTasks": _READ,
+        "WaitTask": _READ,
+        "CancelTasks": _WRITE,
+        "HoldTasks": _WRITE,
+        "ReleaseTasks": _WRITE,
+        "RetryTasks": _WRITE,
+        "ExplainTask": _READ,
+        "StreamLogs": _READ,
+    },
+    "OperatorService": {"ListOperators": _READ, "GetOperator": _READ},
+    "NodeService": {
+        "ListNodes": _READ,
+        "GetNode": _READ,
+        "WatchNodes": _READ,
+        "GetOccupancy": _READ,
+        "CordonNode": _ADMIN,
+        "UncordonNode": _ADMIN,
+        "DrainNode": _ADMIN,
+        "UpdateNodeLabels": _ADMIN,
+        "CreateJoinToken": _ADMIN,
+    },
+    "AgentLinkService": {
+        # The join token in the message is the credential.
+        "Join": _ALL | {ANONYMOUS},
+        "Connect": frozenset({AGENT}),
+        "PushLogs": frozenset({AGENT}),
+    },
+    "AccountService": {
+        "CreateAccount": _ADMIN,
+        "ListAccounts": _ADMIN,
+        "DeleteAccount": _ADMIN,
+        "CreateToken": frozenset({ADMIN, USER}),
+        "ListTokens": frozenset({ADMIN, USER}),
+        "RevokeToken": frozenset({ADMIN, USER}),
+        "GetIdentity": _ALL,
+        "ResolveToken": frozenset({SERVICE}),
+    },
+}
+
+RULES: RuleTable = {
+    f"/modelyard.v1.{service}/{rpc}": roles
+    for service, rpcs in _BY_SERVICE.items()
+    for rpc, roles in rpcs.items()
+}

@@ -1,0 +1,59 @@
+"""Gives what waits to the nodes that have room, and keeps a little work waiting at busy agents. Pure."""
+
+from services.scheduler import arrays, lifecycle
+from services.scheduler.cluster import Node
+from services.scheduler.effects import Effects
+from services.scheduler.model import Now, TaskState
+from services.scheduler.state import State, Task
+from services.scheduler.waiting import ShapeQueue
+
+
+def place_waiting(state: State, now: Now, effects: Effects) -> None:
+    """Places tasks until nothing more fits; then fills the agents' own queues where a short task just ended."""
+    waiting, cluster = state.waiting, state.cluster
+    if cluster.has_gained:
+        cluster.has_gained = False
+        waiting.unblock_all()
+    while (queue := waiting.next()) is not None:
+        node = queue.candidates.choose(cluster)
+        if node is None:
+            queue.is_blocked = True
+            continue
+        task = take_head(state, queue, now, effects)
+        if task is not None:
+            lifecycle.assign(state, task, node, now, effects)
+        waiting.list(queue)
+    for node_id, queue in effects.finished.items():
+        _prefill(state, cluster.nodes[node_id], queue, now, effects)
+
+
+def take_head(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> Task | None:
+    """The next task of a queue, an array's next element included; None when nothing of it waits any more."""
+    while queue.keys:
+        task = state.tasks.get(queue.keys[0][1])
+        if task is None or task.tally is None:
+            queue.keys.popleft()
+            if task is not None and task.state is TaskState.QUEUED and task.key not in state.backing_off:
+                return task
+            continue
+        if task.state is TaskState.HELD or task.tally.next_index >= task.tally.size:
+            queue.keys.popleft()
+            continue
+        return arrays.take_element(state, task, now, effects)
+    return None
+
+
+def _prefill(state: State, node: Node, queue: ShapeQueue, now: Now, effects: Effects) -> None:
+    """Lets tasks of a short-running shape wait at the agent, so that the next one starts with no round trip."""
+    if not queue.keys or not queue.is_blocked or not node.takes_work():
+        return
+    shape = queue.shape
+    if shape.priority < state.waiting.highest_priority() or not node.matches(shape):
+        return
+    slots = min((node.capacity[name] // amount for name, amount in shape.amounts), default=1)
+    depth = queue.prefill_depth(slots)
+    while len(node.prefilled) < depth:
+        task = take_head(state, queue, now, effects)
+        if task is None:
+            return
+        lifecycle.assign(state, task, node, now, effects, is_prefill=True)

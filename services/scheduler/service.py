@@ -1,0 +1,176 @@
+"""The scheduler as a process: what it opens, what it serves, and in which order it ends."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Sequence
+
+import grpc.aio
+
+from modelyard.channel import connect
+from modelyard.v1 import account_pb2, agent_link_pb2, node_pb2, operator_pb2, task_pb2
+from modelyard.v1.account_pb2_grpc import add_AccountServiceServicer_to_server
+from modelyard.v1.agent_link_pb2_grpc import add_AgentLinkServiceServicer_to_server
+from modelyard.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
+from modelyard.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
+from modelyard.v1.task_pb2_grpc import add_TaskServiceServicer_to_server
+from services.chassis.clock import SystemClock
+from services.chassis.security import ADMIN, SERVICE, Authenticator, Principal, ensure_secret
+from services.chassis.supervise import Loops
+from services.scheduler.accounts import Accounts
+from services.scheduler.config import SchedulerConfig
+from services.scheduler.credentials import Credentials
+from services.scheduler.disk import DiskGuard
+from services.scheduler.engine import Engine
+from services.scheduler.inputs import Inputs
+from services.scheduler.logs import LogFiles
+from services.scheduler.operators import Operators
+from services.scheduler.rules import RULES
+from services.scheduler.servicer.accounts import AccountServicer
+from services.scheduler.servicer.follow import LogFollower
+from services.scheduler.servicer.link import LinkServicer
+from services.scheduler.servicer.nodes import NodeServicer
+from services.scheduler.servicer.operators import OperatorServicer
+from services.scheduler.servicer.tasks import TaskServicer
+from services.scheduler.store import SchedulerStore
+from services.scheduler.submission import Submission
+from services.scheduler.tasks import Tasks
+
+DEFAULT_ACCOUNT = "default"
+# A restored copy skips these many epochs, tasks and revisions: what came after the backup must not be met again.
+RESTORED_SKIP = 10_000
+HOUSEKEEPING_S = 5.0
+
+
+class SchedulerService:
+    """Wires the rooms together; the rules and the life cycle are the chassis's."""
+
+    name = "scheduler"
+    rules = RULES
+
+    def __init__(self, config: SchedulerConfig, loops: Loops) -> None:
+        self._config = config
+        self._loops = loops
+        self._clock = SystemClock()
+        self._home = config.state_dir / "scheduler"
+        self._operators = Operators()
+        self._disk = DiskGuard(config.state_dir, config.low_disk_bytes)
+        self._store: SchedulerStore | None = None
+        self._store_channel: grpc.aio.Channel | None = None
+
+    async def open(self) -> None:
+        config = self._config
+        self._store = store = await SchedulerStore.open(self._home / "scheduler.db")
+        self._disk.look()
+        self._engine = Engine(store, self._clock, validates=config.validate)
+        await self._open_engine()
+        self._accounts = Accounts(store, self._clock)
+        await self._import_secrets()
+        key = hashlib.sha256(
+            ensure_secret(config.state_dir / "secrets" / "tasks.key", "key").encode()
+        ).digest()
+        self._credentials = Credentials(self._accounts, self._clock, key, config.state_dir, tls=config.tls)
+        service_token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
+        ca_file = config.state_dir / "tls" / "ca.pem" if config.tls else None
+        self._store_channel = connect(config.store, token=service_token, ca_file=ca_file)
+        self._loops.start("engine", self._engine.run())
+        self._loops.start("ticks", self._engine.tick())
+        self._loops.start("housekeeping", self._keep_house())
+
+    async def _open_engine(self) -> None:
+        """A restored copy is marked; the mark goes once the skip is on disk."""
+        marker = self._home / "restored"
+        restored = marker.exists()
+        await self._engine.open(RESTORED_SKIP if restored else 0)
+        if restored:
+            marker.unlink()
+
+    async def _import_secrets(self) -> None:
+        """The tokens that lie in the state directory are good; whoever can read them owns this yard."""
+        secrets = self._config.state_dir / "secrets"
+        await self._accounts.ensure(DEFAULT_ACCOUNT)
+        admin = ensure_secret(secrets / "admin.token", "admin")
+        await self._accounts.put_token(admin, DEFAULT_ACCOUNT, ADMIN, comment="made by this yard")
+        service = ensure_secret(secrets / "service.token", "service")
+        await self._accounts.put_token(service, "", SERVICE, comment="services of this yard")
+        join = ensure_secret(secrets / "join.token", "join")
+        await self._accounts.put_join_token(join, "", 0, is_reusable=True)
+
+    async def _keep_house(self) -> None:
+        assert self._store is not None
+        while True:
+            self._disk.look()
+            await self._store.prune_requests(self._clock.now_ms())
+            await asyncio.sleep(HOUSEKEEPING_S)
+
+    def authenticator(self) -> Authenticator:
+        return SchedulerAuthenticator(self._accounts, self._credentials, self._engine)
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        assert self._store is not None
+        assert self._store_channel is not None
+        engine, accounts = self._engine, self._accounts
+        logs = LogFiles(self._home / "logs")
+        tasks = Tasks(engine, self._store, self._clock)
+        submission = Submission(engine, self._operators, Inputs(self._store_channel), self._disk)
+        follower = LogFollower(engine, tasks, self._store, logs)
+        agent_port, ca_hash = self._bind_agent_port(server)
+        add_TaskServiceServicer_to_server(TaskServicer(engine, tasks, submission, follower), server)
+        add_OperatorServiceServicer_to_server(OperatorServicer(engine, self._operators), server)
+        add_NodeServiceServicer_to_server(
+            NodeServicer(engine, accounts, self._clock, self._join_address(), ca_hash), server
+        )
+        add_AccountServiceServicer_to_server(
+            AccountServicer(engine, accounts, self.authenticator(), self._clock), server
+        )
+        link = LinkServicer(engine, self._credentials, self._operators, logs, agent_port)
+        add_AgentLinkServiceServicer_to_server(link, server)
+        files = (task_pb2, operator_pb2, node_pb2, account_pb2, agent_link_pb2)
+        return [s.full_name for file in files for s in file.DESCRIPTOR.services_by_name.values()]
+
+    def _bind_agent_port(self, server: grpc.aio.Server) -> tuple[int, str]:
+        """Where TLS is on, agents have a port of their own that demands their certificate."""
+        if not self._config.tls:
+            return 0, ""
+        from services.chassis.server import bind
+        from services.chassis.tls import ca_hash, ensure_server_files
+
+        files = ensure_server_files(self._config.state_dir, [self._config.host])
+        wanted = self._config.agent_port or self._config.port + 9
+        port = bind(server, self._config.host, wanted, files, client_certificates=True, flag="--agent-port")
+        return port, ca_hash(files.authority.read_bytes())
+
+    def _join_address(self) -> str:
+        if self._config.advertise:
+            return self._config.advertise
+        host = self._config.host
+        return f"{os.uname().nodename if host in ('0.0.0.0', '::') else host}:{self._config.port}"
+
+    async def drain(self) -> None:
+        """Agents are told to come back later; what they run goes on."""
+        for link in list(self._engine.links.values()):
+            link.close("the scheduler stops")
+
+    async def close(self) -> None:
+        if self._store_channel is not None:
+            await self._store_channel.close()
+        if self._store is not None:
+            await self._store.close()
+
+
+class SchedulerAuthenticator:
+    """Tokens of attempts are checked by their signature, all others by the database."""
+
+    def __init__(self, accounts: Accounts, credentials: Credentials, engine: Engine) -> None:
+        self._accounts = accounts
+        self._credentials = credentials
+        self._engine = engine
+
+    @property
+    def generation(self) -> int:
+        return self._accounts.generation
+
+    async def authenticate(self, secret: str) -> Principal:
+        if secret.startswith("yard_task_"):
+            return self._credentials.read_task_token(secret, self._engine.state)
+        return await self._accounts.authenticate(secret)

@@ -1,0 +1,141 @@
+"""AccountService: accounts, tokens, and whose token this is."""
+
+from typing import Any
+
+from modelyard.v1 import account_pb2 as pb
+from modelyard.v1 import account_pb2_grpc
+from services.chassis.clock import Clock
+from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.security import ADMIN, USER, VIEWER, Authenticator, Principal, make_secret, principal
+from services.scheduler.accounts import AccountRow, Accounts, TokenRow
+from services.scheduler.engine import Engine
+from services.scheduler.model import AccountHasTasks, InvalidRequest, NotYourAccount, TokenNotFound
+from services.scheduler.specs import NAME
+from services.scheduler.submission import check_request_id
+
+REMEMBER_S = 60
+MOST_TTL_MS = 10 * 365 * 86_400_000
+_ROLES = {pb.ROLE_ADMIN: ADMIN, pb.ROLE_USER: USER, pb.ROLE_VIEWER: VIEWER}
+
+
+class AccountServicer(account_pb2_grpc.AccountServiceServicer):
+    """Administrators manage accounts; users the tokens of their own."""
+
+    def __init__(
+        self, engine: Engine, accounts: Accounts, authenticator: Authenticator, clock: Clock
+    ) -> None:
+        self._engine = engine
+        self._accounts = accounts
+        self._authenticator = authenticator
+        self._clock = clock
+
+    async def CreateAccount(self, request: pb.CreateAccountRequest, context: Any) -> pb.CreateAccountResponse:
+        check_request_id(request.request_id)
+        if not NAME.fullmatch(request.name):
+            raise InvalidRequest(
+                f"{request.name[:80]!r} is not an account's name", field="name",
+                next_step="letters, digits, '_', '-' and '.', beginning with a letter",
+            )  # fmt: skip
+        return pb.CreateAccountResponse(account=_account(await self._accounts.create(request.name)))
+
+    async def ListAccounts(self, request: pb.ListAccountsRequest, context: Any) -> pb.ListAccountsResponse:
+        size = page_size(request.page_size)
+        rows = await self._accounts.list(decode_token(request.page_token, b"accounts"), size + 1)
+        token = encode_token(rows[size - 1].name, b"accounts") if len(rows) > size else ""
+        return pb.ListAccountsResponse(accounts=[_account(row) for row in rows[:size]], next_page_token=token)
+
+    async def DeleteAccount(self, request: pb.DeleteAccountRequest, context: Any) -> pb.DeleteAccountResponse:
+        check_request_id(request.request_id)
+        await self._accounts.require(request.name, "name")
+        if request.name == principal().account:
+            raise InvalidRequest("this is your own account", field="name")
+        live = sum(task.account == request.name for task in self._engine.state.tasks.values())
+        if live:
+            raise AccountHasTasks(
+                f"{request.name} has {live} unfinished tasks", field="name", next_step="cancel them or wait"
+            )
+        await self._accounts.delete(request.name)
+        return pb.DeleteAccountResponse()
+
+    async def CreateToken(self, request: pb.CreateTokenRequest, context: Any) -> pb.CreateTokenResponse:
+        check_request_id(request.request_id)
+        caller = principal()
+        account = _own_account(caller, request.account)
+        await self._accounts.require(account, "account")
+        role = _ROLES.get(request.role)
+        if role is None or (role == ADMIN and caller.role != ADMIN):
+            raise InvalidRequest(
+                "role must be ROLE_USER or ROLE_VIEWER, or ROLE_ADMIN from an administrator", field="role"
+            )
+        expire_ms = 0
+        if request.HasField("ttl"):
+            ttl_ms = request.ttl.seconds * 1000
+            if not 0 < ttl_ms <= MOST_TTL_MS:
+                raise InvalidRequest("ttl is not within 10 years", field="ttl")
+            expire_ms = self._clock.now_ms() + ttl_ms
+        secret = make_secret(role)
+        row = await self._accounts.put_token(
+            secret, account, role, comment=request.comment[:200], expire_ms=expire_ms
+        )
+        return pb.CreateTokenResponse(token=_token(row), secret=secret)
+
+    async def ListTokens(self, request: pb.ListTokensRequest, context: Any) -> pb.ListTokensResponse:
+        caller = principal()
+        account = request.account or (None if caller.role == ADMIN else caller.account)
+        if account is not None:
+            _own_account(caller, account)
+        size = page_size(request.page_size)
+        key = (account or "").encode()
+        rows = await self._accounts.list_tokens(account, decode_token(request.page_token, key), size + 1)
+        token = encode_token(rows[size - 1].id, key) if len(rows) > size else ""
+        return pb.ListTokensResponse(tokens=[_token(row) for row in rows[:size]], next_page_token=token)
+
+    async def RevokeToken(self, request: pb.RevokeTokenRequest, context: Any) -> pb.RevokeTokenResponse:
+        check_request_id(request.request_id)
+        caller = principal()
+        row = await self._accounts.get_token(request.token_id)
+        if caller.role != ADMIN and row.account != caller.account:
+            raise TokenNotFound(f"there is no token {request.token_id!r}", field="token_id")
+        await self._accounts.revoke(request.token_id)
+        return pb.RevokeTokenResponse()
+
+    async def GetIdentity(self, request: pb.GetIdentityRequest, context: Any) -> pb.GetIdentityResponse:
+        return pb.GetIdentityResponse(identity=_identity(principal()))
+
+    async def ResolveToken(self, request: pb.ResolveTokenRequest, context: Any) -> pb.ResolveTokenResponse:
+        response = pb.ResolveTokenResponse(
+            identity=_identity(await self._authenticator.authenticate(request.secret))
+        )
+        response.valid_for.FromSeconds(REMEMBER_S)
+        return response
+
+
+def _own_account(caller: Principal, asked: str) -> str:
+    if asked and asked != caller.account and caller.role != ADMIN:
+        raise NotYourAccount(f"{asked} is not your account", field="account")
+    return asked or caller.account
+
+
+def _account(row: AccountRow) -> pb.Account:
+    view = pb.Account(name=row.name)
+    view.create_time.FromMilliseconds(row.create_ms)
+    return view
+
+
+def _role(name: str) -> pb.Role.ValueType:
+    return pb.Role.Value(f"ROLE_{name.upper()}")
+
+
+def _token(row: TokenRow) -> pb.Token:
+    view = pb.Token(id=row.id, account=row.account, role=_role(row.role), comment=row.comment)
+    view.create_time.FromMilliseconds(row.create_ms)
+    if row.expire_ms:
+        view.expire_time.FromMilliseconds(row.expire_ms)
+    return view
+
+
+def _identity(caller: Principal) -> pb.Identity:
+    return pb.Identity(
+        role=_role(caller.role), account=caller.account, node=caller.node, task_id=caller.task_id,
+        token_id=caller.token_id,
+    )  # fmt: skip

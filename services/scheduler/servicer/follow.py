@@ -1,0 +1,110 @@
+"""Reading what tasks wrote, to the very last byte."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from modelyard.v1 import agent_link_pb2
+from modelyard.v1 import task_pb2 as pb
+from services.chassis.security import Principal
+from services.scheduler.engine import Engine
+from services.scheduler.logs import STREAMS, LogFiles
+from services.scheduler.model import TERMINAL, TaskState
+from services.scheduler.store import ChangeRow, SchedulerStore
+from services.scheduler.tasks import Tasks
+
+# How long the last bytes of an attempt may be on their way once it has ended; its agent may be gone.
+STRAGGLER_S = 20.0
+END_OF_ATTEMPT = frozenset({*TERMINAL, TaskState.QUEUED})
+
+
+class LogFollower:
+    """Sends files as they grow; an attempt is over when the bytes that its end announced have been sent."""
+
+    def __init__(self, engine: Engine, tasks: Tasks, store: SchedulerStore, files: LogFiles) -> None:
+        self._engine = engine
+        self._tasks = tasks
+        self._store = store
+        self._files = files
+
+    async def follow(
+        self, key: int, request: pb.StreamLogsRequest, caller: Principal
+    ) -> AsyncIterator[pb.StreamLogsResponse]:
+        """What there is; with ``follow`` what comes, through later attempts too, until the task has ended."""
+        offsets = {1: max(request.stdout_offset, 0), 2: max(request.stderr_offset, 0)}
+        attempt = request.attempt or max(self._attempt(key) or await self._last_attempt(key), 1)
+        with self._engine.watch() as changed:
+            self._files.watch(changed)
+            try:
+                while True:
+                    async for response in self._one(
+                        key, attempt, offsets, changed, is_following=request.follow
+                    ):
+                        yield response
+                    newer = self._attempt(key) or await self._last_attempt(key)
+                    if (
+                        not request.follow
+                        or request.attempt
+                        or (key not in self._engine.state.tasks and newer <= attempt)
+                    ):
+                        return
+                    if newer > attempt:
+                        attempt, offsets = attempt + 1, {1: 0, 2: 0}
+                    else:
+                        await self._pause(changed)
+            finally:
+                self._files.unwatch(changed)
+
+    async def _one(
+        self, key: int, attempt: int, offsets: dict[int, int], changed: asyncio.Event, *, is_following: bool
+    ) -> AsyncIterator[pb.StreamLogsResponse]:
+        deadline: float | None = None
+        loop = asyncio.get_running_loop()
+        while True:
+            changed.clear()
+            sizes = await self._end(key, attempt)
+            for stream in STREAMS:
+                while data := self._files.read(key, attempt, stream, offsets[stream]):
+                    offset = offsets[stream]
+                    offsets[stream] += len(data)
+                    yield pb.StreamLogsResponse(attempt=attempt, stream=stream, offset=offset, data=data)  # type: ignore[arg-type]
+            if not is_following or (sizes is not None and all(offsets[s] >= sizes[s] for s in STREAMS)):
+                return
+            if sizes is not None:
+                deadline = deadline or loop.time() + STRAGGLER_S
+                if loop.time() > deadline:
+                    return
+            await self._pause(changed)
+
+    async def _pause(self, changed: asyncio.Event) -> None:
+        """Until something changes; a second at most, so that a straggler's time is kept."""
+        try:
+            async with asyncio.timeout(1.0):
+                await changed.wait()
+        except TimeoutError:
+            return
+
+    def _attempt(self, key: int) -> int:
+        task = self._engine.state.tasks.get(key)
+        return task.attempt if task is not None else 0
+
+    async def _last_attempt(self, key: int) -> int:
+        stored = await self._store.get_task(key)
+        return max((change.attempt for change in stored[1]), default=0) if stored else 0
+
+    async def _end(self, key: int, attempt: int) -> dict[int, int] | None:
+        """How many bytes an attempt wrote in all, by stream; None: it has not ended."""
+        task = self._engine.state.tasks.get(key)
+        if task is not None and task.attempt <= attempt and task.state is not TaskState.QUEUED:
+            return None
+        if task is not None and task.attempt == 0:
+            return None
+        stored = await self._store.get_task(key)
+        for change in reversed(stored[1]) if stored else ():
+            if change.attempt == attempt and change.state in END_OF_ATTEMPT:
+                return _sizes(change)
+        return None
+
+
+def _sizes(change: ChangeRow) -> dict[int, int]:
+    exited = agent_link_pb2.TaskExited.FromString(change.payload)
+    return {1: exited.stdout_bytes, 2: exited.stderr_bytes}

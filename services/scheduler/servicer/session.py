@@ -1,0 +1,145 @@
+"""A client's session: submissions in batches, outcomes pushed as they are recorded."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+from modelyard.v1 import task_pb2 as pb
+from services.chassis.errors import ServiceError
+from services.chassis.security import Principal
+from services.scheduler import views
+from services.scheduler.effects import RecordChange
+from services.scheduler.engine import Engine
+from services.scheduler.model import parse_task_id
+from services.scheduler.submission import Submission, keys_of
+from services.scheduler.tasks import Tasks
+
+MOST_OUTCOMES = 1_000
+MESSAGE_BYTES = 2 << 20
+MOST_UNDER_WAY = 64
+
+
+class Session:
+    """Serves one Session call. Outcomes of what was submitted here come unasked, of the rest after a follow."""
+
+    def __init__(
+        self, engine: Engine, tasks: Tasks, submission: Submission, caller: Principal, context: Any
+    ) -> None:
+        self._engine = engine
+        self._tasks = tasks
+        self._submission = submission
+        self._caller = caller
+        self._context = context
+        self._outcomes: list[RecordChange] = []
+        self._answers: list[pb.SessionResponse] = []
+        self._wake = asyncio.Event()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._followed: set[int] = set()
+        self._is_closed = False
+
+    def on_outcome(self, outcome: RecordChange) -> None:
+        self._followed.discard(outcome.task)
+        self._outcomes.append(outcome)
+        self._wake.set()
+
+    async def serve(self) -> None:
+        """Until the client ends the stream and everything that it asked for is answered."""
+        reader = asyncio.get_running_loop().create_task(self._read())
+        try:
+            await self._write()
+            reader.result()
+        finally:
+            reader.cancel()
+            for task in self._under_way:
+                task.cancel()
+            for key in self._followed:
+                self._engine.unfollow(key, self)
+
+    async def _read(self) -> None:
+        try:
+            while isinstance(message := await self._context.read(), pb.SessionRequest):
+                while len(self._under_way) >= MOST_UNDER_WAY:
+                    await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+                task = asyncio.get_running_loop().create_task(self._handle(message))
+                self._under_way.add(task)
+                task.add_done_callback(self._under_way.discard)
+            if self._under_way:
+                await asyncio.wait(self._under_way)
+        finally:
+            self._is_closed = True
+            self._wake.set()
+
+    async def _handle(self, message: pb.SessionRequest) -> None:
+        response = pb.SessionResponse(sequence=message.sequence)
+        try:
+            if message.WhichOneof("message") == "follow":
+                await self._follow([parse_task_id(text, "task_ids") for text in message.follow.task_ids])
+                return
+            numbers, is_repeat = await self._submission.submit(message.submit, self._caller.account, self)
+        except ServiceError as error:
+            response.refused.CopyFrom(_refusal(error))
+        else:
+            response.submitted.task_ids.extend([f"t-{number}" for number in numbers])
+            response.submitted.revision = self._engine.state.revision
+            keys = keys_of(numbers)
+            if is_repeat:
+                await self._follow(keys)
+            else:
+                self._followed.update(keys)
+        self._answers.append(response)
+        self._wake.set()
+
+    async def _follow(self, keys: Sequence[int]) -> None:
+        """Follows what is unfinished, and tells at once of what is not."""
+        ended = []
+        for key in keys:
+            task = self._engine.state.tasks.get(key)
+            if task is not None and task.account == self._caller.account and self._engine.follow(key, self):
+                self._followed.add(key)
+            else:
+                ended.append(key)
+        for key in ended:
+            try:
+                view = await self._tasks.get(key, self._caller)
+            except ServiceError:
+                # Not there for this caller: there is no outcome to tell.
+                continue
+            response = pb.SessionResponse()
+            response.outcomes.outcomes.append(views.outcome_of(view))
+            self._answers.append(response)
+        self._wake.set()
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._answers or self._outcomes:
+                if self._answers:
+                    await self._context.write(self._answers.pop(0))
+                else:
+                    await self._context.write(self._next_outcomes())
+            if self._is_closed and not self._followed:
+                return
+
+    def _next_outcomes(self) -> pb.SessionResponse:
+        """As many of the waiting outcomes as make one message."""
+        response = pb.SessionResponse()
+        outcomes = response.outcomes.outcomes
+        size = taken = 0
+        for change in self._outcomes[:MOST_OUTCOMES]:
+            outcomes.append(views.outcome(change))
+            taken += 1
+            size += len(change.payload)
+            if size > MESSAGE_BYTES:
+                break
+        del self._outcomes[:taken]
+        return response
+
+
+def _refusal(error: ServiceError) -> pb.Refusal:
+    return pb.Refusal(
+        code=grpc.StatusCode[error.code].value[0], message=error.message, reason=error.reason, field=error.field,
+        next_step=error.next_step,
+    )  # fmt: skip

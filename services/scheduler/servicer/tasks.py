@@ -1,0 +1,167 @@
+"""TaskService: everything about tasks but sessions and logs, which have files of their own."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+
+from modelyard.v1 import task_pb2 as pb
+from modelyard.v1 import task_pb2_grpc
+from services.chassis.security import ADMIN, principal
+from services.scheduler import explain
+from services.scheduler.engine import Engine
+from services.scheduler.events import CancelRequested, HoldRequested, ReleaseRequested
+from services.scheduler.model import (
+    InvalidRequest,
+    TaskHasEnded,
+    TaskHasNotEnded,
+    parse_task_id,
+)
+from services.scheduler.servicer.follow import LogFollower
+from services.scheduler.servicer.session import Session
+from services.scheduler.servicer.waiting import Waiter
+from services.scheduler.submission import Submission, check_request_id
+from services.scheduler.tasks import Tasks
+from services.scheduler.watching import watch
+
+MOST_IDS = 10_000
+GRACE_MS = 5_000
+MOST_GRACE_MS = 600_000
+
+
+class TaskServicer(task_pb2_grpc.TaskServiceServicer):
+    """Callers see and move tasks of their own account; administrators every task."""
+
+    def __init__(self, engine: Engine, tasks: Tasks, submission: Submission, logs: LogFollower) -> None:
+        self._engine = engine
+        self._tasks = tasks
+        self._submission = submission
+        self._logs = logs
+
+    async def Session(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[pb.SessionRequest], context: Any
+    ) -> None:
+        await Session(self._engine, self._tasks, self._submission, principal(), context).serve()
+
+    async def SubmitTasks(self, request: pb.SubmitTasksRequest, context: Any) -> pb.SubmitTasksResponse:
+        numbers, _ = await self._submission.submit(request, principal().account)
+        return pb.SubmitTasksResponse(
+            task_ids=[f"t-{number}" for number in numbers], revision=self._engine.state.revision
+        )
+
+    async def GetTask(self, request: pb.GetTaskRequest, context: Any) -> pb.GetTaskResponse:
+        key = parse_task_id(request.task_id)
+        return pb.GetTaskResponse(task=await self._tasks.get(key, principal(), with_history=True))
+
+    async def ListTasks(self, request: pb.ListTasksRequest, context: Any) -> pb.ListTasksResponse:
+        return await self._tasks.page(request, principal())
+
+    async def WatchTasks(
+        self, request: pb.WatchTasksRequest, context: Any
+    ) -> AsyncIterator[pb.WatchTasksResponse]:
+        keys = frozenset(parse_task_id(text, "task_ids") for text in request.task_ids)
+        async for response in watch(self._engine, self._tasks, principal(), request.revision, keys):
+            yield response
+
+    async def WaitTask(self, request: pb.WaitTaskRequest, context: Any) -> pb.WaitTaskResponse:
+        key = parse_task_id(request.task_id)
+        timeout_s = _seconds(request.wait_timeout, 30.0) if request.HasField("wait_timeout") else 30.0
+        caller = principal()
+        task = await self._tasks.get(key, caller)
+        if not _has_ended(task) and await Waiter(self._engine, key).wait(min(timeout_s, 300.0)):
+            task = await self._tasks.get(key, caller)
+        return pb.WaitTaskResponse(task=task, ended=_has_ended(task))
+
+    async def CancelTasks(self, request: pb.CancelTasksRequest, context: Any) -> pb.CancelTasksResponse:
+        keys = await self._own(request.request_id, request.task_ids)
+        grace_ms = GRACE_MS
+        if request.HasField("grace"):
+            grace_ms = min(round(_seconds(request.grace, 0.0) * 1000), MOST_GRACE_MS)
+        caller = principal()
+        comment = request.comment[:500] or f"by {caller.account}"
+        reply, answer = self._engine.new_reply()
+        self._engine.post(CancelRequested(reply, keys, grace_ms, comment))
+        await answer
+        return pb.CancelTasksResponse(tasks=await self._tasks.get_all(keys, caller))
+
+    async def HoldTasks(self, request: pb.HoldTasksRequest, context: Any) -> pb.HoldTasksResponse:
+        keys = await self._own(request.request_id, request.task_ids)
+        reply, answer = self._engine.new_reply()
+        self._engine.post(HoldRequested(reply, keys))
+        await answer
+        return pb.HoldTasksResponse(tasks=await self._tasks.get_all(keys, principal()))
+
+    async def ReleaseTasks(self, request: pb.ReleaseTasksRequest, context: Any) -> pb.ReleaseTasksResponse:
+        keys = await self._own(request.request_id, request.task_ids)
+        reply, answer = self._engine.new_reply()
+        self._engine.post(ReleaseRequested(reply, keys))
+        await answer
+        return pb.ReleaseTasksResponse(tasks=await self._tasks.get_all(keys, principal()))
+
+    async def RetryTasks(self, request: pb.RetryTasksRequest, context: Any) -> pb.RetryTasksResponse:
+        keys = await self._own(request.request_id, request.task_ids)
+        tasks = await self._tasks.get_all(keys, principal())
+        for task in tasks:
+            if not _has_ended(task):
+                raise TaskHasNotEnded(f"{task.id} has not ended", next_step=f"yard tasks wait {task.id}")
+        again = pb.SubmitTasksRequest(request_id=request.request_id)
+        for task in tasks:
+            spec = again.specs.add()
+            spec.CopyFrom(task.spec)
+            spec.hold = False
+            if "." in task.id:
+                spec.array_size = 0
+        numbers, _ = await self._submission.submit(again, principal().account)
+        return pb.RetryTasksResponse(task_ids=[f"t-{number}" for number in numbers])
+
+    async def ExplainTask(self, request: pb.ExplainTaskRequest, context: Any) -> pb.ExplainTaskResponse:
+        key = parse_task_id(request.task_id)
+        view = await self._tasks.get(key, principal())
+        task = self._engine.state.tasks.get(key)
+        if task is None:
+            raise TaskHasEnded(f"{view.id} has ended", next_step=f"yard tasks get {view.id}")
+        found = explain.explain(self._engine.state, task)
+        nodes = [
+            pb.NodeVerdict(
+                node=v.node, fits=v.fits, reason=v.reason, message=v.message, occupancy_ratio=v.score
+            )
+            for v in found.nodes
+        ]
+        return pb.ExplainTaskResponse(
+            summary=found.summary, queue_position=found.position, nodes=nodes, next_step=found.next_step
+        )
+
+    async def StreamLogs(
+        self, request: pb.StreamLogsRequest, context: Any
+    ) -> AsyncIterator[pb.StreamLogsResponse]:
+        key = parse_task_id(request.task_id)
+        caller = principal()
+        await self._tasks.get(key, caller)
+        async for response in self._logs.follow(key, request, caller):
+            yield response
+
+    async def _own(self, request_id: str, task_ids: Sequence[str]) -> tuple[int, ...]:
+        """The keys of tasks that the caller may move. Raises if one is not there for them."""
+        check_request_id(request_id)
+        if not task_ids or len(task_ids) > MOST_IDS:
+            raise InvalidRequest(
+                f"task_ids: {len(task_ids)} ids; give 1 to {MOST_IDS}",
+                field="task_ids",
+                next_step="yard tasks ls",
+            )
+        keys = tuple(dict.fromkeys(parse_task_id(text, "task_ids") for text in task_ids))
+        caller = principal()
+        for key in keys:
+            task = self._engine.state.tasks.get(key)
+            if task is None or (task.account != caller.account and caller.role != ADMIN):
+                await self._tasks.get(key, caller)
+        return keys
+
+
+def _has_ended(task: pb.Task) -> bool:
+    return task.state in (pb.TASK_STATE_SUCCEEDED, pb.TASK_STATE_FAILED, pb.TASK_STATE_CANCELLED)
+
+
+def _seconds(duration: Duration, otherwise: float) -> float:
+    seconds = duration.seconds + duration.nanos / 1e9
+    return seconds if seconds >= 0 else otherwise

@@ -1,0 +1,260 @@
+"""Specifications as they come in: decoded, checked, and reduced to what placement reads (the edge for ``TaskSpec``).
+
+Every refusal names the field by its path in the request, and says what to do next. Nothing here changes state.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from google.protobuf import json_format
+from google.protobuf.duration_pb2 import Duration
+
+from modelyard.operator import validate_params
+from modelyard.v1 import task_pb2
+from services.scheduler.cluster import Cluster
+from services.scheduler.model import (
+    MOST_ELEMENTS,
+    CannotBePlaced,
+    Cause,
+    InvalidParams,
+    InvalidSpec,
+    NodeNotFound,
+    OperatorNotFound,
+    Policy,
+    Retry,
+    Shape,
+    Spec,
+)
+from services.scheduler.resources import CPU, GPU, MEMORY, Amounts, amounts, describe
+
+INLINE_BYTES_MOST = 64 << 10
+PARAMS_BYTES_MOST = 256 << 10
+REQUIREMENTS_BYTES_MOST = 64 << 10
+PRIORITY_MOST = 1000
+DIGEST = re.compile(r"[0-9a-f]{64}")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+
+Schemas = Mapping[str, Mapping[str, Any]]
+
+
+def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
+    """The specification in the scheduler's own terms, as yet without a number. Raises `InvalidSpec`."""
+    kind = spec.WhichOneof("work")
+    if kind is None:
+        raise _invalid(f"{field}.work", "it says nothing to run", "set operator or command")
+    operator = _operator(spec, field) if kind == "operator" else ""
+    if kind == "command":
+        _check_argv(spec, field)
+    _settle_params(spec, field)
+    _check_rest(spec, field)
+    shape = Shape(
+        account=account,
+        amounts=_amounts(spec.resources, f"{field}.resources"),
+        node=spec.placement.node,
+        labels=tuple(sorted(spec.placement.labels.items())),
+        policy=Policy(spec.placement.policy or Policy.LEAST_LOADED),
+        operator=operator,
+        priority=spec.priority,
+    )
+    return Spec(
+        number=0,
+        body=spec.SerializeToString(deterministic=True),
+        shape=shape,
+        name=spec.name,
+        retry=_retry(spec.retry, f"{field}.retry"),
+        queue_timeout_ms=_milliseconds(spec.timeouts.queue_timeout, f"{field}.timeouts.queue_timeout"),
+        array_size=spec.array_size,
+        hold=spec.hold,
+        is_command=kind == "command",
+        digests=_digests(spec, field),
+    )
+
+
+def _invalid(field: str, why: str, next_step: str = "") -> InvalidSpec:
+    return InvalidSpec(f"{field}: {why}", field=field, next_step=next_step)
+
+
+def _operator(spec: task_pb2.TaskSpec, field: str) -> str:
+    """The name that nodes must offer; empty where the bundle or the environment brings the function."""
+    name = spec.operator.operator
+    if not name or len(name) > 256 or any(c.isspace() for c in name):
+        raise _invalid(
+            f"{field}.operator.operator",
+            f"{name[:80]!r} is not an operator's name",
+            "see `yard operators ls`",
+        )
+    return "" if ":" in name else name
+
+
+def _check_argv(spec: task_pb2.TaskSpec, field: str) -> None:
+    argv = spec.command.argv
+    if not argv or not argv[0]:
+        raise _invalid(f"{field}.command.argv", "it is empty", "give the program and its arguments")
+    if any("\0" in word for word in argv):
+        raise _invalid(f"{field}.command.argv", "an argument contains a NUL character")
+
+
+def _settle_params(spec: task_pb2.TaskSpec, field: str) -> None:
+    """Leaves the parameters in one spelling, params_json, and makes sure that they are a JSON object."""
+    if spec.HasField("params"):
+        if spec.params_json:
+            raise _invalid(f"{field}.params", "params and params_json are both set", "use one of them")
+        spec.params_json = json_format.MessageToJson(spec.params, indent=None)
+        spec.ClearField("params")
+    if spec.params_json:
+        params_object(spec.params_json, f"{field}.params_json")
+
+
+def params_object(text: str, field: str) -> dict[str, Any]:
+    """The JSON object in ``text``. Raises `InvalidSpec`."""
+    if len(text) > PARAMS_BYTES_MOST:
+        raise _invalid(
+            field, f"{len(text)} bytes are more than {PARAMS_BYTES_MOST}", "send large values as inputs"
+        )
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise _invalid(field, f"it is not a JSON object: {error}") from error
+
+
+def _amounts(resources: task_pb2.Resources, field: str) -> Amounts:
+    values = {CPU: resources.cpu if resources.HasField("cpu") else 1.0}
+    values |= {MEMORY: float(resources.memory_bytes), GPU: resources.gpu}
+    for name, value in resources.custom.items():
+        if not NAME.fullmatch(name) or name in (CPU, MEMORY, GPU):
+            raise _invalid(f"{field}.custom", f"{name[:80]!r} is not a name for a custom resource")
+        values[name] = value
+    for name, value in values.items():
+        if not math.isfinite(value) or value < 0 or value > 1e15:
+            raise _invalid(
+                f"{field}.{name}", f"{value} is not an amount", "amounts are finite and not negative"
+            )
+    if resources.gpu > 1 and resources.gpu != int(resources.gpu):
+        raise _invalid(
+            f"{field}.gpu", f"{resources.gpu} devices", "a share is below 1; above it devices are whole"
+        )
+    return amounts(values)
+
+
+def _check_rest(spec: task_pb2.TaskSpec, field: str) -> None:
+    if abs(spec.priority) > PRIORITY_MOST:
+        raise _invalid(
+            f"{field}.priority", f"{spec.priority} is not within −{PRIORITY_MOST} … {PRIORITY_MOST}"
+        )
+    if not 0 <= spec.array_size <= MOST_ELEMENTS:
+        raise _invalid(f"{field}.array_size", f"{spec.array_size} is not within 0 … {MOST_ELEMENTS}")
+    if spec.placement.policy not in (0, *Policy):
+        raise _invalid(f"{field}.placement.policy", f"{spec.placement.policy} is not a policy")
+    if len(spec.environment.requirements) > REQUIREMENTS_BYTES_MOST:
+        raise _invalid(f"{field}.environment.requirements", f"longer than {REQUIREMENTS_BYTES_MOST} bytes")
+    for name in (*spec.env, *spec.inputs):
+        if not NAME.fullmatch(name):
+            raise _invalid(
+                f"{field}.env" if name in spec.env else f"{field}.inputs", f"{name[:80]!r} is not a name"
+            )
+    for name in spec.env:
+        if name.startswith("YARD_") or "\0" in spec.env[name]:
+            raise _invalid(
+                f"{field}.env", f"{name} cannot be set", "names that begin with YARD_ are the yard's own"
+            )
+    for glob in spec.outputs:
+        if not glob or glob.startswith("/") or ".." in glob.split("/"):
+            raise _invalid(
+                f"{field}.outputs", f"{glob[:80]!r} leaves the working directory", "use a glob below it"
+            )
+    for name, duration in (
+        ("start_timeout", spec.timeouts.start_timeout),
+        ("run_timeout", spec.timeouts.run_timeout),
+    ):
+        _milliseconds(duration, f"{field}.timeouts.{name}")
+
+
+def _milliseconds(duration: Duration, field: str) -> int:
+    if duration.seconds < 0 or duration.nanos < 0 or duration.seconds > 10 * 365 * 86_400:
+        raise _invalid(field, "it is not a time from 0 to 10 years")
+    return duration.seconds * 1000 + duration.nanos // 1_000_000
+
+
+def _retry(retry: task_pb2.RetryPolicy, field: str) -> Retry:
+    if not 0 <= retry.max_attempts <= 1_000_000:
+        raise _invalid(f"{field}.max_attempts", f"{retry.max_attempts} is not a number of attempts")
+    causes = [cause for cause in retry.on if cause not in {int(c) for c in Cause}]
+    if causes:
+        raise _invalid(f"{field}.on", f"{causes[0]} is not a cause")
+    on = frozenset(Cause(cause) for cause in retry.on if cause)
+    return Retry(max(retry.max_attempts, 1), _milliseconds(retry.backoff, f"{field}.backoff"), on)
+
+
+def _digests(spec: task_pb2.TaskSpec, field: str) -> tuple[str, ...]:
+    found = []
+    for name, source in spec.inputs.items():
+        path = f"{field}.inputs[{name!r}]"
+        kind = source.WhichOneof("source")
+        if kind is None:
+            raise _invalid(path, "it has neither data nor digest")
+        if kind == "digest":
+            found.append(_digest(source.digest, f"{path}.digest"))
+        elif len(source.data) > INLINE_BYTES_MOST:
+            next_step = "put it into the store (`yard artifacts put`) and give its digest"
+            raise _invalid(
+                f"{path}.data", f"{len(source.data)} bytes are more than {INLINE_BYTES_MOST}", next_step
+            )
+    if spec.bundle_digest:
+        found.append(_digest(spec.bundle_digest, f"{field}.bundle_digest"))
+    return tuple(sorted(set(found)))
+
+
+def _digest(text: str, field: str) -> str:
+    if not DIGEST.fullmatch(text):
+        raise _invalid(field, f"{text[:80]!r} is not a sha256 digest", "64 lower-case hexadecimal digits")
+    return text
+
+
+def check_params(operator: str, params: Mapping[str, Any], schemas: Schemas, field: str) -> None:
+    """Compares parameters with the schema that agents gave for an operator. Raises `InvalidParams`."""
+    schema = schemas.get(operator)
+    if schema is None:
+        return
+    problems = validate_params(dict(schema), dict(params))
+    if problems:
+        text = "; ".join(p.message for p in problems[:5])
+        path = ".".join(part for part in (field, problems[0].field) if part)
+        raise InvalidParams(f"{operator}: {text}", field=path, next_step=f"yard operators get {operator}")
+
+
+def check_placeable(shape: Shape, cluster: Cluster, field: str) -> None:
+    """Refuses what no known node could ever run. While no node is known everything may wait for one."""
+    nodes = cluster.nodes.values()
+    if shape.node and shape.node not in cluster.nodes:
+        raise NodeNotFound(
+            f"there is no node {shape.node!r}", field=f"{field}.placement.node", next_step="yard nodes ls"
+        )
+    if not nodes or any(node.matches(shape) for node in nodes):
+        return
+    known = {name for node in nodes for name in node.operators}
+    if shape.operator and known and shape.operator not in known:
+        near = difflib.get_close_matches(shape.operator, known, 1)
+        next_step = f"did you mean {near[0]}? " if near else ""
+        raise OperatorNotFound(
+            f"no agent offers an operator {shape.operator!r}",
+            field=f"{field}.operator.operator",
+            next_step=next_step + "see `yard operators ls`",
+        )
+    for name, amount in shape.amounts:
+        most = max((node.capacity.get(name, 0) for node in nodes), default=0)
+        if any(node.capacity for node in nodes) and most < amount:
+            raise CannotBePlaced(
+                f"it asks for {describe(name, amount)}; the largest node has {describe(name, most)}",
+                field=f"{field}.resources.{name}",
+                next_step="ask for less, or add a larger machine: yard nodes token",
+            )
+    if all(node.capacity for node in nodes):
+        raise CannotBePlaced(
+            "no one node meets all that it asks for: resources, labels, node and operator together",
+            field=f"{field}.placement",
+            next_step="compare with `yard nodes ls -o yaml`",
+        )

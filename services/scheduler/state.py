@@ -1,0 +1,157 @@
+"""Everything the scheduler knows while it runs: unfinished tasks, what waits, the nodes. Pure data.
+
+Ended tasks are in the database only. `check_invariants` says what must hold between any two steps.
+"""
+
+from collections import OrderedDict, deque
+
+from services.chassis.errors import InvariantViolation
+from services.scheduler.cluster import Cluster
+from services.scheduler.model import Spec, TaskState, format_task_id
+from services.scheduler.waiting import ShapeQueue, Waiting
+
+REMEMBERED_REQUESTS = 100_000
+REMEMBERED_CHANGES = 100_000
+
+
+class Task:
+    """An unfinished task. An array's own record has a `Tally`; its elements become tasks when they are placed."""
+
+    __slots__ = (
+        "account", "assign_ms", "attempt", "devices", "epoch", "failures", "is_prefilled", "key",
+        "node", "not_before_ms", "params", "progress", "queue", "reason", "revision", "spec", "start_ms",
+        "state", "stop", "submit_ms", "tally",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        key: int,
+        spec: Spec,
+        queue: ShapeQueue,
+        account: str,
+        params: str,
+        submit_ms: int,
+        revision: int,
+    ) -> None:
+        self.key = key
+        self.spec = spec
+        self.queue = queue
+        self.account = account
+        self.params = params
+        self.submit_ms = submit_ms
+        self.revision = revision
+        self.state = TaskState.QUEUED
+        self.reason = ""
+        # (epoch, attempt) is the token of the current attempt.
+        self.attempt = 0
+        self.epoch = 0
+        self.failures = 0
+        self.node = ""
+        self.devices: tuple[int, ...] = ()
+        self.is_prefilled = False
+        self.assign_ms = 0
+        self.start_ms = 0
+        # Wall clock before which a retry does not start.
+        self.not_before_ms = 0
+        # (grace_ms, comment) once somebody asked for its end.
+        self.stop: tuple[int, str] | None = None
+        self.progress: tuple[float, str] | None = None
+        self.tally: Tally | None = Tally(spec.array_size) if spec.array_size and not key & 0xFFFFFF else None
+
+
+class Tally:
+    """How far an array is: the next element to make, and how the made ones ended."""
+
+    __slots__ = ("active", "cancelled", "failed", "next_index", "size", "succeeded")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.next_index = 0
+        self.active = 0
+        self.succeeded = 0
+        self.failed = 0
+        self.cancelled = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return self.next_index >= self.size and self.active == 0
+
+
+class State:
+    """The machine's state; changed by `machine` alone."""
+
+    def __init__(self, epoch: int, next_number: int, revision: int) -> None:
+        self.epoch = epoch
+        self.next_number = next_number
+        self.revision = revision
+        self.tasks: dict[int, Task] = {}
+        self.specs: dict[tuple[str, bytes], Spec] = {}
+        self.next_spec = 1
+        self.cluster = Cluster()
+        self.waiting = Waiting()
+        # (account, request_id) -> (content, first key, count).
+        self.requests: OrderedDict[tuple[str, str], tuple[bytes, int, int]] = OrderedDict()
+        # Newest changes, (revision, key, account), for watchers.
+        self.changes: deque[tuple[int, int, str]] = deque(maxlen=REMEMBERED_CHANGES)
+        # Every change after this revision is in ``changes``.
+        self.compacted_revision = revision
+        # Keys whose retry waits for its back-off; (deadline, key) heap of limited queue times, wall clock; keys that
+        # wait in an agent's queue, oldest first, since when by the monotonic clock.
+        self.backing_off: set[int] = set()
+        self.queue_deadlines: list[tuple[int, int]] = []
+        self.prefilled: dict[int, int] = {}
+        # Arrays whose elements have all been made and ended.
+        self.complete_arrays: set[int] = set()
+        self.last_tick_ms = 0
+        # How many reports came with a token that is not current.
+        self.stale_reports = 0
+        # Since when, by the monotonic clock, node losses are not believed; 0: they are.
+        self.brake_since_ms = 0
+
+    def remember_request(self, account: str, request_id: str, content: bytes, first: int, count: int) -> None:
+        self.requests[(account, request_id)] = (content, first, count)
+        if len(self.requests) > REMEMBERED_REQUESTS:
+            self.requests.popitem(last=False)
+
+
+def check_invariants(state: State) -> None:
+    """Raises `InvariantViolation` with what is wrong (reliability.md, promises 1, 2 and 5)."""
+    for node in state.cluster.nodes.values():
+        for name, held in node.reserved.items():
+            _require(0 <= held <= node.capacity.get(name, 0), f"{node.id}: {held} of {name} reserved")
+            total = sum(dict(amounts).get(name, 0) for amounts in node.tasks.values())
+            _require(total == held, f"{node.id}: {name} adds up to {total}, not {held}")
+        _require(all(left >= 0 for left in node.devices.left), f"{node.id}: a device is oversubscribed")
+        for key in (*node.tasks, *node.prefilled):
+            task = state.tasks.get(key)
+            _require(
+                task is not None and task.node == node.id,
+                f"{node.id} holds {format_task_id(key)}, which is not its",
+            )
+    for task in state.tasks.values():
+        _check_task(state, task)
+
+
+def _check_task(state: State, task: Task) -> None:
+    name = format_task_id(task.key)
+    _require(not task.state.is_terminal, f"{name} has ended and is still here")
+    if task.tally is not None:
+        tally = task.tally
+        made = tally.active + tally.succeeded + tally.failed + tally.cancelled
+        _require(made == tally.next_index, f"{name}: {made} elements counted, {tally.next_index} made")
+        return
+    if task.state in (TaskState.ASSIGNED, TaskState.RUNNING):
+        node = state.cluster.nodes.get(task.node)
+        _require(node is not None, f"{name} is on unknown node {task.node}")
+        held = node is not None and (
+            task.key in node.tasks or task.key in node.prefilled or task.key in node.expected
+        )
+        _require(held, f"{name} is {task.state.name} and {task.node} does not hold it")
+        _require(task.attempt > 0, f"{name} is {task.state.name} without an attempt")
+    else:
+        _require(not task.node, f"{name} is {task.state.name} and on {task.node}")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise InvariantViolation(otherwise)

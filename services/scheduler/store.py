@@ -1,0 +1,232 @@
+"""The scheduler's database: writes what a step wants kept, and gives it back after a restart.
+
+Knows SQL and rows, decides nothing. Every function handed to the database runs inside one transaction.
+"""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from services.chassis.sqlite import Database, load_migrations, load_queries
+from services.scheduler.effects import InsertSpec, InsertTask, RecordChange, RecordNode
+from services.scheduler.model import INDEX_MASK, Spec
+
+PACKAGE = "services.scheduler"
+DAY_MS = 86_400_000
+
+Row = InsertSpec | InsertTask | RecordChange | RecordNode
+
+
+class Counters(msgspec.Struct):
+    """Where numbering goes on; written with every transaction."""
+
+    epoch: int = 0
+    next_number: int = 1
+    revision: int = 0
+    next_spec: int = 1
+    # No task below this key is unfinished.
+    live_from: int = 0
+
+
+class TaskRow(msgspec.Struct, frozen=True):
+    key: int
+    spec: int
+    account: str
+    params: str
+    submit_ms: int
+    revision: int
+    body: bytes = b""
+
+
+class ChangeRow(msgspec.Struct, frozen=True):
+    revision: int
+    state: int
+    attempt: int
+    epoch: int
+    node: str
+    time_ms: int
+    start_ms: int
+    cause: int
+    detail: str
+    payload: bytes
+
+
+class Recovered(msgspec.Struct):
+    """What a restart finds."""
+
+    counters: Counters
+    specs: list[Spec]
+    accounts_of_specs: dict[int, str]
+    tasks: list[TaskRow]
+    changes: dict[int, list[ChangeRow]]
+    # By array key: highest element key made (0: none), and ended elements by state.
+    arrays: dict[int, tuple[int, dict[int, int]]]
+    requests: list[tuple[str, str, bytes, int, int]]
+    recent: list[tuple[int, int, str]]
+    nodes: list[tuple[str, bool, list[tuple[str, str, bool]]]]
+
+
+class SchedulerStore:
+    """Open with `open`; must be closed."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.sql = load_queries(PACKAGE)
+
+    @classmethod
+    async def open(cls, path: Any) -> "SchedulerStore":
+        return cls(await Database.open(path, load_migrations(PACKAGE)))
+
+    async def close(self) -> None:
+        await self.database.close()
+
+    async def persist(self, rows: Sequence[Row], counters: Counters, time_ms: int) -> None:
+        """One transaction with everything that one step wants kept."""
+        await self.database.write(lambda connection: self._persist(connection, rows, counters, time_ms))
+
+    def _persist(
+        self, connection: sqlite3.Connection, rows: Iterable[Row], counters: Counters, time_ms: int
+    ) -> None:
+        sql = self.sql
+        tasks: list[tuple[Any, ...]] = []
+        changes: list[tuple[Any, ...]] = []
+        for row in rows:
+            if type(row) is RecordChange:
+                changes.append(
+                    (row.revision, row.task, row.state, row.attempt, row.epoch, row.node, row.time_ms, row.start_ms,
+                     row.cause, row.detail, row.payload)
+                )  # fmt: skip
+            elif type(row) is InsertTask:
+                tasks.append((row.key, row.revision, row.spec, row.account, row.params, row.submit_ms))
+                if row.request is not None:
+                    account, request_id, content, count = row.request
+                    first = row.key >> 24
+                    connection.execute(
+                        sql["insert_request"], (account, request_id, content, first, count, time_ms)
+                    )
+            elif type(row) is InsertSpec:
+                self._insert_spec(connection, row.spec)
+            elif type(row) is RecordNode:
+                labels = msgspec.json.encode(row.labels).decode()
+                connection.execute(sql["put_node"], (row.node, row.is_cordoned, labels))
+        if tasks:
+            connection.executemany(sql["insert_task"], tasks)
+        if changes:
+            connection.executemany(sql["insert_change"], changes)
+        connection.execute(sql["set_meta"], ("counters", msgspec.json.encode(counters)))
+
+    def _insert_spec(self, connection: sqlite3.Connection, spec: Spec) -> None:
+        head = msgspec.structs.replace(spec, body=b"")
+        connection.execute(
+            self.sql["insert_spec"],
+            (spec.number, spec.shape.account, spec.name, spec.body, msgspec.json.encode(head)),
+        )
+
+    async def begin_epoch(self, skip: int = 0) -> Counters:
+        """The counters with the epoch raised, on disk. ``skip`` keeps a restored copy clear of what came after it."""
+        return await self.database.write(lambda connection: self._begin_epoch(connection, skip))
+
+    def _begin_epoch(self, connection: sqlite3.Connection, skip: int) -> Counters:
+        counters = self._counters(connection)
+        counters.epoch += 1 + skip
+        counters.next_number += skip
+        counters.revision += skip
+        connection.execute(self.sql["set_meta"], ("counters", msgspec.json.encode(counters)))
+        return counters
+
+    def _counters(self, connection: sqlite3.Connection) -> Counters:
+        found = connection.execute(self.sql["get_meta"], ("counters",)).fetchone()
+        return msgspec.json.decode(found[0], type=Counters) if found else Counters()
+
+    async def recover(self, now_ms: int, most_requests: int, most_changes: int) -> Recovered:
+        """Everything that is unfinished, as of the last commit."""
+        return await self.database.read(lambda c: self._recover(c, now_ms, most_requests, most_changes))
+
+    def _recover(
+        self, connection: sqlite3.Connection, now_ms: int, most_requests: int, most_changes: int
+    ) -> Recovered:
+        sql = self.sql
+        counters = self._counters(connection)
+        tasks = [TaskRow(*row) for row in connection.execute(sql["live_tasks"], (counters.live_from,))]
+        changes: dict[int, list[ChangeRow]] = defaultdict(list)
+        for (
+            task,
+            state,
+            attempt,
+            epoch,
+            node,
+            time_ms,
+            start_ms,
+            cause,
+            detail,
+            revision,
+        ) in connection.execute(sql["changes_of_live_tasks"], (counters.live_from,)):
+            changes[task].append(
+                ChangeRow(revision, state, attempt, epoch, node, time_ms, start_ms, cause, detail, b"")
+            )
+        specs, accounts = self._specs(connection)
+        sizes = {spec.number: spec.array_size for spec in specs}
+        arrays = {
+            row.key: self._tally(connection, row.key)
+            for row in tasks
+            if not row.key & INDEX_MASK and sizes.get(row.spec, 0)
+        }
+        requests = list(connection.execute(sql["recent_requests"], (now_ms - DAY_MS, most_requests)))
+        recent = list(connection.execute(sql["recent_changes"], (most_changes,)))
+        nodes = [
+            (node, bool(cordoned), msgspec.json.decode(labels, type=list[tuple[str, str, bool]]))
+            for node, cordoned, labels in connection.execute(sql["all_nodes"])
+        ]
+        return Recovered(
+            counters, specs, accounts, tasks, changes, arrays, requests[::-1], recent[::-1], nodes
+        )
+
+    def _specs(self, connection: sqlite3.Connection) -> tuple[list[Spec], dict[int, str]]:
+        specs, accounts = [], {}
+        decoder = msgspec.json.Decoder(Spec)
+        for number, account, body, head in connection.execute(self.sql["all_specs"]):
+            specs.append(msgspec.structs.replace(decoder.decode(head), number=number, body=body))
+            accounts[number] = account
+        return specs, accounts
+
+    def _tally(self, connection: sqlite3.Connection, key: int) -> tuple[int, dict[int, int]]:
+        last = key | INDEX_MASK
+        (highest,) = connection.execute(self.sql["highest_element"], (key, last)).fetchone()
+        ended = dict(connection.execute(self.sql["tally_of_array"], (key, last)).fetchall())
+        return highest or 0, ended
+
+    async def get_task(self, key: int) -> tuple[TaskRow, list[ChangeRow]] | None:
+        """A task and all that happened to it, oldest first; None: there is none."""
+
+        def query(connection: sqlite3.Connection) -> tuple[TaskRow, list[ChangeRow]] | None:
+            found = connection.execute(self.sql["get_task"], (key,)).fetchone()
+            if found is None:
+                return None
+            changes = connection.execute(self.sql["changes_of_task"], (key,))
+            return TaskRow(*found), [ChangeRow(*row) for row in changes]
+
+        return await self.database.read(query)
+
+    async def list_tasks(
+        self, account: str | None, before: int, ended_after_ms: int, most: int, array: int = 0
+    ) -> list[int]:
+        """Keys, newest first; elements of ``array`` where one is given. ``account`` None: everybody's."""
+        name = "list_elements" if array else "list_tasks"
+        if array:
+            before = min(before, (array | INDEX_MASK) + 1)
+        named: Mapping[str, Any] = {
+            "account": account, "before": before, "ended_after_ms": ended_after_ms, "most": most, "array": array,
+        }  # fmt: skip
+        return await self.database.read(lambda c: [key for (key,) in c.execute(self.sql[name], named)])
+
+    async def get_tally(self, key: int) -> dict[int, int]:
+        """How the elements of an array ended, by state."""
+        _, ended = await self.database.read(lambda c: self._tally(c, key))
+        return ended
+
+    async def prune_requests(self, now_ms: int) -> None:
+        """Forgets request ids of more than a day ago, some at a time."""
+        await self.database.write(lambda c: c.execute(self.sql["prune_requests"], (now_ms - DAY_MS,)))

@@ -1,0 +1,125 @@
+"""How a submission gets from its message to the machine: checked here, decided there."""
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from modelyard.v1 import task_pb2
+from services.scheduler import specs
+from services.scheduler.disk import DiskGuard
+from services.scheduler.engine import Engine, Follower
+from services.scheduler.events import TasksSubmitted
+from services.scheduler.inputs import Inputs
+from services.scheduler.model import INDEX_BITS, InvalidRequest, Spec
+from services.scheduler.operators import Operators
+
+MOST_ITEMS = 50_000
+
+
+class Submission:
+    """Takes submissions in, whole or not at all."""
+
+    def __init__(self, engine: Engine, operators: Operators, inputs: Inputs, disk: DiskGuard) -> None:
+        self._engine = engine
+        self._operators = operators
+        self._inputs = inputs
+        self._disk = disk
+
+    async def submit(
+        self, request: task_pb2.SubmitTasksRequest, account: str, follower: Follower | None = None
+    ) -> tuple[range, bool]:
+        """The numbers of the tasks, and whether this is the answer of an earlier, equal request.
+
+        The answer comes when they are on disk; the follower hears of their outcomes unless it is a repetition.
+        """
+        check_request_id(request.request_id)
+        self._disk.check()
+        content = _content(request) if request.request_id else b""
+        converted = [self._spec(spec, account, f"specs[{i}]") for i, spec in enumerate(request.specs)]
+        items = self._items(request, converted)
+        await self._inputs.refer(account, converted)
+        if request.validate_only:
+            return range(0), False
+        reply, answer = self._engine.new_reply(follower)
+        self._engine.post(
+            TasksSubmitted(reply, account, request.request_id, content, tuple(converted), items)
+        )
+        answered = await answer
+        return range(answered.first, answered.first + answered.count), answered.is_repeat
+
+    def _spec(self, spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
+        state = self._engine.state
+        known = state.specs.get((account, spec.SerializeToString(deterministic=True)))
+        if known is None:
+            known = specs.convert(spec, account, field)
+            operator = known.shape.operator
+            if operator and spec.params_json:
+                params = specs.params_object(spec.params_json, f"{field}.params_json")
+                specs.check_params(operator, params, self._operators.schemas, f"{field}.params")
+        specs.check_placeable(known.shape, state.cluster, field)
+        return known
+
+    def _items(
+        self, request: task_pb2.SubmitTasksRequest, converted: list[Spec]
+    ) -> tuple[tuple[int, str], ...]:
+        if not request.specs:
+            raise InvalidRequest(
+                "there is nothing to submit", field="specs", next_step="give at least one spec"
+            )
+        if not request.items:
+            for index, spec in enumerate(request.specs):
+                self._check_whole(converted[index], spec.params_json, "", f"specs[{index}].params")
+            return tuple((index, "") for index in range(len(converted)))
+        if len(request.items) > MOST_ITEMS:
+            raise InvalidRequest(
+                f"{len(request.items)} items are more than {MOST_ITEMS} at once", field="items",
+                next_step="submit in several requests, or as an array",
+            )  # fmt: skip
+        return tuple(self._item(request, converted, i, item) for i, item in enumerate(request.items))
+
+    def _item(
+        self,
+        request: task_pb2.SubmitTasksRequest,
+        converted: list[Spec],
+        number: int,
+        item: task_pb2.TaskItem,
+    ) -> tuple[int, str]:
+        index, params = item.spec_index, item.params_json
+        if not 0 <= index < len(converted):
+            field = f"items[{number}].spec_index"
+            raise InvalidRequest(f"{field}: there is no spec {index}", field=field)
+        self._check_whole(
+            converted[index], request.specs[index].params_json, params, f"items[{number}].params_json"
+        )
+        return index, params
+
+    def _check_whole(self, spec: Spec, base: str, params: str, field: str) -> None:
+        """The parameters that the operator will see must fit it."""
+        operator = spec.shape.operator
+        if not operator and not params:
+            return
+        own = specs.params_object(params, field) if params else {}
+        if operator in self._operators.schemas:
+            whole: Mapping[str, Any] = own if not base else {**specs.params_object(base, field), **own}
+            specs.check_params(operator, whole, self._operators.schemas, field)
+
+
+def _content(request: task_pb2.SubmitTasksRequest) -> bytes:
+    """What makes two requests the same, whatever their id."""
+    bare = task_pb2.SubmitTasksRequest(specs=request.specs, items=request.items)
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
+
+
+def check_request_id(text: str) -> None:
+    """Raises `InvalidRequest` unless it is empty or a UUID."""
+    if not text:
+        return
+    try:
+        uuid.UUID(text)
+    except ValueError as error:
+        raise InvalidRequest(f"request_id: {text[:64]!r} is not a UUID", field="request_id") from error
+
+
+def keys_of(numbers: range) -> list[int]:
+    return [number << INDEX_BITS for number in numbers]

@@ -1,0 +1,118 @@
+"""Reading tasks: the live ones from the state, the others from the database, each only for who may see it."""
+
+from collections.abc import Iterable
+
+from modelyard.v1 import task_pb2 as pb
+from services.chassis.clock import Clock
+from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.security import ADMIN, TASK, Principal
+from services.scheduler import views
+from services.scheduler.engine import Engine
+from services.scheduler.model import NotYourAccount, TaskNotFound, TaskState, format_task_id, parse_task_id
+from services.scheduler.state import Task
+from services.scheduler.store import DAY_MS, SchedulerStore
+
+SCAN_KEYS = 2_000
+MOST_SCANS = 50
+
+
+def may_see(caller: Principal, account: str, key: int) -> bool:
+    if caller.role == TASK:
+        return caller.task_id == format_task_id(key)
+    return caller.role == ADMIN or caller.account == account
+
+
+class Tasks:
+    """A task of another account is as if it were not there."""
+
+    def __init__(self, engine: Engine, store: SchedulerStore, clock: Clock) -> None:
+        self._engine = engine
+        self._store = store
+        self._clock = clock
+
+    async def get(self, key: int, caller: Principal, *, with_history: bool = False) -> pb.Task:
+        """Raises `TaskNotFound`."""
+        task = self._engine.state.tasks.get(key)
+        if task is not None and not may_see(caller, task.account, key):
+            raise _not_found(key)
+        if task is not None and not with_history:
+            return self.view(task)
+        stored = await self._store.get_task(key)
+        if stored is None or not may_see(caller, stored[0].account, key):
+            raise _not_found(key)
+        row, changes = stored
+        # It may have ended while the database was read.
+        task = self._engine.state.tasks.get(key)
+        if task is not None:
+            view = self.view(task)
+            views.add_history(view, row, changes)
+            return view
+        if changes and not TaskState(changes[-1].state).is_terminal:
+            row, changes = await self._store.get_task(key) or stored
+        tally = await self._store.get_tally(key)
+        return views.stored_task(row, changes, tally, with_history=with_history)
+
+    async def get_all(self, keys: Iterable[int], caller: Principal) -> list[pb.Task]:
+        return [await self.get(key, caller) for key in keys]
+
+    def view(self, task: Task) -> pb.Task:
+        """A live task, with the reason why it waits."""
+        reason = ""
+        if task.state is TaskState.QUEUED:
+            known = len(self._engine.state.cluster.nodes)
+            reason = "WAITING_FOR_RESOURCES: " + ("no node fits now" if known else "there is no node yet")
+            if task.key in self._engine.state.backing_off:
+                reason = f"BACKING_OFF: {task.reason or 'before the next attempt'}"
+        return views.live_task(task, reason)
+
+    async def page(self, request: pb.ListTasksRequest, caller: Principal) -> pb.ListTasksResponse:
+        """One page, newest first; the page token is the key to go on before."""
+        wanted = request.filter
+        if wanted.all_accounts and caller.role != ADMIN:
+            raise NotYourAccount("all_accounts is for administrators", field="filter.all_accounts")
+        size = page_size(request.page_size)
+        filter_key = wanted.SerializeToString(deterministic=True)
+        cursor = decode_token(request.page_token, filter_key)
+        before = int(cursor) if cursor else 1 << 62
+        revision = self._engine.state.revision
+        found: list[pb.Task] = []
+        for _ in range(MOST_SCANS):
+            keys = await self._keys(wanted, caller, before, max(SCAN_KEYS, size))
+            for key in keys:
+                before = key
+                task = await self._matching(key, wanted, caller)
+                if task is not None:
+                    found.append(task)
+                    if len(found) == size:
+                        token = encode_token(str(before), filter_key)
+                        return pb.ListTasksResponse(tasks=found, next_page_token=token, revision=revision)
+            if len(keys) < max(SCAN_KEYS, size):
+                return pb.ListTasksResponse(tasks=found, revision=revision)
+        token = encode_token(str(before), filter_key)
+        return pb.ListTasksResponse(tasks=found, next_page_token=token, revision=revision)
+
+    async def _keys(self, wanted: pb.TaskFilter, caller: Principal, before: int, most: int) -> list[int]:
+        account = None if wanted.all_accounts else caller.account
+        ended_after_ms = 0 if wanted.all_times else self._clock.now_ms() - DAY_MS
+        array = parse_task_id(wanted.array_task_id, "filter.array_task_id") if wanted.array_task_id else 0
+        return await self._store.list_tasks(account, before, ended_after_ms, most, array)
+
+    async def _matching(self, key: int, wanted: pb.TaskFilter, caller: Principal) -> pb.Task | None:
+        live = self._engine.state.tasks.get(key)
+        if live is not None and wanted.states and int(live.state) not in wanted.states:
+            return None
+        try:
+            task = await self.get(key, caller)
+        except TaskNotFound:
+            return None
+        if wanted.states and task.state not in wanted.states:
+            return None
+        if (wanted.name and task.name != wanted.name) or (wanted.node and task.node != wanted.node):
+            return None
+        if any(task.spec.labels.get(name) != value for name, value in wanted.labels.items()):
+            return None
+        return task
+
+
+def _not_found(key: int) -> TaskNotFound:
+    return TaskNotFound(f"there is no task {format_task_id(key)}", field="task_id", next_step="yard tasks ls")

@@ -1,0 +1,102 @@
+"""What the passing of time does: leases end, back-offs end, tasks wait too long. Pure.
+
+Leases use the monotonic clock."""
+
+import heapq
+
+from services.scheduler import agents, lifecycle, nodes
+from services.scheduler import events as ev
+from services.scheduler.cluster import Node
+from services.scheduler.effects import Effects, RetractTask
+from services.scheduler.model import Cause, NodeState, Now, TaskState
+from services.scheduler.state import State
+
+TICK_MS = 500
+# A gap between ticks beyond this is the scheduler's own stall, and is credited to every lease.
+STALL_MS = 2_000
+SUSPECT_MS = 3 * agents.BEAT_MS + 500
+# Added to the lease, so that an agent that keeps its own stops first.
+LOSS_MARGIN_MS = 5_000
+BRAKE_SHARE = 0.4
+BRAKE_NODES = 3
+BRAKE_MS = 300_000
+RETRACT_MS = 500
+IDLE_QUEUES = 1_000
+
+
+def on_ticked(state: State, event: ev.Ticked, now: Now, effects: Effects) -> None:
+    _credit_stall(state, now)
+    _watch_nodes(state, now, effects)
+    _end_back_offs(state, now)
+    _end_queue_times(state, now, effects)
+    _retract_stuck(state, now, effects)
+    state.waiting.forget_idle(IDLE_QUEUES)
+
+
+def _credit_stall(state: State, now: Now) -> None:
+    gap = now.monotonic_ms - state.last_tick_ms
+    if state.last_tick_ms and gap > STALL_MS:
+        for node in state.cluster.nodes.values():
+            node.lease_ms += gap
+            node.beat_ms += gap
+    state.last_tick_ms = now.monotonic_ms
+
+
+def _watch_nodes(state: State, now: Now, effects: Effects) -> None:
+    overdue = []
+    for node in state.cluster.nodes.values():
+        if node.state is NodeState.LOST and not node.expected:
+            continue
+        if node.drain_deadline_ms and now.monotonic_ms >= node.drain_deadline_ms and node.session:
+            nodes.stop_drained(state, node, effects)
+        if now.monotonic_ms > node.lease_ms + LOSS_MARGIN_MS:
+            overdue.append(node)
+        elif node.state is NodeState.READY and now.monotonic_ms > node.beat_ms + SUSPECT_MS:
+            node.state = NodeState.SUSPECT
+            state.cluster.touch(node)
+            effects.changed_nodes.add(node.id)
+    if overdue and not _is_braked(state, overdue, now):
+        for node in overdue:
+            agents.lose_node(state, node, "its lease is over", now, effects)
+
+
+def _is_braked(state: State, overdue: list[Node], now: Now) -> bool:
+    """When many nodes fall silent together the fault is more likely here: wait, but not for ever."""
+    alive = sum(node.state is not NodeState.LOST for node in state.cluster.nodes.values())
+    if len(overdue) < BRAKE_NODES or len(overdue) <= BRAKE_SHARE * alive:
+        state.brake_since_ms = 0
+        return False
+    state.brake_since_ms = state.brake_since_ms or now.monotonic_ms
+    return now.monotonic_ms - state.brake_since_ms < BRAKE_MS
+
+
+def _end_back_offs(state: State, now: Now) -> None:
+    due = sorted(key for key in state.backing_off if state.tasks[key].not_before_ms <= now.wall_ms)
+    for key in due:
+        state.backing_off.discard(key)
+        state.waiting.append(state.tasks[key].queue, key)
+
+
+def _end_queue_times(state: State, now: Now, effects: Effects) -> None:
+    deadlines = state.queue_deadlines
+    while deadlines and deadlines[0][0] <= now.wall_ms:
+        _, key = heapq.heappop(deadlines)
+        task = state.tasks.get(key)
+        if task is not None and task.state is TaskState.QUEUED and task.attempt == 0 and task.tally is None:
+            task.reason = "TIMEOUT: queue_timeout is over"
+            lifecycle.end(state, task, TaskState.FAILED, now, effects, cause=Cause.TIMEOUT)
+
+
+def _retract_stuck(state: State, now: Now, effects: Effects) -> None:
+    """A task that waits long at an agent, behind one that turned out to be slow, is asked back."""
+    stuck = []
+    for key, since_ms in state.prefilled.items():
+        if now.monotonic_ms - since_ms < RETRACT_MS:
+            break
+        stuck.append(key)
+    for key in stuck:
+        del state.prefilled[key]
+        task = state.tasks[key]
+        node = state.cluster.nodes[task.node]
+        if node.session:
+            lifecycle.send(node, RetractTask(key, task.attempt), effects)

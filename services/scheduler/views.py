@@ -1,0 +1,235 @@
+"""Tasks and nodes as callers see them: from the live state or from the database into messages. Decides nothing."""
+
+import msgspec
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from modelyard.v1 import agent_link_pb2, node_pb2, task_pb2
+from services.scheduler import occupancy
+from services.scheduler.cluster import Node
+from services.scheduler.effects import RecordChange
+from services.scheduler.model import TERMINAL, TaskState, format_task_id
+from services.scheduler.resources import GPU, MEMORY, natural
+from services.scheduler.state import Tally, Task
+from services.scheduler.store import ChangeRow, TaskRow
+
+
+def _time(milliseconds: int) -> Timestamp | None:
+    if not milliseconds:
+        return None
+    stamp = Timestamp()
+    stamp.FromMilliseconds(milliseconds)
+    return stamp
+
+
+def _detail(text: str) -> task_pb2.TaskDetail | None:
+    """From "REASON: message"."""
+    if not text:
+        return None
+    reason, _, message = text.partition(": ")
+    return task_pb2.TaskDetail(reason=reason, message=message)
+
+
+def live_task(task: Task, queued_reason: str = "") -> task_pb2.Task:
+    """An unfinished task as it is now."""
+    reason = task.reason or (queued_reason if task.state is TaskState.QUEUED else "")
+    view = task_pb2.Task(
+        id=format_task_id(task.key),
+        account=task.account,
+        name=task.spec.name,
+        revision=task.revision,
+        state=task_pb2.TaskState.ValueType(task.state),
+        detail=_detail(reason),
+        node=task.node,
+        attempt=task.attempt,
+        submit_time=_time(task.submit_ms),
+        assign_time=_time(task.assign_ms),
+        start_time=_time(task.start_ms),
+    )
+    view.spec.ParseFromString(task.spec.body)
+    _lay_over(view.spec, task.params)
+    if task.progress is not None:
+        view.progress.ratio, view.progress.message = task.progress
+    if task.tally is not None:
+        view.array.CopyFrom(_tally(task.tally))
+    return view
+
+
+def _tally(tally: Tally) -> task_pb2.ArrayStatus:
+    return task_pb2.ArrayStatus(
+        size=tally.size,
+        active_count=tally.active,
+        succeeded_count=tally.succeeded,
+        failed_count=tally.failed,
+        cancelled_count=tally.cancelled,
+    )
+
+
+def _lay_over(spec: task_pb2.TaskSpec, params: str) -> None:
+    """Shows an item's own parameters in the specification."""
+    if not params:
+        return
+
+    base = msgspec.json.decode(spec.params_json or "{}")
+    spec.params_json = msgspec.json.encode({**base, **msgspec.json.decode(params)}).decode()
+
+
+def stored_task(
+    row: TaskRow, changes: list[ChangeRow], tally: dict[int, int] | None, *, with_history: bool = False
+) -> task_pb2.Task:
+    """A task as the database knows it; complete for one that has ended."""
+    view = task_pb2.Task(
+        id=format_task_id(row.key),
+        account=row.account,
+        revision=row.revision,
+        state=task_pb2.TASK_STATE_QUEUED,
+        submit_time=_time(row.submit_ms),
+    )
+    view.spec.ParseFromString(row.body)
+    view.name = view.spec.name
+    _lay_over(view.spec, row.params)
+    for change in changes:
+        _apply(view, change)
+    if tally is not None and view.spec.array_size:
+        view.array.size = view.spec.array_size
+        view.array.succeeded_count = tally.get(TaskState.SUCCEEDED, 0)
+        view.array.failed_count = tally.get(TaskState.FAILED, 0)
+        ended = view.array.succeeded_count + view.array.failed_count
+        view.array.cancelled_count = view.array.size - ended
+    if with_history:
+        add_history(view, row, changes)
+    return view
+
+
+def _apply(view: task_pb2.Task, change: ChangeRow) -> None:
+    view.revision = change.revision
+    view.state = change.state  # type: ignore[assignment]
+    view.attempt = change.attempt
+    view.node = change.node
+    view.detail.CopyFrom(_detail(change.detail) or task_pb2.TaskDetail())
+    if change.state == TaskState.ASSIGNED:
+        view.assign_time.FromMilliseconds(change.time_ms)
+    if change.start_ms:
+        view.start_time.FromMilliseconds(change.start_ms)
+    if change.state in TERMINAL:
+        view.end_time.FromMilliseconds(change.time_ms)
+        result, error, usage = _payload(change.payload, change.state, change.cause, change.detail)
+        if result is not None:
+            view.result.CopyFrom(result)
+        if error is not None:
+            view.error.CopyFrom(error)
+        if usage is not None:
+            view.usage.CopyFrom(usage)
+
+
+def add_history(view: task_pb2.Task, row: TaskRow, changes: list[ChangeRow]) -> None:
+    """What happened, oldest first."""
+    view.history.add(
+        revision=row.revision, change_time=_time(row.submit_ms), state=task_pb2.TASK_STATE_QUEUED
+    )
+    for change in changes:
+        view.history.add(
+            revision=change.revision,
+            change_time=_time(change.time_ms),
+            state=change.state,
+            attempt=change.attempt,
+            node=change.node,
+            detail=_detail(change.detail),
+        )
+
+
+def _payload(
+    payload: bytes, state: int, cause: int, detail: str
+) -> tuple[task_pb2.TaskResult | None, task_pb2.TaskError | None, task_pb2.TaskUsage | None]:
+    """Result, error and usage from what the agent sent; an error is made up from the record where it sent none."""
+    exited = agent_link_pb2.TaskExited.FromString(payload)
+    result = exited.result if exited.HasField("result") else None
+    usage = exited.usage if exited.HasField("usage") else None
+    if state == TaskState.SUCCEEDED:
+        return result, None, usage
+    error = exited.error if exited.HasField("error") else None
+    if error is None or state == TaskState.CANCELLED:
+        _, _, message = detail.partition(": ")
+        made = task_pb2.TaskError(cause=cause, message=message or detail)  # type: ignore[arg-type]
+        if error is not None:
+            made.exit_code, made.signal = error.exit_code, error.signal
+        error = made
+    return result, error, usage
+
+
+def outcome(change: RecordChange) -> task_pb2.TaskOutcome:
+    """How a task ended, for those who wait for it."""
+    result, error, _ = _payload(change.payload, change.state, change.cause, change.detail)
+    return task_pb2.TaskOutcome(
+        task_id=format_task_id(change.task),
+        state=task_pb2.TaskState.ValueType(change.state),
+        attempt=change.attempt,
+        node=change.node,
+        result=result,
+        error=error,
+        revision=change.revision,
+    )
+
+
+def outcome_of(task: task_pb2.Task) -> task_pb2.TaskOutcome:
+    """The same from a task that has ended."""
+    return task_pb2.TaskOutcome(
+        task_id=task.id,
+        state=task.state,
+        attempt=task.attempt,
+        node=task.node,
+        result=task.result if task.HasField("result") else None,
+        error=task.error if task.HasField("error") else None,
+        revision=task.revision,
+    )
+
+
+def node(found: Node) -> node_pb2.Node:
+    detail = "" if found.session else "not connected"
+    if found.session and not found.takes_work():
+        detail = "takes no new work"
+    return node_pb2.Node(
+        id=found.id,
+        state=node_pb2.NodeState.ValueType(found.state),
+        detail=detail,
+        labels=found.labels,
+        capacity=capacity(found),
+        operators=sorted(found.operators),
+        running_count=len(found.tasks),
+        prefilled_count=len(found.prefilled),
+        last_beat_time=_time(found.wall_beat_ms),
+        connect_time=_time(found.connect_ms),
+        agent_version=found.agent_version,
+        enforcement=found.enforcement,
+    )
+
+
+def capacity(found: Node) -> node_pb2.NodeCapacity:
+    custom = {n: natural(n, a) for n, a in found.capacity.items() if n not in ("cpu", MEMORY, GPU)}
+    return node_pb2.NodeCapacity(
+        cpu=natural("cpu", found.capacity.get("cpu", 0)),
+        memory_bytes=found.capacity.get(MEMORY, 0),
+        gpu_devices=found.devices.names,
+        custom=custom,
+    )
+
+
+def node_occupancy(found: Node, window_s: int) -> node_pb2.NodeOccupancy:
+    """One node over one window, resource by resource, as placement counts it."""
+    measured = found.windows.get(window_s, {})
+    view = node_pb2.NodeOccupancy(
+        node=found.id,
+        state=node_pb2.NodeState.ValueType(found.state),
+        window_s=window_s,
+        running_count=len(found.tasks),
+        occupancy_ratio=occupancy.worst(found.capacity, found.reserved, measured, found.newer_sum),
+    )
+    for name, amount in sorted(found.capacity.items()):
+        held, newer = found.reserved.get(name, 0), found.newer_sum.get(name, 0)
+        view.resources.add(
+            resource=name,
+            capacity=natural(name, amount),
+            reserved=natural(name, held),
+            measured=natural(name, measured.get(name, 0)),
+            occupancy_ratio=occupancy.ratio(amount, held, measured.get(name, 0), newer),
+        )
+    return view

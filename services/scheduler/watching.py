@@ -1,0 +1,59 @@
+"""Watching tasks from a revision: every task that changed, each time as it is by then, without gap or repeat."""
+
+from collections.abc import AsyncIterator
+
+from modelyard.v1 import task_pb2 as pb
+from services.chassis.security import ADMIN, Principal
+from services.scheduler.engine import Engine
+from services.scheduler.model import RevisionCompacted, TaskNotFound
+from services.scheduler.state import State
+from services.scheduler.tasks import Tasks
+
+MOST_TASKS = 500
+
+
+async def watch(
+    engine: Engine, tasks: Tasks, caller: Principal, revision: int, keys: frozenset[int]
+) -> AsyncIterator[pb.WatchTasksResponse]:
+    """For ever; from now on where ``revision`` is 0. Raises `RevisionCompacted`.
+
+    A task that changed several times since the last message is shown once, as it is now: revisions never go back.
+    """
+    position = revision or engine.state.revision
+    with engine.watch() as changed:
+        # Lets the caller know from where it watches.
+        yield pb.WatchTasksResponse(revision=position)
+        while True:
+            changed.clear()
+            end = engine.state.revision
+            for key in _changed_since(engine.state, position, caller, keys):
+                try:
+                    task = await tasks.get(key, caller)
+                except TaskNotFound:
+                    continue
+                yield pb.WatchTasksResponse(tasks=[task], revision=position)
+            if end > position:
+                position = end
+                yield pb.WatchTasksResponse(revision=position)
+            await changed.wait()
+
+
+def _changed_since(state: State, position: int, caller: Principal, keys: frozenset[int]) -> list[int]:
+    """Keys in the order of their latest change."""
+    if position < _floor(state) or position > state.revision:
+        raise RevisionCompacted(
+            f"changes after revision {position} are no longer kept", field="revision",
+            next_step="list again, and watch from the list's revision",
+        )  # fmt: skip
+    latest: dict[int, None] = {}
+    for revision, key, account in reversed(state.changes):
+        if revision <= position:
+            break
+        if (not keys or key in keys) and (caller.role == ADMIN or account == caller.account):
+            latest.setdefault(key)
+    return list(reversed(latest))
+
+
+def _floor(state: State) -> int:
+    full = state.changes.maxlen is not None and len(state.changes) == state.changes.maxlen
+    return max(state.compacted_revision, state.changes[0][0] - 1 if full else 0)
