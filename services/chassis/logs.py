@@ -7,6 +7,7 @@ secrets never leave. JSON lines on stdout; colours and columns when a person loo
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from contextvars import ContextVar
@@ -44,6 +45,8 @@ def setup(level: str = "info", log_format: str = "auto") -> None:
 
     level: debug, info, warning or error. log_format: json, console, or auto (console on a terminal).
     """
+    # gRPC's core writes lines of its own to stderr, for instance whenever a stranger's handshake fails.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     console = log_format == "console" or (log_format == "auto" and sys.stdout.isatty())
     structlog.configure(
         processors=[_add_request_id, structlog.processors.add_log_level, *_rendering(console)],

@@ -5,6 +5,8 @@ Owns sizes and keepalive (agreed with `modelyard.channel`), health and reflectio
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +62,10 @@ class PortTaken(StartRefused):
     """The port is taken."""
 
 
+class HostUnusable(StartRefused):
+    """The address is not one that this process can listen on."""
+
+
 def make_server(
     authenticator: Authenticator, rules: RuleTable, metrics: Metrics | None = None
 ) -> grpc.aio.Server:
@@ -105,15 +111,28 @@ def bind(
 ) -> int:
     """Listen on host:port (0: any free one) and return the port.
 
-    Raises PortTaken, naming `flag`, which would change it.
+    Raises PortTaken or HostUnusable, naming the flag that would change it.
     """
+    _try(host, port, flag)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         if tls is None:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, tls.credentials(client_certificates=client_certificates))
     except RuntimeError as error:
-        raise PortTaken(
-            f"cannot listen on {address}: it is taken or not an address of this machine;"
-            f" choose another with {flag}"
-        ) from error
+        raise HostUnusable(f"cannot listen on {address}: {error}") from error
+
+
+def _try(host: str, port: int, flag: str) -> None:
+    """Listen for an instant, because gRPC does not say why it cannot."""
+    try:
+        [(family, kind, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with socket.socket(family, kind) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+            trial.listen()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(f"port {port} of {host} is taken; choose another with {flag}") from error
+        why = (error.strerror or str(error)).lower()
+        raise HostUnusable(f"cannot listen on {host}:{port}: {why}; see --host and {flag}") from error
