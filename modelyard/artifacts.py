@@ -41,7 +41,8 @@ CHUNK_BYTES = 1 << 20
 ATTEMPTS = 5
 """How often in a row a transfer is tried without any progress."""
 _PAUSE_S = 0.1
-_PASSING = frozenset({"UPLOAD_INTERFERED", "ACCOUNTS_UNREACHABLE", "GRPC_CANCELLED"})
+_PASSING = frozenset({"UPLOAD_INTERFERED", "ACCOUNTS_UNREACHABLE", "GRPC_CANCELLED", "GRPC_INTERNAL"})
+"""GRPC_INTERNAL: grpc.aio says so, and not what the server answered, when an answer arrives while it sends."""
 
 T = TypeVar("T")
 
@@ -146,15 +147,20 @@ async def _download(channel: grpc.aio.Channel, digest: str, account: str, part: 
     """Appends to the part what it lacks."""
     request = pb.GetArtifactRequest(digest=digest, offset=part.size_bytes, account=account)
     stream = ArtifactServiceStub(channel).GetArtifact(request)
+    writing: asyncio.Future[None] | None = None
     try:
         async for answer in stream:
-            await asyncio.to_thread(part.append, answer.chunk)
+            if writing is not None:
+                await asyncio.shield(writing)
+            writing = asyncio.ensure_future(asyncio.to_thread(part.append, answer.chunk))
     except grpc.aio.AioRpcError as error:
         if from_rpc_error(error).reason != "OFFSET_OUT_OF_RANGE":
             raise
         # The part is longer than the artefact: its digest will say so, and the download starts again.
     finally:
         stream.cancel()
+        if writing is not None:
+            await writing
 
 
 async def _persist(attempt: Callable[[], Awaitable[T]], progress: Callable[[], int]) -> T:

@@ -6,8 +6,8 @@ are. Publishing and removing one digest exclude each other; nothing else waits. 
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 
 from services.chassis.clock import Clock
 from services.chassis.errors import ServiceError
@@ -42,12 +42,22 @@ class Engine:
         self._limits = limits
         self._clock = clock
         self._locks = DigestLocks()
-        self._finishing: set[asyncio.Task[Artifact]] = set()
+        self._transfers: dict[object, asyncio.Future[None]] = {}
 
     async def close(self) -> None:
-        """Waits for uploads that are being published."""
-        if self._finishing:
-            await asyncio.wait(self._finishing)
+        """Waits for the transfers under way, which the server has cancelled, to put away their things."""
+        if self._transfers:
+            await asyncio.wait(self._transfers.values())
+
+    @contextmanager
+    def _transfer(self) -> Iterator[None]:
+        key, ended = object(), asyncio.get_running_loop().create_future()
+        self._transfers[key] = ended
+        try:
+            yield
+        finally:
+            del self._transfers[key]
+            ended.set_result(None)
 
     async def put(self, wish: Wish, chunks: AsyncIterator[bytes]) -> Artifact:
         """Takes an upload to its end; durable on return, nothing is left of it when it raises.
@@ -55,9 +65,10 @@ class Engine:
         Idempotent. Safe to cancel: once all bytes are there it may still be kept. Raises DigestMismatch,
         SizeMismatch, QuotaExceeded, FreeSpaceLow, UploadInterfered and storage errors.
         """
-        known = await self._renewed(wish)
-        if known is not None:
-            return known
+        with self._transfer():
+            return await self._renewed(wish) or await self._take(wish, chunks)
+
+    async def _take(self, wish: Wish, chunks: AsyncIterator[bytes]) -> Artifact:
         present = await self._is_present(wish.digest)
         await self._check_room(wish.account, wish.size_bytes, 0 if present else wish.size_bytes)
         intake = self._blobs.intake(keep=not present)
@@ -89,10 +100,11 @@ class Engine:
         seen = hashlib.sha256() if offset == 0 else None
         sent = offset
         try:
-            async with aclosing(self._blobs.read(artifact.digest, offset, READ_BYTES, seen)) as blocks:
-                async for block in blocks:
-                    sent += len(block)
-                    yield block
+            with self._transfer():
+                async with aclosing(self._blobs.read(artifact.digest, offset, READ_BYTES, seen)) as blocks:
+                    async for block in blocks:
+                        sent += len(block)
+                        yield block
         except FileNotFoundError as error:
             raise await self._set_aside(artifact) from error
         if sent != artifact.size_bytes or (seen is not None and seen.hexdigest() != artifact.digest):
@@ -167,8 +179,6 @@ class Engine:
     async def _finish(self, wish: Wish, intake: Intake, digest: str) -> Artifact:
         # In a task of its own: half of it must not happen, whoever goes away meanwhile.
         task = asyncio.get_running_loop().create_task(self._publish(wish, intake, digest))
-        self._finishing.add(task)
-        task.add_done_callback(self._finishing.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:

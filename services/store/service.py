@@ -42,8 +42,8 @@ class StoreService:
         token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
         try:
             await self._blobs.open()
-        except ServiceError as error:
-            raise StartRefused(f"the blobs cannot be used: {error} {error.next_step}") from error
+        except (ServiceError, OSError) as error:
+            raise StartRefused(f"the blobs cannot be kept at {self._where()}: {error}") from error
         self._store = await Store.open(config.home / "store.db")
         self._engine = Engine(self._store, self._blobs, config.limits, clock)
         self._scheduler = connect(config.scheduler, token=token, ca_file=self._authority_file())
@@ -75,6 +75,9 @@ class StoreService:
         if self._store is not None:
             await self._store.close()
         self._blobs.close()
+
+    def _where(self) -> str:
+        return self._config.blobs_url or str(self._config.home / "blobs")
 
     def _authority_file(self) -> Path | None:
         return self._config.state_dir / "tls" / "ca.pem" if self._config.tls else None

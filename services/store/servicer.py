@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeAlias
 
 import grpc.aio
 
 from modelyard.v1 import artifact_pb2 as pb
 from modelyard.v1.artifact_pb2_grpc import ArtifactServiceServicer
+from services.chassis.errors import ServiceError
+from services.chassis.interceptors import MalformedMessage
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import principal
 from services.store.accounts import account_for, check_holder, reach_of
@@ -26,6 +28,9 @@ from services.store.convert import (
 from services.store.engine import Engine
 from services.store.model import CHUNK_BYTES, STALL_S, ChunkTooLarge, UploadMalformed, UploadStalled, Wish
 
+LINGER_S = 0.5
+LINGER_MESSAGES = 8
+
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -38,8 +43,13 @@ class ArtifactServicer(ArtifactServiceServicer):
     async def PutArtifact(
         self, request_iterator: AsyncIterator[pb.PutArtifactRequest], context: Context
     ) -> pb.PutArtifactResponse:
-        wish = await _read_wish(request_iterator)
-        artifact = await self._engine.put(wish, _read_chunks(request_iterator))
+        try:
+            wish = await _read_wish(request_iterator)
+            artifact = await self._engine.put(wish, _read_chunks(request_iterator))
+        except ServiceError:
+            await _let_finish(request_iterator)
+            raise
+        await _let_finish(request_iterator)
         return pb.PutArtifactResponse(artifact=artifact_message(artifact))
 
     async def GetArtifact(
@@ -116,6 +126,15 @@ async def _read_chunks(requests: AsyncIterator[pb.PutArtifactRequest]) -> AsyncI
         if len(request.chunk) > CHUNK_BYTES:
             raise ChunkTooLarge(field="chunk", metadata={"size_bytes": str(len(request.chunk))})
         yield request.chunk
+
+
+async def _let_finish(requests: AsyncIterator[pb.PutArtifactRequest]) -> None:
+    """Reads on for a moment: Python's client reports INTERNAL when it is answered while it sends."""
+    with suppress(TimeoutError, MalformedMessage):
+        async with asyncio.timeout(LINGER_S):
+            for _ in range(LINGER_MESSAGES):
+                if await anext(requests, None) is None:
+                    return
 
 
 async def _next_request(requests: AsyncIterator[pb.PutArtifactRequest]) -> pb.PutArtifactRequest | None:

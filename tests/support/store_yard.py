@@ -1,4 +1,4 @@
-"""A store for tests: real gRPC on port 0, real SQLite, real files; only the clock and the tokens are given."""
+"""A store for tests: real gRPC on port 0, real SQLite, real files; the clock and the tokens are given."""
 
 import asyncio
 import hashlib
@@ -217,6 +217,16 @@ async def store_process(
     state: Path, scheduler: str, *options: str, wrapper: tuple[str, ...] = (), wait: bool = True
 ) -> AsyncIterator[StoreProcess]:
     """Starts a store on port 0; `wrapper` is put before its command line."""
+    running = _start(state, scheduler, options, wrapper)
+    try:
+        if wait:
+            await running.ready()
+        yield running
+    finally:
+        await running.stop(signal.SIGKILL)
+
+
+def _start(state: Path, scheduler: str, options: tuple[str, ...], wrapper: tuple[str, ...]) -> StoreProcess:
     state.mkdir(parents=True, exist_ok=True)
     log = state / "store.log"
     command = [*wrapper, sys.executable, "-m", "services.store", "--state", str(state), "--port", "0"]
@@ -224,10 +234,4 @@ async def store_process(
     environment = {k: v for k, v in os.environ.items() if not k.startswith("YARD_")}
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT, env=environment)
-    running = StoreProcess(process, state, log)
-    try:
-        if wait:
-            await running.ready()
-        yield running
-    finally:
-        await running.stop(signal.SIGKILL)
+    return StoreProcess(process, state, log)
