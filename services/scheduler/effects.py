@@ -1,4 +1,4 @@
-"""What the scheduler wants done. Data, in the imperative; the engine persists the rows, and only then lets the rest act."""
+"""What the scheduler wants done, in the imperative: rows to persist first, and what may leave after that."""
 
 import msgspec
 

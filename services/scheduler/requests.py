@@ -5,6 +5,8 @@ A request is taken whole or refused whole; a repeated request_id with the same c
 
 import heapq
 
+import msgspec
+
 from services.scheduler import arrays, lifecycle
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, Effects, InsertSpec
@@ -67,10 +69,7 @@ def _intern(state: State, account: str, spec: Spec, effects: Effects) -> Spec:
     known = state.specs.get((account, spec.body))
     if known is not None:
         return known
-    numbered = Spec(
-        state.next_spec, spec.body, spec.shape, spec.name, spec.retry, spec.queue_timeout_ms, spec.array_size, spec.hold,
-        spec.is_command, spec.digests,
-    )  # fmt: skip
+    numbered = msgspec.structs.replace(spec, number=state.next_spec)
     state.next_spec += 1
     state.specs[(account, spec.body)] = numbered
     effects.rows.append(InsertSpec(numbered))
