@@ -92,7 +92,10 @@ class Revoking(Protocol):
     open streams again, as soon as `generation` has another value.
     """
 
-    generation: int
+    @property
+    def generation(self) -> int:
+        """Another number after each revocation."""
+        ...
 
 
 def make_secret(kind: str) -> str:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.chassis.errors import InvalidArgument
+from services.chassis.errors import InvalidArgument, StartRefused
 from services.chassis.server import TlsFiles
 from services.chassis.state_dir import write_atomically
 
@@ -35,6 +35,10 @@ _CLOCK_SKEW = datetime.timedelta(minutes=5)
 
 class SigningRequestInvalid(InvalidArgument):
     """The certificate signing request cannot be read or is not signed by its own key."""
+
+
+class AuthorityBroken(StartRefused):
+    """The yard's certificate authority cannot be used."""
 
 
 class Authority:
@@ -53,6 +57,14 @@ class Authority:
     def key_pem(self) -> bytes:
         """The private key; only ever written to a 0600 file."""
         return _key_pem(self._key)
+
+    def signed(self, certificate: x509.Certificate) -> bool:
+        """Whether `certificate` is of this authority, not of one with the same name."""
+        try:
+            certificate.verify_directly_issued_by(self.certificate)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
 
     def sign(
         self,
@@ -188,14 +200,23 @@ def _general_name(host: str) -> x509.GeneralName:
 
 
 def ensure_authority(state_dir: Path) -> Authority:
-    """The yard's authority, made if absent: secrets/ca.key (0600) and tls/ca.pem. Safe when two race."""
+    """The yard's authority, made if absent: secrets/ca.key (0600) and tls/ca.pem. Safe when two race.
+
+    Raises AuthorityBroken rather than replace an authority that nodes have pinned.
+    """
     key, certificate = state_dir / "secrets" / "ca.key", state_dir / "tls" / "ca.pem"
     with _Exclusive(state_dir):
-        if not key.exists() or not certificate.exists():
+        if not certificate.exists():  # written last: nobody can have pinned what is not there
             made = make_ca()
-            write_atomically(certificate, made.pem, 0o644)
             write_atomically(key, made.key_pem)
-        return load_ca(certificate.read_bytes(), key.read_bytes())
+            write_atomically(certificate, made.pem, 0o644)
+        try:
+            return load_ca(certificate.read_bytes(), key.read_bytes())
+        except (OSError, ValueError) as error:
+            raise AuthorityBroken(
+                f"cannot use the authority {certificate} with the key {key} ({error}); restore both from a"
+                " backup, or remove both to make a new one, which every node must join anew"
+            ) from error
 
 
 def ensure_server_files(state_dir: Path, hosts: Iterable[str]) -> TlsFiles:
@@ -226,7 +247,7 @@ def _still_good(files: TlsFiles, authority: Authority, wanted: set[str]) -> bool
     known = {str(name.value) for name in names}
     expires = certificate.not_valid_after_utc
     fresh = expires - datetime.datetime.now(datetime.UTC) > _RENEW_BEFORE
-    return fresh and wanted <= known and certificate.issuer == authority.certificate.subject
+    return fresh and wanted <= known and authority.signed(certificate)
 
 
 class _Exclusive:
