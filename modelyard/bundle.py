@@ -7,6 +7,7 @@ in a thread where an event loop is.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fnmatch
 import gzip
 import hashlib
@@ -34,6 +35,7 @@ _HEADER_TYPES = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
+_CLASHES = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 _RATIO_FREE_BYTES = 64 << 20
 """Below this an archive may be compressed as well as it likes."""
 
@@ -233,7 +235,12 @@ def _unpack_members(archive: tarfile.TarFile, root: Path, limits: BundleLimits) 
             raise BundleInvalid(f"the archive unpacks to more than {limits.total_bytes} bytes")
         name = _safe_name(member.name, links, limits)
         if name != ".":
-            _unpack_member(archive, member, root / name, name, links, modes)
+            try:
+                _unpack_member(archive, member, root / name, name, links, modes)
+            except OSError as error:
+                if error.errno in _CLASHES:
+                    raise BundleInvalid(f"{name!r} clashes with another member: {error.strerror}") from error
+                raise
         # A stream keeps every member that it has seen.
         archive.members.clear()  # type: ignore[attr-defined]
     for path, mode in reversed(modes):
