@@ -1,0 +1,141 @@
+"""Bytes from and to the store, by digest.
+
+Owns the calls of ArtifactService and the checking of what comes. Files are read and written outside
+the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import mimetypes
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc
+import grpc.aio
+
+from modelyard.v1 import artifact_pb2 as pb
+from modelyard.v1.artifact_pb2_grpc import ArtifactServiceStub
+from services.agent.model import StoredOutput
+
+if TYPE_CHECKING:
+    from modelyard.v1.artifact_pb2_grpc import ArtifactServiceAsyncStub
+
+T = TypeVar("T")
+CHUNK_BYTES = 1024 * 1024
+TRIES = 6
+FIRST_PAUSE_S = 0.2
+RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+class TransferFailed(Exception):
+    """Bytes could not be fetched or stored; what to do about it stands in next_step."""
+
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.next_step = next_step
+
+
+class Artifacts:
+    """One channel to the store, opened with the first transfer and again when credentials change."""
+
+    def __init__(self, connect: Callable[[], grpc.aio.Channel]) -> None:
+        self._connect = connect
+        self._channel: grpc.aio.Channel | None = None
+
+    async def fetch(self, digest: str, account: str, path: Path) -> None:
+        """Writes the artefact to `path`, whole and checked, or raises TransferFailed. Idempotent."""
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+
+        async def attempt() -> None:
+            await self._fetch(digest, account, draft)
+
+        try:
+            await self._try(attempt, f"artefact {digest[:12]} could not be fetched")
+            await asyncio.to_thread(draft.replace, path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    async def check(self, digest: str, account: str) -> None:
+        """Raises TransferFailed unless the account may have this artefact."""
+
+        async def attempt() -> None:
+            await self._stub().StatArtifact(pb.StatArtifactRequest(digest=digest, account=account))
+
+        await self._try(attempt, f"artefact {digest[:12]} could not be fetched")
+
+    async def put(self, path: Path, name: str, account: str, holder: str) -> StoredOutput:
+        """Stores a file. Raises TransferFailed."""
+
+        async def attempt() -> StoredOutput:
+            size_bytes = path.stat().st_size
+            header = pb.PutArtifactHeader(
+                name=name,
+                media_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
+                size_bytes=size_bytes,
+                account=account,
+                holder=holder,
+            )
+            answer = await self._stub().PutArtifact(_upload(header, path))
+            return StoredOutput(name, answer.artifact.digest, answer.artifact.size_bytes)
+
+        return await self._try(attempt, f"output {name!r} could not be stored")
+
+    async def close(self) -> None:
+        """Closes the channel; the next transfer opens another."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    def _stub(self) -> ArtifactServiceAsyncStub:
+        if self._channel is None:
+            self._channel = self._connect()
+        return ArtifactServiceStub(self._channel)
+
+    async def _fetch(self, digest: str, account: str, draft: Path) -> None:
+        checksum = hashlib.sha256()
+        with draft.open("wb") as file:
+            request = pb.GetArtifactRequest(digest=digest, account=account)
+            async for part in self._stub().GetArtifact(request):
+                checksum.update(part.chunk)
+                await asyncio.to_thread(file.write, part.chunk)
+        if checksum.hexdigest() != digest:
+            raise TransferFailed(
+                f"artefact {digest[:12]} came damaged from the store",
+                "upload it again; if it happens again, check the store's disk",
+            )
+
+    async def _try(self, attempt: Callable[[], Awaitable[T]], what: str) -> T:
+        pause_s = FIRST_PAUSE_S
+        for left in reversed(range(TRIES)):
+            try:
+                return await attempt()
+            except grpc.aio.AioRpcError as error:
+                if left and error.code() in RETRIED:
+                    await asyncio.sleep(pause_s)
+                    pause_s *= 2
+                    continue
+                raise TransferFailed(f"{what}: {error.details()}", _next_step(error)) from error
+            except OSError as error:
+                raise TransferFailed(
+                    f"{what}: {error.strerror or error}", "free disk space on the node, then retry the task"
+                ) from error
+        raise AssertionError("unreachable")
+
+
+def _next_step(error: grpc.aio.AioRpcError) -> str:
+    if error.code() is grpc.StatusCode.NOT_FOUND:
+        return "put the artefact into the store again and submit the task with its digest"
+    if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+        return "the artefact belongs to another account; upload it with your own"
+    return "see whether the store is running, then retry the task"
+
+
+async def _upload(header: pb.PutArtifactHeader, path: Path) -> AsyncIterator[pb.PutArtifactRequest]:
+    yield pb.PutArtifactRequest(header=header)
+    with path.open("rb") as file:
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield pb.PutArtifactRequest(chunk=chunk)

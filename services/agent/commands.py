@@ -1,0 +1,151 @@
+"""What a command finds when it starts: its directory, its files, its environment variables.
+
+Owns the layout of tasks/<task>-<attempt>/: work/ (the current directory), inputs/, params.json,
+progress, stdout, stderr, exit.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from services.agent.config import Places
+from services.agent.decode import DEVICES, THREADS, device_number
+from services.agent.events import WorkMoved
+from services.agent.model import Body, Phase, Task
+
+_PROGRESS_BYTES = 64 * 1024
+
+
+class CommandSetup:
+    """Makes directories and variables for commands of one node."""
+
+    def __init__(self, places: Places, node: str, has_gpus: bool) -> None:
+        self._places = places
+        self._has_gpus = has_gpus
+        self._no_params = places.root / "no-params.json"
+        self._no_params.write_text("{}\n")
+        own_bin = str(Path(sys.executable).parent)
+        self._path = f"{own_bin}:{os.environ.get('PATH') or os.defpath}"
+        self._fixed = {"YARD_NODE": node, "PYTHONUNBUFFERED": "1"}
+        self._read: dict[str, int] = {}
+
+    def stage(self, task: Task, bundle: Path | None, input_paths: Mapping[str, str]) -> None:
+        """Fills the directory of an attempt: a fresh copy of the bundle, the attached files. Blocks."""
+        directory = self._places.task(task.key)
+        shutil.rmtree(directory, ignore_errors=True)
+        work, inputs = directory / "work", directory / "inputs"
+        directory.mkdir(mode=0o700)
+        if bundle is not None:
+            shutil.copytree(bundle, work, symlinks=True)
+        else:
+            work.mkdir(mode=0o700)
+        if task.body.inputs:
+            inputs.mkdir(mode=0o700)
+        for name, source in task.body.inputs.items():
+            target = inputs / file_name(name)
+            if isinstance(source, str):
+                shutil.copyfile(input_paths[source], target)
+            else:
+                target.write_bytes(source)
+
+    def ready(self, task: Task, directory: str) -> dict[str, str]:
+        """Makes what is missing of the directory and gives the variables of this attempt."""
+        if not task.body.staged:
+            with contextlib.suppress(FileExistsError):
+                Path(directory, "work").mkdir(0o700, parents=True)
+        params = self._no_params
+        if task.body.params_json or task.params_json:
+            params = Path(directory) / "params.json"
+            params.write_bytes(merged_params(task.body.params_json, task.params_json))
+        return self._env(task, directory, str(params))
+
+    def progress(self, tasks: Iterable[Task]) -> list[tuple[str, WorkMoved]]:
+        """What running commands have said since the last call: lines of "ratio message"."""
+        moved = []
+        running = [task for task in tasks if task.phase is Phase.RUNNING and task.body.is_command]
+        self._read = {task.key: self._read.get(task.key, 0) for task in running}
+        for task in running:
+            line = self._last_line(task.key)
+            if line is not None:
+                ratio, _, message = line.partition(" ")
+                with contextlib.suppress(ValueError):
+                    share = min(1.0, max(0.0, float(ratio)))
+                    moved.append((task.worker, WorkMoved(task.work_key, share, message.strip())))
+        return moved
+
+    def _last_line(self, key: str) -> str | None:
+        path = self._places.task(key) / "progress"
+        try:
+            size = path.stat().st_size
+            if size <= self._read[key]:
+                return None
+            with path.open("rb") as file:
+                file.seek(max(self._read[key], size - _PROGRESS_BYTES))
+                lines = file.read(_PROGRESS_BYTES).decode(errors="replace").splitlines()
+        except OSError:
+            return None
+        self._read[key] = size
+        return next((line for line in reversed(lines) if line.strip()), None)
+
+    def _env(self, task: Task, directory: str, params: str) -> dict[str, str]:
+        body = task.body
+        env = {
+            "PATH": self._path,
+            THREADS: str(body.threads),
+            **self._fixed,
+            **_environment(self._places, body, self._path),
+            **body.env,
+            "YARD_TASK_ID": task.task_id,
+            "YARD_ATTEMPT": str(task.attempt),
+            "YARD_EPOCH": str(task.epoch),
+            "YARD_ACCOUNT": body.account,
+            "YARD_PARAMS": params,
+            "YARD_PROGRESS_FILE": f"{directory}/progress",
+        }
+        if task.token:
+            env["YARD_TASK_TOKEN"] = task.token
+        if task.array_index >= 0:
+            env["YARD_ARRAY_INDEX"] = str(task.array_index)
+        if task.gpu_devices:
+            env[DEVICES] = ",".join(map(device_number, task.gpu_devices))
+        elif self._has_gpus:
+            env[DEVICES] = ""
+        if body.inputs:
+            env["YARD_INPUTS"] = f"{directory}/inputs"
+            for name in body.inputs:
+                env[input_variable(name)] = f"{directory}/inputs/{file_name(name)}"
+        return env
+
+
+def input_variable(name: str) -> str:
+    """YARD_INPUT_TRAIN_DATA for "train-data"."""
+    return "YARD_INPUT_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def file_name(name: str) -> str:
+    """An input's name as that of a file: never a path."""
+    return re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "_"
+
+
+def merged_params(params_json: str, override_json: str) -> bytes:
+    """The parameters as they are: the specification's with the task's own laid over."""
+    if not override_json:
+        return params_json.encode()
+    own = msgspec.json.decode(override_json, type=dict[str, msgspec.Raw])
+    shared = msgspec.json.decode(params_json or "{}", type=dict[str, msgspec.Raw])
+    return msgspec.json.encode({**shared, **own})
+
+
+def _environment(places: Places, body: Body, path: str) -> dict[str, str]:
+    if not body.environment:
+        return {}
+    venv = places.environments / body.environment
+    return {"VIRTUAL_ENV": str(venv), "PATH": f"{venv}/bin:{path}"}

@@ -1,0 +1,127 @@
+"""A TaskSpec as the agent needs it: decoded once, everything that does not differ per task worked out."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from modelyard.v1 import task_pb2
+from services.agent.model import UNITS, Body, LimitSet, Pool, Resources
+
+if TYPE_CHECKING:
+    from google.protobuf.struct_pb2 import Struct
+
+THREADS = "OMP_NUM_THREADS"
+DEVICES = "CUDA_VISIBLE_DEVICES"
+
+
+def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0) -> Body:
+    """The body of a specification. Raises DecodeError of protobuf for what is none."""
+    spec = task_pb2.TaskSpec.FromString(spec_bytes)
+    is_command = spec.HasField("command")
+    cpu = spec.resources.cpu if spec.resources.HasField("cpu") else 1.0
+    env = dict(spec.env)
+    environment = environment_key(spec.environment.requirements)
+    inputs = {name: _source(item) for name, item in spec.inputs.items()}
+    return Body(
+        number,
+        account,
+        is_command,
+        spec.command.argv[0] if is_command else spec.operator.operator,
+        _pool(account, is_command, environment, spec.bundle_digest, env, cpu),
+        resources=_resources(spec.resources, cpu),
+        needs=_needs(account, environment, spec.bundle_digest, inputs),
+        staged=is_command and bool(spec.bundle_digest or inputs),
+        keeps_outputs=bool(spec.outputs),
+        start_timeout_ms=spec.timeouts.start_timeout.ToMilliseconds(),
+        run_timeout_ms=spec.timeouts.run_timeout.ToMilliseconds(),
+        limits=LimitSet(
+            cpu if spec.resources.HasField("cpu") else 0.0,
+            spec.resources.memory_bytes,
+            task_pids if is_command else 0,
+            whole_worker=not is_command,
+        ),
+        argv=tuple(spec.command.argv),
+        env=env,
+        params_json=spec.params_json or _json(spec.params),
+        inputs=inputs,
+        outputs=tuple(spec.outputs),
+        requirements=spec.environment.requirements,
+        environment=environment,
+        bundle=spec.bundle_digest,
+        threads=max(1, math.ceil(cpu)),
+    )
+
+
+def environment_key(requirements: str) -> str:
+    """The name of the environment that these requirements make with this Python; "" for none."""
+    if not requirements.strip():
+        return ""
+    version = ".".join(map(str, sys.version_info[:3]))
+    return hashlib.sha256(f"{version}\n{requirements}".encode()).hexdigest()[:24]
+
+
+def pool_of(body: Body, gpu_devices: tuple[str, ...]) -> Pool:
+    """The pool of a task with devices: a worker that sees exactly these."""
+    variables = dict(body.pool.variables)
+    variables[DEVICES] = ",".join(device_number(device) for device in gpu_devices)
+    return msgspec.structs.replace(body.pool, variables=tuple(sorted(variables.items())))
+
+
+def device_number(device: str) -> str:
+    """ "0" of "0", or of "0:0.5" where only a share of it is meant."""
+    return device.partition(":")[0]
+
+
+def _pool(
+    account: str, is_command: bool, environment: str, bundle: str, env: dict[str, str], cpu: float
+) -> Pool:
+    if is_command:
+        # A command runs in a process of its own; what runs it needs nothing of its environment.
+        return Pool(account)
+    if cpu > 1:
+        env = {THREADS: str(math.ceil(cpu)), **env}
+    return Pool(account, environment, bundle, tuple(sorted(env.items())))
+
+
+def _resources(asked: task_pb2.Resources, cpu: float) -> Resources:
+    amounts = {"cpu": round(cpu * UNITS), "memory": asked.memory_bytes, "gpu": round(asked.gpu * UNITS)}
+    for name, amount in asked.custom.items():
+        amounts[name] = round(amount * UNITS)
+    return tuple(sorted((name, amount) for name, amount in amounts.items() if amount > 0))
+
+
+def _needs(account: str, environment: str, bundle: str, inputs: dict[str, bytes | str]) -> tuple[str, ...]:
+    needs = [f"input:{account}:{source}" for source in inputs.values() if isinstance(source, str)]
+    if bundle:
+        needs.append(f"bundle:{account}:{bundle}")
+    if environment:
+        needs.append(f"environment:{account}:{environment}")
+    return tuple(sorted(set(needs)))
+
+
+def _source(item: task_pb2.Input) -> bytes | str:
+    return item.digest if item.HasField("digest") else item.data
+
+
+def _json(params: Struct) -> str:
+    """A Struct knows only floating numbers; whole ones are whole again."""
+    if not params.fields:
+        return ""
+    from google.protobuf.json_format import MessageToDict
+
+    return msgspec.json.encode(_whole(MessageToDict(params))).decode()
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _whole(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return value

@@ -1,0 +1,89 @@
+"""What the machine wants done, as data: the engine performs these in order. Values only."""
+
+from __future__ import annotations
+
+import msgspec
+
+from services.agent.model import Exit, LimitSet, Pool, Task
+
+
+class SpawnWorker(msgspec.Struct, frozen=True):
+    """Start a worker for a pool, or a fresh one."""
+
+    worker: str
+    pool: Pool | None
+
+
+class ApplyLimits(msgspec.Struct, frozen=True):
+    """From now on the worker's tasks have these limits."""
+
+    worker: str
+    limits: LimitSet
+
+
+class RunTasks(msgspec.Struct, frozen=True):
+    """Put tasks into a worker's queue."""
+
+    worker: str
+    tasks: tuple[Task, ...]
+
+
+class CancelTask(msgspec.Struct, frozen=True):
+    """End one task in a worker, started or not."""
+
+    worker: str
+    task: Task
+    grace_ms: int
+
+
+class KillWorker(msgspec.Struct, frozen=True):
+    """SIGKILL."""
+
+    worker: str
+
+
+class QuitWorker(msgspec.Struct, frozen=True):
+    """End an idle worker."""
+
+    worker: str
+
+
+class AckWork(msgspec.Struct, frozen=True):
+    """The worker may forget these reports."""
+
+    worker: str
+    work_keys: tuple[str, ...]
+
+
+class Prepare(msgspec.Struct, frozen=True):
+    """Make a need ready, on behalf of this task's account."""
+
+    need: str
+    task: Task
+
+
+class StoreOutputs(msgspec.Struct, frozen=True):
+    """Keep what the task wants kept, then say OutputsStored."""
+
+    task: Task
+    exit: Exit
+
+
+class ForgetTasks(msgspec.Struct, frozen=True):
+    """The scheduler has their outcomes: what is left of them on disk may go."""
+
+    tasks: tuple[Task, ...]
+
+
+Effect = (
+    SpawnWorker
+    | ApplyLimits
+    | RunTasks
+    | CancelTask
+    | KillWorker
+    | QuitWorker
+    | AckWork
+    | Prepare
+    | StoreOutputs
+    | ForgetTasks
+)

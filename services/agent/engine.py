@@ -1,0 +1,238 @@
+"""The agent's engine: feeds the machine and performs its effects.
+
+The only place where events, machine and the world meet; the only owner of background tasks. Effects
+on sockets are performed at once and in order; slow ones run beside and come back as events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from services.agent import effects as do
+from services.agent.commands import CommandSetup
+from services.agent.config import Places
+from services.agent.convert import command_work, done_of, operator_work, report_of
+from services.agent.events import (
+    ClockTicked,
+    Event,
+    OutcomeRestored,
+    OutputsStored,
+    StartAsked,
+    TaskRestored,
+    WorkerLost,
+    WorkerReady,
+    WorkerRestored,
+    WorkReported,
+)
+from services.agent.limits import Limiter
+from services.agent.logs import LogPusher
+from services.agent.machine import State, apply, wake_ms
+from services.agent.model import Pool, Task
+from services.agent.outputs import OutputKeeper
+from services.agent.preparation import Preparer
+from services.agent.specifications import Specifications
+from services.agent.sweep import Cleaner
+from services.agent.workers import Message, Workers
+from services.chassis.clock import Clock
+from services.chassis.logs import get_logger
+
+_log = get_logger("agent.engine")
+
+
+class Engine:
+    """One per agent. `dispatch` is the only way in."""
+
+    def __init__(
+        self,
+        state: State,
+        clock: Clock,
+        places: Places,
+        specifications: Specifications,
+        limiter: Limiter,
+        logs: LogPusher,
+        commands: CommandSetup,
+        cleaner: Cleaner,
+        notify: Callable[[bool], None],
+    ) -> None:
+        self.state = state
+        self._clock = clock
+        self._places = places
+        self._specifications = specifications
+        self._limiter = limiter
+        self._logs = logs
+        self._commands = commands
+        self._cleaner = cleaner
+        self._notify = notify
+        self._workers: Workers
+        self._preparer: Preparer
+        self._outputs: OutputKeeper
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = 0
+        self._background: set[asyncio.Task[None]] = set()
+        self._perform: dict[type, Callable[[Any], None]] = {
+            do.SpawnWorker: self._on_spawn_worker,
+            do.ApplyLimits: self._on_apply_limits,
+            do.RunTasks: self._on_run_tasks,
+            do.CancelTask: self._on_cancel_task,
+            do.KillWorker: self._on_kill_worker,
+            do.QuitWorker: self._on_quit_worker,
+            do.AckWork: self._on_ack_work,
+            do.Prepare: self._on_prepare,
+            do.StoreOutputs: self._on_store_outputs,
+            do.ForgetTasks: self._on_forget_tasks,
+        }
+
+    def connect(self, workers: Workers, preparer: Preparer, outputs: OutputKeeper) -> None:
+        """The parts that report to this engine; once, before the first event."""
+        self._workers, self._preparer, self._outputs = workers, preparer, outputs
+
+    def dispatch(self, event: Event) -> None:
+        """Steps the machine and performs what it wants. Never blocks."""
+        now_ms = self._clock.monotonic_ms()
+        for effect in apply(self.state, event, now_ms):
+            self._perform[type(effect)](effect)
+        outbox = self.state.outbox
+        if outbox:
+            self._notify(outbox.urgent)
+        self._arm(now_ms)
+
+    def tell_of_worker(self, event: Event) -> None:
+        """What workers say; logs are followed on the way."""
+        if isinstance(event, WorkReported):
+            self._logs.on_report(event)
+        elif isinstance(event, WorkerReady):
+            self._limiter.attach(event.worker, self._workers.pid(event.worker))
+        elif isinstance(event, WorkerLost):
+            self._logs.on_lost(self._running_in(event.worker))
+            event = self._limiter.explain(event)
+            self._limiter.remove(event.worker)
+        self.dispatch(event)
+
+    def run_beside(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Starts slow work that tells its end by an event. A crash of it is logged with its reason."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._background.add(task)
+        task.add_done_callback(self._on_beside_done)
+
+    async def restore(self) -> None:
+        """Takes over what an earlier agent process has left running, and what has ended since."""
+        for name, pool, inventory in await self._workers.open():
+            self._restore_worker(name, pool, inventory)
+        for record in self._cleaner.outcomes():
+            start = self._start_of(record["key"])
+            if start is not None:
+                done = done_of(record)
+                self.dispatch(OutcomeRestored(start, done.exit))
+        self._logs.follow_left(self.state.tasks.values())
+        if self.state.tasks:
+            _log.info("tasks_restored", count=len(self.state.tasks))
+
+    def tick(self) -> None:
+        """The regular look at the clock, about once a second."""
+        self.dispatch(ClockTicked())
+
+    async def close(self) -> None:
+        """Cancels what runs beside."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    def _running_in(self, name: str) -> list[str]:
+        worker = self.state.workers.get(name)
+        return list(worker.queue)[:1] if worker is not None else []
+
+    # --- restoring
+
+    def _restore_worker(self, name: str, pool: Pool | None, inventory: Message) -> None:
+        running = [(item, True) for item in inventory.get("running", ())]
+        waiting = [({"key": key}, False) for key in inventory.get("waiting", ())]
+        tasks = [self._restored(item, is_running) for item, is_running in (*running, *waiting)]
+        ended = [self._restored(item, False) for item in inventory.get("ended", ())]
+        self.dispatch(WorkerRestored(name, pool, tuple(filter(None, tasks)), tuple(filter(None, ended))))
+        if inventory.get("ended"):
+            self.dispatch(report_of(name, {"ended": inventory["ended"]}))
+
+    def _restored(self, item: Message, is_running: bool) -> TaskRestored | None:
+        start = self._start_of(item["key"])
+        return None if start is None else TaskRestored(start, is_running, item.get("start_time_ms", 0))
+
+    def _start_of(self, work_key: str) -> StartAsked | None:
+        """What was asked for, by the key that the worker knows; None if it cannot be told any more."""
+        try:
+            task_id, attempt, epoch, number = work_key.rsplit("/", 3)
+            body = self._specifications.body(int(number))
+            return StartAsked(task_id, int(attempt), int(epoch), body)
+        except (ValueError, KeyError):
+            _log.warning("task_not_restored", key=work_key)
+            return None
+
+    # --- effects
+
+    def _on_spawn_worker(self, effect: do.SpawnWorker) -> None:
+        python, paths = self._preparer.interpreter(effect.pool) if effect.pool else ("", ())
+        self._workers.spawn(effect.worker, effect.pool, python, paths)
+
+    def _on_apply_limits(self, effect: do.ApplyLimits) -> None:
+        self._limiter.apply(effect.worker, self._workers.pid(effect.worker), effect.limits)
+
+    def _on_run_tasks(self, effect: do.RunTasks) -> None:
+        self._workers.claim(effect.worker, effect.tasks[0].pool)
+        self._workers.send(effect.worker, run=tuple([self._work(effect.worker, t) for t in effect.tasks]))
+
+    def _work(self, worker: str, task: Task) -> Message:
+        directory = str(self._places.task(task.key))
+        if not task.body.is_command:
+            return operator_work(task, directory, self._preparer.input_paths(task.body))
+        env = self._commands.ready(task, directory)
+        return command_work(task, directory, env, self._limiter.frame(worker, task.body.limits))
+
+    def _on_cancel_task(self, effect: do.CancelTask) -> None:
+        cancel = {"key": effect.task.work_key, "grace_ms": effect.grace_ms}
+        self._workers.send(effect.worker, cancel=(cancel,))
+
+    def _on_kill_worker(self, effect: do.KillWorker) -> None:
+        self._workers.kill(effect.worker)
+
+    def _on_quit_worker(self, effect: do.QuitWorker) -> None:
+        self._workers.send(effect.worker, quit=True)
+
+    def _on_ack_work(self, effect: do.AckWork) -> None:
+        self._workers.send(effect.worker, ack=effect.work_keys)
+
+    def _on_prepare(self, effect: do.Prepare) -> None:
+        self.run_beside(effect.need, self._preparer.prepare(effect.need, effect.task))
+
+    def _on_store_outputs(self, effect: do.StoreOutputs) -> None:
+        self.run_beside(f"outputs {effect.task.key}", self._store_outputs(effect))
+
+    async def _store_outputs(self, effect: do.StoreOutputs) -> None:
+        end = await self._outputs.keep(effect.task, effect.exit)
+        self.dispatch(OutputsStored(effect.task.key, end))
+
+    def _on_forget_tasks(self, effect: do.ForgetTasks) -> None:
+        self._cleaner.forget(effect.tasks)
+
+    # --- time
+
+    def _arm(self, now_ms: int) -> None:
+        due_ms = wake_ms(self.state, now_ms)
+        if due_ms is None or (self._timer is not None and self._timer_ms <= due_ms):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ms = due_ms
+        delay_s = max(0.0, (due_ms - now_ms) / 1000)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.dispatch(ClockTicked())
+
+    def _on_beside_done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("background_crashed", work=task.get_name(), reason=str(error), exc_info=error)

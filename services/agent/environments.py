@@ -1,0 +1,94 @@
+"""Python environments: requirements → a uv venv, built once per machine and shared.
+
+The key is the hash of the requirements' text and the Python version; what uv resolved stands in the
+environment's lock file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+_READY = ".ready"
+_MESSAGE_BYTES = 3_000
+BUILD_TIMEOUT_S = 1_800.0
+
+
+class EnvironmentFailed(Exception):
+    """The environment cannot be built; the message is uv's own."""
+
+    next_step = "correct the requirements, or see whether this node reaches the package index"
+
+
+class Environments:
+    """The environments of this machine."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def path(self, key: str) -> Path:
+        """Where the environment is once it was built."""
+        return self._directory / key
+
+    def python(self, key: str) -> Path:
+        """Its interpreter."""
+        return self.path(key) / "bin" / "python"
+
+    async def build(self, key: str, requirements: str) -> None:
+        """Makes the environment exist. Raises EnvironmentFailed. Idempotent; one build at a time per key."""
+        path = self.path(key)
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            if (path / _READY).exists():
+                (path / _READY).touch()
+                return
+            try:
+                await self._build(path, requirements)
+            except BaseException:
+                await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+                raise
+        self._locks.pop(key, None)
+
+    async def _build(self, path: Path, requirements: str) -> None:
+        await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+        await _uv("venv", "--quiet", "--python", sys.executable, str(path))
+        wanted, lock = path / "requirements.txt", path / "requirements.lock"
+        wanted.write_text(requirements)
+        python = ("--python", str(path / "bin" / "python"))
+        await _uv("pip", "compile", "--quiet", *python, str(wanted), "--output-file", str(lock))
+        await _uv("pip", "sync", "--quiet", "--allow-empty-requirements", *python, str(lock))
+        (path / _READY).touch()
+
+
+async def _uv(*arguments: str) -> None:
+    """Runs uv. Raises EnvironmentFailed with what it said."""
+    from uv import find_uv_bin
+
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("YARD_", "VIRTUAL_ENV"))}
+    process = await asyncio.create_subprocess_exec(
+        find_uv_bin(),
+        *arguments,
+        "--no-progress",
+        "--color=never",
+        env=env,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(BUILD_TIMEOUT_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        raise EnvironmentFailed(f"uv {arguments[0]} took longer than {BUILD_TIMEOUT_S:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode:
+        said = output.decode(errors="replace").strip()[-_MESSAGE_BYTES:]
+        raise EnvironmentFailed(f"the requirements cannot be installed: {said}")

@@ -1,0 +1,222 @@
+"""What can happen to an agent: the inputs of its machine, in the past tense. Values only."""
+
+from __future__ import annotations
+
+import msgspec
+
+from services.agent.model import Body, Cause, Exit, Pool
+
+
+class StartAsked(msgspec.Struct, frozen=True):
+    """The scheduler wants a task here. Without a body the refusal says why it cannot be read."""
+
+    task_id: str
+    attempt: int
+    epoch: int
+    body: Body | None
+    params_json: str = ""
+    prefill: bool = False
+    array_index: int = -1
+    gpu_devices: tuple[str, ...] = ()
+    token: str = ""
+    pool: Pool | None = None
+    """None: the body's own."""
+    refusal: str = ""
+
+
+class RetractAsked(msgspec.Struct, frozen=True):
+    """The scheduler wants a waiting task back."""
+
+    task_id: str
+    attempt: int
+
+
+class StopAsked(msgspec.Struct, frozen=True):
+    """A task is to end."""
+
+    task_id: str
+    attempt: int
+    grace_ms: int
+    cause: Cause
+    message: str
+
+
+Command = StartAsked | RetractAsked | StopAsked
+
+
+class CommandsReceived(msgspec.Struct, frozen=True):
+    """Commands numbered from first_number on; those that were applied before are skipped."""
+
+    first_number: int
+    commands: tuple[Command, ...]
+
+
+class VerdictGiven(msgspec.Struct, frozen=True):
+    """What the scheduler says about one held task: KEEP, STOP or FORGET."""
+
+    task_id: str
+    attempt: int
+    kind: str
+
+
+class HelloSaid(msgspec.Struct, frozen=True):
+    """A full statement of everything is about to be sent; events count from here."""
+
+
+class SessionOpened(msgspec.Struct, frozen=True):
+    """The scheduler has welcomed the agent. sent_ms: when the Hello left, monotonic."""
+
+    lease_ms: int
+    sent_ms: int
+    credits: int
+    verdicts: tuple[VerdictGiven, ...] = ()
+
+
+class SessionLost(msgspec.Struct, frozen=True):
+    """The stream has ended."""
+
+
+class BeatAcknowledged(msgspec.Struct, frozen=True):
+    """The lease counts from sent_ms, when that beat left, monotonic."""
+
+    sent_ms: int
+
+
+class EventsAcknowledged(msgspec.Struct, frozen=True):
+    """Events up to this number are on the scheduler's disk."""
+
+    number: int
+
+
+class NeedReady(msgspec.Struct, frozen=True):
+    """A bundle, environment, input or working directory is there."""
+
+    need: str
+
+
+class NeedFailed(msgspec.Struct, frozen=True):
+    """It could not be made."""
+
+    need: str
+    message: str
+    next_step: str = ""
+
+
+class NeedDropped(msgspec.Struct, frozen=True):
+    """It was collected as garbage and has to be made again."""
+
+    need: str
+
+
+class WorkerReady(msgspec.Struct, frozen=True):
+    """A worker that was asked for takes work."""
+
+    worker: str
+
+
+class WorkerLost(msgspec.Struct, frozen=True):
+    """A worker has ended, or never came to be (then error says why)."""
+
+    worker: str
+    exit_code: int = 0
+    signal: int = 0
+    out_of_memory: bool = False
+    error: str = ""
+
+
+class WorkBegun(msgspec.Struct, frozen=True):
+    """A worker has started a task. Wall-clock milliseconds."""
+
+    key: str
+    start_ms: int
+
+
+class WorkMoved(msgspec.Struct, frozen=True):
+    """A task tells how far it is."""
+
+    key: str
+    ratio: float
+    message: str = ""
+
+
+class WorkDone(msgspec.Struct, frozen=True):
+    """A task has ended in its worker. not_started: it was cancelled before its turn."""
+
+    key: str
+    exit: Exit
+    not_started: bool = False
+
+
+class WorkReported(msgspec.Struct, frozen=True):
+    """One frame of a worker."""
+
+    worker: str
+    begun: tuple[WorkBegun, ...] = ()
+    moved: tuple[WorkMoved, ...] = ()
+    done: tuple[WorkDone, ...] = ()
+
+
+class TaskRestored(msgspec.Struct, frozen=True):
+    """A task that an earlier agent process had accepted."""
+
+    start: StartAsked
+    running: bool = False
+    start_ms: int = 0
+
+
+class WorkerRestored(msgspec.Struct, frozen=True):
+    """A worker of an earlier agent process, with what it runs (first) and has waiting.
+
+    Of its ended tasks a WorkReported follows.
+    """
+
+    worker: str
+    pool: Pool | None
+    tasks: tuple[TaskRestored, ...] = ()
+    ended: tuple[TaskRestored, ...] = ()
+
+
+class OutcomeRestored(msgspec.Struct, frozen=True):
+    """The end of a task whose worker is gone was found on disk."""
+
+    start: StartAsked
+    exit: Exit
+
+
+class OutputsStored(msgspec.Struct, frozen=True):
+    """What a task wants kept is in the store, or could not be; exit is its end with that in it."""
+
+    key: str
+    exit: Exit
+
+
+class ClockTicked(msgspec.Struct, frozen=True):
+    """Time has passed."""
+
+
+class DrainBegan(msgspec.Struct, frozen=True):
+    """No new work; what runs may go on for so long."""
+
+    deadline_ms: int
+    message: str
+
+
+Event = (
+    CommandsReceived
+    | HelloSaid
+    | SessionOpened
+    | SessionLost
+    | BeatAcknowledged
+    | EventsAcknowledged
+    | NeedReady
+    | NeedFailed
+    | NeedDropped
+    | WorkerReady
+    | WorkerLost
+    | WorkReported
+    | WorkerRestored
+    | OutcomeRestored
+    | OutputsStored
+    | ClockTicked
+    | DrainBegan
+)

@@ -1,0 +1,333 @@
+"""The life of one attempt on this machine: accepted, prepared, handed out, ended, forgotten. Pure.
+
+The steps that several handlers of the machine share. Each changes the state and appends effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from services.agent.dispatch import leave, take_from_queue
+from services.agent.effects import AckWork, CancelTask, Effect, ForgetTasks, KillWorker, Prepare, StoreOutputs
+from services.agent.events import RetractAsked, StartAsked, StopAsked, TaskRestored, WorkDone, WorkerLost
+from services.agent.model import (
+    Body,
+    Cause,
+    Exit,
+    NoteKind,
+    Phase,
+    Pool,
+    StopOrder,
+    Task,
+    TaskError,
+    Worker,
+)
+from services.agent.state import State
+
+KILL_AGAIN_MS = 1_000
+UNSTARTED = (Phase.PREPARING, Phase.WAITING)
+UNREADABLE = Body(0, "", False, "", Pool(""))
+
+
+def accept(state: State, asked: StartAsked, now_ms: int, effects: list[Effect]) -> None:
+    key = f"{asked.task_id}/{asked.attempt}"
+    if key in state.tasks:
+        return
+    state.rank += 1
+    body = asked.body
+    if body is None:
+        refused = Task(key, asked.task_id, asked.attempt, asked.epoch, UNREADABLE, phase=Phase.GONE)
+        message = asked.refusal or "its specification is not in this session"
+        state.tell(refused, NoteKind.REJECTED, reason="NO_SPECIFICATION", message=message)
+        return
+    task = _task(state, asked, body)
+    if state.draining:
+        _refuse(state, task, "DRAINING", state.drain_message)
+    elif not state.ever_fits(body.resources):
+        _refuse(state, task, "TOO_LARGE", "the machine does not have what it asks for")
+    else:
+        state.tasks[key] = task
+        if body.start_timeout_ms:
+            state.set_timer(now_ms + body.start_timeout_ms, "start", task)
+        task.missing = {need for need in body.needs if need not in state.ready_needs}
+        if task.missing or body.staged:
+            task.phase = Phase.PREPARING
+            prepare_further(state, task, staged=False, effects=effects)
+        else:
+            state.lanes.append(task)
+
+
+def _task(state: State, asked: StartAsked, body: Body) -> Task:
+    return Task(
+        f"{asked.task_id}/{asked.attempt}",
+        asked.task_id,
+        asked.attempt,
+        asked.epoch,
+        body,
+        asked.params_json,
+        asked.prefill,
+        asked.array_index,
+        asked.gpu_devices,
+        asked.token,
+        asked.pool or body.pool,
+        rank=state.rank,
+    )
+
+
+def _refuse(state: State, task: Task, reason: str, message: str) -> None:
+    task.phase = Phase.GONE
+    state.tell(task, NoteKind.REJECTED, reason=reason, message=message)
+
+
+def retract(state: State, asked: RetractAsked, effects: list[Effect]) -> None:
+    task = state.tasks.get(f"{asked.task_id}/{asked.attempt}")
+    if task is not None and task.stop is None:
+        give_back(state, task, effects)
+
+
+def give_back(state: State, task: Task, effects: list[Effect]) -> None:
+    """Retracts a task that has not started; one that has stays."""
+    if task.phase in UNSTARTED:
+        _retracted(state, task)
+    elif task.phase is Phase.HANDED and not task.retracting:
+        task.retracting = True
+        worker = state.workers[task.worker]
+        if worker.ready:
+            effects.append(CancelTask(worker.name, task, 0))
+        else:
+            take_from_queue(state, worker, task, 0)
+            _retracted(state, task)
+
+
+def _retracted(state: State, task: Task) -> None:
+    state.move(task, Phase.GONE)
+    del state.tasks[task.key]
+    state.tell(task, NoteKind.RETRACTED)
+
+
+def stop(state: State, asked: StopAsked, now_ms: int, effects: list[Effect]) -> None:
+    task = state.tasks.get(f"{asked.task_id}/{asked.attempt}")
+    if task is not None:
+        order = StopOrder(asked.cause, asked.message, asked.grace_ms)
+        end_early(state, task, order, now_ms, effects)
+
+
+def end_early(state: State, task: Task, order: StopOrder, now_ms: int, effects: list[Effect]) -> None:
+    """Ends a task for a reason that is not its own."""
+    if task.phase in (Phase.STORING, Phase.ENDED) or task.stop is not None:
+        return
+    task.stop = order
+    if task.phase in UNSTARTED:
+        end(state, task, never_started(state, _error_of(order), now_ms))
+        return
+    worker = state.workers[task.worker]
+    if not worker.ready:
+        take_from_queue(state, worker, task, now_ms)
+        end(state, task, never_started(state, _error_of(order), now_ms))
+        return
+    effects.append(CancelTask(worker.name, task, order.grace_ms))
+    margin = state.settings.kill_margin_ms if task.body.is_command else 0
+    state.set_timer(now_ms + order.grace_ms + margin, "kill", task)
+
+
+def prepare_further(state: State, task: Task, *, staged: bool, effects: list[Effect]) -> None:
+    """Asks for what is missing: shared things first, then its own directory, then it waits."""
+    if task.missing:
+        for need in sorted(task.missing):
+            waiting = state.pending_needs.get(need)
+            if waiting is None:
+                waiting = state.pending_needs[need] = []
+                effects.append(Prepare(need, task))
+            if task not in waiting:
+                waiting.append(task)
+    elif task.body.staged and not staged:
+        need = f"stage:{task.key}"
+        state.pending_needs[need] = [task]
+        effects.append(Prepare(need, task))
+    else:
+        state.move(task, Phase.WAITING)
+        state.lanes.append(task)
+
+
+def begin(state: State, worker: Worker, task: Task | None, start_ms: int, now_ms: int) -> None:
+    if task is None or task.phase is not Phase.HANDED or task.worker != worker.name:
+        return
+    state.move(task, Phase.RUNNING)
+    task.start_ms = start_ms
+    task.retracting = task.recalled = False
+    state.tell(task, NoteKind.STARTED, start_ms=start_ms)
+    if task.body.run_timeout_ms:
+        limit_run(state, task, now_ms)
+
+
+def limit_run(state: State, task: Task, now_ms: int) -> None:
+    if task.body.run_timeout_ms:
+        begun = min(now_ms, task.start_ms - state.wall_offset_ms)
+        state.set_timer(begun + task.body.run_timeout_ms, "run", task)
+
+
+def finish(
+    state: State, worker: Worker, task: Task, done: WorkDone, now_ms: int, effects: list[Effect]
+) -> None:
+    take_from_queue(state, worker, task, now_ms)
+    if done.not_started:
+        effects.append(AckWork(worker.name, (done.key,)))
+        settle_unstarted(state, task, now_ms)
+        return
+    worker.unacked += 1
+    outcome = done.exit
+    state.learn(task.body, outcome.end_ms - outcome.start_ms)
+    settle(state, task, outcome, effects)
+
+
+def settle_unstarted(state: State, task: Task, now_ms: int) -> None:
+    """A handed task came back without having begun."""
+    if task.stop is not None:
+        end(state, task, never_started(state, _error_of(task.stop), now_ms))
+    elif task.retracting or state.draining:
+        _retracted(state, task)
+    else:
+        task.recalled = False
+        task.worker = ""
+        state.move(task, Phase.WAITING)
+        state.lanes.put_back(task)
+
+
+def settle(state: State, task: Task, outcome: Exit, effects: list[Effect]) -> None:
+    """A task has run: its end is told once what it leaves is in the store."""
+    if outcome.error is None:
+        if outcome.files or outcome.value_path or task.body.keeps_outputs:
+            state.move(task, Phase.STORING)
+            effects.append(StoreOutputs(task, outcome))
+            return
+    elif task.stop is not None:
+        outcome = replace(outcome, error=_error_of(task.stop, outcome.error))
+    end(state, task, outcome)
+
+
+def end(state: State, task: Task, outcome: Exit) -> None:
+    """It has ended; the scheduler is told."""
+    state.move(task, Phase.ENDED)
+    task.exit = outcome
+    task.missing.clear()
+    state.tell(task, NoteKind.EXITED)
+
+
+def end_with_worker(state: State, task: Task, worker: Worker, event: WorkerLost, now_ms: int) -> None:
+    """The first task of a worker that is gone: it is taken to have begun if the worker was ready."""
+    if task.phase is Phase.HANDED and (task.retracting or (task.stop and not worker.ready)):
+        settle_unstarted(state, task, now_ms)
+        return
+    own = _death(event, ready=worker.ready)
+    error = own if task.stop is None else _error_of(task.stop, own)
+    end(state, task, Exit(error, start_ms=task.start_ms, end_ms=now_ms + state.wall_offset_ms))
+
+
+def _death(event: WorkerLost, *, ready: bool) -> TaskError:
+    if not ready:
+        why = event.error or f"it ended with {(event.signal and f'signal {event.signal}') or event.exit_code}"
+        return TaskError(Cause.SETUP, f"no worker could be started: {why}", next_step="see the agent's log")
+    if event.out_of_memory:
+        return TaskError(Cause.OUT_OF_MEMORY, "it used more memory than it may", signal=event.signal)
+    if event.signal:
+        return TaskError(Cause.SIGNAL, f"its worker was ended by signal {event.signal}", signal=event.signal)
+    code = event.exit_code
+    return TaskError(Cause.EXIT, f"its worker ended with code {code}", exit_code=code)
+
+
+def _error_of(order: StopOrder, own: TaskError | None = None) -> TaskError:
+    """The cause is the order's; how it ended is the task's own."""
+    return TaskError(
+        order.cause,
+        order.message,
+        own.exit_code if own else 0,
+        own.signal if own else 0,
+        own.traceback if own else "",
+        order.next_step,
+    )
+
+
+def never_started(state: State, error: TaskError, now_ms: int) -> Exit:
+    return Exit(error, end_ms=now_ms + state.wall_offset_ms)
+
+
+def forget(state: State, tasks: list[Task], effects: list[Effect]) -> None:
+    """Drops tasks whose outcome is safe; their workers may drop their reports."""
+    acks: dict[str, list[str]] = {}
+    gone: list[Task] = []
+    for task in tasks:
+        if task.phase is not Phase.ENDED or state.tasks.get(task.key) is not task:
+            continue
+        state.move(task, Phase.GONE)
+        del state.tasks[task.key]
+        gone.append(task)
+        if task.worker in state.workers:
+            acks.setdefault(task.worker, []).append(task.work_key)
+    for name, keys in acks.items():
+        worker = state.workers[name]
+        worker.unacked = max(0, worker.unacked - len(keys))
+        effects.append(AckWork(name, tuple(keys)))
+    if gone:
+        effects.append(ForgetTasks(tuple(gone)))
+
+
+def restore(state: State, restored: TaskRestored, worker: Worker | None) -> Task | None:
+    asked = restored.start
+    if asked.body is None or f"{asked.task_id}/{asked.attempt}" in state.tasks:
+        return None
+    state.rank += 1
+    task = _task(state, asked, asked.body)
+    task.phase = Phase.HANDED
+    task.worker = worker.name if worker is not None else ""
+    state.tasks[task.key] = task
+    return task
+
+
+def _start_is_over(state: State, task: Task, now_ms: int, effects: list[Effect]) -> None:
+    if task.phase in (*UNSTARTED, Phase.HANDED):
+        limit = task.body.start_timeout_ms / 1000
+        order = StopOrder(
+            Cause.TIMEOUT,
+            f"it did not start within its start_timeout of {limit:g} s",
+            0,
+            "raise timeouts.start_timeout, or ask why it waited with ExplainTask",
+        )
+        end_early(state, task, order, now_ms, effects)
+
+
+def _run_is_over(state: State, task: Task, now_ms: int, effects: list[Effect]) -> None:
+    if task.phase is Phase.RUNNING:
+        limit = task.body.run_timeout_ms / 1000
+        order = StopOrder(
+            Cause.TIMEOUT,
+            f"it ran longer than its run_timeout of {limit:g} s",
+            state.settings.stop_grace_ms,
+            "raise timeouts.run_timeout, or make it shorter",
+        )
+        end_early(state, task, order, now_ms, effects)
+
+
+def _kill(state: State, task: Task, now_ms: int, effects: list[Effect]) -> None:
+    if task.phase not in (Phase.HANDED, Phase.RUNNING):
+        return
+    worker = state.workers[task.worker]
+    if worker.queue[0] != task.key:
+        state.set_timer(now_ms + KILL_AGAIN_MS, "kill", task)
+    elif not worker.leaving:
+        leave(state, worker)
+        effects.append(KillWorker(worker.name))
+
+
+def end_drained(state: State, now_ms: int, effects: list[Effect]) -> None:
+    order = StopOrder(Cause.DRAINED, state.drain_message, state.settings.stop_grace_ms)
+    for task in list(state.tasks.values()):
+        end_early(state, task, order, now_ms, effects)
+
+
+TIMERS: dict[str, Callable[[State, Task, int, list[Effect]], None]] = {
+    "start": _start_is_over,
+    "run": _run_is_over,
+    "kill": _kill,
+}

@@ -1,0 +1,225 @@
+"""The agent's nouns: tasks, workers, specifications and what they hold.
+
+Values only. No I/O, no clock, no protobuf. Resource amounts are whole numbers (1/10000 of a core,
+of a device or of a custom unit; bytes of memory), so that sums are exact.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+UNITS = 10_000
+"""Parts that a core, a device or a custom unit is counted in."""
+
+Resources = tuple[tuple[str, int], ...]
+"""Sorted (name, amount) pairs, amounts above zero. Names: cpu, memory, gpu, custom.<name>."""
+
+
+class Phase(StrEnum):
+    """Where a task stands on this machine."""
+
+    PREPARING = "PREPARING"
+    WAITING = "WAITING"
+    HANDED = "HANDED"
+    RUNNING = "RUNNING"
+    STORING = "STORING"
+    ENDED = "ENDED"
+    GONE = "GONE"
+
+
+class Cause(StrEnum):
+    """Why an attempt ended; the words of TaskCause."""
+
+    EXIT = "EXIT"
+    SIGNAL = "SIGNAL"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    NODE_LOST = "NODE_LOST"
+    TIMEOUT = "TIMEOUT"
+    ERROR = "ERROR"
+    SETUP = "SETUP"
+    DRAINED = "DRAINED"
+    CANCELLED = "CANCELLED"
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """Who may share a warm worker: one account, one environment, one bundle, one set of variables."""
+
+    account: str
+    environment: str = ""
+    bundle: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether a fresh worker, forked before anybody asked, can serve it."""
+        return not (self.environment or self.bundle or self.variables)
+
+
+class LimitSet(msgspec.Struct, frozen=True):
+    """What a task may use at most; 0: no limit."""
+
+    cpu: float = 0.0
+    memory_bytes: int = 0
+    pids: int = 0
+    whole_worker: bool = False
+    """Whether it is the worker that is limited (operators), not a process that it starts."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.cpu or self.memory_bytes or self.pids)
+
+
+class Body(msgspec.Struct, frozen=True):
+    """A specification, decoded once."""
+
+    number: int
+    account: str
+    is_command: bool
+    label: str
+    """Operator name or the program; calls of one label are expected to take equally long."""
+    pool: Pool
+    resources: Resources = ()
+    needs: tuple[str, ...] = ()
+    """Shared things to fetch or build first: "bundle:…", "environment:…", "input:…"."""
+    staged: bool = False
+    """Whether each attempt needs a working directory filled before it can start."""
+    keeps_outputs: bool = False
+    start_timeout_ms: int = 0
+    run_timeout_ms: int = 0
+    limits: LimitSet = LimitSet()
+    argv: tuple[str, ...] = ()
+    env: Mapping[str, str] = {}
+    params_json: str = ""
+    inputs: Mapping[str, bytes | str] = {}
+    """By port: inline bytes, or the digest of an artefact."""
+    outputs: tuple[str, ...] = ()
+    requirements: str = ""
+    environment: str = ""
+    bundle: str = ""
+    threads: int = 1
+
+
+class TaskError(msgspec.Struct, frozen=True):
+    """Why a task did not succeed."""
+
+    cause: Cause
+    message: str
+    exit_code: int = 0
+    signal: int = 0
+    traceback: str = ""
+    next_step: str = ""
+
+
+class StoredOutput(msgspec.Struct, frozen=True):
+    """A file that the store has taken."""
+
+    name: str
+    digest: str
+    size_bytes: int
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """The end of an attempt. Times are wall-clock milliseconds; 0: it never started."""
+
+    error: TaskError | None = None
+    value_json: str = ""
+    value_digest: str = ""
+    outputs: tuple[StoredOutput, ...] = ()
+    start_ms: int = 0
+    end_ms: int = 0
+    cpu_time_s: float = 0.0
+    memory_peak_bytes: int = 0
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    files: tuple[tuple[str, str], ...] = ()
+    """(name, path) of what has still to be stored, and of a value too large for here."""
+    value_path: str = ""
+
+
+class StopOrder(msgspec.Struct, frozen=True):
+    """Why a task is to end and how long it may take to."""
+
+    cause: Cause
+    message: str
+    grace_ms: int
+    next_step: str = ""
+
+
+class Task(msgspec.Struct):
+    """One attempt that this machine has. Changed by the machine only."""
+
+    key: str
+    """"<task id>/<attempt>"."""
+    task_id: str
+    attempt: int
+    epoch: int
+    body: Body
+    params_json: str = ""
+    prefill: bool = False
+    array_index: int = -1
+    gpu_devices: tuple[str, ...] = ()
+    token: str = ""
+    pool: Pool = Pool("")
+    phase: Phase = Phase.WAITING
+    rank: int = 0
+    missing: set[str] = msgspec.field(default_factory=set)
+    worker: str = ""
+    start_ms: int = 0
+    stop: StopOrder | None = None
+    retracting: bool = False
+    recalled: bool = False
+    exit: Exit | None = None
+    stated: bool = False
+    """Its end was part of the session's Hello."""
+
+    @property
+    def work_key(self) -> str:
+        """What a worker calls it; enough to find everything again after the agent was killed."""
+        return f"{self.key}/{self.epoch}/{self.body.number}"
+
+
+def key_of_work(work_key: str) -> str:
+    """The task key within a work key."""
+    return work_key.rsplit("/", 2)[0]
+
+
+class Worker(msgspec.Struct):
+    """A warm worker process. Changed by the machine only."""
+
+    name: str
+    pool: Pool | None = None
+    """None: fresh, the first account that asks gets it."""
+    ready: bool = False
+    queue: deque[str] = msgspec.field(default_factory=deque)
+    slot: Resources | None = None
+    """What is reserved while it has work; every task in the queue has exactly this shape."""
+    limits: LimitSet | None = None
+    unacked: int = 0
+    idle_since_ms: int = 0
+    leaving: bool = False
+    """Told to quit or killed: gets no more work."""
+
+
+class NoteKind(StrEnum):
+    """What happened to a task, as the link tells it."""
+
+    STARTED = "STARTED"
+    PROGRESS = "PROGRESS"
+    EXITED = "EXITED"
+    REJECTED = "REJECTED"
+    RETRACTED = "RETRACTED"
+
+
+class Note(msgspec.Struct, frozen=True):
+    """One event for the scheduler, before it has a number."""
+
+    task: Task
+    kind: NoteKind
+    reason: str = ""
+    message: str = ""
+    ratio: float = 0.0
+    start_ms: int = 0

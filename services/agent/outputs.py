@@ -1,0 +1,71 @@
+"""What a task leaves behind: files that match its globs, files that an operator returned, large values.
+
+Puts them into the store under the holder "task:<id>", before the end of the task is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from services.agent.artifacts import Artifacts, TransferFailed
+from services.agent.config import Places
+from services.agent.model import Cause, Exit, StoredOutput, Task, TaskError
+
+OUTPUTS_MOST = 1_000
+
+
+class OutputKeeper:
+    """Keeps the outputs of tasks of one node."""
+
+    def __init__(self, places: Places, artifacts: Artifacts) -> None:
+        self._places = places
+        self._artifacts = artifacts
+
+    async def keep(self, task: Task, end: Exit) -> Exit:
+        """The end with its outputs in it, or with the reason why they could not be kept."""
+        try:
+            return await self._keep(task, end)
+        except TransferFailed as error:
+            return replace(end, value_json="", error=_failed(str(error), error.next_step))
+        except OSError as error:
+            reason = f"its outputs could not be read: {error}"
+            return replace(end, value_json="", error=_failed(reason, "check the paths that it returns"))
+
+    async def _keep(self, task: Task, end: Exit) -> Exit:
+        work = self._places.task(task.key) / "work"
+        files = list(end.files)
+        if task.body.outputs:
+            files += await asyncio.to_thread(matches, work, task.body.outputs)
+        if len(files) > OUTPUTS_MOST:
+            raise TransferFailed(
+                f"its outputs match {len(files)} files; at most {OUTPUTS_MOST} are kept",
+                "pack them into one archive, or narrow the globs",
+            )
+        outputs = [await self._put(task, name, Path(path)) for name, path in files]
+        if not end.value_path:
+            return replace(end, outputs=tuple(outputs))
+        value = await self._put(task, "value.json", Path(end.value_path))
+        return replace(end, outputs=tuple(outputs), value_json="", value_digest=value.digest)
+
+    async def _put(self, task: Task, name: str, path: Path) -> StoredOutput:
+        return await self._artifacts.put(path, name, task.body.account, f"task:{task.task_id}")
+
+
+def matches(work: Path, globs: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Regular files below the working directory that match, by name; links out of it do not count."""
+    root = work.resolve()
+    found: dict[str, str] = {}
+    for pattern in globs:
+        for path in work.glob(pattern) if pattern and not pattern.startswith("/") else ():
+            candidates = path.rglob("*") if path.is_dir() else (path,)
+            for file in candidates:
+                if file.is_file() and file.resolve().is_relative_to(root):
+                    found[str(file.relative_to(work))] = str(file)
+    return sorted(found.items())
+
+
+def _failed(message: str, next_step: str) -> TaskError:
+    return TaskError(Cause.SETUP, message, next_step=next_step)

@@ -1,0 +1,80 @@
+"""Everything that a task needs before it can start: bundle, environment, inputs, its directory.
+
+Turns a need into its event, NeedReady or NeedFailed. What each kind is and how it is made is in
+`bundles`, `environments`, `inputs` and `commands`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from services.agent.artifacts import TransferFailed
+from services.agent.bundles import BundleInvalid, Bundles
+from services.agent.commands import CommandSetup
+from services.agent.environments import EnvironmentFailed, Environments
+from services.agent.events import Event, NeedFailed, NeedReady
+from services.agent.inputs import Inputs
+from services.agent.model import Body, Pool, Task
+from services.chassis.logs import get_logger
+
+_log = get_logger("agent.preparation")
+
+
+class Preparer:
+    """Prepares needs side by side; the machine asks for each only once at a time."""
+
+    def __init__(
+        self,
+        bundles: Bundles,
+        environments: Environments,
+        inputs: Inputs,
+        commands: CommandSetup,
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._bundles = bundles
+        self._environments = environments
+        self._inputs = inputs
+        self._commands = commands
+        self._tell = tell
+
+    async def prepare(self, need: str, task: Task) -> None:
+        """Tells NeedReady or NeedFailed. Safe to cancel: what is half made is made again."""
+        try:
+            await self._prepare(need, task)
+        except (TransferFailed, BundleInvalid, EnvironmentFailed) as error:
+            _log.info("need_failed", need=need, task=task.key, reason=str(error))
+            self._tell(NeedFailed(need, str(error), error.next_step))
+        except OSError as error:
+            _log.error("need_failed", need=need, task=task.key, reason=str(error))
+            message = f"the node could not prepare the task: {error.strerror or error}"
+            self._tell(NeedFailed(need, message, "free disk space on the node, then retry the task"))
+        else:
+            self._tell(NeedReady(need))
+
+    def interpreter(self, pool: Pool) -> tuple[str, tuple[str, ...]]:
+        """The interpreter of a pool's workers ("": the agent's own) and what stands first in sys.path."""
+        python = str(self._environments.python(pool.environment)) if pool.environment else ""
+        paths = (str(self._bundles.path(pool.bundle)),) if pool.bundle else ()
+        return python, paths
+
+    def input_paths(self, body: Body) -> Mapping[str, str]:
+        """Where the inputs that come by digest are."""
+        if not body.inputs:
+            return {}
+        digests = [source for source in body.inputs.values() if isinstance(source, str)]
+        return {digest: str(self._inputs.path(digest)) for digest in digests}
+
+    async def _prepare(self, need: str, task: Task) -> None:
+        kind, _, rest = need.partition(":")
+        body = task.body
+        name = rest.rpartition(":")[2]
+        if kind == "bundle":
+            await self._bundles.fetch(name, body.account)
+        elif kind == "input":
+            await self._inputs.fetch(name, body.account)
+        elif kind == "environment":
+            await self._environments.build(name, body.requirements)
+        else:
+            bundle = self._bundles.path(body.bundle) if body.bundle else None
+            await asyncio.to_thread(self._commands.stage, task, bundle, self.input_paths(body))

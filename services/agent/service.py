@@ -1,0 +1,319 @@
+"""The agent put together: its parts, its loops, its start and its end.
+
+How it ends: SIGTERM and SIGINT give back what has not started, let the rest end, and take launcher
+and workers along; after SIGHUP, a crash or SIGKILL launcher and workers go on, and the next agent
+process finds them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import signal
+import sys
+from collections import deque
+from collections.abc import Awaitable
+
+import grpc.aio
+
+from modelyard.v1 import agent_link_pb2 as pb
+from modelyard.v1 import node_pb2
+from services.agent.artifacts import Artifacts
+from services.agent.bundles import Bundles
+from services.agent.commands import CommandSetup
+from services.agent.config import AgentConfig, Places, parse_bytes
+from services.agent.engine import Engine
+from services.agent.environments import Environments
+from services.agent.events import DrainBegan, NeedDropped, WorkReported
+from services.agent.host import capacity_units, make_hello, next_incarnation, node_name, read_capacity
+from services.agent.inputs import Inputs
+from services.agent.join import Credentials
+from services.agent.launcher_client import LauncherFailed
+from services.agent.limits import Limiter
+from services.agent.link import Link
+from services.agent.logs import LogPusher
+from services.agent.model import Phase
+from services.agent.outputs import OutputKeeper
+from services.agent.preparation import Preparer
+from services.agent.sampler import Sampler
+from services.agent.specifications import Specifications
+from services.agent.state import Settings, State
+from services.agent.sweep import Cleaner
+from services.agent.workers import Workers
+from services.chassis import logs
+from services.chassis.clock import SystemClock
+from services.chassis.errors import StartRefused
+from services.chassis.state_dir import StateLock, ready_file, write_ready
+from services.chassis.supervise import Loops
+
+_log = logs.get_logger("agent.service")
+
+TICK_S = 1.0
+SWEEP_S = 60.0
+TRIM_S = 600.0
+ACK_WAIT_S = 5.0
+VISIBLE_MS = 10_000
+"""After so long a command's effect stands in the window that placement uses."""
+
+
+def run(config: AgentConfig) -> int:
+    """Runs the agent until it is told to stop; the process's exit code (2: the start was refused)."""
+    logs.setup(config.log_level, config.log_format)
+    try:
+        return asyncio.run(_live(config))
+    except (StartRefused, LauncherFailed) as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        return 2
+
+
+async def _live(config: AgentConfig) -> int:
+    stopping, leaving = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, leaving.set)
+    node = node_name(config)
+    name = f"agent-{node}"
+    with StateLock(config.state_dir, name):
+        agent = Agent(config, node)
+        try:
+            await agent.open()
+            ended = await _first(stopping.wait(), leaving.wait(), agent.crashed(), agent.serve(name))
+            if stopping.is_set():
+                await agent.drain()
+            return 1 if ended == 2 else 0
+        finally:
+            await agent.close(shut_down=stopping.is_set())
+            ready_file(config.state_dir, name).unlink(missing_ok=True)
+
+
+async def _first(*waits: Awaitable[object]) -> int:
+    """The number of the wait that ends first; the others are cancelled. An error of it is raised."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        return min(tasks.index(task) for task in done)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Agent:
+    """One agent process. Also what the link needs of it."""
+
+    def __init__(self, config: AgentConfig, node: str) -> None:
+        self._config = config
+        self._clock = SystemClock()
+        self._loops = Loops()
+        self._node = node
+        self._places = places = Places.of(config.state_dir, node)
+        self._capacity = read_capacity(config)
+        has_gpus = bool(self._capacity.gpu_devices)
+        self._credentials = Credentials(places.credentials, node, config)
+        self._credentials.prepare()
+        unique = hashlib.sha256(str(places.root).encode()).hexdigest()[:12]
+        self._limiter = Limiter.open(config.enforcement, unique)
+        self._specifications = Specifications(places.specifications, config.task_pids)
+        self._state = State(
+            capacity_units(self._capacity),
+            _settings(config),
+            self._clock.now_ms() - self._clock.monotonic_ms(),
+        )
+        self._artifacts = Artifacts(lambda: self._credentials.open_channel(config.store_address))
+        self._logs = LogPusher(places, self.channel)
+        self._cleaner = Cleaner(places, self._logs.is_busy)
+        self._commands = CommandSetup(places, node, has_gpus)
+        self._sampler = Sampler()
+        self._engine = Engine(
+            self._state, self._clock, places, self._specifications, self._limiter, self._logs,
+            self._commands, self._cleaner, lambda urgent: self._link.notify(urgent=urgent),
+        )  # fmt: skip
+        self._workers = Workers(places, self._engine.tell_of_worker, self._engine.run_beside, has_gpus)
+        self._environments = Environments(places.environments)
+        preparer = Preparer(
+            Bundles(places.bundles, self._artifacts),
+            self._environments,
+            Inputs(places.inputs, self._artifacts),
+            self._commands,
+            self._engine.dispatch,
+        )
+        self._engine.connect(self._workers, preparer, OutputKeeper(places, self._artifacts))
+        self._link = Link(
+            self._state, self._engine.dispatch, self._specifications, self, self._clock, places.epoch
+        )
+        self._hello = make_hello(
+            config, node, self._capacity, next_incarnation(places.root / "incarnation"), self._limiter.kind
+        )
+        self._visible: deque[tuple[int, int]] = deque()
+        self._lag_ms = 0.0
+
+    # --- life
+
+    async def open(self) -> None:
+        """Finds again what an earlier process left, then starts the loops. Raises StartRefused."""
+        await self._engine.restore()
+        self._limiter.adopt(set(self._workers.pids()))
+        await self._cleaner.remove_unknown(self._state.tasks)
+        self._sampler.look(self._clock.monotonic_ms())
+        self._engine.tick()
+        self._loops.start("link", self._link.run())
+        self._loops.start("logs", self._logs.run())
+        self._loops.start("clock", self._tick())
+        self._loops.start("sweep", self._sweep())
+
+    async def serve(self, name: str) -> None:
+        """Says that the agent is ready once the scheduler has welcomed it; then waits for ever."""
+        await self._link.welcomed.wait()
+        write_ready(self._config.state_dir, name, "", self._clock.now_ms())
+        _log.info("agent_ready", node=self._node)
+        await asyncio.get_running_loop().create_future()
+
+    async def crashed(self) -> None:
+        """Returns when a loop has crashed; raises its error if it is a refused start."""
+        error = await self._loops.wait_crashed()
+        if isinstance(error, StartRefused):
+            raise error
+
+    async def drain(self) -> None:
+        """Gives back, lets end, ends; waits until the scheduler knows, but not for ever."""
+        grace_ms = round(self._config.drain_grace_s * 1000)
+        _log.info("agent_draining", tasks=len(self._state.tasks))
+        self._link.say(pb.ConnectRequest(draining=pb.Draining(reason="the agent was stopped")))
+        now_ms = self._clock.monotonic_ms()
+        self._engine.dispatch(DrainBegan(now_ms + grace_ms, "the agent of its node was stopped"))
+        most_ms = grace_ms + self._state.settings.stop_grace_ms + self._state.settings.kill_margin_ms
+        await self._until_idle(most_ms / 1000)
+        await self._logs.drained(ACK_WAIT_S)
+        await self._link.say_bye("the agent was stopped")
+
+    async def close(self, *, shut_down: bool) -> None:
+        """Releases everything; launcher and workers end only with shut_down."""
+        await self._loops.close()
+        await self._engine.close()
+        self._workers.close(shut_down=shut_down)
+        await self._artifacts.close()
+        self._specifications.close()
+        if shut_down:
+            await self._cleaner.remove_finished()
+            self._limiter.close()
+
+    async def _until_idle(self, timeout_s: float) -> None:
+        """Until no task is left, and then a little for the last acknowledgements."""
+        deadline = self._clock.monotonic_ms() + timeout_s * 1000
+        while self._state.tasks or self._state.outbox:
+            now_ms = self._clock.monotonic_ms()
+            runs = any(task.phase is not Phase.ENDED for task in self._state.tasks.values())
+            if not runs:
+                deadline = min(deadline, now_ms + ACK_WAIT_S * 1000)
+            if now_ms >= deadline:
+                _log.warning("stopped_without_acknowledgement", tasks=len(self._state.tasks))
+                return
+            await self._clock.sleep(0.02)
+
+    # --- loops
+
+    async def _tick(self) -> None:
+        due = self._clock.monotonic_ms() + 1000
+        while True:
+            await self._clock.sleep(max(0.0, (due - self._clock.monotonic_ms()) / 1000))
+            now_ms = self._clock.monotonic_ms()
+            self._lag_ms = float(max(0, now_ms - due))
+            due = now_ms + round(TICK_S * 1000)
+            self._sampler.look(now_ms)
+            self._visible.append((now_ms, self._state.last_command))
+            for worker, moved in self._commands.progress(self._state.tasks.values()):
+                self._engine.dispatch(WorkReported(worker, moved=(moved,)))
+            self._engine.tick()
+            await self._cleaner.remove_finished()
+
+    async def _sweep(self) -> None:
+        rounds = 0
+        while True:
+            await self._clock.sleep(SWEEP_S)
+            rounds += 1
+            self._limiter.sweep()
+            self._specifications.compact(self._link.used_bodies())
+            if rounds % round(TRIM_S / SWEEP_S) == 0:
+                await self._trim()
+
+    async def _trim(self) -> None:
+        most_bytes = parse_bytes(self._config.cache, "cache")
+        for kind, name in await self._cleaner.trim(most_bytes, self._is_used):
+            for need in [n for n in self._state.ready_needs if n.startswith(kind) and n.endswith(name)]:
+                self._engine.dispatch(NeedDropped(need))
+
+    def _is_used(self, kind: str, name: str) -> bool:
+        bodies = (task.body for task in self._state.tasks.values())
+        pools = (worker.pool for worker in self._state.workers.values() if worker.pool is not None)
+        needed = any(need.startswith(kind) and need.endswith(name) for b in bodies for need in b.needs)
+        return needed or any(name in (pool.environment, pool.bundle) for pool in pools)
+
+    # --- what the link needs
+
+    @property
+    def enforcement(self) -> str:
+        return self._limiter.kind
+
+    async def channel(self) -> grpc.aio.Channel:
+        return await self._credentials.channel(self._config.scheduler)
+
+    def hello(self) -> pb.Hello:
+        hello = pb.Hello()
+        hello.CopyFrom(self._hello)
+        self._visible.clear()
+        return hello
+
+    def beat(self) -> pb.Beat:
+        now_ms = self._clock.monotonic_ms()
+        windows = [
+            node_pb2.WindowUsage(window_s=w.window_s, cpu=w.cpu, memory_bytes=w.memory_bytes)
+            for w in self._sampler.windows()
+        ]
+        wall_ms = self._clock.now_ms()
+        roots = {
+            task.task_id: pid
+            for task in self._state.tasks.values()
+            if task.phase is Phase.RUNNING
+            and wall_ms - task.start_ms > 1_000
+            and (pid := self._workers.pid(task.worker))
+        }
+        tasks = [
+            pb.TaskSample(task_id=task_id, cpu=usage.cpu, memory_bytes=usage.memory_bytes)
+            for task_id, usage in self._sampler.tasks(roots, now_ms).items()
+        ]
+        return pb.Beat(
+            as_of_command=self._as_of(now_ms), windows=windows, loop_lag_ms=self._lag_ms, tasks=tasks
+        )
+
+    async def renewal(self) -> tuple[float, pb.RenewCredentials] | None:
+        wait_s = self._credentials.lifetime().renew_in_s(self._clock.now_ms())
+        return None if wait_s is None else (wait_s, self._credentials.renewal())
+
+    def on_credentials(self, credentials: pb.NodeCredentials) -> None:
+        self._credentials.store(credentials, self._clock.now_ms())
+        self._engine.run_beside("new credentials", self._artifacts.close())
+
+    def on_refused(self) -> None:
+        self._credentials.must_join = bool(self._config.join_token_file)
+
+    def on_drain(self, deadline_ms: int) -> None:
+        until_ms = self._clock.monotonic_ms() + deadline_ms
+        self._engine.dispatch(DrainBegan(until_ms, "the scheduler drains its node"))
+
+    def _as_of(self, now_ms: int) -> int:
+        while len(self._visible) > 1 and self._visible[1][0] <= now_ms - VISIBLE_MS:
+            self._visible.popleft()
+        if self._visible and self._visible[0][0] <= now_ms - VISIBLE_MS:
+            return self._visible[0][1]
+        return 0
+
+
+def _settings(config: AgentConfig) -> Settings:
+    return Settings(
+        warm_workers=config.warm_workers,
+        workers_most=config.workers_most,
+        idle_worker_ms=round(config.idle_worker_s * 1000),
+    )

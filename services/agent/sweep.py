@@ -1,0 +1,125 @@
+"""Leftovers on this machine's disk: directories of finished tasks, caches that nobody uses.
+
+Owns the removal, off the hot path and outside the event loop. What a task leaves goes when the
+scheduler has its outcome and its logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from services.agent.config import Places
+from services.agent.model import Task
+from services.chassis.logs import get_logger
+
+_log = get_logger("agent.sweep")
+
+
+class Cleaner:
+    """Collects what may go and removes it in batches."""
+
+    def __init__(self, places: Places, is_pushing: Callable[[str], bool]) -> None:
+        self._places = places
+        self._is_pushing = is_pushing
+        self._waiting: dict[str, None] = {}
+
+    def forget(self, tasks: Iterable[Task]) -> None:
+        """The outcomes of these are safe."""
+        self._waiting.update((task.key, None) for task in tasks)
+
+    def outcomes(self) -> list[dict[str, Any]]:
+        """The records that commands have left when they ended."""
+        records = []
+        for path in self._places.tasks.glob("*/exit.json"):
+            try:
+                records.append(json.loads(path.read_text()))
+            except (OSError, ValueError) as error:
+                _log.warning("outcome_unreadable", path=str(path), reason=str(error))
+        return records
+
+    async def remove_finished(self) -> None:
+        """Removes the directories of tasks that are over; those with logs under way wait."""
+        keys = [key for key in self._waiting if not self._is_pushing(key)]
+        for key in keys:
+            del self._waiting[key]
+        if keys:
+            await asyncio.to_thread(self._remove, keys)
+
+    async def remove_unknown(self, known: Iterable[str]) -> None:
+        """Removes the directories of tasks that nobody knows any more; after a restart."""
+        kept = {self._places.task(key).name for key in (*known, *self._waiting)}
+        await asyncio.to_thread(self._remove_unknown, kept)
+
+    async def trim(self, most_bytes: int, is_used: Callable[[str, str], bool]) -> list[tuple[str, str]]:
+        """Removes caches that are not used, oldest first, until the rest fits; gives (kind, name) of each."""
+        entries = await asyncio.to_thread(self._cached)
+        left = sum(size for _, size, _ in entries)
+        removed = []
+        for _, size, path in sorted(entries, key=lambda entry: entry[0]):
+            kind = path.parent.name.removesuffix("s")
+            if left <= most_bytes:
+                break
+            if is_used(kind, path.name):
+                continue
+            removed.append((kind, path.name))
+            left -= size
+            await asyncio.to_thread(_remove_path, path)
+        if removed:
+            _log.info("caches_trimmed", count=len(removed))
+        return removed
+
+    def _remove(self, keys: list[str]) -> None:
+        for key in keys:
+            path = self._places.task(key)
+            if path.exists():
+                _remove_path(path)
+
+    def _remove_unknown(self, kept: set[str]) -> None:
+        for path in self._places.tasks.iterdir():
+            if path.name not in kept:
+                _remove_path(path)
+        for directory in (self._places.bundles, self._places.inputs):
+            for path in directory.glob(".*"):
+                _remove_path(path)
+
+    def _cached(self) -> list[tuple[float, int, Path]]:
+        directories = (self._places.bundles, self._places.inputs, self._places.environments)
+        return [
+            (path.stat().st_mtime, _size(path), path)
+            for directory in directories
+            for path in directory.iterdir()
+            if not path.name.startswith(".")
+        ]
+
+
+def _remove_path(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        _open_up(path)
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    if path.exists():
+        _log.warning("leftover_not_removed", path=str(path))
+
+
+def _open_up(path: Path) -> None:
+    """A task may have taken its own directories' write permission away."""
+    for root, directories, _ in os.walk(path):
+        for name in directories:
+            with contextlib.suppress(OSError):
+                target = Path(root, name)
+                if not target.is_symlink() and not os.access(target, os.W_OK | os.X_OK):
+                    target.chmod(0o700)
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(Path(root, name).lstat().st_size for root, _, names in os.walk(path) for name in names)
