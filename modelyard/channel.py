@@ -8,6 +8,7 @@ call it is made for. Knows no service.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -16,6 +17,8 @@ from typing import Any
 
 import grpc
 import grpc.aio
+
+from modelyard.errors import InsecureAddress
 
 MESSAGE_BYTES_MOST = 4 * 1024 * 1024
 METADATA_BYTES_MOST = 16 * 1024
@@ -57,10 +60,16 @@ def connect(
     """A channel to `address` ("host:port"); close it when done. Nothing is dialled before the first call.
 
     With `ca_file` it speaks TLS and trusts only that authority, and shows `cert_file`/`key_file` if
-    given; without, it is plaintext, which services accept on loopback only. Must be called on the
-    event loop that will use it. Raises OSError if a file cannot be read.
+    given; without, it is plaintext, which is for loopback only. Must be called on the event loop that
+    will use it. Raises OSError if a file cannot be read and InsecureAddress where plaintext would show
+    the token to the network.
     """
     if ca_file is None:
+        if (token or cert_file) and not _is_local(address):
+            raise InsecureAddress(
+                f"calling {address} without TLS would show the token to the network",
+                next_step="set ca_file to the certificate of the yard's authority",
+            )
         inner = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
     else:
         credentials = grpc.ssl_channel_credentials(
@@ -70,6 +79,17 @@ def connect(
         )
         inner = grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
     return _Channel(inner, token)
+
+
+def _is_local(address: str) -> bool:
+    """Whether only this machine can read along: loopback or a Unix socket."""
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _Channel(grpc.aio.Channel):

@@ -46,6 +46,10 @@ class ConnectionFailed(YardError):
     """The service could not be reached, or the connection broke; the outcome of the call is unknown."""
 
 
+class InsecureAddress(YardError):
+    """The call was not made, because it would show a secret to the network."""
+
+
 class CallTimedOut(YardError):
     """No answer came in time; the outcome of the call is unknown."""
 

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from services.chassis import logs
 from services.chassis.clock import SystemClock
@@ -60,16 +60,6 @@ class Service(Protocol):
     async def close(self) -> None:
         """Release everything. Also called when `open` raised; must then close what is open."""
         ...
-
-
-@runtime_checkable
-class CertificateService(Protocol):
-    """A service with a second port, when TLS is on, whose clients must show a certificate of the yard.
-
-    A caller without a token is there the node that its certificate names.
-    """
-
-    certificate_port: int
 
 
 ConfigT = TypeVar("ConfigT", bound=ServiceConfig)
@@ -183,7 +173,7 @@ async def _listening(service: Service, config: ServiceConfig, listen: bool) -> A
 
         server = make_server(service.authenticator(), service.rules, metrics)
         health = await add_health_and_reflection(server, service.register(server))
-        address = _bind(server, service, config)
+        address = _bind(server, config)
         await server.start()
         try:
             yield address
@@ -195,8 +185,8 @@ async def _listening(service: Service, config: ServiceConfig, listen: bool) -> A
         metrics.close()
 
 
-def _bind(server: grpc.aio.Server, service: Service, config: ServiceConfig) -> str:
-    """Open the ports and return the address that clients use."""
+def _bind(server: grpc.aio.Server, config: ServiceConfig) -> str:
+    """Open the port and return the address that clients use."""
     from services.chassis.server import bind
 
     tls = None
@@ -204,10 +194,8 @@ def _bind(server: grpc.aio.Server, service: Service, config: ServiceConfig) -> s
         from services.chassis.tls import ensure_server_files
 
         tls = ensure_server_files(config.state_dir, [config.host])
-    if tls is not None and isinstance(service, CertificateService):
-        flag = "--certificate-port"
-        bind(server, config.host, service.certificate_port, tls, client_certificates=True, flag=flag)
-    return f"{config.host}:{bind(server, config.host, config.port, tls)}"
+    port = bind(server, config.host, config.port, tls)
+    return f"[{config.host}]:{port}" if ":" in config.host else f"{config.host}:{port}"
 
 
 def require_safe_binding(config: ServiceConfig) -> None:

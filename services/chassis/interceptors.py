@@ -16,15 +16,19 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from modelyard.channel import REQUEST_ID_KEY, UNARY_TIMEOUT_S, incoming
 from modelyard.errors import YardError
 from services.chassis import logs, status
 from services.chassis.access import Access
-from services.chassis.errors import DeadlineExceeded, Internal, InvalidArgument, ServiceError, Unavailable
+from services.chassis.deadline import Cap, too_long, uncancel
+from services.chassis.decoding import MALFORMED, MalformedMessage, marking, refusing
+from services.chassis.errors import Internal, ServiceError, Unavailable
+from services.chassis.linger import let_finish
 from services.chassis.metrics import Metrics, NoMetrics
 from services.chassis.security import NOBODY, Principal, set_principal
+
+__all__ = ["WAIT_TIMEOUT_S", "InternalError", "MalformedMessage", "PeerFailed", "RpcInterceptor"]
 
 WAIT_TIMEOUT_S = 310.0
 """The most that a unary RPC whose name begins with Wait may take; others have UNARY_TIMEOUT_S."""
@@ -37,14 +41,6 @@ _REQUEST_ID_CHARACTERS_MOST = 64
 _log = logs.get_logger("rpc")
 
 
-class MalformedMessage(InvalidArgument):
-    """The request's bytes are not a message of the type that this call takes."""
-
-
-class CallTooLong(DeadlineExceeded):
-    """The call took longer than this service allows; its effect is unknown."""
-
-
 class PeerFailed(Unavailable):
     """Another service that this call needs did not answer as it should; repeat in a moment."""
 
@@ -54,12 +50,6 @@ class InternalError(Internal):
 
     reason = "INTERNAL"
 
-
-class _Malformed:
-    """Stands for a unary request that could not be decoded, until the handler can refuse it."""
-
-
-_MALFORMED = _Malformed()
 
 Servicer = grpc.aio.ServicerContext[Any, Any]
 
@@ -89,15 +79,15 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         decode, encode = handler.request_deserializer, handler.response_serializer
         if not handler.request_streaming and not handler.response_streaming:
             behaviour = self._unary(method, handler.unary_unary)
-            return grpc.unary_unary_rpc_method_handler(behaviour, _marking(decode), encode)
+            return grpc.unary_unary_rpc_method_handler(behaviour, marking(decode), encode)
         if not handler.request_streaming:
             behaviour = self._stream(method, handler.unary_stream)
-            return grpc.unary_stream_rpc_method_handler(behaviour, _marking(decode), encode)
+            return grpc.unary_stream_rpc_method_handler(behaviour, marking(decode), encode)
         if not handler.response_streaming:
-            behaviour = self._stream(method, handler.stream_unary)
-            return grpc.stream_unary_rpc_method_handler(behaviour, _refusing(decode), encode)
-        behaviour = self._stream(method, handler.stream_stream)
-        return grpc.stream_stream_rpc_method_handler(behaviour, _refusing(decode), encode)
+            behaviour = self._stream(method, handler.stream_unary, reads=True)
+            return grpc.stream_unary_rpc_method_handler(behaviour, refusing(decode), encode)
+        behaviour = self._stream(method, handler.stream_stream, reads=True)
+        return grpc.stream_stream_rpc_method_handler(behaviour, refusing(decode), encode)
 
     def _unary(self, method: str, handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         most_s = WAIT_TIMEOUT_S if method.rpartition("/")[2].startswith("Wait") else self._unary_timeout_s
@@ -109,17 +99,17 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
                 remaining_s = context.time_remaining()
                 if remaining_s is None or remaining_s > most_s:
                     remaining_s = most_s
-                    cap = _Cap(most_s)
+                    cap = Cap(most_s)
                 await self._admit(call, context, remaining_s)
-                if request is _MALFORMED:
+                if request is MALFORMED:
                     raise MalformedMessage
                 return await handler(request, context)
             except asyncio.CancelledError as error:
                 if cap is None or not cap.fired:
                     call.code = "CANCELLED"
                     raise
-                _uncancel()
-                await self._refuse(call, context, _too_long(most_s), error)
+                uncancel()
+                await self._refuse(call, context, too_long(most_s), error)
             except Exception as error:
                 await self._fail(call, context, error)
             finally:
@@ -129,11 +119,14 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 
         return unary
 
-    def _stream(self, method: str, handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    def _stream(
+        self, method: str, handler: Callable[..., Any], *, reads: bool = False
+    ) -> Callable[..., Awaitable[Any]]:
         serve = _writing(handler) if inspect.isasyncgenfunction(handler) else handler
 
         async def stream(request: Any, context: Servicer) -> Any:
             call = _Call(method)
+            call.reads = reads
             try:
                 await self._open_stream(call, request, context)
                 return await serve(request, context)
@@ -149,7 +142,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
     async def _open_stream(self, call: _Call, request: Any, context: Servicer) -> None:
         remaining_s = context.time_remaining()
         await self._admit(call, context, _INFINITY if remaining_s is None else remaining_s)
-        if request is _MALFORMED:
+        if request is MALFORMED:
             raise MalformedMessage
         call.watch = self._access.watch(call.token)
 
@@ -181,7 +174,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         if refusal is None:
             call.code = "CANCELLED"
             raise error
-        _uncancel()
+        uncancel()
         await self._refuse(call, context, refusal, error)
 
     async def _fail(self, call: _Call, context: Servicer, error: Exception) -> None:
@@ -204,6 +197,8 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         call.code, call.reason = code.name, error.reason
         if call.caller is None or error.code == "PERMISSION_DENIED":
             self._metrics.denied(error.reason)
+        if call.reads:
+            await let_finish(context)
         await context.abort(code, status.shown(error.message), status.encode(error, call.request_id))
 
     def _finish(self, call: _Call) -> None:
@@ -227,38 +222,30 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 class _Call:
     """What is known of one RPC while it runs."""
 
-    __slots__ = ("caller", "code", "loop_time", "method", "reason", "request_id", "start_s", "token", "watch")
+    __slots__ = (
+        "caller",
+        "code",
+        "loop_time",
+        "method",
+        "reads",
+        "reason",
+        "request_id",
+        "start_s",
+        "token",
+        "watch",
+    )
 
     def __init__(self, method: str) -> None:
         self.method = method
         self.start_s = time.perf_counter()
         self.loop_time = asyncio.get_running_loop().time()
         self.request_id = ""
+        self.reads = False
         self.token = ""
         self.caller: Principal | None = None
         self.code = "OK"
         self.reason = ""
         self.watch: Any = None
-
-
-class _Cap:
-    """Cancels the running task after `seconds`; cheaper than asyncio.timeout."""
-
-    __slots__ = ("_handle", "_task", "fired")
-
-    def __init__(self, seconds: float) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self.fired = False
-        self._handle = asyncio.get_running_loop().call_later(seconds, self._fire)
-
-    def _fire(self) -> None:
-        self.fired = True
-        self._task.cancel()
-
-    def release(self) -> None:
-        self._handle.cancel()
 
 
 def _writing(handler: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaitable[None]]:
@@ -275,49 +262,7 @@ def _writing(handler: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaita
     return write_all
 
 
-def _uncancel() -> None:
-    """The cancellation was ours: what follows in this task may wait again."""
-    task = asyncio.current_task()
-    assert task is not None
-    task.uncancel()
-
-
-def _too_long(most_s: float) -> CallTooLong:
-    return CallTooLong(
-        f"the call took longer than the {most_s:g} s that this service allows; its effect is unknown",
-        metadata={"limit_s": f"{most_s:g}"},
-    )
-
-
 def _aborted(context: Servicer) -> tuple[str, str]:
     """Code and reason of a call that a library's servicer (health, reflection) aborted itself."""
     code = context.code()
     return getattr(code, "name", str(code)), "ABORTED_BY_SERVICER"
-
-
-def _marking(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """A deserialiser for one request: gRPC would answer a decoding error by a bare INTERNAL."""
-    if decode is None:
-        return None
-
-    def decode_or_mark(data: bytes) -> Any:
-        try:
-            return decode(data)
-        except DecodeError:
-            return _MALFORMED
-
-    return decode_or_mark
-
-
-def _refusing(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """A deserialiser for streamed requests: its error surfaces where the handler reads."""
-    if decode is None:
-        return None
-
-    def decode_or_refuse(data: bytes) -> Any:
-        try:
-            return decode(data)
-        except DecodeError as error:
-            raise MalformedMessage from error
-
-    return decode_or_refuse

@@ -6,12 +6,13 @@ secrets never leave. JSON lines on stdout; colours and columns when a person loo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import sys
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -51,7 +52,9 @@ def setup(level: str = "info", log_format: str = "auto") -> None:
     structlog.configure(
         processors=[_add_request_id, structlog.processors.add_log_level, *_rendering(console)],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory() if console else structlog.BytesLoggerFactory(),
+        logger_factory=structlog.PrintLoggerFactory()
+        if console
+        else structlog.BytesLoggerFactory(_Output(sys.stdout.buffer)),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
     _capture_standard_logging(LEVELS[level])
@@ -108,6 +111,21 @@ def _redacted(value: Any) -> Any:
     if isinstance(value, (int, float, type(None), BaseException)):
         return value
     return _SECRET.sub(_STARS, str(value))
+
+
+class _Output:
+    """Where lines go. A full disk or a closed pipe costs lines, never the call that is logged."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, line: bytes) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(line)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 class _Forward(logging.Handler):

@@ -82,9 +82,15 @@ def ready_file(state_dir: Path, name: str) -> Path:
 
 
 def write_ready(state_dir: Path, name: str, address: str, now_ms: int) -> None:
-    """Say, atomically, that this process serves `name` at `address` ("" if it listens nowhere)."""
+    """Say, atomically, that this process serves `name` at `address` ("" if it listens nowhere).
+
+    Raises StateUnusable.
+    """
     ready = {"name": name, "pid": os.getpid(), "address": address, "start_time_ms": now_ms}
-    write_atomically(ready_file(state_dir, name), json.dumps(ready).encode() + b"\n")
+    try:
+        write_atomically(ready_file(state_dir, name), json.dumps(ready).encode() + b"\n")
+    except OSError as error:
+        raise _unusable(error, state_dir) from error
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:

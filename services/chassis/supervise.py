@@ -7,6 +7,7 @@ that none goes on half alive. Restarting is the business of whoever started the 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Coroutine
 from typing import Any
 
@@ -25,8 +26,12 @@ class Loops:
         self.crash: BaseException | None = None
 
     def start(self, name: str, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `coro` until it ends, crashes or `close` cancels it. A loop that returns has finished."""
-        task = asyncio.get_running_loop().create_task(self._watch(name, coro), name=name)
+        """Run `coro` until it ends, crashes or `close` cancels it. A loop that returns has finished.
+
+        It gets an empty context: one started by an RPC has neither that RPC's caller nor its deadline.
+        """
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._watch(name, coro), name=name, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

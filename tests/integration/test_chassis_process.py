@@ -52,8 +52,9 @@ def start(tmp_path: Path) -> Iterator[type[Started]]:
     started: list[Started] = []
 
     class Kept(Started):
-        def __init__(self, *flags: str, state: Path | None = None) -> None:
-            super().__init__(tmp_path / f"{len(started)}.log", state or tmp_path / "state", *flags)
+        def __init__(self, *flags: str, state: Path | None = None, output: Path | None = None) -> None:
+            own = tmp_path / f"{len(started)}.log"
+            super().__init__(output or own, state or tmp_path / "state", *flags)
             started.append(self)
 
     yield Kept
@@ -125,6 +126,15 @@ async def test_log_has_one_line_per_rpc_and_no_secret(start: type[Started]) -> N
     assert "payload-of-the-caller" not in service.text()
     assert not re.search(r"yard_user_[a-zA-Z]{16}", service.text())
     assert "yard_***" in crash["exception"]
+
+
+@pytest.mark.asyncio
+async def test_log_on_a_full_disk_does_not_fail_the_calls(start: type[Started]) -> None:
+    """Every write to /dev/full fails as on a full disk."""
+    service = start(output=Path("/dev/full"))
+    async with connect(service.address(), token=USER_TOKEN) as channel:
+        for _ in range(100):
+            assert (await call_one(channel, "a")).value == "a"
 
 
 def test_port_taken_is_refused_with_the_flag_that_changes_it(start: type[Started]) -> None:

@@ -160,7 +160,6 @@ class EchoService:
 
     name = "echo"
     rules = RULES
-    certificate_port = 0
 
     def __init__(self, config: EchoConfig, loops: Loops) -> None:
         self._config = config

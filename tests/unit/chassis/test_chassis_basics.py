@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.errors import CallTimedOut, ConnectionFailed, from_rpc_error
+from modelyard.channel import connect, incoming
+from modelyard.errors import CallTimedOut, ConnectionFailed, InsecureAddress, from_rpc_error
 from services.chassis import errors, logs, status
 from services.chassis.clock import FakeClock, SystemClock
 from services.chassis.errors import InvalidArgument, NotFound, ServiceError
@@ -174,6 +175,32 @@ async def test_loops_report_the_first_crash_and_close_the_rest() -> None:
     await loops.close()
     await loops.close()
     assert ended == ["steady"]
+
+
+@pytest.mark.asyncio
+async def test_loop_started_by_a_call_is_not_bound_by_its_deadline() -> None:
+    loops, seen = Loops(), []
+
+    async def look() -> None:
+        seen.append(incoming.get())
+
+    incoming.set(("r1", 0.0))
+    await loops.start("look", look())
+    assert seen == [None]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("address", ["10.0.0.1:7070", "yard.example:7070", "[2001:db8::1]:7070"])
+async def test_channel_never_shows_a_token_to_the_network(address: str) -> None:
+    with pytest.raises(InsecureAddress, match="without TLS") as caught:
+        connect(address, token="yard_user_x")
+    assert "ca_file" in caught.value.next_step
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("address", ["127.0.0.1:7070", "localhost:7070", "[::1]:7070", "unix:/tmp/x.sock"])
+async def test_channel_to_this_machine_may_be_plaintext(address: str) -> None:
+    await connect(address, token="yard_user_x").close()
 
 
 def test_migrations_and_queries_are_read_from_the_package(
