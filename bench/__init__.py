@@ -1,1 +1,1 @@
-"""Measurements; python -m bench prints them."""
+"""Measurements. ``python -m bench`` runs them all and prints a table; ``--json FILE`` keeps the figures."""

@@ -138,8 +138,6 @@ class Engine:
 
     def _release(self, effects: Effects) -> None:
         """Everything of the step is on disk: it may be seen."""
-        for answer in effects.answers:
-            self._answer(answer)
         for message in effects.messages:
             link = self.links.get(message.session)
             if link is None:
@@ -158,6 +156,8 @@ class Engine:
             link = self.links.get(close.session)
             if link is not None:
                 link.close(close.reason)
+        for answer in effects.answers:
+            self._answer(answer)
         self._tell(effects)
 
     def _answer(self, answer: Answer) -> None:

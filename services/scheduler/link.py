@@ -15,6 +15,8 @@ from services.scheduler.engine import Engine
 from services.scheduler.events import AgentDisconnected, AgentDrained, CapacityChanged, CommandsAcknowledged
 
 EVENT_CREDITS = 10_000
+# How long an acknowledgement waits for another message to ride on; the agent only forgets upon it.
+ACKNOWLEDGE_S = 0.05
 MESSAGE_BYTES = 1 << 20
 
 
@@ -30,7 +32,8 @@ class AgentLink:
         self._commands: list[tuple[int, list[Command]]] = []
         self._bodies: set[int] = set()
         self._acked = 0
-        self._unsaid_ack = False
+        self._ack_is_due = False
+        self._ack_timer: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self._close_reason = ""
@@ -45,6 +48,8 @@ class AgentLink:
             await self._write()
         finally:
             self._reader.cancel()
+            if self._ack_timer is not None:
+                self._ack_timer.cancel()
             self._engine.links.pop(self.session, None)
             self._engine.post(AgentDisconnected(self._node, self.session, self._is_final))
 
@@ -80,7 +85,7 @@ class AgentLink:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._outbox or self._commands or self._unsaid_ack:
+            while self._outbox or self._commands or self._ack_is_due:
                 await self._context.write(self._next())
             if self._close_reason:
                 await self._context.write(
@@ -110,7 +115,10 @@ class AgentLink:
     def _stamp(self, message: pb.ConnectResponse) -> pb.ConnectResponse:
         message.epoch = self._engine.state.epoch
         message.ack_event = self._acked
-        self._unsaid_ack = False
+        self._ack_is_due = False
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+            self._ack_timer = None
         return message
 
     def _send(self, message: pb.ConnectResponse) -> None:
@@ -133,7 +141,12 @@ class AgentLink:
 
     def acknowledge(self, number: int) -> None:
         self._acked = number
-        self._unsaid_ack = True
+        if self._ack_timer is None:
+            self._ack_timer = asyncio.get_running_loop().call_later(ACKNOWLEDGE_S, self._on_ack_due)
+
+    def _on_ack_due(self) -> None:
+        self._ack_timer = None
+        self._ack_is_due = True
         self._wake.set()
 
     def command(self, first_number: int, commands: list[Command]) -> None:
