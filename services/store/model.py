@@ -22,7 +22,7 @@ from services.chassis.errors import (
 
 CHUNK_BYTES = 1 << 20
 """The largest chunk that an upload may send."""
-READ_BYTES = 1 << 20
+READ_BYTES = 512 << 10
 """The chunk that a download gets; see the README for the measurement."""
 NAME_LENGTH = 255
 HOLDER_LENGTH = 200

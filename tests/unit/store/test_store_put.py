@@ -207,3 +207,21 @@ async def test_put_below_the_free_space_floor_is_refused(tmp_path: Path) -> None
             await ada.put(DATA)
         assert from_rpc_error(refused.value).reason == "FREE_SPACE_LOW"
         assert yard.files() == []
+
+
+@pytest.mark.asyncio
+async def test_put_that_falls_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.store.servicer.STALL_S", 0.05)
+    async with store_yard(tmp_path) as yard, Client(yard.address, "ada") as ada:
+        silent = asyncio.Event()
+
+        async def parts() -> AsyncIterator[pb.PutArtifactRequest]:
+            yield pb.PutArtifactRequest(header=pb.PutArtifactHeader(size_bytes=4 << 20))
+            yield pb.PutArtifactRequest(chunk=bytes(1 << 20))
+            await silent.wait()
+
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await ada.stub.PutArtifact(parts())
+        silent.set()
+        assert from_rpc_error(refused.value).reason == "UPLOAD_STALLED"
+        assert yard.files() == []
