@@ -16,6 +16,8 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from cli.coercion import convert_plainly
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("up", "Bring up a yard: scheduler, store and agents, one command"),
     "down": ("down", "Stop the yard that `yard up` started"),
@@ -51,6 +53,7 @@ class Commands(TyperGroup):
         module = import_module(f"cli.commands.{COMMANDS[cmd_name][0]}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
+        convert_plainly(command)
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -68,7 +71,7 @@ class Commands(TyperGroup):
 
 
 def _root() -> Commands:
-    return Commands(
+    root = Commands(
         name="yard",
         commands=dict.fromkeys(COMMANDS),  # type: ignore[arg-type]
         help="Run AI work on the machines a team already has.",
@@ -76,6 +79,8 @@ def _root() -> Commands:
         no_args_is_help=True,
         rich_markup_mode=None,
     )
+    convert_plainly(root)
+    return root
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -67,12 +67,17 @@ class Follower:
 
     async def _changes(self) -> None:
         """Progress reports; without them the follower still works."""
-        try:
-            async for task in self._client.tasks.watch(self._task_id):
-                if task.progress.ratio:
-                    self._progress.update(task.progress.ratio, task.progress.message)
-        except YardError as error:
-            self._yard.say(f"warning: no more progress: {error.message}")
+        while True:
+            try:
+                async for task in self._client.tasks.watch(self._task_id):
+                    if task.progress.ratio:
+                        self._progress.update(task.progress.ratio, task.progress.message)
+                return
+            except YardError as error:
+                if error.code != "OUT_OF_RANGE":
+                    self._yard.say(f"warning: no more progress: {error.message}")
+                    return
+                # Another scheduler process does not remember that revision; its present is enough here.
 
     async def _explain_waiting(self) -> None:
         await asyncio.sleep(EXPLAIN_AFTER_S)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.client.outcomes import ENDED, cause_name, state_name
 from modelyard.quantities import format_duration, format_size
-from modelyard.v1 import node_pb2, task_pb2
+from modelyard.v1 import account_pb2, node_pb2, task_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -182,3 +182,8 @@ OCCUPANCY_COLUMNS: Columns = (
     ("RUNNING", lambda item: str(item.running_count)),
     ("RESOURCES", _numbers),
 )
+
+
+def role(value: account_pb2.Role.ValueType) -> str:
+    """ "admin" for ROLE_ADMIN."""
+    return account_pb2.Role.Name(value).removeprefix("ROLE_").lower()

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard import settings as yard_settings
-from modelyard.client.accounts import Accounts, Tokens
-from modelyard.client.artifacts import Artifacts, InputSource
 from modelyard.client.connection import Connection
-from modelyard.client.nodes import Nodes
-from modelyard.client.operators import Operators
 from modelyard.client.outcomes import TaskFailed, value_of
 from modelyard.client.session import MOST_BYTES, MOST_ITEMS, Part, TaskSession
 from modelyard.client.specs import (
@@ -26,9 +23,15 @@ from modelyard.client.specs import (
     encode_params,
     operator_spec,
 )
-from modelyard.client.tasks import Tasks
 from modelyard.settings import Settings
 from modelyard.v1 import task_pb2, task_pb2_grpc
+
+if TYPE_CHECKING:
+    from modelyard.client.accounts import Accounts, Tokens
+    from modelyard.client.artifacts import Artifacts, InputSource
+    from modelyard.client.nodes import Nodes
+    from modelyard.client.operators import Operators
+    from modelyard.client.tasks import Tasks
 
 
 class Client:
@@ -65,18 +68,56 @@ class Client:
             }
         )
         self.connection = Connection(self.settings, first_patience_s=first_patience_s, patience_s=patience_s)
-        self.tasks = Tasks(self.connection)
-        self.nodes = Nodes(self.connection)
-        self.accounts = Accounts(self.connection)
-        self.tokens = Tokens(self.connection)
-        self.artifacts = Artifacts(self.connection)
-        self.operators = Operators(self.connection)
         self._specs: dict[str, bytes] = {}
         self._session = TaskSession(
             lambda: task_pb2_grpc.TaskServiceStub(self.connection.scheduler()),
             first_patience_s=first_patience_s,
             patience_s=patience_s,
         )
+
+    # The groups are loaded when they are first used: one call needs none of them.
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """The tasks of the caller's account."""
+        from modelyard.client.tasks import Tasks
+
+        return Tasks(self.connection)
+
+    @cached_property
+    def nodes(self) -> Nodes:
+        """The machines that run agents."""
+        from modelyard.client.nodes import Nodes
+
+        return Nodes(self.connection)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """The accounts; for administrators."""
+        from modelyard.client.accounts import Accounts
+
+        return Accounts(self.connection)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The secrets that speak for accounts."""
+        from modelyard.client.accounts import Tokens
+
+        return Tokens(self.connection)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """Bytes by their sha256."""
+        from modelyard.client.artifacts import Artifacts
+
+        return Artifacts(self.connection)
+
+    @cached_property
+    def operators(self) -> Operators:
+        """The operators that the agents offer."""
+        from modelyard.client.operators import Operators
+
+        return Operators(self.connection)
 
     async def __aenter__(self) -> Client:
         return self

@@ -1,0 +1,107 @@
+"""`yard agent`: make this machine a node of a yard."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import exit_codes
+from cli.errors import CommandError, UsageError
+from cli.invocation import Invocation, command, new_group
+from cli.supervisor.child import environment
+from cli.supervisor.files import write_atomically
+from cli.work_options import pairs
+
+app = new_group("Make this machine a node of a yard.")
+
+_TOKEN = re.compile(r"(?P<token>yard_join_[A-Za-z0-9_-]+)(?:\.(?P<ca_hash>[0-9a-f]{64}))?")
+
+
+@command(app)
+def join(
+    yard: Invocation,
+    where: Annotated[str, typer.Argument(metavar="TOKEN@HOST:PORT", help="As `yard nodes token` prints it")],
+    name: Annotated[str, typer.Option(help="Name of this node", show_default="the host's")] = "",
+    label: Annotated[list[str], typer.Option(help="Label k=v; repeatable")] = [],  # noqa: B006
+    cpu: Annotated[float, typer.Option(help="Cores to offer", show_default="all")] = 0.0,
+    memory: Annotated[str, typer.Option(help="Memory to offer, e.g. 8Gi", show_default="all")] = "",
+    gpu: Annotated[
+        str, typer.Option(help="Device numbers to offer, or none", show_default="what nvidia-smi lists")
+    ] = "",
+    store: Annotated[
+        str, typer.Option(help="host:port of the store", show_default="the port after the scheduler's")
+    ] = "",
+    ca_file: Annotated[str, typer.Option(help="The yard's authority", show_default="fetched, pinned")] = "",
+) -> None:
+    """Join a yard and serve it until Ctrl-C. The token works once; later: yard agent run."""
+    token, ca_hash, endpoint = _parse(where)
+    node = name or socket.gethostname().split(".")[0].lower()
+    home = yard.settings.state / "agents" / node
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(home / "join.token", token + (f".{ca_hash}" if ca_hash else "") + "\n")
+    options: dict[str, str | float] = {
+        "node": node,
+        "scheduler": endpoint,
+        "store": store,
+        "join_token_file": str(home / "join.token"),
+        "labels": ",".join(f"{key}={value}" for key, value in pairs(label, "--label").items()),
+        "cpu": cpu,
+        "memory": memory,
+        "gpu": gpu,
+    }
+    if ca_hash:
+        from cli.authority import fetch_authority
+
+        options["ca_file"] = ca_file or str(fetch_authority(endpoint, ca_hash, home / "ca.pem"))
+        options["ca_hash"] = ca_hash
+    write_atomically(home / "agent.toml", _toml(options))
+    yard.say(f"{node} joins {endpoint}; Ctrl-C stops it, `yard agent run --name {node}` starts it again")
+    _become_agent(yard.settings.state, home / "agent.toml")
+
+
+@command(app)
+def run(
+    yard: Invocation, name: Annotated[str, typer.Option(help="Which node", show_default="the only one")] = ""
+) -> None:
+    """Serve again as a node that joined before."""
+    homes = sorted((yard.settings.state / "agents").glob(f"{name or '*'}/agent.toml"))
+    if len(homes) != 1:
+        what = f"no node {name or ''} has joined" if not homes else "several nodes have joined"
+        known = ", ".join(path.parent.name for path in homes)
+        raise CommandError(
+            f"{what} from {yard.settings.state} {known}".strip(),
+            code=exit_codes.NOT_FOUND,
+            next_step="yard agent run --name NODE" if homes else "yard agent join TOKEN@HOST:PORT",
+        )
+    _become_agent(yard.settings.state, homes[0])
+
+
+def _parse(where: str) -> tuple[str, str, str]:
+    """Token, hash of the authority ("" without TLS), address."""
+    secret, _, endpoint = where.rpartition("@")
+    match = _TOKEN.fullmatch(secret)
+    if match is None or not re.fullmatch(r".+:[0-9]+", endpoint):
+        raise UsageError("this is no join line", next_step="on the yard: yard nodes token")
+    return match["token"], match["ca_hash"] or "", endpoint
+
+
+def _toml(options: dict[str, str | float]) -> str:
+    lines = ["# How this machine serves its yard; `yard agent run` reads it."]
+    for key, value in options.items():
+        if value:
+            lines.append(f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}")
+    return "\n".join(lines) + "\n"
+
+
+def _become_agent(state: Path, config: Path) -> None:
+    """The agent takes the place of this process: signals and exit code are its own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    argv = [sys.executable, "-m", "services.agent", "--state", str(state), "--config", str(config)]
+    os.execve(sys.executable, argv, environment({}))

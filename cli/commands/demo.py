@@ -1,0 +1,81 @@
+"""`yard demo`: real work on a yard of two nodes, in under a minute, without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import exit_codes
+from cli.errors import CommandError
+from cli.invocation import Invocation, command, new_command
+from modelyard import settings as yard_settings
+
+app = new_command()
+
+NEEDED = ("sklearn", "matplotlib", "joblib")
+
+
+@command(app)
+def demo(
+    yard: Invocation,
+    use: Annotated[
+        bool, typer.Option("--use", help="Use the running yard instead of one of its own")
+    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the demo's yard running")] = False,
+    target: Annotated[str, typer.Option(help="Where the model and the picture go")] = "yard-demo",
+) -> None:
+    """Bring up a yard of two nodes, train a model on the less occupied one, fetch it, call an operator."""
+    if use:
+        asyncio.run(_tell(yard, Path(target)))
+        return
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CommandError(
+            f"the demo needs {', '.join(missing)}",
+            code=exit_codes.USAGE,
+            next_step="pip install 'modelyard[demo]'",
+        )
+    with _own_yard(yard, keep) as state:
+        settings = yard_settings.load({"state": str(state)}, {})
+        asyncio.run(_tell(Invocation(settings, yard.output, yard.debug), Path(target)))
+
+
+@contextmanager
+def _own_yard(yard: Invocation, keep: bool) -> Iterator[Path]:
+    """A yard in a temporary directory; stopped and removed afterwards unless it is kept."""
+    from cli.demo.ports import free_port_base
+    from cli.supervisor.detached import start
+    from cli.supervisor.options import Options
+    from cli.supervisor.stop import stop_yard
+
+    state = Path(tempfile.mkdtemp(prefix="yard-demo-"))
+    options = Options(port_base=free_port_base(), agents=2)
+    yard.say(f"a yard of its own comes up on {options.endpoint}, in {state}")
+    try:
+        start(state, options)
+        yield state
+        if keep:
+            yard.say(f"\nit goes on; export YARD_STATE={state}; stop it with: yard down")
+    except BaseException:
+        keep = False
+        raise
+    finally:
+        if not keep:
+            stop_yard(state)
+            shutil.rmtree(state, ignore_errors=True)
+            yard.say("\nstopped, and removed; next: yard up --detach")
+
+
+async def _tell(yard: Invocation, target: Path) -> None:
+    from cli.demo.story import Story
+
+    async with yard.client() as client:
+        await Story(yard, client, target).tell()

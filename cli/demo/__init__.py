@@ -1,0 +1,1 @@
+"""What `yard demo` shows: real work, small enough for a laptop, without a network."""

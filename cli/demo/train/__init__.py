@@ -1,0 +1,1 @@
+"""The directory that `yard demo` ships to a node: a training script as a user would write it."""
