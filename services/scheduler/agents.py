@@ -14,6 +14,7 @@ from services.scheduler.effects import (
     AcknowledgeEvents,
     CloseSession,
     Effects,
+    RecordNode,
     SendBeatAck,
     SendWelcome,
     Verdict,
@@ -28,6 +29,7 @@ REJECTED_DELAY_MS = 1_000
 
 
 def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects: Effects) -> None:
+    is_new = event.node not in state.cluster.nodes
     node = state.cluster.add(event.node)
     if node.session and event.incarnation < node.incarnation:
         effects.closes.append(
@@ -38,9 +40,12 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
         effects.closes.append(CloseSession(node.id, node.session, "this node connected again"))
     # Commands of this very step were meant for the stream that has just been replaced.
     effects.commands.pop(node.id, None)
+    if is_new:
+        # After a restart it is known, so that tasks may be pinned to it before it is back.
+        effects.rows.append(RecordNode(node.id, False, ()))
     _introduce(node, event, now)
     believed = node.believed()
-    _set_capacity(node, event)
+    _set_capacity(state, node, event)
     verdicts = _settle(state, node, event, believed, now, effects)
     set_node_state(state, node)
     effects.messages.append(
@@ -64,21 +69,23 @@ def _introduce(node: Node, event: ev.AgentConnected, now: Now) -> None:
     node.command = node.acked_command = node.last_event = 0
     node.newer.clear()
     node.newer_sum.clear()
-    node.is_draining = False
+    # Its own wish ends with the agent process; that of a person when its time is over.
+    node.is_draining = node.drain_deadline_ms != 0
     node.connect_ms = node.wall_beat_ms = now.wall_ms
     node.beat_ms = now.monotonic_ms
     node.lease_ms = now.monotonic_ms + LEASE_MS
 
 
-def _set_capacity(node: Node, event: ev.AgentConnected) -> None:
+def _set_capacity(state: State, node: Node, event: ev.AgentConnected) -> None:
     """Starts the node's accounts anew; what it has is entered again by `_settle`."""
     node.tasks.clear()
     node.prefilled.clear()
     node.expected.clear()
     node.reserved.clear()
-    node.capacity = dict(event.capacity)
+    declared = dict(event.capacity)
     if event.gpu_devices:
-        node.capacity[GPU] = len(event.gpu_devices) * SCALE
+        declared[GPU] = len(event.gpu_devices) * SCALE
+    state.cluster.resize(node, declared)
     node.devices = Devices(event.gpu_devices)
 
 
@@ -88,7 +95,10 @@ def _settle(
     """Compares what the agent has with what the scheduler thinks it has."""
     verdicts = []
     kept: set[int] = set()
-    for held in event.tasks:
+    # What runs has its room first, then what waits for room; an end lets the waiting ones start.
+    for held in sorted(event.tasks, key=lambda held: (held.ended is not None, not held.is_running)):
+        if held.key in kept:
+            continue
         task = current(state, node, held.key, held.attempt, held.epoch)
         if task is None:
             verdicts.append(Verdict(held.key, held.attempt, "STOP" if held.ended is None else "FORGET"))
@@ -111,9 +121,9 @@ def _keep(state: State, node: Node, task: Task, held: ev.HeldTask, now: Now, eff
     """Enters what the agent goes on with. What runs is a fact, even where the machine has become smaller."""
     amounts = task.spec.shape.amounts
     if held.is_running:
-        for name, amount in amounts:
-            node.capacity[name] = max(node.capacity.get(name, 0), node.reserved.get(name, 0) + amount)
+        state.cluster.stretch(node, amounts)
         task.is_prefilled = False
+        task.devices = tuple(i for i in task.devices if i < len(node.devices.names))
         state.prefilled.pop(task.key, None)
         state.cluster.reserve(node, task.key, amounts, task.devices)
         lifecycle.start(state, task, 0, now, effects)
@@ -141,6 +151,14 @@ def current(state: State, node: Node, key: int, attempt: int, epoch: int) -> Tas
     if task is not None and task.attempt == attempt and task.epoch == epoch and task.node == node.id:
         return task
     return None
+
+
+def reported(state: State, node: Node, report: ev.TaskReport) -> Task | None:
+    """The task that a report is about; one that is not current is counted."""
+    task = current(state, node, report.key, report.attempt, report.epoch)
+    if task is None:
+        state.stale_reports += 1
+    return task
 
 
 def on_agent_disconnected(state: State, event: ev.AgentDisconnected, now: Now, effects: Effects) -> None:
@@ -214,12 +232,8 @@ def on_capacity_changed(state: State, event: ev.CapacityChanged, now: Now, effec
     node = _session_of(state, event)
     if node is None:
         return
-    gpu = {GPU: node.capacity[GPU]} if GPU in node.capacity else {}
-    wanted = {**event.capacity, **gpu}
-    # What runs is a fact: capacity shrinks only as far as nothing promised is cut.
-    node.capacity = {
-        name: max(wanted.get(name, 0), node.reserved.get(name, 0)) for name in wanted | node.reserved
-    }
+    gpu = {GPU: node.declared[GPU]} if GPU in node.declared else {}
+    state.cluster.resize(node, {**event.capacity, **gpu})
     state.cluster.touch(node, is_gain=True)
     effects.changed_nodes.add(node.id)
 
@@ -246,9 +260,8 @@ def on_tasks_reported(state: State, event: ev.TasksReported, now: Now, effects: 
 
 
 def _on_started(state: State, node: Node, report: ev.TaskStarted, now: Now, effects: Effects) -> None:
-    task = current(state, node, report.key, report.attempt, report.epoch)
+    task = reported(state, node, report)
     if task is None:
-        state.stale_reports += 1
         return
     if task.key in node.prefilled:
         _start_prefilled(state, node, task)
@@ -260,15 +273,13 @@ def _start_prefilled(state: State, node: Node, task: Task) -> None:
     node.prefilled.remove(task.key)
     state.prefilled.pop(task.key, None)
     task.is_prefilled = False
-    for name, amount in task.spec.shape.amounts:
-        node.capacity[name] = max(node.capacity.get(name, 0), node.reserved.get(name, 0) + amount)
+    state.cluster.stretch(node, task.spec.shape.amounts)
     state.cluster.reserve(node, task.key, task.spec.shape.amounts, task.devices)
 
 
 def _on_exited(state: State, node: Node, report: ev.TaskExited, now: Now, effects: Effects) -> None:
-    task = current(state, node, report.key, report.attempt, report.epoch)
+    task = reported(state, node, report)
     if task is None:
-        state.stale_reports += 1
         return
     task.start_ms = report.start_ms
     queue = task.queue
@@ -286,14 +297,14 @@ def _on_exited(state: State, node: Node, report: ev.TaskExited, now: Now, effect
 
 
 def _on_rejected(state: State, node: Node, report: ev.TaskRejected, now: Now, effects: Effects) -> None:
-    task = current(state, node, report.key, report.attempt, report.epoch)
+    task = reported(state, node, report)
     if task is not None:
         reason = f"REJECTED: {node.id}: {report.reason}"
         _give_back(state, node, task, reason, REJECTED_DELAY_MS, now, effects)
 
 
 def _on_retracted(state: State, node: Node, report: ev.TaskRetracted, now: Now, effects: Effects) -> None:
-    task = current(state, node, report.key, report.attempt, report.epoch)
+    task = reported(state, node, report)
     if task is not None:
         _give_back(state, node, task, "", 0, now, effects)
 
@@ -309,7 +320,7 @@ def _give_back(
 
 
 def _on_progressed(state: State, node: Node, report: ev.TaskProgressed, now: Now, effects: Effects) -> None:
-    task = current(state, node, report.key, report.attempt, report.epoch)
+    task = reported(state, node, report)
     if task is not None:
         task.progress = (report.ratio, report.message)
         state.revision += 1

@@ -25,6 +25,7 @@ class Node:
         "capacity",
         "command",
         "connect_ms",
+        "declared",
         "devices",
         "drain_deadline_ms",
         "enforcement",
@@ -66,6 +67,8 @@ class Node:
         self.label_overrides: dict[str, str | None] = {}
         self.labels: dict[str, str] = {}
         self.operators: frozenset[str] = frozenset()
+        # What the agent says it has, and that or what runs there already if it is more.
+        self.declared: dict[str, int] = {}
         self.capacity: dict[str, int] = {}
         self.reserved: dict[str, int] = {}
         self.devices = Devices(())
@@ -197,11 +200,25 @@ class Cluster:
         if amounts is None:
             return False
         for name, amount in amounts:
-            node.reserved[name] -= amount
+            left = node.reserved[name] = node.reserved[name] - amount
+            if node.capacity[name] != node.declared.get(name, 0):
+                node.capacity[name] = max(left, node.declared.get(name, 0))
             if name == GPU:
                 node.devices.give_back(devices, amount)
         self.touch(node, is_gain=True)
         return True
+
+    def stretch(self, node: Node, amounts: Amounts) -> None:
+        """Makes room for what runs there already: a fact, even where the machine has become smaller."""
+        for name, amount in amounts:
+            node.capacity[name] = max(node.capacity.get(name, 0), node.reserved.get(name, 0) + amount)
+
+    def resize(self, node: Node, declared: dict[str, int]) -> None:
+        """Takes in what the agent declares; nothing that is promised is cut, until it is given back."""
+        node.declared = declared
+        node.capacity = {
+            name: max(declared.get(name, 0), node.reserved.get(name, 0)) for name in declared | node.reserved
+        }
 
     def measure(self, node: Node, windows: Mapping[int, Mapping[str, int]], as_of_command: int) -> None:
         """Takes a beat's figures in; estimates of commands that they show are dropped."""

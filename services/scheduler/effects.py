@@ -38,6 +38,8 @@ class RecordChange(msgspec.Struct, frozen=True):
     # "REASON: message", for people.
     detail: str = ""
     payload: bytes = b""
+    # Indexes of the node's devices that the attempt holds.
+    devices: tuple[int, ...] = ()
 
 
 class RecordNode(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from services.chassis.logs import get_logger
 from services.scheduler import machine, recovery
 from services.scheduler.effects import Answer, Command, Effects, RecordChange, SendBeatAck, SendWelcome
 from services.scheduler.events import Event, Ticked
-from services.scheduler.model import INDEX_BITS, TERMINAL, Now
+from services.scheduler.model import TERMINAL, Now, task_key
 from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
 from services.scheduler.store import Counters, SchedulerStore
 from services.scheduler.timers import TICK_MS
@@ -164,7 +164,7 @@ class Engine:
         future, follower = self._replies.pop(answer.reply, (None, None))
         if follower is not None and answer.count and not answer.is_repeat:
             for number in range(answer.first, answer.first + answer.count):
-                self._followers.setdefault(number << INDEX_BITS, []).append(follower)
+                self._followers.setdefault(task_key(number), []).append(follower)
         if future is None or future.done():
             return
         if answer.error is not None:

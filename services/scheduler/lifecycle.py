@@ -29,7 +29,7 @@ def record(
     effects.rows.append(
         RecordChange(
             state.revision, task.key, task.account, task.state, task.attempt, task.epoch, task.node,
-            end_ms or now.wall_ms, task.start_ms, cause, task.reason, payload,
+            end_ms or now.wall_ms, task.start_ms, cause, task.reason, payload, task.devices,
         )
     )  # fmt: skip
 
@@ -72,6 +72,7 @@ def assign(
         task.devices = ()
         node.prefilled.append(task.key)
         state.prefilled[task.key] = now.monotonic_ms
+        state.cluster.touch(node)
     else:
         take_room(state, task, node)
         state.cluster.expect(node, node.command + 1, amounts)
@@ -106,9 +107,9 @@ def send(node: Node, command: Command, effects: Effects) -> None:
 
 
 def start(state: State, task: Task, start_ms: int, now: Now, effects: Effects) -> None:
-    """The agent says that it runs."""
-    task.start_ms = start_ms or now.wall_ms
+    """The agent says that it runs; saying it again changes nothing."""
     if task.state is TaskState.ASSIGNED:
+        task.start_ms = start_ms or now.wall_ms
         task.state = TaskState.RUNNING
         record(state, task, now, effects)
 
@@ -158,6 +159,8 @@ def end(
     record(state, task, now, effects, cause=cause, payload=payload, end_ms=end_ms)
     del state.tasks[task.key]
     task.queue.live_count -= 1
+    if not task.queue.live_count:
+        task.queue.keys.clear()
     state.backing_off.discard(task.key)
     array = state.tasks.get(array_of(task.key))
     if array is not None and array.tally is not None:
@@ -187,6 +190,8 @@ def requeue(
     *,
     cause: Cause = Cause.NONE,
     delay_ms: int = 0,
+    payload: bytes = b"",
+    end_ms: int = 0,
 ) -> None:
     """Takes the task back into its queue for a further attempt."""
     if task.node:
@@ -195,7 +200,7 @@ def requeue(
     task.state = TaskState.QUEUED
     task.reason = reason
     task.progress = None
-    record(state, task, now, effects, cause=cause)
+    record(state, task, now, effects, cause=cause, payload=payload, end_ms=end_ms)
     if delay_ms:
         task.not_before_ms = now.wall_ms + delay_ms
         state.backing_off.add(task.key)
@@ -233,7 +238,9 @@ def fail(
     retry = task.spec.retry
     if retry.allows(cause, task.failures):
         delay = 0 if cause in UNCOUNTED else retry.delay_ms(task.failures)
-        requeue(state, task, now, effects, reason, cause=cause, delay_ms=delay)
+        requeue(
+            state, task, now, effects, reason, cause=cause, delay_ms=delay, payload=payload, end_ms=end_ms
+        )
         return
     task.reason = reason
     end(state, task, TaskState.FAILED, now, effects, cause=cause, payload=payload, end_ms=end_ms)

@@ -7,7 +7,7 @@ import asyncio
 from pathlib import Path
 
 from services.chassis.errors import Unavailable
-from services.scheduler.model import INDEX_BITS, format_task_id
+from services.scheduler.model import format_task_id, number_of
 
 STREAMS = {1: "stdout", 2: "stderr"}
 READ_BYTES = 256 << 10
@@ -26,7 +26,7 @@ class LogFiles:
         self._watchers: set[asyncio.Event] = set()
 
     def path(self, key: int, attempt: int, stream: int) -> Path:
-        folder = self._root / f"{(key >> INDEX_BITS) // 1000}"
+        folder = self._root / f"{number_of(key) // 1000}"
         return folder / f"{format_task_id(key)}.{attempt}.{STREAMS[stream]}"
 
     def size(self, key: int, attempt: int, stream: int) -> int:

@@ -21,9 +21,10 @@ from services.chassis.errors import (
 )
 from services.scheduler.resources import Amounts
 
-INDEX_BITS = 24
-INDEX_MASK = (1 << INDEX_BITS) - 1
-MOST_ELEMENTS = INDEX_MASK - 1
+# Keys of an array and its elements lie within one stride. It is a prime: were it a power of two, the keys of plain
+# tasks would share their low bits, and every dictionary of tasks would be one long collision.
+STRIDE = 16_777_213
+MOST_ELEMENTS = STRIDE - 1
 
 
 class TaskState(IntEnum):
@@ -134,24 +135,34 @@ class Spec(msgspec.Struct, frozen=True):
     digests: tuple[str, ...] = ()
 
 
+def task_key(number: int) -> int:
+    """The key of task or array ``number``."""
+    return number * STRIDE
+
+
+def number_of(key: int) -> int:
+    """The number in a task's id; an element has its array's."""
+    return key // STRIDE
+
+
 def element_key(array_key: int, index: int) -> int:
     """The key of element ``index`` (from 0) of an array."""
-    return array_key | (index + 1)
+    return array_key + index + 1
 
 
 def array_of(key: int) -> int:
     """The key of the array that an element belongs to; a task's own key is its own."""
-    return key & ~INDEX_MASK
+    return key - key % STRIDE
 
 
 def index_of(key: int) -> int:
     """The element's index; −1 for a task that is not an element."""
-    return (key & INDEX_MASK) - 1
+    return key % STRIDE - 1
 
 
 def format_task_id(key: int) -> str:
-    index = key & INDEX_MASK
-    return f"t-{key >> INDEX_BITS}.{index - 1}" if index else f"t-{key >> INDEX_BITS}"
+    number, index = divmod(key, STRIDE)
+    return f"t-{number}.{index - 1}" if index else f"t-{number}"
 
 
 def parse_task_id(text: str, field: str = "task_id") -> int:
@@ -164,10 +175,10 @@ def parse_task_id(text: str, field: str = "task_id") -> int:
             field=field,
             next_step="task ids look like t-12 or t-12.3; see `yard tasks ls`",
         )
-    key = int(number) << INDEX_BITS
+    key = task_key(int(number))
     if not dot:
         return key
-    if int(index) > MOST_ELEMENTS:
+    if int(index) >= MOST_ELEMENTS:
         raise MalformedTaskId(f"{text!r}: an array has at most {MOST_ELEMENTS} elements", field=field)
     return element_key(key, int(index))
 

@@ -29,7 +29,9 @@ def on_node_cordoned(state: State, event: ev.NodeCordoned, now: Now, effects: Ef
     node = _find(state, event.reply, event.node, effects)
     if node is not None:
         node.is_cordoned = event.is_cordoned
-        node.is_draining = node.is_draining and event.is_cordoned
+        if not event.is_cordoned:
+            node.is_draining = False
+            node.drain_deadline_ms = 0
         _record(state, node, event.reply, effects)
 
 

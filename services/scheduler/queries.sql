@@ -85,7 +85,7 @@ SELECT t.key
 FROM task AS t
 LEFT JOIN change AS c ON c.task = t.key AND c.state IN (4, 5, 6)
 WHERE t.key < :before
-  AND t.key & 16777215 = 0
+  AND t.key % 16777213 = 0
   AND (:account IS NULL OR t.account = :account)
   AND (c.time_ms IS NULL OR c.time_ms >= :ended_after_ms)
 ORDER BY t.key DESC

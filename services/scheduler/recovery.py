@@ -2,7 +2,7 @@
 
 import heapq
 
-from services.scheduler.model import INDEX_MASK, UNCOUNTED, Cause, Now, Spec, TaskState, array_of
+from services.scheduler.model import UNCOUNTED, Cause, Now, Spec, TaskState, array_of, index_of, task_key
 from services.scheduler.state import State, Task
 from services.scheduler.store import ChangeRow, Recovered, TaskRow
 
@@ -80,7 +80,7 @@ def _expect(state: State, task: Task, now: Now) -> None:
 def _restore_tally(state: State, array: Task, highest: int, ended: dict[int, int]) -> None:
     tally = array.tally
     assert tally is not None
-    tally.next_index = highest & INDEX_MASK if highest else 0
+    tally.next_index = index_of(highest) + 1 if highest else 0
     tally.succeeded = ended.get(TaskState.SUCCEEDED, 0)
     tally.failed = ended.get(TaskState.FAILED, 0)
     tally.cancelled = ended.get(TaskState.CANCELLED, 0)
@@ -96,4 +96,4 @@ def _restore_tally(state: State, array: Task, highest: int, ended: dict[int, int
 
 def live_from(state: State) -> int:
     """No unfinished task has a key below this."""
-    return min((array_of(key) for key in state.tasks), default=state.next_number << 24)
+    return min((array_of(key) for key in state.tasks), default=task_key(state.next_number))

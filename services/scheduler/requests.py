@@ -11,7 +11,6 @@ from services.scheduler import arrays, lifecycle
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, Effects, InsertSpec
 from services.scheduler.model import (
-    INDEX_BITS,
     Cause,
     Now,
     RequestIdReused,
@@ -22,6 +21,7 @@ from services.scheduler.model import (
     TaskState,
     TooManyTasks,
     format_task_id,
+    task_key,
 )
 from services.scheduler.state import State, Task
 
@@ -47,9 +47,7 @@ def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects
         state.remember_request(event.account, event.request_id, event.content, first, count)
     for number, (index, params) in enumerate(event.items, first):
         spec = specs[index]
-        task = lifecycle.create(
-            state, number << INDEX_BITS, spec, event.account, params, now, effects, request
-        )
+        task = lifecycle.create(state, task_key(number), spec, event.account, params, now, effects, request)
         request = None
         _enter(state, task, now, effects)
     state.next_number += count

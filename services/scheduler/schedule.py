@@ -4,6 +4,7 @@ from services.scheduler import arrays, lifecycle
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects
 from services.scheduler.model import Now, TaskState
+from services.scheduler.resources import GPU
 from services.scheduler.state import State, Task
 from services.scheduler.waiting import ShapeQueue
 
@@ -48,7 +49,10 @@ def _prefill(state: State, node: Node, queue: ShapeQueue, now: Now, effects: Eff
     if not queue.keys or not queue.is_blocked or not node.takes_work():
         return
     shape = queue.shape
-    if shape.priority < state.waiting.highest_priority() or not node.matches(shape):
+    # Devices are chosen when a task starts, and the agent must know them by then.
+    if any(name == GPU for name, _ in shape.amounts) or not node.matches(shape):
+        return
+    if not state.waiting.goes_first(queue, node):
         return
     slots = min((node.capacity[name] // amount for name, amount in shape.amounts), default=1)
     depth = queue.prefill_depth(slots)

@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 
 from services.chassis.errors import InvariantViolation
 from services.scheduler.cluster import Cluster
-from services.scheduler.model import Spec, TaskState, format_task_id
+from services.scheduler.model import Spec, TaskState, format_task_id, index_of
 from services.scheduler.waiting import ShapeQueue, Waiting
 
 REMEMBERED_REQUESTS = 100_000
@@ -56,7 +56,7 @@ class Task:
         # (grace_ms, comment) once somebody asked for its end.
         self.stop: tuple[int, str] | None = None
         self.progress: tuple[float, str] | None = None
-        self.tally: Tally | None = Tally(spec.array_size) if spec.array_size and not key & 0xFFFFFF else None
+        self.tally: Tally | None = Tally(spec.array_size) if spec.array_size and index_of(key) < 0 else None
 
 
 class Tally:

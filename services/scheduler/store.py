@@ -12,7 +12,7 @@ import msgspec
 
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.scheduler.effects import InsertSpec, InsertTask, RecordChange, RecordNode
-from services.scheduler.model import INDEX_MASK, Spec
+from services.scheduler.model import STRIDE, Spec, index_of, number_of
 
 PACKAGE = "services.scheduler"
 DAY_MS = 86_400_000
@@ -103,7 +103,7 @@ class SchedulerStore:
                 tasks.append((row.key, row.revision, row.spec, row.account, row.params, row.submit_ms))
                 if row.request is not None:
                     account, request_id, content, count = row.request
-                    first = row.key >> 24
+                    first = number_of(row.key)
                     connection.execute(
                         sql["insert_request"], (account, request_id, content, first, count, time_ms)
                     )
@@ -172,7 +172,7 @@ class SchedulerStore:
         arrays = {
             row.key: self._tally(connection, row.key)
             for row in tasks
-            if not row.key & INDEX_MASK and sizes.get(row.spec, 0)
+            if index_of(row.key) < 0 and sizes.get(row.spec, 0)
         }
         requests = list(connection.execute(sql["recent_requests"], (now_ms - DAY_MS, most_requests)))
         recent = list(connection.execute(sql["recent_changes"], (most_changes,)))
@@ -193,7 +193,7 @@ class SchedulerStore:
         return specs, accounts
 
     def _tally(self, connection: sqlite3.Connection, key: int) -> tuple[int, dict[int, int]]:
-        last = key | INDEX_MASK
+        last = key + STRIDE - 1
         (highest,) = connection.execute(self.sql["highest_element"], (key, last)).fetchone()
         ended = dict(connection.execute(self.sql["tally_of_array"], (key, last)).fetchall())
         return highest or 0, ended
@@ -216,7 +216,7 @@ class SchedulerStore:
         """Keys, newest first; elements of ``array`` where one is given. ``account`` None: everybody's."""
         name = "list_elements" if array else "list_tasks"
         if array:
-            before = min(before, (array | INDEX_MASK) + 1)
+            before = min(before, array + STRIDE)
         named: Mapping[str, Any] = {
             "account": account, "before": before, "ended_after_ms": ended_after_ms, "most": most, "array": array,
         }  # fmt: skip

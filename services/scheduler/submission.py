@@ -11,7 +11,7 @@ from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine, Follower
 from services.scheduler.events import TasksSubmitted
 from services.scheduler.inputs import Inputs
-from services.scheduler.model import INDEX_BITS, InvalidRequest, Spec
+from services.scheduler.model import InvalidRequest, Spec, task_key
 from services.scheduler.operators import Operators
 
 MOST_ITEMS = 50_000
@@ -122,4 +122,4 @@ def check_request_id(text: str) -> None:
 
 
 def keys_of(numbers: range) -> list[int]:
-    return [number << INDEX_BITS for number in numbers]
+    return [task_key(number) for number in numbers]

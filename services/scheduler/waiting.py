@@ -7,6 +7,7 @@ head. A queue for which no node fits is set aside until a node changes for the b
 import heapq
 from collections import deque
 
+from services.scheduler.cluster import Node
 from services.scheduler.model import Shape
 from services.scheduler.placement import Candidates
 
@@ -18,10 +19,21 @@ MOST_PREFILL = 512
 class ShapeQueue:
     """The waiting tasks of one shape. Keys that left the queue by other ways are skipped when they surface."""
 
-    __slots__ = ("candidates", "is_blocked", "is_listed", "keys", "live_count", "mean_run_ms", "shape")
+    __slots__ = (
+        "candidates",
+        "is_blocked",
+        "is_listed",
+        "keys",
+        "live_count",
+        "mean_run_ms",
+        "ordinal",
+        "shape",
+    )
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, ordinal: int) -> None:
         self.shape = shape
+        # Settles ties, so that the same events give the same order.
+        self.ordinal = ordinal
         # (submission order, key).
         self.keys: deque[tuple[int, int]] = deque()
         self.candidates = Candidates(shape)
@@ -51,11 +63,13 @@ class Waiting:
         self.queues: dict[Shape, ShapeQueue] = {}
         self.order: list[tuple[int, int, int, ShapeQueue]] = []
         self.ticket = 0
+        self.made = 0
 
     def queue(self, shape: Shape) -> ShapeQueue:
         found = self.queues.get(shape)
         if found is None:
-            found = self.queues[shape] = ShapeQueue(shape)
+            self.made += 1
+            found = self.queues[shape] = ShapeQueue(shape, self.made)
         return found
 
     def append(self, queue: ShapeQueue, key: int) -> None:
@@ -74,7 +88,7 @@ class Waiting:
         """Makes sure that the queue gets its turn, unless it is set aside."""
         if queue.keys and not queue.is_listed and not queue.is_blocked:
             queue.is_listed = True
-            heapq.heappush(self.order, (-queue.shape.priority, queue.keys[0][0], id(queue), queue))
+            heapq.heappush(self.order, (-queue.shape.priority, queue.keys[0][0], queue.ordinal, queue))
 
     def next(self) -> ShapeQueue | None:
         """The queue whose turn it is; it must be listed again if it still has tasks."""
@@ -92,9 +106,13 @@ class Waiting:
                 queue.is_blocked = False
                 self.list(queue)
 
-    def highest_priority(self) -> int:
-        """Of all tasks that wait; the least number when none does."""
-        return max((q.shape.priority for q in self.queues.values() if q.keys), default=-(1 << 31))
+    def goes_first(self, queue: ShapeQueue, node: Node) -> bool:
+        """Whether no other queue whose tasks could run on the node has its turn before this one, which has tasks."""
+        mine = (-queue.shape.priority, queue.keys[0][0])
+        return not any(
+            other.keys and (-other.shape.priority, other.keys[0][0]) < mine and node.matches(other.shape)
+            for other in self.queues.values()
+        )
 
     def forget_idle(self, most: int) -> None:
         """Drops empty queues beyond ``most``, oldest first."""
