@@ -15,7 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from services.chassis import logs
+from services.chassis import logs, memory
 from services.chassis.clock import SystemClock
 from services.chassis.config import ServiceConfig
 from services.chassis.errors import ServiceError, StartRefused
@@ -105,6 +105,7 @@ async def _serve(service: Service, config: ServiceConfig, loops: Loops, ending: 
     async with _listening(service, config, listen) as address:
         write_ready(config.state_dir, service.name, address, SystemClock().now_ms())
         _log.info("service_ready", service=service.name, address=address)
+        memory.settle()
         await ending.outlasts(None, loops)
         _log.info("service_stopping", service=service.name, crashed=loops.crash is not None)
     return loops.crash is not None

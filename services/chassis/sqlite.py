@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,11 @@ __all__ = ["Database", "load_migrations", "load_queries"]
 
 T = TypeVar("T")
 Change = Callable[[sqlite3.Connection], Any]
+
+SWIFT_S = 0.001
+"""Commits that take less, in the mean, may hold the event loop."""
+HOPS_WHEN_SLOW = 500
+"""How many small writes go through the thread once commits were slow."""
 
 GROUP_MOST = 512
 """The most changes that share one transaction."""
@@ -41,6 +47,7 @@ class Database:
         self._reader = reader
         self._waiting: list[tuple[Change, asyncio.Future[Any]]] = []
         self._committer: asyncio.Task[None] | None = None
+        self._pace = _Pace()
         self._closed = False
 
     @classmethod
@@ -73,7 +80,7 @@ class Database:
             await writer.close()
             raise
 
-    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, change: Callable[[sqlite3.Connection], T], *, is_small: bool = False) -> T:
         """Run `change` inside a transaction and return its result once that is on the disk.
 
         `change` runs in the writer's thread and must not begin or commit. Calls made while a
@@ -81,15 +88,35 @@ class Database:
         only it is undone and its caller gets the error. Storage errors arrive translated (DiskFull,
         StorageReadOnly, ...) and leave the database usable. If the caller is cancelled the change
         may or may not be kept.
+
+        A change of a few rows may say so: while the disk is swift it is committed right here, which
+        saves the two thread hops that cost as much as the commit itself.
         """
         if self._closed:
             raise InvariantViolation("write to a closed database")
+        if is_small and self._committer is None and self._pace.is_swift():
+            return self._write_here(change)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         self._waiting.append((change, done))
         if self._committer is None:
             self._committer = loop.create_task(self._commit_waiting(), name="sqlite-commit")
         return await done
+
+    def _write_here(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        begun_s = time.perf_counter()
+        try:
+            [outcome] = _transaction(_raw(self._writer), [change])
+        except sqlite3.Error as error:
+            raise translate(error) from error
+        finally:
+            self._pace.learn(time.perf_counter() - begun_s)
+        if not isinstance(outcome, _Failed):
+            result: T = outcome
+            return result
+        if isinstance(outcome.error, sqlite3.Error):
+            raise translate(outcome.error) from outcome.error
+        raise outcome.error
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run `query` in the reader's thread on one consistent snapshot; it sees all finished writes."""
@@ -132,6 +159,28 @@ class Database:
             _settle(done, outcome)
 
 
+class _Pace:
+    """Whether commits are quick enough to be waited for on the event loop."""
+
+    def __init__(self) -> None:
+        self._mean_s = 0.0
+        self._hops_left = 0
+
+    def is_swift(self) -> bool:
+        """True while they are; after slow ones only now and then, to see whether that has changed."""
+        if self._hops_left:
+            self._hops_left -= 1
+            return False
+        return True
+
+    def learn(self, seconds: float) -> None:
+        """Takes in how long a commit held the event loop."""
+        self._mean_s += 0.1 * (seconds - self._mean_s)
+        if self._mean_s > SWIFT_S:
+            self._mean_s = SWIFT_S / 2
+            self._hops_left = HOPS_WHEN_SLOW
+
+
 class _Failed:
     """The outcome of a change that did not happen."""
 
@@ -157,18 +206,24 @@ def _settle(done: asyncio.Future[Any], outcome: Any) -> None:
 async def _hop(connection: aiosqlite.Connection, function: Callable[..., T], *arguments: Any) -> T:
     """Run `function(sqlite3 connection, *arguments)` in the connection's thread: one hop there and back.
 
-    The one private use of aiosqlite: its public methods cost a hop for each statement.
+    The private use of aiosqlite: its public methods cost a hop for each statement.
     tests/contract/test_aiosqlite_hop.py holds it to this.
     """
     result: T = await connection._execute(  # type: ignore[no-untyped-call]
-        function, connection._conn, *arguments
+        function, _raw(connection), *arguments
     )
     return result
 
 
+def _raw(connection: aiosqlite.Connection) -> sqlite3.Connection:
+    """The SQLite connection inside; used by one thread at a time, the committer sees to that."""
+    raw: sqlite3.Connection = connection._conn
+    return raw
+
+
 async def _connect(path: Path) -> aiosqlite.Connection:
     return await aiosqlite.connect(
-        path, isolation_level=None, timeout=_BUSY_TIMEOUT_S, cached_statements=512, check_same_thread=True
+        path, isolation_level=None, timeout=_BUSY_TIMEOUT_S, cached_statements=512, check_same_thread=False
     )
 
 

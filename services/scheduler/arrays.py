@@ -12,6 +12,7 @@ def take_element(state: State, array: Task, now: Now, effects: Effects) -> Task:
     assert tally is not None
     key = element_key(array.key, tally.next_index)
     tally.next_index += 1
+    tally.pass_skipped()
     tally.active += 1
     element = lifecycle.create(state, key, array.spec, array.account, array.params, now, effects)
     if array.state is TaskState.QUEUED:
@@ -26,32 +27,37 @@ def has_unmade(state: State, key: int) -> bool:
     array = state.tasks.get(array_of(key))
     if array is None or array.tally is None:
         return False
-    return array.tally.next_index <= index_of(key) < array.tally.size
+    index = index_of(key)
+    return array.tally.next_index <= index < array.tally.size and index not in array.tally.skipped
 
 
 def cancel_unmade(state: State, key: int, comment: str, now: Now, effects: Effects) -> None:
-    """Cancels one element before its turn; those before it are made first, and wait like any task."""
+    """Cancels one element before its turn; its array will pass over it."""
     array = state.tasks[array_of(key)]
     tally = array.tally
     assert tally is not None
-    while tally.next_index <= index_of(key):
-        element = take_element(state, array, now, effects)
-        if element.key == key:
-            element.reason = f"CANCELLED: {comment}"
-            lifecycle.end(state, element, TaskState.CANCELLED, now, effects, cause=Cause.CANCELLED)
-        else:
-            state.waiting.append(element.queue, element.key)
+    element = lifecycle.create(state, key, array.spec, array.account, array.params, now, effects)
+    element.reason = f"CANCELLED: {comment}"
+    tally.skipped.add(index_of(key))
+    tally.pass_skipped()
+    tally.active += 1
+    lifecycle.end(state, element, TaskState.CANCELLED, now, effects, cause=Cause.CANCELLED)
 
 
 def cancel(state: State, array: Task, grace_ms: int, comment: str, now: Now, effects: Effects) -> None:
-    """Elements that were never made are counted as cancelled without being made; the others are asked to end."""
+    """Elements that were never made are counted as cancelled without being made; the others are asked to end.
+
+    Asking twice changes nothing.
+    """
     tally = array.tally
     assert tally is not None
+    if array.stop is not None:
+        return
     array.stop = (grace_ms, comment)
     array.reason = f"CANCEL_REQUESTED: {comment}"
     lifecycle.record(state, array, now, effects)
-    tally.cancelled += tally.size - tally.next_index
-    made, tally.next_index = tally.next_index, tally.size
+    made = tally.next_index
+    tally.close()
     for index in range(made):
         element = state.tasks.get(element_key(array.key, index))
         if element is None:
@@ -67,6 +73,13 @@ def cancel(state: State, array: Task, grace_ms: int, comment: str, now: Now, eff
             lifecycle.end(state, element, TaskState.CANCELLED, now, effects, cause=Cause.CANCELLED)
     if tally.is_complete:
         state.complete_arrays.add(array.key)
+
+
+def expire(state: State, array: Task, now: Now, effects: Effects) -> None:
+    """Its queue time is over and none of its elements has had its turn."""
+    assert array.tally is not None
+    array.tally.close()
+    lifecycle.end(state, array, TaskState.FAILED, now, effects, cause=Cause.TIMEOUT)
 
 
 def close_complete(state: State, now: Now, effects: Effects) -> None:

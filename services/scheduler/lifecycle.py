@@ -191,7 +191,6 @@ def requeue(
     cause: Cause = Cause.NONE,
     delay_ms: int = 0,
     payload: bytes = b"",
-    end_ms: int = 0,
 ) -> None:
     """Takes the task back into its queue for a further attempt."""
     if task.node:
@@ -200,7 +199,7 @@ def requeue(
     task.state = TaskState.QUEUED
     task.reason = reason
     task.progress = None
-    record(state, task, now, effects, cause=cause, payload=payload, end_ms=end_ms)
+    record(state, task, now, effects, cause=cause, payload=payload)
     if delay_ms:
         task.not_before_ms = now.wall_ms + delay_ms
         state.backing_off.add(task.key)
@@ -238,9 +237,7 @@ def fail(
     retry = task.spec.retry
     if retry.allows(cause, task.failures):
         delay = 0 if cause in UNCOUNTED else retry.delay_ms(task.failures)
-        requeue(
-            state, task, now, effects, reason, cause=cause, delay_ms=delay, payload=payload, end_ms=end_ms
-        )
+        requeue(state, task, now, effects, reason, cause=cause, delay_ms=delay, payload=payload)
         return
     task.reason = reason
     end(state, task, TaskState.FAILED, now, effects, cause=cause, payload=payload, end_ms=end_ms)

@@ -18,7 +18,7 @@ __all__ = ["TRANSITIONS", "apply", "check_invariants", "step"]
 
 TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     TaskState.QUEUED: frozenset(
-        # An array succeeds or fails from here too, when its elements are done.
+        # Of an array: RUNNING once an element was made, and an end when all are done.
         {
             TaskState.ASSIGNED,
             TaskState.HELD,
@@ -28,12 +28,22 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
             TaskState.CANCELLED,
         }
     ),
-    TaskState.HELD: frozenset({TaskState.QUEUED, TaskState.FAILED, TaskState.CANCELLED}),
+    TaskState.HELD: frozenset(
+        # An array goes on, or ends when the elements that it had made have.
+        {
+            TaskState.QUEUED,
+            TaskState.RUNNING,
+            TaskState.SUCCEEDED,
+            TaskState.FAILED,
+            TaskState.CANCELLED,
+        }
+    ),
     TaskState.ASSIGNED: frozenset(
         {TaskState.RUNNING, TaskState.QUEUED, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED}
     ),
     TaskState.RUNNING: frozenset(
-        {TaskState.QUEUED, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED}
+        # HELD: arrays only.
+        {TaskState.QUEUED, TaskState.HELD, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED}
     ),
     TaskState.SUCCEEDED: frozenset(),
     TaskState.FAILED: frozenset(),

@@ -243,6 +243,10 @@ class TaskIsNotHeld(FailedPrecondition):
     """The task is not held."""
 
 
+class ElementNotMade(FailedPrecondition):
+    """The turn of this element of an array has not come."""
+
+
 class AccountHasTasks(FailedPrecondition):
     """The account still has unfinished tasks."""
 

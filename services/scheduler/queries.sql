@@ -11,8 +11,8 @@ INSERT INTO spec (number, account, name, body, head) VALUES (?, ?, ?, ?, ?)
 INSERT INTO task (key, revision, spec, account, params, submit_ms) VALUES (?, ?, ?, ?, ?, ?)
 
 -- name: insert_change
-INSERT INTO change (revision, task, state, attempt, epoch, node, time_ms, start_ms, cause, detail, payload)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO change (revision, task, state, attempt, epoch, node, time_ms, start_ms, cause, detail, payload, devices)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: insert_request
 INSERT INTO request (account, request_id, content, first, count, time_ms) VALUES (?, ?, ?, ?, ?, ?)
@@ -33,7 +33,7 @@ WHERE t.key >= ?
 ORDER BY t.key
 
 -- name: changes_of_live_tasks
-SELECT c.task, c.state, c.attempt, c.epoch, c.node, c.time_ms, c.start_ms, c.cause, c.detail, c.revision
+SELECT c.task, c.state, c.attempt, c.epoch, c.node, c.time_ms, c.start_ms, c.cause, c.detail, c.revision, c.devices
 FROM task AS t
 JOIN change AS c ON c.task = t.key
 WHERE t.key >= ?
@@ -49,8 +49,11 @@ FROM change AS c
 WHERE c.task > ? AND c.task <= ? AND c.state IN (4, 5, 6)
 GROUP BY c.state
 
--- name: highest_element
-SELECT max(key) FROM task WHERE key > ? AND key <= ?
+-- name: highest_assigned_element
+SELECT task FROM change WHERE task > ? AND task <= ? AND attempt > 0 ORDER BY task DESC LIMIT 1
+
+-- name: elements
+SELECT key FROM task WHERE key > ? AND key <= ?
 
 -- name: recent_requests
 SELECT account, request_id, content, first, count FROM request WHERE time_ms >= ? ORDER BY time_ms DESC LIMIT ?

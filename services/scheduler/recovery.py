@@ -2,9 +2,9 @@
 
 import heapq
 
-from services.scheduler.model import UNCOUNTED, Cause, Now, Spec, TaskState, array_of, index_of, task_key
+from services.scheduler.model import UNCOUNTED, Cause, Now, Spec, TaskState, array_of, task_key
 from services.scheduler.state import State, Task
-from services.scheduler.store import ChangeRow, Recovered, TaskRow
+from services.scheduler.store import ArrayRow, ChangeRow, Recovered, TaskRow
 
 # How long nodes have to come back after a restart before what ran there is tried elsewhere.
 FAILOVER_LEASE_MS = 30_000
@@ -29,8 +29,8 @@ def restore(recovered: Recovered, now: Now) -> State:
         node.label_overrides = {name: None if removed else value for name, value, removed in labels}
     for row in recovered.tasks:
         _restore_task(state, row, specs[row.spec], recovered.changes.get(row.key, []), now)
-    for key, (highest, ended) in recovered.arrays.items():
-        _restore_tally(state, state.tasks[key], highest, ended)
+    for key, array in recovered.arrays.items():
+        _restore_tally(state, state.tasks[key], array)
     return state
 
 
@@ -41,14 +41,14 @@ def _restore_task(state: State, row: TaskRow, spec: Spec, changes: list[ChangeRo
     state.tasks[row.key] = task
     for change in changes:
         _replay(task, change)
+    if task.state is TaskState.QUEUED and spec.queue_timeout_ms and task.attempt == 0:
+        heapq.heappush(state.queue_deadlines, (task.queued_ms + spec.queue_timeout_ms, row.key))
     if task.tally is not None:
         return
     if task.state in (TaskState.ASSIGNED, TaskState.RUNNING):
         _expect(state, task, now)
     elif task.state is TaskState.QUEUED:
-        if spec.queue_timeout_ms and task.attempt == 0:
-            heapq.heappush(state.queue_deadlines, (row.submit_ms + spec.queue_timeout_ms, row.key))
-        if task.failures:
+        if changes and _is_counted(changes[-1]):
             task.not_before_ms = changes[-1].time_ms + spec.retry.delay_ms(task.failures)
             state.backing_off.add(row.key)
         else:
@@ -67,8 +67,16 @@ def _replay(task: Task, change: ChangeRow) -> None:
         task.assign_ms = change.time_ms
     if change.detail.startswith("CANCEL_REQUESTED: "):
         task.stop = (5_000, change.detail.removeprefix("CANCEL_REQUESTED: "))
-    if task.state is TaskState.QUEUED and change.cause and Cause(change.cause) not in UNCOUNTED:
+    task.devices = tuple(map(int, change.devices.split(","))) if change.devices else ()
+    if task.state is TaskState.QUEUED and not change.attempt:
+        task.queued_ms = change.time_ms
+    if _is_counted(change):
         task.failures += 1
+
+
+def _is_counted(change: ChangeRow) -> bool:
+    """Whether it takes a task back into its queue after a failure of its own."""
+    return change.state == TaskState.QUEUED and change.cause != 0 and Cause(change.cause) not in UNCOUNTED
 
 
 def _expect(state: State, task: Task, now: Now) -> None:
@@ -77,17 +85,19 @@ def _expect(state: State, task: Task, now: Now) -> None:
     node.lease_ms = now.monotonic_ms + FAILOVER_LEASE_MS
 
 
-def _restore_tally(state: State, array: Task, highest: int, ended: dict[int, int]) -> None:
+def _restore_tally(state: State, array: Task, row: ArrayRow) -> None:
     tally = array.tally
     assert tally is not None
-    tally.next_index = index_of(highest) + 1 if highest else 0
-    tally.succeeded = ended.get(TaskState.SUCCEEDED, 0)
-    tally.failed = ended.get(TaskState.FAILED, 0)
-    tally.cancelled = ended.get(TaskState.CANCELLED, 0)
-    tally.active = tally.next_index - tally.succeeded - tally.failed - tally.cancelled
+    tally.next_index = row.next_index
+    tally.skipped.update(row.skipped)
+    tally.succeeded = row.ended.get(TaskState.SUCCEEDED, 0)
+    tally.failed = row.ended.get(TaskState.FAILED, 0)
+    tally.cancelled = row.ended.get(TaskState.CANCELLED, 0)
+    passed = tally.next_index + len(tally.skipped)
+    tally.active = passed - tally.succeeded - tally.failed - tally.cancelled
+    tally.pass_skipped()
     if array.stop is not None:
-        tally.cancelled += tally.size - tally.next_index
-        tally.next_index = tally.size
+        tally.close()
     if tally.is_complete:
         state.complete_arrays.add(array.key)
     elif array.state is not TaskState.HELD and tally.next_index < tally.size:

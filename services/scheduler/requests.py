@@ -7,11 +7,13 @@ import heapq
 
 import msgspec
 
+from services.chassis.errors import ServiceError
 from services.scheduler import arrays, lifecycle
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, Effects, InsertSpec
 from services.scheduler.model import (
     Cause,
+    ElementNotMade,
     Now,
     RequestIdReused,
     Spec,
@@ -20,6 +22,7 @@ from services.scheduler.model import (
     TaskIsRunning,
     TaskState,
     TooManyTasks,
+    array_of,
     format_task_id,
     task_key,
 )
@@ -116,9 +119,7 @@ def on_hold_requested(state: State, event: ev.HoldRequested, now: Now, effects: 
     tasks = [state.tasks.get(key) for key in event.keys]
     for key, task in zip(event.keys, tasks, strict=True):
         if task is None:
-            effects.answers.append(
-                Answer(event.reply, error=TaskHasEnded(f"{format_task_id(key)} has ended"))
-            )
+            effects.answers.append(Answer(event.reply, error=_absent(state, key)))
             return
         if task.node:
             error = TaskIsRunning(
@@ -135,18 +136,33 @@ def on_hold_requested(state: State, event: ev.HoldRequested, now: Now, effects: 
     effects.answers.append(Answer(event.reply, keys=event.keys))
 
 
+def _absent(state: State, key: int) -> ServiceError:
+    """Why a task cannot be held or released that is not among the unfinished ones."""
+    name = format_task_id(key)
+    if arrays.has_unmade(state, key):
+        array = format_task_id(array_of(key))
+        return ElementNotMade(
+            f"the turn of {name} has not come", next_step=f"hold or release the whole array {array}"
+        )
+    return TaskHasEnded(f"{name} has ended", next_step=f"yard tasks get {name}")
+
+
 def on_release_requested(state: State, event: ev.ReleaseRequested, now: Now, effects: Effects) -> None:
     tasks = [state.tasks.get(key) for key in event.keys]
     for key, task in zip(event.keys, tasks, strict=True):
-        if task is None or task.state is not TaskState.HELD:
-            effects.answers.append(
-                Answer(event.reply, error=TaskIsNotHeld(f"{format_task_id(key)} is not held"))
-            )
+        if task is None:
+            effects.answers.append(Answer(event.reply, error=_absent(state, key)))
+            return
+        if task.state is not TaskState.HELD:
+            error = TaskIsNotHeld(f"{format_task_id(key)} is not held")
+            effects.answers.append(Answer(event.reply, error=error))
             return
     for task in tasks:
         if task is not None:
-            task.state = TaskState.QUEUED
+            # An array of which something was made goes on; it was never assigned itself.
+            task.state = TaskState.RUNNING if task.tally is not None and task.start_ms else TaskState.QUEUED
             task.reason = ""
+            task.queued_ms = now.wall_ms
             lifecycle.record(state, task, now, effects)
             if task.spec.queue_timeout_ms:
                 heapq.heappush(state.queue_deadlines, (now.wall_ms + task.spec.queue_timeout_ms, task.key))

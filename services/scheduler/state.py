@@ -6,8 +6,9 @@ Ended tasks are in the database only. `check_invariants` says what must hold bet
 from collections import OrderedDict, deque
 
 from services.chassis.errors import InvariantViolation
-from services.scheduler.cluster import Cluster
+from services.scheduler.cluster import Cluster, Node
 from services.scheduler.model import Spec, TaskState, format_task_id, index_of
+from services.scheduler.resources import GPU, SCALE
 from services.scheduler.waiting import ShapeQueue, Waiting
 
 REMEMBERED_REQUESTS = 100_000
@@ -19,7 +20,7 @@ class Task:
 
     __slots__ = (
         "account", "assign_ms", "attempt", "devices", "epoch", "failures", "is_prefilled", "key",
-        "node", "not_before_ms", "params", "progress", "queue", "reason", "revision", "spec", "start_ms",
+        "node", "not_before_ms", "params", "progress", "queue", "queued_ms", "reason", "revision", "spec", "start_ms",
         "state", "stop", "submit_ms", "tally",
     )  # fmt: skip
 
@@ -39,6 +40,8 @@ class Task:
         self.account = account
         self.params = params
         self.submit_ms = submit_ms
+        # From when the queue timeout counts: submission, or the last release.
+        self.queued_ms = submit_ms
         self.revision = revision
         self.state = TaskState.QUEUED
         self.reason = ""
@@ -62,7 +65,7 @@ class Task:
 class Tally:
     """How far an array is: the next element to make, and how the made ones ended."""
 
-    __slots__ = ("active", "cancelled", "failed", "next_index", "size", "succeeded")
+    __slots__ = ("active", "cancelled", "failed", "next_index", "size", "skipped", "succeeded")
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -71,6 +74,20 @@ class Tally:
         self.succeeded = 0
         self.failed = 0
         self.cancelled = 0
+        # Elements that were cancelled before their turn: none of them is below the next index.
+        self.skipped: set[int] = set()
+
+    def pass_skipped(self) -> None:
+        """Moves on to an element whose turn can come."""
+        while self.next_index in self.skipped:
+            self.skipped.remove(self.next_index)
+            self.next_index += 1
+
+    def close(self) -> None:
+        """Nothing more is made: what was not is cancelled."""
+        self.cancelled += self.size - self.next_index - len(self.skipped)
+        self.next_index = self.size
+        self.skipped.clear()
 
     @property
     def is_complete(self) -> bool:
@@ -121,7 +138,7 @@ def check_invariants(state: State) -> None:
             _require(0 <= held <= node.capacity.get(name, 0), f"{node.id}: {held} of {name} reserved")
             total = sum(dict(amounts).get(name, 0) for amounts in node.tasks.values())
             _require(total == held, f"{node.id}: {name} adds up to {total}, not {held}")
-        _require(all(left >= 0 for left in node.devices.left), f"{node.id}: a device is oversubscribed")
+        _check_devices(state, node)
         for key in (*node.tasks, *node.prefilled):
             task = state.tasks.get(key)
             _require(
@@ -132,13 +149,24 @@ def check_invariants(state: State) -> None:
         _check_task(state, task)
 
 
+def _check_devices(state: State, node: Node) -> None:
+    left = [SCALE] * len(node.devices.names)
+    for key, amounts in node.tasks.items():
+        share = min(dict(amounts).get(GPU, 0), SCALE)
+        for index in state.tasks[key].devices:
+            left[index] -= share
+    _require(left == node.devices.left, f"{node.id}: its devices have {node.devices.left} left, not {left}")
+    _require(all(share >= 0 for share in left), f"{node.id}: a device is oversubscribed")
+
+
 def _check_task(state: State, task: Task) -> None:
     name = format_task_id(task.key)
     _require(not task.state.is_terminal, f"{name} has ended and is still here")
     if task.tally is not None:
         tally = task.tally
         made = tally.active + tally.succeeded + tally.failed + tally.cancelled
-        _require(made == tally.next_index, f"{name}: {made} elements counted, {tally.next_index} made")
+        passed = tally.next_index + len(tally.skipped)
+        _require(made == passed, f"{name}: {made} elements counted, {passed} made")
         return
     if task.state in (TaskState.ASSIGNED, TaskState.RUNNING):
         node = state.cluster.nodes.get(task.node)

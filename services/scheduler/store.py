@@ -16,6 +16,8 @@ from services.scheduler.model import STRIDE, Spec, index_of, number_of
 
 PACKAGE = "services.scheduler"
 DAY_MS = 86_400_000
+# So few are committed without a hop to the database's thread.
+SMALL_ROWS = 8
 
 Row = InsertSpec | InsertTask | RecordChange | RecordNode
 
@@ -52,6 +54,16 @@ class ChangeRow(msgspec.Struct, frozen=True):
     cause: int
     detail: str
     payload: bytes
+    # Comma-separated indexes.
+    devices: str = ""
+
+
+class ArrayRow(msgspec.Struct, frozen=True):
+    """How far an array is: elements below ``next_index`` had their turn, ``skipped`` ones were cancelled before."""
+
+    next_index: int
+    skipped: tuple[int, ...]
+    ended: Mapping[int, int]
 
 
 class Recovered(msgspec.Struct):
@@ -62,8 +74,7 @@ class Recovered(msgspec.Struct):
     accounts_of_specs: dict[int, str]
     tasks: list[TaskRow]
     changes: dict[int, list[ChangeRow]]
-    # By array key: highest element key made (0: none), and ended elements by state.
-    arrays: dict[int, tuple[int, dict[int, int]]]
+    arrays: dict[int, "ArrayRow"]
     requests: list[tuple[str, str, bytes, int, int]]
     recent: list[tuple[int, int, str]]
     nodes: list[tuple[str, bool, list[tuple[str, str, bool]]]]
@@ -85,7 +96,9 @@ class SchedulerStore:
 
     async def persist(self, rows: Sequence[Row], counters: Counters, time_ms: int) -> None:
         """One transaction with everything that one step wants kept."""
-        await self.database.write(lambda connection: self._persist(connection, rows, counters, time_ms))
+        await self.database.write(
+            lambda connection: self._persist(connection, rows, counters, time_ms), is_small=len(rows) <= SMALL_ROWS
+        )
 
     def _persist(
         self, connection: sqlite3.Connection, rows: Iterable[Row], counters: Counters, time_ms: int
@@ -97,7 +110,7 @@ class SchedulerStore:
             if type(row) is RecordChange:
                 changes.append(
                     (row.revision, row.task, row.state, row.attempt, row.epoch, row.node, row.time_ms, row.start_ms,
-                     row.cause, row.detail, row.payload)
+                     row.cause, row.detail, row.payload, ",".join(map(str, row.devices)))
                 )  # fmt: skip
             elif type(row) is InsertTask:
                 tasks.append((row.key, row.revision, row.spec, row.account, row.params, row.submit_ms))
@@ -163,14 +176,15 @@ class SchedulerStore:
             cause,
             detail,
             revision,
+            devices,
         ) in connection.execute(sql["changes_of_live_tasks"], (counters.live_from,)):
             changes[task].append(
-                ChangeRow(revision, state, attempt, epoch, node, time_ms, start_ms, cause, detail, b"")
+                ChangeRow(revision, state, attempt, epoch, node, time_ms, start_ms, cause, detail, b"", devices)
             )
         specs, accounts = self._specs(connection)
         sizes = {spec.number: spec.array_size for spec in specs}
         arrays = {
-            row.key: self._tally(connection, row.key)
+            row.key: self._array(connection, row.key)
             for row in tasks
             if index_of(row.key) < 0 and sizes.get(row.spec, 0)
         }
@@ -192,11 +206,17 @@ class SchedulerStore:
             accounts[number] = account
         return specs, accounts
 
-    def _tally(self, connection: sqlite3.Connection, key: int) -> tuple[int, dict[int, int]]:
+    def _array(self, connection: sqlite3.Connection, key: int) -> ArrayRow:
         last = key + STRIDE - 1
-        (highest,) = connection.execute(self.sql["highest_element"], (key, last)).fetchone()
-        ended = dict(connection.execute(self.sql["tally_of_array"], (key, last)).fetchall())
-        return highest or 0, ended
+        found = connection.execute(self.sql["highest_assigned_element"], (key, last)).fetchone()
+        highest = found[0] if found else key
+        beyond = connection.execute(self.sql["elements"], (highest, last))
+        skipped = tuple(index_of(element) for (element,) in beyond)
+        return ArrayRow(index_of(highest) + 1, skipped, self._tally(connection, key))
+
+    def _tally(self, connection: sqlite3.Connection, key: int) -> dict[int, int]:
+        """How the elements of an array ended, by state."""
+        return dict(connection.execute(self.sql["tally_of_array"], (key, key + STRIDE - 1)).fetchall())
 
     async def get_task(self, key: int) -> tuple[TaskRow, list[ChangeRow]] | None:
         """A task and all that happened to it, oldest first; None: there is none."""
@@ -224,8 +244,7 @@ class SchedulerStore:
 
     async def get_tally(self, key: int) -> dict[int, int]:
         """How the elements of an array ended, by state."""
-        _, ended = await self.database.read(lambda c: self._tally(c, key))
-        return ended
+        return await self.database.read(lambda c: self._tally(c, key))
 
     async def prune_requests(self, now_ms: int) -> None:
         """Forgets request ids of more than a day ago, some at a time."""

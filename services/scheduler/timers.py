@@ -4,7 +4,7 @@ Leases use the monotonic clock."""
 
 import heapq
 
-from services.scheduler import agents, lifecycle, nodes
+from services.scheduler import agents, arrays, lifecycle, nodes
 from services.scheduler import events as ev
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects, RetractTask
@@ -82,9 +82,16 @@ def _end_queue_times(state: State, now: Now, effects: Effects) -> None:
     while deadlines and deadlines[0][0] <= now.wall_ms:
         _, key = heapq.heappop(deadlines)
         task = state.tasks.get(key)
-        if task is not None and task.state is TaskState.QUEUED and task.attempt == 0 and task.tally is None:
-            task.reason = "TIMEOUT: queue_timeout is over"
+        if task is None or task.state is not TaskState.QUEUED or task.attempt:
+            continue
+        if task.queued_ms + task.spec.queue_timeout_ms > now.wall_ms:
+            # Released since: there is a later deadline.
+            continue
+        task.reason = "TIMEOUT: queue_timeout is over"
+        if task.tally is None:
             lifecycle.end(state, task, TaskState.FAILED, now, effects, cause=Cause.TIMEOUT)
+        else:
+            arrays.expire(state, task, now, effects)
 
 
 def _retract_stuck(state: State, now: Now, effects: Effects) -> None:
