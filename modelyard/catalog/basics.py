@@ -31,7 +31,7 @@ def sleep(ctx: Context, seconds: float = 1.0) -> float:
 
 @operator(name="pi", version="1")
 def pi(ctx: Context, digits: int = 1000) -> str:
-    """Computes digits of pi. Work for one core, with progress."""
+    """Computes pi to so many decimal places. Work for one core, with progress."""
     if not 1 <= digits <= 100_000:
         raise ValueError(f"digits must be between 1 and 100000, got {digits}")
     # Machin: pi = 16 arctan(1/5) - 4 arctan(1/239), in integers with ten guard digits.
@@ -39,7 +39,7 @@ def pi(ctx: Context, digits: int = 1000) -> str:
     first = _arctan(ctx, unity, 5, digits, 0.0, 0.7)
     second = _arctan(ctx, unity, 239, digits, 0.7, 0.3)
     text = str((16 * first - 4 * second) // 10**10)
-    return f"{text[0]}.{text[1:]}" if digits > 1 else text
+    return f"{text[0]}.{text[1:]}"
 
 
 def _arctan(ctx: Context, unity: int, inverse: int, digits: int, done: float, share: float) -> int:

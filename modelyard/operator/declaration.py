@@ -164,9 +164,10 @@ def _is_input(annotation: Any) -> bool:
 
 def _parameter(operator_name: str, parameter: inspect.Parameter, annotation: Any) -> Parameter:
     if annotation in (bytes, File):
+        port = "Input[bytes]" if annotation is bytes else "Input[Path]"
         raise TypeError(
             f"parameter {parameter.name!r} of operator {operator_name!r} is {annotation.__name__}; "
-            f"declare it as an input port: {parameter.name}: Input[{'bytes' if annotation is bytes else 'Path'}]"
+            f"declare it as an input port: {parameter.name}: {port}"
         )
     try:
         schema, convert = shape(annotation)

@@ -68,7 +68,7 @@ def reseed() -> None:
 
 def close_others(kept: set[int]) -> None:
     """Closes every descriptor above 2 but these."""
-    for fd in map(int, os.listdir("/proc/self/fd")):
+    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
         if fd > 2 and fd not in kept:
             try:
                 os.close(fd)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import asyncio
 
 Progress = Callable[[str, float, str], None]
+# Key, revision, and what is wrong with a change of parameters ("": nothing).
+Modified = Callable[[str, int, str], None]
 
 
 class BadCall(ValueError):
@@ -46,9 +48,13 @@ class Call(NamedTuple):
 
 
 class Caller:
-    def __init__(self, on_progress: Progress) -> None:
+    def __init__(self, on_progress: Progress, on_modified: Modified) -> None:
         """Made on the main thread; installs the handler of SIGUSR1."""
         self._on_progress = on_progress
+        self._on_modified = on_modified
+        # Guards the step from preparing a call to running it, and the changes that came before it.
+        self._changing = threading.Lock()
+        self._changes: list[tuple[Mapping[str, Any], int]] = []
         self._operators: dict[str, Operator] = {}
         self._main = threading.get_ident()
         self._interruptible = False
@@ -69,8 +75,12 @@ class Caller:
             fields = {"error": {"cause": "cancelled"}}
         finally:
             self._interruptible = False
-            self._call = None
-            self._key = ""
+            with self._changing:
+                self._call = None
+                self._key = ""
+                early, self._changes = self._changes, []
+        for _, revision in early:
+            self._on_modified(key, revision, "the call has failed before it began")
         if has_children():
             end_children(_resource_tracker())
         fields["cpu_time_s"] = round(time.process_time() - cpu_start, 6)
@@ -88,11 +98,20 @@ class Caller:
                 loop.call_soon_threadsafe(task.cancel)
             signal.pthread_kill(self._main, signal.SIGUSR1)
 
-    def modify(self, key: str, params: Mapping[str, Any], revision: int) -> str:
-        """Gives the running call new parameters, from another thread; what is wrong with them, or ""."""
-        call = self._call
+    def modify(self, key: str, params: Mapping[str, Any], revision: int) -> None:
+        """Gives the call new parameters, from another thread. Answered by ``on_modified``, of a call that
+        is still being prepared when it begins."""
+        with self._changing:
+            call = self._call
+            if call is None and self._key == key:
+                self._changes.append((params, revision))
+                return
         if call is None or call.key != key:
-            return "the call is not running"
+            self._on_modified(key, revision, "the call is not running")
+        else:
+            self._on_modified(key, revision, self._change(call, params, revision))
+
+    def _change(self, call: Call, params: Mapping[str, Any], revision: int) -> str:
         if not call.operator.signature.context_name:
             return (
                 f"operator {call.operator.name!r} takes no Context, so it cannot see a change while it runs"
@@ -122,6 +141,7 @@ class Caller:
             self._interruptible = False
             sources = _sources(work)
             context = _context(key, work, sources, self._on_progress)
+            self._apply_early_changes(key, operator, context)
             arguments = _arguments(operator, context, sources)
         except (OperatorNotFound, BadCall) as error:
             return {"error": setup_error(str(error))}
@@ -129,7 +149,6 @@ class Caller:
             raise
         except BaseException as error:
             return {"error": {**error_of(error), "cause": "setup"}}
-        self._call = Call(key, operator, context)
         try:
             value = (
                 self._await(key, operator, arguments)
@@ -144,6 +163,18 @@ class Caller:
             if _is_cancellation(error) and self._cancelled_key == key:
                 raise TaskCancelled from error
             return {"error": error_of(error)}
+
+    def _apply_early_changes(self, key: str, operator: Operator, context: Context) -> None:
+        """Makes the call the running one, with the changes that came while it was prepared."""
+        with self._changing:
+            early, self._changes = self._changes, []
+            for params, revision in early:
+                merged = {**context.params, **params}
+                problems = validate_params(operator.params_schema, merged)
+                if not problems:
+                    context.change_params(merged, revision)
+                self._on_modified(key, revision, problems[0].message if problems else "")
+            self._call = Call(key, operator, context)
 
     def _invoke(self, key: str, operator: Operator, arguments: dict[str, Any]) -> Any:
         self._enter(key)

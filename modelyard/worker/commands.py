@@ -81,8 +81,8 @@ class Commander:
             "stderr_bytes": _size(work, "stderr"),
             "enforcement": _enforcement(limits),
         }
-        error = setup_error(trouble) if trouble else _error(ending, ran_out, limits)
-        return {**fields, "error": error} if error else fields
+        failure = setup_error(trouble) if trouble else _failure(ending, ran_out, limits)
+        return {**fields, "error": failure} if failure else fields
 
     def _spawn_and_wait(self, key: str, work: Message, cgroups: list[str]) -> tuple[Ending, str]:
         trouble_read, trouble_write = os.pipe2(os.O_CLOEXEC) if cgroups else (-1, -1)
@@ -109,7 +109,7 @@ class Commander:
         if cgroups:
             env["YARD_CGROUPS"] = " ".join(cgroups)
             path, argv = "/bin/sh", ["sh", "-c", _ENTER, "sh", path, *argv[1:]]
-        logs = [open_log(work.get("log_directory") or directory, name) for name in ("stdout", "stderr")]
+        logs = [open_log(_log_directory(work), name) for name in ("stdout", "stderr")]
         actions = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate([self._null, *logs])]
         if trouble_write >= 0:
             actions.append((os.POSIX_SPAWN_DUP2, trouble_write, 3))
@@ -176,7 +176,7 @@ def write_record(path: str, report: Message) -> None:
         os.fdatasync(fd)
     finally:
         os.close(fd)
-    os.replace(temporary, path)
+    Path(temporary).replace(path)
 
 
 def _until(moment: float | None) -> float | None:
@@ -194,9 +194,13 @@ def _signal_group(pid: int, number: int) -> None:
 
 def _size(work: Message, name: str) -> int:
     try:
-        return os.stat(f"{work.get('log_directory') or work.get('directory') or '/'}/{name}").st_size
+        return (_log_directory(work) / name).stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def _log_directory(work: Message) -> Path:
+    return Path(work.get("log_directory") or work.get("directory") or "/")
 
 
 def _enforcement(limits: Message) -> str:
@@ -205,7 +209,7 @@ def _enforcement(limits: Message) -> str:
     return "rlimit" if int(limits.get("memory_bytes", 0)) else "none"
 
 
-def _error(ending: Ending, ran_out: bool, limits: Message) -> Message | None:
+def _failure(ending: Ending, ran_out: bool, limits: Message) -> Message | None:
     number = os.WTERMSIG(ending.status) if os.WIFSIGNALED(ending.status) else 0
     code = 0 if number else os.WEXITSTATUS(ending.status)
     if ending.was_cancelled:

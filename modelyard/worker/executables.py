@@ -5,6 +5,7 @@ Owns the search and what a user reads when it finds nothing.
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 
 class NotExecutable(ValueError):
@@ -16,24 +17,22 @@ def find_executable(name: str, env: Mapping[str, str], directory: str) -> str:
     if not name:
         raise NotExecutable("the command is empty; give the program as its first word")
     if "/" in name:
-        path = os.path.join(directory, name)
+        path = Path(directory, name)
         _check(name, path)
-        return path
+        return str(path)
     search = env.get("PATH") or os.defpath
     for folder in search.split(":"):
-        path = os.path.join(directory, folder, name)
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
-    hint = (
-        f"; write ./{name} for the one in the bundle" if os.path.exists(os.path.join(directory, name)) else ""
-    )
+        path = Path(directory, folder, name)
+        if os.access(path, os.X_OK) and path.is_file():
+            return str(path)
+    hint = f"; write ./{name} for the one in the bundle" if Path(directory, name).exists() else ""
     raise NotExecutable(f"there is no program {name!r} on PATH ({search}){hint}")
 
 
-def _check(name: str, path: str) -> None:
-    if not os.path.exists(path):
+def _check(name: str, path: Path) -> None:
+    if not path.exists():
         raise NotExecutable(f"there is no file {name!r} in the working directory, nor at that path")
-    if not os.path.isfile(path):
+    if not path.is_file():
         raise NotExecutable(f"{name!r} is not a file")
     if not os.access(path, os.X_OK):
         raise NotExecutable(f"{name!r} is not executable; run it through its interpreter or set its x bit")

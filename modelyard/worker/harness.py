@@ -28,16 +28,16 @@ class Harness:
     def __init__(self, listener: socket.socket, log_fd: int, orphan_timeout_s: float = 3600.0) -> None:
         self._ledger = Ledger()
         self._capture = Capture(log_fd)
-        self._caller = Caller(self._ledger.progress)
+        self._caller = Caller(self._ledger.progress, self._ledger.modified)
         self._commander = Commander(self._ledger.lead)
         self._link = Link(listener, self._ledger, self._capture, self._on_request, orphan_timeout_s)
 
     def run(self) -> None:
         """Runs work until the agent asks the worker to quit and nothing is left to do or to say."""
-        threading.Thread(target=self._link.serve, name="link", daemon=True).start()
+        threading.Thread(target=self._link.help, name="link", daemon=True).start()
         ledger = self._ledger
         while not (ledger.quitting and ledger.is_idle and not ledger.reports):
-            key = ledger.queue.get()
+            key = self._link.next_key()
             if key is None:
                 continue
             work = ledger.begin(key)
@@ -61,7 +61,7 @@ class Harness:
             report["stderr_bytes"] = stderr_bytes
         return report
 
-    # On the reader thread
+    # On the thread that serves the socket
 
     def _on_request(self, request: Message) -> None:
         if "ack" in request:
@@ -84,11 +84,13 @@ class Harness:
         key, revision = change["key"], int(change.get("revision", 0))
         try:
             params = decode_params(change.get("params_json", "{}"))
-            waits = self._ledger.override(key, params)
-            problem = "" if waits else self._caller.modify(key, params, revision)
         except BadCall as error:
-            problem = str(error)
-        self._ledger.modified(key, revision, problem)
+            self._ledger.modified(key, revision, str(error))
+            return
+        if self._ledger.override(key, params):
+            self._ledger.modified(key, revision, "")
+        else:
+            self._caller.modify(key, params, revision)
 
 
 def run_worker(listener: socket.socket, log_fd: int, orphan_timeout_s: float = 3600.0) -> int:

@@ -97,11 +97,13 @@ class Ledger:
     # The work's side
 
     def begin(self, key: str) -> Message | None:
-        """Makes waiting work the running one; None if it was withdrawn."""
+        """Makes waiting work the running one; None if it was withdrawn. "Started" is said soon; of a
+        command only when `lead` has told its process."""
         with self._lock:
             work = self.waiting.pop(key, None)
             if work is not None:
-                self.running = self._started = {"key": key, "start_time_ms": now_ms()}
+                self.running = {"key": key, "start_time_ms": now_ms()}
+                self._started = None if "command" in work else self.running
             return work
 
     def lead(self, pid: int) -> None:

@@ -1,23 +1,31 @@
 """The worker's end of the socket.
 
-Owns the reader thread: connections, incoming frames, and the clock that sends what the main thread has no
-time to send. Must not run work.
+Owns connections, incoming frames, and the clock that sends what the main thread has no time to send. Must
+not run work.
+
+One thread at a time serves the socket. While work is short that is the main thread itself, which saves two
+changes of thread a call. Once something has run for 2 ms the helper thread takes over, so that a
+cancellation is heard and "started" is said; it gives back when nothing is left to run.
 """
 
 import os
 import select
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
+from queue import Empty
 
 from modelyard.worker.capture import Capture
 from modelyard.worker.frames import BadFrame, FrameBuffer, Message
 from modelyard.worker.ledger import Ledger
+from modelyard.worker.timer import Timer
 
-# Between two looks, while there is work: the first says "started" for what does not end at once.
+# Between two looks of the helper: the first says "started" for what does not end at once.
 _FIRST_TICK_MS, _LAST_TICK_MS, _WAITING_TICK_MS = 2, 100, 20
-_READ_BYTES = 256 * 1024
+# Not more: from 128 KiB on the C library maps and unmaps the buffer at every read.
+_READ_BYTES = 96 * 1024
 
 
 class Link:
@@ -38,40 +46,77 @@ class Link:
         self._frames = FrameBuffer()
         self._poll = select.poll()
         self._poll.register(listener, select.POLLIN)
-        self._tick_ms = _FIRST_TICK_MS
         self._alone_since = time.monotonic()
+        self._serving = threading.Lock()
+        self._timer = Timer(_FIRST_TICK_MS)
 
-    def serve(self) -> None:
-        """Until the process ends. A worker that nobody has asked for anything for too long ends itself."""
+    # On the main thread
+
+    def next_key(self) -> str | None:
+        """The next work to run, waited for; None: look whether the worker should end."""
+        queue = self._ledger.queue
         while True:
-            ready = self._poll.poll(self._timeout_ms())
-            for fd, _ in ready:
-                if fd == self._listener.fileno():
-                    self._accept()
-                elif self._connection is not None and fd == self._connection.fileno():
-                    self._read(self._connection)
-            if ready:
-                self._tick_ms = _FIRST_TICK_MS
+            try:
+                key = queue.get_nowait()
+            except Empty:
+                if not self._serving.acquire(blocking=False):
+                    return queue.get()
+                try:
+                    self._serve(self._orphan_timeout_s * 1000)
+                    self._end_if_forsaken()
+                    if self._ledger.has_unsent and queue.empty():
+                        self._ledger.flush()
+                finally:
+                    self._serving.release()
+            else:
+                if not self._serving.locked():
+                    self._timer.arm()
+                return key
+
+    # On the helper thread
+
+    def help(self) -> None:
+        """Serves the socket whenever the main thread is busy for long; until the process ends."""
+        while True:
+            self._timer.wait()
+            if not self._ledger.is_idle and self._serving.acquire(blocking=False):
+                self._stand_in()
+                self._serving.release()
+                # The main thread may be waiting for what only it can fetch now.
+                self._ledger.queue.put(None)
+
+    def _stand_in(self) -> None:
+        self._tick()
+        tick_ms = _FIRST_TICK_MS
+        while not self._ledger.is_idle or self._ledger.has_unsent:
+            if self._serve(min(tick_ms, _WAITING_TICK_MS) if self._ledger.waiting else tick_ms):
+                tick_ms = _FIRST_TICK_MS
             else:
                 self._tick()
-
-    def _timeout_ms(self) -> float:
-        if not self._ledger.is_idle:
-            return min(self._tick_ms, _WAITING_TICK_MS) if self._ledger.waiting else self._tick_ms
-        if self._ledger.has_unsent:
-            return self._tick_ms
-        return 1000.0 * self._orphan_timeout_s
+                tick_ms = min(tick_ms * 2, _LAST_TICK_MS)
 
     def _tick(self) -> None:
-        self._tick_ms = min(self._tick_ms * 2, _LAST_TICK_MS)
         self._capture.drain()
         if self._ledger.has_unsent:
             self._ledger.flush()
-        if self._connection is None and self._ledger.is_idle:
-            if time.monotonic() - self._alone_since >= self._orphan_timeout_s:
-                os._exit(0)
-        else:
+
+    # On the thread that serves
+
+    def _serve(self, timeout_ms: float) -> bool:
+        """One look at the socket; whether there was anything."""
+        ready = self._poll.poll(timeout_ms)
+        for fd, _ in ready:
+            if fd == self._listener.fileno():
+                self._accept()
+            elif self._connection is not None and fd == self._connection.fileno():
+                self._read(self._connection)
+        return bool(ready)
+
+    def _end_if_forsaken(self) -> None:
+        if self._connection is not None or not self._ledger.is_idle:
             self._alone_since = time.monotonic()
+        elif time.monotonic() - self._alone_since >= self._orphan_timeout_s:
+            os._exit(0)
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()

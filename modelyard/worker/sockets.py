@@ -21,10 +21,9 @@ def listen(path: str) -> socket.socket:
     directory = Path(path).parent
     directory.mkdir(parents=True, mode=0o700, exist_ok=True)
     info = directory.stat()
-    if info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
-        raise InsecureDirectory(
-            f"{directory} must belong to this user and have mode 0700; it has {stat.S_IMODE(info.st_mode):04o}"
-        )
+    mode = stat.S_IMODE(info.st_mode)
+    if info.st_uid != os.getuid() or mode & 0o077:
+        raise InsecureDirectory(f"{directory} must belong to this user with mode 0700; it has {mode:04o}")
     Path(path).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     previous = os.umask(0o177)
