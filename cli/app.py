@@ -41,6 +41,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+COMPLETE_VARIABLE = "_YARD_COMPLETE"
+"""Set by the scripts of `yard completion`: what to offer is wanted, not a command run."""
+
+
 class Commands(TyperGroup):
     """Imports a command's module when the command is wanted."""
 
@@ -85,6 +89,10 @@ def _root() -> Commands:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line and returns its exit code."""
+    if COMPLETE_VARIABLE in os.environ:
+        from typer._completion_classes import completion_init
+
+        completion_init()
     try:
         result = _root().main(list(arguments), prog_name="yard", standalone_mode=False)
         sys.stdout.flush()

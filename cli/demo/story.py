@@ -69,8 +69,8 @@ class Story:
 
     async def _show_occupancy(self) -> None:
         nodes = await self._client.nodes.occupancy()
-        rows = [[cell(node) for _, cell in OCCUPANCY_COLUMNS] for node in nodes]
-        write_table([title for title, _ in OCCUPANCY_COLUMNS], rows)
+        columns = OCCUPANCY_COLUMNS[:-1]
+        write_table([title for title, _ in columns], [[cell(node) for _, cell in columns] for node in nodes])
 
     async def _train(self) -> task_pb2.Task:
         spec = command_spec(

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 import grpc
@@ -102,7 +102,7 @@ class Connection:
             await asyncio.sleep(delay_s * (0.5 + random.random() / 2))
             delay_s = min(delay_s * 2, 2.0)
 
-    async def stream(self, begin: Callable[[], Any]) -> AsyncIterator[Any]:
+    async def stream(self, begin: Callable[[], Any]) -> AsyncGenerator[Any, None]:
         """The messages of a server stream that `begin` opens; `begin` is called again, and must resume, when
         the connection breaks. Raises YardError."""
         failing_since, delay_s = time.monotonic(), 0.05

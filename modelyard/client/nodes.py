@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cached_property
 
 from modelyard.client.connection import Connection, new_request_id
@@ -31,7 +31,7 @@ class Nodes:
         """One node."""
         return (await self._connection.unary(self._stub.GetNode, node_pb2.GetNodeRequest(node=node))).node
 
-    async def watch(self) -> AsyncIterator[node_pb2.Node]:
+    async def watch(self) -> AsyncGenerator[node_pb2.Node, None]:
         """All nodes first, then every change; all again after a lost connection."""
         begin = lambda: self._stub.WatchNodes(node_pb2.WatchNodesRequest())  # noqa: E731
         async for response in self._connection.stream(begin):

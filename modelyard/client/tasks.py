@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import cached_property
 
 from modelyard.client.connection import Connection, new_request_id
@@ -48,7 +48,7 @@ class Tasks:
         request = task_pb2.ListTasksRequest(filter=filter, page_size=page_size, page_token=page_token)
         return await self._connection.unary(self._stub.ListTasks, request)
 
-    async def watch(self, *task_ids: str, revision: int = 0) -> AsyncIterator[task_pb2.Task]:
+    async def watch(self, *task_ids: str, revision: int = 0) -> AsyncGenerator[task_pb2.Task, None]:
         """Every change after a revision, without gap or repeat, also over a lost connection."""
         seen = revision
 
@@ -104,7 +104,7 @@ class Tasks:
 
     async def logs(
         self, task_id: str, *, attempt: int = 0, follow: bool = False
-    ) -> AsyncIterator[task_pb2.StreamLogsResponse]:
+    ) -> AsyncGenerator[task_pb2.StreamLogsResponse, None]:
         """What it wrote, in order of each stream; with follow to the very last byte.
 
         A lost connection goes on where it broke: no byte is missing or repeated.

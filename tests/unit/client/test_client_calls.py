@@ -13,6 +13,7 @@ from modelyard.errors import YardError
 from modelyard.settings import load
 from tests.support.fake_services import TOKEN, FakeServer
 from tests.support.fake_yard_fixture import client_of, fake
+from tests.support.wait import wait_until
 
 __all__ = ["fake"]
 
@@ -108,11 +109,9 @@ async def test_session_broken_before_the_commit_loses_nothing(fake: FakeServer) 
 async def test_session_broken_while_a_task_runs_follows_it_again(fake: FakeServer) -> None:
     async with client_of(fake) as yard:
         call = asyncio.create_task(yard.call("sleep"))
-        while "t-1" not in fake.yard.tasks:
-            await asyncio.sleep(0)
+        await wait_until(lambda: "t-1" in fake.yard.tasks, "the task")
         fake.yard.break_sessions()
-        while fake.yard.sessions:
-            await asyncio.sleep(0)
+        await wait_until(lambda: not fake.yard.sessions, "the end of the session")
         await fake.yard.finish("t-1")
         assert await call is None
 
@@ -154,8 +153,7 @@ async def test_wrong_token_is_refused_and_not_repeated(fake: FakeServer) -> None
 async def test_closed_client_refuses_calls_and_those_that_wait(fake: FakeServer) -> None:
     yard = client_of(fake)
     waiting = asyncio.create_task(yard.call("sleep"))
-    while "t-1" not in fake.yard.tasks:
-        await asyncio.sleep(0)
+    await wait_until(lambda: "t-1" in fake.yard.tasks, "the task")
     await yard.close()
     with pytest.raises(YardError, match="closed"):
         await waiting
