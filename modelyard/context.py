@@ -54,6 +54,7 @@ class Context:
         self.params = dict(params or {})
         # Grows with every change of the parameters while the task runs.
         self.revision = 0
+        # Called after a change. One may have come before this is set: set it, then look at `revision`.
         self.on_params_changed: Callable[[Mapping[str, Any]], None] | None = None
         self.inputs: Mapping[str, bytes] = Inputs(sources or {})
         self.attachments: Mapping[str, Path] = Attachments(self, sources or {})

@@ -140,7 +140,12 @@ class Launcher:
             template, is_new = self._templates.get(spawn)
         except OSError as error:
             self._tell(
-                {"spawned": {"worker": spawn["worker"], "error": f"cannot start {spawn['python']}: {error}"}}
+                {
+                    "spawned": {
+                        "worker": spawn["worker"],
+                        "error": f"cannot start {spawn.get('python') or 'a template'}: {error}",
+                    }
+                }
             )
             return
         if is_new:

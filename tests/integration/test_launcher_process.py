@@ -96,8 +96,6 @@ async def test_spawn_with_imports_comes_from_a_warm_parent() -> None:
 @pytest.mark.asyncio
 async def test_spawn_with_another_interpreter_runs_there() -> None:
     async with launcher() as (client, place, _, _lost):
-        python = place / "python"
-        python.symlink_to(sys.executable)
         await client.spawn("w1", str(place / "w1.sock"), python=sys.executable)
         async with connection(place / "w1.sock") as call:
             assert (await call("a/1", "echo", '{"value":1}'))["value_json"] == "1"

@@ -77,5 +77,6 @@ async def awaiting(ctx: Context, seconds: float = 60) -> str:
 async def following(ctx: Context, target: int) -> int:
     changed = asyncio.Event()
     ctx.on_params_changed = lambda _: changed.set()
-    await changed.wait()
+    if not ctx.revision:
+        await changed.wait()
     return int(ctx.params["target"])
