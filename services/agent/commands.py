@@ -60,7 +60,8 @@ class CommandSetup:
         """Makes what is missing of the directory and gives the variables of this attempt."""
         if not task.body.staged:
             with contextlib.suppress(FileExistsError):
-                Path(directory, "work").mkdir(0o700, parents=True)
+                Path(directory).mkdir(0o700)
+                Path(f"{directory}/work").mkdir(0o700)
         params = self._no_params
         if task.body.params_json or task.params_json:
             params = Path(directory) / "params.json"

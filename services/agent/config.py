@@ -142,4 +142,9 @@ class Places:
 
     def task(self, key: str) -> Path:
         """The directory of an attempt, by its key "<task>/<attempt>"."""
-        return self.tasks / key.replace("/", "-")
+        return self.tasks / task_directory_name(key)
+
+
+def task_directory_name(key: str) -> str:
+    """Of an attempt, by its key "<task>/<attempt>"."""
+    return key.replace("/", "-")

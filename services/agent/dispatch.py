@@ -29,7 +29,7 @@ def hand_out(state: State, now_ms: int) -> list[Effect]:
         if prefill and direct_waits:
             break
         task = lane.head()
-        worker = None if task is None else _choose(state, task, now_ms, effects)
+        worker = None if task is None else _choose(state, task, now_ms, effects, given)
         if task is None or worker is None:
             direct_waits = direct_waits or (task is not None and not prefill)
             heapq.heappop(heap)
@@ -108,7 +108,7 @@ def remove(state: State, worker: Worker) -> None:
     del state.workers[worker.name]
     if worker.slot is not None:
         state.release(worker)
-    group = state.groups[worker.pool]
+    group = state.group(worker.pool)
     group.idle.pop(worker.name, None)
     group.busy.pop(worker.name, None)
     if not worker.ready:
@@ -123,34 +123,43 @@ def leave(state: State, worker: Worker) -> None:
     group.busy.pop(worker.name, None)
 
 
-def _choose(state: State, task: Task, now_ms: int, effects: list[Effect]) -> Worker | None:
+def _choose(
+    state: State, task: Task, now_ms: int, effects: list[Effect], given: dict[str, list[Task]]
+) -> Worker | None:
     group = state.group(task.pool)
     if not state.fits(task.body.resources):
-        return _behind(state, task, now_ms)
+        return _behind(state, task, now_ms, given)
     if group.idle:
         return group.idle[next(reversed(group.idle))]
     if task.pool.plain and (fresh := state.group(None).idle):
         return _claim(state, fresh, task.pool)
     if state.starting < state.settings.starting_most and _has_room(state, effects):
         return _spawn(state, task.pool, effects)
-    return _behind(state, task, now_ms)
+    return _behind(state, task, now_ms, given)
 
 
-def _behind(state: State, task: Task, now_ms: int) -> Worker | None:
-    """The busy worker of the same shape with the shortest queue, if the wait there is short."""
-    depth = state.depth(task.body)
+def _behind(state: State, task: Task, now_ms: int, given: dict[str, list[Task]]) -> Worker | None:
+    """The busy worker of the same shape with the shortest queue, if the wait there is short.
+
+    A queue is filled up once it is half empty: fewer and larger frames.
+    """
+    body = task.body
+    depth = state.depth(body)
     if depth == 1 or task.gpu_devices:
         return None
     best: Worker | None = None
+    shortest = depth
     for worker in state.group(task.pool).busy.values():
-        if worker.slot != task.body.resources or worker.limits != task.body.limits:
+        waiting = len(worker.queue)
+        if waiting >= shortest or (waiting > depth // 2 and worker.name not in given):
+            continue
+        if worker.slot != body.resources or worker.limits != body.limits:
             continue
         if now_ms - worker.idle_since_ms >= 2 * AHEAD_MS:
             continue
         head = state.tasks[worker.queue[0]].body
-        waiting = len(worker.queue)
-        if waiting <= min(depth, state.depth(head)) and (best is None or waiting < len(best.queue)):
-            best = worker
+        if head.label == body.label or waiting < state.depth(head):
+            best, shortest = worker, waiting
     return best
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from services.agent import effects as do
 from services.agent.commands import CommandSetup
-from services.agent.config import Places
+from services.agent.config import Places, task_directory_name
 from services.agent.convert import command_work, done_of, operator_work, report_of
 from services.agent.events import (
     ClockTicked,
@@ -58,7 +58,7 @@ class Engine:
     ) -> None:
         self.state = state
         self._clock = clock
-        self._places = places
+        self._tasks = str(places.tasks)
         self._specifications = specifications
         self._limiter = limiter
         self._logs = logs
@@ -184,7 +184,7 @@ class Engine:
         self._workers.send(effect.worker, run=tuple([self._work(effect.worker, t) for t in effect.tasks]))
 
     def _work(self, worker: str, task: Task) -> Message:
-        directory = str(self._places.task(task.key))
+        directory = f"{self._tasks}/{task_directory_name(task.key)}"
         if not task.body.is_command:
             return operator_work(task, directory, self._preparer.input_paths(task.body))
         env = self._commands.ready(task, directory)

@@ -115,13 +115,15 @@ class WorkerReady(msgspec.Struct, frozen=True):
 
 
 class WorkerLost(msgspec.Struct, frozen=True):
-    """A worker has ended, or never came to be (then error says why)."""
+    """A worker has ended, or never came to be (then error says why). undelivered: work keys that it
+    was to get and did not."""
 
     worker: str
     exit_code: int = 0
     signal: int = 0
     out_of_memory: bool = False
     error: str = ""
+    undelivered: frozenset[str] = frozenset()
 
 
 class WorkBegun(msgspec.Struct, frozen=True):

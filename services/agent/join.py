@@ -61,8 +61,11 @@ class Credentials:
         self._pending_key: bytes = b""
 
     def prepare(self) -> None:
-        """Makes the directory and pins the authority. Raises AuthorityMismatch."""
+        """Makes the directory and pins the authority. Raises AuthorityMismatch, or JoinRefused where there
+        is nothing to join with."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._path("token").exists():
+            self._join_token()
         if not self._config.ca_file:
             return
         try:

@@ -217,7 +217,8 @@ def end(state: State, task: Task, outcome: Exit) -> None:
 
 def end_with_worker(state: State, task: Task, worker: Worker, event: WorkerLost, now_ms: int) -> None:
     """The first task of a worker that is gone: it is taken to have begun if the worker was ready."""
-    if task.phase is Phase.HANDED and (task.retracting or (task.stop and not worker.ready)):
+    never_begun = task.work_key in event.undelivered or task.retracting or (task.stop and not worker.ready)
+    if task.phase is Phase.HANDED and never_begun:
         settle_unstarted(state, task, now_ms)
         return
     own = _death(event, ready=worker.ready)

@@ -246,6 +246,8 @@ def on_worker_restored(state: State, event: WorkerRestored, now_ms: int) -> list
         if worker.slot is None:
             state.reserve(worker, task.body.resources)
             worker.limits = task.body.limits
+            for name, amount in task.body.resources:
+                state.inherited[name] = state.inherited.get(name, 0) + amount
         worker.queue.append(task.key)
         if restored.running:
             state.move(task, Phase.RUNNING)

@@ -76,14 +76,18 @@ async def _live(config: AgentConfig) -> int:
     name = f"agent-{node}"
     with StateLock(config.state_dir, name):
         agent = Agent(config, node)
+        is_refused = False
         try:
             await agent.open()
             ended = await _first(stopping.wait(), leaving.wait(), agent.crashed(), agent.serve(name))
             if stopping.is_set():
                 await agent.drain()
             return 1 if ended == 2 else 0
+        except StartRefused:
+            is_refused = True
+            raise
         finally:
-            await agent.close(shut_down=stopping.is_set())
+            await agent.close(shut_down=stopping.is_set() or (is_refused and agent.is_idle))
             ready_file(config.state_dir, name).unlink(missing_ok=True)
 
 
@@ -193,7 +197,7 @@ class Agent:
         """Releases everything; launcher and workers end only with shut_down."""
         await self._loops.close()
         await self._engine.close()
-        self._workers.close(shut_down=shut_down)
+        await self._workers.close(shut_down=shut_down)
         await self._artifacts.close()
         self._specifications.close()
         if shut_down:
@@ -212,6 +216,11 @@ class Agent:
                 _log.warning("stopped_without_acknowledgement", tasks=len(self._state.tasks))
                 return
             await self._clock.sleep(0.02)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no task is here."""
+        return not self._state.tasks
 
     # --- loops
 

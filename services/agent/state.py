@@ -73,6 +73,9 @@ class State:
         self.timers: list[tuple[int, int, str, Task]] = []
         self.timer_number = 0
         self.mean_ms: dict[str, float] = {}
+        self.inherited: dict[str, int] = {}
+        """What tasks of an earlier agent process held when this one found them: a fact, even where the
+        machine has become smaller."""
 
     def move(self, task: Task, phase: Phase) -> None:
         """Changes a task's phase along the table."""
@@ -101,7 +104,7 @@ class State:
         """Takes a slot for a worker's queue."""
         worker.slot = resources
         for name, amount in resources:
-            self.free[name] -= amount
+            self.free[name] = self.free.get(name, 0) - amount
 
     def release(self, worker: Worker) -> None:
         """Gives a worker's slot back."""
@@ -152,16 +155,18 @@ def check_invariants(state: State) -> None:
         for name, amount in worker.slot or ():
             reserved[name] = reserved.get(name, 0) + amount
         queued.update(dict.fromkeys(worker.queue, worker.name))
-    for name, amount in state.capacity.items():
-        _hold(state.free[name] == amount - reserved.get(name, 0), f"free {name} is not what is left")
-        _hold(state.free[name] >= 0, f"more {name} is reserved than there is")
+    for name, free in state.free.items():
+        capacity, taken = state.capacity.get(name, 0), reserved.get(name, 0)
+        _hold(free == capacity - taken, f"free {name} is not what is left")
+        most = max(capacity, state.inherited.get(name, 0))
+        _hold(taken <= most, f"more {name} is reserved than there is")
     for task in state.tasks.values():
         _check_task(task, queued)
 
 
 def _check_worker(state: State, worker: Worker) -> None:
     _hold((worker.slot is not None) == bool(worker.queue), f"{worker.name}: slot and queue disagree")
-    group = state.groups[worker.pool]
+    group = state.group(worker.pool)
     listed = (worker.name in group.idle) + (worker.name in group.busy)
     _hold(listed == (0 if worker.leaving else 1), f"{worker.name} is listed {listed} times")
     _hold(all(key in state.tasks for key in worker.queue), f"{worker.name} has a task that is gone")

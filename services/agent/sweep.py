@@ -78,7 +78,7 @@ class Cleaner:
     def _remove(self, keys: list[str]) -> None:
         for key in keys:
             path = self._places.task(key)
-            if path.exists():
+            if not _remove_usual(path) and path.exists():
                 _remove_path(path)
 
     def _remove_unknown(self, kept: set[str]) -> None:
@@ -97,6 +97,18 @@ class Cleaner:
             for path in directory.iterdir()
             if not path.name.startswith(".")
         ]
+
+
+def _remove_usual(path: Path) -> bool:
+    """Removes what a command leaves that has written no file, without looking around; whether it could."""
+    try:
+        (path / "work").rmdir()
+        for name in ("exit.json", "stdout", "stderr"):
+            (path / name).unlink()
+        path.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def _remove_path(path: Path) -> None:

@@ -27,6 +27,8 @@ from services.chassis.logs import get_logger
 
 Message = dict[str, Any]
 _log = get_logger("agent.workers")
+_LAUNCHER_S = 20.0
+_LAUNCHER_END_S = 5.0
 _LOST_AFTER_S = 2.0
 """How long the end of a connection may come before the launcher's word about the process."""
 
@@ -53,6 +55,7 @@ class Member:
         self.pool: Pool | None = None
         self.is_ready = False
         self.ending: tuple[int, int] | None = None
+        self.undelivered: set[str] = set()
 
 
 class Workers:
@@ -70,6 +73,8 @@ class Workers:
         self._spawn_task = spawn_task
         self._sockets = socket_directory(places.root)
         self._launcher: LauncherClient | None = None
+        self._launcher_up = asyncio.Event()
+        self._launcher_gone = asyncio.Event()
         self._members: dict[str, Member] = {}
         self._base_env = {THREADS: "1", "PYTHONUNBUFFERED": "1"}
         if has_gpus:
@@ -112,8 +117,12 @@ class Workers:
     ) -> None:
         """Sends to a worker; what a lost worker does not get is settled by its WorkerLost."""
         member = self._members.get(name)
-        if member is not None and member.client is not None:
+        if member is None or member.client is None:
+            return
+        if member.client.is_open:
             member.client.send(run=run, cancel=cancel, ack=ack, quit=quit)
+        else:
+            member.undelivered.update(work["key"] for work in run)
 
     def claim(self, name: str, pool: Pool) -> None:
         """Notes whose worker it is from now on."""
@@ -141,8 +150,8 @@ class Workers:
         """How many workers the launcher has."""
         return len(self._launcher.workers) if self._launcher is not None else 0
 
-    def close(self, *, shut_down: bool) -> None:
-        """Leaves launcher and workers alone, or ends them all."""
+    async def close(self, *, shut_down: bool) -> None:
+        """Leaves launcher and workers alone, or ends them all and waits a moment for it."""
         self._closing = True
         for member in self._members.values():
             if member.client is not None:
@@ -150,12 +159,16 @@ class Workers:
         if self._launcher is not None:
             if shut_down:
                 self._launcher.shut_down()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._launcher_gone.wait(), _LAUNCHER_END_S)
             self._launcher.close()
 
     async def _start_launcher(self) -> None:
         self._launcher = await LauncherClient.start(
             str(self._sockets / "launcher"), self._places.root, self._on_ended, self._on_launcher_lost
         )
+        self._launcher_gone.clear()
+        self._launcher_up.set()
 
     async def _reconnect(self, name: str, pid: int) -> Message | None:
         """The inventory of a worker of an earlier agent process; None if it does not answer."""
@@ -185,8 +198,8 @@ class Workers:
     async def _spawn(self, member: Member, python: str, paths: tuple[str, ...]) -> None:
         env = {**self._base_env, **dict(member.pool.variables)} if member.pool else self._base_env
         try:
-            if self._launcher is None:
-                raise SpawnFailed("the launcher is gone")
+            await asyncio.wait_for(self._launcher_up.wait(), _LAUNCHER_S)
+            assert self._launcher is not None
             member.pid = await self._launcher.spawn(
                 member.name,
                 self._socket(member.name),
@@ -200,7 +213,7 @@ class Workers:
                 lambda message: self._on_frame(member, message),
                 lambda: self._on_connection_lost(member),
             )
-        except (SpawnFailed, OSError) as error:
+        except (SpawnFailed, OSError, TimeoutError) as error:
             if member.ending is None and self._launcher is not None:
                 self._launcher.kill(member.name)
             self._lose(member, str(error))
@@ -227,6 +240,8 @@ class Workers:
             return
         if member.ending is not None:
             self._lose(member)
+        elif self._launcher is None:
+            self._lose(member, "the launcher is lost")
         else:
             asyncio.get_running_loop().call_later(_LOST_AFTER_S, self._on_silence, member)
 
@@ -246,14 +261,22 @@ class Workers:
         (self._places.workers / member.name).unlink(missing_ok=True)
         Path(self._socket(member.name)).unlink(missing_ok=True)
         exit_code, signal = member.ending or (0, 0)
-        self._tell(WorkerLost(member.name, exit_code, signal, error=error))
+        lost = WorkerLost(
+            member.name, exit_code, signal, error=error, undelivered=frozenset(member.undelivered)
+        )
+        self._tell(lost)
 
     def _on_launcher_lost(self) -> None:
+        self._launcher_gone.set()
         if self._closing:
             return
+        self._launcher_up.clear()
         _log.error("launcher_lost", next_step="a new one is started; see launcher.log")
         self._launcher = None
         self._spawn_task("launcher", self._start_launcher())
+        for member in list(self._members.values()):
+            if member.client is not None and not member.client.is_open:
+                self._lose(member, "the launcher is lost")
 
     def _socket(self, name: str) -> str:
         return str(self._sockets / name)

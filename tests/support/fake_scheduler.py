@@ -3,16 +3,64 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
+import grpc
 import grpc.aio
 
 from modelyard.v1 import agent_link_pb2 as pb
-from modelyard.v1 import task_pb2
+from modelyard.v1 import artifact_pb2, task_pb2
 from modelyard.v1.agent_link_pb2_grpc import AgentLinkServiceServicer, add_AgentLinkServiceServicer_to_server
+from modelyard.v1.artifact_pb2_grpc import ArtifactServiceServicer, add_ArtifactServiceServicer_to_server
 
 TIMEOUT_S = 20.0
+
+
+class FakeStore(ArtifactServiceServicer):
+    """Artefacts in memory, for every account."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.holders: dict[str, str] = {}
+        self.fetches = 0
+
+    def add(self, data: bytes) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        self.blobs[digest] = data
+        return digest
+
+    async def GetArtifact(
+        self, request: artifact_pb2.GetArtifactRequest, context: Any
+    ) -> AsyncIterator[artifact_pb2.GetArtifactResponse]:
+        self.fetches += 1
+        data = await self._find(request.digest, context)
+        for offset in range(0, max(len(data), 1), 1 << 20):
+            chunk = data[offset : offset + (1 << 20)]
+            yield artifact_pb2.GetArtifactResponse(chunk=chunk, offset=offset, size_bytes=len(data))
+
+    async def StatArtifact(
+        self, request: artifact_pb2.StatArtifactRequest, context: Any
+    ) -> artifact_pb2.StatArtifactResponse:
+        data = await self._find(request.digest, context)
+        artifact = artifact_pb2.Artifact(digest=request.digest, size_bytes=len(data))
+        return artifact_pb2.StatArtifactResponse(artifact=artifact)
+
+    async def PutArtifact(
+        self, requests: AsyncIterator[artifact_pb2.PutArtifactRequest], context: Any
+    ) -> artifact_pb2.PutArtifactResponse:
+        header = (await anext(requests)).header
+        data = b"".join([request.chunk async for request in requests])
+        digest = self.add(data)
+        self.holders[digest] = header.holder
+        artifact = artifact_pb2.Artifact(digest=digest, size_bytes=len(data), name=header.name)
+        return artifact_pb2.PutArtifactResponse(artifact=artifact)
+
+    async def _find(self, digest: str, context: Any) -> bytes:
+        if digest not in self.blobs:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such artefact")
+        return self.blobs[digest]
 
 
 class Session:
@@ -45,6 +93,7 @@ class FakeScheduler(AgentLinkServiceServicer):
         self.logs: dict[tuple[str, int, int], bytearray] = {}
         self.joined: list[str] = []
         self.verdict_of: Callable[[pb.HeldTask], int] = default_verdict
+        self.store = FakeStore()
         self.address = ""
         self._server: grpc.aio.Server | None = None
         self._changed = asyncio.Event()
@@ -52,6 +101,7 @@ class FakeScheduler(AgentLinkServiceServicer):
     async def start(self, port: int = 0) -> None:
         self._server = grpc.aio.server()
         add_AgentLinkServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
+        add_ArtifactServiceServicer_to_server(self.store, self._server)  # type: ignore[no-untyped-call]
         self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
         await self._server.start()
 
