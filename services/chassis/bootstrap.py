@@ -15,7 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from services.chassis import logs, memory
+from services.chassis import failpoints, logs, memory
 from services.chassis.clock import SystemClock
 from services.chassis.config import ServiceConfig
 from services.chassis.errors import ServiceError, StartRefused
@@ -76,6 +76,7 @@ def run(service_of: Callable[[ConfigT, Loops], Service], config: ConfigT, *, lis
     """
     logs.setup(config.log_level, config.log_format)
     try:
+        failpoints.arm(os.environ)
         return asyncio.run(_live(service_of, config, listen))
     except (StartRefused, ServiceError) as refusal:
         sys.stderr.write(f"{refusal}\n")

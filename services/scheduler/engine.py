@@ -9,6 +9,7 @@ from typing import Protocol
 
 from services.chassis.clock import Clock
 from services.chassis.errors import ServiceError
+from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.scheduler import machine, recovery
 from services.scheduler.effects import Answer, Command, Effects, RecordChange, SendBeatAck, SendWelcome
@@ -115,10 +116,12 @@ class Engine:
             machine.check_invariants(self.state)
         if effects.rows:
             try:
+                failpoint("scheduler.before_commit")
                 await self.store.persist(effects.rows, self._counters(), now.wall_ms)
             except ServiceError as error:
                 await self._take_back(effects, error)
                 return
+            failpoint("scheduler.after_commit")
         self._release(effects)
 
     def _counters(self) -> Counters:
@@ -156,9 +159,11 @@ class Engine:
             link = self.links.get(close.session)
             if link is not None:
                 link.close(close.reason)
+        failpoint("scheduler.before_answers")
         for answer in effects.answers:
             self._answer(answer)
         self._tell(effects)
+        failpoint("scheduler.after_release")
 
     def _answer(self, answer: Answer) -> None:
         future, follower = self._replies.pop(answer.reply, (None, None))

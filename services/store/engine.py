@@ -11,6 +11,7 @@ from contextlib import aclosing, contextmanager
 
 from services.chassis.clock import Clock
 from services.chassis.errors import ServiceError
+from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.store.blobs import Blobs
 from services.store.digest_locks import DigestLocks
@@ -193,9 +194,12 @@ class Engine:
             if not present:
                 await self._blobs.publish(intake, digest)
             try:
-                return await self._store.record(
+                failpoint("store.before_row")
+                artifact = await self._store.record(
                     wish, digest, intake.size_bytes, self._limits.quota_bytes, self._clock.now_ms()
                 )
+                failpoint("store.after_row")
+                return artifact
             except ServiceError:
                 if await self._store.blob(digest) is None:
                     await self._blobs.remove(digest)

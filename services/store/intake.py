@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
+from services.chassis.failpoints import failpoint
 from services.store.failures import storage_errors
 
 BLOCK_BYTES = 1 << 20
@@ -92,8 +93,10 @@ class Intake:
 
     def _sync(self) -> None:
         if self._path is not None:
+            failpoint("store.before_blob_sync")
             with storage_errors():
                 os.fsync(self._opened(self._path))
+            failpoint("store.after_blob_sync")
 
     def _opened(self, path: Path) -> int:
         if self._descriptor < 0:
