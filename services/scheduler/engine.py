@@ -47,6 +47,8 @@ class Engine:
         self.clock = clock
         self.validates = validates
         self.state = State(0, 1, 0)
+        # What watchers may be shown: the state is ahead of it while a step is being committed.
+        self.released_revision = 0
         self.links: dict[int, Link] = {}
         self._inbox: list[Event] = []
         self._wake = asyncio.Event()
@@ -69,6 +71,9 @@ class Engine:
         now = self.now()
         recovered = await self.store.recover(now.wall_ms, REMEMBERED_REQUESTS, REMEMBERED_CHANGES)
         self.state = recovery.restore(recovered, now)
+        # A revision that was shown is never given out again; progress raises it without a commit.
+        self.state.revision = max(self.state.revision, self.released_revision)
+        self.released_revision = self.state.revision
 
     def now(self) -> Now:
         return Now(self.clock.now_ms(), self.clock.monotonic_ms())
@@ -141,6 +146,7 @@ class Engine:
 
     def _release(self, effects: Effects) -> None:
         """Everything of the step is on disk: it may be seen."""
+        self.released_revision = self.state.revision
         for message in effects.messages:
             link = self.links.get(message.session)
             if link is None:

@@ -85,10 +85,16 @@ def _position(state: State, task: Task) -> int:
     before = 0
     for queue in state.waiting.queues.values():
         if queue.shape.priority > task.spec.shape.priority:
-            before += len(queue.keys)
+            before += sum(_waits(state, key) for _, key in queue.keys)
         elif queue.shape.priority == task.spec.shape.priority:
-            before += sum(ticket < mine for ticket, _ in queue.keys)
+            before += sum(ticket < mine and _waits(state, key) for ticket, key in queue.keys)
     return before
+
+
+def _waits(state: State, key: int) -> bool:
+    """Keys of tasks that were cancelled or held are still in the queues."""
+    task = state.tasks.get(key)
+    return task is not None and not task.node and task.state is not TaskState.HELD
 
 
 def _why(nodes: tuple[Verdict, ...]) -> str:

@@ -16,6 +16,8 @@ from services.scheduler.model import STRIDE, Spec, index_of, number_of
 
 PACKAGE = "services.scheduler"
 DAY_MS = 86_400_000
+# Revisions of progress are shown and not stored: a new epoch begins beyond them.
+EPOCH_REVISIONS = 1 << 30
 # So few are committed without a hop to the database's thread.
 SMALL_ROWS = 8
 
@@ -97,7 +99,8 @@ class SchedulerStore:
     async def persist(self, rows: Sequence[Row], counters: Counters, time_ms: int) -> None:
         """One transaction with everything that one step wants kept."""
         await self.database.write(
-            lambda connection: self._persist(connection, rows, counters, time_ms), is_small=len(rows) <= SMALL_ROWS
+            lambda connection: self._persist(connection, rows, counters, time_ms),
+            is_small=len(rows) <= SMALL_ROWS,
         )
 
     def _persist(
@@ -146,7 +149,7 @@ class SchedulerStore:
         counters = self._counters(connection)
         counters.epoch += 1 + skip
         counters.next_number += skip
-        counters.revision += skip
+        counters.revision += EPOCH_REVISIONS + skip
         connection.execute(self.sql["set_meta"], ("counters", msgspec.json.encode(counters)))
         return counters
 
@@ -179,7 +182,9 @@ class SchedulerStore:
             devices,
         ) in connection.execute(sql["changes_of_live_tasks"], (counters.live_from,)):
             changes[task].append(
-                ChangeRow(revision, state, attempt, epoch, node, time_ms, start_ms, cause, detail, b"", devices)
+                ChangeRow(
+                    revision, state, attempt, epoch, node, time_ms, start_ms, cause, detail, b"", devices
+                )
             )
         specs, accounts = self._specs(connection)
         sizes = {spec.number: spec.array_size for spec in specs}

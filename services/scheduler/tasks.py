@@ -74,7 +74,7 @@ class Tasks:
         filter_key = wanted.SerializeToString(deterministic=True)
         cursor = decode_token(request.page_token, filter_key)
         before = int(cursor) if cursor else 1 << 62
-        revision = self._engine.state.revision
+        revision = self._engine.released_revision
         found: list[pb.Task] = []
         for _ in range(MOST_SCANS):
             keys = await self._keys(wanted, caller, before, max(SCAN_KEYS, size))

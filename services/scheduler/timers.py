@@ -55,7 +55,7 @@ def _watch_nodes(state: State, now: Now, effects: Effects) -> None:
             node.state = NodeState.SUSPECT
             state.cluster.touch(node)
             effects.changed_nodes.add(node.id)
-    if overdue and not _is_braked(state, overdue, now):
+    if not _is_braked(state, overdue, now):
         for node in overdue:
             agents.lose_node(state, node, "its lease is over", now, effects)
 

@@ -19,14 +19,14 @@ async def watch(
 
     A task that changed several times since the last message is shown once, as it is now: revisions never go back.
     """
-    position = revision or engine.state.revision
+    position = revision or engine.released_revision
     with engine.watch() as changed:
         # Lets the caller know from where it watches.
         yield pb.WatchTasksResponse(revision=position)
         while True:
             changed.clear()
-            end = engine.state.revision
-            for key in _changed_since(engine.state, position, caller, keys):
+            end = engine.released_revision
+            for key in changed_since(engine.state, position, end, caller, keys):
                 try:
                     task = await tasks.get(key, caller)
                 except TaskNotFound:
@@ -38,9 +38,14 @@ async def watch(
             await changed.wait()
 
 
-def _changed_since(state: State, position: int, caller: Principal, keys: frozenset[int]) -> list[int]:
-    """Keys in the order of their latest change."""
-    if position < _floor(state) or position > state.revision:
+def changed_since(
+    state: State, position: int, end: int, caller: Principal, keys: frozenset[int]
+) -> list[int]:
+    """Keys that changed after ``position`` and up to ``end``, in the order of their latest change until then.
+
+    Raises `RevisionCompacted`.
+    """
+    if position < _floor(state) or position > end:
         raise RevisionCompacted(
             f"changes after revision {position} are no longer kept", field="revision",
             next_step="list again, and watch from the list's revision",
@@ -49,7 +54,11 @@ def _changed_since(state: State, position: int, caller: Principal, keys: frozens
     for revision, key, account in reversed(state.changes):
         if revision <= position:
             break
-        if (not keys or key in keys) and (caller.role == ADMIN or account == caller.account):
+        if (
+            revision <= end
+            and (not keys or key in keys)
+            and (caller.role == ADMIN or account == caller.account)
+        ):
             latest.setdefault(key)
     return list(reversed(latest))
 

@@ -82,7 +82,7 @@ class Session:
             response.refused.CopyFrom(_refusal(error))
         else:
             response.submitted.task_ids.extend([f"t-{number}" for number in numbers])
-            response.submitted.revision = self._engine.state.revision
+            response.submitted.revision = self._engine.released_revision
             keys = keys_of(numbers)
             if is_repeat:
                 await self._follow(keys)

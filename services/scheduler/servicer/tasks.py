@@ -46,7 +46,7 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
     async def SubmitTasks(self, request: pb.SubmitTasksRequest, context: Any) -> pb.SubmitTasksResponse:
         numbers, _ = await self._submission.submit(request, principal().account)
         return pb.SubmitTasksResponse(
-            task_ids=[f"t-{number}" for number in numbers], revision=self._engine.state.revision
+            task_ids=[f"t-{number}" for number in numbers], revision=self._engine.released_revision
         )
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Any) -> pb.GetTaskResponse:
