@@ -65,6 +65,7 @@ class Child:
                 self.ready = document is not None and document["pid"] == self._process.pid
             return False
         self.exit_code = code
+        self.ready = False
         self._process = None
         self._schedule()
         return True
