@@ -1,0 +1,94 @@
+"""What clients ask for: specifications of every kind, drawn at random. Knows no network and no state."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+from services.scheduler.model import Cause, Policy, Retry, Shape, Spec
+from services.scheduler.resources import Amounts, amounts
+
+GIB = 1 << 30
+ACCOUNTS = ("ann", "bob")
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What a simulated task does; it travels as the specification's body."""
+
+    label: str
+    run_us: tuple[int, int]
+    error_share: float = 0.0
+    # How often it takes its worker down with it.
+    crash_share: float = 0.0
+    # Does not end when it is asked to.
+    is_stubborn: bool = False
+    tells_progress: bool = False
+    keeps_outputs: bool = False
+    environment: str = ""
+    bundle: str = ""
+    input: str = ""
+    start_timeout_ms: int = 0
+    run_timeout_ms: int = 0
+
+
+_LENGTHS_US = ((500, 4_000), (2_000, 30_000), (50_000, 900_000), (1_000_000, 8_000_000), (5_000_000, 30_000_000))
+_LENGTH_WEIGHTS = (5, 4, 4, 2, 1)
+
+
+def draw_spec(rng: random.Random, nodes: list[str], *, has_gpu: bool) -> Spec:
+    """One specification; equal draws give equal bodies, so tasks share specifications."""
+    is_command = rng.random() < 0.35
+    length = rng.choices(_LENGTHS_US, _LENGTH_WEIGHTS)[0]
+    is_faulty = rng.random() < 0.25
+    job = Job(
+        label=f"{'run' if is_command else 'call'}-{length[1]}",
+        run_us=length,
+        error_share=0.3 if is_faulty else 0.0,
+        crash_share=0.1 if is_faulty and rng.random() < 0.5 else 0.0,
+        is_stubborn=rng.random() < 0.15,
+        tells_progress=rng.random() < 0.1,
+        keeps_outputs=rng.random() < 0.1,
+        environment=rng.choice(("", "", "", "e1")),
+        bundle=rng.choice(("", "", "b1", "b2")),
+        input=rng.choice(("", "", "", "i1")),
+        start_timeout_ms=20_000 if rng.random() < 0.05 else 0,
+        run_timeout_ms=max(length[1] // 2_000, 1) if rng.random() < 0.07 else 0,
+    )
+    account = rng.choice(ACCOUNTS)
+    node = rng.choice(nodes) if rng.random() < 0.05 else ""
+    shape = Shape(
+        account,
+        # Only the first node is sure to have a device.
+        _amounts(rng, has_gpu=has_gpu and node in ("", nodes[0])),
+        node,
+        (("zone", "a"),) if rng.random() < 0.1 else (),
+        rng.choices((Policy.LEAST_LOADED, Policy.BINPACK, Policy.SPREAD), (6, 1, 1))[0],
+        "",
+        rng.choices((0, 5, -5), (8, 1, 1))[0],
+    )
+    return Spec(
+        0,
+        msgspec.json.encode(job),
+        shape,
+        name=job.label,
+        retry=_retry(rng) if is_faulty else Retry(),
+        queue_timeout_ms=30_000 if rng.random() < 0.04 else 0,
+        array_size=rng.randint(2, 12) if rng.random() < 0.2 else 0,
+        hold=rng.random() < 0.05,
+        is_command=is_command,
+    )
+
+
+def _amounts(rng: random.Random, *, has_gpu: bool) -> Amounts:
+    asked: dict[str, float] = {"cpu": rng.choice((0.5, 1, 1, 1, 2))}
+    if rng.random() < 0.3:
+        asked["memory"] = rng.choice((GIB // 2, GIB))
+    if has_gpu and rng.random() < 0.3:
+        asked["gpu"] = rng.choice((0.5, 1, 1))
+    return amounts(asked)
+
+
+def _retry(rng: random.Random) -> Retry:
+    causes = frozenset({Cause.ERROR, Cause.EXIT}) if rng.random() < 0.3 else frozenset[Cause]()
+    return Retry(rng.randint(1, 4), rng.choice((0, 0, 100, 3_000)), causes)

@@ -1,0 +1,197 @@
+"""One simulated yard: built from a seed, run through faults, healed, drained, and checked.
+
+`simulate` is the way in. Owns the phases of a run and what must be true at its end.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from services.chassis.errors import InvariantViolation
+from services.scheduler.model import TERMINAL, TaskState, format_task_id, parse_task_id, task_key
+from services.scheduler.resources import SCALE
+from tests.simulation.agent_host import AgentHost
+from tests.simulation.clients import Clients
+from tests.simulation.computer import Computer
+from tests.simulation.disk import Disk
+from tests.simulation.faults import Faults
+from tests.simulation.history import History
+from tests.simulation.kernel import SECOND, Kernel, Violation
+from tests.simulation.leftovers import Leftovers
+from tests.simulation.network import Network
+from tests.simulation.scheduler_host import SchedulerHost
+from tests.simulation.watcher import Watcher
+from tests.simulation.workload import GIB
+
+# From the last fault on: what has to come back, and then the work that is left, one after the other.
+RECOVER_US = 120 * SECOND
+# Of the longest task with all its attempts and grace, where it has to wait for a node of its own.
+WORK_US = 900 * SECOND
+
+
+class Outcome(msgspec.Struct):
+    """How the run of a seed ended."""
+
+    seed: int
+    trace_hash: str
+    counts: dict[str, int]
+    faults: dict[str, int]
+    events: int
+    drain_us: int
+    failure: str = ""
+    story: tuple[str, ...] = ()
+
+
+class World:
+    """Everything of one run."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.kernel = kernel = Kernel(seed)
+        rng = kernel.random
+        self.history = History(kernel)
+        self.disk = Disk()
+        self.network = Network(kernel)
+        self.scheduler = SchedulerHost(kernel, self.disk, self.history)
+        names = [f"n{index}" for index in range(rng.randint(1, 5))]
+        has_gpu = rng.random() < 0.3
+        self.agents = {name: self._make_agent(name, has_gpu=has_gpu) for name in names}
+        self.clients = Clients(kernel, self.scheduler, self.history, names, has_gpu=has_gpu)
+        self.faults = Faults(kernel, self.network, self.scheduler, self.agents)
+        self.watcher = Watcher(kernel, self.scheduler, self.history)
+        self.leftovers = Leftovers(kernel, self.network, self.scheduler, self.agents, self.history)
+        self.busy_us = rng.choice((10, 30, 30, 90)) * SECOND
+        self.drain_us = 0
+
+    def _make_agent(self, name: str, *, has_gpu: bool) -> AgentHost:
+        rng = self.kernel.random
+        is_first = name == "n0"
+        capacity = {"cpu": rng.choice((2, 2, 4)) * SCALE, "memory": rng.choice((2, 8)) * GIB}
+        if has_gpu and (is_first or rng.random() < 0.3):
+            capacity["gpu"] = rng.choice((1, 2)) * SCALE
+        computer = Computer(self.kernel, self.history, name, capacity)
+        agent = AgentHost(self.kernel, computer, self.network, self.scheduler)
+        if is_first or rng.random() < 0.5:
+            agent.labels = {"zone": "a"}
+        return agent
+
+    def run(self) -> None:
+        """Raises what was broken."""
+        kernel = self.kernel
+        self.scheduler.start()
+        for agent in self.agents.values():
+            kernel.after(kernel.between(0, 3 * SECOND), self.faults.start_agent, agent)
+        kernel.after(2 * SECOND, self.clients.act)
+        kernel.after(kernel.between(SECOND, 6 * SECOND), self.faults.act)
+        self.leftovers.look()
+        kernel.run(self.busy_us)
+        self.faults.heal()
+        self.clients.is_active = False
+        self.clients.tidy()
+        begin_us = kernel.now_us
+        kernel.run(begin_us + RECOVER_US + WORK_US, self._is_drained)
+        self.drain_us = kernel.now_us - begin_us
+        if not self._is_drained():
+            raise self._stuck()
+        # What has been acknowledged is forgotten, what was released is shown.
+        kernel.run(kernel.now_us + 20 * SECOND)
+        self._check_end()
+
+    def _is_drained(self) -> bool:
+        history = self.history
+        return (
+            history.counts["tasks made"] == history.counts["tasks ended"]
+            and not self.clients.open_requests
+            and not self.scheduler.state.tasks
+            and not any(agent.state.tasks for agent in self.agents.values())
+        )
+
+    def _stuck(self) -> Violation:
+        waiting = [k for k, task in self.history.tasks.items() if task.state not in TERMINAL]
+        left = [f"{key} on {name}" for name, agent in self.agents.items() for key in agent.state.tasks]
+        names = [format_task_id(key) for key in waiting]
+        return Violation(
+            f"not drained: tasks {names[:8]}, agents have {left[:8]}, {self.clients.open_requests} requests open", *names[:3]
+        )
+
+    def _check_end(self) -> None:
+        self._check_disk()
+        for node in self.scheduler.state.cluster.nodes.values():
+            if any(node.reserved.values()) or node.tasks or node.prefilled or node.expected:
+                raise Violation(f"{node.id} still has reservations: {node.reserved}", node.id)
+            if any(left != SCALE for left in node.devices.left):
+                raise Violation(f"{node.id} still has devices taken", node.id)
+        for agent in self.agents.values():
+            self._check_agent(agent)
+        self.watcher.check()
+
+    def _check_agent(self, agent: AgentHost) -> None:
+        computer = agent.computer
+        if not agent.link.is_open:
+            raise Violation(f"{agent.name} is not connected", agent.name)
+        if agent.state.free != agent.state.capacity:
+            raise Violation(f"{agent.name} still holds resources", agent.name)
+        if computer.records:
+            raise Violation(f"{agent.name} keeps the records {list(computer.records)}", agent.name)
+        for worker in computer.workers.values():
+            if worker.running or worker.waiting or worker.reports:
+                raise Violation(f"{agent.name}: {worker.name} still has {list(worker.reports)}", agent.name)
+
+    def _check_disk(self) -> None:
+        """Every acknowledged task has exactly one outcome on disk."""
+        if self.disk.query("PRAGMA integrity_check") != [("ok",)]:
+            raise Violation("the database is damaged")
+        outcomes = dict(
+            self.disk.query("SELECT task, count(*) FROM change WHERE state IN (4, 5, 6) GROUP BY task")
+        )
+        for submission in self.clients.submissions:
+            if not submission.first:
+                continue
+            for number in range(submission.first, submission.first + len(submission.items)):
+                if outcomes.get(task_key(number)) != 1:
+                    raise Violation(f"t-{number} was acknowledged and has no outcome", f"t-{number}")
+
+
+def simulate(seed: int, lines: int = 60) -> Outcome:
+    """Runs one seed to its end or to its first failure."""
+    world = World(seed)
+    failure, story = "", ()
+    try:
+        world.run()
+    except (Violation, InvariantViolation) as error:
+        failure = f"{type(error).__name__}: {error}"
+        story = tell(world, getattr(error, "subjects", ()), lines)
+    except Exception as error:
+        # A machine that raises is a failure of the seed as much as a broken promise.
+        error.add_note(f"seed {seed}\n" + "\n".join(tell(world, (), lines)))
+        raise
+    finally:
+        world.disk.close()
+    return Outcome(
+        seed, world.kernel.trace_hash(), dict(world.history.counts), world.faults.injected, world.kernel.events,
+        world.drain_us, failure, story,
+    )  # fmt: skip
+
+
+def tell(world: World, subjects: tuple[str, ...], lines: int) -> tuple[str, ...]:
+    """The last lines of the trace, and all that is left of it about the subjects."""
+    trace = [f"{at / SECOND:12.6f} {who:10} {' '.join(map(str, what))}" for at, who, what in world.kernel.lines]
+    story = [f"--- the last {lines} of {world.kernel.events} events", *trace[-lines:]]
+    for subject in subjects:
+        story += [f"--- {subject} in the trace", *[line for line in trace if re.search(rf"{re.escape(subject)}(?![\d.])", line)][-lines:]]
+        if subject.startswith("t-"):
+            story += [f"--- {subject} on disk", *_on_disk(world, subject)]
+            task = world.scheduler.state.tasks.get(parse_task_id(subject))
+            if task is not None:
+                story.append(f"--- {subject} waits: {task.state.name} {task.reason!r} {task.queue.shape} blocked: {task.queue.is_blocked}")
+    return tuple(story)
+
+
+def _on_disk(world: World, name: str) -> list[str]:
+    rows = world.disk.query(
+        "SELECT revision, state, epoch, attempt, node, time_ms, cause, detail FROM change WHERE task = ? ORDER BY revision",
+        parse_task_id(name),
+    )
+    return [f"{row[0]:6} {TaskState(row[1]).name:10} {row[2:]}" for row in rows]
