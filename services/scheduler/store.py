@@ -17,7 +17,7 @@ from services.scheduler.model import STRIDE, Spec, index_of, number_of
 PACKAGE = "services.scheduler"
 DAY_MS = 86_400_000
 # Revisions of progress are shown and not stored: a new epoch begins beyond them.
-EPOCH_REVISIONS = 1 << 30
+EPOCH_REVISIONS = 1_000_000
 # So few are committed without a hop to the database's thread.
 SMALL_ROWS = 8
 
