@@ -491,7 +491,7 @@ class RunCommand(_message.Message):
     directory: _builtins.str
     log_directory: _builtins.str
     record_path: _builtins.str
-    """Where the WorkEnded is written as JSON and synced before it is reported; empty: nowhere."""
+    """Where the WorkEnded is written as JSON before it is reported; empty: nowhere."""
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property

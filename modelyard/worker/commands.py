@@ -163,7 +163,10 @@ class Commander:
 
 
 def write_record(path: str, report: Message) -> None:
-    """Writes the report so that it is there whole, or not at all, whatever dies."""
+    """Writes the report so that it is there whole, or not at all, whichever process dies.
+
+    Not synced: after a power loss what ran here is gone as well, and the task is tried again elsewhere.
+    """
     temporary = f"{path}.tmp"
     data = json.dumps(report).encode()
     try:
@@ -173,7 +176,6 @@ def write_record(path: str, report: Message) -> None:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, data)
-        os.fdatasync(fd)
     finally:
         os.close(fd)
     Path(temporary).replace(path)
