@@ -157,7 +157,7 @@ def begin(state: State, worker: Worker, task: Task | None, start_ms: int, now_ms
     state.move(task, Phase.RUNNING)
     task.start_ms = start_ms
     task.retracting = task.recalled = False
-    state.tell(task, NoteKind.STARTED, start_ms=start_ms)
+    state.tell(task, NoteKind.STARTED, start_ms=start_ms, soon_over=state.depth(task.body) > 1)
     if task.body.run_timeout_ms:
         limit_run(state, task, now_ms)
 

@@ -43,7 +43,11 @@ BODIES_MOST = 50_000
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 5.0
 ACK_DELAY_S = 0.05
 START_DELAY_S = 0.003
-"""A start waits this long for its end: a short call is told in one event."""
+SHORT_DELAY_S = 0.02
+"""A start waits this long for its end: a short call is told in one event. Longer where such calls are
+known to be short."""
+BREATH_S = 0.001
+"""Messages that follow each other faster are put together; a lone call never waits for it."""
 WELCOME_TIMEOUT_S = 30.0
 
 AgentCall = grpc.aio.StreamStreamCall[pb.ConnectRequest, pb.ConnectResponse]
@@ -157,7 +161,8 @@ class Link:
         if urgent:
             self._wake.set()
         elif self._waking is None:
-            self._waking = asyncio.get_running_loop().call_later(START_DELAY_S, self._wake_now)
+            delay_s = SHORT_DELAY_S if self._state.outbox.patient else START_DELAY_S
+            self._waking = asyncio.get_running_loop().call_later(delay_s, self._wake_now)
 
     def say(self, message: pb.ConnectRequest) -> None:
         """Says something in the present session, in front of everything else; dropped without one."""
@@ -297,14 +302,19 @@ class Link:
         self._wake.set()
 
     async def _speak(self, call: AgentCall) -> None:
+        loop = asyncio.get_running_loop()
+        last_s = 0.0
         while True:
             await self._wake.wait()
+            if loop.time() - last_s < BREATH_S:
+                await asyncio.sleep(BREATH_S)
             self._wake.clear()
             if self._waking is not None:
                 self._waking.cancel()
                 self._waking = None
             while (message := self._next_message()) is not None:
                 await call.write(message)
+            last_s = loop.time()
 
     def _next_message(self) -> pb.ConnectRequest | None:
         acknowledged = self._state.last_command

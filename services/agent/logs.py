@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc.aio
 import msgspec
@@ -26,6 +26,7 @@ from services.chassis.logs import get_logger
 _log = get_logger("agent.logs")
 
 LOOK_S = 0.2
+ACK_S = 0.02
 IDLE_S = 30.0
 CHUNK_BYTES = 256 * 1024
 WINDOW_BYTES = 4 * 1024 * 1024
@@ -149,29 +150,31 @@ class LogPusher:
             follow.sent = follow.acked
 
     async def _speak(self, call: LogCall, hearing: asyncio.Future[None]) -> None:
-        idle_s = 0.0
-        while idle_s < IDLE_S:
+        while True:
             self._look()
             chunks = self._chunks()
             if chunks:
-                idle_s = 0.0
                 await call.write(pb.PushLogsRequest(chunks=chunks))
-                continue
-            if hearing.done():
+            elif hearing.done():
                 hearing.result()
                 return
-            if not self._running and not self._follows:
-                self._work.clear()
-                await self._wait_for_work()
-            else:
-                await asyncio.sleep(LOOK_S if self._running else 0.01)
-            idle_s = idle_s + LOOK_S if not self._follows else 0.0
+            elif self._follows:
+                await asyncio.wait({hearing}, timeout=LOOK_S if self._running else ACK_S)
+            elif self._running:
+                await asyncio.sleep(LOOK_S)
+            elif not await self._wait_for_work(hearing):
+                return
 
-    async def _wait_for_work(self) -> None:
+    async def _wait_for_work(self, hearing: asyncio.Future[None]) -> bool:
+        """Keeps the stream for a while; whether there is something to do again."""
+        self._work.clear()
+        waiting = asyncio.ensure_future(self._work.wait())
+        parts: set[asyncio.Future[Any]] = {waiting, hearing}
         try:
-            await asyncio.wait_for(self._work.wait(), LOOK_S)
-        except TimeoutError:
-            return
+            await asyncio.wait(parts, timeout=IDLE_S, return_when=asyncio.FIRST_COMPLETED)
+            return waiting.done()
+        finally:
+            waiting.cancel()
 
     async def _hear(self, call: LogCall) -> None:
         while True:

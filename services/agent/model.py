@@ -223,3 +223,5 @@ class Note(msgspec.Struct, frozen=True):
     message: str = ""
     ratio: float = 0.0
     start_ms: int = 0
+    soon_over: bool = False
+    """A start of a task whose like have been short."""

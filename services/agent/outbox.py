@@ -29,6 +29,11 @@ class Outbox:
         """Whether anything but starts and progress waits to be sent."""
         return any(note.kind in FINAL for note in self._notes)
 
+    @property
+    def patient(self) -> bool:
+        """Whether only starts wait of tasks that will soon end."""
+        return all(note.soon_over for note in self._notes)
+
     def __bool__(self) -> bool:
         return bool(self._notes or self._progress)
 

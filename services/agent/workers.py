@@ -161,6 +161,8 @@ class Workers:
                 self._launcher.shut_down()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._launcher_gone.wait(), _LAUNCHER_END_S)
+                for name in self._members:
+                    self._remove_traces(name)
             self._launcher.close()
 
     async def _start_launcher(self) -> None:
@@ -258,8 +260,7 @@ class Workers:
         if self._members.get(member.name) is not member or self._closing:
             return
         del self._members[member.name]
-        (self._places.workers / member.name).unlink(missing_ok=True)
-        Path(self._socket(member.name)).unlink(missing_ok=True)
+        self._remove_traces(member.name)
         exit_code, signal = member.ending or (0, 0)
         lost = WorkerLost(
             member.name, exit_code, signal, error=error, undelivered=frozenset(member.undelivered)
@@ -280,6 +281,11 @@ class Workers:
 
     def _socket(self, name: str) -> str:
         return str(self._sockets / name)
+
+    def _remove_traces(self, name: str) -> None:
+        """A worker that has ended leaves its note and its socket."""
+        (self._places.workers / name).unlink(missing_ok=True)
+        Path(self._socket(name)).unlink(missing_ok=True)
 
     def _note(self, member: Member) -> None:
         (self._places.workers / member.name).write_bytes(msgspec.json.encode(member.pool))
