@@ -141,8 +141,8 @@ class Limiter:
         self.sweep()
 
     def close(self) -> None:
-        """Removes the agent's own cgroups, if nothing is left in them."""
-        self.sweep()
+        """Removes the agent's own cgroups and those of its workers, which have ended."""
+        self.adopt(set())
         for base in set(self._hierarchy.bases.values()) if self._hierarchy else ():
             with contextlib.suppress(OSError):
                 base.rmdir()
