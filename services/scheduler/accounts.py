@@ -6,7 +6,7 @@ import msgspec
 
 from services.chassis.clock import Clock
 from services.chassis.security import AGENT, Principal, TokenInvalid, hash_secret
-from services.scheduler.model import AccountExists, AccountNotFound, TokenNotFound
+from services.scheduler.model import AccountExists, AccountNameUsed, AccountNotFound, TokenNotFound
 from services.scheduler.store import SchedulerStore
 
 AGENT_TTL_MS = 24 * 3_600_000
@@ -108,6 +108,11 @@ class Accounts:
         def change(connection: sqlite3.Connection) -> None:
             if connection.execute(self._sql["get_account"], (name,)).fetchone():
                 raise AccountExists(f"there is an account {name!r} already", field="name")
+            if connection.execute(self._sql["task_of_account"], (name,)).fetchone():
+                raise AccountNameUsed(
+                    f"an account {name!r} was deleted and its tasks are still kept", field="name",
+                    next_step="choose another name",
+                )  # fmt: skip
             connection.execute(self._sql["insert_account"], (name, row.create_ms))
 
         await self._database.write(change)
@@ -116,7 +121,8 @@ class Accounts:
     async def ensure(self, name: str) -> None:
         """Makes the account if it is not there."""
         if await self._get(name) is None:
-            await self.create(name)
+            values = (name, self._clock.now_ms())
+            await self._database.write(lambda c: c.execute(self._sql["insert_account"], values))
 
     async def _get(self, name: str) -> AccountRow | None:
         row = await self._database.read(lambda c: c.execute(self._sql["get_account"], (name,)).fetchone())

@@ -12,11 +12,12 @@ from services.chassis.errors import ServiceError
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.scheduler import machine, recovery
+from services.scheduler.arrays import has_unmade
 from services.scheduler.effects import Answer, Command, Effects, RecordChange, SendBeatAck, SendWelcome
 from services.scheduler.events import Event, Ticked
 from services.scheduler.model import TERMINAL, Now, task_key
 from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
-from services.scheduler.store import Counters, SchedulerStore
+from services.scheduler.store import Counters, Row, SchedulerStore
 from services.scheduler.timers import TICK_MS
 
 MOST_EVENTS = 512
@@ -56,6 +57,8 @@ class Engine:
         self._next_reply = 0
         self._next_session = 0
         self._followers: dict[int, list[Follower]] = {}
+        # Rows of the step that is being committed: the state is ahead of what may be told.
+        self._committing: list[Row] = []
         self._watchers: set[asyncio.Event] = set()
         self._node_watchers: set[asyncio.Event] = set()
         self._live_from = 0
@@ -69,7 +72,7 @@ class Engine:
 
     async def _reload(self) -> None:
         now = self.now()
-        recovered = await self.store.recover(now.wall_ms, REMEMBERED_REQUESTS, REMEMBERED_CHANGES)
+        recovered = await self.store.recover(REMEMBERED_REQUESTS, REMEMBERED_CHANGES)
         self.state = recovery.restore(recovered, now)
         # A revision that was shown is never given out again; progress raises it without a commit.
         self.state.revision = max(self.state.revision, self.released_revision)
@@ -122,11 +125,13 @@ class Engine:
         if effects.rows:
             try:
                 failpoint("scheduler.before_commit")
+                self._committing = effects.rows
                 await self.store.persist(effects.rows, self._counters(), now.wall_ms)
             except ServiceError as error:
                 await self._take_back(effects, error)
                 return
             failpoint("scheduler.after_commit")
+        self._committing = []
         self._release(effects)
 
     def _counters(self) -> Counters:
@@ -143,6 +148,7 @@ class Engine:
         for link in list(self.links.values()):
             link.close("the scheduler could not write and starts over from its database")
         await self._reload()
+        self._committing = []
 
     def _release(self, effects: Effects) -> None:
         """Everything of the step is on disk: it may be seen."""
@@ -173,11 +179,12 @@ class Engine:
 
     def _answer(self, answer: Answer) -> None:
         future, follower = self._replies.pop(answer.reply, (None, None))
+        if future is None or future.done():
+            # Nobody waits any more.
+            return
         if follower is not None and answer.count and not answer.is_repeat:
             for number in range(answer.first, answer.first + answer.count):
                 self._followers.setdefault(task_key(number), []).append(follower)
-        if future is None or future.done():
-            return
         if answer.error is not None:
             future.set_exception(answer.error)
         else:
@@ -197,11 +204,18 @@ class Engine:
                 watcher.set()
 
     def follow(self, key: int, follower: Follower) -> bool:
-        """Asks for the outcome of an unfinished task; False: it is not unfinished."""
-        if key not in self.state.tasks:
+        """Asks for the outcome of an unfinished task; False: it is not unfinished, and its outcome is on disk."""
+        if key not in self.state.tasks and not has_unmade(self.state, key) and not self._is_ending(key):
             return False
         self._followers.setdefault(key, []).append(follower)
         return True
+
+    def _is_ending(self, key: int) -> bool:
+        """Whether its outcome is being committed; those who follow are told after that."""
+        return any(
+            type(row) is RecordChange and row.task == key and row.state in TERMINAL
+            for row in self._committing
+        )
 
     def unfollow(self, key: int, follower: Follower) -> None:
         """Ends what `follow` began, if it has not ended by itself."""

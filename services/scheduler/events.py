@@ -40,6 +40,29 @@ class ReleaseRequested(Event, frozen=True):
     keys: tuple[int, ...]
 
 
+class RequestRecalled(Event, frozen=True):
+    """The database knows a request that is no longer in memory."""
+
+    account: str
+    request_id: str
+    content: bytes
+    first: int
+    count: int
+
+
+class AccountClosed(Event, frozen=True):
+    """An account is about to be deleted; refused while it has unfinished tasks."""
+
+    reply: int
+    account: str
+
+
+class AccountOpened(Event, frozen=True):
+    """An account of this name was made."""
+
+    account: str
+
+
 class HeldTask(msgspec.Struct, frozen=True):
     """A task that an agent has, as its hello tells it. ``ended`` is set when it has an outcome."""
 

@@ -41,25 +41,28 @@ class AgentLink:
         self.session = engine.new_session(self)
 
     async def serve(self, hello: pb.Hello) -> None:
-        """Runs until the agent leaves, is replaced, or the server stops."""
-        self._engine.post(link_convert.hello(hello, self._node, self.session))
-        self._reader = asyncio.get_running_loop().create_task(self._read())
+        """Runs until the agent leaves, is replaced, says something impossible, or the server stops."""
         try:
+            self._engine.post(link_convert.hello(hello, self._node, self.session))
+            self._reader = asyncio.get_running_loop().create_task(self._read())
             await self._write()
+            if self._reader.done() and not self._context.done():
+                self._reader.result()
         finally:
-            self._reader.cancel()
+            if self._reader is not None:
+                self._reader.cancel()
             if self._ack_timer is not None:
                 self._ack_timer.cancel()
             self._engine.links.pop(self.session, None)
             self._engine.post(AgentDisconnected(self._node, self.session, self._is_final))
 
     async def _read(self) -> None:
-        while True:
-            message = await self._context.read()
-            if not isinstance(message, pb.ConnectRequest):
-                break
-            await self._take(message)
-        self.close("the agent ended the stream")
+        try:
+            while isinstance(message := await self._context.read(), pb.ConnectRequest):
+                await self._take(message)
+        finally:
+            # An agent that is not heard any more must know it, whatever the reason.
+            self.close("the stream from the agent has ended")
 
     async def _take(self, message: pb.ConnectRequest) -> None:
         engine, node, session = self._engine, self._node, self.session

@@ -6,9 +6,11 @@ from modelyard.v1 import agent_link_pb2 as pb
 from modelyard.v1 import node_pb2, task_pb2
 from services.scheduler import events as ev
 from services.scheduler.effects import Command, RetractTask, StartTask, Verdict
-from services.scheduler.model import Cause, format_task_id, index_of, parse_task_id
+from services.scheduler.model import Cause, InvalidRequest, format_task_id, index_of, parse_task_id
 from services.scheduler.resources import CPU, GPU, MEMORY, SCALE
 
+MOST_AMOUNT = 1e15
+MOST_TIME_MS = 1 << 52
 SignTask = Callable[[int, int, int, str], str]
 _KEEP, _STOP, _FORGET = pb.VERDICT_KIND_KEEP, pb.VERDICT_KIND_STOP, pb.VERDICT_KIND_FORGET
 _VERDICTS = {"KEEP": _KEEP, "STOP": _STOP, "FORGET": _FORGET}
@@ -17,8 +19,11 @@ _CAUSES = {int(cause): cause for cause in Cause}
 
 def capacity(message: node_pb2.NodeCapacity) -> dict[str, int]:
     """Amounts by resource; devices are counted elsewhere."""
-    amounts = {CPU: round(message.cpu * SCALE), MEMORY: message.memory_bytes}
-    return amounts | {name: round(value * SCALE) for name, value in message.custom.items()}
+    values = {CPU: message.cpu, MEMORY: message.memory_bytes, **message.custom}
+    for name, value in values.items():
+        if not 0 <= value <= MOST_AMOUNT:
+            raise InvalidRequest(f"capacity: {value} of {name!r} is not an amount", field=f"capacity.{name}")
+    return {name: round(value) if name == MEMORY else round(value * SCALE) for name, value in values.items()}
 
 
 def hello(message: pb.Hello, node: str, session: int) -> ev.AgentConnected:
@@ -43,10 +48,20 @@ def _held(task: pb.HeldTask) -> ev.HeldTask:
     return ev.HeldTask(key, task.attempt, task.epoch, task.state == pb.HELD_STATE_RUNNING, ended)
 
 
+def _measured(value: float) -> int:
+    """A figure that cannot be is none."""
+    return round(value * SCALE) if 0 <= value <= MOST_AMOUNT else 0
+
+
+def _time_ms(value: int) -> int:
+    """What an agent's clock says, as far as it can be kept."""
+    return min(max(value, 0), MOST_TIME_MS)
+
+
 def beat(message: pb.Beat, node: str, session: int) -> ev.BeatReceived:
     windows: dict[int, Mapping[str, int]] = {
         usage.window_s: {
-            CPU: round(usage.cpu * SCALE), MEMORY: usage.memory_bytes, GPU: round(usage.gpu * SCALE),
+            CPU: _measured(usage.cpu), MEMORY: max(usage.memory_bytes, 0), GPU: _measured(usage.gpu),
         }
         for usage in message.windows
     }  # fmt: skip
@@ -64,14 +79,13 @@ def _report(event: pb.TaskEvent) -> ev.TaskReport:
     if kind == "exited":
         return _exited(key, attempt, epoch, event.exited)
     if kind == "started":
-        return ev.TaskStarted(key, attempt, epoch, event.started.start_time.ToMilliseconds())
+        return ev.TaskStarted(key, attempt, epoch, _time_ms(event.started.start_time.ToMilliseconds()))
     if kind == "progress":
         return ev.TaskProgressed(key, attempt, epoch, event.progress.ratio, event.progress.message[:1000])
     if kind == "retracted":
         return ev.TaskRetracted(key, attempt, epoch)
-    return ev.TaskRejected(
-        key, attempt, epoch, event.rejected.message or event.rejected.reason or "unknown report"
-    )
+    reason = event.rejected.message or event.rejected.reason or "unknown report"
+    return ev.TaskRejected(key, attempt, epoch, reason[:1000])
 
 
 def _exited(key: int, attempt: int, epoch: int, exited: pb.TaskExited) -> ev.TaskExited:
@@ -79,7 +93,13 @@ def _exited(key: int, attempt: int, epoch: int, exited: pb.TaskExited) -> ev.Tas
     if exited.HasField("error"):
         cause = _CAUSES.get(exited.error.cause) or Cause.ERROR
     return ev.TaskExited(
-        key, attempt, epoch, cause, exited.SerializeToString(), exited.start_time_ms, exited.end_time_ms
+        key,
+        attempt,
+        epoch,
+        cause,
+        exited.SerializeToString(),
+        _time_ms(exited.start_time_ms),
+        _time_ms(exited.end_time_ms),
     )
 
 

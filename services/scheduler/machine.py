@@ -52,6 +52,9 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
 
 HANDLERS: dict[type[ev.Event], Callable[[State, Any, Now, Effects], None]] = {
     ev.TasksSubmitted: requests.on_tasks_submitted,
+    ev.RequestRecalled: requests.on_request_recalled,
+    ev.AccountClosed: requests.on_account_closed,
+    ev.AccountOpened: requests.on_account_opened,
     ev.CancelRequested: requests.on_cancel_requested,
     ev.HoldRequested: requests.on_hold_requested,
     ev.ReleaseRequested: requests.on_release_requested,

@@ -259,6 +259,10 @@ class AccountExists(AlreadyExists):
     """There is an account of this name already."""
 
 
+class AccountNameUsed(AlreadyExists):
+    """A deleted account had this name, and what it did is still kept."""
+
+
 class RevisionCompacted(OutOfRange):
     """Changes since that revision are no longer kept; list again and watch from the list's revision."""
 

@@ -56,7 +56,10 @@ SELECT task FROM change WHERE task > ? AND task <= ? AND attempt > 0 ORDER BY ta
 SELECT key FROM task WHERE key > ? AND key <= ?
 
 -- name: recent_requests
-SELECT account, request_id, content, first, count FROM request WHERE time_ms >= ? ORDER BY time_ms DESC LIMIT ?
+SELECT account, request_id, content, first, count FROM request ORDER BY time_ms DESC LIMIT ?
+
+-- name: get_request
+SELECT content, first, count FROM request WHERE account = ? AND request_id = ?
 
 -- name: recent_changes
 SELECT c.revision, c.task, t.account
@@ -109,6 +112,9 @@ SELECT name, create_ms FROM account WHERE name > ? ORDER BY name LIMIT ?
 
 -- name: get_account
 SELECT name, create_ms FROM account WHERE name = ?
+
+-- name: task_of_account
+SELECT 1 FROM task WHERE account = ? LIMIT 1
 
 -- name: delete_account
 DELETE FROM account WHERE name = ?

@@ -12,6 +12,8 @@ from services.scheduler import arrays, lifecycle
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, Effects, InsertSpec
 from services.scheduler.model import (
+    AccountHasTasks,
+    AccountNotFound,
     Cause,
     ElementNotMade,
     Now,
@@ -32,6 +34,10 @@ MOST_LIVE_TASKS = 5_000_000
 
 
 def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects: Effects) -> None:
+    if event.account in state.closed_accounts:
+        error = AccountNotFound(f"there is no account {event.account!r}", next_step="use a token of another")
+        effects.answers.append(Answer(event.reply, error=error))
+        return
     known = state.requests.get((event.account, event.request_id)) if event.request_id else None
     if known is not None:
         effects.answers.append(_repeat(event, known))
@@ -55,6 +61,10 @@ def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects
         _enter(state, task, now, effects)
     state.next_number += count
     effects.answers.append(Answer(event.reply, first=first, count=count))
+
+
+def on_request_recalled(state: State, event: ev.RequestRecalled, now: Now, effects: Effects) -> None:
+    state.remember_request(event.account, event.request_id, event.content, event.first, event.count)
 
 
 def _repeat(event: ev.TasksSubmitted, known: tuple[bytes, int, int]) -> Answer:
@@ -87,6 +97,22 @@ def _enter(state: State, task: Task, now: Now, effects: Effects) -> None:
     if spec.queue_timeout_ms:
         heapq.heappush(state.queue_deadlines, (now.wall_ms + spec.queue_timeout_ms, task.key))
     state.waiting.append(task.queue, task.key)
+
+
+def on_account_closed(state: State, event: ev.AccountClosed, now: Now, effects: Effects) -> None:
+    live = sum(task.account == event.account for task in state.tasks.values())
+    if live:
+        error = AccountHasTasks(
+            f"{event.account} has {live} unfinished tasks", field="name", next_step="cancel them or wait"
+        )
+        effects.answers.append(Answer(event.reply, error=error))
+        return
+    state.closed_accounts.add(event.account)
+    effects.answers.append(Answer(event.reply))
+
+
+def on_account_opened(state: State, event: ev.AccountOpened, now: Now, effects: Effects) -> None:
+    state.closed_accounts.discard(event.account)
 
 
 def on_cancel_requested(state: State, event: ev.CancelRequested, now: Now, effects: Effects) -> None:

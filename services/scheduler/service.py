@@ -15,6 +15,8 @@ from modelyard.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
 from modelyard.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
 from modelyard.v1.task_pb2_grpc import add_TaskServiceServicer_to_server
 from services.chassis.clock import SystemClock
+from services.chassis.errors import ServiceError
+from services.chassis.logs import get_logger
 from services.chassis.security import ADMIN, SERVICE, Authenticator, Principal, ensure_secret
 from services.chassis.supervise import Loops
 from services.scheduler.accounts import Accounts
@@ -40,6 +42,8 @@ DEFAULT_ACCOUNT = "default"
 # A restored copy skips these many epochs, tasks and revisions: what came after the backup must not be met again.
 RESTORED_SKIP = 10_000
 HOUSEKEEPING_S = 5.0
+
+_log = get_logger("scheduler.service")
 
 
 class SchedulerService:
@@ -100,7 +104,11 @@ class SchedulerService:
         assert self._store is not None
         while True:
             self._disk.look()
-            await self._store.prune_requests(self._clock.now_ms())
+            try:
+                await self._store.prune_requests(self._clock.now_ms())
+            except ServiceError as error:
+                # A full disk must not end the service: what runs goes on, and room may come.
+                _log.warning("housekeeping_failed", reason=error.reason, message=error.message)
             await asyncio.sleep(HOUSEKEEPING_S)
 
     def authenticator(self) -> Authenticator:

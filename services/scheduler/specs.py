@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct, Value
 
 from modelyard.operator import validate_params
 from modelyard.v1 import task_pb2
@@ -33,6 +33,10 @@ from services.scheduler.resources import CPU, GPU, MEMORY, Amounts, amounts, des
 
 INLINE_BYTES_MOST = 64 << 10
 PARAMS_BYTES_MOST = 256 << 10
+# Beyond it a double no longer tells one whole number from the next.
+EXACT_INTEGER_MOST = 1 << 53
+# A task must fit into a message many times over, with its result.
+SPEC_BYTES_MOST = 1 << 20
 REQUIREMENTS_BYTES_MOST = 64 << 10
 PRIORITY_MOST = 1000
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -51,6 +55,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         _check_argv(spec, field)
     _settle_params(spec, field)
     _check_rest(spec, field)
+    _check_size(spec, field)
     shape = Shape(
         account=account,
         amounts=_amounts(spec.resources, f"{field}.resources"),
@@ -90,6 +95,16 @@ def _operator(spec: task_pb2.TaskSpec, field: str) -> str:
     return "" if ":" in name else name
 
 
+def _check_size(spec: task_pb2.TaskSpec, field: str) -> None:
+    size = spec.ByteSize()
+    if size > SPEC_BYTES_MOST:
+        raise _invalid(
+            field,
+            f"{size} bytes are more than {SPEC_BYTES_MOST}",
+            "put inputs into the store (`yard artifacts put`) and give their digests",
+        )
+
+
 def _check_argv(spec: task_pb2.TaskSpec, field: str) -> None:
     argv = spec.command.argv
     if not argv or not argv[0]:
@@ -103,22 +118,44 @@ def _settle_params(spec: task_pb2.TaskSpec, field: str) -> None:
     if spec.HasField("params"):
         if spec.params_json:
             raise _invalid(f"{field}.params", "params and params_json are both set", "use one of them")
-        spec.params_json = json_format.MessageToJson(spec.params, indent=None)
+        spec.params_json = msgspec.json.encode(_plain(spec.params, f"{field}.params")).decode()
         spec.ClearField("params")
     if spec.params_json:
         params_object(spec.params_json, f"{field}.params_json")
 
 
+def _plain(struct: Struct, field: str) -> dict[str, Any]:
+    """The parameters as JSON has them: a Struct knows floats only, so whole numbers are made whole again."""
+    return {name: _plain_value(value, field) for name, value in struct.fields.items()}
+
+
+def _plain_value(value: Value, field: str) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _plain(value.struct_value, field)
+    if kind == "list_value":
+        return [_plain_value(item, field) for item in value.list_value.values]
+    if kind == "number_value":
+        number = value.number_value
+        if not math.isfinite(number):
+            raise _invalid(field, f"{number} is not a JSON number", "leave it out, or send null or text")
+        return int(number) if number.is_integer() and abs(number) <= EXACT_INTEGER_MOST else number
+    return None if kind in (None, "null_value") else getattr(value, kind)
+
+
 def params_object(text: str, field: str) -> dict[str, Any]:
     """The JSON object in ``text``. Raises `InvalidSpec`."""
-    if len(text) > PARAMS_BYTES_MOST:
+    size = len(text.encode())
+    if size > PARAMS_BYTES_MOST:
         raise _invalid(
-            field, f"{len(text)} bytes are more than {PARAMS_BYTES_MOST}", "send large values as inputs"
+            field, f"{size} bytes are more than {PARAMS_BYTES_MOST}", "send large values as inputs"
         )
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.MsgspecError as error:
         raise _invalid(field, f"it is not a JSON object: {error}") from error
+    except RecursionError as error:
+        raise _invalid(field, "it is nested too deeply", "send deep structures as inputs") from error
 
 
 def _amounts(resources: task_pb2.Resources, field: str) -> Amounts:

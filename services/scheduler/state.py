@@ -108,6 +108,10 @@ class State:
         self.waiting = Waiting()
         # (account, request_id) -> (content, first key, count).
         self.requests: OrderedDict[tuple[str, str], tuple[bytes, int, int]] = OrderedDict()
+        # Then only the database knows whether a request came before.
+        self.has_forgotten_requests = False
+        # Deleted since the start: streams that their tokens opened may still be there for a moment.
+        self.closed_accounts: set[str] = set()
         # Newest changes, (revision, key, account), for watchers.
         self.changes: deque[tuple[int, int, str]] = deque(maxlen=REMEMBERED_CHANGES)
         # Every change after this revision is in ``changes``.
@@ -129,6 +133,7 @@ class State:
         self.requests[(account, request_id)] = (content, first, count)
         if len(self.requests) > REMEMBERED_REQUESTS:
             self.requests.popitem(last=False)
+            self.has_forgotten_requests = True
 
 
 def check_invariants(state: State) -> None:

@@ -157,13 +157,11 @@ class SchedulerStore:
         found = connection.execute(self.sql["get_meta"], ("counters",)).fetchone()
         return msgspec.json.decode(found[0], type=Counters) if found else Counters()
 
-    async def recover(self, now_ms: int, most_requests: int, most_changes: int) -> Recovered:
+    async def recover(self, most_requests: int, most_changes: int) -> Recovered:
         """Everything that is unfinished, as of the last commit."""
-        return await self.database.read(lambda c: self._recover(c, now_ms, most_requests, most_changes))
+        return await self.database.read(lambda c: self._recover(c, most_requests, most_changes))
 
-    def _recover(
-        self, connection: sqlite3.Connection, now_ms: int, most_requests: int, most_changes: int
-    ) -> Recovered:
+    def _recover(self, connection: sqlite3.Connection, most_requests: int, most_changes: int) -> Recovered:
         sql = self.sql
         counters = self._counters(connection)
         tasks = [TaskRow(*row) for row in connection.execute(sql["live_tasks"], (counters.live_from,))]
@@ -193,7 +191,7 @@ class SchedulerStore:
             for row in tasks
             if index_of(row.key) < 0 and sizes.get(row.spec, 0)
         }
-        requests = list(connection.execute(sql["recent_requests"], (now_ms - DAY_MS, most_requests)))
+        requests = list(connection.execute(sql["recent_requests"], (most_requests,)))
         recent = list(connection.execute(sql["recent_changes"], (most_changes,)))
         nodes = [
             (node, bool(cordoned), msgspec.json.decode(labels, type=list[tuple[str, str, bool]]))
@@ -246,6 +244,11 @@ class SchedulerStore:
             "account": account, "before": before, "ended_after_ms": ended_after_ms, "most": most, "array": array,
         }  # fmt: skip
         return await self.database.read(lambda c: [key for (key,) in c.execute(self.sql[name], named)])
+
+    async def get_request(self, account: str, request_id: str) -> tuple[bytes, int, int] | None:
+        """Content, first number and count of a request that was taken; None: it is not known (any more)."""
+        values = (account, request_id)
+        return await self.database.read(lambda c: c.execute(self.sql["get_request"], values).fetchone())
 
     async def get_tally(self, key: int) -> dict[int, int]:
         """How the elements of an array ended, by state."""

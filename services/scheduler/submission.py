@@ -9,7 +9,7 @@ from modelyard.v1 import task_pb2
 from services.scheduler import specs
 from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine, Follower
-from services.scheduler.events import TasksSubmitted
+from services.scheduler.events import RequestRecalled, TasksSubmitted
 from services.scheduler.inputs import Inputs
 from services.scheduler.model import InvalidRequest, Spec, task_key
 from services.scheduler.operators import Operators
@@ -36,6 +36,7 @@ class Submission:
         check_request_id(request.request_id)
         self._disk.check()
         content = _content(request) if request.request_id else b""
+        await self._recall(account, request.request_id)
         converted = [self._spec(spec, account, f"specs[{i}]") for i, spec in enumerate(request.specs)]
         items = self._items(request, converted)
         await self._inputs.refer(account, converted)
@@ -48,15 +49,19 @@ class Submission:
         answered = await answer
         return range(answered.first, answered.first + answered.count), answered.is_repeat
 
+    async def _recall(self, account: str, request_id: str) -> None:
+        """Lets the machine know of a request that is too old for its memory."""
+        state = self._engine.state
+        if request_id and state.has_forgotten_requests and (account, request_id) not in state.requests:
+            known = await self._engine.store.get_request(account, request_id)
+            if known is not None:
+                self._engine.post(RequestRecalled(account, request_id, *known))
+
     def _spec(self, spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         state = self._engine.state
         known = state.specs.get((account, spec.SerializeToString(deterministic=True)))
         if known is None:
             known = specs.convert(spec, account, field)
-            operator = known.shape.operator
-            if operator and spec.params_json:
-                params = specs.params_object(spec.params_json, f"{field}.params_json")
-                specs.check_params(operator, params, self._operators.schemas, f"{field}.params")
         specs.check_placeable(known.shape, state.cluster, field)
         return known
 

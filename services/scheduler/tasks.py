@@ -4,16 +4,26 @@ from collections.abc import Iterable
 
 from modelyard.v1 import task_pb2 as pb
 from services.chassis.clock import Clock
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.paging import PageTokenInvalid, decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, TASK, Principal
 from services.scheduler import views
+from services.scheduler.arrays import has_unmade
 from services.scheduler.engine import Engine
-from services.scheduler.model import NotYourAccount, TaskNotFound, TaskState, format_task_id, parse_task_id
+from services.scheduler.model import (
+    NotYourAccount,
+    TaskNotFound,
+    TaskState,
+    array_of,
+    format_task_id,
+    parse_task_id,
+)
 from services.scheduler.state import Task
 from services.scheduler.store import DAY_MS, SchedulerStore
 
 SCAN_KEYS = 2_000
 MOST_SCANS = 50
+# A page may end before its size is reached: messages stay below 4 MiB.
+PAGE_BYTES = 1 << 20
 
 
 def may_see(caller: Principal, account: str, key: int) -> bool:
@@ -37,6 +47,8 @@ class Tasks:
             raise _not_found(key)
         if task is not None and not with_history:
             return self.view(task)
+        if task is None and has_unmade(self._engine.state, key):
+            return self._unmade(key, caller)
         stored = await self._store.get_task(key)
         if stored is None or not may_see(caller, stored[0].account, key):
             raise _not_found(key)
@@ -52,8 +64,31 @@ class Tasks:
         tally = await self._store.get_tally(key)
         return views.stored_task(row, changes, tally, with_history=with_history)
 
+    def _unmade(self, key: int, caller: Principal) -> pb.Task:
+        """An element whose turn has not come: it is what its array says."""
+        array = self._engine.state.tasks[array_of(key)]
+        if not may_see(caller, array.account, key):
+            raise _not_found(key)
+        view = views.live_task(array)
+        view.id = format_task_id(key)
+        view.state = pb.TASK_STATE_HELD if array.state is TaskState.HELD else pb.TASK_STATE_QUEUED
+        view.detail.reason, view.detail.message = "WAITING_FOR_ARRAY", "its turn in the array has not come"
+        for name in ("array", "start_time", "assign_time"):
+            view.ClearField(name)
+        return view
+
     async def get_all(self, keys: Iterable[int], caller: Principal) -> list[pb.Task]:
-        return [await self.get(key, caller) for key in keys]
+        """Tasks beyond what fits into one message come without their specifications."""
+        found = []
+        size_bytes = 0
+        for key in keys:
+            task = await self.get(key, caller)
+            if size_bytes > PAGE_BYTES:
+                task.ClearField("spec")
+                task.ClearField("result")
+            size_bytes += task.ByteSize()
+            found.append(task)
+        return found
 
     def view(self, task: Task) -> pb.Task:
         """A live task, with the reason why it waits."""
@@ -73,9 +108,10 @@ class Tasks:
         size = page_size(request.page_size)
         filter_key = wanted.SerializeToString(deterministic=True)
         cursor = decode_token(request.page_token, filter_key)
-        before = int(cursor) if cursor else 1 << 62
+        before = _position(cursor) if cursor else 1 << 62
         revision = self._engine.released_revision
         found: list[pb.Task] = []
+        size_bytes = 0
         for _ in range(MOST_SCANS):
             keys = await self._keys(wanted, caller, before, max(SCAN_KEYS, size))
             for key in keys:
@@ -83,7 +119,8 @@ class Tasks:
                 task = await self._matching(key, wanted, caller)
                 if task is not None:
                     found.append(task)
-                    if len(found) == size:
+                    size_bytes += task.ByteSize()
+                    if len(found) == size or size_bytes > PAGE_BYTES:
                         token = encode_token(str(before), filter_key)
                         return pb.ListTasksResponse(tasks=found, next_page_token=token, revision=revision)
             if len(keys) < max(SCAN_KEYS, size):
@@ -112,6 +149,13 @@ class Tasks:
         if any(task.spec.labels.get(name) != value for name, value in wanted.labels.items()):
             return None
         return task
+
+
+def _position(cursor: str) -> int:
+    """The key that a page token goes on before; tokens are no secret, so it may be anything."""
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+        raise PageTokenInvalid(field="page_token")
+    return int(cursor)
 
 
 def _not_found(key: int) -> TaskNotFound:

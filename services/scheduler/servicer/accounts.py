@@ -9,7 +9,8 @@ from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, USER, VIEWER, Authenticator, Principal, make_secret, principal
 from services.scheduler.accounts import AccountRow, Accounts, TokenRow
 from services.scheduler.engine import Engine
-from services.scheduler.model import AccountHasTasks, InvalidRequest, NotYourAccount, TokenNotFound
+from services.scheduler.events import AccountClosed, AccountOpened
+from services.scheduler.model import InvalidRequest, NotYourAccount, TokenNotFound
 from services.scheduler.specs import NAME
 from services.scheduler.submission import check_request_id
 
@@ -36,7 +37,9 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
                 f"{request.name[:80]!r} is not an account's name", field="name",
                 next_step="letters, digits, '_', '-' and '.', beginning with a letter",
             )  # fmt: skip
-        return pb.CreateAccountResponse(account=_account(await self._accounts.create(request.name)))
+        row = await self._accounts.create(request.name)
+        self._engine.post(AccountOpened(row.name))
+        return pb.CreateAccountResponse(account=_account(row))
 
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: Any) -> pb.ListAccountsResponse:
         size = page_size(request.page_size)
@@ -49,11 +52,9 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         await self._accounts.require(request.name, "name")
         if request.name == principal().account:
             raise InvalidRequest("this is your own account", field="name")
-        live = sum(task.account == request.name for task in self._engine.state.tasks.values())
-        if live:
-            raise AccountHasTasks(
-                f"{request.name} has {live} unfinished tasks", field="name", next_step="cancel them or wait"
-            )
+        reply, answer = self._engine.new_reply()
+        self._engine.post(AccountClosed(reply, request.name))
+        await answer
         await self._accounts.delete(request.name)
         return pb.DeleteAccountResponse()
 
@@ -96,6 +97,8 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         row = await self._accounts.get_token(request.token_id)
         if caller.role != ADMIN and row.account != caller.account:
             raise TokenNotFound(f"there is no token {request.token_id!r}", field="token_id")
+        if caller.role != ADMIN and row.role == ADMIN:
+            raise NotYourAccount("administrators' tokens are ended by administrators", field="token_id")
         await self._accounts.revoke(request.token_id)
         return pb.RevokeTokenResponse()
 

@@ -8,7 +8,7 @@ from modelyard.v1 import task_pb2 as pb
 from services.chassis.security import Principal
 from services.scheduler.engine import Engine
 from services.scheduler.logs import STREAMS, LogFiles
-from services.scheduler.model import TERMINAL, TaskState
+from services.scheduler.model import TERMINAL, InvalidRequest, TaskState
 from services.scheduler.store import ChangeRow, SchedulerStore
 from services.scheduler.tasks import Tasks
 
@@ -30,6 +30,8 @@ class LogFollower:
         self, key: int, request: pb.StreamLogsRequest, caller: Principal
     ) -> AsyncIterator[pb.StreamLogsResponse]:
         """What there is; with ``follow`` what comes, through later attempts too, until the task has ended."""
+        if request.attempt < 0:
+            raise InvalidRequest(f"attempt: {request.attempt} is negative", field="attempt")
         offsets = {1: max(request.stdout_offset, 0), 2: max(request.stderr_offset, 0)}
         attempt = request.attempt or max(self._attempt(key) or await self._last_attempt(key), 1)
         with self._engine.watch() as changed:
@@ -102,6 +104,9 @@ class LogFollower:
         for change in reversed(stored[1]) if stored else ():
             if change.attempt == attempt and change.state in END_OF_ATTEMPT:
                 return _sizes(change)
+        if stored and stored[1] and stored[1][-1].state in TERMINAL:
+            # It ended without this attempt.
+            return {1: 0, 2: 0}
         return None
 
 

@@ -38,6 +38,7 @@ class Session:
         self._under_way: set[asyncio.Task[None]] = set()
         self._followed: set[int] = set()
         self._is_closed = False
+        self._failure: BaseException | None = None
 
     def on_outcome(self, outcome: RecordChange) -> None:
         self._followed.discard(outcome.task)
@@ -64,11 +65,18 @@ class Session:
                     await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
                 task = asyncio.get_running_loop().create_task(self._handle(message))
                 self._under_way.add(task)
-                task.add_done_callback(self._under_way.discard)
+                task.add_done_callback(self._on_handled)
             if self._under_way:
                 await asyncio.wait(self._under_way)
         finally:
             self._is_closed = True
+            self._wake.set()
+
+    def _on_handled(self, task: asyncio.Task[None]) -> None:
+        """What could not be answered ends the session: the client is not left waiting."""
+        self._under_way.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._failure = self._failure or failure
             self._wake.set()
 
     async def _handle(self, message: pb.SessionRequest) -> None:
@@ -115,6 +123,8 @@ class Session:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if self._failure is not None:
+                raise self._failure
             while self._answers or self._outcomes:
                 if self._answers:
                     await self._context.write(self._answers.pop(0))

@@ -9,12 +9,14 @@ from modelyard.v1 import task_pb2 as pb
 from modelyard.v1 import task_pb2_grpc
 from services.chassis.security import ADMIN, principal
 from services.scheduler import explain
+from services.scheduler.arrays import has_unmade
 from services.scheduler.engine import Engine
 from services.scheduler.events import CancelRequested, HoldRequested, ReleaseRequested
 from services.scheduler.model import (
     InvalidRequest,
     TaskHasEnded,
     TaskHasNotEnded,
+    array_of,
     parse_task_id,
 )
 from services.scheduler.servicer.follow import LogFollower
@@ -68,7 +70,8 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
         timeout_s = _seconds(request.wait_timeout, 30.0) if request.HasField("wait_timeout") else 30.0
         caller = principal()
         task = await self._tasks.get(key, caller)
-        if not _has_ended(task) and await Waiter(self._engine, key).wait(min(timeout_s, 300.0)):
+        if not _has_ended(task):
+            await Waiter(self._engine, key).wait(min(timeout_s, 300.0))
             task = await self._tasks.get(key, caller)
         return pb.WaitTaskResponse(task=task, ended=_has_ended(task))
 
@@ -117,7 +120,8 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
     async def ExplainTask(self, request: pb.ExplainTaskRequest, context: Any) -> pb.ExplainTaskResponse:
         key = parse_task_id(request.task_id)
         view = await self._tasks.get(key, principal())
-        task = self._engine.state.tasks.get(key)
+        tasks = self._engine.state.tasks
+        task = tasks.get(key) or (tasks[array_of(key)] if has_unmade(self._engine.state, key) else None)
         if task is None:
             raise TaskHasEnded(f"{view.id} has ended", next_step=f"yard tasks get {view.id}")
         found = explain.explain(self._engine.state, task)

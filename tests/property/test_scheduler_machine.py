@@ -1,0 +1,367 @@
+"""Any order of events: invariants hold, the same events give the same effects, and what is on disk is the state."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.chassis.errors import ServiceError
+from services.scheduler import events as ev
+from services.scheduler import placement, recovery
+from services.scheduler.cluster import Node
+from services.scheduler.explain import judge
+from services.scheduler.model import Cause, Policy, Retry, TaskState, element_key
+from services.scheduler.placement import Candidates
+from services.scheduler.state import State, Task
+from services.scheduler.store import Counters, SchedulerStore, load_migrations
+from tests.support.scheduler_cluster import MachineCluster, make_shape, make_spec
+
+NODES = ("n0", "n1", "n2")
+SPECS = (
+    make_spec(),
+    make_spec(b"retry", retry=Retry(3)),
+    make_spec(b"backoff", retry=Retry(2, backoff_ms=1_500)),
+    make_spec(b"large", cpu=3, priority=2),
+    make_spec(b"gpu", gpu=0.5),
+    make_spec(b"gpus", gpu=2, policy=Policy.BINPACK),
+    make_spec(b"pinned", node="n1"),
+    make_spec(b"labelled", labels={"zone": "a"}, policy=Policy.SPREAD),
+    make_spec(b"hasty", queue_timeout_ms=2_000, memory=1 << 28),
+    make_spec(b"held", hold=True),
+    make_spec(b"array", array_size=4),
+    make_spec(b"array-retry", array_size=3, retry=Retry(2), queue_timeout_ms=3_000),
+)
+CAUSES = (Cause.NONE, Cause.NONE, Cause.EXIT, Cause.NODE_LOST, Cause.DRAINED, Cause.TIMEOUT)
+
+Move = tuple[str, int, int, int]
+MOVES = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["submit", "submit", "exit", "exit", "exit", "start", "cancel", "hold", "release", "tick", "hello",
+             "leave", "bye", "reject", "retract", "beat", "cordon", "drain", "label", "capacity", "stale",
+             "element", "progress"]
+        ),
+        st.integers(0, 1_000),
+        st.integers(0, 1_000),
+        st.integers(0, 1_000),
+    ),
+    max_size=60,
+)  # fmt: skip
+
+
+class Player:
+    """Turns numbers into events that make sense in the state of the moment, and some that make none."""
+
+    def __init__(self, cluster: MachineCluster) -> None:
+        self.cluster = cluster
+        for node in NODES:
+            self._connect(node, 0)
+
+    def play(self, move: Move) -> None:
+        kind, *numbers = move
+        act: Callable[[int, int, int], None] = getattr(self, f"_{kind}")
+        try:
+            act(*numbers)
+        except ServiceError:
+            return
+
+    def _connect(self, node: str, keeps: int) -> None:
+        cluster = self.cluster
+        held = []
+        known = cluster.state.cluster.nodes.get(node)
+        for number, key in enumerate(known.believed() if known else []):
+            if (keeps + number) % 4 == 3:
+                continue  # the agent lost it
+            ended = cluster.exited(key) if (keeps + number) % 4 == 2 else None
+            held.append(
+                cluster.held(key, is_running=(keeps + number) % 4 == 0 and ended is None, ended=ended)
+            )
+        labels = {"zone": "a"} if node == "n2" else {}
+        cluster.connect(node, cpu=4, gpus=("0", "1"), labels=labels, tasks=tuple(held))
+
+    def _key(self, number: int, *states: TaskState) -> int:
+        keys = sorted(k for k, t in self.cluster.state.tasks.items() if not states or t.state in states)
+        return keys[number % len(keys)] if keys else 0
+
+    def _placed(self, number: int) -> Task | None:
+        key = self._key(number, TaskState.ASSIGNED, TaskState.RUNNING)
+        task = self.cluster.state.tasks.get(key)
+        if task is None or task.tally is not None:
+            return None
+        return task if self.cluster.state.cluster.nodes[task.node].session else None
+
+    def _submit(self, spec: int, count: int, request: int) -> None:
+        request_id = f"r{request % 20}" if request % 3 == 0 else ""
+        self.cluster.submit(
+            SPECS[spec % len(SPECS)], 1 + count % 4, request_id=request_id, content=b"%d" % spec
+        )
+
+    def _exit(self, number: int, cause: int, run_ms: int) -> None:
+        if task := self._placed(number):
+            self.cluster.exit(task.key, cause=CAUSES[cause % len(CAUSES)], run_ms=1 + run_ms // 100)
+
+    def _start(self, number: int, *_: int) -> None:
+        if task := self._placed(number):
+            self.cluster.start(task.key)
+
+    def _progress(self, number: int, *_: int) -> None:
+        if task := self._placed(number):
+            report = ev.TaskProgressed(task.key, task.attempt, task.epoch, 0.5, "")
+            self.cluster.report(task.node, report)
+
+    def _reject(self, number: int, *_: int) -> None:
+        if task := self._placed(number):
+            self.cluster.report(task.node, ev.TaskRejected(task.key, task.attempt, task.epoch, "full"))
+
+    def _retract(self, number: int, *_: int) -> None:
+        if task := self._placed(number):
+            self.cluster.report(task.node, ev.TaskRetracted(task.key, task.attempt, task.epoch))
+
+    def _stale(self, number: int, attempt: int, epoch: int) -> None:
+        key = self._key(number) or 77
+        reports = (
+            ev.TaskExited(key, attempt % 3 + 50, epoch % 3, Cause.NONE, b""),
+            ev.TaskStarted(key, 99, 1, 1),
+        )
+        self.cluster.report(NODES[epoch % 3], *reports)
+
+    def _cancel(self, number: int, *_: int) -> None:
+        self.cluster.cancel(self._key(number))
+
+    def _element(self, number: int, index: int, *_: int) -> None:
+        arrays = [key for key, task in self.cluster.state.tasks.items() if task.tally is not None]
+        if arrays:
+            self.cluster.cancel(element_key(arrays[number % len(arrays)], index % 5))
+
+    def _hold(self, number: int, *_: int) -> None:
+        self.cluster.hold(self._key(number))
+
+    def _release(self, number: int, *_: int) -> None:
+        self.cluster.release(self._key(number, TaskState.HELD))
+
+    def _tick(self, number: int, *_: int) -> None:
+        self.cluster.tick((500, 1_000, 3_000, 25_000)[number % 4])
+
+    def _hello(self, node: int, keeps: int, *_: int) -> None:
+        self._connect(NODES[node % 3], keeps)
+
+    def _leave(self, node: int, *_: int) -> None:
+        self.cluster.disconnect(NODES[node % 3])
+
+    def _bye(self, node: int, *_: int) -> None:
+        self.cluster.disconnect(NODES[node % 3], is_final=True)
+
+    def _beat(self, node: int, cpu: int, as_of: int) -> None:
+        self.cluster.beat(NODES[node % 3], as_of=as_of % 10, cpu=cpu / 250)
+
+    def _cordon(self, node: int, is_cordoned: int, *_: int) -> None:
+        self.cluster.ask(ev.NodeCordoned, NODES[node % 3], bool(is_cordoned % 2))
+
+    def _drain(self, node: int, timeout: int, *_: int) -> None:
+        self.cluster.ask(ev.NodeDrainRequested, NODES[node % 3], timeout * 5)
+
+    def _label(self, node: int, value: int, *_: int) -> None:
+        self.cluster.ask(ev.NodeLabelled, NODES[node % 3], {"zone": "ab"[value % 2]}, ())
+
+    def _capacity(self, node: int, cpu: int, *_: int) -> None:
+        name = NODES[node % 3]
+        event = ev.CapacityChanged(
+            name, self.cluster.sessions[name], {"cpu": cpu % 6 * 10_000, "memory": 1 << 30}
+        )
+        self.cluster.step(event)
+
+
+def _played(
+    moves: list[Move], after_each: Callable[[MachineCluster], None] = lambda _: None
+) -> MachineCluster:
+    cluster = MachineCluster(nodes=0)
+    player = Player(cluster)
+    for move in moves:
+        player.play(move)
+        after_each(cluster)
+    return cluster
+
+
+SLOW = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@SLOW
+@given(MOVES)
+def test_machine_after_any_events_keeps_its_invariants(moves: list[Move]) -> None:
+    _played(moves)  # every step of the cluster checks them, and the transitions
+
+
+@settings(SLOW, max_examples=30)
+@given(MOVES)
+def test_machine_given_the_same_events_has_the_same_effects(moves: list[Move]) -> None:
+    first, second = _played(moves), _played(moves)
+    assert first.rows == second.rows
+    assert _picture(first.state) == _picture(second.state)
+
+
+def _brute_force(cluster: MachineCluster, candidates: Candidates) -> Node | None:
+    shape = candidates.shape
+    fitting = [
+        node
+        for node in cluster.state.cluster.nodes.values()
+        if node.takes_work() and node.fits(shape.amounts) and node.matches(shape)
+    ]
+    return min(fitting, key=lambda node: placement.rank(node, shape.policy), default=None)
+
+
+@settings(SLOW, max_examples=60)
+@given(MOVES)
+def test_index_chooses_what_a_scan_would_and_explain_agrees(moves: list[Move]) -> None:
+    shapes = [spec.shape for spec in SPECS] + [make_shape(cpu=0.5), make_shape(cpu=0, policy=Policy.SPREAD)]
+    indexes = [Candidates(shape) for shape in shapes]
+
+    def compare(cluster: MachineCluster) -> None:
+        for index in indexes:
+            chosen = index.choose(cluster.state.cluster)
+            assert chosen is _brute_force(cluster, index)
+            fitting = {n.id for n in cluster.state.cluster.nodes.values() if judge(n, index.shape).fits}
+            assert (chosen is not None) == bool(fitting)
+            assert chosen is None or chosen.id in fitting
+        for queue in cluster.state.waiting.queues.values():
+            waits = any(_starts(cluster.state, key) for _, key in queue.keys)
+            # What explain says fits would have been placed in this very step.
+            assert not (waits and queue.candidates.choose(cluster.state.cluster))
+
+    _played(moves, compare)
+
+
+def _starts(state: State, key: int) -> bool:
+    task = state.tasks.get(key)
+    if task is None or key in state.backing_off or task.state is TaskState.HELD:
+        return False
+    if task.tally is not None:
+        return task.tally.next_index < task.tally.size
+    return task.state is TaskState.QUEUED
+
+
+# --- recovery
+
+
+class Disk:
+    """The scheduler's own SQL on a real SQLite in memory; restores at any commit."""
+
+    def __init__(self) -> None:
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        for _, script in load_migrations("services.scheduler"):
+            self.connection.executescript(script)
+        self.store = SchedulerStore(None)  # type: ignore[arg-type]
+        self.written = 0
+
+    def persist(self, cluster: MachineCluster) -> None:
+        state = cluster.state
+        rows, self.written = cluster.rows[self.written :], len(cluster.rows)
+        if rows:
+            counters = Counters(
+                state.epoch, state.next_number, state.revision, state.next_spec, recovery.live_from(state)
+            )
+            self.connection.execute("BEGIN")
+            self.store._persist(self.connection, rows, counters, cluster.wall_ms)
+            self.connection.execute("COMMIT")
+
+    def restore(self, cluster: MachineCluster) -> State:
+        recovered = self.store._recover(self.connection, 10_000, 10_000)
+        return recovery.restore(recovered, cluster.now)
+
+
+def _picture(state: State) -> dict[str, Any]:
+    """What must be the same after a restart."""
+    return {
+        "tasks": {key: _task_picture(state, task) for key, task in sorted(state.tasks.items())},
+        "next": (state.next_number, state.next_spec),
+        "requests": dict(state.requests),
+        "specs": dict(state.specs),
+    }
+
+
+def _task_picture(state: State, task: Task) -> tuple[Any, ...]:
+    tally = task.tally
+    counts = ()
+    if tally is not None:
+        counts = (
+            tally.next_index, tally.active, tally.succeeded, tally.failed, tally.cancelled, frozenset(tally.skipped),
+        )  # fmt: skip
+    # A rejection's short delay need not outlast a restart.
+    waits = _waits(state, task)
+    return (
+        task.state, task.attempt, task.epoch, task.node, task.failures, task.params, task.submit_ms, task.queued_ms,
+        task.devices, task.stop is not None, task.account, task.spec.number, counts, waits,
+    )  # fmt: skip
+
+
+def _waits(state: State, task: Task) -> bool:
+    if task.state is TaskState.HELD:
+        return False
+    return task.key in state.backing_off or any(
+        key == task.key and _starts(state, key) for _, key in task.queue.keys
+    )
+
+
+@settings(SLOW, max_examples=60)
+@given(MOVES)
+def test_state_restored_from_any_commit_is_the_live_one(moves: list[Move]) -> None:
+    disk = Disk()
+
+    def compare(cluster: MachineCluster) -> None:
+        disk.persist(cluster)
+        restored = disk.restore(cluster)
+        assert _picture(restored) == _picture(cluster.state)
+        assert restored.revision <= cluster.state.revision
+        known = set(restored.changes)
+        assert list(restored.changes) == [change for change in cluster.state.changes if change in known]
+
+    try:
+        _played(moves, compare)
+    finally:
+        disk.connection.close()
+
+
+@settings(SLOW, max_examples=40)
+@given(MOVES, MOVES)
+def test_machine_restored_in_the_middle_goes_on_to_the_end(before: list[Move], after: list[Move]) -> None:
+    """After a restart agents come back with what they have, and every task reaches exactly one end."""
+    disk = Disk()
+    try:
+        cluster = _played(before, disk.persist)
+        disk.persist(cluster)
+        old = cluster.state
+        cluster.state = disk.restore(cluster)
+        cluster.state.epoch = old.epoch + 1
+        player = Player(cluster)
+        for move in after:
+            player.play(move)
+        _finish(cluster)
+        assert not cluster.state.tasks
+        for node in cluster.state.cluster.nodes.values():
+            assert not any(node.reserved.values())
+    finally:
+        disk.connection.close()
+
+
+def _finish(cluster: MachineCluster) -> None:
+    """Healthy nodes for all, everything released and let succeed: nothing may be left."""
+    for node in NODES:
+        cluster.connect(node, cpu=8, gpus=("0", "1"), labels={"zone": "a"}, incarnation=2)
+        cluster.ask(ev.NodeCordoned, node, False)
+        cluster.ask(ev.NodeLabelled, node, {"zone": "a"}, ())
+    held = [key for key, task in cluster.state.tasks.items() if task.state is TaskState.HELD]
+    if held:
+        cluster.release(*held)
+    for _ in range(200):
+        if not cluster.state.tasks:
+            return
+        placed = [key for key, task in cluster.state.tasks.items() if task.node]
+        if placed:
+            cluster.exit(*placed)
+        cluster.turn(2_000)
+        for node in NODES:
+            cluster.beat(node)
+        cluster.tick()
