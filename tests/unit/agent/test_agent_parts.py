@@ -1,0 +1,173 @@
+"""The agent's smaller parts: specifications, limits, outputs, variables, configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelyard.v1 import task_pb2
+from services.agent.commands import file_name, input_variable, merged_params
+from services.agent.config import check_node_name, parse_custom, parse_pairs
+from services.agent.decode import decode_body, environment_key, pool_of
+from services.agent.events import WorkerLost
+from services.agent.join import Lifetime
+from services.agent.limits import Limiter, find_hierarchy
+from services.agent.model import LimitSet, Pool
+from services.agent.outputs import matches
+from services.agent.sampler import Sampler
+from services.agent.specifications import Specifications
+from services.chassis.config import ConfigInvalid
+
+
+def spec(**fields: object) -> bytes:
+    work = {"operator": task_pb2.OperatorWork(operator="echo")} if "command" not in fields else {}
+    return task_pb2.TaskSpec(**work, **fields).SerializeToString()  # type: ignore[arg-type]
+
+
+def test_body_without_resources_takes_one_core() -> None:
+    body = decode_body(1, "ann", spec())
+    assert body.resources == (("cpu", 10_000),)
+    assert body.pool == Pool("ann")
+    assert body.limits.is_empty
+
+
+def test_body_with_explicit_resources_is_limited_to_them() -> None:
+    asked = task_pb2.Resources(cpu=0.5, memory_bytes=1 << 20, gpu=0.25, custom={"fpga": 2})
+    body = decode_body(1, "ann", spec(resources=asked))
+    assert body.resources == (("cpu", 5_000), ("fpga", 20_000), ("gpu", 2_500), ("memory", 1 << 20))
+    assert (body.limits.cpu, body.limits.memory_bytes) == (0.5, 1 << 20)
+
+
+def test_struct_parameters_keep_whole_numbers_whole() -> None:
+    asked = task_pb2.TaskSpec(operator=task_pb2.OperatorWork(operator="echo"))
+    asked.params.update({"n": 3, "x": 0.5})
+    body = decode_body(1, "ann", asked.SerializeToString(deterministic=True))
+    assert sorted(body.params_json.strip("{}").split(",")) == ['"n":3', '"x":0.5']
+
+
+def test_variables_and_environment_make_pools_of_their_own() -> None:
+    plain = decode_body(1, "ann", spec())
+    coloured = decode_body(2, "ann", spec(env={"COLOUR": "blue"}))
+    built = decode_body(3, "ann", spec(environment=task_pb2.Environment(requirements="six")))
+    assert len({plain.pool, coloured.pool, built.pool}) == 3
+    assert built.needs == (f"environment:ann:{environment_key('six')}",)
+    assert pool_of(plain, ("0:0.5", "1")).variables == (("CUDA_VISIBLE_DEVICES", "0,1"),)
+
+
+def test_specifications_survive_the_process_and_a_cut_off_file(tmp_path: Path) -> None:
+    path = tmp_path / "specifications"
+    first = Specifications(path)
+    body = first.add("ann", spec())
+    assert first.add("ann", spec()) is body
+    assert first.add("bob", spec()).number != body.number
+    first.save()
+    first.close()
+    path.write_bytes(path.read_bytes()[:-3])
+    second = Specifications(path)
+    assert second.body(body.number) == body
+    assert second.add("eve", spec()).number > body.number
+    with pytest.raises(KeyError):
+        second.body(99)
+    second.close()
+
+
+@pytest.fixture
+def version_1(tmp_path: Path) -> Path:
+    """A root directory that looks like a machine with cgroups of version 1."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    lines = []
+    for controller in ("memory", "cpu", "pids"):
+        (tmp_path / controller / "own").mkdir(parents=True)
+        (tmp_path / controller / "own" / "modelyard-a").mkdir()
+        (tmp_path / controller / "own" / "modelyard-a" / "cgroup.procs").touch()
+        lines.append(f"cgroup {tmp_path}/{controller} cgroup rw,relatime,{controller} 0 0")
+    (tmp_path / "proc/self/mounts").write_text("\n".join(lines))
+    (tmp_path / "proc/self/cgroup").write_text("3:memory:/own\n2:cpu:/own\n1:pids:/own\n")
+    return tmp_path
+
+
+def test_limits_of_version_1_are_written_below_the_process_own_cgroup(version_1: Path) -> None:
+    limiter = Limiter("cgroup", find_hierarchy("modelyard-a", version_1))
+    limiter.apply("w1", 0, LimitSet(0.5, 1 << 20, 10))
+    assert (version_1 / "cpu/own/modelyard-a/w1/cpu.cfs_quota_us").read_text() == "50000"
+    assert (version_1 / "memory/own/modelyard-a/w1/memory.limit_in_bytes").read_text() == str(1 << 20)
+    assert (version_1 / "pids/own/modelyard-a/w1/pids.max").read_text() == "10"
+    frame = limiter.frame("w1", LimitSet(0.5, 1 << 20, 10))
+    assert frame["cgroup_paths"] == [
+        f"{version_1}/cpu/own/modelyard-a/w1",
+        f"{version_1}/memory/own/modelyard-a/w1",
+    ]
+    limiter.apply("w1", 0, LimitSet())
+    assert (version_1 / "cpu/own/modelyard-a/w1/cpu.cfs_quota_us").read_text() == "-1"
+
+
+def test_kill_with_a_new_out_of_memory_count_is_explained(version_1: Path) -> None:
+    limiter = Limiter("cgroup", find_hierarchy("modelyard-a", version_1))
+    limiter.apply("w1", 0, LimitSet(0, 1 << 20, 0, whole_worker=True))
+    assert not limiter.explain(WorkerLost("w1", signal=9)).out_of_memory
+    (version_1 / "memory/own/modelyard-a/w1/memory.oom_control").write_text("oom_kill 1\n")
+    assert limiter.explain(WorkerLost("w1", signal=9)).out_of_memory
+    assert not limiter.explain(WorkerLost("w1", signal=15)).out_of_memory
+
+
+def test_machine_without_cgroups_has_no_hierarchy(tmp_path: Path) -> None:
+    assert find_hierarchy("modelyard-a", tmp_path) is None
+
+
+def test_rlimits_are_told_to_the_command(tmp_path: Path) -> None:
+    limits = LimitSet(0, 1 << 20, 0)
+    assert Limiter("rlimit", None).frame("w1", limits) == {"cpu": 0, "memory_bytes": 1 << 20}
+    assert Limiter("none", None).frame("w1", limits) == {}
+
+
+def test_outputs_match_files_below_the_directory_only(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / "sub").mkdir(parents=True)
+    (work / "a.txt").write_text("a")
+    (work / "sub" / "b.txt").write_text("b")
+    (tmp_path / "secret.txt").write_text("s")
+    (work / "leak.txt").symlink_to(tmp_path / "secret.txt")
+    assert [name for name, _ in matches(work, ("*.txt", "sub"))] == ["a.txt", "sub/b.txt"]
+    assert matches(work, ("../*.txt", "/etc/*", "")) == []
+
+
+def test_names_of_inputs_are_never_paths() -> None:
+    assert file_name("../../etc/passwd") == "_.._etc_passwd"
+    assert file_name("..") == "_"
+    assert input_variable("train-data") == "YARD_INPUT_TRAIN_DATA"
+
+
+def test_own_parameters_lie_over_the_specifications_and_keep_large_integers() -> None:
+    merged = merged_params('{"a": 1, "n": 12345678901234567890123}', '{"a": 2}')
+    assert merged == b'{"a":2,"n":12345678901234567890123}'
+
+
+def test_credentials_are_renewed_at_two_thirds_of_their_lifetime() -> None:
+    assert Lifetime(0, 100_000).renew_in_s(0) == 67
+    assert Lifetime(0, 100_000).renew_in_s(99_000) == 1
+    assert Lifetime().renew_in_s(0) is None
+
+
+def test_windows_are_means_over_what_is_there() -> None:  # S0.4
+    sampler = Sampler()
+    for second in range(4):
+        sampler.look(second * 1_000)
+    assert [usage.window_s for usage in sampler.windows()] == [1, 10, 60]
+    assert all(usage.memory_bytes > 0 for usage in sampler.windows())
+
+
+@pytest.mark.parametrize("name", ["", "A", "-a", "a/b", "..", "a" * 64])
+def test_bad_node_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigInvalid, match="node"):
+        check_node_name(name)
+
+
+def test_pairs_and_amounts_are_read_or_refused_with_their_field() -> None:
+    assert parse_pairs("a=1, b=x", "labels") == {"a": "1", "b": "x"}
+    with pytest.raises(ConfigInvalid, match="labels"):
+        parse_pairs("a", "labels")
+    with pytest.raises(ConfigInvalid, match="--cpu"):
+        parse_custom("cpu=1")
+    with pytest.raises(ConfigInvalid, match="custom"):
+        parse_custom("fpga=many")
