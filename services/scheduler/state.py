@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 
 from services.chassis.errors import InvariantViolation
 from services.scheduler.cluster import Cluster, Node
-from services.scheduler.model import Spec, TaskState, format_task_id, index_of
+from services.scheduler.model import TERMINAL, Spec, TaskState, format_task_id, index_of
 from services.scheduler.resources import GPU, SCALE
 from services.scheduler.waiting import ShapeQueue, Waiting
 
@@ -165,24 +165,28 @@ def _check_devices(state: State, node: Node) -> None:
 
 
 def _check_task(state: State, task: Task) -> None:
-    name = format_task_id(task.key)
-    _require(not task.state.is_terminal, f"{name} has ended and is still here")
+    wrong = _wrong_with(state, task)
+    if wrong:
+        raise InvariantViolation(f"{format_task_id(task.key)} {wrong}")
+
+
+def _wrong_with(state: State, task: Task) -> str:
+    """What contradicts itself about a task; empty where nothing does. Called for each task at each step of a test."""
+    if task.state in TERMINAL:
+        return "has ended and is still here"
     if task.tally is not None:
         tally = task.tally
         made = tally.active + tally.succeeded + tally.failed + tally.cancelled
         passed = tally.next_index + len(tally.skipped)
-        _require(made == passed, f"{name}: {made} elements counted, {passed} made")
-        return
-    if task.state in (TaskState.ASSIGNED, TaskState.RUNNING):
-        node = state.cluster.nodes.get(task.node)
-        _require(node is not None, f"{name} is on unknown node {task.node}")
-        held = node is not None and (
-            task.key in node.tasks or task.key in node.prefilled or task.key in node.expected
-        )
-        _require(held, f"{name} is {task.state.name} and {task.node} does not hold it")
-        _require(task.attempt > 0, f"{name} is {task.state.name} without an attempt")
-    else:
-        _require(not task.node, f"{name} is {task.state.name} and on {task.node}")
+        return "" if made == passed else f"counts {made} elements, {passed} were made"
+    if task.state is not TaskState.ASSIGNED and task.state is not TaskState.RUNNING:
+        return f"is {task.state.name} and on {task.node}" if task.node else ""
+    node = state.cluster.nodes.get(task.node)
+    if node is None:
+        return f"is on unknown node {task.node!r}"
+    if not (task.key in node.tasks or task.key in node.expected or task.key in node.prefilled):
+        return f"is {task.state.name} and {task.node} does not hold it"
+    return "" if task.attempt > 0 else f"is {task.state.name} without an attempt"
 
 
 def _require(holds: bool, otherwise: str) -> None:
