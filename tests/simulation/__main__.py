@@ -23,7 +23,7 @@ def main() -> int:
     failed: list[int] = []
     done = 0
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
-        outcome = simulate(seed, 4_000 if arguments.trace else 40)
+        outcome = simulate(seed, 1_000_000 if arguments.trace else 40)
         done += 1
         counts.update(outcome.counts)
         counts["events"] += outcome.events

@@ -10,6 +10,7 @@ from typing import Any
 
 from services.agent import effects as do
 from services.agent.events import (
+    BeatAcknowledged,
     ClockTicked,
     DrainBegan,
     Event,
@@ -55,6 +56,7 @@ class AgentHost(Process):
         self._inventories: dict[str, Frame | None] = {}
         self._held_back: list[tuple[str, str, Any]] = []
         self._is_restored = False
+        self._undelivered: dict[str, set[str]] = {}
         self._timer_ms = -1
         self._perform: dict[type, Callable[[Any], None]] = {
             do.SpawnWorker: self._on_spawn_worker,
@@ -88,6 +90,8 @@ class AgentHost(Process):
         self.is_leaving = False
         self._is_restored = False
         self._held_back = []
+        self._undelivered.clear()
+        self.computer.agent = (self, self.generation)
         self._inventories = dict.fromkeys(sorted(self.computer.workers))
         for name in self._inventories:
             self.computer.workers[name].request("attach", self, self.generation)
@@ -151,7 +155,8 @@ class AgentHost(Process):
         # What had ended in a worker that is found again is settled by the report that follows.
         if not (isinstance(event, WorkerRestored) and event.ended):
             check_invariants(self.state)
-        self.kernel.trace(self.name, type(event).__name__, len(effects), len(self.state.tasks))
+        if effects or not isinstance(event, (ClockTicked, BeatAcknowledged)):
+            self.kernel.trace(self.name, type(event).__name__, len(effects), len(self.state.tasks))
         for effect in effects:
             self._perform[type(effect)](effect)
         if self.state.outbox:
@@ -184,7 +189,8 @@ class AgentHost(Process):
             self._held_back.append((name, kind, what))
         elif kind == "ended":
             self.computer.pools.pop(name, None)
-            self.dispatch(WorkerLost(name, signal=what))
+            undelivered = frozenset(self._undelivered.pop(name, ()))
+            self.dispatch(WorkerLost(name, signal=what, undelivered=undelivered))
         elif what.inventory:
             self.dispatch(WorkerReady(name))
         else:
@@ -211,6 +217,8 @@ class AgentHost(Process):
 
     def _on_run_tasks(self, effect: do.RunTasks) -> None:
         self.computer.pools.setdefault(effect.worker, effect.tasks[0].pool)
+        if effect.worker not in self.computer.workers:
+            self._undelivered.setdefault(effect.worker, set()).update(task.work_key for task in effect.tasks)
         self._send(effect.worker, "run", tuple(self.computer.work_of(task) for task in effect.tasks))
 
     def _on_cancel_task(self, effect: do.CancelTask) -> None:

@@ -190,6 +190,10 @@ class WorkerProcess:
         self._started, self._ended = (), []
         self._flush_us = self.kernel.now_us
 
+    def unsaid(self) -> list[str]:
+        """Keys of works that began and that nobody was told of."""
+        return [key for key, _ in self._started] + [key for key, _, _ in self._ended]
+
     def _say(self, frame: Frame) -> None:
         self._tell("frame", frame)
 
@@ -198,8 +202,9 @@ class WorkerProcess:
         self._tell("ended", signal)
 
     def _tell(self, kind: str, what: Any) -> None:
-        if self._agent is not None:
-            agent, generation = self._agent
+        teller = self.computer.agent if kind == "ended" else self._agent
+        if teller is not None:
+            agent, generation = teller
             self._out_us = max(self._out_us, self.kernel.now_us + self.kernel.between(20, 500))
             self.kernel.after(
                 self._out_us - self.kernel.now_us, agent.on_worker, generation, self.name, kind, what
@@ -217,6 +222,8 @@ class Computer:
         self.boot = 1
         self.wall_skew_ms = kernel.random.randint(-2_000, 2_000)
         self.workers: dict[str, WorkerProcess] = {}
+        # Whom the launcher tells of the ends of workers.
+        self.agent: tuple[AgentHost, int] | None = None
         # On disk.
         self.incarnation = 0
         self.epoch = 0
@@ -255,6 +262,7 @@ class Computer:
         """The process is gone; a command that it ran is gone with it."""
         self.kernel.trace(self.node, "worker ended", worker.name, signal)
         worker.is_alive = False
+        self.history.on_unsaid([*worker.unsaid()])
         self._drop_running(worker)
         if self.workers.get(worker.name) is worker:
             del self.workers[worker.name]

@@ -36,6 +36,8 @@ class Execution(msgspec.Struct):
     epoch: int
     begin_us: int
     end_us: int = -1
+    # Its worker died within a millisecond of it, before it had told: the agent cannot know that it began.
+    is_unsaid: bool = False
 
 
 class Committed(msgspec.Struct):
@@ -59,6 +61,7 @@ class History:
         self.tasks: dict[int, Committed] = {}
         self.executions: dict[int, list[Execution]] = defaultdict(list)
         self.counts: dict[str, int] = defaultdict(int)
+        self.last_end_us = 0
         self._arrays_cancelled: set[int] = set()
         self._lost_us: dict[str, list[int]] = defaultdict(list)
         self._rebooted_us: dict[str, list[int]] = defaultdict(list)
@@ -152,6 +155,7 @@ class History:
         task.revision = row.revision
         if row.state in TERMINAL:
             self.count("tasks ended")
+            self.last_end_us = self.kernel.now_us
             self.count(row.state.name.lower())
 
     def _check_attempt(self, name: str, task: Committed, row: RecordChange) -> None:
@@ -187,7 +191,9 @@ class History:
     def on_execution_begin(self, node: str, work: Work, running: list[Work], capacity: Mapping[str, int]) -> None:
         key = parse_task_id(work.task)
         for execution in self.executions[key]:
-            if execution.attempt == work.attempt:
+            if execution.attempt == work.attempt and execution.is_unsaid:
+                self.count("calls run again after a worker's death")
+            elif execution.attempt == work.attempt:
                 raise Violation(f"attempt {work.key} ran twice", work.task, node)
         self.executions[key].append(Execution(node, work.attempt, work.epoch, self.kernel.now_us))
         self.count("executions")
@@ -211,6 +217,12 @@ class History:
         for execution in self.executions[parse_task_id(work.task)]:
             if execution.attempt == work.attempt and execution.node == node:
                 execution.end_us = self.kernel.now_us
+
+    def on_unsaid(self, work_keys: Iterable[str]) -> None:
+        for work_key in work_keys:
+            task_id, attempt, _, _ = work_key.split("/")
+            for execution in self.executions[parse_task_id(task_id)]:
+                execution.is_unsaid |= execution.attempt == int(attempt)
 
     def on_reboot(self, node: str) -> None:
         self._rebooted_us[node].append(self.kernel.now_us)

@@ -15,7 +15,6 @@ from typing import Any
 
 MS = 1_000
 SECOND = 1_000_000
-TRACE_LINES = 4_000
 
 Action = Callable[..., None]
 
@@ -31,10 +30,10 @@ class Violation(Exception):
 class Kernel:
     """Runs actions at their instants, in an order that depends on the seed alone."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, trace_lines: int = 4_000) -> None:
         self.now_us = 0
         self.random = random.Random(seed)
-        self.lines: deque[tuple[int, str, tuple[Any, ...]]] = deque(maxlen=TRACE_LINES)
+        self.lines: deque[tuple[int, str, tuple[Any, ...]]] = deque(maxlen=trace_lines)
         self.events = 0
         self._heap: list[tuple[int, int, Action, tuple[Any, ...]]] = []
         self._number = 0

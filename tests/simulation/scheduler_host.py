@@ -159,8 +159,9 @@ class SchedulerHost(Process):
         effects = machine.step(self.state, events, now)
         machine.check_invariants(self.state)
         self._note_losses(before)
-        names = [type(event).__name__ for event in events]
-        self.kernel.trace(self.name, "step", names, len(effects.rows), self.state.revision)
+        if effects.rows or effects.commands:
+            names = [type(event).__name__ for event in events]
+            self.kernel.trace(self.name, "step", names, len(effects.rows), self.state.revision)
         if not effects.rows:
             self._release(effects)
             return

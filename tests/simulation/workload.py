@@ -33,7 +33,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 _LENGTHS_US = ((500, 4_000), (2_000, 30_000), (50_000, 900_000), (1_000_000, 8_000_000), (5_000_000, 30_000_000))
-_LENGTH_WEIGHTS = (5, 4, 4, 2, 1)
+_LENGTH_WEIGHTS = (6, 5, 5, 2, 1)
 
 
 def draw_spec(rng: random.Random, nodes: list[str], *, has_gpu: bool) -> Spec:

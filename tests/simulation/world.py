@@ -25,10 +25,9 @@ from tests.simulation.scheduler_host import SchedulerHost
 from tests.simulation.watcher import Watcher
 from tests.simulation.workload import GIB
 
-# From the last fault on: what has to come back, and then the work that is left, one after the other.
-RECOVER_US = 120 * SECOND
-# Of the longest task with all its attempts and grace, where it has to wait for a node of its own.
-WORK_US = 900 * SECOND
+# Once everything works again tasks must go on ending, one at least in this time, until none is left.
+PROGRESS_US = 120 * SECOND
+MOST_US = 7_200 * SECOND
 
 
 class Outcome(msgspec.Struct):
@@ -47,9 +46,9 @@ class Outcome(msgspec.Struct):
 class World:
     """Everything of one run."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, trace_lines: int = 4_000) -> None:
         self.seed = seed
-        self.kernel = kernel = Kernel(seed)
+        self.kernel = kernel = Kernel(seed, trace_lines)
         rng = kernel.random
         self.history = History(kernel)
         self.disk = Disk()
@@ -91,7 +90,7 @@ class World:
         self.clients.is_active = False
         self.clients.tidy()
         begin_us = kernel.now_us
-        kernel.run(begin_us + RECOVER_US + WORK_US, self._is_drained)
+        kernel.run(begin_us + MOST_US, lambda: self._is_drained() or self._is_stuck(begin_us))
         self.drain_us = kernel.now_us - begin_us
         if not self._is_drained():
             raise self._stuck()
@@ -105,8 +104,11 @@ class World:
             history.counts["tasks made"] == history.counts["tasks ended"]
             and not self.clients.open_requests
             and not self.scheduler.state.tasks
-            and not any(agent.state.tasks for agent in self.agents.values())
+            and not any(agent.state.tasks or not agent.link.is_open for agent in self.agents.values())
         )
+
+    def _is_stuck(self, begin_us: int) -> bool:
+        return self.kernel.now_us - max(begin_us, self.history.last_end_us) > PROGRESS_US
 
     def _stuck(self) -> Violation:
         waiting = [k for k, task in self.history.tasks.items() if task.state not in TERMINAL]
@@ -156,7 +158,7 @@ class World:
 
 def simulate(seed: int, lines: int = 60) -> Outcome:
     """Runs one seed to its end or to its first failure."""
-    world = World(seed)
+    world = World(seed, max(lines, 4_000))
     failure, story = "", ()
     try:
         world.run()
