@@ -117,14 +117,18 @@ def add_command(batch: pb.Commands, command: Command, bodies: set[int], sign: Si
             added = len(spec.body)
             bodies.add(spec.number)
             batch.bodies.add(body=spec.number, spec=spec.body, account=command.account)
-        start = pb.StartTask(
-            task_id=task_id, attempt=command.attempt, epoch=command.epoch, body=spec.number,
-            params_json=command.params, prefill=command.is_prefill, array_index=index_of(command.key),
-            gpu_devices=command.devices,
-        )  # fmt: skip
+        # Filled in place: building a message and copying it in costs three times as much.
+        start = batch.commands.add().start
+        start.task_id = task_id
+        start.attempt = command.attempt
+        start.epoch = command.epoch
+        start.body = spec.number
+        start.params_json = command.params
+        start.prefill = command.is_prefill
+        start.array_index = index_of(command.key)
+        start.gpu_devices.extend(command.devices)
         if spec.is_command:
             start.task_token = sign(command.key, command.attempt, command.epoch, command.account)
-        batch.commands.add(start=start)
         return 64 + len(command.params) + added
     if isinstance(command, RetractTask):
         batch.commands.add(retract=pb.RetractTask(task_id=task_id, attempt=command.attempt))

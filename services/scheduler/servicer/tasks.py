@@ -81,7 +81,7 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
         if request.HasField("grace"):
             grace_ms = min(round(_seconds(request.grace, 0.0) * 1000), MOST_GRACE_MS)
         caller = principal()
-        comment = request.comment[:500] or f"by {caller.account}"
+        comment = request.comment[:500] or f"asked for by {caller.account}"
         reply, answer = self._engine.new_reply()
         self._engine.post(CancelRequested(reply, keys, grace_ms, comment))
         await answer
