@@ -72,7 +72,7 @@ class Engine:
 
     async def _reload(self) -> None:
         now = self.now()
-        recovered = await self.store.recover(REMEMBERED_REQUESTS, REMEMBERED_CHANGES)
+        recovered = await self.store.recover(now.wall_ms, REMEMBERED_REQUESTS, REMEMBERED_CHANGES)
         self.state = recovery.restore(recovered, now)
         # A revision that was shown is never given out again; progress raises it without a commit.
         self.state.revision = max(self.state.revision, self.released_revision)

@@ -56,7 +56,10 @@ SELECT task FROM change WHERE task > ? AND task <= ? AND attempt > 0 ORDER BY ta
 SELECT key FROM task WHERE key > ? AND key <= ?
 
 -- name: recent_requests
-SELECT account, request_id, content, first, count FROM request ORDER BY time_ms DESC LIMIT ?
+SELECT account, request_id, content, first, count FROM request WHERE time_ms >= ? ORDER BY time_ms DESC LIMIT ?
+
+-- name: older_request
+SELECT 1 FROM request WHERE time_ms < ? LIMIT 1
 
 -- name: get_request
 SELECT content, first, count FROM request WHERE account = ? AND request_id = ?

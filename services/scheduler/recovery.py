@@ -3,7 +3,7 @@
 import heapq
 
 from services.scheduler.model import UNCOUNTED, Cause, Now, Spec, TaskState, array_of, task_key
-from services.scheduler.state import REMEMBERED_REQUESTS, State, Task
+from services.scheduler.state import State, Task
 from services.scheduler.store import ArrayRow, ChangeRow, Recovered, TaskRow
 
 # How long nodes have to come back after a restart before what ran there is tried elsewhere.
@@ -20,7 +20,7 @@ def restore(recovered: Recovered, now: Now) -> State:
         state.specs[(recovered.accounts_of_specs[spec.number], spec.body)] = spec
     for account, request_id, content, first, count in recovered.requests:
         state.remember_request(account, request_id, content, first, count)
-    state.has_forgotten_requests = len(state.requests) >= REMEMBERED_REQUESTS
+    state.has_forgotten_requests = recovered.has_more_requests
     state.changes.extend(recovered.recent)
     # Before the oldest of these, or ever when there are fewer than asked for, nothing can be replayed.
     state.compacted_revision = recovered.recent[0][0] - 1 if recovered.recent else counters.revision

@@ -77,7 +77,9 @@ class Recovered(msgspec.Struct):
     tasks: list[TaskRow]
     changes: dict[int, list[ChangeRow]]
     arrays: dict[int, "ArrayRow"]
+    # Of the last day, and whether there are more.
     requests: list[tuple[str, str, bytes, int, int]]
+    has_more_requests: bool
     recent: list[tuple[int, int, str]]
     nodes: list[tuple[str, bool, list[tuple[str, str, bool]]]]
 
@@ -157,11 +159,13 @@ class SchedulerStore:
         found = connection.execute(self.sql["get_meta"], ("counters",)).fetchone()
         return msgspec.json.decode(found[0], type=Counters) if found else Counters()
 
-    async def recover(self, most_requests: int, most_changes: int) -> Recovered:
+    async def recover(self, now_ms: int, most_requests: int, most_changes: int) -> Recovered:
         """Everything that is unfinished, as of the last commit."""
-        return await self.database.read(lambda c: self._recover(c, most_requests, most_changes))
+        return await self.database.read(lambda c: self._recover(c, now_ms, most_requests, most_changes))
 
-    def _recover(self, connection: sqlite3.Connection, most_requests: int, most_changes: int) -> Recovered:
+    def _recover(
+        self, connection: sqlite3.Connection, now_ms: int, most_requests: int, most_changes: int
+    ) -> Recovered:
         sql = self.sql
         counters = self._counters(connection)
         tasks = [TaskRow(*row) for row in connection.execute(sql["live_tasks"], (counters.live_from,))]
@@ -191,14 +195,17 @@ class SchedulerStore:
             for row in tasks
             if index_of(row.key) < 0 and sizes.get(row.spec, 0)
         }
-        requests = list(connection.execute(sql["recent_requests"], (most_requests,)))
+        day_ago = now_ms - DAY_MS
+        requests = list(connection.execute(sql["recent_requests"], (day_ago, most_requests)))
+        older = connection.execute(sql["older_request"], (day_ago,)).fetchone()
         recent = list(connection.execute(sql["recent_changes"], (most_changes,)))
         nodes = [
             (node, bool(cordoned), msgspec.json.decode(labels, type=list[tuple[str, str, bool]]))
             for node, cordoned, labels in connection.execute(sql["all_nodes"])
         ]
+        has_more = older is not None or len(requests) >= most_requests
         return Recovered(
-            counters, specs, accounts, tasks, changes, arrays, requests[::-1], recent[::-1], nodes
+            counters, specs, accounts, tasks, changes, arrays, requests[::-1], has_more, recent[::-1], nodes
         )
 
     def _specs(self, connection: sqlite3.Connection) -> tuple[list[Spec], dict[int, str]]:

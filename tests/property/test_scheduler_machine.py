@@ -268,7 +268,7 @@ class Disk:
             self.connection.execute("COMMIT")
 
     def restore(self, cluster: MachineCluster) -> State:
-        recovered = self.store._recover(self.connection, 10_000, 10_000)
+        recovered = self.store._recover(self.connection, cluster.wall_ms, 10_000, 10_000)
         return recovery.restore(recovered, cluster.now)
 
 
