@@ -70,6 +70,8 @@ def _of_yard_error(error: object) -> Report:
     next_step = error.next_step
     if error.reason == "CONNECTION_FAILED":
         next_step = "yard up, or name another yard: yard config view"
+    if error.reason in ("TOKEN_MISSING", "TOKEN_INVALID") and not next_step:
+        next_step = "yard config view shows which token is sent"
     return Report(
         error.message or error.code,
         code,

@@ -46,7 +46,7 @@ def _become_supervisor(state: Path, options: Options, writer: int) -> None:
             _redirect(state / "logs" / "up.log")
             code = Supervisor(state, options, say).run(lambda: _answer(writer, {"ready": True}))
     except CommandError as error:
-        say(f"error: {error.message}\n  why: {error.why}")
+        say(f"error: {error.message}" + (f"\n  why: {error.why}" if error.why else ""))
         _answer(writer, {"message": error.message, "why": error.why, "next_step": error.next_step})
     finally:
         sys.stderr.flush()

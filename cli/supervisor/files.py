@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+LINE_LENGTH = 400
+"""More of a line of a log is not shown to people."""
+
 
 def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
     """The whole file or none of it."""
@@ -45,7 +48,7 @@ def command_line(pid: int) -> list[str]:
         return []
 
 
-def last_lines(path: Path, count: int = 5, since: int = 0) -> list[str]:
+def last_lines(path: Path, count: int = 3, since: int = 0) -> list[str]:
     """The end of a log, from byte `since` on."""
     try:
         with path.open("rb") as file:
@@ -54,4 +57,4 @@ def last_lines(path: Path, count: int = 5, since: int = 0) -> list[str]:
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    return [line for line in text.splitlines() if line.strip()][-count:]
+    return [line[:LINE_LENGTH] for line in text.splitlines() if line.strip()][-count:]

@@ -19,6 +19,7 @@ from cli.supervisor.files import process_start, write_atomically
 from cli.supervisor.options import Options
 from cli.supervisor.plan import programs
 from cli.supervisor.state import CannotStart, check_ports, prepare
+from cli.supervisor.stop import stop_services
 
 READY_POLL_S = 0.01
 READY_TIMEOUT_S = 60.0
@@ -39,8 +40,10 @@ class Supervisor:
     def run(self, on_ready: Callable[[], None]) -> int:
         """Until a signal says stop (0) or a service cannot be kept up (1). The state must be held."""
         self._take_signals()
-        prepare(self.state, self.options)
+        for name in stop_services(self.state, STOP_TIMEOUT_S).names:
+            self._say(f"{name} of an earlier start was still running and was stopped")
         check_ports(self.options)
+        prepare(self.state, self.options)
         try:
             self._start_all()
             self._wait_until_ready()

@@ -55,11 +55,33 @@ def is_service(pid: int, state: Path) -> bool:
     return str(state) in words and any(word.startswith("services.") for word in words)
 
 
-def _stop_leftovers(state: Path, timeout_s: float) -> Stopped:
+def stop_services(state: Path, timeout_s: float) -> Stopped:
+    """Stops what a dead supervisor left; what agents run goes on, and is found again by the next ones."""
     services = running_services(state)
     killed = [name for name, pid in services.items() if not _end(pid, timeout_s)]
     (state / "run" / "up.json").unlink(missing_ok=True)
     return Stopped(tuple(services), tuple(killed))
+
+
+def _stop_leftovers(state: Path, timeout_s: float) -> Stopped:
+    """Services, and the launchers and workers of agents that died."""
+    stopped = stop_services(state, timeout_s)
+    launchers = _launchers(state)
+    killed = tuple(f"launcher {pid}" for pid in launchers if not _end(pid, timeout_s))
+    names = ("launchers",) if launchers else ()
+    return Stopped(stopped.names + names, stopped.killed + killed)
+
+
+def _launchers(state: Path) -> list[int]:
+    """Launchers and their workers, by the agent directory in their command line."""
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    agents = f"{state / 'agents'}/"
+    return [
+        pid
+        for pid in pids
+        if "services.agent.launcher" in (words := command_line(pid))
+        and any(word.startswith(agents) for word in words)
+    ]
 
 
 def _end(pid: int, timeout_s: float) -> bool:

@@ -24,7 +24,7 @@ from modelyard.client.specs import (
     operator_spec,
 )
 from modelyard.settings import Settings
-from modelyard.v1 import task_pb2, task_pb2_grpc
+from modelyard.v1 import task_pb2
 
 if TYPE_CHECKING:
     from modelyard.client.accounts import Accounts, Tokens
@@ -69,11 +69,7 @@ class Client:
         )
         self.connection = Connection(self.settings, first_patience_s=first_patience_s, patience_s=patience_s)
         self._specs: dict[str, bytes] = {}
-        self._session = TaskSession(
-            lambda: task_pb2_grpc.TaskServiceStub(self.connection.scheduler()),
-            first_patience_s=first_patience_s,
-            patience_s=patience_s,
-        )
+        self._session = TaskSession(self.connection)
 
     # The groups are loaded when they are first used: one call needs none of them.
 

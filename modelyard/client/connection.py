@@ -43,7 +43,7 @@ class Connection:
         self.settings = settings
         self.first_patience_s = first_patience_s
         self.patience_s = patience_s
-        self._reached = False
+        self.reached = False
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     def scheduler(self) -> grpc.aio.Channel:
@@ -79,7 +79,12 @@ class Connection:
                 )
             await channel.wait_for_state_change(state)
             state = channel.get_state(try_to_connect=True)
-        self._reached = True
+        self.reached = True
+
+    @property
+    def present_patience_s(self) -> float:
+        """How long a failing scheduler is tried again now: longer once it was reached."""
+        return self.patience_s if self.reached else self.first_patience_s
 
     async def unary(
         self,
@@ -92,11 +97,10 @@ class Connection:
         while True:
             try:
                 response = await method(request, timeout=timeout_s)
-                self._reached = True
+                self.reached = True
                 return response
             except grpc.aio.AioRpcError as error:
-                patience_s = self.patience_s if self._reached else self.first_patience_s
-                over = time.monotonic() - began + delay_s > patience_s
+                over = time.monotonic() - began + delay_s > self.present_patience_s
                 if error.code() != grpc.StatusCode.UNAVAILABLE or over:
                     raise from_rpc_error(error) from None
             await asyncio.sleep(delay_s * (0.5 + random.random() / 2))
@@ -110,13 +114,12 @@ class Connection:
             call = begin()
             try:
                 async for message in call:
-                    self._reached = True
+                    self.reached = True
                     failing_since, delay_s = time.monotonic(), 0.05
                     yield message
                 return
             except grpc.aio.AioRpcError as error:
-                patience_s = self.patience_s if self._reached else self.first_patience_s
-                over = time.monotonic() - failing_since + delay_s > patience_s
+                over = time.monotonic() - failing_since + delay_s > self.present_patience_s
                 if error.code() != grpc.StatusCode.UNAVAILABLE or over:
                     raise from_rpc_error(error) from None
             finally:

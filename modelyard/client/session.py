@@ -14,11 +14,12 @@ import random
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import grpc
 
+from modelyard.client.connection import Connection
 from modelyard.errors import YardError, from_rpc_error
 from modelyard.v1 import task_pb2, task_pb2_grpc
 
@@ -99,21 +100,12 @@ def _request_of(parts: Sequence[Part]) -> task_pb2.SubmitTasksRequest:
 class TaskSession:
     """The stream of one client. All methods must be called from its event loop; `close` ends everything.
 
-    `patience_s` is how long an unreachable scheduler is tried again: `first_patience_s` before it was ever
-    reached, `patience_s` after. Then everything that waits gets ConnectionFailed.
+    How long an unreachable scheduler is tried again is the connection's to say; when that is over, everything
+    that waits is refused.
     """
 
-    def __init__(
-        self,
-        stub: Callable[[], task_pb2_grpc.TaskServiceAsyncStub],
-        *,
-        first_patience_s: float = 5.0,
-        patience_s: float = 300.0,
-    ) -> None:
-        self._stub = stub
-        self._first_patience_s = first_patience_s
-        self._patience_s = patience_s
-        self._reached = False
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._waiting: deque[Part] = deque()
         self._unanswered: dict[int, _Submission] = {}
         self._follows: dict[int, list[str]] = {}
@@ -224,8 +216,7 @@ class TaskSession:
             if self._heard:
                 failing_since, delay_s = None, 0.05
             failing_since = now if failing_since is None else failing_since
-            patience_s = self._patience_s if self._reached else self._first_patience_s
-            if now - failing_since + delay_s > patience_s:
+            if now - failing_since + delay_s > self._connection.present_patience_s:
                 self._give_up(error)
                 return
             await asyncio.sleep(delay_s * (0.5 + random.random() / 2))
@@ -239,11 +230,11 @@ class TaskSession:
 
     async def _converse(self) -> None:
         self._heard = False
-        call = self._stub().Session()
+        call = task_pb2_grpc.TaskServiceStub(self._connection.scheduler()).Session()
         writer = asyncio.create_task(self._write(call))
         try:
             async for response in call:
-                self._heard = self._reached = True
+                self._heard = self._connection.reached = True
                 self._take(response)
         finally:
             writer.cancel()
@@ -258,7 +249,7 @@ class TaskSession:
             while self._outbox:
                 request = self._outbox.popleft()
                 await call.write(request)
-                if self._reached and request.sequence in self._unanswered:
+                if self._connection.reached and request.sequence in self._unanswered:
                     self._unanswered[request.sequence].sent = True
             self._wake.clear()
             await self._wake.wait()
