@@ -143,12 +143,12 @@ class Engine:
     async def _take_back(self, effects: Effects, error: ServiceError) -> None:
         """The step did not reach the disk: it has not happened."""
         _log.error("commit_failed", reason=error.reason, message=error.message)
-        for answer in effects.answers:
-            self._answer(Answer(answer.reply, error=answer.error or error))
         for link in list(self.links.values()):
             link.close("the scheduler could not write and starts over from its database")
         await self._reload()
         self._committing = []
+        for answer in effects.answers:
+            self._answer(Answer(answer.reply, error=answer.error or error))
 
     def _release(self, effects: Effects) -> None:
         """Everything of the step is on disk: it may be seen."""
