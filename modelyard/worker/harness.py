@@ -71,12 +71,12 @@ class Harness:
         for change in request.get("modify", ()):
             self._modify(change)
         for cancel in request.get("cancel", ()):
-            self._cancel(cancel["key"], int(cancel.get("grace_ms", 0)))
+            self._cancel(cancel["key"], int(cancel.get("grace_ms", 0)), cancel.get("if_waiting", False))
         if request.get("quit"):
             self._ledger.quit()
 
-    def _cancel(self, key: str, grace_ms: int) -> None:
-        if not self._ledger.withdraw(key):
+    def _cancel(self, key: str, grace_ms: int, if_waiting: bool) -> None:
+        if not self._ledger.withdraw(key) and not if_waiting:
             self._commander.interrupt(key, grace_ms)
             self._caller.interrupt(key)
 

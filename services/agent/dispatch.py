@@ -223,5 +223,5 @@ def _recall(state: State, worker: Worker) -> list[Effect]:
         task = state.tasks[key]
         if task.phase is Phase.HANDED and not (task.recalled or task.stop or task.retracting):
             task.recalled = True
-            effects.append(CancelTask(worker.name, task, 0))
+            effects.append(CancelTask(worker.name, task, 0, if_waiting=True))
     return effects

@@ -29,11 +29,12 @@ class RunTasks(msgspec.Struct, frozen=True):
 
 
 class CancelTask(msgspec.Struct, frozen=True):
-    """End one task in a worker, started or not."""
+    """End one task in a worker; if_waiting: only if it has not begun there."""
 
     worker: str
     task: Task
     grace_ms: int
+    if_waiting: bool = False
 
 
 class KillWorker(msgspec.Struct, frozen=True):

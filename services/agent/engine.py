@@ -191,7 +191,9 @@ class Engine:
         return command_work(task, directory, env, self._limiter.frame(worker, task.body.limits))
 
     def _on_cancel_task(self, effect: do.CancelTask) -> None:
-        cancel = {"key": effect.task.work_key, "grace_ms": effect.grace_ms}
+        cancel: Message = {"key": effect.task.work_key, "grace_ms": effect.grace_ms}
+        if effect.if_waiting:
+            cancel["if_waiting"] = True
         self._workers.send(effect.worker, cancel=(cancel,))
 
     def _on_kill_worker(self, effect: do.KillWorker) -> None:

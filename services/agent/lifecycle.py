@@ -95,7 +95,7 @@ def give_back(state: State, task: Task, effects: list[Effect]) -> None:
         task.retracting = True
         worker = state.workers[task.worker]
         if worker.ready:
-            effects.append(CancelTask(worker.name, task, 0))
+            effects.append(CancelTask(worker.name, task, 0, if_waiting=True))
         else:
             take_from_queue(state, worker, task, 0)
             _retracted(state, task)
@@ -217,7 +217,7 @@ def end(state: State, task: Task, outcome: Exit) -> None:
 
 def end_with_worker(state: State, task: Task, worker: Worker, event: WorkerLost, now_ms: int) -> None:
     """The first task of a worker that is gone: it is taken to have begun if the worker was ready."""
-    never_begun = task.work_key in event.undelivered or task.retracting or (task.stop and not worker.ready)
+    never_begun = task.work_key in event.undelivered or (task.stop and not worker.ready)
     if task.phase is Phase.HANDED and never_begun:
         settle_unstarted(state, task, now_ms)
         return

@@ -127,6 +127,13 @@ def test_cancel_waiting_call_ends_it_unstarted(peer: Peer) -> None:
     assert ended["error"]["cause"] == "cancelled"
 
 
+def test_cancel_if_waiting_leaves_a_running_call_alone(peer: Peer) -> None:
+    peer.send(run=[{"key": "a/1", "operator": {"operator": "sleep", "params_json": '{"seconds":0.3}'}}])
+    peer.until("started", "a/1")
+    peer.send(cancel=[{"key": "a/1", "if_waiting": True}])
+    assert "error" not in peer.until("ended", "a/1")
+
+
 def test_call_that_catches_its_cancellation_may_finish(peer: Peer) -> None:
     peer.send(run=[{"key": "a/1", "operator": {"operator": HERE + "stubborn"}}])
     peer.until("progress", "a/1")
