@@ -647,7 +647,6 @@ class ConnectResponse(_message.Message):
     BEAT_ACK_FIELD_NUMBER: _builtins.int
     COMMANDS_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
-    TUNE_FIELD_NUMBER: _builtins.int
     GO_AWAY_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGEMENT_FIELD_NUMBER: _builtins.int
@@ -662,8 +661,6 @@ class ConnectResponse(_message.Message):
     def commands(self) -> Global___Commands: ...
     @_builtins.property
     def drain(self) -> Global___Drain: ...
-    @_builtins.property
-    def tune(self) -> Global___Tune: ...
     @_builtins.property
     def go_away(self) -> Global___GoAway: ...
     @_builtins.property
@@ -681,16 +678,15 @@ class ConnectResponse(_message.Message):
         beat_ack: Global___BeatAck | None = ...,
         commands: Global___Commands | None = ...,
         drain: Global___Drain | None = ...,
-        tune: Global___Tune | None = ...,
         go_away: Global___GoAway | None = ...,
         credentials: Global___NodeCredentials | None = ...,
         acknowledgement: Global___Acknowledgement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "beat_ack", b"beat_ack", "commands", b"commands", "credentials", b"credentials", "drain", b"drain", "go_away", b"go_away", "message", b"message", "tune", b"tune", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "beat_ack", b"beat_ack", "commands", b"commands", "credentials", b"credentials", "drain", b"drain", "go_away", b"go_away", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_event", b"ack_event", "acknowledgement", b"acknowledgement", "beat_ack", b"beat_ack", "commands", b"commands", "credentials", b"credentials", "drain", b"drain", "epoch", b"epoch", "go_away", b"go_away", "message", b"message", "tune", b"tune", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_event", b"ack_event", "acknowledgement", b"acknowledgement", "beat_ack", b"beat_ack", "commands", b"commands", "credentials", b"credentials", "drain", b"drain", "epoch", b"epoch", "go_away", b"go_away", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "beat_ack", "commands", "drain", "tune", "go_away", "credentials", "acknowledgement"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "beat_ack", "commands", "drain", "go_away", "credentials", "acknowledgement"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -774,15 +770,23 @@ class BeatAck(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NUMBER_FIELD_NUMBER: _builtins.int
+    BEAT_MS_FIELD_NUMBER: _builtins.int
+    LEASE_MS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
+    beat_ms: _builtins.int
+    """When the next beat is wanted; grows with the fleet."""
+    lease_ms: _builtins.int
+    """The lease, counted from this beat's own time."""
     def __init__(
         self,
         *,
         number: _builtins.int = ...,
+        beat_ms: _builtins.int = ...,
+        lease_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_ms", b"beat_ms", "lease_ms", b"lease_ms", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1001,25 +1005,6 @@ class Drain(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Drain: _TypeAlias = Drain  # noqa: Y015
-
-@_typing.final
-class Tune(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    BEAT_MS_FIELD_NUMBER: _builtins.int
-    beat_ms: _builtins.int
-    def __init__(
-        self,
-        *,
-        beat_ms: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_ms", b"beat_ms"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Tune: _TypeAlias = Tune  # noqa: Y015
 
 @_typing.final
 class GoAway(_message.Message):

@@ -77,9 +77,10 @@ class SessionLost(msgspec.Struct, frozen=True):
 
 
 class BeatAcknowledged(msgspec.Struct, frozen=True):
-    """The lease counts from sent_ms, when that beat left, monotonic."""
+    """The lease counts from sent_ms, when that beat left, monotonic; lease_ms 0: as it was."""
 
     sent_ms: int
+    lease_ms: int = 0
 
 
 class EventsAcknowledged(msgspec.Struct, frozen=True):

@@ -265,11 +265,11 @@ class Link:
                 sent_ms = self._beats.get(message.beat_ack.number)
                 if sent_ms is not None:
                     self._beats = {n: at for n, at in self._beats.items() if n > message.beat_ack.number}
-                    self._dispatch(BeatAcknowledged(sent_ms))
+                    self._dispatch(BeatAcknowledged(sent_ms, message.beat_ack.lease_ms))
+                if message.beat_ack.beat_ms:
+                    self._beat_s = max(0.05, message.beat_ack.beat_ms / 1000)
             elif kind == "drain":
                 self._around.on_drain(message.drain.deadline_ms)
-            elif kind == "tune":
-                self._beat_s = max(0.05, message.tune.beat_ms / 1000)
             elif kind == "credentials":
                 self._around.on_credentials(message.credentials)
             elif kind == "go_away":

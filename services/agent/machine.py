@@ -142,6 +142,7 @@ def on_session_lost(state: State, event: SessionLost, now_ms: int) -> list[Effec
 def on_beat(state: State, event: BeatAcknowledged, now_ms: int) -> list[Effect]:
     """Renews the lease."""
     over = now_ms >= state.lease_until_ms
+    state.lease_ms = event.lease_ms or state.lease_ms
     state.lease_until_ms = max(state.lease_until_ms, event.sent_ms + state.lease_ms)
     return hand_out(state, now_ms) if over else []
 

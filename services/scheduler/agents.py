@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.scheduler import events as ev
-from services.scheduler import lifecycle
+from services.scheduler import lifecycle, pace
 from services.scheduler.cluster import Node
 from services.scheduler.effects import (
     AcknowledgeEvents,
@@ -23,8 +23,6 @@ from services.scheduler.model import Cause, NodeState, Now, TaskState
 from services.scheduler.resources import GPU, SCALE, Devices
 from services.scheduler.state import State, Task
 
-LEASE_MS = 15_000
-BEAT_MS = 2_000
 REJECTED_DELAY_MS = 1_000
 
 
@@ -44,12 +42,14 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
         # After a restart it is known, so that tasks may be pinned to it before it is back.
         effects.rows.append(RecordNode(node.id, False, ()))
     _introduce(node, event, now)
+    lease_ms, beat_ms = _pace_of(state)
+    node.lease_ms = now.monotonic_ms + lease_ms
     believed = node.believed()
     _set_capacity(state, node, event)
     verdicts = _settle(state, node, event, believed, now, effects)
     set_node_state(state, node)
     effects.messages.append(
-        SendWelcome(node.id, node.session, verdicts, node.is_cordoned or node.is_draining)
+        SendWelcome(node.id, node.session, verdicts, node.is_cordoned or node.is_draining, beat_ms, lease_ms)
     )
     for key in node.believed():
         task = state.tasks[key]
@@ -73,7 +73,12 @@ def _introduce(node: Node, event: ev.AgentConnected, now: Now) -> None:
     node.is_draining = node.drain_deadline_ms != 0
     node.connect_ms = node.wall_beat_ms = now.wall_ms
     node.beat_ms = now.monotonic_ms
-    node.lease_ms = now.monotonic_ms + LEASE_MS
+
+
+def _pace_of(state: State) -> tuple[int, int]:
+    """Lease and beat for the fleet as it is."""
+    nodes = len(state.cluster.nodes)
+    return pace.lease_ms(nodes), pace.beat_ms(nodes)
 
 
 def _set_capacity(state: State, node: Node, event: ev.AgentConnected) -> None:
@@ -212,12 +217,13 @@ def on_beat_received(state: State, event: ev.BeatReceived, now: Now, effects: Ef
         return
     node.beat_ms = now.monotonic_ms
     node.wall_beat_ms = now.wall_ms
-    node.lease_ms = now.monotonic_ms + LEASE_MS
+    lease_ms, beat_ms = _pace_of(state)
+    node.lease_ms = now.monotonic_ms + lease_ms
     if node.state is NodeState.SUSPECT:
         set_node_state(state, node)
         effects.changed_nodes.add(node.id)
     state.cluster.measure(node, event.windows, event.as_of_command)
-    effects.messages.append(SendBeatAck(node.id, node.session, event.number))
+    effects.messages.append(SendBeatAck(node.id, node.session, event.number, beat_ms, lease_ms))
 
 
 def on_commands_acknowledged(

@@ -89,12 +89,16 @@ class SendWelcome(msgspec.Struct, frozen=True):
     session: int
     verdicts: tuple[Verdict, ...]
     is_cordoned: bool
+    beat_ms: int
+    lease_ms: int
 
 
 class SendBeatAck(msgspec.Struct, frozen=True):
     node: str
     session: int
     number: int
+    beat_ms: int
+    lease_ms: int
 
 
 class AcknowledgeEvents(msgspec.Struct, frozen=True):

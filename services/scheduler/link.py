@@ -8,7 +8,6 @@ from typing import Any
 
 from modelyard.v1 import agent_link_pb2 as pb
 from services.scheduler import link_convert
-from services.scheduler.agents import BEAT_MS, LEASE_MS
 from services.scheduler.credentials import Credentials
 from services.scheduler.effects import Command, SendBeatAck, SendWelcome
 from services.scheduler.engine import Engine
@@ -133,14 +132,15 @@ class AgentLink:
         self._send(
             pb.ConnectResponse(
                 welcome=pb.Welcome(
-                    lease_ms=LEASE_MS, beat_ms=BEAT_MS, verdicts=verdicts, event_credits=EVENT_CREDITS,
+                    lease_ms=message.lease_ms, beat_ms=message.beat_ms, verdicts=verdicts, event_credits=EVENT_CREDITS,
                     cordoned=message.is_cordoned,
                 )
             )
         )  # fmt: skip
 
     def beat_ack(self, message: SendBeatAck) -> None:
-        self._send(pb.ConnectResponse(beat_ack=pb.BeatAck(number=message.number)))
+        ack = pb.BeatAck(number=message.number, beat_ms=message.beat_ms, lease_ms=message.lease_ms)
+        self._send(pb.ConnectResponse(beat_ack=ack))
 
     def acknowledge(self, number: int) -> None:
         self._acked = number

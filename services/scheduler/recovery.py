@@ -3,7 +3,7 @@
 import heapq
 
 from services.scheduler.model import UNCOUNTED, Cause, Now, Spec, TaskState, array_of, task_key
-from services.scheduler.state import State, Task
+from services.scheduler.state import REMEMBERED_CHANGES, State, Task
 from services.scheduler.store import ArrayRow, ChangeRow, Recovered, TaskRow
 
 # How long nodes have to come back after a restart before what ran there is tried elsewhere.
@@ -21,9 +21,14 @@ def restore(recovered: Recovered, now: Now) -> State:
     for account, request_id, content, first, count in recovered.requests:
         state.remember_request(account, request_id, content, first, count)
     state.has_forgotten_requests = recovered.has_more_requests
-    state.changes.extend(recovered.recent)
-    # Before the oldest of these, or ever when there are fewer than asked for, nothing can be replayed.
-    state.compacted_revision = recovered.recent[0][0] - 1 if recovered.recent else counters.revision
+    # A task to which nothing has happened yet is in no other row.
+    untouched = [
+        (row.revision, row.key, row.account) for row in recovered.tasks if row.key not in recovered.changes
+    ]
+    state.changes.extend(sorted([*recovered.recent, *untouched]))
+    # Before the oldest of these nothing can be replayed; with fewer than asked for they are all there are.
+    is_full = len(recovered.recent) >= REMEMBERED_CHANGES
+    state.compacted_revision = recovered.recent[0][0] - 1 if is_full else 0
     for node_id, is_cordoned, labels in recovered.nodes:
         node = state.cluster.add(node_id)
         node.is_cordoned = is_cordoned

@@ -4,7 +4,7 @@ Leases use the monotonic clock."""
 
 import heapq
 
-from services.scheduler import agents, arrays, lifecycle, nodes
+from services.scheduler import agents, arrays, lifecycle, nodes, pace
 from services.scheduler import events as ev
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects, RetractTask
@@ -14,7 +14,6 @@ from services.scheduler.state import State
 TICK_MS = 500
 # A gap between ticks beyond this is the scheduler's own stall, and is credited to every lease.
 STALL_MS = 2_000
-SUSPECT_MS = 3 * agents.BEAT_MS + 500
 # Added to the lease, so that an agent that keeps its own stops first.
 LOSS_MARGIN_MS = 5_000
 BRAKE_SHARE = 0.4
@@ -44,6 +43,7 @@ def _credit_stall(state: State, now: Now) -> None:
 
 def _watch_nodes(state: State, now: Now, effects: Effects) -> None:
     overdue = []
+    suspect_ms = pace.suspect_ms(len(state.cluster.nodes))
     for node in state.cluster.nodes.values():
         if node.state is NodeState.LOST and not node.expected:
             continue
@@ -51,7 +51,7 @@ def _watch_nodes(state: State, now: Now, effects: Effects) -> None:
             nodes.stop_drained(state, node, effects)
         if now.monotonic_ms > node.lease_ms + LOSS_MARGIN_MS:
             overdue.append(node)
-        elif node.state is NodeState.READY and now.monotonic_ms > node.beat_ms + SUSPECT_MS:
+        elif node.state is NodeState.READY and now.monotonic_ms > node.beat_ms + suspect_ms:
             node.state = NodeState.SUSPECT
             state.cluster.touch(node)
             effects.changed_nodes.add(node.id)

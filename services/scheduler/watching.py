@@ -20,28 +20,34 @@ async def watch(
     A task that changed several times since the last message is shown once, as it is now: revisions never go back.
     """
     position = revision or engine.released_revision
+    # The revisions in which tasks were shown that may be ahead of the position.
+    shown: dict[int, int] = {}
     with engine.watch() as changed:
         # Lets the caller know from where it watches.
         yield pb.WatchTasksResponse(revision=position)
         while True:
             changed.clear()
             end = engine.released_revision
-            for key in changed_since(engine.state, position, end, caller, keys):
+            for key, changed_in in changed_since(engine.state, position, end, caller, keys).items():
+                position = changed_in
                 try:
                     task = await tasks.get(key, caller)
                 except TaskNotFound:
                     continue
-                yield pb.WatchTasksResponse(tasks=[task], revision=position)
+                if shown.get(key) != task.revision:
+                    shown[key] = task.revision
+                    yield pb.WatchTasksResponse(tasks=[task], revision=position)
             if end > position:
                 position = end
                 yield pb.WatchTasksResponse(revision=position)
+            shown = {key: ahead for key, ahead in shown.items() if ahead > position}
             await changed.wait()
 
 
 def changed_since(
     state: State, position: int, end: int, caller: Principal, keys: frozenset[int]
-) -> list[int]:
-    """Keys that changed after ``position`` and up to ``end``, in the order of their latest change until then.
+) -> dict[int, int]:
+    """Keys, each with its latest change, that changed after ``position`` and up to ``end``, in the order of these changes.
 
     Raises `RevisionCompacted`.
     """
@@ -50,7 +56,7 @@ def changed_since(
             f"changes after revision {position} are no longer kept", field="revision",
             next_step="list again, and watch from the list's revision",
         )  # fmt: skip
-    latest: dict[int, None] = {}
+    latest: dict[int, int] = {}
     for revision, key, account in reversed(state.changes):
         if revision <= position:
             break
@@ -59,8 +65,8 @@ def changed_since(
             and (not keys or key in keys)
             and (caller.role == ADMIN or account == caller.account)
         ):
-            latest.setdefault(key)
-    return list(reversed(latest))
+            latest.setdefault(key, revision)
+    return dict(reversed(latest.items()))
 
 
 def _floor(state: State) -> int:

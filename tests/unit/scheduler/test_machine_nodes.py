@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from services.scheduler import events as ev
-from services.scheduler.agents import LEASE_MS
 from services.scheduler.effects import RecordNode
 from services.scheduler.model import Cause, NodeNotFound, NodeState, Retry, TaskState
+from services.scheduler.pace import LEASE_MS
 from services.scheduler.timers import BRAKE_MS, LOSS_MARGIN_MS
 from tests.support.scheduler_cluster import MachineCluster, make_spec, stops
 
