@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -126,7 +127,8 @@ class ScriptedAgent:
 
     def exit(self, start: pb.StartTask, **exited: Any) -> None:
         """How a task ended; well unless ``error`` says otherwise."""
-        self.events(_event(start, exited=pb.TaskExited(start_time_ms=1, end_time_ms=2, **exited)))
+        now_ms = time.time_ns() // 1_000_000
+        self.events(_event(start, exited=pb.TaskExited(start_time_ms=now_ms - 1_000, end_time_ms=now_ms, **exited)))
 
     def fail(self, start: pb.StartTask, **exited: Any) -> None:
         error = task_pb2.TaskError(cause=task_pb2.TASK_CAUSE_EXIT, message="code 3", exit_code=3)
