@@ -59,11 +59,16 @@ class Invocation:
     output: str
     debug: bool
 
-    def client(self, *, first_patience_s: float = 0.0, patience_s: float = 300.0) -> Client:
-        """A client of the chosen yard; an unreachable one is an error at once."""
+    def client(self, *, first_patience_s: float = 5.0, patience_s: float = 300.0) -> Client:
+        """A client of the chosen yard; nobody listening there is an error at once."""
         from modelyard.client.aio import Client
 
-        return Client(settings=self.settings, first_patience_s=first_patience_s, patience_s=patience_s)
+        return Client(
+            settings=self.settings,
+            first_patience_s=first_patience_s,
+            patience_s=patience_s,
+            refusal_is_final=True,
+        )
 
     def say(self, text: str) -> None:
         """A message for people, on stderr."""

@@ -1,7 +1,6 @@
 """The state directory before anything runs: directories, lock, secrets, `client.toml`.
 
-Owns the checks that turn a bad place into a clear message. Certificates are made by the services that show
-them.
+Owns the checks that turn a bad place into a clear message.
 """
 
 from __future__ import annotations
@@ -10,12 +9,15 @@ import errno
 import fcntl
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cli import exit_codes
 from cli.errors import CommandError
+from cli.supervisor.child import environment
 from cli.supervisor.files import read_ready, write_atomically
 from cli.supervisor.options import Options, remember
 from services.chassis.errors import StartRefused
@@ -56,6 +58,8 @@ def prepare(state: Path, options: Options) -> None:
     try:
         for name in SECRETS:
             ensure_secret(state / "secrets" / f"{name}.token", name)
+        if options.tls:
+            _make_certificates(state, options)
         remember(state, options)
         write_atomically(state / "client.toml", client_toml(state, options))
     except StartRefused as error:
@@ -115,3 +119,10 @@ def _unusable(state: Path, error: OSError) -> CannotStart:
     if error.errno == errno.EROFS:
         return CannotStart(f"{state} is on a read-only file system", next_step=next_step)
     return CannotStart(f"{state} cannot be used: {error.strerror or error}", next_step=next_step)
+
+
+def _make_certificates(state: Path, options: Options) -> None:
+    argv = [sys.executable, "-m", "cli.supervisor.certificates", str(state), options.host, options.reach]
+    made = subprocess.run(argv, env=environment({}), capture_output=True, text=True, cwd="/")
+    if made.returncode:
+        raise CannotStart("the certificates cannot be made", why=made.stderr.strip()[-400:])

@@ -38,8 +38,8 @@ class Client:
     """One yard, for one event loop. Use it as a context manager.
 
     Without arguments it is the yard that `yard` on the command line would use. `first_patience_s`: how long
-    an unreachable yard is tried; `patience_s`: the same once it was reached, so that a restart goes
-    unnoticed.
+    an unreachable yard is tried, less where `refusal_is_final` and nobody listens; `patience_s`: the same
+    once it was reached, so that a restart goes unnoticed.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Client:
         state: str | Path = "",
         first_patience_s: float = 5.0,
         patience_s: float = 300.0,
+        refusal_is_final: bool = False,
         settings: Settings | None = None,
     ) -> None:
         self.settings = settings or yard_settings.load(
@@ -67,7 +68,12 @@ class Client:
                 "state": str(state),
             }
         )
-        self.connection = Connection(self.settings, first_patience_s=first_patience_s, patience_s=patience_s)
+        self.connection = Connection(
+            self.settings,
+            first_patience_s=first_patience_s,
+            patience_s=patience_s,
+            refusal_is_final=refusal_is_final,
+        )
         self._specs: dict[str, bytes] = {}
         self._session = TaskSession(self.connection)
 

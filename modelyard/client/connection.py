@@ -39,10 +39,18 @@ def new_request_id() -> str:
 class Connection:
     """The scheduler's channel and the store's, each opened when first needed."""
 
-    def __init__(self, settings: Settings, *, first_patience_s: float, patience_s: float) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        first_patience_s: float,
+        patience_s: float,
+        refusal_is_final: bool = False,
+    ) -> None:
         self.settings = settings
         self.first_patience_s = first_patience_s
         self.patience_s = patience_s
+        self.refusal_is_final = refusal_is_final
         self.reached = False
         self._channels: dict[str, grpc.aio.Channel] = {}
 
@@ -70,8 +78,8 @@ class Connection:
         began = time.monotonic()
         state = channel.get_state(try_to_connect=True)
         while state != grpc.ChannelConnectivity.READY:
-            over = time.monotonic() - began > self.first_patience_s
-            if state == grpc.ChannelConnectivity.TRANSIENT_FAILURE and over:
+            failing = state == grpc.ChannelConnectivity.TRANSIENT_FAILURE
+            if failing and self.gives_up(time.monotonic() - began, await self._refusal()):
                 raise ConnectionFailed(
                     f"nothing answers at {self.settings.endpoint}",
                     code="UNAVAILABLE",
@@ -81,10 +89,23 @@ class Connection:
             state = channel.get_state(try_to_connect=True)
         self.reached = True
 
-    @property
-    def present_patience_s(self) -> float:
-        """How long a failing scheduler is tried again now: longer once it was reached."""
-        return self.patience_s if self.reached else self.first_patience_s
+    async def _refusal(self) -> str:
+        """What the scheduler's port says to a plain connection; gRPC's state does not tell."""
+        host, _, port = self.settings.endpoint.rpartition(":")
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), 1.0)
+        except (OSError, ValueError) as error:
+            return str(error)
+        writer.close()
+        await writer.wait_closed()
+        return ""
+
+    def gives_up(self, failing_s: float, message: str) -> bool:
+        """Whether a server that fails for so long is not tried again: patience is longer once it was reached,
+        and a port that nobody listens on ends it at once where a person waits for the answer."""
+        if not self.reached and self.refusal_is_final and "refused" in message:
+            return True
+        return failing_s > (self.patience_s if self.reached else self.first_patience_s)
 
     async def unary(
         self,
@@ -100,7 +121,7 @@ class Connection:
                 self.reached = True
                 return response
             except grpc.aio.AioRpcError as error:
-                over = time.monotonic() - began + delay_s > self.present_patience_s
+                over = self.gives_up(time.monotonic() - began + delay_s, error.details() or "")
                 if error.code() != grpc.StatusCode.UNAVAILABLE or over:
                     raise from_rpc_error(error) from None
             await asyncio.sleep(delay_s * (0.5 + random.random() / 2))
@@ -119,7 +140,7 @@ class Connection:
                     yield message
                 return
             except grpc.aio.AioRpcError as error:
-                over = time.monotonic() - failing_since + delay_s > self.present_patience_s
+                over = self.gives_up(time.monotonic() - failing_since + delay_s, error.details() or "")
                 if error.code() != grpc.StatusCode.UNAVAILABLE or over:
                     raise from_rpc_error(error) from None
             finally:

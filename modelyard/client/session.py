@@ -216,7 +216,7 @@ class TaskSession:
             if self._heard:
                 failing_since, delay_s = None, 0.05
             failing_since = now if failing_since is None else failing_since
-            if now - failing_since + delay_s > self._connection.present_patience_s:
+            if self._connection.gives_up(now - failing_since + delay_s, error.message):
                 self._give_up(error)
                 return
             await asyncio.sleep(delay_s * (0.5 + random.random() / 2))

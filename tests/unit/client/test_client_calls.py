@@ -132,7 +132,7 @@ async def test_unreachable_yard_without_patience_fails_at_once(fake: FakeServer)
     address = fake.address
     await fake.stop()
     flags = {"endpoint": address, "token": TOKEN}
-    async with Client(settings=load(flags, {}), first_patience_s=0.0) as yard:
+    async with Client(settings=load(flags, {}), refusal_is_final=True) as yard:
         with pytest.raises(YardError) as caught:
             await yard.call("echo", value=1)
         assert caught.value.reason == "CONNECTION_FAILED"
