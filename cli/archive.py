@@ -13,6 +13,7 @@ import sqlite3
 import tarfile
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -152,7 +153,7 @@ def read_backup(source: Path, state: Path, say: Callable[[str], None]) -> dict[s
             state.rmdir()
         draft.rename(state)
         return counts
-    except (tarfile.TarError, EOFError, KeyError, ValueError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, KeyError, ValueError) as error:
         raise BackupFailed(f"{source} is no sound backup: {error}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -180,7 +181,10 @@ def _unpack(source: Path, draft: Path) -> dict[str, int]:
 
 
 def _check(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        verdict = str(error)
     if verdict != "ok":
         raise BackupFailed(f"{path.name} in the backup is damaged: {verdict}")

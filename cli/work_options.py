@@ -39,7 +39,8 @@ InputFile = Annotated[
     list[str], typer.Option("--input", help="name=@FILE or name=sha256:DIGEST", show_default=False)
 ]
 Attach = Annotated[
-    list[str], typer.Option(help="File to send along, found at $YARD_INPUTS/NAME; repeatable", show_default=False)
+    list[str],
+    typer.Option(help="File to send along, found at $YARD_INPUTS/NAME; repeatable", show_default=False),
 ]
 Keep = Annotated[list[str], typer.Option(help="Glob of files to keep; repeatable", show_default=False)]
 Name = Annotated[str, typer.Option(help="A name for people")]
