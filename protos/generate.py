@@ -25,11 +25,10 @@ def generate(out: Path) -> None:
     command += [f"--plugin=protoc-gen-mypy_grpc={BIN / 'protoc-gen-mypy_grpc'}"]
     command += [f"--{kind}_out={out}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     subprocess.run(command + sources, check=True, cwd=PROTOS, stderr=subprocess.DEVNULL)
-    for path in (out / "modelyard" / "v1").glob("*_pb2_grpc.py*"):
-        if "service " not in (PROTOS / "modelyard/v1" / path.name.replace("_pb2_grpc", "").split(".")[0]).with_suffix(
-            ".proto"
-        ).read_text(encoding="utf-8"):
-            path.unlink()
+    for source in sources:
+        if "\nservice " not in (PROTOS / source).read_text(encoding="utf-8"):
+            for useless in (out / source).parent.glob(f"{Path(source).stem}_pb2_grpc.py*"):
+                useless.unlink()
 
 
 def stub_texts(folder: Path) -> dict[str, str]:
@@ -57,7 +56,9 @@ def check() -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--check", action="store_true", help="write nothing, fail on any difference")
-    parser.add_argument("--baseline", action="store_true", help="take today's contract as the one not to break")
+    parser.add_argument(
+        "--baseline", action="store_true", help="take today's contract as the one not to break"
+    )
     options = parser.parse_args()
     if options.check:
         return check()
