@@ -10,7 +10,8 @@ from services.scheduler.model import Cause, InvalidRequest, format_task_id, inde
 from services.scheduler.resources import CPU, GPU, MEMORY, SCALE
 
 MOST_AMOUNT = 1e15
-MOST_TIME_MS = 1 << 52
+# The end of the year 9999, beyond which a Timestamp cannot say it.
+MOST_TIME_MS = 253_402_300_799_000
 SignTask = Callable[[int, int, int, str], str]
 _KEEP, _STOP, _FORGET = pb.VERDICT_KIND_KEEP, pb.VERDICT_KIND_STOP, pb.VERDICT_KIND_FORGET
 _VERDICTS = {"KEEP": _KEEP, "STOP": _STOP, "FORGET": _FORGET}
@@ -79,7 +80,12 @@ def _report(event: pb.TaskEvent) -> ev.TaskReport:
     if kind == "exited":
         return _exited(key, attempt, epoch, event.exited)
     if kind == "started":
-        return ev.TaskStarted(key, attempt, epoch, _time_ms(event.started.start_time.ToMilliseconds()))
+        return ev.TaskStarted(
+            key,
+            attempt,
+            epoch,
+            _time_ms(event.started.start_time.seconds * 1000 + event.started.start_time.nanos // 1_000_000),
+        )
     if kind == "progress":
         return ev.TaskProgressed(key, attempt, epoch, event.progress.ratio, event.progress.message[:1000])
     if kind == "retracted":

@@ -22,8 +22,8 @@ class LogFiles:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        # Set whenever something was appended.
-        self._watchers: set[asyncio.Event] = set()
+        # By task: set whenever something of it was appended.
+        self._watchers: dict[int, set[asyncio.Event]] = {}
 
     def path(self, key: int, attempt: int, stream: int) -> Path:
         folder = self._root / f"{number_of(key) // 1000}"
@@ -47,7 +47,7 @@ class LogFiles:
                     file.write(fresh)
             except OSError as error:
                 raise LogNotKept(f"cannot write {path.name}: {error.strerror}") from error
-            for watcher in self._watchers:
+            for watcher in self._watchers.get(key, ()):
                 watcher.set()
         return size + len(fresh)
 
@@ -60,8 +60,11 @@ class LogFiles:
         except FileNotFoundError:
             return b""
 
-    def watch(self, event: asyncio.Event) -> None:
-        self._watchers.add(event)
+    def watch(self, key: int, event: asyncio.Event) -> None:
+        self._watchers.setdefault(key, set()).add(event)
 
-    def unwatch(self, event: asyncio.Event) -> None:
-        self._watchers.discard(event)
+    def unwatch(self, key: int, event: asyncio.Event) -> None:
+        watchers = self._watchers[key]
+        watchers.discard(event)
+        if not watchers:
+            del self._watchers[key]

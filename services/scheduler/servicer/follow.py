@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from modelyard.v1 import agent_link_pb2
 from modelyard.v1 import task_pb2 as pb
 from services.chassis.security import Principal
+from services.scheduler.effects import RecordChange
 from services.scheduler.engine import Engine
 from services.scheduler.logs import STREAMS, LogFiles
 from services.scheduler.model import TERMINAL, InvalidRequest, TaskState
@@ -15,6 +16,16 @@ from services.scheduler.tasks import Tasks
 # How long the last bytes of an attempt may be on their way once it has ended; its agent may be gone.
 STRAGGLER_S = 20.0
 END_OF_ATTEMPT = frozenset({*TERMINAL, TaskState.QUEUED})
+
+
+class _Waker:
+    """Wakes one follower when its task has written something, or has ended."""
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+
+    def on_outcome(self, outcome: RecordChange) -> None:
+        self.changed.set()
 
 
 class LogFollower:
@@ -34,27 +45,29 @@ class LogFollower:
             raise InvalidRequest(f"attempt: {request.attempt} is negative", field="attempt")
         offsets = {1: max(request.stdout_offset, 0), 2: max(request.stderr_offset, 0)}
         attempt = request.attempt or max(self._attempt(key) or await self._last_attempt(key), 1)
-        with self._engine.watch() as changed:
-            self._files.watch(changed)
-            try:
-                while True:
-                    async for response in self._one(
-                        key, attempt, offsets, changed, is_following=request.follow
-                    ):
-                        yield response
-                    newer = self._attempt(key) or await self._last_attempt(key)
-                    if (
-                        not request.follow
-                        or request.attempt
-                        or (key not in self._engine.state.tasks and newer <= attempt)
-                    ):
-                        return
-                    if newer > attempt:
-                        attempt, offsets = attempt + 1, {1: 0, 2: 0}
-                    else:
-                        await self._pause(changed)
-            finally:
-                self._files.unwatch(changed)
+        waker = _Waker()
+        self._files.watch(key, waker.changed)
+        self._engine.follow(key, waker)
+        try:
+            while True:
+                async for response in self._one(
+                    key, attempt, offsets, waker.changed, is_following=request.follow
+                ):
+                    yield response
+                newer = self._attempt(key) or await self._last_attempt(key)
+                if (
+                    not request.follow
+                    or request.attempt
+                    or (key not in self._engine.state.tasks and newer <= attempt)
+                ):
+                    return
+                if newer > attempt:
+                    attempt, offsets = attempt + 1, {1: 0, 2: 0}
+                else:
+                    await self._pause(waker.changed)
+        finally:
+            self._engine.unfollow(key, waker)
+            self._files.unwatch(key, waker.changed)
 
     async def _one(
         self, key: int, attempt: int, offsets: dict[int, int], changed: asyncio.Event, *, is_following: bool
@@ -78,7 +91,7 @@ class LogFollower:
             await self._pause(changed)
 
     async def _pause(self, changed: asyncio.Event) -> None:
-        """Until something changes; a second at most, so that a straggler's time is kept."""
+        """Until something changes; a second at most, for stragglers and for attempts that end without a byte."""
         try:
             async with asyncio.timeout(1.0):
                 await changed.wait()
