@@ -416,6 +416,7 @@ class TaskEvent(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     EXITED_FIELD_NUMBER: _builtins.int
     RETRACTED_FIELD_NUMBER: _builtins.int
+    MODIFIED_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     """attempt and epoch together are the token of the attempt."""
@@ -432,6 +433,8 @@ class TaskEvent(_message.Message):
     def retracted(self) -> Global___TaskRetracted:
         """A waiting task was given back."""
 
+    @_builtins.property
+    def modified(self) -> Global___TaskModified: ...
     def __init__(
         self,
         *,
@@ -443,12 +446,13 @@ class TaskEvent(_message.Message):
         progress: _task_pb2.TaskProgress | None = ...,
         exited: Global___TaskExited | None = ...,
         retracted: Global___TaskRetracted | None = ...,
+        modified: Global___TaskModified | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "exited", b"exited", "progress", b"progress", "rejected", b"rejected", "retracted", b"retracted", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "exited", b"exited", "modified", b"modified", "progress", b"progress", "rejected", b"rejected", "retracted", b"retracted", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "epoch", b"epoch", "event", b"event", "exited", b"exited", "progress", b"progress", "rejected", b"rejected", "retracted", b"retracted", "started", b"started", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "epoch", b"epoch", "event", b"event", "exited", b"exited", "modified", b"modified", "progress", b"progress", "rejected", b"rejected", "retracted", b"retracted", "started", b"started", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["rejected", "started", "progress", "exited", "retracted"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["rejected", "started", "progress", "exited", "retracted", "modified"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -510,6 +514,32 @@ class TaskRetracted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskRetracted: _TypeAlias = TaskRetracted  # noqa: Y015
+
+@_typing.final
+class TaskModified(_message.Message):
+    """What became of a ModifyTask, field by field, as soon as it is known: one command may be answered in parts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Of the command."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.FieldVerdict]: ...
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        fields: _abc.Iterable[_task_pb2.FieldVerdict] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskModified: _TypeAlias = TaskModified  # noqa: Y015
 
 @_typing.final
 class TaskExited(_message.Message):
@@ -856,24 +886,28 @@ class Command(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     RETRACT_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
+    MODIFY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___StartTask: ...
     @_builtins.property
     def retract(self) -> Global___RetractTask: ...
     @_builtins.property
     def stop(self) -> Global___StopTask: ...
+    @_builtins.property
+    def modify(self) -> Global___ModifyTask: ...
     def __init__(
         self,
         *,
         start: Global___StartTask | None = ...,
         retract: Global___RetractTask | None = ...,
         stop: Global___StopTask | None = ...,
+        modify: Global___ModifyTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "retract", b"retract", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "modify", b"modify", "retract", b"retract", "start", b"start", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "retract", b"retract", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "modify", b"modify", "retract", b"retract", "start", b"start", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "retract", "stop"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "retract", "stop", "modify"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -986,6 +1020,43 @@ class StopTask(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StopTask: _TypeAlias = StopTask  # noqa: Y015
+
+@_typing.final
+class ModifyTask(_message.Message):
+    """Changes a task that the agent has. Repeating it does no harm, and is answered again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    PARAMS_JSON_FIELD_NUMBER: _builtins.int
+    RUN_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    attempt: _builtins.int
+    revision: _builtins.int
+    params_json: _builtins.str
+    """Laid over the present parameters; empty: they stay."""
+    run_timeout_ms: _builtins.int
+    """From the start of the attempt; 0: no limit, unset: it stays."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        params_json: _builtins.str = ...,
+        run_timeout_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_run_timeout_ms", b"_run_timeout_ms", "run_timeout_ms", b"run_timeout_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_run_timeout_ms", b"_run_timeout_ms", "attempt", b"attempt", "params_json", b"params_json", "revision", b"revision", "run_timeout_ms", b"run_timeout_ms", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__run_timeout_ms: _TypeAlias = _typing.Literal["run_timeout_ms"]  # noqa: Y015
+    _WhichOneofArgType__run_timeout_ms: _TypeAlias = _typing.Literal["_run_timeout_ms", b"_run_timeout_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__run_timeout_ms) -> _WhichOneofReturnType__run_timeout_ms | None: ...
+
+Global___ModifyTask: _TypeAlias = ModifyTask  # noqa: Y015
 
 @_typing.final
 class Drain(_message.Message):

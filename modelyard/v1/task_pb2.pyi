@@ -6,6 +6,7 @@ Tasks: what a user asks for, and everything that becomes of it."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -121,6 +122,31 @@ TASK_CAUSE_DRAINED: TaskCause.ValueType  # 8
 """The agent was asked to stop."""
 TASK_CAUSE_CANCELLED: TaskCause.ValueType  # 9
 Global___TaskCause: _TypeAlias = TaskCause  # noqa: Y015
+
+class _FieldVerdictKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FieldVerdictKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FieldVerdictKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIELD_VERDICT_KIND_UNSPECIFIED: _FieldVerdictKind.ValueType  # 0
+    FIELD_VERDICT_KIND_APPLIED: _FieldVerdictKind.ValueType  # 1
+    """It holds now."""
+    FIELD_VERDICT_KIND_DEFERRED: _FieldVerdictKind.ValueType  # 2
+    """It is on disk, and the agent is yet to take it in or to refuse it."""
+    FIELD_VERDICT_KIND_REJECTED: _FieldVerdictKind.ValueType  # 3
+    """Nothing of it holds."""
+
+class FieldVerdictKind(_FieldVerdictKind, metaclass=_FieldVerdictKindEnumTypeWrapper): ...
+
+FIELD_VERDICT_KIND_UNSPECIFIED: FieldVerdictKind.ValueType  # 0
+FIELD_VERDICT_KIND_APPLIED: FieldVerdictKind.ValueType  # 1
+"""It holds now."""
+FIELD_VERDICT_KIND_DEFERRED: FieldVerdictKind.ValueType  # 2
+"""It is on disk, and the agent is yet to take it in or to refuse it."""
+FIELD_VERDICT_KIND_REJECTED: FieldVerdictKind.ValueType  # 3
+"""Nothing of it holds."""
+Global___FieldVerdictKind: _TypeAlias = FieldVerdictKind  # noqa: Y015
 
 class _LogStream:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -422,16 +448,22 @@ class CommandWork(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ARGV_FIELD_NUMBER: _builtins.int
+    MODIFY_SIGNAL_FIELD_NUMBER: _builtins.int
+    modify_signal: _builtins.str
+    """Sent to the process group when the file YARD_PARAMS has changed: SIGHUP, SIGINT, SIGUSR1, SIGUSR2 or SIGWINCH;
+    empty: none.
+    """
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         argv: _abc.Iterable[_builtins.str] | None = ...,
+        modify_signal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "modify_signal", b"modify_signal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1413,6 +1445,168 @@ class WaitTaskResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WaitTaskResponse: _TypeAlias = WaitTaskResponse  # noqa: Y015
+
+@_typing.final
+class ModifyTaskRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID: the same id and content gives the first answer again; what was deferred then is told as it is by now."""
+    task_id: _builtins.str
+    """A task, an element of an array, or an array: then it holds for elements whose turn has not come."""
+    revision: _builtins.int
+    """The task's revision that the change is based on; 0: any. Progress alone makes none stale."""
+    @_builtins.property
+    def changes(self) -> Global___TaskChanges: ...
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Of: params, params_json, priority, timeouts.queue_timeout, timeouts.run_timeout, labels.
+        None: those that are set in changes.
+        """
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        task_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        changes: Global___TaskChanges | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "request_id", b"request_id", "revision", b"revision", "task_id", b"task_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModifyTaskRequest: _TypeAlias = ModifyTaskRequest  # noqa: Y015
+
+@_typing.final
+class TaskChanges(_message.Message):
+    """The fields of a TaskSpec that can change, under the same names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PARAMS_FIELD_NUMBER: _builtins.int
+    PARAMS_JSON_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    TIMEOUTS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    params_json: _builtins.str
+    priority: _builtins.int
+    """Until the task is on a node."""
+    @_builtins.property
+    def params(self) -> _struct_pb2.Struct:
+        """Laid over the present parameters, in one of two spellings."""
+
+    @_builtins.property
+    def timeouts(self) -> Global___Timeouts:
+        """queue_timeout until the task is first on a node; run_timeout counts from the start of the attempt.
+        Unset or 0: no limit.
+        """
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Laid over the present labels; an empty text takes one away."""
+
+    def __init__(
+        self,
+        *,
+        params: _struct_pb2.Struct | None = ...,
+        params_json: _builtins.str = ...,
+        priority: _builtins.int = ...,
+        timeouts: Global___Timeouts | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["params", b"params", "timeouts", b"timeouts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "params", b"params", "params_json", b"params_json", "priority", b"priority", "timeouts", b"timeouts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskChanges: _TypeAlias = TaskChanges  # noqa: Y015
+
+@_typing.final
+class ModifyTaskResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> Global___Task:
+        """As it is now."""
+
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldVerdict]:
+        """One for each field of the mask."""
+
+    def __init__(
+        self,
+        *,
+        task: Global___Task | None = ...,
+        verdicts: _abc.Iterable[Global___FieldVerdict] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task", "verdicts", b"verdicts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModifyTaskResponse: _TypeAlias = ModifyTaskResponse  # noqa: Y015
+
+@_typing.final
+class FieldVerdict(_message.Message):
+    """What became of one field of a modification."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """As in the mask."""
+    kind: Global___FieldVerdictKind.ValueType
+    message: _builtins.str
+    """Why, and until when."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        kind: Global___FieldVerdictKind.ValueType = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "message", b"message", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldVerdict: _TypeAlias = FieldVerdict  # noqa: Y015
 
 @_typing.final
 class CancelTasksRequest(_message.Message):

@@ -65,6 +65,11 @@ class TaskServiceStub:
                 request_serializer=modelyard_dot_v1_dot_task__pb2.WaitTaskRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_task__pb2.WaitTaskResponse.FromString,
                 _registered_method=True)
+        self.ModifyTask = channel.unary_unary(
+                '/modelyard.v1.TaskService/ModifyTask',
+                request_serializer=modelyard_dot_v1_dot_task__pb2.ModifyTaskRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_task__pb2.ModifyTaskResponse.FromString,
+                _registered_method=True)
         self.CancelTasks = channel.unary_unary(
                 '/modelyard.v1.TaskService/CancelTasks',
                 request_serializer=modelyard_dot_v1_dot_task__pb2.CancelTasksRequest.SerializeToString,
@@ -144,6 +149,14 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ModifyTask(self, request, context):
+        """Changes a task that is queued, held or running. Each field of the mask gets its own verdict; what is accepted
+        also holds for later attempts. FAILED_PRECONDITION: it has ended. ABORTED: the revision is stale.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelTasks(self, request, context):
         """Asks tasks to end: the whole process group gets SIGTERM, and SIGKILL after the grace.
         """
@@ -218,6 +231,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.WaitTask,
                     request_deserializer=modelyard_dot_v1_dot_task__pb2.WaitTaskRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_task__pb2.WaitTaskResponse.SerializeToString,
+            ),
+            'ModifyTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ModifyTask,
+                    request_deserializer=modelyard_dot_v1_dot_task__pb2.ModifyTaskRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_task__pb2.ModifyTaskResponse.SerializeToString,
             ),
             'CancelTasks': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelTasks,
@@ -413,6 +431,33 @@ class TaskService:
             '/modelyard.v1.TaskService/WaitTask',
             modelyard_dot_v1_dot_task__pb2.WaitTaskRequest.SerializeToString,
             modelyard_dot_v1_dot_task__pb2.WaitTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ModifyTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.TaskService/ModifyTask',
+            modelyard_dot_v1_dot_task__pb2.ModifyTaskRequest.SerializeToString,
+            modelyard_dot_v1_dot_task__pb2.ModifyTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class TaskServiceStub:
     """Every change from a revision on, without gap or repeat. OUT_OF_RANGE: list again."""
     WaitTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.WaitTaskRequest, _task_pb2.WaitTaskResponse]
     """Answers when the task has ended, or with its present state when wait_timeout is over."""
+    ModifyTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.ModifyTaskRequest, _task_pb2.ModifyTaskResponse]
+    """Changes a task that is queued, held or running. Each field of the mask gets its own verdict; what is accepted
+    also holds for later attempts. FAILED_PRECONDITION: it has ended. ABORTED: the revision is stale.
+    """
     CancelTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.CancelTasksRequest, _task_pb2.CancelTasksResponse]
     """Asks tasks to end: the whole process group gets SIGTERM, and SIGKILL after the grace."""
     HoldTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.HoldTasksRequest, _task_pb2.HoldTasksResponse]
@@ -79,6 +83,10 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Every change from a revision on, without gap or repeat. OUT_OF_RANGE: list again."""
     WaitTask: _aio.UnaryUnaryMultiCallable[_task_pb2.WaitTaskRequest, _task_pb2.WaitTaskResponse]  # type: ignore[assignment]
     """Answers when the task has ended, or with its present state when wait_timeout is over."""
+    ModifyTask: _aio.UnaryUnaryMultiCallable[_task_pb2.ModifyTaskRequest, _task_pb2.ModifyTaskResponse]  # type: ignore[assignment]
+    """Changes a task that is queued, held or running. Each field of the mask gets its own verdict; what is accepted
+    also holds for later attempts. FAILED_PRECONDITION: it has ended. ABORTED: the revision is stale.
+    """
     CancelTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.CancelTasksRequest, _task_pb2.CancelTasksResponse]  # type: ignore[assignment]
     """Asks tasks to end: the whole process group gets SIGTERM, and SIGKILL after the grace."""
     HoldTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.HoldTasksRequest, _task_pb2.HoldTasksResponse]  # type: ignore[assignment]
@@ -144,6 +152,16 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.WaitTaskResponse, _abc.Awaitable[_task_pb2.WaitTaskResponse]]:
         """Answers when the task has ended, or with its present state when wait_timeout is over."""
+
+    @_abc_1.abstractmethod
+    def ModifyTask(
+        self,
+        request: _task_pb2.ModifyTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.ModifyTaskResponse, _abc.Awaitable[_task_pb2.ModifyTaskResponse]]:
+        """Changes a task that is queued, held or running. Each field of the mask gets its own verdict; what is accepted
+        also holds for later attempts. FAILED_PRECONDITION: it has ended. ABORTED: the revision is stale.
+        """
 
     @_abc_1.abstractmethod
     def CancelTasks(

@@ -291,7 +291,7 @@ class WorkerRequest(_message.Message):
 
     @_builtins.property
     def modify(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModifyWork]:
-        """New parameters for running or waiting operator calls."""
+        """New parameters for running or waiting work."""
 
     def __init__(
         self,
@@ -580,27 +580,33 @@ Global___CancelWork: _TypeAlias = CancelWork  # noqa: Y015
 
 @_typing.final
 class ModifyWork(_message.Message):
-    """Laid over the parameters of a call; answered by WorkModified."""
+    """Laid over the parameters of a call; answered by WorkModified. To a command the file of its parameters has
+    been rewritten before.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
     PARAMS_JSON_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     params_json: _builtins.str
     revision: _builtins.int
-    """Of the change; a lower or equal one than the last is not applied."""
+    """Of the change; a lower one than the last is refused, the last one again is answered again."""
+    signal: _builtins.int
+    """Of a command: the number of a signal for its process group."""
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         params_json: _builtins.str = ...,
         revision: _builtins.int = ...,
+        signal: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "params_json", b"params_json", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "params_json", b"params_json", "revision", b"revision", "signal", b"signal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,6 +15,7 @@ _BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
         "ListTasks": _READ,
         "WatchTasks": _READ,
         "WaitTask": _READ,
+        "ModifyTask": _WRITE,
         "CancelTasks": _WRITE,
         "HoldTasks": _WRITE,
         "ReleaseTasks": _WRITE,
