@@ -47,6 +47,10 @@ def _restore_task(state: State, row: TaskRow, spec: Spec, changes: list[ChangeRo
     state.tasks[row.key] = task
     for change in changes:
         _replay(task, change)
+    array = state.tasks.get(array_of(row.key), task)
+    if task.node and task.stop is None:
+        # The cancel of an array is one row, its own; keys come in order, so it is here before its elements.
+        task.stop = array.stop
     if task.state is TaskState.QUEUED and spec.queue_timeout_ms and task.attempt == 0:
         heapq.heappush(state.queue_deadlines, (task.queued_ms + spec.queue_timeout_ms, row.key))
     if task.tally is not None:
