@@ -42,7 +42,9 @@ _TICK_US = SECOND
 class AgentHost(Process):
     """One agent. `start` is a new process; `kill` its end at any instant."""
 
-    def __init__(self, kernel: Kernel, computer: Computer, network: Network, scheduler: SchedulerHost) -> None:
+    def __init__(
+        self, kernel: Kernel, computer: Computer, network: Network, scheduler: SchedulerHost
+    ) -> None:
         super().__init__(kernel, computer.node)
         self.computer = computer
         self.settings = Settings(

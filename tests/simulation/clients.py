@@ -5,6 +5,7 @@ Answers and requests are lost, repeated and replayed; a request keeps its reques
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 
@@ -77,7 +78,9 @@ class Clients:
 
     # Requests
 
-    def _ask(self, make: Callable[[int], ev.Event], on_answer: Callable[[Answer], None], tries: int = 1) -> None:
+    def _ask(
+        self, make: Callable[[int], ev.Event], on_answer: Callable[[Answer], None], tries: int = 1
+    ) -> None:
         """Sends until an answer comes; the answer is told once."""
         kernel = self.kernel
         is_done = False
@@ -117,7 +120,9 @@ class Clients:
         if rng.random() < 0.2:
             self._specs.append(self._draw_spec())
         account = rng.choice(ACCOUNTS)
-        specs = tuple(s for s in rng.sample(self._specs, min(2, len(self._specs))) if s.shape.account == account)
+        specs = tuple(
+            s for s in rng.sample(self._specs, min(2, len(self._specs))) if s.shape.account == account
+        )
         if not specs:
             return
         count = rng.choice((1, 1, 1, 1, 2, 3, 10))
@@ -134,7 +139,8 @@ class Clients:
 
     def _replay(self, submission: Submission) -> None:
         """The same bytes come again, much later."""
-        self._ask(submission.event, lambda answer: self._on_submitted(submission, answer), 0)
+        if self.is_active:
+            self._ask(submission.event, lambda answer: self._on_submitted(submission, answer), 0)
 
     def _on_submitted(self, submission: Submission, answer: Answer) -> None:
         if answer.error is not None:
@@ -200,14 +206,18 @@ class Clients:
         state = self.scheduler.state
         held = tuple(sorted(key for key, task in state.tasks.items() if task.state is TaskState.HELD))
         if held:
-            self._ask(lambda reply: ev.ReleaseRequested(reply, held), lambda answer: None, 0)
+            self._order(functools.partial(ev.ReleaseRequested, keys=held))
         for node in self.nodes:
             known = state.cluster.nodes.get(node)
             if known is None:
                 continue
             if known.is_cordoned:
-                self._ask(lambda reply, n=node: ev.NodeCordoned(reply, n, False), lambda answer: None, 0)  # type: ignore[misc]
+                self._order(functools.partial(ev.NodeCordoned, node=node, is_cordoned=False))
             if known.label_overrides.get("zone") != "a":
-                labels = {"zone": "a"}
-                self._ask(lambda reply, n=node: ev.NodeLabelled(reply, n, labels, ()), lambda answer: None, 0)  # type: ignore[misc]
+                self._order(
+                    functools.partial(ev.NodeLabelled, node=node, set_labels={"zone": "a"}, remove_labels=())
+                )
         self.kernel.after(2 * SECOND, self.tidy)
+
+    def _order(self, make: Callable[[int], ev.Event]) -> None:
+        self._ask(make, lambda answer: None, 0)

@@ -262,13 +262,15 @@ class Computer:
         """The process is gone; a command that it ran is gone with it."""
         self.kernel.trace(self.node, "worker ended", worker.name, signal)
         worker.is_alive = False
-        self.history.on_unsaid([*worker.unsaid()])
+        self.history.on_unsaid(worker.unsaid())
         self._drop_running(worker)
         if self.workers.get(worker.name) is worker:
             del self.workers[worker.name]
         worker.tell_end(signal)
 
     def _drop_running(self, worker: WorkerProcess) -> None:
+        recorded = {key for key, _ in self.records.values()}
+        self.history.on_reports_lost(key for key in worker.reports if key not in recorded)
         if worker.running is not None:
             self.history.on_execution_end(self.node, worker.running)
             worker.running = None
@@ -280,7 +282,7 @@ class Computer:
 
     def on_end(self, work: Work, end: Exit) -> None:
         self.kernel.trace(self.node, "ends", work.key, str(end.error and end.error.cause))
-        self.history.on_execution_end(self.node, work)
+        self.history.on_execution_end(self.node, work, is_success=end.error is None)
         if work.body.is_command:
             self.records[f"{work.task}/{work.attempt}"] = (work.key, end)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.scheduler.agents import LEASE_MS
 from services.scheduler.effects import InsertTask, RecordChange
 from services.scheduler.machine import TRANSITIONS
 from services.scheduler.model import TERMINAL, TaskState, array_of, format_task_id, parse_task_id
+from services.scheduler.pace import LEASE_MS
 from services.scheduler.recovery import FAILOVER_LEASE_MS
 from services.scheduler.state import State
 from services.scheduler.store import Row
@@ -38,6 +38,8 @@ class Execution(msgspec.Struct):
     end_us: int = -1
     # Its worker died within a millisecond of it, before it had told: the agent cannot know that it began.
     is_unsaid: bool = False
+    # It succeeded, and its report is where a restarted agent finds it.
+    is_kept: bool = False
 
 
 class Committed(msgspec.Struct):
@@ -117,11 +119,13 @@ class History:
         if silent_us < LEASE_MS * MS and node not in self._said_goodbye:
             raise Violation(f"{node} was given up {silent_us // MS} ms after it was heard", node)
 
-    def on_node_unknown(self, node: str) -> None:
+    def on_node_not_back(self, node: str) -> None:
         """After a restart, a node that did not come back within its lease."""
-        since_us = max(self._start_us, self._heard_us.get(node, 0))
-        if self._awake_us() - since_us >= FAILOVER_LEASE_MS * MS:
-            self._lost_us[node].append(self.kernel.now_us)
+        self.count("nodes not back")
+        self._lost_us[node].append(self.kernel.now_us)
+        waited_us = self._awake_us() - self._start_us
+        if waited_us < FAILOVER_LEASE_MS * MS and node not in self._said_goodbye:
+            raise Violation(f"{node} was given up {waited_us // MS} ms after the restart", node)
 
     def on_commit(self, rows: Iterable[Row]) -> None:
         for row in rows:
@@ -165,12 +169,14 @@ class History:
         if row.attempt != task.attempt + 1 or row.state is not TaskState.ASSIGNED:
             raise Violation(f"{name} jumps to attempt {row.attempt}", name)
         for execution in self.executions[row.task]:
-            if execution.end_us >= 0:
+            if execution.end_us >= 0 and not (execution.is_kept and execution.attempt == task.attempt):
                 continue
             lost = self._lost_us[execution.node]
             if not lost or lost[-1] < task.assign_us:
                 raise Violation(
-                    f"{name} begins attempt {row.attempt} while {execution.attempt} runs on {execution.node}", name
+                    f"{name} begins attempt {row.attempt} though {execution.attempt} "
+                    f"{'succeeded' if execution.is_kept else 'runs'} on {execution.node}",
+                    name,
                 )
 
     def _check_outcome(self, name: str, task: Committed, row: RecordChange) -> None:
@@ -188,7 +194,9 @@ class History:
 
     # The machines
 
-    def on_execution_begin(self, node: str, work: Work, running: list[Work], capacity: Mapping[str, int]) -> None:
+    def on_execution_begin(
+        self, node: str, work: Work, running: list[Work], capacity: Mapping[str, int]
+    ) -> None:
         key = parse_task_id(work.task)
         for execution in self.executions[key]:
             if execution.attempt == work.attempt and execution.is_unsaid:
@@ -209,14 +217,24 @@ class History:
                         devices[device] += min(amount, 10_000)
         for name, amount in used.items():
             if amount > capacity.get(name, 0):
-                raise Violation(f"{node} runs {amount} of {name}, it has {capacity.get(name, 0)}", work.task, node)
+                raise Violation(
+                    f"{node} runs {amount} of {name}, it has {capacity.get(name, 0)}", work.task, node
+                )
         if any(amount > 10_000 for amount in devices.values()):
             raise Violation(f"a device of {node} is used twice: {dict(devices)}", work.task, node)
 
-    def on_execution_end(self, node: str, work: Work) -> None:
+    def on_execution_end(self, node: str, work: Work, *, is_success: bool = False) -> None:
         for execution in self.executions[parse_task_id(work.task)]:
             if execution.attempt == work.attempt and execution.node == node:
                 execution.end_us = self.kernel.now_us
+                execution.is_kept = is_success
+
+    def on_reports_lost(self, work_keys: Iterable[str]) -> None:
+        """The worker that kept them is gone."""
+        for work_key in work_keys:
+            task_id, attempt, _, _ = work_key.split("/")
+            for execution in self.executions[parse_task_id(task_id)]:
+                execution.is_kept &= execution.attempt != int(attempt)
 
     def on_unsaid(self, work_keys: Iterable[str]) -> None:
         for work_key in work_keys:

@@ -5,7 +5,9 @@ Only where everything has been well for a while: agent and scheduler awake and c
 
 from __future__ import annotations
 
+from services.scheduler.model import parse_task_id
 from tests.simulation.agent_host import AgentHost
+from tests.simulation.computer import Work
 from tests.simulation.history import History
 from tests.simulation.kernel import SECOND, Kernel, Violation
 from tests.simulation.network import Network
@@ -37,7 +39,7 @@ class Leftovers:
         for agent in self.agents.values():
             if self._is_well(agent):
                 for worker in agent.computer.workers.values():
-                    if worker.running is not None and not self.history.is_current(worker.running):
+                    if worker.running is not None and self._is_unwanted(worker.running):
                         which = (agent.name, worker.running.key)
                         unwanted[which] = self._since_us.get(which, self.kernel.now_us)
         for (node, key), since_us in unwanted.items():
@@ -45,6 +47,10 @@ class Leftovers:
                 raise Violation(f"{key} is over and runs on at {node}", node, key.split("/")[0])
         self._since_us = unwanted
         self.kernel.after(SECOND, self.look)
+
+    def _is_unwanted(self, work: Work) -> bool:
+        task = self.scheduler.state.tasks.get(parse_task_id(work.task))
+        return not self.history.is_current(work) or (task is not None and task.stop is not None)
 
     def _is_well(self, agent: AgentHost) -> bool:
         scheduler = self.scheduler

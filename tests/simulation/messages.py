@@ -76,7 +76,9 @@ def body_of(spec: model.Spec, number: int) -> Body:
         job.label,
         Pool(spec.shape.account, job.environment, job.bundle),
         spec.shape.amounts,
-        needs=tuple(f"{kind}:{name}" for kind, name in (("bundle", job.bundle), ("input", job.input)) if name),
+        needs=tuple(
+            f"{kind}:{name}" for kind, name in (("bundle", job.bundle), ("input", job.input)) if name
+        ),
         staged=spec.is_command,
         keeps_outputs=job.keeps_outputs,
         start_timeout_ms=job.start_timeout_ms,
@@ -152,7 +154,11 @@ def _ended(note: Note, key: int) -> ev.TaskReport:
 _REPORTS: dict[NoteKind, Callable[[Note, int], ev.TaskReport]] = {
     NoteKind.EXITED: _ended,
     NoteKind.STARTED: lambda n, key: ev.TaskStarted(key, n.task.attempt, n.task.epoch, n.start_ms),
-    NoteKind.PROGRESS: lambda n, key: ev.TaskProgressed(key, n.task.attempt, n.task.epoch, n.ratio, n.message),
+    NoteKind.PROGRESS: lambda n, key: ev.TaskProgressed(
+        key, n.task.attempt, n.task.epoch, n.ratio, n.message
+    ),
     NoteKind.RETRACTED: lambda n, key: ev.TaskRetracted(key, n.task.attempt, n.task.epoch),
-    NoteKind.REJECTED: lambda n, key: ev.TaskRejected(key, n.task.attempt, n.task.epoch, n.message or n.reason),
+    NoteKind.REJECTED: lambda n, key: ev.TaskRejected(
+        key, n.task.attempt, n.task.epoch, n.message or n.reason
+    ),
 }

@@ -96,23 +96,22 @@ class Network:
         return self.kernel.between(self.least_us, self.most_us)
 
     def carry(self, stream: Stream, wire: Wire, message: Any) -> None:
-        if wire.direction in self.cuts.get(stream.node, ()) or wire.stuck:
-            wire.stuck.append(message)
-            return
         arrival_us = max(self.kernel.now_us + self.delay_us(), wire.last_us)
         wire.last_us = arrival_us
-        self.kernel.after(
-            arrival_us - self.kernel.now_us, self._arrive, stream, wire, message, wire.reset
-        )
+        self.kernel.after(arrival_us - self.kernel.now_us, self._arrive, stream, wire, message, wire.reset)
 
     def _arrive(self, stream: Stream, wire: Wire, message: Any, reset: int) -> None:
         if message is not _CLOSED and reset != wire.reset:
             return
         if wire.direction in self.cuts.get(stream.node, ()) or wire.stuck:
             wire.stuck.append(message)
-        elif not wire.is_attached:
+        else:
+            self._deliver(stream, wire, message)
+
+    def _deliver(self, stream: Stream, wire: Wire, message: Any) -> None:
+        if not wire.is_attached:
             return
-        elif message is _CLOSED:
+        if message is _CLOSED:
             stream.close(wire.direction)
             wire.receiver.on_closed(stream)
         else:
@@ -141,9 +140,15 @@ class Network:
         for stream in list(self.streams.values()):
             if stream.node == node:
                 for wire in stream.wires.values():
-                    stuck, wire.stuck = wire.stuck, []
-                    for message in stuck:
-                        self.carry(stream, wire, message)
+                    self.kernel.after(self.delay_us(), self._unstick, stream, wire)
+
+    def _unstick(self, stream: Stream, wire: Wire) -> None:
+        """What comes later queues up behind what waits, so that the order stays."""
+        if wire.direction in self.cuts.get(stream.node, ()):
+            return
+        stuck, wire.stuck = wire.stuck, []
+        for message in stuck:
+            self._deliver(stream, wire, message)
 
     def break_streams(self, node: str) -> None:
         """A middle box forgets the node's streams: each end learns it at a time of its own."""

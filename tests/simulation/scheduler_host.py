@@ -12,10 +12,17 @@ from typing import Any
 import msgspec
 
 from services.scheduler import machine, recovery
-from services.scheduler.agents import BEAT_MS, LEASE_MS
 from services.scheduler.effects import Answer, Command, Effects, SendBeatAck, SendWelcome
-from services.scheduler.events import AgentConnected, AgentDisconnected, AgentDrained, CommandsAcknowledged, Event, Ticked
+from services.scheduler.events import (
+    AgentConnected,
+    AgentDisconnected,
+    AgentDrained,
+    CommandsAcknowledged,
+    Event,
+    Ticked,
+)
 from services.scheduler.model import LowDisk, NodeState, Now, format_task_id
+from services.scheduler.pace import BEAT_MS, LEASE_MS
 from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
 from services.scheduler.store import Counters
 from services.scheduler.timers import TICK_MS
@@ -155,7 +162,8 @@ class SchedulerHost(Process):
     def _step(self) -> None:
         events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
         now = self.now()
-        before = {node.id: node.state for node in self.state.cluster.nodes.values()}
+        nodes = self.state.cluster.nodes.values()
+        before = {node.id: (node.state, bool(node.expected)) for node in nodes}
         effects = machine.step(self.state, events, now)
         machine.check_invariants(self.state)
         self._note_losses(before)
@@ -171,12 +179,13 @@ class SchedulerHost(Process):
         counters = Counters(state.epoch, state.next_number, state.revision, state.next_spec, self._live_from)
         self.after(self.kernel.between(*self.commit_us), self._commit, effects, counters, now)
 
-    def _note_losses(self, before: dict[str, NodeState]) -> None:
+    def _note_losses(self, before: dict[str, tuple[NodeState, bool]]) -> None:
         for node in self.state.cluster.nodes.values():
-            if node.state is NodeState.LOST and before.get(node.id, NodeState.LOST) is not NodeState.LOST:
+            state, was_expected = before.get(node.id, (NodeState.LOST, False))
+            if node.state is NodeState.LOST and state is not NodeState.LOST:
                 self.history.on_node_lost(node.id)
-            elif node.state is NodeState.LOST and not node.session and not node.expected:
-                self.history.on_node_unknown(node.id)
+            elif node.state is NodeState.LOST and was_expected and not node.expected:
+                self.history.on_node_not_back(node.id)
 
     def _commit(self, effects: Effects, counters: Counters, now: Now) -> None:
         if self.is_disk_full:
@@ -207,7 +216,8 @@ class SchedulerHost(Process):
             if link is None:
                 continue
             if isinstance(message, SendWelcome):
-                self.kernel.trace(self.name, "welcomes", message.node, *[f"{v.kind}:{format_task_id(v.key)}/{v.attempt}" for v in message.verdicts])
+                said = [f"{v.kind}:{format_task_id(v.key)}/{v.attempt}" for v in message.verdicts]
+                self.kernel.trace(self.name, "welcomes", message.node, *said)
                 link.send("welcome", Welcome(LEASE_MS, BEAT_MS, EVENT_CREDITS, message.verdicts))
             elif isinstance(message, SendBeatAck):
                 link.send("beat_ack", message.number)

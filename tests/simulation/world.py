@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from services.chassis.errors import InvariantViolation
-from services.scheduler.model import TERMINAL, TaskState, format_task_id, parse_task_id, task_key
+from services.scheduler.model import TERMINAL, format_task_id, task_key
 from services.scheduler.resources import SCALE
 from tests.simulation.agent_host import AgentHost
 from tests.simulation.clients import Clients
@@ -22,6 +20,7 @@ from tests.simulation.kernel import SECOND, Kernel, Violation
 from tests.simulation.leftovers import Leftovers
 from tests.simulation.network import Network
 from tests.simulation.scheduler_host import SchedulerHost
+from tests.simulation.story import tell
 from tests.simulation.watcher import Watcher
 from tests.simulation.workload import GIB
 
@@ -104,7 +103,10 @@ class World:
             history.counts["tasks made"] == history.counts["tasks ended"]
             and not self.clients.open_requests
             and not self.scheduler.state.tasks
-            and not any(agent.state.tasks or not agent.link.is_open for agent in self.agents.values())
+            and not any(
+                agent.state.tasks or agent.is_leaving or not agent.link.is_open
+                for agent in self.agents.values()
+            )
         )
 
     def _is_stuck(self, begin_us: int) -> bool:
@@ -115,7 +117,9 @@ class World:
         left = [f"{key} on {name}" for name, agent in self.agents.items() for key in agent.state.tasks]
         names = [format_task_id(key) for key in waiting]
         return Violation(
-            f"not drained: tasks {names[:8]}, agents have {left[:8]}, {self.clients.open_requests} requests open", *names[:3]
+            f"not drained: tasks {names[:8]}, agents have {left[:8]}, "
+            f"{self.clients.open_requests} requests open",
+            *names[:3],
         )
 
     def _check_end(self) -> None:
@@ -159,15 +163,16 @@ class World:
 def simulate(seed: int, lines: int = 60) -> Outcome:
     """Runs one seed to its end or to its first failure."""
     world = World(seed, max(lines, 4_000))
-    failure, story = "", ()
+    failure = ""
+    story: tuple[str, ...] = ()
     try:
         world.run()
     except (Violation, InvariantViolation) as error:
         failure = f"{type(error).__name__}: {error}"
-        story = tell(world, getattr(error, "subjects", ()), lines)
+        story = _story(world, getattr(error, "subjects", ()), lines)
     except Exception as error:
         # A machine that raises is a failure of the seed as much as a broken promise.
-        error.add_note(f"seed {seed}\n" + "\n".join(tell(world, (), lines)))
+        error.add_note(f"seed {seed}\n" + "\n".join(_story(world, (), lines)))
         raise
     finally:
         world.disk.close()
@@ -177,23 +182,5 @@ def simulate(seed: int, lines: int = 60) -> Outcome:
     )  # fmt: skip
 
 
-def tell(world: World, subjects: tuple[str, ...], lines: int) -> tuple[str, ...]:
-    """The last lines of the trace, and all that is left of it about the subjects."""
-    trace = [f"{at / SECOND:12.6f} {who:10} {' '.join(map(str, what))}" for at, who, what in world.kernel.lines]
-    story = [f"--- the last {lines} of {world.kernel.events} events", *trace[-lines:]]
-    for subject in subjects:
-        story += [f"--- {subject} in the trace", *[line for line in trace if re.search(rf"{re.escape(subject)}(?![\d.])", line)][-lines:]]
-        if subject.startswith("t-"):
-            story += [f"--- {subject} on disk", *_on_disk(world, subject)]
-            task = world.scheduler.state.tasks.get(parse_task_id(subject))
-            if task is not None:
-                story.append(f"--- {subject} waits: {task.state.name} {task.reason!r} {task.queue.shape} blocked: {task.queue.is_blocked}")
-    return tuple(story)
-
-
-def _on_disk(world: World, name: str) -> list[str]:
-    rows = world.disk.query(
-        "SELECT revision, state, epoch, attempt, node, time_ms, cause, detail FROM change WHERE task = ? ORDER BY revision",
-        parse_task_id(name),
-    )
-    return [f"{row[0]:6} {TaskState(row[1]).name:10} {row[2:]}" for row in rows]
+def _story(world: World, subjects: tuple[str, ...], lines: int) -> tuple[str, ...]:
+    return tell(world.kernel, world.disk, world.scheduler.state, subjects, lines)
