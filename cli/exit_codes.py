@@ -30,6 +30,7 @@ OF_STATUS = {
 """By canonical gRPC code; whatever is missing is WORK_FAILED."""
 
 OF_REASON = {
+    "CANNOT_BE_PLACED": CANNOT_BE_PLACED,
     "WAIT_TIMED_OUT": WAIT_TIMED_OUT,
     "OUTCOME_UNKNOWN": OUTCOME_UNKNOWN,
 }
