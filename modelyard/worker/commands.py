@@ -24,11 +24,12 @@ from modelyard.worker.executables import NotExecutable, find_executable
 from modelyard.worker.failures import setup_error
 from modelyard.worker.frames import Message
 from modelyard.worker.ledger import now_ms
-from modelyard.worker.process import end_children
+from modelyard.worker.process import await_children, end_children
 
 _ENTER = """for d in $YARD_CGROUPS; do echo $$ > "$d/cgroup.procs" || exit 125; done 2>&3
 unset YARD_CGROUPS; exec 3>&-; exec "$@"
 """
+_KILLED = float("inf")
 # Python ignores these; a command must start with the defaults.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGUSR1, signal.SIGINT)
 
@@ -135,15 +136,18 @@ class Commander:
     def _wait(self, key: str, pid: int) -> Ending:
         pidfd = os.pidfd_open(pid)
         try:
-            was_cancelled = self._watch(key, pid, pidfd)
+            kill_at = self._watch(key, pid, pidfd)
         finally:
             os.close(pidfd)
         _, status, usage = os.wait4(pid, 0)
+        if kill_at is not None and kill_at != _KILLED:
+            # The grace is for the whole group: a shell that goes at once must not take it from its children.
+            await_children(kill_at)
         end_children()
-        return Ending(status, usage, was_cancelled)
+        return Ending(status, usage, kill_at is not None)
 
-    def _watch(self, key: str, pid: int, pidfd: int) -> bool:
-        """Waits for the leader to end, ending its group when asked to; whether it was asked."""
+    def _watch(self, key: str, pid: int, pidfd: int) -> float | None:
+        """Waits for the leader to end, ending its group when asked to; when the rest of it is to be killed."""
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
@@ -155,10 +159,10 @@ class Commander:
                 _signal_group(pid, signal.SIGCONT)
             if kill_at is not None and time.monotonic() >= kill_at:
                 _signal_group(pid, signal.SIGKILL)
-                kill_at = float("inf")
+                kill_at = _KILLED
             for fd, _ in poll.poll(_until(kill_at)):
                 if fd == pidfd:
-                    return kill_at is not None
+                    return kill_at
                 os.eventfd_read(self._wake)
 
 
@@ -182,7 +186,7 @@ def write_record(path: str, report: Message) -> None:
 
 
 def _until(moment: float | None) -> float | None:
-    if moment is None or moment == float("inf"):
+    if moment is None or moment == _KILLED:
         return None
     return max(0.0, (moment - time.monotonic()) * 1000 + 1)
 

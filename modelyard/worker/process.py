@@ -55,6 +55,16 @@ def end_children(spared: Collection[int] = (), timeout_s: float = 5.0) -> bool:
     return True
 
 
+def await_children(until: float) -> None:
+    """Reaps children that end by themselves, until none is left or the monotonic clock says `until`."""
+    pause = 0.0005
+    while has_children() and time.monotonic() < until:
+        for pid in children():
+            _reap(pid)
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
+
+
 def has_children() -> bool:
     """Whether this process has any child, without reaping it."""
     try:
