@@ -5,12 +5,13 @@ from typing import Any
 
 from modelyard.v1 import agent_link_pb2 as pb
 from modelyard.v1 import agent_link_pb2_grpc
+from services.chassis.access import certified_node
 from services.chassis.security import principal
 from services.scheduler.credentials import Credentials
 from services.scheduler.engine import Engine
 from services.scheduler.link import AgentLink
 from services.scheduler.logs import LogFiles
-from services.scheduler.model import InvalidRequest, NotYourAccount, parse_task_id
+from services.scheduler.model import CertificateMissing, InvalidRequest, NotYourAccount, parse_task_id
 from services.scheduler.operators import Operators
 from services.scheduler.specs import NAME
 
@@ -43,6 +44,7 @@ class LinkServicer(agent_link_pb2_grpc.AgentLinkServiceServicer):
         if not isinstance(first, pb.ConnectRequest) or first.WhichOneof("message") != "hello":
             raise InvalidRequest("the first message must be a hello", field="hello")
         hello = first.hello
+        self._check_certificate(context)
         if hello.node != principal().node:
             raise NotYourAccount(
                 f"these credentials are for {principal().node}, not {hello.node}", field="hello.node"
@@ -58,6 +60,7 @@ class LinkServicer(agent_link_pb2_grpc.AgentLinkServiceServicer):
     async def PushLogs(
         self, request_iterator: AsyncIterator[pb.PushLogsRequest], context: Any
     ) -> AsyncIterator[pb.PushLogsResponse]:
+        self._check_certificate(context)
         node = principal().node
         async for request in request_iterator:
             response = pb.PushLogsResponse()
@@ -68,6 +71,17 @@ class LinkServicer(agent_link_pb2_grpc.AgentLinkServiceServicer):
                 )
             yield response
 
+    def _check_certificate(self, context: Any) -> None:
+        """Where TLS is on, a node's token is worth nothing without that node's certificate."""
+        if not self._agent_port:
+            return
+        certified, node = certified_node(context), principal().node
+        if certified != node:
+            raise CertificateMissing(
+                f"the token is of the node {node}, the certificate of {certified or 'nobody'}",
+                next_step=f"call port {self._agent_port} with the certificate that came with the token",
+            )
+
     async def _append(self, chunk: pb.LogChunk, node: str) -> int:
         key = parse_task_id(chunk.task_id)
         if not await self._ran_on(key, chunk.attempt, node) or chunk.stream not in (1, 2) or chunk.offset < 0:
@@ -77,7 +91,8 @@ class LinkServicer(agent_link_pb2_grpc.AgentLinkServiceServicer):
 
     async def _ran_on(self, key: int, attempt: int, node: str) -> bool:
         task = self._engine.state.tasks.get(key)
-        if task is not None and task.attempt == attempt:
-            return task.node == node
+        if task is not None and task.attempt == attempt and task.node == node:
+            return True
+        # A task that waits for its next attempt has no node any more; the record still knows.
         stored = await self._engine.store.get_task(key)
         return stored is not None and any(c.attempt == attempt and c.node == node for c in stored[1])
