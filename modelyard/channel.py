@@ -65,7 +65,7 @@ def connect(
     the token to the network.
     """
     if ca_file is None:
-        if (token or cert_file) and not _is_local(address):
+        if (token or cert_file) and not is_local(address):
             raise InsecureAddress(
                 f"calling {address} without TLS would show the token to the network",
                 next_step="set ca_file to the certificate of the yard's authority",
@@ -81,7 +81,7 @@ def connect(
     return _Channel(inner, token)
 
 
-def _is_local(address: str) -> bool:
+def is_local(address: str) -> bool:
     """Whether only this machine can read along: loopback or a Unix socket."""
     if address.startswith(("unix:", "unix-abstract:")):
         return True

@@ -676,7 +676,6 @@ class ConnectResponse(_message.Message):
     WELCOME_FIELD_NUMBER: _builtins.int
     BEAT_ACK_FIELD_NUMBER: _builtins.int
     COMMANDS_FIELD_NUMBER: _builtins.int
-    DRAIN_FIELD_NUMBER: _builtins.int
     GO_AWAY_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGEMENT_FIELD_NUMBER: _builtins.int
@@ -689,8 +688,6 @@ class ConnectResponse(_message.Message):
     def beat_ack(self) -> Global___BeatAck: ...
     @_builtins.property
     def commands(self) -> Global___Commands: ...
-    @_builtins.property
-    def drain(self) -> Global___Drain: ...
     @_builtins.property
     def go_away(self) -> Global___GoAway: ...
     @_builtins.property
@@ -707,16 +704,15 @@ class ConnectResponse(_message.Message):
         welcome: Global___Welcome | None = ...,
         beat_ack: Global___BeatAck | None = ...,
         commands: Global___Commands | None = ...,
-        drain: Global___Drain | None = ...,
         go_away: Global___GoAway | None = ...,
         credentials: Global___NodeCredentials | None = ...,
         acknowledgement: Global___Acknowledgement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "beat_ack", b"beat_ack", "commands", b"commands", "credentials", b"credentials", "drain", b"drain", "go_away", b"go_away", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "beat_ack", b"beat_ack", "commands", b"commands", "credentials", b"credentials", "go_away", b"go_away", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_event", b"ack_event", "acknowledgement", b"acknowledgement", "beat_ack", b"beat_ack", "commands", b"commands", "credentials", b"credentials", "drain", b"drain", "epoch", b"epoch", "go_away", b"go_away", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_event", b"ack_event", "acknowledgement", b"acknowledgement", "beat_ack", b"beat_ack", "commands", b"commands", "credentials", b"credentials", "epoch", b"epoch", "go_away", b"go_away", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "beat_ack", "commands", "drain", "go_away", "credentials", "acknowledgement"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "beat_ack", "commands", "go_away", "credentials", "acknowledgement"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -1057,25 +1053,6 @@ class ModifyTask(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__run_timeout_ms) -> _WhichOneofReturnType__run_timeout_ms | None: ...
 
 Global___ModifyTask: _TypeAlias = ModifyTask  # noqa: Y015
-
-@_typing.final
-class Drain(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DEADLINE_MS_FIELD_NUMBER: _builtins.int
-    deadline_ms: _builtins.int
-    def __init__(
-        self,
-        *,
-        deadline_ms: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_ms", b"deadline_ms"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Drain: _TypeAlias = Drain  # noqa: Y015
 
 @_typing.final
 class GoAway(_message.Message):

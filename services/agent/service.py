@@ -126,7 +126,7 @@ class Agent:
             _settings(config),
             self._clock.now_ms() - self._clock.monotonic_ms(),
         )
-        self._artifacts = Artifacts(lambda: self._credentials.open_channel(config.store_address))
+        self._artifacts = Artifacts(self._credentials.store_channel)
         self._logs = LogPusher(places, self.channel)
         self._cleaner = Cleaner(places, self._logs.is_busy)
         self._commands = CommandSetup(places, node, has_gpus)
@@ -267,7 +267,7 @@ class Agent:
         return self._limiter.kind
 
     async def channel(self) -> grpc.aio.Channel:
-        return await self._credentials.channel(self._config.scheduler)
+        return await self._credentials.agent_channel()
 
     def hello(self) -> pb.Hello:
         hello = pb.Hello()
@@ -297,9 +297,11 @@ class Agent:
             as_of_command=self._as_of(now_ms), windows=windows, loop_lag_ms=self._lag_ms, tasks=tasks
         )
 
-    async def renewal(self) -> tuple[float, pb.RenewCredentials] | None:
-        wait_s = self._credentials.lifetime().renew_in_s(self._clock.now_ms())
-        return None if wait_s is None else (wait_s, self._credentials.renewal())
+    def renew_in_s(self) -> float | None:
+        return self._credentials.renew_in_s(self._clock.now_ms())
+
+    def renewal(self) -> pb.RenewCredentials:
+        return self._credentials.renewal()
 
     def on_credentials(self, credentials: pb.NodeCredentials) -> None:
         self._credentials.store(credentials, self._clock.now_ms())
@@ -307,10 +309,6 @@ class Agent:
 
     def on_refused(self) -> None:
         self._credentials.must_join = bool(self._config.join_token_file)
-
-    def on_drain(self, deadline_ms: int) -> None:
-        until_ms = self._clock.monotonic_ms() + deadline_ms
-        self._engine.dispatch(DrainBegan(until_ms, "the scheduler drains its node"))
 
     def _as_of(self, now_ms: int) -> int:
         while len(self._visible) > 1 and self._visible[1][0] <= now_ms - VISIBLE_MS:

@@ -171,8 +171,12 @@ def _by_certificate(context: Any) -> Principal | None:
     """The node that a verified client certificate names. Only a port that demands one can show it."""
     if context is None:
         return None
+    node = certified_node(context)
+    return Principal(AGENT, node=node) if node else None
+
+
+def certified_node(context: Any) -> str:
+    """The node that the connection's client certificate names; "" without one."""
     names: list[bytes] = context.auth_context().get("x509_subject_alternative_name", [])
-    for name in names:
-        if name.startswith(_NODE_URI):
-            return Principal(AGENT, node=name[len(_NODE_URI) :].decode())
-    return None
+    found = (name[len(_NODE_URI) :].decode() for name in names if name.startswith(_NODE_URI))
+    return next(found, "")

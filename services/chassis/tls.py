@@ -220,7 +220,10 @@ def ensure_authority(state_dir: Path) -> Authority:
 
 
 def ensure_server_files(state_dir: Path, hosts: Iterable[str]) -> TlsFiles:
-    """tls/server.pem and .key for `hosts`, this machine's name and loopback; renewed 30 days ahead."""
+    """tls/server.pem and .key for `hosts`, this machine's name and loopback; renewed 30 days ahead.
+
+    The authority's certificate stands behind the server's: who has only its hash can find it in the chain.
+    """
     authority = ensure_authority(state_dir)
     folder = state_dir / "tls"
     files = TlsFiles(folder / "server.pem", folder / "server.key", folder / "ca.pem")
@@ -229,7 +232,7 @@ def ensure_server_files(state_dir: Path, hosts: Iterable[str]) -> TlsFiles:
         if not _still_good(files, authority, wanted):
             certificate, key = make_server_certificate(authority, sorted(wanted))
             write_atomically(files.key, key)
-            write_atomically(files.certificate, certificate, 0o644)
+            write_atomically(files.certificate, certificate + authority.pem, 0o644)
     return files
 
 
@@ -242,7 +245,10 @@ def _reachable_names(hosts: Iterable[str]) -> set[str]:
 def _still_good(files: TlsFiles, authority: Authority, wanted: set[str]) -> bool:
     if not files.certificate.exists() or not files.key.exists():
         return False
-    certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    chain = files.certificate.read_bytes()
+    if not chain.endswith(authority.pem):
+        return False
+    certificate = x509.load_pem_x509_certificate(chain)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     known = {str(name.value) for name in names}
     expires = certificate.not_valid_after_utc

@@ -4,6 +4,7 @@ A task's token is signed, not stored: it names one attempt, and is good while th
 """
 
 import base64
+import datetime
 import hashlib
 import hmac
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from modelyard.v1 import agent_link_pb2 as pb
 from services.chassis.clock import Clock
 from services.chassis.security import TASK, Principal, TokenInvalid, hash_secret, make_secret
-from services.scheduler.accounts import AGENT_TTL_MS, Accounts
+from services.scheduler.accounts import Accounts
 from services.scheduler.model import JoinRefused, format_task_id, parse_task_id
 from services.scheduler.state import State
 
@@ -21,12 +22,15 @@ JOIN_TTL_MS = 15 * 60_000
 class Credentials:
     """Issues and checks them. Without ``tls`` no certificates are issued."""
 
-    def __init__(self, accounts: Accounts, clock: Clock, key: bytes, state_dir: Path, *, tls: bool) -> None:
+    def __init__(
+        self, accounts: Accounts, clock: Clock, key: bytes, state_dir: Path, *, tls: bool, node_ttl_s: float
+    ) -> None:
         self._accounts = accounts
         self._clock = clock
         self._key = key
         self._state_dir = state_dir
         self._tls = tls
+        self._node_ttl = datetime.timedelta(seconds=node_ttl_s)
 
     async def join(self, join_token: str, node: str) -> str:
         """Takes a join token in and returns the name of the node that it lets in. Raises `JoinRefused`."""
@@ -36,9 +40,9 @@ class Credentials:
         return allowed
 
     async def issue(self, node: str, certificate_request_pem: str) -> pb.NodeCredentials:
-        """A fresh token of a node, and a certificate where TLS is on; both live for 24 hours."""
+        """A fresh token of a node, and a certificate where TLS is on; both live for ``node_ttl_s``."""
         secret = make_secret("agent")
-        expire_ms = self._clock.now_ms() + AGENT_TTL_MS
+        expire_ms = self._clock.now_ms() + round(self._node_ttl.total_seconds() * 1000)
         await self._accounts.put_agent_token(secret, node, self._clock.now_ms(), expire_ms)
         credentials = pb.NodeCredentials(token=secret)
         credentials.expire_time.FromMilliseconds(expire_ms)
@@ -47,7 +51,7 @@ class Credentials:
 
             authority = ensure_authority(self._state_dir)
             credentials.certificate_pem = sign_request(
-                authority, certificate_request_pem.encode(), node
+                authority, certificate_request_pem.encode(), node, self._node_ttl
             ).decode()
         return credentials
 

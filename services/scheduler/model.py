@@ -279,6 +279,10 @@ class NotYourAccount(PermissionDenied):
     """That belongs to another account."""
 
 
+class CertificateMissing(PermissionDenied):
+    """An agent must show the certificate of the node that its token names."""
+
+
 class JoinRefused(Unauthenticated):
     """The join token is unknown, used or expired."""
 

@@ -73,7 +73,9 @@ class SchedulerService:
         key = hashlib.sha256(
             ensure_secret(config.state_dir / "secrets" / "tasks.key", "key").encode()
         ).digest()
-        self._credentials = Credentials(self._accounts, self._clock, key, config.state_dir, tls=config.tls)
+        self._credentials = Credentials(
+            self._accounts, self._clock, key, config.state_dir, tls=config.tls, node_ttl_s=config.node_ttl_s
+        )
         service_token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
         ca_file = config.state_dir / "tls" / "ca.pem" if config.tls else None
         self._store_channel = connect(config.store, token=service_token, ca_file=ca_file)
