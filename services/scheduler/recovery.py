@@ -15,6 +15,8 @@ def restore(recovered: Recovered, now: Now) -> State:
     counters = recovered.counters
     state = State(counters.epoch, counters.next_number, counters.revision)
     state.next_spec = counters.next_spec
+    # A stall is credited from now on, even one that begins before the first tick.
+    state.last_tick_ms = now.monotonic_ms
     specs = {spec.number: spec for spec in recovered.specs}
     for spec in recovered.specs:
         state.specs[(recovered.accounts_of_specs[spec.number], spec.body)] = spec
