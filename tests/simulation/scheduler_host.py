@@ -12,17 +12,17 @@ from typing import Any
 import msgspec
 
 from services.scheduler import machine, recovery
-from services.scheduler.effects import Answer, Command, Effects, SendBeatAck, SendWelcome
+from services.scheduler.effects import Answer, Command, Effects, RecordChange, SendBeatAck, SendWelcome
 from services.scheduler.events import (
     AgentConnected,
     AgentDisconnected,
     AgentDrained,
+    BeatReceived,
     CommandsAcknowledged,
     Event,
     Ticked,
 )
-from services.scheduler.model import LowDisk, NodeState, Now, format_task_id
-from services.scheduler.pace import BEAT_MS, LEASE_MS
+from services.scheduler.model import Cause, LowDisk, NodeState, Now, format_task_id
 from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
 from services.scheduler.store import Counters
 from services.scheduler.timers import TICK_MS
@@ -30,10 +30,11 @@ from tests.simulation.disk import Disk
 from tests.simulation.history import History
 from tests.simulation.kernel import MS, SECOND, Kernel, Process
 from tests.simulation.messages import AgentMessage, SchedulerMessage, Welcome, batch
-from tests.simulation.network import DOWN, UP, Stream
+from tests.simulation.network import DOWN, UP, Network, Stream
 
 MOST_EVENTS = 512
 EVENT_CREDITS = 10_000
+LEASE_OVER = ": its lease is over"
 
 OnAnswer = Callable[[Answer], None]
 
@@ -71,8 +72,9 @@ class Link:
 class SchedulerHost(Process):
     """One scheduler. `start` is a new process on the same disk; `kill` its end at any instant."""
 
-    def __init__(self, kernel: Kernel, disk: Disk, history: History) -> None:
+    def __init__(self, kernel: Kernel, disk: Disk, history: History, network: Network) -> None:
         super().__init__(kernel, "scheduler")
+        self.network = network
         self.disk = disk
         self.history = history
         self.state = State(0, 1, 0)
@@ -119,9 +121,9 @@ class SchedulerHost(Process):
         super().kill()
         self.is_serving = False
         self.released_revision = 0
-        links, self._links, self._sessions = self._links, {}, {}
-        for link in links.values():
-            link.stream.close(UP, is_reset=self.kernel.chance(0.5))
+        self._links, self._sessions = {}, {}
+        for stream in list(self.network.streams.values()):
+            stream.close(UP, is_reset=self.kernel.chance(0.5))
         self._inbox = []
         self._is_busy = False
         self._replies.clear()
@@ -163,10 +165,11 @@ class SchedulerHost(Process):
         events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
         now = self.now()
         nodes = self.state.cluster.nodes.values()
-        before = {node.id: (node.state, bool(node.expected)) for node in nodes}
+        expected = {node.id for node in nodes if node.expected}
+        alive = {node.id for node in nodes if node.state is not NodeState.LOST}
         effects = machine.step(self.state, events, now)
         machine.check_invariants(self.state)
-        self._note_losses(before)
+        self._note_losses(events, effects, expected, alive)
         if effects.rows or effects.commands:
             names = [type(event).__name__ for event in events]
             self.kernel.trace(self.name, "step", names, len(effects.rows), self.state.revision)
@@ -179,13 +182,27 @@ class SchedulerHost(Process):
         counters = Counters(state.epoch, state.next_number, state.revision, state.next_spec, self._live_from)
         self.after(self.kernel.between(*self.commit_us), self._commit, effects, counters, now)
 
-    def _note_losses(self, before: dict[str, tuple[NodeState, bool]]) -> None:
-        for node in self.state.cluster.nodes.values():
-            state, was_expected = before.get(node.id, (NodeState.LOST, False))
-            if node.state is NodeState.LOST and state is not NodeState.LOST:
-                self.history.on_node_lost(node.id)
-            elif node.state is NodeState.LOST and was_expected and not node.expected:
-                self.history.on_node_not_back(node.id)
+    def _note_losses(
+        self, events: list[Event], effects: Effects, expected: set[str], alive: set[str]
+    ) -> None:
+        """Tells the history which nodes this step gave up, and then which it heard: a tick may come before a hello."""
+        nodes = self.state.cluster.nodes
+        lost = {name for name in alive if nodes[name].state is NodeState.LOST}
+        for row in effects.rows:
+            if (
+                isinstance(row, RecordChange)
+                and row.cause is Cause.NODE_LOST
+                and row.detail.endswith(LEASE_OVER)
+            ):
+                lost.add(row.detail.split(": ")[1])
+        for name in sorted(lost):
+            if name in expected:
+                self.history.on_node_not_back(name)
+            else:
+                self.history.on_node_lost(name)
+        for event in events:
+            if isinstance(event, (AgentConnected, BeatReceived)):
+                self.history.on_heard(event.node)
 
     def _commit(self, effects: Effects, counters: Counters, now: Now) -> None:
         if self.is_disk_full:
@@ -218,7 +235,9 @@ class SchedulerHost(Process):
             if isinstance(message, SendWelcome):
                 said = [f"{v.kind}:{format_task_id(v.key)}/{v.attempt}" for v in message.verdicts]
                 self.kernel.trace(self.name, "welcomes", message.node, *said)
-                link.send("welcome", Welcome(LEASE_MS, BEAT_MS, EVENT_CREDITS, message.verdicts))
+                link.send(
+                    "welcome", Welcome(message.lease_ms, message.beat_ms, EVENT_CREDITS, message.verdicts)
+                )
             elif isinstance(message, SendBeatAck):
                 link.send("beat_ack", message.number)
             else:
@@ -261,7 +280,6 @@ class SchedulerHost(Process):
             link = self._links[stream.number] = Link(self, stream, self._next_session)
             self._sessions[link.session] = link
             hello: AgentConnected = msgspec.structs.replace(message.payload, session=link.session)
-            self.history.on_heard(node)
             self.post(hello)
             return
         link_or_none = self._links.get(stream.number)
@@ -275,8 +293,6 @@ class SchedulerHost(Process):
         elif message.kind == "draining":
             self.post(AgentDrained(node, session))
         elif message.payload is not None:
-            if message.kind == "beat":
-                self.history.on_heard(node)
             self.post(msgspec.structs.replace(message.payload, session=session))
 
     def on_closed(self, stream: Stream) -> None:

@@ -52,7 +52,7 @@ class World:
         self.history = History(kernel)
         self.disk = Disk()
         self.network = Network(kernel)
-        self.scheduler = SchedulerHost(kernel, self.disk, self.history)
+        self.scheduler = SchedulerHost(kernel, self.disk, self.history, self.network)
         names = [f"n{index}" for index in range(rng.randint(1, 5))]
         has_gpu = rng.random() < 0.3
         self.agents = {name: self._make_agent(name, has_gpu=has_gpu) for name in names}
