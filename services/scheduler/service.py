@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import grpc.aio
 
@@ -77,11 +78,19 @@ class SchedulerService:
             self._accounts, self._clock, key, config.state_dir, tls=config.tls, node_ttl_s=config.node_ttl_s
         )
         service_token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
-        ca_file = config.state_dir / "tls" / "ca.pem" if config.tls else None
-        self._store_channel = connect(config.store, token=service_token, ca_file=ca_file)
+        self._store_channel = connect(config.store, token=service_token, ca_file=self._authority_file())
         self._loops.start("engine", self._engine.run())
         self._loops.start("ticks", self._engine.tick())
         self._loops.start("housekeeping", self._keep_house())
+
+    def _authority_file(self) -> Path | None:
+        """Where TLS is on, the authority's certificate, which the first service of a yard makes."""
+        if not self._config.tls:
+            return None
+        from services.chassis.tls import ensure_authority
+
+        ensure_authority(self._config.state_dir)
+        return self._config.state_dir / "tls" / "ca.pem"
 
     async def _open_engine(self) -> None:
         """A restored copy is marked; the mark goes once the skip is on disk."""
