@@ -7,6 +7,7 @@ errors into YardError. Every mutation of the contract carries a request id: repe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 import uuid
@@ -23,6 +24,7 @@ RequestT = TypeVar("RequestT", contravariant=True)
 ResponseT = TypeVar("ResponseT", covariant=True)
 
 UNARY_TIMEOUT_S = 30.0
+STATE_WAIT_S = 0.5
 
 
 class UnaryMethod(Protocol[RequestT, ResponseT]):
@@ -85,7 +87,9 @@ class Connection:
                     code="UNAVAILABLE",
                     reason="CONNECTION_FAILED",
                 )
-            await channel.wait_for_state_change(state)
+            # Between two attempts the channel's state stands still, and patience runs on.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(channel.wait_for_state_change(state), STATE_WAIT_S)
             state = channel.get_state(try_to_connect=True)
         self.reached = True
 
@@ -94,6 +98,8 @@ class Connection:
         host, _, port = self.settings.endpoint.rpartition(":")
         try:
             _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), 1.0)
+        except ConnectionRefusedError:
+            return "connection refused"
         except (OSError, ValueError) as error:
             return str(error)
         writer.close()
