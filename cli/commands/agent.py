@@ -20,7 +20,7 @@ from cli.work_options import pairs
 
 app = new_group("Make this machine a node of a yard.")
 
-_TOKEN = re.compile(r"(?P<token>yard_join_[A-Za-z0-9_-]+)(?:\.(?P<ca_hash>[0-9a-f]{64}))?")
+_TOKEN = re.compile(r"yard_join_[A-Za-z0-9_-]+(\.[0-9a-f]{64})?")
 
 
 @command(app)
@@ -40,11 +40,11 @@ def join(
     ca_file: Annotated[str, typer.Option(help="The yard's authority", show_default="fetched, pinned")] = "",
 ) -> None:
     """Join a yard and serve it until Ctrl-C. The token works once; later: yard agent run."""
-    token, ca_hash, endpoint = _parse(where)
+    token, endpoint = _parse(where)
     node = name or socket.gethostname().split(".")[0].lower()
     home = yard.settings.state / "agents" / node
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(home / "join.token", token + (f".{ca_hash}" if ca_hash else "") + "\n")
+    write_atomically(home / "join.token", token + "\n")
     options: dict[str, str | float] = {
         "node": node,
         "scheduler": endpoint,
@@ -54,12 +54,8 @@ def join(
         "cpu": cpu,
         "memory": memory,
         "gpu": gpu,
+        "ca_file": ca_file,
     }
-    if ca_hash:
-        from cli.authority import fetch_authority
-
-        options["ca_file"] = ca_file or str(fetch_authority(endpoint, ca_hash, home / "ca.pem"))
-        options["ca_hash"] = ca_hash
     write_atomically(home / "agent.toml", _toml(options))
     yard.say(f"{node} joins {endpoint}; Ctrl-C stops it, `yard agent run --name {node}` starts it again")
     _become_agent(yard.settings.state, home / "agent.toml")
@@ -82,13 +78,12 @@ def run(
     _become_agent(yard.settings.state, homes[0])
 
 
-def _parse(where: str) -> tuple[str, str, str]:
-    """Token, hash of the authority ("" without TLS), address."""
+def _parse(where: str) -> tuple[str, str]:
+    """Token, with the hash of the yard's authority where there is TLS, and address."""
     secret, _, endpoint = where.rpartition("@")
-    match = _TOKEN.fullmatch(secret)
-    if match is None or not re.fullmatch(r".+:[0-9]+", endpoint):
+    if not _TOKEN.fullmatch(secret) or not re.fullmatch(r".+:[0-9]+", endpoint):
         raise UsageError("this is no join line", next_step="on the yard: yard nodes token")
-    return match["token"], match["ca_hash"] or "", endpoint
+    return secret, endpoint
 
 
 def _toml(options: dict[str, str | float]) -> str:
