@@ -1,0 +1,111 @@
+"""What seeds of the simulator found, told as the shortest story of each."""
+
+from __future__ import annotations
+
+from services.chassis.security import ADMIN, Principal
+from services.scheduler import events as ev
+from services.scheduler import machine, recovery
+from services.scheduler.effects import Effects
+from services.scheduler.model import Cause, NodeState, Now, Policy, Shape, Spec, task_key
+from services.scheduler.state import State
+from services.scheduler.store import Counters
+from services.scheduler.watching import changed_since
+from tests.simulation.disk import Disk
+
+WALL_MS = 1_800_000_000_000
+CPU = (("cpu", 10_000),)
+
+
+class Yard:
+    """A scheduler's machine on a disk, step by step."""
+
+    def __init__(self) -> None:
+        self.disk = Disk()
+        self.now_ms = 1_000
+        self.state = State(0, 1, 0)
+        self.restart()
+
+    def now(self) -> Now:
+        return Now(WALL_MS + self.now_ms, self.now_ms)
+
+    def restart(self) -> None:
+        self.disk.begin_epoch()
+        recovered = self.disk.recover(self.now().wall_ms, 100, 100)
+        self.state = recovery.restore(recovered, self.now())
+
+    def step(self, *events: ev.Event, is_committed: bool = True) -> Effects:
+        state = self.state
+        effects = machine.step(state, events, self.now())
+        machine.check_invariants(state)
+        if effects.rows and is_committed:
+            counters = Counters(state.epoch, state.next_number, state.revision, state.next_spec, 0)
+            self.disk.persist(effects.rows, counters, self.now().wall_ms)
+        return effects
+
+    def connect(self, *tasks: ev.HeldTask) -> Effects:
+        capacity = {"cpu": 40_000}
+        return self.step(
+            ev.AgentConnected("n0", 1, "boot", 1, {}, capacity, (), frozenset(), tasks), ev.Ticked()
+        )
+
+    def submit(self, array_size: int = 0) -> int:
+        shape = Shape("ann", CPU, "", (), Policy.LEAST_LOADED, "", 0)
+        spec = Spec(0, b"body", shape, array_size=array_size)
+        number = self.state.next_number
+        self.step(ev.TasksSubmitted(1, "ann", "", b"", (spec,), ((0, ""),)))
+        return task_key(number)
+
+
+def test_stall_before_the_first_tick_loses_no_node() -> None:
+    """SIGSTOP for 60 s right after a restart: seed 107."""
+    yard = Yard()
+    yard.connect()
+    yard.submit()
+    yard.restart()
+    yard.now_ms += 60_000
+    yard.step(ev.Ticked())
+    assert yard.state.cluster.nodes["n0"].expected
+
+
+def test_cancelled_array_after_a_restart_starts_no_element_again() -> None:
+    """The elements' cancel is the array's one row: seed 2218."""
+    yard = Yard()
+    yard.connect()
+    array = yard.submit(array_size=2)
+    yard.step(ev.CancelRequested(2, (array,), 5_000, "no more"))
+    yard.restart()
+    effects = yard.connect()
+    assert not yard.state.tasks
+    assert not effects.commands
+
+
+def test_watch_after_progress_and_a_restart_misses_nothing() -> None:
+    """Progress raises the revision and is not on disk: seed 3."""
+    yard = Yard()
+    yard.connect()
+    key = yard.submit()
+    task = yard.state.tasks[key]
+    token = (key, task.attempt, task.epoch)
+    for number in range(1, 6):
+        report = ev.TaskProgressed(*token, number / 10, "")
+        yard.step(ev.TasksReported("n0", 1, number, (report,)))
+    position = yard.state.revision
+    yard.restart()
+    yard.connect(ev.HeldTask(*token, True))
+    shown = changed_since(yard.state, position, yard.state.revision, Principal(ADMIN), frozenset())
+    assert list(shown) == [key]
+
+
+def test_watch_during_a_commit_shows_only_what_is_on_disk() -> None:
+    """A task that ends in the step under way is shown by the next look: seed 0."""
+    yard = Yard()
+    yard.connect()
+    key = yard.submit()
+    released = yard.state.revision
+    task = yard.state.tasks[key]
+    ended = ev.TaskExited(key, task.attempt, task.epoch, Cause.NONE, b"")
+    yard.step(ev.TasksReported("n0", 1, 1, (ended,)), is_committed=False)
+    everybody = Principal(ADMIN)
+    assert not changed_since(yard.state, released, released, everybody, frozenset())
+    assert list(changed_since(yard.state, released, yard.state.revision, everybody, frozenset())) == [key]
+    assert yard.state.cluster.nodes["n0"].state is NodeState.READY
