@@ -79,7 +79,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
     )
 
 
-def _invalid(field: str, why: str, next_step: str = "") -> InvalidSpec:
+def _invalid(field: str, why: str, next_step: str = "correct it; nothing was submitted") -> InvalidSpec:
     return InvalidSpec(f"{field}: {why}", field=field, next_step=next_step)
 
 

@@ -47,7 +47,7 @@ async def watch(
 def changed_since(
     state: State, position: int, end: int, caller: Principal, keys: frozenset[int]
 ) -> dict[int, int]:
-    """Keys, each with its latest change, that changed after ``position`` and up to ``end``, in the order of these changes.
+    """Keys, each with its latest change, that changed after ``position`` and up to ``end``, in that order.
 
     Raises `RevisionCompacted`.
     """

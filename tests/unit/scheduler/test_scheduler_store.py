@@ -20,6 +20,7 @@ from services.scheduler.engine import Engine
 from services.scheduler.model import Cause, Spec, TaskState, element_key, task_key
 from services.scheduler.store import PACKAGE, Counters, SchedulerStore
 from tests.support.scheduler_cluster import MachineCluster, make_spec
+from tests.support.wait import wait_until
 
 COUNTERS = Counters(1, 2, 10, 2)
 
@@ -66,7 +67,9 @@ async def engine_on(store: SchedulerStore) -> AsyncIterator[Engine]:
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def submit(engine: Engine, spec: Spec | None = None, request_id: str = "", follower: Any = None) -> list[int]:
+async def submit(
+    engine: Engine, spec: Spec | None = None, request_id: str = "", follower: Any = None
+) -> list[int]:
     reply, answer = engine.new_reply(follower)
     specs = (spec or make_spec(),)
     engine.post(ev.TasksSubmitted(reply, "ada", request_id, b"c", specs, ((0, ""),)))
@@ -200,8 +203,7 @@ async def test_follower_that_comes_during_the_commit_hears_of_the_outcome(tmp_pa
         store.database.gate.clear()  # type: ignore[attr-defined]
         engine.post(ev.TasksReported("n0", session, 1, (report,)))
         listener = Listener()
-        while key in engine.state.tasks:
-            await asyncio.sleep(0)
+        await wait_until(lambda: key not in engine.state.tasks, "the step is taken")
         assert engine.follow(key, listener), "its outcome was not on disk yet"
         assert not listener.heard
         store.database.gate.set()  # type: ignore[attr-defined]
