@@ -154,10 +154,10 @@ class AgentHost(Process):
     def dispatch(self, event: Event) -> None:
         now_ms = self.now_ms()
         effects = apply(self.state, event, now_ms)
-        # What had ended in a worker that is found again is settled by the report that follows.
-        if not (isinstance(event, WorkerRestored) and event.ended):
-            check_invariants(self.state)
         if effects or not isinstance(event, (ClockTicked, BeatAcknowledged)):
+            # What had ended in a worker that is found again is settled by the report that follows.
+            if not (isinstance(event, WorkerRestored) and event.ended):
+                check_invariants(self.state)
             self.kernel.trace(self.name, type(event).__name__, len(effects), len(self.state.tasks))
         for effect in effects:
             self._perform[type(effect)](effect)

@@ -269,7 +269,8 @@ class Computer:
         worker.tell_end(signal)
 
     def _drop_running(self, worker: WorkerProcess) -> None:
-        recorded = {key for key, _ in self.records.values()}
+        # The record of a command is found by the next agent process; this one takes the worker's word or its death.
+        recorded = {key for key, _ in self.records.values()}.difference(worker.unsaid())
         self.history.on_reports_lost(key for key in worker.reports if key not in recorded)
         if worker.running is not None:
             self.history.on_execution_end(self.node, worker.running)

@@ -60,7 +60,7 @@ class World:
         self.faults = Faults(kernel, self.network, self.scheduler, self.agents)
         self.watcher = Watcher(kernel, self.scheduler, self.history)
         self.leftovers = Leftovers(kernel, self.network, self.scheduler, self.agents, self.history)
-        self.busy_us = rng.choice((10, 30, 30, 90)) * SECOND
+        self.busy_us = rng.choice((10, 20, 30, 60)) * SECOND
         self.drain_us = 0
 
     def _make_agent(self, name: str, *, has_gpu: bool) -> AgentHost:
