@@ -170,7 +170,8 @@ async def _keep_outputs(yard: Invocation, client: Client, task: task_pb2.Task, d
         await client.artifacts.get(output.digest, target)
         yard.say(f"downloaded {target}")
     if task.result.outputs and download is None:
-        yard.say("next: yard artifacts get sha256:… FILE")
+        first = task.result.outputs[0]
+        yard.say(f"next: yard artifacts get {first.digest} {Path(first.name).name}")
 
 
 def _exit_code(yard: Invocation, task: task_pb2.Task) -> int:

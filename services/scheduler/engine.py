@@ -152,6 +152,7 @@ class Engine:
 
     def _release(self, effects: Effects) -> None:
         """Everything of the step is on disk: it may be seen."""
+        has_changes = self.state.revision > self.released_revision
         self.released_revision = self.state.revision
         for message in effects.messages:
             link = self.links.get(message.session)
@@ -174,7 +175,7 @@ class Engine:
         failpoint("scheduler.before_answers")
         for answer in effects.answers:
             self._answer(answer)
-        self._tell(effects)
+        self._tell(effects, has_changes)
         failpoint("scheduler.after_release")
 
     def _answer(self, answer: Answer) -> None:
@@ -190,13 +191,14 @@ class Engine:
         else:
             future.set_result(answer)
 
-    def _tell(self, effects: Effects) -> None:
+    def _tell(self, effects: Effects, has_changes: bool) -> None:
+        """Outcomes to their followers; whoever watches looks for itself. Progress changes tasks without a row."""
         if self._followers:
             for row in effects.rows:
                 if type(row) is RecordChange and row.state in TERMINAL:
                     for follower in self._followers.pop(row.task, ()):
                         follower.on_outcome(row)
-        if effects.rows:
+        if has_changes:
             for watcher in self._watchers:
                 watcher.set()
         if effects.changed_nodes:
