@@ -36,6 +36,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 3),
+    # A client that was stalled sends the pings that it owes all at once; that is no flood.
+    ("grpc.http2.max_ping_strikes", 20),
     # Two servers on one port would share its calls silently.
     ("grpc.so_reuseport", 0),
 )
