@@ -15,6 +15,7 @@ from services.scheduler.model import (
     TaskState,
     array_of,
     format_task_id,
+    index_of,
     parse_task_id,
 )
 from services.scheduler.state import Task
@@ -61,8 +62,10 @@ class Tasks:
             return view
         if changes and not TaskState(changes[-1].state).is_terminal:
             row, changes = await self._store.get_task(key) or stored
-        tally = await self._store.get_tally(key)
-        return views.stored_task(row, changes, tally, with_history=with_history)
+        view = views.stored_task(row, changes, with_history=with_history)
+        if view.spec.array_size and index_of(key) < 0:
+            views.add_tally(view, await self._store.get_tally(key))
+        return view
 
     def _unmade(self, key: int, caller: Principal) -> pb.Task:
         """An element whose turn has not come: it is what its array says."""

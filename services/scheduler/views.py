@@ -1,5 +1,7 @@
 """Tasks and nodes as callers see them: from the live state or from the database into messages. Decides nothing."""
 
+from collections.abc import Mapping
+
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -73,9 +75,7 @@ def _lay_over(spec: task_pb2.TaskSpec, params: str) -> None:
     spec.params_json = msgspec.json.encode({**base, **msgspec.json.decode(params)}).decode()
 
 
-def stored_task(
-    row: TaskRow, changes: list[ChangeRow], tally: dict[int, int] | None, *, with_history: bool = False
-) -> task_pb2.Task:
+def stored_task(row: TaskRow, changes: list[ChangeRow], *, with_history: bool = False) -> task_pb2.Task:
     """A task as the database knows it; complete for one that has ended."""
     view = task_pb2.Task(
         id=format_task_id(row.key),
@@ -89,15 +89,18 @@ def stored_task(
     _lay_over(view.spec, row.params)
     for change in changes:
         _apply(view, change)
-    if tally is not None and view.spec.array_size:
-        view.array.size = view.spec.array_size
-        view.array.succeeded_count = tally.get(TaskState.SUCCEEDED, 0)
-        view.array.failed_count = tally.get(TaskState.FAILED, 0)
-        ended = view.array.succeeded_count + view.array.failed_count
-        view.array.cancelled_count = view.array.size - ended
     if with_history:
         add_history(view, row, changes)
     return view
+
+
+def add_tally(view: task_pb2.Task, tally: Mapping[int, int]) -> None:
+    """How the elements of an array that has ended did; those that were never made are cancelled."""
+    view.array.size = view.spec.array_size
+    view.array.succeeded_count = tally.get(TaskState.SUCCEEDED, 0)
+    view.array.failed_count = tally.get(TaskState.FAILED, 0)
+    ended = view.array.succeeded_count + view.array.failed_count
+    view.array.cancelled_count = view.array.size - ended
 
 
 def _apply(view: task_pb2.Task, change: ChangeRow) -> None:

@@ -302,6 +302,7 @@ async def test_elements_of_an_array_are_seen_and_cancelled_before_their_turn(tmp
         assert explained.nodes
         [cancelled] = await ada.cancel(f"{array}.999999")
         assert cancelled.state == pb.TASK_STATE_CANCELLED
+        assert not cancelled.HasField("array")
         assert (await refusal(ada.get(f"{array}.1000000"))).reason == "TASK_NOT_FOUND"
         [task] = await ada.cancel(array)
         assert task.array.cancelled_count == 999_999
