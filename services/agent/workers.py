@@ -80,6 +80,8 @@ class Workers:
         if has_gpus:
             self._base_env["CUDA_VISIBLE_DEVICES"] = ""
         self._closing = False
+        # What workers say while others are still being found again; None: nothing is held back.
+        self._held: list[Event] | None = []
         places.workers.mkdir(mode=0o700, exist_ok=True)
 
     async def open(self) -> list[tuple[str, Pool | None, Message]]:
@@ -96,7 +98,20 @@ class Workers:
         for path in self._places.workers.iterdir():
             if path.name not in self._members:
                 path.unlink()
+        # The caller takes the inventories over without waiting; what came after them is told then.
+        asyncio.get_running_loop().call_soon(self._tell_held)
         return found
+
+    def _say(self, event: Event) -> None:
+        if self._held is None:
+            self._tell(event)
+        else:
+            self._held.append(event)
+
+    def _tell_held(self) -> None:
+        held, self._held = self._held or [], None
+        for event in held:
+            self._tell(event)
 
     def spawn(self, name: str, pool: Pool | None, python: str, paths: tuple[str, ...]) -> None:
         """Starts a worker; WorkerReady or WorkerLost follows."""
@@ -224,9 +239,9 @@ class Workers:
         if "inventory" in message:
             if not member.is_ready:
                 member.is_ready = True
-                self._tell(WorkerReady(member.name))
+                self._say(WorkerReady(member.name))
             return
-        self._tell(report_of(member.name, message))
+        self._say(report_of(member.name, message))
 
     def _on_ended(self, name: str, exit_code: int, signal: int) -> None:
         member = self._members.get(name)
@@ -265,7 +280,7 @@ class Workers:
         lost = WorkerLost(
             member.name, exit_code, signal, error=error, undelivered=frozenset(member.undelivered)
         )
-        self._tell(lost)
+        self._say(lost)
 
     def _on_launcher_lost(self) -> None:
         self._launcher_gone.set()
