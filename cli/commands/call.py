@@ -28,6 +28,7 @@ async def call(
     gpu: work_options.Gpu = 0.0,
     resource: work_options.Resource = [],  # noqa: B006
     requirements: work_options.Requirements = "",
+    dir: work_options.Dir = "",
     name: work_options.Name = "",
     priority: work_options.Priority = 0,
     retries: work_options.Retries = 0,
@@ -37,6 +38,8 @@ async def call(
     """Call one operator and print what it returned, as JSON.
 
     yard call add --param a=1 --param b=2
+
+    yard call module:function --dir . --param text=hello
     """
     options = work_options.options_of(
         node=node,
@@ -56,6 +59,8 @@ async def call(
     params: dict[str, Any] = work_options.params_of(param)
     inputs = work_options.inputs_of(input)
     async with yard.client() as client:
+        if dir:
+            options["bundle_digest"] = await client.artifacts.bundle(dir)
         value = await client.call(operator, params, inputs=inputs, options=options)
     show_document("json" if yard.output in ("table", "name") else yard.output, value)
     return exit_codes.DONE
