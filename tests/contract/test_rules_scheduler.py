@@ -150,7 +150,7 @@ async def test_every_service_is_healthy_and_described_by_reflection(tmp_path: Pa
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
         async def listed(client: Client) -> set[str]:
-            stub = reflection_pb2_grpc.ServerReflectionStub(client.channel)  # type: ignore[no-untyped-call]
+            stub = reflection_pb2_grpc.ServerReflectionStub(client.channel)
             request = reflection_pb2.ServerReflectionRequest(list_services="")
             async for answer in stub.ServerReflectionInfo(iter([request])):
                 return {service.name for service in answer.list_services_response.service}

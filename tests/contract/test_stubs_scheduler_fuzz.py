@@ -47,7 +47,7 @@ STRINGS = (
 BYTES = (b"", b"\0", b"\xff" * 10, b"x" * 66_000)
 
 
-def value(field: FieldDescriptor, chance: random.Random, depth: int) -> Any:
+def value(field: Any, chance: random.Random, depth: int) -> Any:
     """A value for one (element of a) field."""
     kinds = FieldDescriptor
     if field.type == kinds.TYPE_MESSAGE:
@@ -84,7 +84,7 @@ def mutate(message: Message, chance: random.Random, depth: int = 0) -> None:
             setattr(message, field.name, value(field, chance, depth))
 
 
-def _add(message: Message, field: FieldDescriptor, chance: random.Random, depth: int) -> None:
+def _add(message: Message, field: Any, chance: random.Random, depth: int) -> None:
     many = getattr(message, field.name)
     entry = field.message_type
     if entry is None or not entry.GetOptions().map_entry:
@@ -122,7 +122,7 @@ def likely(request: Message) -> None:
 
 def mutate_one(message: Message, chance: random.Random) -> None:
     """Changes one field, at whatever depth."""
-    fields = list(message.DESCRIPTOR.fields)
+    fields: list[Any] = list(message.DESCRIPTOR.fields)
     if not fields:
         return
     field = chance.choice(fields)
@@ -197,7 +197,7 @@ async def test_rpc_with_mutated_fields_is_answered_in_words(method: MethodDescri
         client = yard.service_client if method.name == "ResolveToken" else yard.admin
         codes: dict[str, int] = {}
         for number in range(MUTATIONS):
-            request = message_factory.GetMessageClass(method.input_type)()
+            request: Any = message_factory.GetMessageClass(method.input_type)()
             if number % 3:
                 likely(request)
                 mutate_one(request, chance)

@@ -14,6 +14,8 @@ from modelyard.errors import from_rpc_error
 from modelyard.v1 import account_pb2, agent_link_pb2, node_pb2
 from modelyard.v1 import task_pb2 as pb
 from services.chassis.security import USER
+from services.scheduler import service
+from tests.support.full_disk import FullDisk
 from tests.support.scheduler_service import SchedulerYard, command, refusal, scheduler_yard
 from tests.support.scripted_agent import connected
 from tests.support.wait import wait_until
@@ -204,6 +206,30 @@ async def test_agent_speaks_for_its_own_node_only(tmp_path: Path) -> None:
         assert not yard.engine.state.cluster.nodes
 
 
+@pytest.mark.asyncio
+async def test_full_disk_refuses_with_the_reason_and_the_service_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "HOUSEKEEPING_S", 0.01)
+    async with scheduler_yard(tmp_path) as yard, connected(yard) as agent:
+        ada = await yard.user("ada")
+        [task_id] = await ada.submit()
+        await agent.start()
+        store = yard.engine.store
+        store.database = disk = FullDisk(store.database)
+        disk.is_full = True
+        refused = await refusal(ada.submit())
+        assert (refused.code, refused.reason) == ("RESOURCE_EXHAUSTED", "DISK_FULL")
+        await wait_until(lambda: disk.refused > 3, "housekeeping has met the full disk")
+        assert (await ada.get(task_id)).state == pb.TASK_STATE_ASSIGNED
+        disk.is_full = False
+        await agent.disconnect()
+        await agent.connect(agent.held(agent.starts[0]))
+        agent.exit(agent.starts[0])
+        assert (await ada.wait(task_id)).state == pb.TASK_STATE_SUCCEEDED
+        assert len(await ada.submit()) == 1
+
+
 # --- tokens and accounts
 
 
@@ -242,7 +268,7 @@ async def test_account_with_unfinished_tasks_is_not_deleted_and_a_deleted_one_ta
 ) -> None:
     async with scheduler_yard(tmp_path) as yard:
         ada = await yard.user("ada")
-        session = ada.tasks.Session()
+        session: Any = ada.tasks.Session()
         await session.write(pb.SessionRequest(sequence=1, submit=pb.SubmitTasksRequest(specs=[command()])))
         task_id = (await session.read()).submitted.task_ids[0]
         delete = account_pb2.DeleteAccountRequest(name="ada")
@@ -253,7 +279,11 @@ async def test_account_with_unfinished_tasks_is_not_deleted_and_a_deleted_one_ta
         assert (await refusal(ada.submit())).reason == "TOKEN_INVALID"
         # The stream of the deleted account may live for a moment; it brings nothing in any more.
         await session.write(pb.SessionRequest(sequence=2, submit=pb.SubmitTasksRequest(specs=[command()])))
-        await wait_until(lambda: _ended(session), "the session is refused or ended")
+
+        async def has_ended() -> bool:
+            return await _ended(session)
+
+        await wait_until(has_ended, "the session is refused or ended")  # type: ignore[arg-type]
         assert not yard.engine.state.tasks
         create = account_pb2.CreateAccountRequest(name="ada")
         assert (await refusal(yard.admin.accounts.CreateAccount(create))).reason == "ACCOUNT_NAME_USED"
@@ -264,7 +294,7 @@ async def _ended(session: Any) -> bool:
         answer = await session.read()
     except grpc.aio.AioRpcError:
         return True
-    return answer is grpc.aio.EOF or answer.refused.reason == "ACCOUNT_NOT_FOUND"
+    return answer is grpc.aio.EOF or bool(answer.refused.reason == "ACCOUNT_NOT_FOUND")
 
 
 @pytest.mark.asyncio

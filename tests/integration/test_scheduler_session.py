@@ -18,7 +18,7 @@ from tests.support.scripted_agent import ScriptedAgent, connected, succeed
 
 async def read(session: Any) -> pb.SessionResponse:
     answer = await asyncio.wait_for(session.read(), 10)
-    assert answer is not grpc.aio.EOF
+    assert isinstance(answer, pb.SessionResponse)
     return answer
 
 
@@ -304,7 +304,7 @@ async def test_agent_whose_clock_is_absurd_harms_nobody(tmp_path: Path) -> None:
         started = agent_link_pb2.TaskStarted()
         started.start_time.seconds = (1 << 63) - 1
         exited = agent_link_pb2.TaskExited(start_time_ms=-(1 << 63), end_time_ms=(1 << 63) - 1)
-        head = {"task_id": start.task_id, "attempt": start.attempt, "epoch": start.epoch}
+        head: dict[str, Any] = {"task_id": start.task_id, "attempt": start.attempt, "epoch": start.epoch}
         agent.events(
             agent_link_pb2.TaskEvent(**head, started=started), agent_link_pb2.TaskEvent(**head, exited=exited)
         )

@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -96,7 +97,10 @@ async def test_occupancy_is_seen_side_by_side_and_a_task_pinned_by_it(tmp_path: 
             answer = await ada.nodes.GetOccupancy(node_pb2.GetOccupancyRequest(window_s=window_s))
             return {node.node: node.occupancy_ratio for node in answer.nodes}
 
-        await wait_until(lambda: _settled(occupancies), "the beat has arrived")
+        async def has_arrived() -> bool:
+            return (await occupancies(10))["n1"] > 0
+
+        await wait_until(has_arrived, "the beat has arrived")  # type: ignore[arg-type]
         assert [round((await occupancies(w))["n1"], 4) for w in (1, 10, 60, 0)] == [
             0.0125,
             0.125,
@@ -106,10 +110,6 @@ async def test_occupancy_is_seen_side_by_side_and_a_task_pinned_by_it(tmp_path: 
         assert (await occupancies(10))["n0"] == 0
         [task_id] = await ada.submit(command(placement=pb.Placement(node="n1")))
         assert (await second.start()).task_id == task_id
-
-
-async def _settled(occupancies: object) -> bool:
-    return (await occupancies(10))["n1"] > 0  # type: ignore[operator]
 
 
 @pytest.mark.asyncio
@@ -123,12 +123,12 @@ async def test_list_pages_filters_and_shows_newest_first(tmp_path: Path) -> None
         agent.exit(await agent.start(0))
         await ada.wait(ids[0])
 
-        async def listed(size: int = 0, **wanted: object) -> list[str]:
+        async def listed(size: int = 0, **wanted: Any) -> list[str]:
             found, token = [], ""
             while True:
                 request = pb.ListTasksRequest(
                     page_size=size, page_token=token, filter=pb.TaskFilter(**wanted)
-                )  # type: ignore[arg-type]
+                )
                 answer = await ada.tasks.ListTasks(request)
                 assert not size or len(answer.tasks) <= size
                 found += [task.id for task in answer.tasks]
@@ -181,7 +181,8 @@ async def test_page_token_that_was_made_up_is_refused(tmp_path: Path) -> None:
 
 async def _watched(ada: Client, revision: int, until: str) -> tuple[list[tuple[str, int, int]], int]:
     """(id, state, revision) of every task shown, up to the end of one; and where to resume."""
-    seen, position = [], revision
+    seen: list[tuple[str, int, int]] = []
+    position = revision
     call = ada.tasks.WatchTasks(pb.WatchTasksRequest(revision=revision))
     async for answer in call:
         seen += [(task.id, task.state, task.revision) for task in answer.tasks]

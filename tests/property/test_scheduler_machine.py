@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.chassis.errors import ServiceError
+from services.chassis.sqlite import load_migrations
 from services.scheduler import events as ev
 from services.scheduler import placement, recovery
 from services.scheduler.cluster import Node
@@ -17,7 +18,7 @@ from services.scheduler.explain import judge
 from services.scheduler.model import Cause, Policy, Retry, TaskState, element_key
 from services.scheduler.placement import Candidates
 from services.scheduler.state import State, Task
-from services.scheduler.store import Counters, SchedulerStore, load_migrations
+from services.scheduler.store import Counters, SchedulerStore
 from tests.support.scheduler_cluster import MachineCluster, make_shape, make_spec
 
 NODES = ("n0", "n1", "n2")
@@ -284,7 +285,7 @@ def _picture(state: State) -> dict[str, Any]:
 
 def _task_picture(state: State, task: Task) -> tuple[Any, ...]:
     tally = task.tally
-    counts = ()
+    counts: tuple[Any, ...] = ()
     if tally is not None:
         counts = (
             tally.next_index, tally.active, tally.succeeded, tally.failed, tally.cancelled, frozenset(tally.skipped),

@@ -100,7 +100,7 @@ class SchedulerYard:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        self.store = _Store()
+        self.store = _Store()  # type: ignore[abstract]
         self.port = 0
         self.service: SchedulerService
         self.loops: Loops

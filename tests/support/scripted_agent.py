@@ -128,7 +128,9 @@ class ScriptedAgent:
     def exit(self, start: pb.StartTask, **exited: Any) -> None:
         """How a task ended; well unless ``error`` says otherwise."""
         now_ms = time.time_ns() // 1_000_000
-        self.events(_event(start, exited=pb.TaskExited(start_time_ms=now_ms - 1_000, end_time_ms=now_ms, **exited)))
+        self.events(
+            _event(start, exited=pb.TaskExited(start_time_ms=now_ms - 1_000, end_time_ms=now_ms, **exited))
+        )
 
     def fail(self, start: pb.StartTask, **exited: Any) -> None:
         error = task_pb2.TaskError(cause=task_pb2.TASK_CAUSE_EXIT, message="code 3", exit_code=3)

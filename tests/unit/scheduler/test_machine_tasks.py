@@ -82,7 +82,7 @@ def test_report_with_stale_token_is_counted_and_dropped(after: str) -> None:
         assert cluster.node_of(key) != node
         cluster.connect(node, incarnation=2)
     before, states = cluster.state.stale_reports, dict(cluster.states)
-    reports = [
+    reports: list[ev.TaskReport] = [
         stale,
         ev.TaskStarted(key, 1, 1, 1),
         ev.TaskRejected(key, 1, 1, "full"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,30 +19,11 @@ from services.scheduler.effects import RecordChange
 from services.scheduler.engine import Engine
 from services.scheduler.model import Cause, Spec, TaskState, element_key, task_key
 from services.scheduler.store import PACKAGE, Counters, SchedulerStore
+from tests.support.full_disk import FullDisk
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 from tests.support.wait import wait_until
 
 COUNTERS = Counters(1, 2, 10, 2)
-
-
-class FullDisk:
-    """A database whose writes fail while ``is_full``; everything else is the real one."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self.is_full = False
-        # Writes wait for it.
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def write(self, change: Callable[[sqlite3.Connection], Any], **options: Any) -> Any:
-        await self.gate.wait()
-        if self.is_full:
-            raise DiskFull
-        return await self._database.write(change, **options)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
 
 
 @asynccontextmanager
