@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.scheduler import events as ev
-from services.scheduler import lifecycle, pace
+from services.scheduler import lifecycle, modify, pace
 from services.scheduler.cluster import Node
 from services.scheduler.effects import (
     AcknowledgeEvents,
@@ -53,6 +53,7 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
     )
     for key in node.believed():
         task = state.tasks[key]
+        modify.tell_again(task, node, effects)
         if task.stop is not None:
             lifecycle.stop(task, node, effects, Cause.CANCELLED, task.stop[1], task.stop[0])
     effects.changed_nodes.add(node.id)
@@ -334,10 +335,17 @@ def _on_progressed(state: State, node: Node, report: ev.TaskProgressed, now: Now
         state.changes.append((state.revision, task.key, task.account))
 
 
+def _on_modified(state: State, node: Node, report: ev.TaskModified, now: Now, effects: Effects) -> None:
+    task = reported(state, node, report)
+    if task is not None:
+        modify.on_task_modified(state, node, task, report, now, effects)
+
+
 REPORTS: dict[type[ev.TaskReport], Callable[[State, Node, Any, Now, Effects], None]] = {
     ev.TaskStarted: _on_started,
     ev.TaskExited: _on_exited,
     ev.TaskRejected: _on_rejected,
     ev.TaskRetracted: _on_retracted,
     ev.TaskProgressed: _on_progressed,
+    ev.TaskModified: _on_modified,
 }

@@ -3,7 +3,7 @@
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.scheduler.model import Cause, Spec, TaskState
+from services.scheduler.model import Cause, FieldVerdict, PendingChange, Spec, TaskState
 from services.scheduler.waiting import ShapeQueue
 
 
@@ -42,6 +42,24 @@ class RecordChange(msgspec.Struct, frozen=True):
     devices: tuple[int, ...] = ()
 
 
+class RecordModification(msgspec.Struct, frozen=True):
+    """What holds of a task from this revision on, and what became of the fields of a modification."""
+
+    revision: int
+    task: int
+    # The modification that the verdicts belong to: this one, or an earlier one that an agent has answered.
+    request_revision: int
+    # The attempt that was on a node; 0: none.
+    attempt: int
+    time_ms: int
+    spec: int
+    params: str
+    pending: tuple[PendingChange, ...]
+    verdicts: tuple[FieldVerdict, ...]
+    # (account, request_id, content).
+    request: tuple[str, str, bytes] | None = None
+
+
 class RecordNode(msgspec.Struct, frozen=True):
     node: str
     is_cordoned: bool
@@ -73,7 +91,16 @@ class StopTask(msgspec.Struct, frozen=True):
     message: str
 
 
-Command = StartTask | RetractTask | StopTask
+class ModifyTask(msgspec.Struct, frozen=True):
+    key: int
+    attempt: int
+    revision: int
+    params: str
+    # None: it stays.
+    run_timeout_ms: int | None
+
+
+Command = StartTask | RetractTask | StopTask | ModifyTask
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -131,7 +158,7 @@ class Effects:
     __slots__ = ("answers", "changed_nodes", "closes", "commands", "finished", "messages", "rows")
 
     def __init__(self) -> None:
-        self.rows: list[InsertSpec | InsertTask | RecordChange | RecordNode] = []
+        self.rows: list[InsertSpec | InsertTask | RecordChange | RecordModification | RecordNode] = []
         # By node, numbered consecutively from the first number given here.
         self.commands: dict[str, tuple[int, list[Command]]] = {}
         self.messages: list[SendWelcome | SendBeatAck | AcknowledgeEvents] = []

@@ -40,6 +40,25 @@ class ReleaseRequested(Event, frozen=True):
     keys: tuple[int, ...]
 
 
+class ModifyRequested(Event, frozen=True):
+    """A task is to change. ``account`` is the caller's; ``params`` are laid over the task's own."""
+
+    reply: int
+    account: str
+    request_id: str
+    content: bytes
+    key: int
+    # That the change is based on; 0: any.
+    revision: int
+    paths: tuple[str, ...]
+    params: str
+    # Number of the specification that the following two were made from: one with everything that was asked for, one
+    # with what a task on a node can take.
+    base: int
+    waiting: Spec
+    running: Spec
+
+
 class RequestRecalled(Event, frozen=True):
     """The database knows a request that is no longer in memory."""
 
@@ -152,7 +171,17 @@ class TaskProgressed(msgspec.Struct, frozen=True):
     message: str
 
 
-TaskReport = TaskStarted | TaskExited | TaskRejected | TaskRetracted | TaskProgressed
+class TaskModified(msgspec.Struct, frozen=True):
+    """``fields`` are (path, whether it holds now, why not)."""
+
+    key: int
+    attempt: int
+    epoch: int
+    revision: int
+    fields: tuple[tuple[str, bool, str], ...]
+
+
+TaskReport = TaskStarted | TaskExited | TaskRejected | TaskRetracted | TaskProgressed | TaskModified
 
 
 class TasksReported(Event, frozen=True):

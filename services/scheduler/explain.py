@@ -9,6 +9,7 @@ from services.scheduler.cluster import Cluster, Node
 from services.scheduler.model import NodeState, Shape, TaskState
 from services.scheduler.resources import describe
 from services.scheduler.state import State, Task
+from services.scheduler.waiting import ShapeQueue
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -85,16 +86,16 @@ def _position(state: State, task: Task) -> int:
     before = 0
     for queue in state.waiting.queues.values():
         if queue.shape.priority > task.spec.shape.priority:
-            before += sum(_waits(state, key) for _, key in queue.keys)
+            before += sum(_waits(state, queue, key) for _, key in queue.keys)
         elif queue.shape.priority == task.spec.shape.priority:
-            before += sum(ticket < mine and _waits(state, key) for ticket, key in queue.keys)
+            before += sum(ticket < mine and _waits(state, queue, key) for ticket, key in queue.keys)
     return before
 
 
-def _waits(state: State, key: int) -> bool:
-    """Keys of tasks that were cancelled or held are still in the queues."""
+def _waits(state: State, queue: ShapeQueue, key: int) -> bool:
+    """Keys of tasks that were cancelled, held or moved to another queue are still in the queues."""
     task = state.tasks.get(key)
-    return task is not None and not task.node and task.state is not TaskState.HELD
+    return task is not None and task.queue is queue and not task.node and task.state is not TaskState.HELD
 
 
 def _why(nodes: tuple[Verdict, ...]) -> str:

@@ -4,8 +4,26 @@ Each move raises the revision, adds the row that records it, and keeps queues an
 """
 
 from services.scheduler.cluster import Node
-from services.scheduler.effects import Command, Effects, InsertTask, RecordChange, StartTask, StopTask
-from services.scheduler.model import UNCOUNTED, Cause, Now, Spec, TaskState, array_of
+from services.scheduler.effects import (
+    Command,
+    Effects,
+    InsertTask,
+    RecordChange,
+    RecordModification,
+    StartTask,
+    StopTask,
+)
+from services.scheduler.model import (
+    UNCOUNTED,
+    Cause,
+    FieldVerdict,
+    Now,
+    Spec,
+    TaskState,
+    VerdictKind,
+    array_of,
+)
+from services.scheduler.params import laid_over
 from services.scheduler.resources import GPU
 from services.scheduler.state import State, Task
 
@@ -24,7 +42,7 @@ def record(
 ) -> None:
     """Gives the task's present state a revision and a row."""
     state.revision += 1
-    task.revision = state.revision
+    task.revision = task.recorded = state.revision
     state.changes.append((state.revision, task.key, task.account))
     effects.rows.append(
         RecordChange(
@@ -67,6 +85,7 @@ def assign(
     task.node = node.id
     task.assign_ms = now.wall_ms
     task.start_ms = 0
+    task.limit_revision = 0
     task.is_prefilled = is_prefill
     if is_prefill:
         task.devices = ()
@@ -204,7 +223,42 @@ def requeue(
         task.not_before_ms = now.wall_ms + delay_ms
         state.backing_off.add(task.key)
     else:
-        state.waiting.put_back(task.queue, task.key)
+        task.ticket = state.waiting.put_back(task.queue, task.key)
+    if task.pending:
+        adopt_pending(state, task, now, effects)
+
+
+def adopt_pending(state: State, task: Task, now: Now, effects: Effects) -> None:
+    """What the agent had yet to take in holds from the next attempt on."""
+    for change in task.pending:
+        task.params = laid_over(task.params, change.params)
+        task.pending = task.pending[1:]
+        message = f"from attempt {task.attempt + 1} on"
+        verdicts = tuple(FieldVerdict(path, VerdictKind.APPLIED, message) for path in change.paths)
+        record_modification(state, task, verdicts, now, effects, request_revision=change.revision)
+
+
+def record_modification(
+    state: State,
+    task: Task,
+    verdicts: tuple[FieldVerdict, ...],
+    now: Now,
+    effects: Effects,
+    *,
+    request_revision: int = 0,
+    request: tuple[str, str, bytes] | None = None,
+) -> None:
+    """Gives what now holds of the task a revision and a row: the modification's own, unless one is given."""
+    state.revision += 1
+    task.revision = task.recorded = state.revision
+    state.changes.append((state.revision, task.key, task.account))
+    attempt = task.attempt if task.node else 0
+    effects.rows.append(
+        RecordModification(
+            state.revision, task.key, request_revision or state.revision, attempt, now.wall_ms, task.spec.number,
+            task.params, task.pending, verdicts, request,
+        )
+    )  # fmt: skip
 
 
 def fail(

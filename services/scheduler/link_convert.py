@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from modelyard.v1 import agent_link_pb2 as pb
 from modelyard.v1 import node_pb2, task_pb2
 from services.scheduler import events as ev
-from services.scheduler.effects import Command, RetractTask, StartTask, Verdict
+from services.scheduler.effects import Command, ModifyTask, RetractTask, StartTask, Verdict
 from services.scheduler.model import Cause, InvalidRequest, format_task_id, index_of, parse_task_id
 from services.scheduler.resources import CPU, GPU, MEMORY, SCALE
 
@@ -90,8 +90,15 @@ def _report(event: pb.TaskEvent) -> ev.TaskReport:
         return ev.TaskProgressed(key, attempt, epoch, event.progress.ratio, event.progress.message[:1000])
     if kind == "retracted":
         return ev.TaskRetracted(key, attempt, epoch)
+    if kind == "modified":
+        return ev.TaskModified(key, attempt, epoch, event.modified.revision, _fields(event.modified))
     reason = event.rejected.message or event.rejected.reason or "unknown report"
     return ev.TaskRejected(key, attempt, epoch, reason[:1000])
+
+
+def _fields(modified: pb.TaskModified) -> tuple[tuple[str, bool, str], ...]:
+    applied = task_pb2.FIELD_VERDICT_KIND_APPLIED
+    return tuple((field.path, field.kind == applied, field.message[:1000]) for field in modified.fields)
 
 
 def _exited(key: int, attempt: int, epoch: int, exited: pb.TaskExited) -> ev.TaskExited:
@@ -139,6 +146,16 @@ def add_command(batch: pb.Commands, command: Command, bodies: set[int], sign: Si
     if isinstance(command, RetractTask):
         batch.commands.add(retract=pb.RetractTask(task_id=task_id, attempt=command.attempt))
         return 64
+    if isinstance(command, ModifyTask):
+        modify = pb.ModifyTask(
+            task_id=task_id,
+            attempt=command.attempt,
+            revision=command.revision,
+            params_json=command.params,
+            run_timeout_ms=command.run_timeout_ms,
+        )
+        batch.commands.add(modify=modify)
+        return 64 + len(command.params)
     batch.commands.add(
         stop=pb.StopTask(
             task_id=task_id,

@@ -8,7 +8,7 @@ holder of an attempt's token (epoch, attempt) moves it.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from services.scheduler import agents, arrays, nodes, requests, schedule, timers
+from services.scheduler import agents, arrays, modify, nodes, requests, schedule, timers
 from services.scheduler import events as ev
 from services.scheduler.effects import Effects
 from services.scheduler.model import Now, TaskState
@@ -55,6 +55,7 @@ HANDLERS: dict[type[ev.Event], Callable[[State, Any, Now, Effects], None]] = {
     ev.RequestRecalled: requests.on_request_recalled,
     ev.AccountClosed: requests.on_account_closed,
     ev.AccountOpened: requests.on_account_opened,
+    ev.ModifyRequested: modify.on_modify_requested,
     ev.CancelRequested: requests.on_cancel_requested,
     ev.HoldRequested: requests.on_hold_requested,
     ev.ReleaseRequested: requests.on_release_requested,

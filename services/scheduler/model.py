@@ -133,6 +133,35 @@ class Spec(msgspec.Struct, frozen=True):
     hold: bool = False
     is_command: bool = False
     digests: tuple[str, ...] = ()
+    # The agent's to keep; known here to tell it again.
+    run_timeout_ms: int = 0
+
+
+class VerdictKind(IntEnum):
+    """``FieldVerdictKind`` of ``task.proto``."""
+
+    APPLIED = 1
+    DEFERRED = 2
+    REJECTED = 3
+
+
+class FieldVerdict(msgspec.Struct, frozen=True):
+    """What became of one field of a modification."""
+
+    path: str
+    kind: VerdictKind
+    message: str = ""
+
+
+class PendingChange(msgspec.Struct, frozen=True):
+    """What the agent that has the task is yet to take in; ``revision`` is the modification's own."""
+
+    revision: int
+    # The fields that it has not answered yet.
+    paths: tuple[str, ...]
+    params: str = ""
+    # None: it stays.
+    run_timeout_ms: int | None = None
 
 
 def task_key(number: int) -> int:
@@ -251,6 +280,10 @@ class AccountHasTasks(FailedPrecondition):
     """The account still has unfinished tasks."""
 
 
+class RevisionStale(Aborted):
+    """The task has changed since that revision."""
+
+
 class RequestIdReused(AlreadyExists):
     """This request_id was used before, with other content."""
 
@@ -269,6 +302,10 @@ class RevisionCompacted(OutOfRange):
 
 class TooManyTasks(ResourceExhausted):
     """The scheduler holds as many unfinished tasks as it may."""
+
+
+class TooManyChanges(ResourceExhausted):
+    """Too many changes of this task wait for its agent."""
 
 
 class LowDisk(ResourceExhausted):

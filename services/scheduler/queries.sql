@@ -14,6 +14,10 @@ INSERT INTO task (key, revision, spec, account, params, submit_ms) VALUES (?, ?,
 INSERT INTO change (revision, task, state, attempt, epoch, node, time_ms, start_ms, cause, detail, payload, devices)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: insert_modification
+INSERT INTO modification (revision, task, request_revision, attempt, time_ms, spec, params, pending, verdicts)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+
 -- name: insert_request
 INSERT INTO request (account, request_id, content, first, count, time_ms) VALUES (?, ?, ?, ?, ?, ?)
 
@@ -39,6 +43,19 @@ JOIN change AS c ON c.task = t.key
 WHERE t.key >= ?
   AND NOT EXISTS (SELECT 1 FROM change AS o WHERE o.task = t.key AND o.state IN (4, 5, 6))
 ORDER BY c.revision
+
+-- name: modifications_of_live_tasks
+SELECT m.task, m.revision, m.request_revision, m.attempt, m.time_ms, m.spec, m.params, m.pending, m.verdicts
+FROM modification AS m
+WHERE m.task >= ?
+  AND NOT EXISTS (SELECT 1 FROM change AS o WHERE o.task = m.task AND o.state IN (4, 5, 6))
+ORDER BY m.revision
+
+-- name: modifications_of_task
+SELECT task, revision, request_revision, attempt, time_ms, spec, params, pending, verdicts
+FROM modification
+WHERE task = ?
+ORDER BY revision
 
 -- name: all_specs
 SELECT number, account, body, head FROM spec
@@ -68,7 +85,11 @@ SELECT content, first, count FROM request WHERE account = ? AND request_id = ?
 SELECT c.revision, c.task, t.account
 FROM change AS c
 JOIN task AS t ON t.key = c.task
-ORDER BY c.revision DESC
+UNION ALL
+SELECT m.revision, m.task, t.account
+FROM modification AS m
+JOIN task AS t ON t.key = m.task
+ORDER BY 1 DESC
 LIMIT ?
 
 -- name: prune_requests
@@ -77,9 +98,11 @@ DELETE FROM request WHERE (account, request_id) IN (
 )
 
 -- name: get_task
-SELECT t.key, t.spec, t.account, t.params, t.submit_ms, t.revision, s.body
+-- As it is after its latest modification.
+SELECT t.key, s.number, t.account, coalesce(m.params, t.params), t.submit_ms, t.revision, s.body
 FROM task AS t
-JOIN spec AS s ON s.number = t.spec
+LEFT JOIN modification AS m ON m.revision = (SELECT max(revision) FROM modification WHERE task = t.key)
+JOIN spec AS s ON s.number = coalesce(m.spec, t.spec)
 WHERE t.key = ?
 
 -- name: changes_of_task

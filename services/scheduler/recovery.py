@@ -2,9 +2,12 @@
 
 import heapq
 
+from msgspec import structs
+
 from services.scheduler.model import UNCOUNTED, Cause, Now, Spec, TaskState, array_of, task_key
+from services.scheduler.modify import RUN_TIMEOUT
 from services.scheduler.state import REMEMBERED_CHANGES, State, Task
-from services.scheduler.store import ArrayRow, ChangeRow, Recovered, TaskRow
+from services.scheduler.store import ArrayRow, ChangeRow, ModificationRow, Recovered, TaskRow
 
 # How long nodes have to come back after a restart before what ran there is tried elsewhere.
 FAILOVER_LEASE_MS = 30_000
@@ -36,7 +39,11 @@ def restore(recovered: Recovered, now: Now) -> State:
         node.is_cordoned = is_cordoned
         node.label_overrides = {name: None if removed else value for name, value, removed in labels}
     for row in recovered.tasks:
+        modifications = recovered.modifications.get(row.key, [])
+        if modifications:
+            row = structs.replace(row, spec=modifications[-1].spec, params=modifications[-1].params)
         _restore_task(state, row, specs[row.spec], recovered.changes.get(row.key, []), now)
+        _restore_modifications(state.tasks[row.key], modifications)
     for key, array in recovered.arrays.items():
         _restore_tally(state, state.tasks[key], array)
     return state
@@ -64,12 +71,12 @@ def _restore_task(state: State, row: TaskRow, spec: Spec, changes: list[ChangeRo
             task.not_before_ms = changes[-1].time_ms + spec.retry.delay_ms(task.failures)
             state.backing_off.add(row.key)
         else:
-            state.waiting.append(queue, row.key)
+            task.ticket = state.waiting.append(queue, row.key)
 
 
 def _replay(task: Task, change: ChangeRow) -> None:
     task.state = TaskState(change.state)
-    task.revision = change.revision
+    task.revision = task.recorded = change.revision
     task.attempt = change.attempt
     task.epoch = change.epoch
     task.node = change.node
@@ -84,6 +91,19 @@ def _replay(task: Task, change: ChangeRow) -> None:
         task.queued_ms = change.time_ms
     if _is_counted(change):
         task.failures += 1
+
+
+def _restore_modifications(task: Task, modifications: list[ModificationRow]) -> None:
+    """What its agent is yet to be told, and what a new process of the agent is to be told again."""
+    if not modifications:
+        return
+    latest = modifications[-1]
+    task.pending = latest.pending
+    task.revision = task.recorded = max(task.revision, latest.revision)
+    for row in modifications:
+        asks_limit = any(verdict.path == RUN_TIMEOUT for verdict in row.verdicts)
+        if task.node and row.attempt == task.attempt and asks_limit:
+            task.limit_revision = row.request_revision
 
 
 def _is_counted(change: ChangeRow) -> bool:
@@ -113,7 +133,7 @@ def _restore_tally(state: State, array: Task, row: ArrayRow) -> None:
     if tally.is_complete:
         state.complete_arrays.add(array.key)
     elif array.state is not TaskState.HELD and tally.next_index < tally.size:
-        state.waiting.append(array.queue, array.key)
+        array.ticket = state.waiting.append(array.queue, array.key)
 
 
 def live_from(state: State) -> int:

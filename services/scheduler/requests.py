@@ -47,7 +47,7 @@ def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects
             Answer(event.reply, error=TooManyTasks(metadata={"most": str(MOST_LIVE_TASKS)}))
         )
         return
-    specs = [_intern(state, event.account, spec, effects) for spec in event.specs]
+    specs = [intern(state, event.account, spec, effects) for spec in event.specs]
     first = state.next_number
     count = len(event.items)
     request = None
@@ -75,7 +75,7 @@ def _repeat(event: ev.TasksSubmitted, known: tuple[bytes, int, int]) -> Answer:
     return Answer(event.reply, first=first, count=count, is_repeat=True)
 
 
-def _intern(state: State, account: str, spec: Spec, effects: Effects) -> Spec:
+def intern(state: State, account: str, spec: Spec, effects: Effects) -> Spec:
     """The one record of this specification, made if it is new."""
     known = state.specs.get((account, spec.body))
     if known is not None:
@@ -96,7 +96,7 @@ def _enter(state: State, task: Task, now: Now, effects: Effects) -> None:
         return
     if spec.queue_timeout_ms:
         heapq.heappush(state.queue_deadlines, (now.wall_ms + spec.queue_timeout_ms, task.key))
-    state.waiting.append(task.queue, task.key)
+    task.ticket = state.waiting.append(task.queue, task.key)
 
 
 def on_account_closed(state: State, event: ev.AccountClosed, now: Now, effects: Effects) -> None:
@@ -145,7 +145,7 @@ def on_hold_requested(state: State, event: ev.HoldRequested, now: Now, effects: 
     tasks = [state.tasks.get(key) for key in event.keys]
     for key, task in zip(event.keys, tasks, strict=True):
         if task is None:
-            effects.answers.append(Answer(event.reply, error=_absent(state, key)))
+            effects.answers.append(Answer(event.reply, error=absent(state, key)))
             return
         if task.node:
             error = TaskIsRunning(
@@ -162,13 +162,13 @@ def on_hold_requested(state: State, event: ev.HoldRequested, now: Now, effects: 
     effects.answers.append(Answer(event.reply, keys=event.keys))
 
 
-def _absent(state: State, key: int) -> ServiceError:
-    """Why a task cannot be held or released that is not among the unfinished ones."""
+def absent(state: State, key: int) -> ServiceError:
+    """Why a task cannot be held, released or modified that is not among the unfinished ones."""
     name = format_task_id(key)
     if arrays.has_unmade(state, key):
         array = format_task_id(array_of(key))
         return ElementNotMade(
-            f"the turn of {name} has not come", next_step=f"hold or release the whole array {array}"
+            f"the turn of {name} has not come", next_step=f"hold, release or modify the whole array {array}"
         )
     return TaskHasEnded(f"{name} has ended", next_step=f"yard tasks get {name}")
 
@@ -177,7 +177,7 @@ def on_release_requested(state: State, event: ev.ReleaseRequested, now: Now, eff
     tasks = [state.tasks.get(key) for key in event.keys]
     for key, task in zip(event.keys, tasks, strict=True):
         if task is None:
-            effects.answers.append(Answer(event.reply, error=_absent(state, key)))
+            effects.answers.append(Answer(event.reply, error=absent(state, key)))
             return
         if task.state is not TaskState.HELD:
             error = TaskIsNotHeld(f"{format_task_id(key)} is not held")
@@ -192,5 +192,5 @@ def on_release_requested(state: State, event: ev.ReleaseRequested, now: Now, eff
             lifecycle.record(state, task, now, effects)
             if task.spec.queue_timeout_ms:
                 heapq.heappush(state.queue_deadlines, (now.wall_ms + task.spec.queue_timeout_ms, task.key))
-            state.waiting.append(task.queue, task.key)
+            task.ticket = state.waiting.append(task.queue, task.key)
     effects.answers.append(Answer(event.reply, keys=event.keys))

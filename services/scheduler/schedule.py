@@ -32,9 +32,13 @@ def take_head(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> Ta
     """The next task of a queue, an array's next element included; None when nothing of it waits any more."""
     while queue.keys:
         task = state.tasks.get(queue.keys[0][1])
-        if task is None or task.tally is None:
+        if task is None or task.queue is not queue:
+            # It has ended, or waits in another queue since its priority was changed.
             queue.keys.popleft()
-            if task is not None and task.state is TaskState.QUEUED and task.key not in state.backing_off:
+            continue
+        if task.tally is None:
+            queue.keys.popleft()
+            if task.state is TaskState.QUEUED and task.key not in state.backing_off:
                 return task
             continue
         if task.state is TaskState.HELD or task.tally.next_index >= task.tally.size:

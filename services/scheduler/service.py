@@ -27,6 +27,7 @@ from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine
 from services.scheduler.inputs import Inputs
 from services.scheduler.logs import LogFiles
+from services.scheduler.modification import Modification
 from services.scheduler.operators import Operators
 from services.scheduler.rules import RULES
 from services.scheduler.servicer.accounts import AccountServicer
@@ -131,10 +132,12 @@ class SchedulerService:
         engine, accounts = self._engine, self._accounts
         logs = LogFiles(self._home / "logs")
         tasks = Tasks(engine, self._store, self._clock)
-        submission = Submission(engine, self._operators, Inputs(self._store_channel), self._disk)
+        inputs = Inputs(self._store_channel)
+        submission = Submission(engine, self._operators, inputs, self._disk)
+        modification = Modification(engine, tasks, self._operators, inputs)
         follower = LogFollower(engine, tasks, self._store, logs)
         agent_port, ca_hash = self._bind_agent_port(server)
-        add_TaskServiceServicer_to_server(TaskServicer(engine, tasks, submission, follower), server)
+        add_TaskServiceServicer_to_server(TaskServicer(engine, tasks, submission, modification, follower), server)
         add_OperatorServiceServicer_to_server(OperatorServicer(engine, self._operators), server)
         add_NodeServiceServicer_to_server(
             NodeServicer(engine, accounts, self._clock, self._join_address(), ca_hash), server

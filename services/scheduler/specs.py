@@ -39,6 +39,7 @@ EXACT_INTEGER_MOST = 1 << 53
 SPEC_BYTES_MOST = 1 << 20
 REQUIREMENTS_BYTES_MOST = 64 << 10
 PRIORITY_MOST = 1000
+MODIFY_SIGNALS = ("SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
@@ -53,7 +54,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
     operator = _operator(spec, field) if kind == "operator" else ""
     if kind == "command":
         _check_argv(spec, field)
-    _settle_params(spec, field)
+    settle_params(spec, field)
     _check_rest(spec, field)
     _check_size(spec, field)
     shape = Shape(
@@ -76,6 +77,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         hold=spec.hold,
         is_command=kind == "command",
         digests=_digests(spec, field),
+        run_timeout_ms=_milliseconds(spec.timeouts.run_timeout, f"{field}.timeouts.run_timeout"),
     )
 
 
@@ -111,9 +113,15 @@ def _check_argv(spec: task_pb2.TaskSpec, field: str) -> None:
         raise _invalid(f"{field}.command.argv", "it is empty", "give the program and its arguments")
     if any("\0" in word for word in argv):
         raise _invalid(f"{field}.command.argv", "an argument contains a NUL character")
+    if spec.command.modify_signal not in ("", *MODIFY_SIGNALS):
+        raise _invalid(
+            f"{field}.command.modify_signal",
+            f"{spec.command.modify_signal[:80]!r} is not a signal that tells of a change",
+            f"choose of {', '.join(MODIFY_SIGNALS)}",
+        )
 
 
-def _settle_params(spec: task_pb2.TaskSpec, field: str) -> None:
+def settle_params(spec: task_pb2.TaskSpec, field: str) -> None:
     """Leaves the parameters in one spelling, params_json, and makes sure that they are a JSON object."""
     if spec.HasField("params"):
         if spec.params_json:
@@ -203,11 +211,7 @@ def _check_rest(spec: task_pb2.TaskSpec, field: str) -> None:
             raise _invalid(
                 f"{field}.outputs", f"{glob[:80]!r} leaves the working directory", "use a glob below it"
             )
-    for name, duration in (
-        ("start_timeout", spec.timeouts.start_timeout),
-        ("run_timeout", spec.timeouts.run_timeout),
-    ):
-        _milliseconds(duration, f"{field}.timeouts.{name}")
+    _milliseconds(spec.timeouts.start_timeout, f"{field}.timeouts.start_timeout")
 
 
 def _milliseconds(duration: Duration, field: str) -> int:

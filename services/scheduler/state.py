@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 
 from services.chassis.errors import InvariantViolation
 from services.scheduler.cluster import Cluster, Node
-from services.scheduler.model import TERMINAL, Spec, TaskState, format_task_id, index_of
+from services.scheduler.model import TERMINAL, PendingChange, Spec, TaskState, format_task_id, index_of
 from services.scheduler.resources import GPU, SCALE
 from services.scheduler.waiting import ShapeQueue, Waiting
 
@@ -19,9 +19,9 @@ class Task:
     """An unfinished task. An array's own record has a `Tally`; its elements become tasks when they are placed."""
 
     __slots__ = (
-        "account", "assign_ms", "attempt", "devices", "epoch", "failures", "is_prefilled", "key",
-        "node", "not_before_ms", "params", "progress", "queue", "queued_ms", "reason", "revision", "spec", "start_ms",
-        "state", "stop", "submit_ms", "tally",
+        "account", "assign_ms", "attempt", "devices", "epoch", "failures", "is_prefilled", "key", "limit_revision",
+        "node", "not_before_ms", "params", "pending", "progress", "queue", "queued_ms", "reason", "recorded",
+        "revision", "spec", "start_ms", "state", "stop", "submit_ms", "tally", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -42,7 +42,8 @@ class Task:
         self.submit_ms = submit_ms
         # From when the queue timeout counts: submission, or the last release.
         self.queued_ms = submit_ms
-        self.revision = revision
+        # That of its latest change, and of the latest that was recorded: progress is shown only.
+        self.revision = self.recorded = revision
         self.state = TaskState.QUEUED
         self.reason = ""
         # (epoch, attempt) is the token of the current attempt.
@@ -59,6 +60,12 @@ class Task:
         # (grace_ms, comment) once somebody asked for its end.
         self.stop: tuple[int, str] | None = None
         self.progress: tuple[float, str] | None = None
+        # Its place among the waiting ones, once it had one.
+        self.ticket = 0
+        # Changes that its agent is yet to take in, oldest first: one at a time is under way.
+        self.pending: tuple[PendingChange, ...] = ()
+        # The modification that gave the present attempt another run timeout than it started with; 0: none.
+        self.limit_revision = 0
         self.tally: Tally | None = Tally(spec.array_size) if spec.array_size and index_of(key) < 0 else None
 
 
@@ -180,6 +187,8 @@ def _wrong_with(state: State, task: Task) -> str:
         passed = tally.next_index + len(tally.skipped)
         return "" if made == passed else f"counts {made} elements, {passed} were made"
     if task.state is not TaskState.ASSIGNED and task.state is not TaskState.RUNNING:
+        if task.pending:
+            return f"is {task.state.name} and waits for an agent to take in a change"
         return f"is {task.state.name} and on {task.node}" if task.node else ""
     node = state.cluster.nodes.get(task.node)
     if node is None:

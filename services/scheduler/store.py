@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from services.chassis.sqlite import Database, load_migrations, load_queries
-from services.scheduler.effects import InsertSpec, InsertTask, RecordChange, RecordNode
-from services.scheduler.model import STRIDE, Spec, index_of, number_of
+from services.scheduler.effects import InsertSpec, InsertTask, RecordChange, RecordModification, RecordNode
+from services.scheduler.model import STRIDE, FieldVerdict, PendingChange, Spec, index_of, number_of
 
 PACKAGE = "services.scheduler"
 DAY_MS = 86_400_000
@@ -21,7 +21,7 @@ EPOCH_REVISIONS = 1_000_000
 # So few are committed without a hop to the database's thread.
 SMALL_ROWS = 8
 
-Row = InsertSpec | InsertTask | RecordChange | RecordNode
+Row = InsertSpec | InsertTask | RecordChange | RecordModification | RecordNode
 
 
 class Counters(msgspec.Struct):
@@ -60,6 +60,18 @@ class ChangeRow(msgspec.Struct, frozen=True):
     devices: str = ""
 
 
+class ModificationRow(msgspec.Struct, frozen=True):
+    task: int
+    revision: int
+    request_revision: int
+    attempt: int
+    time_ms: int
+    spec: int
+    params: str
+    pending: tuple[PendingChange, ...]
+    verdicts: tuple[FieldVerdict, ...]
+
+
 class ArrayRow(msgspec.Struct, frozen=True):
     """How far an array is: elements below ``next_index`` had their turn, ``skipped`` ones were cancelled before."""
 
@@ -82,6 +94,7 @@ class Recovered(msgspec.Struct):
     has_more_requests: bool
     recent: list[tuple[int, int, str]]
     nodes: list[tuple[str, bool, list[tuple[str, str, bool]]]]
+    modifications: dict[int, list[ModificationRow]] = {}
 
 
 class SchedulerStore:
@@ -127,6 +140,8 @@ class SchedulerStore:
                     )
             elif type(row) is InsertSpec:
                 self._insert_spec(connection, row.spec)
+            elif type(row) is RecordModification:
+                self._insert_modification(connection, row)
             elif type(row) is RecordNode:
                 labels = msgspec.json.encode(row.labels).decode()
                 connection.execute(sql["put_node"], (row.node, row.is_cordoned, labels))
@@ -135,6 +150,16 @@ class SchedulerStore:
         if changes:
             connection.executemany(sql["insert_change"], changes)
         connection.execute(sql["set_meta"], ("counters", msgspec.json.encode(counters)))
+
+    def _insert_modification(self, connection: sqlite3.Connection, row: RecordModification) -> None:
+        connection.execute(
+            self.sql["insert_modification"],
+            (row.revision, row.task, row.request_revision, row.attempt, row.time_ms, row.spec, row.params,
+             msgspec.json.encode(row.pending), msgspec.json.encode(row.verdicts)),
+        )  # fmt: skip
+        if row.request is not None:
+            # No tasks: what is remembered is where its verdicts are.
+            connection.execute(self.sql["insert_request"], (*row.request, row.revision, 0, row.time_ms))
 
     def _insert_spec(self, connection: sqlite3.Connection, spec: Spec) -> None:
         head = msgspec.structs.replace(spec, body=b"")
@@ -204,9 +229,13 @@ class SchedulerStore:
             for node, cordoned, labels in connection.execute(sql["all_nodes"])
         ]
         has_more = older is not None or len(requests) >= most_requests
+        modifications: dict[int, list[ModificationRow]] = defaultdict(list)
+        for values in connection.execute(sql["modifications_of_live_tasks"], (counters.live_from,)):
+            modifications[values[0]].append(_modification(values))
         return Recovered(
-            counters, specs, accounts, tasks, changes, arrays, requests[::-1], has_more, recent[::-1], nodes
-        )
+            counters, specs, accounts, tasks, changes, arrays, requests[::-1], has_more, recent[::-1], nodes,
+            modifications,
+        )  # fmt: skip
 
     def _specs(self, connection: sqlite3.Connection) -> tuple[list[Spec], dict[int, str]]:
         specs, accounts = [], {}
@@ -240,6 +269,11 @@ class SchedulerStore:
 
         return await self.database.read(query)
 
+    async def get_modifications(self, key: int) -> list[ModificationRow]:
+        """What was changed of a task after its submission, oldest first."""
+        sql = self.sql["modifications_of_task"]
+        return await self.database.read(lambda c: list(map(_modification, c.execute(sql, (key,)))))
+
     async def list_tasks(
         self, account: str | None, before: int, ended_after_ms: int, most: int, array: int = 0
     ) -> list[int]:
@@ -264,3 +298,15 @@ class SchedulerStore:
     async def prune_requests(self, now_ms: int) -> None:
         """Forgets request ids of more than a day ago, some at a time."""
         await self.database.write(lambda c: c.execute(self.sql["prune_requests"], (now_ms - DAY_MS,)))
+
+
+_PENDING = msgspec.json.Decoder(tuple[PendingChange, ...])
+_VERDICTS = msgspec.json.Decoder(tuple[FieldVerdict, ...])
+
+
+def _modification(values: tuple[Any, ...]) -> ModificationRow:
+    task, revision, request_revision, attempt, time_ms, spec, params, pending, verdicts = values
+    return ModificationRow(
+        task, revision, request_revision, attempt, time_ms, spec, params,
+        _PENDING.decode(pending), _VERDICTS.decode(verdicts),
+    )  # fmt: skip

@@ -36,7 +36,7 @@ class Submission:
         check_request_id(request.request_id)
         self._disk.check()
         content = _content(request) if request.request_id else b""
-        await self._recall(account, request.request_id)
+        await recall(self._engine, account, request.request_id)
         converted = [self._spec(spec, account, f"specs[{i}]") for i, spec in enumerate(request.specs)]
         items = self._items(request, converted)
         await self._inputs.refer(account, converted)
@@ -48,14 +48,6 @@ class Submission:
         )
         answered = await answer
         return range(answered.first, answered.first + answered.count), answered.is_repeat
-
-    async def _recall(self, account: str, request_id: str) -> None:
-        """Lets the machine know of a request that is too old for its memory."""
-        state = self._engine.state
-        if request_id and state.has_forgotten_requests and (account, request_id) not in state.requests:
-            known = await self._engine.store.get_request(account, request_id)
-            if known is not None:
-                self._engine.post(RequestRecalled(account, request_id, *known))
 
     def _spec(self, spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         state = self._engine.state
@@ -108,6 +100,15 @@ class Submission:
         if operator in self._operators.schemas:
             whole: Mapping[str, Any] = own if not base else {**specs.params_object(base, field), **own}
             specs.check_params(operator, whole, self._operators.schemas, field)
+
+
+async def recall(engine: Engine, account: str, request_id: str) -> None:
+    """Lets the machine know of a request that is too old for its memory."""
+    state = engine.state
+    if request_id and state.has_forgotten_requests and (account, request_id) not in state.requests:
+        known = await engine.store.get_request(account, request_id)
+        if known is not None:
+            engine.post(RequestRecalled(account, request_id, *known))
 
 
 def _content(request: task_pb2.SubmitTasksRequest) -> bytes:

@@ -43,6 +43,12 @@ class Tasks:
 
     async def get(self, key: int, caller: Principal, *, with_history: bool = False) -> pb.Task:
         """Raises `TaskNotFound`."""
+        view = await self._get(key, caller, with_history)
+        if view.history:
+            views.add_modifications(view, await self._store.get_modifications(key))
+        return view
+
+    async def _get(self, key: int, caller: Principal, with_history: bool) -> pb.Task:
         task = self._engine.state.tasks.get(key)
         if task is not None and not may_see(caller, task.account, key):
             raise _not_found(key)

@@ -74,7 +74,8 @@ def _end_back_offs(state: State, now: Now) -> None:
     due = sorted(key for key in state.backing_off if state.tasks[key].not_before_ms <= now.wall_ms)
     for key in due:
         state.backing_off.discard(key)
-        state.waiting.append(state.tasks[key].queue, key)
+        task = state.tasks[key]
+        task.ticket = state.waiting.append(task.queue, key)
 
 
 def _end_queue_times(state: State, now: Now, effects: Effects) -> None:
@@ -84,8 +85,9 @@ def _end_queue_times(state: State, now: Now, effects: Effects) -> None:
         task = state.tasks.get(key)
         if task is None or task.state is not TaskState.QUEUED or task.attempt:
             continue
-        if task.queued_ms + task.spec.queue_timeout_ms > now.wall_ms:
-            # Released since: there is a later deadline.
+        limit_ms = task.spec.queue_timeout_ms
+        if not limit_ms or task.queued_ms + limit_ms > now.wall_ms:
+            # Released or modified since: there is a later deadline, or none.
             continue
         task.reason = "TIMEOUT: queue_timeout is over"
         if task.tally is None:

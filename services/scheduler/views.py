@@ -1,8 +1,7 @@
 """Tasks and nodes as callers see them: from the live state or from the database into messages. Decides nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.v1 import agent_link_pb2, node_pb2, task_pb2
@@ -10,9 +9,10 @@ from services.scheduler import occupancy
 from services.scheduler.cluster import Node
 from services.scheduler.effects import RecordChange
 from services.scheduler.model import TERMINAL, TaskState, format_task_id
+from services.scheduler.params import laid_over
 from services.scheduler.resources import GPU, MEMORY, natural
 from services.scheduler.state import Tally, Task
-from services.scheduler.store import ChangeRow, TaskRow
+from services.scheduler.store import ChangeRow, ModificationRow, TaskRow
 
 
 def _time(milliseconds: int) -> Timestamp | None:
@@ -68,11 +68,8 @@ def _tally(tally: Tally) -> task_pb2.ArrayStatus:
 
 def _lay_over(spec: task_pb2.TaskSpec, params: str) -> None:
     """Shows an item's own parameters in the specification."""
-    if not params:
-        return
-
-    base = msgspec.json.decode(spec.params_json or "{}")
-    spec.params_json = msgspec.json.encode({**base, **msgspec.json.decode(params)}).decode()
+    if params:
+        spec.params_json = laid_over(spec.params_json, params)
 
 
 def stored_task(row: TaskRow, changes: list[ChangeRow], *, with_history: bool = False) -> task_pb2.Task:
@@ -122,6 +119,31 @@ def _apply(view: task_pb2.Task, change: ChangeRow) -> None:
             view.error.CopyFrom(error)
         if usage is not None:
             view.usage.CopyFrom(usage)
+
+
+def add_modifications(view: task_pb2.Task, modifications: Iterable[ModificationRow]) -> None:
+    """Puts them into the history, each with the state that the task was in by then."""
+    for row in modifications:
+        place = sum(change.revision < row.revision for change in view.history)
+        before = view.history[place - 1]
+        entry = task_pb2.TaskChange(
+            revision=row.revision,
+            change_time=_time(row.time_ms),
+            state=before.state,
+            attempt=before.attempt,
+            node=before.node,
+            detail=task_pb2.TaskDetail(reason="MODIFIED", message=_said(row)),
+        )
+        view.history.insert(place, entry)
+
+
+def _said(row: ModificationRow) -> str:
+    """What became of each field, for people."""
+    words = [
+        f"{verdict.path} {verdict.kind.name.lower()}" + (f": {verdict.message}" if verdict.message else "")
+        for verdict in row.verdicts
+    ]
+    return "; ".join(words)
 
 
 def add_history(view: task_pb2.Task, row: TaskRow, changes: list[ChangeRow]) -> None:

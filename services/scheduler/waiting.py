@@ -5,6 +5,7 @@ head. A queue for which no node fits is set aside until a node changes for the b
 """
 
 import heapq
+from bisect import bisect
 from collections import deque
 
 from services.scheduler.cluster import Node
@@ -72,16 +73,26 @@ class Waiting:
             found = self.queues[shape] = ShapeQueue(shape, self.made)
         return found
 
-    def append(self, queue: ShapeQueue, key: int) -> None:
-        """Puts a task at the end."""
+    def append(self, queue: ShapeQueue, key: int) -> int:
+        """Puts a task at the end; its place in the order of all."""
         self.ticket += 1
         queue.keys.append((self.ticket, key))
         self.list(queue)
+        return self.ticket
 
-    def put_back(self, queue: ShapeQueue, key: int) -> None:
-        """Puts a task that had its turn already before all others of its shape."""
+    def put_back(self, queue: ShapeQueue, key: int) -> int:
+        """Puts a task that had its turn already before all others of its shape; its place in the order of all."""
         first = queue.keys[0][0] - 1 if queue.keys else self.ticket
         queue.keys.appendleft((first, key))
+        self.list(queue)
+        return first
+
+    def insert(self, queue: ShapeQueue, ticket: int, key: int) -> None:
+        """Puts a task that comes from another queue where it would stand had it always been in this one."""
+        if not queue.keys or queue.keys[-1][0] <= ticket:
+            queue.keys.append((ticket, key))
+        else:
+            queue.keys.insert(bisect(queue.keys, (ticket, key)), (ticket, key))
         self.list(queue)
 
     def list(self, queue: ShapeQueue) -> None:

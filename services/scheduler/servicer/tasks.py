@@ -19,6 +19,7 @@ from services.scheduler.model import (
     array_of,
     parse_task_id,
 )
+from services.scheduler.modification import Modification
 from services.scheduler.servicer.follow import LogFollower
 from services.scheduler.servicer.session import Session
 from services.scheduler.servicer.waiting import Waiter
@@ -34,10 +35,18 @@ MOST_GRACE_MS = 600_000
 class TaskServicer(task_pb2_grpc.TaskServiceServicer):
     """Callers see and move tasks of their own account; administrators every task."""
 
-    def __init__(self, engine: Engine, tasks: Tasks, submission: Submission, logs: LogFollower) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tasks: Tasks,
+        submission: Submission,
+        modification: Modification,
+        logs: LogFollower,
+    ) -> None:
         self._engine = engine
         self._tasks = tasks
         self._submission = submission
+        self._modification = modification
         self._logs = logs
 
     async def Session(  # type: ignore[override]
@@ -74,6 +83,9 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
             await Waiter(self._engine, key).wait(min(timeout_s, 300.0))
             task = await self._tasks.get(key, caller)
         return pb.WaitTaskResponse(task=task, ended=_has_ended(task))
+
+    async def ModifyTask(self, request: pb.ModifyTaskRequest, context: Any) -> pb.ModifyTaskResponse:
+        return await self._modification.modify(request, principal())
 
     async def CancelTasks(self, request: pb.CancelTasksRequest, context: Any) -> pb.CancelTasksResponse:
         keys = await self._own(request.request_id, request.task_ids)

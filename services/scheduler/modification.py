@@ -1,0 +1,203 @@
+"""How a modification gets from its message to the machine, and its verdicts back (S0.7): checked here, not decided."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+
+from modelyard.v1 import task_pb2
+from services.chassis import masks
+from services.chassis.security import Principal
+from services.scheduler import specs
+from services.scheduler.cluster import Node
+from services.scheduler.effects import Answer
+from services.scheduler.engine import Engine
+from services.scheduler.events import ModifyRequested
+from services.scheduler.inputs import Inputs
+from services.scheduler.model import (
+    FieldVerdict,
+    InvalidRequest,
+    Policy,
+    RevisionStale,
+    Shape,
+    Spec,
+    VerdictKind,
+    parse_task_id,
+)
+from services.scheduler.modify import LABELS, PARAMS, PARAMS_JSON, PATHS, RUNNING_PATHS
+from services.scheduler.operators import Operators
+from services.scheduler.params import laid_over
+from services.scheduler.state import Task
+from services.scheduler.submission import check_request_id, recall
+from services.scheduler.tasks import Tasks
+
+# How long an answer waits for the agent's word; what it has not said by then is deferred.
+ANSWER_S = 3.0
+MOST_TRIES = 8
+MOST_LABELS = 256
+FIELD = "changes"
+_NOTHING = Spec(0, b"", Shape("", (), "", (), Policy.LEAST_LOADED, "", 0))
+
+
+class Modification:
+    """Changes one task at a time, for whoever may see it."""
+
+    def __init__(self, engine: Engine, tasks: Tasks, operators: Operators, inputs: Inputs) -> None:
+        self._engine = engine
+        self._tasks = tasks
+        self._operators = operators
+        self._inputs = inputs
+
+    async def modify(
+        self, request: task_pb2.ModifyTaskRequest, caller: Principal
+    ) -> task_pb2.ModifyTaskResponse:
+        """The task and a verdict for each field, as they are on disk. Safe to cancel: the change then stands."""
+        check_request_id(request.request_id)
+        key = parse_task_id(request.task_id)
+        paths = _paths(request)
+        if request.revision < 0:
+            raise InvalidRequest("revision: it is negative", field="revision", next_step="0 stands for any")
+        await self._tasks.get(key, caller)
+        await recall(self._engine, caller.account, request.request_id)
+        revision = await self._ask(request, caller, key, paths)
+        is_under_way = await self._settle(key, revision)
+        task = await self._tasks.get(key, caller)
+        verdicts = await self._verdicts(key, revision, paths, is_under_way)
+        return task_pb2.ModifyTaskResponse(task=task, verdicts=verdicts)
+
+    async def _ask(
+        self, request: task_pb2.ModifyTaskRequest, caller: Principal, key: int, paths: tuple[str, ...]
+    ) -> int:
+        """The revision of the modification. Asks again if the task was changed between reading it and deciding."""
+        for tries_left in reversed(range(MOST_TRIES)):
+            event, answer = await self._event(request, caller, key, paths)
+            self._engine.post(event)
+            try:
+                return (await answer).first
+            except RevisionStale:
+                if request.revision or not tries_left:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _event(
+        self, request: task_pb2.ModifyTaskRequest, caller: Principal, key: int, paths: tuple[str, ...]
+    ) -> tuple[ModifyRequested, asyncio.Future[Answer]]:
+        state = self._engine.state
+        task = state.tasks.get(key)
+        # Of a task that has ended, and of a request that was answered before, only the machine says more.
+        waiting = running = _NOTHING
+        base, params = 0, ""
+        if task is not None and (caller.account, request.request_id) not in state.requests:
+            base = task.spec.number
+            if PARAMS in paths or PARAMS_JSON in paths:
+                params = self._params(request.changes, task)
+            waiting = self._changed(task, request.changes, paths)
+            running = self._changed(task, request.changes, [path for path in paths if path in RUNNING_PATHS])
+            await self._inputs.refer(task.account, (waiting, running))
+        reply, answer = self._engine.new_reply()
+        content = hashlib.sha256(_bare(request).SerializeToString(deterministic=True)).digest()
+        event = ModifyRequested(
+            reply, caller.account, request.request_id, content, key, request.revision, paths, params, base,
+            waiting, running,
+        )  # fmt: skip
+        return event, answer
+
+    def _params(self, changes: task_pb2.TaskChanges, task: Task) -> str:
+        """What is to be laid over the parameters; the whole of them must fit the operator."""
+        own = task_pb2.TaskSpec(params_json=changes.params_json)
+        if changes.HasField("params"):
+            own.params.CopyFrom(changes.params)
+        specs.settle_params(own, FIELD)
+        whole = laid_over(task_pb2.TaskSpec.FromString(task.spec.body).params_json, task.params)
+        for earlier in task.pending:
+            whole = laid_over(whole, earlier.params)
+        whole = laid_over(whole, own.params_json)
+        field = f"{FIELD}.params_json"
+        values = specs.params_object(whole or "{}", field)
+        specs.check_params(task.spec.shape.operator, values, self._operators.schemas, field)
+        return own.params_json or "{}"
+
+    def _changed(self, task: Task, changes: task_pb2.TaskChanges, paths: Sequence[str]) -> Spec:
+        """The task's specification with these fields changed; the known one if there is one."""
+        spec = task_pb2.TaskSpec.FromString(task.spec.body)
+        masks.copy_paths(changes, spec, [path for path in paths if path not in (PARAMS, PARAMS_JSON, LABELS)])
+        if LABELS in paths:
+            for name, value in changes.labels.items():
+                if value:
+                    spec.labels[name] = value
+                else:
+                    spec.labels.pop(name, None)
+        changed = specs.convert(spec, task.account, FIELD)
+        return self._engine.state.specs.get((task.account, changed.body), changed)
+
+    async def _settle(self, key: int, revision: int) -> bool:
+        """Waits for the agent's word, while it can be had and for no longer than `ANSWER_S`; whether it is missing."""
+        engine = self._engine
+        with engine.watch() as changed:
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    while (node := self._holder(key, revision)) and node.session:
+                        changed.clear()
+                        await changed.wait()
+                    end = engine.state.revision
+                    # What was just seen may still be on its way to the disk.
+                    while engine.released_revision < end:
+                        changed.clear()
+                        await changed.wait()
+            except TimeoutError:
+                pass
+        return self._holder(key, revision) is not None
+
+    def _holder(self, key: int, revision: int) -> Node | None:
+        """The node whose agent is yet to take the change in; None: there is nothing to wait for any more."""
+        task = self._engine.state.tasks.get(key)
+        if task is None or all(change.revision != revision for change in task.pending):
+            return None
+        return self._engine.state.cluster.nodes[task.node]
+
+    async def _verdicts(
+        self, key: int, revision: int, paths: Sequence[str], is_under_way: bool
+    ) -> list[task_pb2.FieldVerdict]:
+        """The latest word on each field."""
+        latest: dict[str, FieldVerdict] = {}
+        for row in await self._engine.store.get_modifications(key):
+            if row.request_revision == revision:
+                latest.update((verdict.path, verdict) for verdict in row.verdicts)
+        return [self._verdict(latest[path], key, revision, is_under_way) for path in paths]
+
+    def _verdict(
+        self, verdict: FieldVerdict, key: int, revision: int, is_under_way: bool
+    ) -> task_pb2.FieldVerdict:
+        kind, message = verdict.kind, verdict.message
+        if kind is VerdictKind.DEFERRED:
+            node = self._holder(key, revision)
+            if not is_under_way:
+                kind, message = VerdictKind.REJECTED, "it ended before its agent took the change in"
+            elif node is not None and node.session:
+                message = f"{node.id} has been told and has not answered yet"
+        number = task_pb2.FieldVerdictKind.ValueType(kind)
+        return task_pb2.FieldVerdict(path=verdict.path, kind=number, message=message)
+
+
+def _paths(request: task_pb2.ModifyTaskRequest) -> tuple[str, ...]:
+    """What is to change, in the order of `PATHS`."""
+    changes = request.changes
+    named = request.update_mask.paths or masks.set_paths(changes, PATHS)
+    paths = masks.check_paths(named, PATHS, "update_mask")
+    if PARAMS in paths and PARAMS_JSON in paths:
+        raise InvalidRequest(
+            "update_mask: params and params_json are two spellings of one field", field="update_mask",
+            next_step="use one of them",
+        )  # fmt: skip
+    if len(changes.labels) > MOST_LABELS:
+        raise InvalidRequest(
+            f"{len(changes.labels)} labels are more than {MOST_LABELS}", field=f"{FIELD}.labels"
+        )
+    return paths
+
+
+def _bare(request: task_pb2.ModifyTaskRequest) -> task_pb2.ModifyTaskRequest:
+    """What makes two requests the same, whatever their id."""
+    bare = task_pb2.ModifyTaskRequest()
+    bare.CopyFrom(request)
+    bare.ClearField("request_id")
+    return bare
