@@ -111,7 +111,8 @@ class Faults:
         agent = self._agent()
         if agent.is_up:
             agent.kill()
-        self.kernel.after(self._lasting(40), self.start_agent, agent)
+        # Half of them are started again at once, as a service manager does.
+        self.kernel.after(self._lasting(40 if self.kernel.chance(0.5) else 1), self.start_agent, agent)
 
     def start_agent(self, agent: AgentHost) -> None:
         if not agent.is_up:

@@ -131,7 +131,9 @@ def _break_missing(patch: pytest.MonkeyPatch) -> None:
 
 
 def _break_stopping(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(agent_machine, "end_early", lambda state, task, order, now_ms, effects: None)
+    """An agent that obeys neither stops nor verdicts."""
+    for module in (agent_machine, agent_lifecycle):
+        patch.setattr(module, "end_early", lambda state, task, order, now_ms, effects: None)
 
 
 @pytest.mark.parametrize(
