@@ -11,6 +11,7 @@ import contextvars
 from collections.abc import Coroutine
 from typing import Any
 
+from services.chassis.errors import StartRefused
 from services.chassis.logs import get_logger
 
 _log = get_logger("chassis.supervise")
@@ -42,7 +43,9 @@ class Loops:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            _log.error("loop_crashed", loop=name, reason=f"{type(error).__name__}: {error}", exc_info=error)
+            # A refused start is told to the operator in one line; only a defect shows where it is.
+            trace = None if isinstance(error, StartRefused) else error
+            _log.error("loop_crashed", loop=name, reason=f"{type(error).__name__}: {error}", exc_info=trace)
             self.crash = self.crash or error
             self._crashed.set()
 
