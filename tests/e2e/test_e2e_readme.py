@@ -1,0 +1,130 @@
+"""The README, typed in line by line; the demonstration; and an installation from a wheel."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from tests.support.yard import ROOT, Yard, new_yard
+from tests.support.yard_process import environment
+
+BIN = Path(sys.executable).parent
+
+
+def console_lines() -> list[str]:
+    """What the README's console blocks tell a reader to type."""
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert all(line.startswith("$ ") for line in lines)
+    return [line.removeprefix("$ ") for line in lines]
+
+
+def typed(yard: Yard, lines: list[str], cwd: Path) -> list[tuple[int, str]]:
+    """Exit code and output of each line, typed one after the other into one shell."""
+    out = cwd / "out"
+    script = "\n".join(
+        f"{{ {line}\n}} >{out}.{number} 2>&1; echo $? >{out}.{number}.code"
+        for number, line in enumerate(lines)
+    )
+    env = {**environment(yard.state), "YARD_PORT": str(yard.port), "PATH": f"{BIN}:{os.environ['PATH']}"}
+    subprocess.run(
+        ["bash", "-c", script], env=env, cwd=cwd, stdin=subprocess.DEVNULL, timeout=100, check=True
+    )
+    return [
+        (int(Path(f"{out}.{number}.code").read_text()), Path(f"{out}.{number}").read_text())
+        for number in range(len(lines))
+    ]
+
+
+def test_every_console_line_of_the_readme_works_in_order(tmp_path: Path) -> None:
+    lines = console_lines()
+    with new_yard(is_up=False) as yard:
+        (yard.state / "yard.toml").write_text(f"port_base = {yard.port}\n")
+        results = typed(yard, lines, tmp_path)
+        failed = [(line, *result) for line, result in zip(lines, results, strict=True) if result[0]]
+        assert not failed, failed
+        output = {line: text for line, (_, text) in zip(lines, results, strict=True)}
+        assert output["yard call echo --param value=3"] == "3\n"
+        assert "hello from a task" in output["yard run -- python3 -c \"print('hello from a task')\""]
+        assert "node-1" in output["yard nodes occupancy"]
+        assert [text for line, text in output.items() if line.startswith("grpcurl") and "taskIds" in text]
+        assert [
+            text
+            for line, text in output.items()
+            if line.endswith(" list") and "modelyard.v1.TaskService" in text
+        ]
+        assert yard.cli("down").code == 0
+        assert not yard.left_over()
+
+
+def test_limits_section_and_table_name_things_that_exist() -> None:
+    for path in re.findall(r"\]\(([a-z][\w/.-]*)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / path).exists(), path
+
+
+def test_demo_trains_a_model_and_leaves_it_with_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    with new_yard(is_up=False) as yard:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", "demo"],
+            env={**environment(yard.state), "PATH": f"{BIN}:{os.environ['PATH']}"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+        names = {path.suffix for path in (*tmp_path.rglob("*"), *yard.state.rglob("*")) if path.is_file()}
+        assert ".png" in names, sorted(names)
+        assert names & {".joblib", ".pkl", ".npz", ".json"}, sorted(names)
+        assert not [words for words in yard.processes().values() if "services." in words]
+
+
+def test_installed_wheel_works_from_any_directory(tmp_path: Path) -> None:
+    """`pip install` gives yard and the services; nothing of the source tree is needed."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("cli", "modelyard", "services"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, source], check=True, timeout=100)
+    shutil.rmtree(source)
+    [wheel] = tmp_path.glob("modelyard-*.whl")
+    home = tmp_path / "venv"
+    venv.create(home, symlinks=True)
+    python = home / "bin" / "python"
+    subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], check=True, timeout=60)
+    # What it depends on is taken from the environment of the tests; a plain path runs no .pth of theirs.
+    [packages] = (home / "lib").glob("python*/site-packages")
+    dependencies = next(path for path in sys.path if path.endswith("site-packages"))
+    (packages / "dependencies.pth").write_text(f"{dependencies}\n")
+    for name in ("yard-scheduler", "yard-agent", "yard-store"):
+        shown = subprocess.run(
+            [home / "bin" / name, "--help"], capture_output=True, text=True, cwd="/", check=True
+        )
+        assert name in shown.stdout
+    with new_yard(is_up=False, agents=1) as yard:
+        env = {**environment(yard.state), "PATH": f"{home / 'bin'}:{os.environ['PATH']}"}
+        del env["PYTHONPATH"]
+        script = (
+            f"yard up --detach --port-base {yard.port} && yard call echo --param value=3 && yard run -- echo installed"
+            f" && python -c 'import cli; print(cli.__file__)'; code=$?; yard down; exit $code"
+        )
+        with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+            done = subprocess.run(
+                ["sh", "-c", script], env=env, cwd="/", stdout=out, stderr=err, timeout=60, check=False
+            )
+        output = (tmp_path / "out").read_text()
+        assert done.returncode == 0, (tmp_path / "err").read_text() + yard.logs()
+        assert output.splitlines()[:2] == ["3", "installed"]
+        assert str(packages) in output
