@@ -488,10 +488,20 @@ class RunCommand(_message.Message):
     LOG_DIRECTORY_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     RECORD_PATH_FIELD_NUMBER: _builtins.int
+    SPARE_PATH_FIELD_NUMBER: _builtins.int
+    PARAMS_JSON_FIELD_NUMBER: _builtins.int
     directory: _builtins.str
     log_directory: _builtins.str
     record_path: _builtins.str
-    """Where the WorkEnded is written as JSON before it is reported; empty: nowhere."""
+    """The worker's own file, to which the WorkEnded is appended as a line of JSON before it is reported;
+    empty: nowhere.
+    """
+    spare_path: _builtins.str
+    """Set: log_directory and directory below it are made for the command, and moved here at its end if it
+    has left nothing in them, so that the worker's next command takes them over.
+    """
+    params_json: _builtins.str
+    """Written to params.json in log_directory."""
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -507,10 +517,12 @@ class RunCommand(_message.Message):
         log_directory: _builtins.str = ...,
         limits: Global___Limits | None = ...,
         record_path: _builtins.str = ...,
+        spare_path: _builtins.str = ...,
+        params_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "directory", b"directory", "env", b"env", "limits", b"limits", "log_directory", b"log_directory", "record_path", b"record_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "directory", b"directory", "env", b"env", "limits", b"limits", "log_directory", b"log_directory", "params_json", b"params_json", "record_path", b"record_path", "spare_path", b"spare_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

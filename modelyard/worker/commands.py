@@ -8,7 +8,6 @@ command. Without cgroups a memory limit is an address-space limit that is set a 
 the spawn, while the program is still being loaded.
 """
 
-import json
 import os
 import resource
 import select
@@ -25,6 +24,8 @@ from modelyard.worker.failures import setup_error
 from modelyard.worker.frames import Message
 from modelyard.worker.ledger import now_ms
 from modelyard.worker.process import await_children, end_children
+from modelyard.worker.records import Records
+from modelyard.worker.rooms import Rooms
 
 _ENTER = """for d in $YARD_CGROUPS; do echo $$ > "$d/cgroup.procs" || exit 125; done 2>&3
 unset YARD_CGROUPS; exec 3>&-; exec "$@"
@@ -48,6 +49,9 @@ class Commander:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._cancelled: tuple[str, int] = ("", 0)
+        self._rooms = Rooms()
+        self._env = dict(os.environ)
+        self.records = Records()
 
     def run(self, key: str, work: Message, start_time_ms: int) -> Message:
         """Runs the command to its end, writes its record, and gives its report. When this returns,
@@ -56,8 +60,16 @@ class Commander:
         report.update(self._run(key, work))
         report["end_time_ms"] = now_ms()
         if work.get("record_path"):
-            write_record(work["record_path"], report)
+            self._record(work["record_path"], report)
+        self._rooms.leave(work)
         return report
+
+    def _record(self, path: str, report: Message) -> None:
+        try:
+            self.records.append(path, report)
+        except OSError as error:
+            # The report is in memory as well, which is enough while this process lives.
+            os.write(2, f"{path}: {error}\n".encode())
 
     def interrupt(self, key: str, grace_ms: int) -> None:
         """Asks the command to end; from another thread."""
@@ -69,6 +81,7 @@ class Commander:
         cgroups = limits.get("cgroup_paths", [])
         oom_before = sum(map(out_of_memory_count, cgroups))
         try:
+            self._rooms.enter(work)
             ending, trouble = self._spawn_and_wait(key, work, cgroups)
         except NotExecutable as error:
             return {"error": setup_error(str(error))}
@@ -104,13 +117,14 @@ class Commander:
 
     def _spawn(self, work: Message, cgroups: list[str], trouble_write: int) -> int:
         argv: list[str] = work["argv"]
-        env = {**os.environ, **work.get("env", {})}
+        env = {**self._env, **work.get("env", {})}
         directory = work.get("directory") or "/"
         path = find_executable(argv[0], env, directory)
         if cgroups:
             env["YARD_CGROUPS"] = " ".join(cgroups)
             path, argv = "/bin/sh", ["sh", "-c", _ENTER, "sh", path, *argv[1:]]
-        logs = [open_log(_log_directory(work), name) for name in ("stdout", "stderr")]
+        log_directory = Path(_log_directory(work))
+        logs = [open_log(log_directory, name) for name in ("stdout", "stderr")]
         actions = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate([self._null, *logs])]
         if trouble_write >= 0:
             actions.append((os.POSIX_SPAWN_DUP2, trouble_write, 3))
@@ -166,25 +180,6 @@ class Commander:
                 os.eventfd_read(self._wake)
 
 
-def write_record(path: str, report: Message) -> None:
-    """Writes the report so that it is there whole, or not at all, whichever process dies.
-
-    Not synced: after a power loss what ran here is gone as well, and the task is tried again elsewhere.
-    """
-    temporary = f"{path}.tmp"
-    data = json.dumps(report).encode()
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
-    Path(temporary).replace(path)
-
-
 def _until(moment: float | None) -> float | None:
     if moment is None or moment == _KILLED:
         return None
@@ -200,13 +195,13 @@ def _signal_group(pid: int, number: int) -> None:
 
 def _size(work: Message, name: str) -> int:
     try:
-        return (_log_directory(work) / name).stat().st_size
+        return os.stat(f"{_log_directory(work)}/{name}").st_size  # noqa: PTH116 - once a command, twice
     except FileNotFoundError:
         return 0
 
 
-def _log_directory(work: Message) -> Path:
-    return Path(work.get("log_directory") or work.get("directory") or "/")
+def _log_directory(work: Message) -> str:
+    return work.get("log_directory") or work.get("directory") or "/"
 
 
 def _enforcement(limits: Message) -> str:

@@ -66,6 +66,7 @@ class Harness:
     def _on_request(self, request: Message) -> None:
         if "ack" in request:
             self._ledger.acknowledge(request["ack"])
+            self._commander.records.forget(request["ack"])
         if "run" in request:
             self._ledger.accept(request["run"])
         for change in request.get("modify", ()):

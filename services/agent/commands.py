@@ -1,7 +1,7 @@
 """What a command finds when it starts: its directory, its files, its environment variables.
 
 Owns the layout of tasks/<task>-<attempt>/: work/ (the current directory), inputs/, params.json,
-progress, stdout, stderr, exit.json.
+progress, stdout, stderr. What is not staged here is made by the shim.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -21,6 +22,7 @@ from services.agent.decode import DEVICES, THREADS, device_number
 from services.agent.events import WorkMoved
 from services.agent.model import Body, Phase, Task
 
+RECORDS, ROOM = ".records", ".room"
 _PROGRESS_BYTES = 64 * 1024
 
 
@@ -32,6 +34,7 @@ class CommandSetup:
         self._has_gpus = has_gpus
         self._no_params = places.root / "no-params.json"
         self._no_params.write_text("{}\n")
+        self._shims = str(places.shims)
         own_bin = str(Path(sys.executable).parent)
         self._path = f"{own_bin}:{os.environ.get('PATH') or os.defpath}"
         self._fixed = {"YARD_NODE": node, "PYTHONUNBUFFERED": "1"}
@@ -56,17 +59,24 @@ class CommandSetup:
             else:
                 target.write_bytes(source)
 
-    def ready(self, task: Task, directory: str) -> dict[str, str]:
-        """Makes what is missing of the directory and gives the variables of this attempt."""
+    def work(self, task: Task, worker: str, directory: str, limits: dict[str, object]) -> dict[str, Any]:
+        """What the shim is asked to run, with all that it has to make first. Touches no file."""
+        work: dict[str, Any] = {
+            "argv": task.body.argv,
+            "directory": f"{directory}/work",
+            "log_directory": directory,
+            "record_path": f"{self._shims}/{worker}{RECORDS}",
+        }
         if not task.body.staged:
-            with contextlib.suppress(FileExistsError):
-                Path(directory).mkdir(0o700)
-                Path(f"{directory}/work").mkdir(0o700)
-        params = self._no_params
+            work["spare_path"] = f"{self._shims}/{worker}{ROOM}"
+        if limits:
+            work["limits"] = limits
+        params = str(self._no_params)
         if task.body.params_json or task.params_json:
-            params = Path(directory) / "params.json"
-            params.write_bytes(merged_params(task.body.params_json, task.params_json))
-        return self._env(task, directory, str(params))
+            params = f"{directory}/params.json"
+            work["params_json"] = merged_params(task.body.params_json, task.params_json)
+        work["env"] = self._env(task, directory, params)
+        return work
 
     def progress(self, tasks: Iterable[Task]) -> list[tuple[str, WorkMoved]]:
         """What running commands have said since the last call: lines of "ratio message"."""
@@ -136,13 +146,13 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "_"
 
 
-def merged_params(params_json: str, override_json: str) -> bytes:
+def merged_params(params_json: str, override_json: str) -> str:
     """The parameters as they are: the specification's with the task's own laid over."""
     if not override_json:
-        return params_json.encode()
+        return params_json
     own = msgspec.json.decode(override_json, type=dict[str, msgspec.Raw])
     shared = msgspec.json.decode(params_json or "{}", type=dict[str, msgspec.Raw])
-    return msgspec.json.encode({**shared, **own})
+    return msgspec.json.encode({**shared, **own}).decode()
 
 
 def _environment(places: Places, body: Body, path: str) -> dict[str, str]:

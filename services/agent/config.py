@@ -100,13 +100,25 @@ class Places:
     def of(cls, state_dir: Path, node: str) -> Places:
         """Those of a node; makes the directories."""
         places = cls(state_dir.absolute() / "agents" / node)
-        for path in (places.tasks, places.bundles, places.inputs, places.environments, places.logs):
+        for path in (
+            places.tasks,
+            places.shims,
+            places.bundles,
+            places.inputs,
+            places.environments,
+            places.logs,
+        ):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return places
 
     @property
     def tasks(self) -> Path:
         return self.root / "tasks"
+
+    @property
+    def shims(self) -> Path:
+        """What workers that run commands keep: <worker>.records and <worker>.room."""
+        return self.root / "shims"
 
     @property
     def bundles(self) -> Path:

@@ -259,18 +259,3 @@ def operator_work(task: Task, directory: str, paths: Mapping[str, str]) -> Messa
             for name, source in body.inputs.items()
         }
     return {"key": task.work_key, "operator": call}
-
-
-def command_work(task: Task, directory: str, env: Mapping[str, str], limits: Message) -> Message:
-    """A RunWork for a command."""
-    return {
-        "key": task.work_key,
-        "command": {
-            "argv": task.body.argv,
-            "env": env,
-            "directory": f"{directory}/work",
-            "log_directory": directory,
-            "record_path": f"{directory}/exit.json",
-            "limits": limits,
-        },
-    }

@@ -13,7 +13,7 @@ from typing import Any
 from services.agent import effects as do
 from services.agent.commands import CommandSetup
 from services.agent.config import Places, task_directory_name
-from services.agent.convert import command_work, done_of, operator_work, report_of
+from services.agent.convert import done_of, operator_work, report_of
 from services.agent.events import (
     ClockTicked,
     Event,
@@ -29,9 +29,10 @@ from services.agent.events import (
 from services.agent.limits import Limiter
 from services.agent.logs import LogPusher
 from services.agent.machine import State, apply, wake_ms
-from services.agent.model import Pool, Task
+from services.agent.model import Phase, Pool, Task
 from services.agent.outputs import OutputKeeper
 from services.agent.preparation import Preparer
+from services.agent.shims import ShimFiles
 from services.agent.specifications import Specifications
 from services.agent.sweep import Cleaner
 from services.agent.workers import Message, Workers
@@ -54,6 +55,7 @@ class Engine:
         logs: LogPusher,
         commands: CommandSetup,
         cleaner: Cleaner,
+        shims: ShimFiles,
         notify: Callable[[bool], None],
     ) -> None:
         self.state = state
@@ -64,6 +66,7 @@ class Engine:
         self._logs = logs
         self._commands = commands
         self._cleaner = cleaner
+        self._shims = shims
         self._notify = notify
         self._workers: Workers
         self._preparer: Preparer
@@ -108,6 +111,7 @@ class Engine:
             self._logs.on_lost(self._running_in(event.worker))
             event = self._limiter.explain(event)
             self._limiter.remove(event.worker)
+            self._shims.keep(event.worker, self._unsafe_in(event.worker))
         self.dispatch(event)
 
     def run_beside(self, name: str, work: Coroutine[Any, Any, None]) -> None:
@@ -120,11 +124,7 @@ class Engine:
         """Takes over what an earlier agent process has left running, and what has ended since."""
         for name, pool, inventory in await self._workers.open():
             self._restore_worker(name, pool, inventory)
-        for record in self._cleaner.outcomes():
-            start = self._start_of(record["key"])
-            if start is not None:
-                done = done_of(record)
-                self.dispatch(OutcomeRestored(start, done.exit))
+        self._restore_outcomes()
         self._logs.follow_left(self.state.tasks.values())
         if self.state.tasks:
             _log.info("tasks_restored", count=len(self.state.tasks))
@@ -145,7 +145,26 @@ class Engine:
         worker = self.state.workers.get(name)
         return list(worker.queue)[:1] if worker is not None else []
 
+    def _unsafe_in(self, name: str) -> list[str]:
+        """Tasks that have ended in a worker and whose outcomes the scheduler does not have yet."""
+        worker = self.state.workers.get(name)
+        if worker is None or not worker.unacked:
+            return []
+        ended = (Phase.STORING, Phase.ENDED)
+        return [t.key for t in self.state.tasks.values() if t.worker == name and t.phase in ended]
+
     # --- restoring
+
+    def _restore_outcomes(self) -> None:
+        gone: dict[str, list[str]] = {}
+        for worker, record in self._shims.outcomes(self.state.workers):
+            start = self._start_of(record["key"])
+            keys = gone.setdefault(worker, [])
+            if start is not None:
+                keys.append(f"{start.task_id}/{start.attempt}")
+                self.dispatch(OutcomeRestored(start, done_of(record).exit, worker))
+        for worker, keys in gone.items():
+            self._shims.keep(worker, [key for key in keys if key in self.state.tasks])
 
     def _restore_worker(self, name: str, pool: Pool | None, inventory: Message) -> None:
         running = [(item, True) for item in inventory.get("running", ())]
@@ -187,8 +206,8 @@ class Engine:
         directory = f"{self._tasks}/{task_directory_name(task.key)}"
         if not task.body.is_command:
             return operator_work(task, directory, self._preparer.input_paths(task.body))
-        env = self._commands.ready(task, directory)
-        return command_work(task, directory, env, self._limiter.frame(worker, task.body.limits))
+        limits = self._limiter.frame(worker, task.body.limits)
+        return {"key": task.work_key, "command": self._commands.work(task, worker, directory, limits)}
 
     def _on_cancel_task(self, effect: do.CancelTask) -> None:
         cancel: Message = {"key": effect.task.work_key, "grace_ms": effect.grace_ms}
@@ -217,6 +236,7 @@ class Engine:
 
     def _on_forget_tasks(self, effect: do.ForgetTasks) -> None:
         self._cleaner.forget(effect.tasks)
+        self._shims.forget(effect.tasks)
 
     # --- time
 

@@ -180,10 +180,11 @@ class WorkerRestored(msgspec.Struct, frozen=True):
 
 
 class OutcomeRestored(msgspec.Struct, frozen=True):
-    """The end of a task whose worker is gone was found on disk."""
+    """The end of a task whose worker is gone was found on disk, in that worker's records."""
 
     start: StartAsked
     exit: Exit
+    worker: str = ""
 
 
 class OutputsStored(msgspec.Struct, frozen=True):

@@ -261,7 +261,8 @@ def on_worker_restored(state: State, event: WorkerRestored, now_ms: int) -> list
 
 
 def on_outcome_restored(state: State, event: OutcomeRestored, now_ms: int) -> list[Effect]:
-    """A command has ended while nobody looked."""
+    """A command has ended while nobody looked. The name of its worker is taken while its records are there."""
+    state.spawned = max(state.spawned, int(event.worker[1:] or 0))
     task = restore(state, TaskRestored(event.start), None)
     effects: list[Effect] = []
     if task is not None:

@@ -36,6 +36,7 @@ from services.agent.model import Phase
 from services.agent.outputs import OutputKeeper
 from services.agent.preparation import Preparer
 from services.agent.sampler import Sampler
+from services.agent.shims import ShimFiles
 from services.agent.specifications import Specifications
 from services.agent.state import Settings, State
 from services.agent.sweep import Cleaner
@@ -129,11 +130,12 @@ class Agent:
         self._artifacts = Artifacts(self._credentials.store_channel)
         self._logs = LogPusher(places, self.channel)
         self._cleaner = Cleaner(places, self._logs.is_busy)
+        self._shims = ShimFiles(places)
         self._commands = CommandSetup(places, node, has_gpus)
         self._sampler = Sampler()
         self._engine = Engine(
             self._state, self._clock, places, self._specifications, self._limiter, self._logs,
-            self._commands, self._cleaner, lambda urgent: self._link.notify(urgent=urgent),
+            self._commands, self._cleaner, self._shims, lambda urgent: self._link.notify(urgent=urgent),
         )  # fmt: skip
         self._workers = Workers(places, self._engine.tell_of_worker, self._engine.run_beside, has_gpus)
         self._environments = Environments(places.environments)
@@ -203,6 +205,8 @@ class Agent:
         if shut_down:
             await self._cleaner.remove_finished()
             self._limiter.close()
+            if self.is_idle:
+                self._shims.clear()
 
     async def _until_idle(self, timeout_s: float) -> None:
         """Until no task is left, and then a little for the last acknowledgements."""

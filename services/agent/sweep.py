@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-from services.agent.config import Places
+from services.agent.config import Places, task_directory_name
 from services.agent.model import Task
 from services.chassis.logs import get_logger
 
@@ -33,16 +31,6 @@ class Cleaner:
     def forget(self, tasks: Iterable[Task]) -> None:
         """The outcomes of these are safe."""
         self._waiting.update((task.key, None) for task in tasks)
-
-    def outcomes(self) -> list[dict[str, Any]]:
-        """The records that commands have left when they ended."""
-        records = []
-        for path in self._places.tasks.glob("*/exit.json"):
-            try:
-                records.append(json.loads(path.read_text()))
-            except (OSError, ValueError) as error:
-                _log.warning("outcome_unreadable", path=str(path), reason=str(error))
-        return records
 
     async def remove_finished(self) -> None:
         """Removes the directories of tasks that are over; those with logs under way wait."""
@@ -76,9 +64,10 @@ class Cleaner:
         return removed
 
     def _remove(self, keys: list[str]) -> None:
-        for key in keys:
-            path = self._places.task(key)
-            if not _remove_usual(path) and path.exists():
+        """Most tasks have left nothing: one look at what is there spares a look for each."""
+        names = set(map(task_directory_name, keys))
+        for path in self._places.tasks.iterdir():
+            if path.name in names and not _remove_usual(path):
                 _remove_path(path)
 
     def _remove_unknown(self, kept: set[str]) -> None:
@@ -103,7 +92,7 @@ def _remove_usual(path: Path) -> bool:
     """Removes what a command leaves that has written no file, without looking around; whether it could."""
     try:
         (path / "work").rmdir()
-        for name in ("exit.json", "stdout", "stderr"):
+        for name in ("stdout", "stderr"):
             (path / name).unlink()
         path.rmdir()
     except OSError:

@@ -47,7 +47,7 @@ def request(place: Path) -> worker_pb2.WorkerRequest:
                 directory=str(place),
                 log_directory=str(place / "logs"),
                 limits=worker_pb2.Limits(cpu=1, memory_bytes=2**33, pids=10),
-                record_path=str(place / "exit.json"),
+                record_path=str(place / "w1.records"),
             ),
         ),
         worker_pb2.RunWork(
@@ -78,7 +78,7 @@ def test_worker_frames_are_messages_of_the_contract(place: Path) -> None:
         other.close()
     for frame in frames:
         json_format.ParseDict(frame, worker_pb2.WorkerResponse(), ignore_unknown_fields=False)
-    record = json.loads((place / "exit.json").read_text())
+    record = json.loads((place / "w1.records").read_text())
     ended = json_format.ParseDict(record, worker_pb2.WorkEnded(), ignore_unknown_fields=False)
     assert ended.error.exit_code == 3
     parsed = json_format.ParseDict(inventory, worker_pb2.WorkerInventory(), ignore_unknown_fields=False)

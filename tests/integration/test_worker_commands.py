@@ -36,7 +36,7 @@ def send_command(peer: Peer, place: Path, key: str, *argv: str, **more: Any) -> 
         "argv": argv,
         "directory": str(place),
         "log_directory": str(place / "logs"),
-        "record_path": str(place / "exit.json"),
+        "record_path": str(place / "w1.records"),
         **more,
     }
     peer.send(run=[{"key": key, "command": command}])
@@ -54,7 +54,7 @@ def test_command_writes_logs_and_record(peer: Peer, place: Path) -> None:
     assert (place / "logs/stderr").read_text() == "hello\n"
     assert ended["stdout_bytes"] == len(f"{place}\n")
     assert ended["enforcement"] == "none"
-    assert json.loads((place / "exit.json").read_text()) == ended
+    assert json.loads((place / "w1.records").read_text()) == ended
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from services.agent.commands import file_name, input_variable, merged_params
 from services.agent.config import check_node_name, parse_custom, parse_pairs
 from services.agent.decode import decode_body, environment_key, pool_of
 from services.agent.events import WorkerLost
-from services.agent.join import Lifetime
+from services.agent.join import Record
 from services.agent.limits import Limiter, find_hierarchy
 from services.agent.model import LimitSet, Pool
 from services.agent.outputs import matches
@@ -140,13 +140,13 @@ def test_names_of_inputs_are_never_paths() -> None:
 
 def test_own_parameters_lie_over_the_specifications_and_keep_large_integers() -> None:
     merged = merged_params('{"a": 1, "n": 12345678901234567890123}', '{"a": 2}')
-    assert merged == b'{"a":2,"n":12345678901234567890123}'
+    assert merged == '{"a":2,"n":12345678901234567890123}'
 
 
 def test_credentials_are_renewed_at_two_thirds_of_their_lifetime() -> None:
-    assert Lifetime(0, 100_000).renew_in_s(0) == 67
-    assert Lifetime(0, 100_000).renew_in_s(99_000) == 1
-    assert Lifetime().renew_in_s(0) is None
+    assert Record("yard_agent_x", 0, 100_000).renew_in_s(0) == 67
+    assert Record("yard_agent_x", 0, 100_000).renew_in_s(99_000) == 0.5
+    assert Record("yard_agent_x").renew_in_s(0) is None
 
 
 def test_windows_are_means_over_what_is_there() -> None:  # S0.4
