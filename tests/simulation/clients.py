@@ -14,6 +14,7 @@ import msgspec
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer
 from services.scheduler.model import RequestIdReused, Spec, TaskState, element_key, task_key
+from services.scheduler.modify import PRIORITY
 from tests.simulation.history import History
 from tests.simulation.kernel import MS, SECOND, Kernel, Violation
 from tests.simulation.scheduler_host import SchedulerHost
@@ -54,12 +55,14 @@ class Clients:
         self.submissions: list[Submission] = []
         self.keys: list[int] = []
         self.open_requests = 0
+        self._modifications = 0
         self._specs = [self._draw_spec() for _ in range(kernel.random.randint(2, 8))]
         self._actions: list[tuple[int, Callable[[], None]]] = [
             (60, self.submit),
             (14, self.cancel),
             (4, self.hold),
             (6, self.release),
+            (4, self.reprioritise),
             (2, self.cordon),
             (1, self.drain),
             (1, self.label),
@@ -183,6 +186,31 @@ class Clients:
     def release(self) -> None:
         keys = self._some_keys()
         self._ask(lambda reply: ev.ReleaseRequested(reply, keys), lambda answer: None, 3)
+
+    def reprioritise(self) -> None:
+        """A task that waits changes its place; for one on a node it is too late, and says so."""
+        if not self.keys:
+            return
+        key, priority = self.kernel.random.choice(self.keys[-40:]), self.kernel.random.choice((-5, 0, 5))
+        task = self.scheduler.state.tasks.get(key)
+        if task is None:
+            return
+        spec = task.spec
+        moved = msgspec.structs.replace(
+            spec,
+            body=spec.body + b" " * (priority + 6),
+            shape=msgspec.structs.replace(spec.shape, priority=priority),
+        )
+        self._modifications += 1
+        request_id = f"m-{self._modifications}"
+        content = f"{key} {priority}".encode()
+
+        def make(reply: int) -> ev.Event:
+            return ev.ModifyRequested(
+                reply, task.account, request_id, content, key, 0, (PRIORITY,), "", spec.number, moved, spec
+            )
+
+        self._ask(make, lambda answer: None, 5)
 
     def cordon(self) -> None:
         node, is_cordoned = self.kernel.random.choice(self.nodes), self.kernel.chance(0.6)

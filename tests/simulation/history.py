@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.scheduler.effects import InsertTask, RecordChange
+from services.scheduler.effects import InsertTask, RecordChange, RecordModification
 from services.scheduler.machine import TRANSITIONS
 from services.scheduler.model import TERMINAL, TaskState, array_of, format_task_id, parse_task_id
 from services.scheduler.pace import LEASE_MS
@@ -138,6 +138,8 @@ class History:
                     raise Violation("an element was made after its array's cancel", format_task_id(row.key))
             elif type(row) is RecordChange:
                 self._on_change(row)
+            elif type(row) is RecordModification:
+                self._on_modification(row)
 
     def _on_change(self, row: RecordChange) -> None:
         name = format_task_id(row.task)
@@ -161,6 +163,14 @@ class History:
             self.count("tasks ended")
             self.last_end_us = self.kernel.now_us
             self.count(row.state.name.lower())
+
+    def _on_modification(self, row: RecordModification) -> None:
+        name = format_task_id(row.task)
+        task = self.tasks[row.task]
+        if task.state in TERMINAL or row.revision <= task.revision:
+            raise Violation(f"{name} was modified after its end, or in the past", name)
+        task.revision = row.revision
+        self.count("modifications")
 
     def _check_attempt(self, name: str, task: Committed, row: RecordChange) -> None:
         """A further attempt needs an end of the one before: its own, or that of its node."""

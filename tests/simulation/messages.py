@@ -96,6 +96,8 @@ def command_of(command: do.Command, bodies: Mapping[int, Body]) -> agent.Command
         )  # fmt: skip
     if isinstance(command, do.RetractTask):
         return agent.RetractAsked(task_id, command.attempt)
+    if isinstance(command, do.ModifyTask):
+        raise AssertionError("no client of the simulator changes what is on a node")
     return agent.StopAsked(
         task_id, command.attempt, command.grace_ms, Cause[command.cause.name], command.message
     )
