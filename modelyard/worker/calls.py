@@ -116,7 +116,10 @@ class Caller:
             return (
                 f"operator {call.operator.name!r} takes no Context, so it cannot see a change while it runs"
             )
-        if revision <= call.context.revision:
+        if revision == call.context.revision:
+            # Asked again, because the answer was lost on its way.
+            return ""
+        if revision < call.context.revision:
             return f"revision {revision} is not newer than {call.context.revision}"
         merged = {**call.context.params, **params}
         problems = validate_params(call.operator.params_schema, merged)

@@ -85,21 +85,21 @@ class Capture:
 
     def _append(self, index: int, data: bytes) -> None:
         if self._directory and self._files[index] < 0:
-            self._files[index] = open_log(Path(self._directory), _NAMES[index])
+            self._files[index] = open_log(self._directory, _NAMES[index])
         fd = self._files[index] if self._directory else self._log_fd
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
 
 
-def open_log(directory: Path, name: str) -> int:
+def open_log(directory: str, name: str) -> int:
     """A descriptor of a log to append to; its directory is made if need be."""
-    path = directory / name
+    path = f"{directory}/{name}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o600)
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(directory).mkdir(parents=True, exist_ok=True)
         return os.open(path, flags, 0o600)
 
 

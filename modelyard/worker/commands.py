@@ -12,20 +12,20 @@ import os
 import resource
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from modelyard.worker.capture import open_log
 from modelyard.worker.cgroups import memory_peak_bytes, out_of_memory_count
-from modelyard.worker.executables import NotExecutable, find_executable
+from modelyard.worker.executables import Executables, NotExecutable
 from modelyard.worker.failures import setup_error
 from modelyard.worker.frames import Message
-from modelyard.worker.ledger import now_ms
+from modelyard.worker.ledger import merged, now_ms
 from modelyard.worker.process import await_children, end_children
 from modelyard.worker.records import Records
-from modelyard.worker.rooms import Rooms
+from modelyard.worker.rooms import Rooms, replace_params
 
 _ENTER = """for d in $YARD_CGROUPS; do echo $$ > "$d/cgroup.procs" || exit 125; done 2>&3
 unset YARD_CGROUPS; exec 3>&-; exec "$@"
@@ -49,7 +49,11 @@ class Commander:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._cancelled: tuple[str, int] = ("", 0)
+        # Guards the three below: who changes parameters is on another thread.
+        self._changing = threading.Lock()
+        self._key, self._work, self._leader = "", Message(), 0
         self._rooms = Rooms()
+        self._executables = Executables()
         self._env = dict(os.environ)
         self.records = Records()
 
@@ -63,6 +67,42 @@ class Commander:
             self._record(work["record_path"], report)
         self._rooms.leave(work)
         return report
+
+    def modify(self, key: str, params: Message, number: int) -> str:
+        """Lays parameters over those in the running command's file and sends the signal, if there is one, to its
+        group; what is wrong, "" for nothing. From another thread."""
+        with self._changing:
+            if self._key != key:
+                return "the command is not running"
+            if "params_json" not in self._work:
+                return (
+                    "it was started without parameters, so it reads no file of them: submit it with parameters or a "
+                    "modify_signal"
+                )
+            changed = merged(self._work["params_json"], params)
+            try:
+                replace_params(self._work["log_directory"], changed)
+            except OSError as error:
+                return f"its file of parameters cannot be written: {error}"
+            self._work["params_json"] = changed
+            if number and self._leader:
+                _signal_group(self._leader, number)
+        return ""
+
+    def _enter(self, key: str, work: Message) -> None:
+        with self._changing:
+            self._rooms.enter(work)
+            self._key, self._work = key, work
+
+    def _lead(self, pid: int) -> None:
+        with self._changing:
+            self._leader = pid
+        self._on_spawned(pid)
+
+    def _follow_no_more(self) -> None:
+        """Before the leader is reaped: its number may belong to another process after that."""
+        with self._changing:
+            self._key, self._work, self._leader = "", Message(), 0
 
     def _record(self, path: str, report: Message) -> None:
         try:
@@ -81,7 +121,7 @@ class Commander:
         cgroups = limits.get("cgroup_paths", [])
         oom_before = sum(map(out_of_memory_count, cgroups))
         try:
-            self._rooms.enter(work)
+            self._enter(key, work)
             ending, trouble = self._spawn_and_wait(key, work, cgroups)
         except NotExecutable as error:
             return {"error": setup_error(str(error))}
@@ -106,7 +146,7 @@ class Commander:
                 os.close(trouble_write)
                 trouble_write = -1
             self._limit(pid, work.get("limits", {}))
-            self._on_spawned(pid)
+            self._lead(pid)
             ending = self._wait(key, pid)
             trouble = os.read(trouble_read, 4096).decode(errors="replace") if cgroups else ""
             return ending, f"cannot enter the cgroup: {trouble.strip()}" if trouble else ""
@@ -119,12 +159,11 @@ class Commander:
         argv: list[str] = work["argv"]
         env = {**self._env, **work.get("env", {})}
         directory = work.get("directory") or "/"
-        path = find_executable(argv[0], env, directory)
+        path = self._executables.find(argv[0], env, directory)
         if cgroups:
             env["YARD_CGROUPS"] = " ".join(cgroups)
             path, argv = "/bin/sh", ["sh", "-c", _ENTER, "sh", path, *argv[1:]]
-        log_directory = Path(_log_directory(work))
-        logs = [open_log(log_directory, name) for name in ("stdout", "stderr")]
+        logs = [open_log(_log_directory(work), name) for name in ("stdout", "stderr")]
         actions = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate([self._null, *logs])]
         if trouble_write >= 0:
             actions.append((os.POSIX_SPAWN_DUP2, trouble_write, 3))
@@ -153,6 +192,7 @@ class Commander:
             kill_at = self._watch(key, pid, pidfd)
         finally:
             os.close(pidfd)
+        self._follow_no_more()
         _, status, usage = os.wait4(pid, 0)
         if kill_at is not None and kill_at != _KILLED:
             # The grace is for the whole group: a shell that goes at once must not take it from its children.

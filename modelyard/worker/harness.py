@@ -90,6 +90,9 @@ class Harness:
             return
         if self._ledger.override(key, params):
             self._ledger.modified(key, revision, "")
+        elif self._ledger.has_command(key):
+            problem = self._commander.modify(key, params, int(change.get("signal", 0)))
+            self._ledger.modified(key, revision, problem)
         else:
             self._caller.modify(key, params, revision)
 

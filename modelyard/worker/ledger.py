@@ -19,6 +19,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def merged(text: str | None, params: Message) -> str:
+    """A JSON object with parameters laid over it."""
+    return json.dumps({**json.loads(text or "{}"), **params})
+
+
 class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,6 +31,8 @@ class Ledger:
         self.queue: SimpleQueue[str | None] = SimpleQueue()
         self.waiting: dict[str, Message] = {}
         self.running: Message | None = None
+        # Of the latest work, if it is a command.
+        self.command_key = ""
         self.reports: dict[str, Message] = {}
         self.quitting = False
         self.flushed_at = 0.0
@@ -75,13 +82,22 @@ class Ledger:
             return True
 
     def override(self, key: str, params: Message) -> bool:
-        """Lays parameters over those of a waiting call; whether there was one."""
+        """Lays parameters over those of waiting work; whether there was some that takes them."""
         with self._lock:
-            call = self.waiting.get(key, {}).get("operator")
+            work = self.waiting.get(key, {})
+            call, command = work.get("operator"), work.get("command", {})
             if call is not None:
-                present = json.loads(call.get("override_json") or "{}")
-                call["override_json"] = json.dumps({**present, **params})
-            return call is not None
+                call["override_json"] = merged(call.get("override_json"), params)
+            elif "params_json" in command:
+                command["params_json"] = merged(command["params_json"], params)
+            else:
+                return False
+            return True
+
+    def has_command(self, key: str) -> bool:
+        """Whether it is that of a command that runs or waits."""
+        with self._lock:
+            return key == self.command_key or "command" in self.waiting.get(key, {})
 
     def acknowledge(self, keys: list[str]) -> None:
         with self._lock:
@@ -103,6 +119,7 @@ class Ledger:
             work = self.waiting.pop(key, None)
             if work is not None:
                 self.running = {"key": key, "start_time_ms": now_ms()}
+                self.command_key = key if "command" in work else ""
                 self._started = None if "command" in work else self.running
             return work
 

@@ -6,7 +6,7 @@ command has left untouched takes a hundredth of it. A worker serves one account,
 """
 
 # On the path of every command: a string costs less than a Path.
-# ruff: noqa: PTH102, PTH104, PTH108, PTH208
+# ruff: noqa: PTH102, PTH104, PTH105, PTH108, PTH208
 
 import os
 import stat
@@ -61,6 +61,13 @@ class Rooms:
             self._has_params = False
             return False
         return True
+
+
+def replace_params(directory: str, text: str) -> None:
+    """Changes params.json so that a reader finds the former or the new one, whole. Raises OSError."""
+    draft = f"{directory}/{PARAMS}.new"
+    _write(draft, text)
+    os.replace(draft, f"{directory}/{PARAMS}")
 
 
 def _make(*directories: str) -> None:

@@ -45,6 +45,8 @@ SHORT_DELAY_S = 0.02
 known to be short."""
 BREATH_S = 0.001
 """Messages that follow each other faster are put together; a lone call never waits for it."""
+BUSY_BREATH_S = 0.004
+"""The same while tasks wait behind each other: then it is the number of messages that counts."""
 WELCOME_TIMEOUT_S = 30.0
 BEAT_LEAST_S, BEAT_USUAL_S = 0.05, 2.0
 RENEW_AGAIN_S = 60.0
@@ -288,8 +290,9 @@ class Session:
         last_s = 0.0
         while True:
             await self._wake.wait()
-            if loop.time() - last_s < BREATH_S:
-                await asyncio.sleep(BREATH_S)
+            breath_s = BUSY_BREATH_S if self._state.is_backlogged else BREATH_S
+            if loop.time() - last_s < breath_s:
+                await asyncio.sleep(breath_s)
             self._wake.clear()
             if self._waking is not None:
                 self._waking.cancel()

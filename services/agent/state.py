@@ -100,6 +100,11 @@ class State:
         """Whether an empty machine has this much."""
         return all(self.capacity.get(name, 0) >= amount for name, amount in resources)
 
+    @property
+    def is_backlogged(self) -> bool:
+        """Whether tasks wait behind others in workers."""
+        return any(len(worker.queue) > 1 for worker in self.workers.values())
+
     def reserve(self, worker: Worker, resources: Resources) -> None:
         """Takes a slot for a worker's queue."""
         worker.slot = resources
