@@ -49,9 +49,9 @@ class Commander:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._cancelled: tuple[str, int] = ("", 0)
-        # Guards the three below: who changes parameters is on another thread.
+        # Guards what follows: who changes parameters is on another thread.
         self._changing = threading.Lock()
-        self._key, self._work, self._leader = "", Message(), 0
+        self._key, self._work, self._leader, self._is_entered = "", Message(), 0, False
         self._rooms = Rooms()
         self._executables = Executables()
         self._env = dict(os.environ)
@@ -61,7 +61,10 @@ class Commander:
         """Runs the command to its end, writes its record, and gives its report. When this returns,
         nothing of the command is left."""
         report: Message = {"key": key, "start_time_ms": start_time_ms}
+        with self._changing:
+            self._key, self._work = key, work
         report.update(self._run(key, work))
+        self._let_go()
         report["end_time_ms"] = now_ms()
         if work.get("record_path"):
             self._record(work["record_path"], report)
@@ -81,7 +84,8 @@ class Commander:
                 )
             changed = merged(self._work["params_json"], params)
             try:
-                replace_params(self._work["log_directory"], changed)
+                if self._is_entered:
+                    replace_params(self._work["log_directory"], changed)
             except OSError as error:
                 return f"its file of parameters cannot be written: {error}"
             self._work["params_json"] = changed
@@ -89,20 +93,20 @@ class Commander:
                 _signal_group(self._leader, number)
         return ""
 
-    def _enter(self, key: str, work: Message) -> None:
+    def _enter(self, work: Message) -> None:
         with self._changing:
             self._rooms.enter(work)
-            self._key, self._work = key, work
+            self._is_entered = True
 
     def _lead(self, pid: int) -> None:
         with self._changing:
             self._leader = pid
         self._on_spawned(pid)
 
-    def _follow_no_more(self) -> None:
+    def _let_go(self) -> None:
         """Before the leader is reaped: its number may belong to another process after that."""
         with self._changing:
-            self._key, self._work, self._leader = "", Message(), 0
+            self._key, self._work, self._leader, self._is_entered = "", Message(), 0, False
 
     def _record(self, path: str, report: Message) -> None:
         try:
@@ -121,7 +125,7 @@ class Commander:
         cgroups = limits.get("cgroup_paths", [])
         oom_before = sum(map(out_of_memory_count, cgroups))
         try:
-            self._enter(key, work)
+            self._enter(work)
             ending, trouble = self._spawn_and_wait(key, work, cgroups)
         except NotExecutable as error:
             return {"error": setup_error(str(error))}
@@ -192,7 +196,7 @@ class Commander:
             kill_at = self._watch(key, pid, pidfd)
         finally:
             os.close(pidfd)
-        self._follow_no_more()
+        self._let_go()
         _, status, usage = os.wait4(pid, 0)
         if kill_at is not None and kill_at != _KILLED:
             # The grace is for the whole group: a shell that goes at once must not take it from its children.

@@ -15,12 +15,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from services.agent.config import Places
 from services.agent.decode import DEVICES, THREADS, device_number
 from services.agent.events import WorkMoved
 from services.agent.model import Body, Phase, Task
+from services.agent.params import merged_params
 
 RECORDS, ROOM = ".records", ".room"
 _PROGRESS_BYTES = 64 * 1024
@@ -72,9 +71,9 @@ class CommandSetup:
         if limits:
             work["limits"] = limits
         params = str(self._no_params)
-        if task.body.params_json or task.params_json:
+        if task.body.params_json or task.params_json or task.body.modify_signal:
             params = f"{directory}/params.json"
-            work["params_json"] = merged_params(task.body.params_json, task.params_json)
+            work["params_json"] = merged_params(task.body.params_json, task.params_json) or "{}"
         work["env"] = self._env(task, directory, params)
         return work
 
@@ -144,15 +143,6 @@ def input_variable(name: str) -> str:
 def file_name(name: str) -> str:
     """An input's name as that of a file: never a path."""
     return re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "_"
-
-
-def merged_params(params_json: str, override_json: str) -> str:
-    """The parameters as they are: the specification's with the task's own laid over."""
-    if not override_json:
-        return params_json
-    own = msgspec.json.decode(override_json, type=dict[str, msgspec.Raw])
-    shared = msgspec.json.decode(params_json or "{}", type=dict[str, msgspec.Raw])
-    return msgspec.json.encode({**shared, **own}).decode()
 
 
 def _environment(places: Places, body: Body, path: str) -> dict[str, str]:

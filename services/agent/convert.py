@@ -16,12 +16,14 @@ from modelyard.v1 import task_pb2
 from services.agent.decode import pool_of
 from services.agent.events import (
     Command,
+    ModifyAsked,
     RetractAsked,
     StartAsked,
     StopAsked,
     VerdictGiven,
     WorkBegun,
     WorkDone,
+    WorkModified,
     WorkMoved,
     WorkReported,
 )
@@ -88,6 +90,10 @@ def _command(command: link.Command, body_of: Callable[[int], Body | None]) -> Co
         )
     if kind == "retract":
         return RetractAsked(command.retract.task_id, command.retract.attempt)
+    if kind == "modify":
+        change = command.modify
+        limit_ms = change.run_timeout_ms if change.HasField("run_timeout_ms") else None
+        return ModifyAsked(change.task_id, change.attempt, change.revision, change.params_json, limit_ms)
     stop = command.stop
     cause = CAUSE_OF_NUMBER.get(stop.cause, Cause.CANCELLED)
     return StopAsked(stop.task_id, stop.attempt, stop.grace_ms, cause, stop.message or "it was cancelled")
@@ -119,6 +125,10 @@ def event_of(note: Note, enforcement: str) -> link.TaskEvent:
     elif note.kind is NoteKind.REJECTED:
         event.rejected.reason = note.reason
         event.rejected.message = note.message
+    elif note.kind is NoteKind.MODIFIED:
+        event.modified.revision = note.revision
+        kind = task_pb2.FIELD_VERDICT_KIND_REJECTED if note.message else task_pb2.FIELD_VERDICT_KIND_APPLIED
+        event.modified.fields.add(path=note.field, kind=kind, message=note.message)
     else:
         event.retracted.SetInParent()
     return event
@@ -185,12 +195,18 @@ def report_of(worker: str, message: Message) -> WorkReported:
     begun = message.get("started")
     moved = message.get("progress")
     ended = message.get("ended")
+    modified = message.get("modified")
     return WorkReported(
         worker,
         tuple([WorkBegun(item["key"], item["start_time_ms"]) for item in begun]) if begun else (),
         tuple([WorkMoved(i["key"], i["ratio"], i.get("message", "")) for i in moved]) if moved else (),
         tuple([done_of(item) for item in ended]) if ended else (),
+        tuple([_modified_of(item) for item in modified]) if modified else (),
     )
+
+
+def _modified_of(item: Message) -> WorkModified:
+    return WorkModified(item["key"], item["revision"], item["accepted"], item.get("message", ""))
 
 
 def done_of(ended: Message) -> WorkDone:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         keeps_outputs=bool(spec.outputs),
         start_timeout_ms=spec.timeouts.start_timeout.ToMilliseconds(),
         run_timeout_ms=spec.timeouts.run_timeout.ToMilliseconds(),
+        modify_signal=_signal(spec.command.modify_signal),
         limits=LimitSet(
             cpu if spec.resources.HasField("cpu") else 0.0,
             spec.resources.memory_bytes,
@@ -55,6 +57,11 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         bundle=spec.bundle_digest,
         threads=max(1, math.ceil(cpu)),
     )
+
+
+def _signal(name: str) -> int:
+    """The scheduler lets only names of signals pass; one that is unknown here is none."""
+    return int(signal.Signals[name]) if name in signal.Signals.__members__ else 0
 
 
 def environment_key(requirements: str) -> str:

@@ -37,6 +37,15 @@ class CancelTask(msgspec.Struct, frozen=True):
     if_waiting: bool = False
 
 
+class ChangeParams(msgspec.Struct, frozen=True):
+    """Lay parameters over those of a task that its worker has; WorkModified follows."""
+
+    worker: str
+    task: Task
+    revision: int
+    params_json: str
+
+
 class KillWorker(msgspec.Struct, frozen=True):
     """SIGKILL."""
 
@@ -81,6 +90,7 @@ Effect = (
     | ApplyLimits
     | RunTasks
     | CancelTask
+    | ChangeParams
     | KillWorker
     | QuitWorker
     | AckWork

@@ -79,6 +79,7 @@ class Engine:
             do.ApplyLimits: self._on_apply_limits,
             do.RunTasks: self._on_run_tasks,
             do.CancelTask: self._on_cancel_task,
+            do.ChangeParams: self._on_change_params,
             do.KillWorker: self._on_kill_worker,
             do.QuitWorker: self._on_quit_worker,
             do.AckWork: self._on_ack_work,
@@ -214,6 +215,16 @@ class Engine:
         if effect.if_waiting:
             cancel["if_waiting"] = True
         self._workers.send(effect.worker, cancel=(cancel,))
+
+    def _on_change_params(self, effect: do.ChangeParams) -> None:
+        change: Message = {
+            "key": effect.task.work_key,
+            "params_json": effect.params_json,
+            "revision": effect.revision,
+        }
+        if effect.task.body.modify_signal:
+            change["signal"] = effect.task.body.modify_signal
+        self._workers.send(effect.worker, modify=(change,))
 
     def _on_kill_worker(self, effect: do.KillWorker) -> None:
         self._workers.kill(effect.worker)

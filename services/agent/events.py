@@ -41,7 +41,18 @@ class StopAsked(msgspec.Struct, frozen=True):
     message: str
 
 
-Command = StartAsked | RetractAsked | StopAsked
+class ModifyAsked(msgspec.Struct, frozen=True):
+    """A task is to go on differently. params_json is laid over its parameters, "": they stay; run_timeout_ms counts
+    from its start, 0: no limit, None: it stays."""
+
+    task_id: str
+    attempt: int
+    revision: int
+    params_json: str = ""
+    run_timeout_ms: int | None = None
+
+
+Command = StartAsked | RetractAsked | StopAsked | ModifyAsked
 
 
 class CommandsReceived(msgspec.Struct, frozen=True):
@@ -142,6 +153,15 @@ class WorkMoved(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class WorkModified(msgspec.Struct, frozen=True):
+    """A worker has taken new parameters in, or says why not."""
+
+    key: str
+    revision: int
+    accepted: bool
+    message: str = ""
+
+
 class WorkDone(msgspec.Struct, frozen=True):
     """A task has ended in its worker. not_started: it was cancelled before its turn."""
 
@@ -157,6 +177,7 @@ class WorkReported(msgspec.Struct, frozen=True):
     begun: tuple[WorkBegun, ...] = ()
     moved: tuple[WorkMoved, ...] = ()
     done: tuple[WorkDone, ...] = ()
+    modified: tuple[WorkModified, ...] = ()
 
 
 class TaskRestored(msgspec.Struct, frozen=True):

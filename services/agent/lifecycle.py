@@ -158,14 +158,22 @@ def begin(state: State, worker: Worker, task: Task | None, start_ms: int, now_ms
     task.start_ms = start_ms
     task.retracting = task.recalled = False
     state.tell(task, NoteKind.STARTED, start_ms=start_ms, soon_over=state.depth(task.body) > 1)
-    if task.body.run_timeout_ms:
-        limit_run(state, task, now_ms)
+    limit_run(state, task, now_ms)
 
 
 def limit_run(state: State, task: Task, now_ms: int) -> None:
-    if task.body.run_timeout_ms:
-        begun = min(now_ms, task.start_ms - state.wall_offset_ms)
-        state.set_timer(begun + task.body.run_timeout_ms, "run", task)
+    """Has a running task looked at again when its time is over; anew after a change of that time."""
+    if run_limit_ms(task):
+        state.set_timer(_run_end_ms(state, task, now_ms), "run", task)
+
+
+def run_limit_ms(task: Task) -> int:
+    """How long it may run; 0: no limit."""
+    return task.body.run_timeout_ms if task.run_timeout_ms is None else task.run_timeout_ms
+
+
+def _run_end_ms(state: State, task: Task, now_ms: int) -> int:
+    return min(now_ms, task.start_ms - state.wall_offset_ms) + run_limit_ms(task)
 
 
 def finish(
@@ -299,8 +307,9 @@ def _start_is_over(state: State, task: Task, now_ms: int, effects: list[Effect])
 
 
 def _run_is_over(state: State, task: Task, now_ms: int, effects: list[Effect]) -> None:
-    if task.phase is Phase.RUNNING:
-        limit = task.body.run_timeout_ms / 1000
+    # A timer that was set before the time was changed is not its end.
+    if task.phase is Phase.RUNNING and run_limit_ms(task) and _run_end_ms(state, task, now_ms) <= now_ms:
+        limit = run_limit_ms(task) / 1000
         order = StopOrder(
             Cause.TIMEOUT,
             f"it ran longer than its run_timeout of {limit:g} s",

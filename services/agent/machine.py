@@ -19,6 +19,7 @@ from services.agent.events import (
     Event,
     EventsAcknowledged,
     HelloSaid,
+    ModifyAsked,
     NeedDropped,
     NeedFailed,
     NeedReady,
@@ -64,6 +65,7 @@ from services.agent.model import (
     Worker,
     key_of_work,
 )
+from services.agent.modify import modify, on_work_modified
 from services.agent.outbox import Outbox
 from services.agent.state import TRANSITIONS, State, check_invariants
 
@@ -80,7 +82,7 @@ def wake_ms(state: State, now_ms: int) -> int | None:
     due = [state.timers[0][0]] if state.timers else []
     if state.drain_until_ms >= 0:
         due.append(state.drain_until_ms)
-    if any(len(worker.queue) > 1 for worker in state.workers.values()):
+    if state.is_backlogged:
         due.append(now_ms + 50)
     return min(due) if due else None
 
@@ -96,6 +98,8 @@ def on_commands(state: State, event: CommandsReceived, now_ms: int) -> list[Effe
             accept(state, command, now_ms, effects)
         elif isinstance(command, RetractAsked):
             retract(state, command, effects)
+        elif isinstance(command, ModifyAsked):
+            modify(state, command, now_ms, effects)
         else:
             stop(state, command, now_ms, effects)
     return effects + hand_out(state, now_ms)
@@ -223,15 +227,25 @@ def on_work_reported(state: State, event: WorkReported, now_ms: int) -> list[Eff
         if task is not None and task.phase is Phase.RUNNING:
             state.tell(task, NoteKind.PROGRESS, ratio=moved.ratio, message=moved.message)
     unknown: list[str] = []
+    _hear_modified(state, event, accepted=True)
     for done in event.done:
         task = state.tasks.get(key_of_work(done.key))
         if task is None or task.worker != worker.name:
             unknown.append(done.key)
         elif task.phase in (Phase.HANDED, Phase.RUNNING):
             finish(state, worker, task, done, now_ms, effects)
+    # After the ends: what was refused because the task was called back comes with it to its next start.
+    _hear_modified(state, event, accepted=False)
     if unknown:
         effects.append(AckWork(worker.name, tuple(unknown)))
     return effects + hand_out(state, now_ms)
+
+
+def _hear_modified(state: State, event: WorkReported, *, accepted: bool) -> None:
+    for said in event.modified:
+        task = state.tasks.get(key_of_work(said.key))
+        if task is not None and said.accepted is accepted:
+            on_work_modified(state, task, said)
 
 
 def on_worker_restored(state: State, event: WorkerRestored, now_ms: int) -> list[Effect]:

@@ -90,6 +90,8 @@ class Body(msgspec.Struct, frozen=True):
     keeps_outputs: bool = False
     start_timeout_ms: int = 0
     run_timeout_ms: int = 0
+    modify_signal: int = 0
+    """Tells a command that its parameters have changed; 0: none."""
     limits: LimitSet = LimitSet()
     argv: tuple[str, ...] = ()
     env: Mapping[str, str] = {}
@@ -170,6 +172,8 @@ class Task(msgspec.Struct):
     worker: str = ""
     start_ms: int = 0
     stop: StopOrder | None = None
+    run_timeout_ms: int | None = None
+    """What it was changed to; None: the specification's."""
     retracting: bool = False
     recalled: bool = False
     exit: Exit | None = None
@@ -212,6 +216,7 @@ class NoteKind(StrEnum):
     EXITED = "EXITED"
     REJECTED = "REJECTED"
     RETRACTED = "RETRACTED"
+    MODIFIED = "MODIFIED"
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -225,3 +230,7 @@ class Note(msgspec.Struct, frozen=True):
     start_ms: int = 0
     soon_over: bool = False
     """A start of a task whose like have been short."""
+    revision: int = 0
+    """Of a modification."""
+    field: str = ""
+    """What of the task was to change; it holds now unless a message says why not."""

@@ -10,6 +10,7 @@ from collections import deque
 from services.agent.model import Note, NoteKind, Task
 
 FINAL = (NoteKind.EXITED, NoteKind.REJECTED, NoteKind.RETRACTED)
+URGENT = (*FINAL, NoteKind.MODIFIED)
 BATCH_BYTES = 1_000_000
 
 
@@ -27,7 +28,7 @@ class Outbox:
     @property
     def urgent(self) -> bool:
         """Whether anything but starts and progress waits to be sent."""
-        return any(note.kind in FINAL for note in self._notes)
+        return any(note.kind in URGENT for note in self._notes)
 
     @property
     def patient(self) -> bool:

@@ -128,6 +128,7 @@ class Workers:
         run: tuple[Message, ...] = (),
         cancel: tuple[Message, ...] = (),
         ack: tuple[str, ...] = (),
+        modify: tuple[Message, ...] = (),
         quit: bool = False,
     ) -> None:
         """Sends to a worker; what a lost worker does not get is settled by its WorkerLost."""
@@ -135,7 +136,7 @@ class Workers:
         if member is None or member.client is None:
             return
         if member.client.is_open:
-            member.client.send(run=run, cancel=cancel, ack=ack, quit=quit)
+            member.client.send(run=run, cancel=cancel, ack=ack, modify=modify, quit=quit)
         else:
             member.undelivered.update(work["key"] for work in run)
 
