@@ -7,6 +7,8 @@ from services.scheduler.effects import Answer, Effects, RecordNode
 from services.scheduler.model import Cause, NodeNotFound, Now
 from services.scheduler.state import State
 
+DRAIN_AGAIN_MS = 10_000
+
 
 def _find(state: State, reply: int, node_id: str, effects: Effects) -> Node | None:
     node = state.cluster.nodes.get(node_id)
@@ -43,10 +45,12 @@ def on_node_drain_requested(state: State, event: ev.NodeDrainRequested, now: Now
         _record(state, node, event.reply, effects)
 
 
-def stop_drained(state: State, node: Node, effects: Effects) -> None:
-    """The time of a drain is over: what still runs is moved elsewhere."""
-    node.drain_deadline_ms = 0
-    for key in node.believed():
+def stop_drained(state: State, node: Node, now: Now, effects: Effects) -> None:
+    """The time of a drain is over: what still runs is moved elsewhere. Said again while anything is left, because an
+    order may be lost with its stream."""
+    left = node.believed()
+    node.drain_deadline_ms = now.monotonic_ms + DRAIN_AGAIN_MS if left else 0
+    for key in left:
         task = state.tasks[key]
         lifecycle.stop(task, node, effects, Cause.DRAINED, "the node is drained", lifecycle.DEFAULT_GRACE_MS)
 

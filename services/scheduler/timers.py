@@ -48,7 +48,7 @@ def _watch_nodes(state: State, now: Now, effects: Effects) -> None:
         if node.state is NodeState.LOST and not node.expected:
             continue
         if node.drain_deadline_ms and now.monotonic_ms >= node.drain_deadline_ms and node.session:
-            nodes.stop_drained(state, node, effects)
+            nodes.stop_drained(state, node, now, effects)
         if now.monotonic_ms > node.lease_ms + LOSS_MARGIN_MS:
             overdue.append(node)
         elif node.state is NodeState.READY and now.monotonic_ms > node.beat_ms + suspect_ms:
