@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.chassis.security import ADMIN, Principal
 from services.scheduler import events as ev
 from services.scheduler import machine, recovery
-from services.scheduler.effects import Effects
+from services.scheduler.effects import Effects, StopTask
 from services.scheduler.model import Cause, NodeState, Now, Policy, Shape, Spec, task_key
 from services.scheduler.state import State
 from services.scheduler.store import Counters
@@ -109,3 +109,18 @@ def test_watch_during_a_commit_shows_only_what_is_on_disk() -> None:
     assert not changed_since(yard.state, released, released, everybody, frozenset())
     assert list(changed_since(yard.state, released, yard.state.revision, everybody, frozenset())) == [key]
     assert yard.state.cluster.nodes["n0"].state is NodeState.READY
+
+
+def test_drain_whose_orders_were_lost_says_them_again() -> None:
+    """The stream breaks with the orders to stop in it, and comes back."""
+    yard = Yard()
+    yard.connect()
+    key = yard.submit()
+    task = yard.state.tasks[key]
+    yard.step(ev.NodeDrainRequested(2, "n0", 0))
+    yard.step(ev.Ticked())
+    yard.step(ev.AgentDisconnected("n0", 1))
+    yard.connect(ev.HeldTask(key, task.attempt, task.epoch, True))
+    yard.now_ms += 11_000
+    effects = yard.step(ev.Ticked())
+    assert [type(command) for command in effects.commands["n0"][1]] == [StopTask]
