@@ -54,6 +54,13 @@ def capacity_units(capacity: node_pb2.NodeCapacity) -> dict[str, int]:
     return units
 
 
+def offered_shares(capacity: node_pb2.NodeCapacity) -> tuple[float, float]:
+    """How much of the machine's cores and memory is offered, 0 to 1; several agents may divide a machine."""
+    cpu = capacity.cpu / (os.cpu_count() or 1)
+    memory = capacity.memory_bytes / psutil.virtual_memory().total
+    return min(1.0, cpu), min(1.0, memory)
+
+
 def read_labels(config: AgentConfig) -> dict[str, str]:
     """The configured labels over those that every machine has."""
     own = {"os": sys.platform, "arch": platform.machine(), "python": platform.python_version()}

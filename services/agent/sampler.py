@@ -39,9 +39,15 @@ class TaskUsage(NamedTuple):
 
 
 class Sampler:
-    """Keeps a minute of samples."""
+    """Keeps a minute of samples of the whole machine.
 
-    def __init__(self) -> None:
+    The shares (0 to 1) are what the agent offers of the machine. Who else works there is not known, so each of
+    several agents is taken to cause its share of what is measured; nothing is counted twice that way.
+    """
+
+    def __init__(self, cpu_share: float = 1.0, memory_share: float = 1.0) -> None:
+        self._cpu_share = cpu_share
+        self._memory_share = memory_share
         self._samples: deque[Sample] = deque(maxlen=WINDOWS_S[-1] + 2)
         self._cpu_of: dict[int, tuple[int, float]] = {}
 
@@ -85,8 +91,9 @@ class Sampler:
         inside = [sample for sample in self._samples if last.at_ms - sample.at_ms <= window_s * 1000 + 200]
         first = inside[0] if len(inside) > 1 else self._samples[-2]
         elapsed_s = max((last.at_ms - first.at_ms) / 1000, 0.001)
-        memory_bytes = sum(sample.memory_bytes for sample in inside) // len(inside)
-        return Usage(window_s, max(0.0, (last.cpu_s - first.cpu_s) / elapsed_s), memory_bytes)
+        memory_bytes = sum(sample.memory_bytes for sample in inside) / len(inside)
+        cpu = max(0.0, (last.cpu_s - first.cpu_s) / elapsed_s)
+        return Usage(window_s, cpu * self._cpu_share, round(memory_bytes * self._memory_share))
 
 
 def _processes() -> tuple[dict[int, list[int]], dict[int, tuple[float, int]]]:

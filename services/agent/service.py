@@ -25,7 +25,14 @@ from services.agent.config import AgentConfig, Places, parse_bytes
 from services.agent.engine import Engine
 from services.agent.environments import Environments
 from services.agent.events import DrainBegan, NeedDropped, WorkReported
-from services.agent.host import capacity_units, make_hello, next_incarnation, node_name, read_capacity
+from services.agent.host import (
+    capacity_units,
+    make_hello,
+    next_incarnation,
+    node_name,
+    offered_shares,
+    read_capacity,
+)
 from services.agent.inputs import Inputs
 from services.agent.join import Credentials
 from services.agent.launcher_client import LauncherFailed
@@ -132,7 +139,7 @@ class Agent:
         self._cleaner = Cleaner(places, self._logs.is_busy)
         self._shims = ShimFiles(places)
         self._commands = CommandSetup(places, node, has_gpus)
-        self._sampler = Sampler()
+        self._sampler = Sampler(*offered_shares(self._capacity))
         self._engine = Engine(
             self._state, self._clock, places, self._specifications, self._limiter, self._logs,
             self._commands, self._cleaner, self._shims, lambda urgent: self._link.notify(urgent=urgent),

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import psutil
 import pytest
 
-from modelyard.v1 import task_pb2
+from modelyard.v1 import node_pb2, task_pb2
 from services.agent.commands import file_name, input_variable, merged_params
 from services.agent.config import check_node_name, parse_custom, parse_pairs
 from services.agent.decode import decode_body, environment_key, pool_of
 from services.agent.events import WorkerLost
+from services.agent.host import offered_shares
 from services.agent.join import Record
 from services.agent.limits import Limiter, find_hierarchy
 from services.agent.model import LimitSet, Pool
 from services.agent.outputs import matches
-from services.agent.sampler import Sampler
+from services.agent.sampler import Sample, Sampler
 from services.agent.specifications import Specifications
 from services.chassis.config import ConfigInvalid
 
@@ -171,3 +174,18 @@ def test_pairs_and_amounts_are_read_or_refused_with_their_field() -> None:
         parse_custom("cpu=1")
     with pytest.raises(ConfigInvalid, match="custom"):
         parse_custom("fpga=many")
+
+
+def test_half_of_a_machine_is_charged_with_half_of_what_is_measured() -> None:  # S0.4
+    whole, half = Sampler(), Sampler(0.5, 0.25)
+    for sampler in (whole, half):
+        sampler._samples.extend([Sample(0, 10.0, 1_000), Sample(1_000, 12.0, 3_000)])
+    assert whole.windows()[0] == (1, 2.0, 2_000)
+    assert half.windows()[0] == (1, 1.0, 500)
+
+
+def test_offer_is_never_more_than_the_whole_machine() -> None:
+    total = psutil.virtual_memory().total
+    half = node_pb2.NodeCapacity(cpu=(os.cpu_count() or 1) / 2, memory_bytes=total // 2)
+    assert offered_shares(half) == (0.5, pytest.approx(0.5))
+    assert offered_shares(node_pb2.NodeCapacity(cpu=1e6, memory_bytes=2 * total)) == (1.0, 1.0)
