@@ -627,7 +627,7 @@ Global___Draining: _TypeAlias = Draining  # noqa: Y015
 
 @_typing.final
 class Bye(_message.Message):
-    """The agent ends its session on purpose. Tasks that it still has go on."""
+    """The agent ends, and nothing of it runs any more."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

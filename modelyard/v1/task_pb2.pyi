@@ -1853,7 +1853,9 @@ class NodeVerdict(_message.Message):
     node: _builtins.str
     fits: _builtins.bool
     reason: _builtins.str
-    """A stable word: FITS, NOT_ENOUGH, LABELS, PINNED_ELSEWHERE, CORDONED, NOT_CONNECTED, NO_OPERATOR, TOO_SMALL."""
+    """A stable word: FITS, NOT_ENOUGH, TOO_SMALL, LABELS, PINNED_ELSEWHERE, NO_OPERATOR, NOT_CONNECTED, CORDONED,
+    DRAINING, SUSPECT or LOST.
+    """
     message: _builtins.str
     occupancy_ratio: _builtins.float
     """The worst resource's share that placement counts, before the task."""

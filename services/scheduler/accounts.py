@@ -1,12 +1,19 @@
 """Accounts, tokens and join tokens: the rows, and who a token speaks for. Secrets are stored as hashes only."""
 
 import sqlite3
+from collections.abc import Collection
 
 import msgspec
 
 from services.chassis.clock import Clock
 from services.chassis.security import AGENT, Principal, TokenInvalid, hash_secret
-from services.scheduler.model import AccountExists, AccountNameUsed, AccountNotFound, TokenNotFound
+from services.scheduler.model import (
+    AccountExists,
+    AccountNameUsed,
+    AccountNotFound,
+    NodeNameTaken,
+    TokenNotFound,
+)
 from services.scheduler.store import SchedulerStore
 
 AGENT_TTL_MS = 24 * 3_600_000
@@ -155,13 +162,25 @@ class Accounts:
         values = (hash_secret(secret), node, expire_ms, is_reusable)
         await self._database.write(lambda c: c.execute(self._sql["put_join_token"], values))
 
-    async def use_join_token(self, digest: bytes, node: str, now_ms: int) -> str | None:
-        """The node name that the token lets in, and the end of the token; None: it lets nobody in."""
+    async def use_join_token(
+        self, digest: bytes, node: str, now_ms: int, taken: Collection[str]
+    ) -> str | None:
+        """The node name that the token lets in, and the end of the token; None: it lets nobody in.
+
+        A name that is ``taken`` needs a token that was made for it, or the yard's own: otherwise whoever is
+        let in once could speak for any machine.
+        """
 
         def change(connection: sqlite3.Connection) -> str | None:
             found = connection.execute(self._sql["get_join_token"], (digest,)).fetchone()
             if found is None or (found[1] and found[1] < now_ms) or (found[0] and node and found[0] != node):
                 return None
+            if node in taken and not found[0] and not found[2]:
+                raise NodeNameTaken(
+                    f"there is a node {node!r} already",
+                    field="node",
+                    next_step=f"yard nodes token --node {node}",
+                )
             if not found[2]:
                 connection.execute(self._sql["delete_join_token"], (digest,))
             return found[0] or node or f"node-{digest.hex()[:6]}"

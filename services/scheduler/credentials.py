@@ -7,6 +7,7 @@ import base64
 import datetime
 import hashlib
 import hmac
+from collections.abc import Collection
 from pathlib import Path
 
 from modelyard.v1 import agent_link_pb2 as pb
@@ -32,9 +33,13 @@ class Credentials:
         self._tls = tls
         self._node_ttl = datetime.timedelta(seconds=node_ttl_s)
 
-    async def join(self, join_token: str, node: str) -> str:
-        """Takes a join token in and returns the name of the node that it lets in. Raises `JoinRefused`."""
-        allowed = await self._accounts.use_join_token(hash_secret(join_token), node, self._clock.now_ms())
+    async def join(self, join_token: str, node: str, taken: Collection[str]) -> str:
+        """Takes a join token in and returns the name of the node that it lets in.
+
+        Raises `JoinRefused`, or `NodeNameTaken` for the name of another machine.
+        """
+        digest = hash_secret(join_token)
+        allowed = await self._accounts.use_join_token(digest, node, self._clock.now_ms(), taken)
         if allowed is None:
             raise JoinRefused(next_step="make a new one on the yard: yard nodes token")
         return allowed

@@ -320,6 +320,10 @@ class CertificateMissing(PermissionDenied):
     """An agent must show the certificate of the node that its token names."""
 
 
+class NodeNameTaken(AlreadyExists):
+    """Another machine has this name; a join token that was made for it may take its place."""
+
+
 class JoinRefused(Unauthenticated):
     """The join token is unknown, used or expired."""
 

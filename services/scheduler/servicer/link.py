@@ -33,7 +33,9 @@ class LinkServicer(agent_link_pb2_grpc.AgentLinkServiceServicer):
     async def Join(self, request: pb.JoinRequest, context: Any) -> pb.JoinResponse:
         if request.node and not NAME.fullmatch(request.node):
             raise InvalidRequest(f"{request.node[:80]!r} is not a node's name", field="node")
-        node = await self._credentials.join(request.join_token, request.node)
+        node = await self._credentials.join(
+            request.join_token, request.node, self._engine.state.cluster.nodes
+        )
         credentials = await self._credentials.issue(node, request.certificate_request_pem)
         return pb.JoinResponse(node=node, credentials=credentials, agent_port=self._agent_port)
 
