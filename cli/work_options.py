@@ -51,6 +51,9 @@ QueueTimeout = Annotated[str, typer.Option(help="Longest wait for a place")]
 Array = Annotated[int, typer.Option(help="Run this many elements; each knows YARD_ARRAY_INDEX")]
 Tag = Annotated[list[str], typer.Option(help="Label k=v of the task itself; repeatable", show_default=False)]
 Hold = Annotated[bool, typer.Option("--hold", help="Submit held; release it later")]
+ModifySignal = Annotated[
+    str, typer.Option(help="Sent when its parameters change (YARD_PARAMS), for example SIGUSR1")
+]
 IdempotencyKey = Annotated[
     str, typer.Option(help="Submitting twice with the same key makes one task", show_default=False)
 ]
@@ -143,4 +146,5 @@ _TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "array": ("array_size", _same),
     "tag": ("labels", lambda words: pairs(words, "--tag")),
     "hold": ("hold", _same),
+    "modify_signal": ("modify_signal", _same),
 }

@@ -52,6 +52,7 @@ async def run(
     array: work_options.Array = 0,
     tag: work_options.Tag = [],  # noqa: B006
     hold: work_options.Hold = False,
+    modify_signal: work_options.ModifySignal = "",
     idempotency_key: work_options.IdempotencyKey = "",
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the task's id and return")] = False,
     download: Annotated[str, typer.Option(help="Put kept files into this directory")] = "",
@@ -81,6 +82,7 @@ async def run(
         array=array,
         tag=tag,
         hold=hold,
+        modify_signal=modify_signal,
     )
     inputs = {**work_options.inputs_of(input), **_attachments(attach)}
     params = work_options.params_of(param)

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import exit_codes
+from cli import exit_codes, work_options
 from cli.completion import complete_nodes, complete_tasks
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
 from cli.output.render import show_document, show_list, show_one, to_document
-from cli.work_options import pairs
 from modelyard.quantities import parse_duration
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ async def list_tasks(
         states=[_state(word) for word in tasks_state],
         name=name,
         node=node,
-        labels=pairs(tag, "--tag"),
+        labels=work_options.pairs(tag, "--tag"),
         array_task_id=array,
         all_accounts=all_accounts,
         all_times=all_times,
@@ -125,6 +124,50 @@ async def wait(
             ended.append(await client.tasks.wait(task, left_s))
     show_list(yard.output, task_pb2.ListTasksResponse(tasks=ended), ended, TASK_COLUMNS, lambda task: task.id)
     return exit_codes.DONE if all(task.state == SUCCEEDED for task in ended) else exit_codes.WORK_FAILED
+
+
+@command(app)
+async def modify(
+    yard: Invocation,
+    task: TaskId,
+    param: work_options.Param = [],  # noqa: B006
+    priority: Annotated[int | None, typer.Option(help="Higher goes first; while it waits")] = None,
+    timeout: Annotated[
+        str, typer.Option(help="Longest run from its start, for example 10m; 0: no limit")
+    ] = "",
+    queue_timeout: Annotated[str, typer.Option(help="Longest wait for a place; 0: no limit")] = "",
+    tag: Annotated[
+        list[str], typer.Option(help="Label k=v of the task itself; k= takes it away; repeatable")
+    ] = [],  # noqa: B006
+    if_revision: Annotated[int, typer.Option(help="Only if it has not changed since this revision")] = 0,
+) -> int:
+    """Change a task that waits or runs, and say what became of each change; exit code 6 if one was rejected.
+
+    yard tasks modify t-12 --param rate=0.1 --timeout 2h
+    """
+    from cli.output.nouns import verdict_rows
+    from cli.output.table import write_table
+    from modelyard.v1 import task_pb2
+
+    async with yard.client() as client:
+        answer = await client.tasks.modify(
+            task,
+            params=work_options.params_of(param) if param else None,
+            priority=priority,
+            run_timeout=_seconds(timeout) if timeout else None,
+            queue_timeout=_seconds(queue_timeout) if queue_timeout else None,
+            labels=work_options.pairs(tag, "--tag") if tag else None,
+            revision=if_revision,
+        )
+    if yard.output == "name":
+        sys.stdout.write(answer.task.id + "\n")
+    elif yard.output == "table":
+        write_table(["FIELD", "VERDICT", "MESSAGE"], verdict_rows(answer.verdicts))
+    else:
+        show_document(yard.output, to_document(answer))
+    rejected = task_pb2.FIELD_VERDICT_KIND_REJECTED
+    is_rejected = any(verdict.kind == rejected for verdict in answer.verdicts)
+    return exit_codes.CONFLICT if is_rejected else exit_codes.DONE
 
 
 @command(app)

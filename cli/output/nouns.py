@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from modelyard.client.outcomes import ENDED, cause_name, state_name
@@ -53,6 +54,15 @@ def reason(task: task_pb2.Task) -> str:
     if task.progress.ratio:
         return f"{task.progress.ratio:.0%} {task.progress.message}".strip()
     return task.detail.message or task.detail.reason
+
+
+def verdict_rows(verdicts: Iterable[task_pb2.FieldVerdict]) -> list[list[str]]:
+    """What became of each field of a modification."""
+    prefix = "FIELD_VERDICT_KIND_"
+    return [
+        [v.path, task_pb2.FieldVerdictKind.Name(v.kind).removeprefix(prefix).lower(), v.message]
+        for v in verdicts
+    ]
 
 
 TASK_COLUMNS: Columns = (

@@ -53,6 +53,7 @@ class Options(TypedDict, total=False):
     start_timeout: float | str
     labels: Mapping[str, str]
     hold: bool
+    modify_signal: str
 
 
 class InvalidSpecification(YardError):
@@ -96,6 +97,8 @@ def _apply(spec: task_pb2.TaskSpec, options: Options) -> task_pb2.TaskSpec:
     spec.outputs.extend(options.get("outputs", ()))
     spec.env.update(options.get("env", {}))
     spec.labels.update(options.get("labels", {}))
+    if options.get("modify_signal"):
+        spec.command.modify_signal = options["modify_signal"]
     if options.get("requirements"):
         spec.environment.requirements = options["requirements"]
     _apply_resources(spec.resources, options)

@@ -1,14 +1,15 @@
-"""`client.tasks`: submit, get, list, watch, wait, cancel, hold, release, retry, explain, logs."""
+"""`client.tasks`: submit, get, list, watch, wait, modify, cancel, hold, release, retry, explain, logs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from modelyard.client.connection import Connection, new_request_id
 from modelyard.client.outcomes import ENDED
-from modelyard.client.specs import duration
+from modelyard.client.specs import duration, encode_params
 from modelyard.errors import YardError
 from modelyard.v1 import task_pb2, task_pb2_grpc
 
@@ -72,6 +73,43 @@ class Tasks:
                 return response.task
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimedOut(task_id)
+
+    async def modify(
+        self,
+        task_id: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        run_timeout: float | str | None = None,
+        queue_timeout: float | str | None = None,
+        labels: Mapping[str, str] | None = None,
+        revision: int = 0,
+        request_id: str = "",
+    ) -> task_pb2.ModifyTaskResponse:
+        """Changes a task that waits or runs; what is None stays. The task, and a verdict for each field.
+
+        Parameters and labels are laid over the present ones, a label of "" is taken away, a timeout of 0 is none.
+        ``revision``: only if the task has not changed since; 0: in any case. Idempotent by request_id.
+        """
+        request = task_pb2.ModifyTaskRequest(
+            request_id=request_id or new_request_id(), task_id=task_id, revision=revision
+        )
+        changes, paths = request.changes, request.update_mask.paths
+        if params is not None:
+            changes.params_json = encode_params(params)
+            paths.append("params_json")
+        if priority is not None:
+            changes.priority = priority
+            paths.append("priority")
+        for name, value in (("queue_timeout", queue_timeout), ("run_timeout", run_timeout)):
+            if value is not None:
+                path = f"timeouts.{name}"
+                getattr(changes.timeouts, name).CopyFrom(duration(value, path))
+                paths.append(path)
+        if labels is not None:
+            changes.labels.update(labels)
+            paths.append("labels")
+        return await self._connection.unary(self._stub.ModifyTask, request)
 
     async def cancel(
         self, *task_ids: str, grace_s: float | None = None, comment: str = ""
