@@ -54,12 +54,10 @@ def test_every_console_line_of_the_readme_works_in_order(tmp_path: Path) -> None
         assert output["yard call echo --param value=3"] == "3\n"
         assert "hello from a task" in output["yard run -- python3 -c \"print('hello from a task')\""]
         assert "node-1" in output["yard nodes occupancy"]
-        assert [text for line, text in output.items() if line.startswith("grpcurl") and "taskIds" in text]
-        assert [
-            text
-            for line, text in output.items()
-            if line.endswith(" list") and "modelyard.v1.TaskService" in text
-        ]
+        said = {line.split()[-1]: text for line, text in output.items() if line.startswith("grpcurl")}
+        assert "taskIds" in said["modelyard.v1.TaskService/SubmitTasks"]
+        assert "modelyard.v1.TaskService" in said["list"]
+        assert "occupancyRatio" in said["modelyard.v1.NodeService/GetOccupancy"]
         assert yard.cli("down").code == 0
         assert not yard.left_over()
 

@@ -97,7 +97,9 @@ def test_node_joins_with_the_printed_line_and_works(tls_yard: Yard, tmp_path: Pa
 
 def _peers(port: int) -> int:
     """Established connections to a local port."""
-    lines = [line for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    lines = [
+        line for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]
+    ]
     return sum(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines)
 
 
@@ -239,7 +241,7 @@ def test_accounts_share_no_process_and_see_nothing_of_each_other(yard: Yard, tmp
         ("tasks", "retry", task_id),
         ("artifacts", "get", digest),
         ("artifacts", "rm", digest),
-        ("run", "--input", f"x={digest}", "--", "true"),
+        ("run", "--input", f"x=sha256:{digest}", "--", "true"),
     ):
         result = yard.cli(*attempt, extra=bob)
         assert result.code in (3, 4, 7), (attempt, result)
