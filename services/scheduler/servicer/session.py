@@ -12,7 +12,7 @@ from services.chassis.security import Principal
 from services.scheduler import views
 from services.scheduler.effects import RecordChange
 from services.scheduler.engine import Engine
-from services.scheduler.model import parse_task_id
+from services.scheduler.model import TaskState, parse_task_id
 from services.scheduler.submission import Submission, keys_of
 from services.scheduler.tasks import Tasks
 
@@ -111,6 +111,12 @@ class Session:
         for key in ended:
             try:
                 view = await self._tasks.get(key, self._caller)
+                if not TaskState(view.state).is_terminal:
+                    # Its outcome was being committed when it was looked up.
+                    if self._engine.follow(key, self):
+                        self._followed.add(key)
+                        continue
+                    view = await self._tasks.get(key, self._caller)
             except ServiceError:
                 # Not there for this caller: there is no outcome to tell.
                 continue
