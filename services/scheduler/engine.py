@@ -21,6 +21,8 @@ from services.scheduler.store import Counters, Row, SchedulerStore
 from services.scheduler.timers import TICK_MS
 
 MOST_EVENTS = 512
+# How often the low-water mark of unfinished tasks is found anew; a restart reads from it on.
+LIVE_FROM_REVISIONS = 1_000
 _log = get_logger("scheduler.engine")
 
 
@@ -62,6 +64,7 @@ class Engine:
         self._watchers: set[asyncio.Event] = set()
         self._node_watchers: set[asyncio.Event] = set()
         self._live_from = 0
+        self._live_from_due = 0
 
     async def open(self, skip: int = 0) -> None:
         """Begins a new epoch and takes up what the database holds. ``skip`` is for a restored copy."""
@@ -136,8 +139,9 @@ class Engine:
 
     def _counters(self) -> Counters:
         state = self.state
-        if state.revision & 0x3FF == 0 or len(state.tasks) < 64:
+        if state.revision >= self._live_from_due:
             self._live_from = recovery.live_from(state)
+            self._live_from_due = state.revision + LIVE_FROM_REVISIONS
         return Counters(state.epoch, state.next_number, state.revision, state.next_spec, self._live_from)
 
     async def _take_back(self, effects: Effects, error: ServiceError) -> None:

@@ -113,8 +113,10 @@ async def recall(engine: Engine, account: str, request_id: str) -> None:
 
 def _content(request: task_pb2.SubmitTasksRequest) -> bytes:
     """What makes two requests the same, whatever their id."""
-    bare = task_pb2.SubmitTasksRequest(specs=request.specs, items=request.items)
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
+    request_id, request.request_id = request.request_id, ""
+    content = request.SerializeToString(deterministic=True)
+    request.request_id = request_id
+    return hashlib.sha256(content).digest()
 
 
 def check_request_id(text: str) -> None:
