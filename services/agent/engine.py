@@ -37,6 +37,7 @@ from services.agent.specifications import Specifications
 from services.agent.sweep import Cleaner
 from services.agent.workers import Message, Workers
 from services.chassis.clock import Clock
+from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 
 _log = get_logger("agent.engine")
@@ -114,6 +115,7 @@ class Engine:
             self._limiter.remove(event.worker)
             self._shims.keep(event.worker, self._unsafe_in(event.worker))
         self.dispatch(event)
+        failpoint("agent.after_report")
 
     def run_beside(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Starts slow work that tells its end by an event. A crash of it is logged with its reason."""
@@ -193,6 +195,7 @@ class Engine:
     # --- effects
 
     def _on_spawn_worker(self, effect: do.SpawnWorker) -> None:
+        failpoint("agent.before_spawn")
         python, paths = self._preparer.interpreter(effect.pool) if effect.pool else ("", ())
         self._workers.spawn(effect.worker, effect.pool, python, paths)
 
@@ -200,6 +203,7 @@ class Engine:
         self._limiter.apply(effect.worker, self._workers.pid(effect.worker), effect.limits)
 
     def _on_run_tasks(self, effect: do.RunTasks) -> None:
+        failpoint("agent.before_run")
         self._workers.claim(effect.worker, effect.tasks[0].pool)
         self._workers.send(effect.worker, run=tuple([self._work(effect.worker, t) for t in effect.tasks]))
 
@@ -233,6 +237,7 @@ class Engine:
         self._workers.send(effect.worker, quit=True)
 
     def _on_ack_work(self, effect: do.AckWork) -> None:
+        failpoint("agent.before_worker_ack")
         self._workers.send(effect.worker, ack=effect.work_keys)
 
     def _on_prepare(self, effect: do.Prepare) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import signal
 import sys
 from collections import deque
@@ -48,7 +49,7 @@ from services.agent.specifications import Specifications
 from services.agent.state import Settings, State
 from services.agent.sweep import Cleaner
 from services.agent.workers import Workers
-from services.chassis import logs
+from services.chassis import failpoints, logs
 from services.chassis.clock import SystemClock
 from services.chassis.errors import StartRefused
 from services.chassis.state_dir import StateLock, ready_file, write_ready
@@ -68,6 +69,7 @@ def run(config: AgentConfig) -> int:
     """Runs the agent until it is told to stop; the process's exit code (2: the start was refused)."""
     logs.setup(config.log_level, config.log_format)
     try:
+        failpoints.arm(os.environ)
         return asyncio.run(_live(config))
     except (StartRefused, LauncherFailed) as refusal:
         sys.stderr.write(f"{refusal}\n")

@@ -30,6 +30,7 @@ from services.agent.model import Body
 from services.agent.specifications import Specifications
 from services.agent.state import State
 from services.chassis.clock import Clock
+from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.state_dir import write_atomically
 
@@ -250,6 +251,7 @@ class Session:
             self._specifications.save()
         first = commands.first_number
         self._dispatch(CommandsReceived(first, commands_of(commands, self._bodies.get)))
+        failpoint("agent.after_commands")
         if self._acked_command < self._state.last_command and self._waking is None:
             self._wake_in(ACK_DELAY_S)
         if len(self._bodies) > BODIES_MOST:
@@ -299,6 +301,7 @@ class Session:
                 self._waking = None
             while (message := self._next_message()) is not None:
                 await self._call.write(message)
+                failpoint("agent.after_send")
             last_s = loop.time()
 
     def _next_message(self) -> pb.ConnectRequest | None:
@@ -311,6 +314,7 @@ class Session:
                 return None
             enforcement = self._around.enforcement
             events = [event_of(note, enforcement) for note in notes]
+            failpoint("agent.before_events")
             message = pb.ConnectRequest(events=pb.Events(first_number=first, events=events))
         elif self._acked_command < acknowledged:
             message = pb.ConnectRequest()
