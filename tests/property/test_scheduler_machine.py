@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -12,13 +13,15 @@ from hypothesis import strategies as st
 from services.chassis.errors import ServiceError
 from services.chassis.sqlite import load_migrations
 from services.scheduler import events as ev
-from services.scheduler import placement, recovery
+from services.scheduler import modify, placement, recovery
 from services.scheduler.cluster import Node
 from services.scheduler.explain import judge
 from services.scheduler.model import Cause, Policy, Retry, TaskState, element_key
 from services.scheduler.placement import Candidates
 from services.scheduler.state import State, Task
 from services.scheduler.store import Counters, SchedulerStore
+from services.scheduler.waiting import ShapeQueue
+from tests.support.modifications import answer, change
 from tests.support.scheduler_cluster import MachineCluster, make_shape, make_spec
 
 NODES = ("n0", "n1", "n2")
@@ -44,7 +47,7 @@ MOVES = st.lists(
         st.sampled_from(
             ["submit", "submit", "exit", "exit", "exit", "start", "cancel", "hold", "release", "tick", "hello",
              "leave", "bye", "reject", "retract", "beat", "cordon", "drain", "label", "capacity", "stale",
-             "element", "progress"]
+             "element", "progress", "modify", "modify", "modified"]
         ),
         st.integers(0, 1_000),
         st.integers(0, 1_000),
@@ -113,6 +116,30 @@ class Player:
         if task := self._placed(number):
             report = ev.TaskProgressed(task.key, task.attempt, task.epoch, 0.5, "")
             self.cluster.report(task.node, report)
+
+    def _modify(self, number: int, fields: int, value: int) -> None:
+        paths = [path for bit, path in enumerate(modify.PATHS[1:]) if fields >> bit & 1]
+        params = json.dumps({"abc"[value % 3]: value}) if modify.PARAMS_JSON in paths else ""
+        wanted: dict[str, Any] = {}
+        for path, name, most in (
+            (modify.PRIORITY, "priority", 3),
+            (modify.QUEUE_TIMEOUT, "queue_timeout_ms", 3_000),
+            (modify.RUN_TIMEOUT, "run_timeout_ms", 1_000),
+            (modify.LABELS, "labels", 2),
+        ):
+            if path in paths:
+                wanted[name] = value % most
+        request = {"request_id": f"r{value % 20}", "content": b"%d" % fields} if value % 4 == 0 else {}
+        if paths:
+            change(self.cluster, self._key(number), *paths, params=params, **request, **wanted)
+
+    def _modified(self, number: int, accepted: int, lag: int) -> None:
+        placed = [key for key, task in sorted(self.cluster.state.tasks.items()) if task.pending]
+        task = self.cluster.state.tasks[placed[number % len(placed)]] if placed else None
+        if task is not None and self.cluster.state.cluster.nodes[task.node].session:
+            pending = task.pending[lag % len(task.pending)]
+            fields = tuple((path, bool(accepted % 2), "no") for path in pending.paths[: 1 + accepted % 2])
+            answer(self.cluster, task.key, pending.revision, *fields)
 
     def _reject(self, number: int, *_: int) -> None:
         if task := self._placed(number):
@@ -228,16 +255,16 @@ def test_index_chooses_what_a_scan_would_and_explain_agrees(moves: list[Move]) -
             assert (chosen is not None) == bool(fitting)
             assert chosen is None or chosen.id in fitting
         for queue in cluster.state.waiting.queues.values():
-            waits = any(_starts(cluster.state, key) for _, key in queue.keys)
+            waits = any(_starts(cluster.state, queue, key) for _, key in queue.keys)
             # What explain says fits would have been placed in this very step.
             assert not (waits and queue.candidates.choose(cluster.state.cluster))
 
     _played(moves, compare)
 
 
-def _starts(state: State, key: int) -> bool:
+def _starts(state: State, queue: ShapeQueue, key: int) -> bool:
     task = state.tasks.get(key)
-    if task is None or key in state.backing_off or task.state is TaskState.HELD:
+    if task is None or task.queue is not queue or key in state.backing_off or task.state is TaskState.HELD:
         return False
     if task.tally is not None:
         return task.tally.next_index < task.tally.size
@@ -294,7 +321,8 @@ def _task_picture(state: State, task: Task) -> tuple[Any, ...]:
     waits = _waits(state, task)
     return (
         task.state, task.attempt, task.epoch, task.node, task.failures, task.params, task.submit_ms, task.queued_ms,
-        task.devices, task.stop is not None, task.account, task.spec.number, counts, waits,
+        task.devices, task.stop is not None, task.account, task.spec.number, counts, waits, task.pending,
+        task.limit_revision, task.recorded,
     )  # fmt: skip
 
 
@@ -302,7 +330,7 @@ def _waits(state: State, task: Task) -> bool:
     if task.state is TaskState.HELD:
         return False
     return task.key in state.backing_off or any(
-        key == task.key and _starts(state, key) for _, key in task.queue.keys
+        key == task.key and _starts(state, task.queue, key) for _, key in task.queue.keys
     )
 
 
