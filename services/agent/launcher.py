@@ -14,6 +14,7 @@ import os
 import selectors
 import signal
 import socket
+import struct
 import sys
 import time
 from pathlib import Path
@@ -27,6 +28,7 @@ from services.agent.templates import Template, Templates
 
 ALREADY_RUNNING = 3
 _POLL_S = 5.0
+_SEND_TIMEOUT = struct.pack("ll", 5, 0)
 
 
 class Agent(NamedTuple):
@@ -74,23 +76,25 @@ class Launcher:
 
     def _on_connect(self) -> None:
         connection, _ = self._listener.accept()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
         self._drop_agent()
-        self._agent = Agent(connection, FrameBuffer())
-        self._selector.register(connection, selectors.EVENT_READ, self._on_readable)
+        agent = self._agent = Agent(connection, FrameBuffer())
+        self._selector.register(connection, selectors.EVENT_READ, lambda: self._on_readable(agent))
         listed = [{"worker": worker, "pid": pid} for worker, pid in self._workers.items()]
         self._tell({"workers": {"workers": listed}})
 
-    def _on_readable(self) -> None:
-        if self._agent is None:
+    def _on_readable(self, agent: Agent) -> None:
+        if agent is not self._agent:
+            # Dropped after this look at the sockets had found it readable.
             return
         try:
-            data = self._agent.connection.recv(65536)
-            requests = self._agent.frames.feed(data)
+            data = agent.connection.recv(65536)
+            requests = agent.frames.feed(data)
         except (OSError, BadFrame):
             data, requests = b"", []
         for request in requests:
             self._on_request(request)
-        if not data:
+        if not data and agent is self._agent:
             self._drop_agent()
 
     def _on_request(self, request: Message) -> None:
@@ -113,6 +117,7 @@ class Launcher:
             try:
                 self._agent.connection.sendall(encode(message))
             except OSError:
+                # It is gone, or does not read; the next one is told of every worker when it connects.
                 self._drop_agent()
 
     # Workers

@@ -240,6 +240,8 @@ def _death(event: WorkerLost, *, ready: bool) -> TaskError:
         return TaskError(Cause.SETUP, f"no worker could be started: {why}", next_step="see the agent's log")
     if event.out_of_memory:
         return TaskError(Cause.OUT_OF_MEMORY, "it used more memory than it may", signal=event.signal)
+    if event.error:
+        return TaskError(Cause.SIGNAL, f"its worker is lost: {event.error}", signal=event.signal)
     if event.signal:
         return TaskError(Cause.SIGNAL, f"its worker was ended by signal {event.signal}", signal=event.signal)
     code = event.exit_code

@@ -1,20 +1,15 @@
 """The worker processes of this machine: started, connected, found again, ended.
 
-Owns the launcher's and the workers' sockets and the notes by which a restarted agent knows whose a
-worker is. Decides nothing: the machine says what to start and what to send.
+Owns the connections to the launcher and to the workers. A worker is the launcher's child, or an orphan if that
+one has died. Decides nothing: the machine says what to start and what to send.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import os
 from collections.abc import Callable, Coroutine, Mapping
-from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from services.agent.config import Places
 from services.agent.convert import report_of
@@ -22,6 +17,8 @@ from services.agent.decode import THREADS
 from services.agent.events import Event, WorkerLost, WorkerReady
 from services.agent.launcher_client import LauncherClient, LauncherFailed, SpawnFailed
 from services.agent.model import Pool
+from services.agent.orphans import Orphans
+from services.agent.traces import Traces
 from services.agent.worker_client import WorkerClient
 from services.chassis.logs import get_logger
 
@@ -29,20 +26,10 @@ Message = dict[str, Any]
 _log = get_logger("agent.workers")
 _LAUNCHER_S = 20.0
 _LAUNCHER_END_S = 5.0
+_LAUNCHER_AGAIN_S = 2.0
+_INVENTORY_S = 5.0
 _LOST_AFTER_S = 2.0
 """How long the end of a connection may come before the launcher's word about the process."""
-
-
-def socket_directory(root: Path) -> Path:
-    """A short, private directory for the sockets of an agent: paths of sockets end at 107 bytes."""
-    name = hashlib.sha256(str(root).encode()).hexdigest()[:12]
-    private = Path(f"/tmp/yard-{os.getuid()}")
-    private.mkdir(mode=0o700, exist_ok=True)
-    if private.is_symlink() or private.stat().st_uid != os.getuid():
-        raise LauncherFailed(f"{private} belongs to somebody else; remove it")
-    directory = private / name
-    directory.mkdir(mode=0o700, exist_ok=True)
-    return directory
 
 
 class Member:
@@ -55,6 +42,7 @@ class Member:
         self.pool: Pool | None = None
         self.is_ready = False
         self.ending: tuple[int, int] | None = None
+        self.fate = ""
         self.undelivered: set[str] = set()
 
 
@@ -71,8 +59,10 @@ class Workers:
         self._places = places
         self._tell = tell
         self._spawn_task = spawn_task
-        self._sockets = socket_directory(places.root)
+        self._traces = Traces(places)
+        self._orphans = Orphans(self._on_orphan_ended)
         self._launcher: LauncherClient | None = None
+        self._restart: asyncio.Task[None] | None = None
         self._launcher_up = asyncio.Event()
         self._launcher_gone = asyncio.Event()
         self._members: dict[str, Member] = {}
@@ -82,22 +72,18 @@ class Workers:
         self._closing = False
         # What workers say while others are still being found again; None: nothing is held back.
         self._held: list[Event] | None = []
-        places.workers.mkdir(mode=0o700, exist_ok=True)
 
     async def open(self) -> list[tuple[str, Pool | None, Message]]:
-        """Starts or finds the launcher; what it still has: name, pool and inventory of each worker."""
+        """Starts or finds the launcher; what is still there: name, pool and inventory of each worker."""
         await self._start_launcher()
         assert self._launcher is not None
         found = []
-        for name, pid in sorted(self._launcher.workers.items()):
-            inventory = await self._reconnect(name, pid)
-            if inventory is None:
-                self._launcher.kill(name)
-            else:
+        orphans = self._traces.listening(self._launcher.workers)
+        for name in (*sorted(self._launcher.workers), *orphans):
+            inventory = await self._reconnect(name, is_orphan=name in orphans)
+            if inventory is not None:
                 found.append((name, self._members[name].pool, inventory))
-        for path in self._places.workers.iterdir():
-            if path.name not in self._members:
-                path.unlink()
+        self._traces.remove_notes(self._members)
         # The caller takes the inventories over without waiting; what came after them is told then.
         asyncio.get_running_loop().call_soon(self._tell_held)
         return found
@@ -118,7 +104,7 @@ class Workers:
         member = self._members[name] = Member(name)
         member.pool = pool
         if pool is not None:
-            self._note(member)
+            self._traces.note(name, pool)
         self._spawn_task(f"spawn {name}", self._spawn(member, python, paths))
 
     def send(
@@ -145,11 +131,13 @@ class Workers:
         member = self._members.get(name)
         if member is not None and member.pool is None:
             member.pool = pool
-            self._note(member)
+            self._traces.note(name, pool)
 
     def kill(self, name: str) -> None:
         """SIGKILL; WorkerLost follows."""
-        if self._launcher is not None:
+        if name in self._orphans:
+            self._orphans.kill(name)
+        elif self._launcher is not None:
             self._launcher.kill(name)
 
     def pid(self, name: str) -> int:
@@ -172,28 +160,49 @@ class Workers:
         for member in self._members.values():
             if member.client is not None:
                 member.client.close()
+        if self._restart is not None:
+            await self._settle_restart(wait=shut_down)
         if self._launcher is not None:
             if shut_down:
                 self._launcher.shut_down()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._launcher_gone.wait(), _LAUNCHER_END_S)
-                for name in self._members:
-                    self._remove_traces(name)
             self._launcher.close()
+        if shut_down:
+            self._orphans.kill_all()
+            for name in self._members:
+                self._traces.remove(name)
+        self._orphans.close()
 
     async def _start_launcher(self) -> None:
         self._launcher = await LauncherClient.start(
-            str(self._sockets / "launcher"), self._places.root, self._on_ended, self._on_launcher_lost
+            self._traces.launcher_socket, self._places.root, self._on_ended, self._on_launcher_lost
         )
         self._launcher_gone.clear()
         self._launcher_up.set()
 
-    async def _reconnect(self, name: str, pid: int) -> Message | None:
-        """The inventory of a worker of an earlier agent process; None if it does not answer."""
+    async def _restart_launcher(self) -> None:
+        """Workers wait for it, so it is tried until there is one again."""
+        while True:
+            try:
+                return await self._start_launcher()
+            except LauncherFailed as error:
+                _log.error("launcher_not_started", reason=str(error))
+                await asyncio.sleep(_LAUNCHER_AGAIN_S)
+
+    async def _settle_restart(self, *, wait: bool) -> None:
+        """A launcher that is just coming up must be there before it can be ended."""
+        assert self._restart is not None
+        if wait:
+            await asyncio.wait({self._restart}, timeout=_LAUNCHER_S)
+        self._restart.cancel()
+        await asyncio.gather(self._restart, return_exceptions=True)
+
+    async def _reconnect(self, name: str, *, is_orphan: bool) -> Message | None:
+        """The inventory of a worker of an earlier agent process; None if it does not answer, and is no more."""
+        assert self._launcher is not None
         member = self._members[name] = Member(name)
-        member.pid = pid
-        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-            member.pool = msgspec.json.decode((self._places.workers / name).read_bytes(), type=Pool)
+        member.pool = self._traces.pool(name)
         inventory: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
 
         def on_frame(message: Message) -> None:
@@ -204,13 +213,20 @@ class Workers:
 
         try:
             member.client = await WorkerClient.connect(
-                self._socket(name), on_frame, lambda: self._on_connection_lost(member)
+                self._traces.socket(name), on_frame, lambda: self._on_connection_lost(member)
             )
             member.is_ready = True
-            return await asyncio.wait_for(inventory, 5.0)
+            found = await asyncio.wait_for(inventory, _INVENTORY_S)
+            member.pid = found["pid"]
+            if is_orphan and not self._orphans.adopt(name, member.pid):
+                raise ProcessLookupError(f"process {member.pid} has just ended")
+            return found
         except (OSError, TimeoutError) as error:
-            _log.warning("worker_not_found_again", worker=name, pid=pid, reason=str(error))
+            _log.warning("worker_not_found_again", worker=name, reason=str(error))
             del self._members[name]
+            self._launcher.kill(name)
+            if is_orphan:
+                self._traces.remove(name)
             return None
 
     async def _spawn(self, member: Member, python: str, paths: tuple[str, ...]) -> None:
@@ -220,21 +236,31 @@ class Workers:
             assert self._launcher is not None
             member.pid = await self._launcher.spawn(
                 member.name,
-                self._socket(member.name),
+                self._traces.socket(member.name),
                 python=python,
                 paths=paths,
                 log_path=str(self._places.logs / f"{member.name}.log"),
                 env=env,
             )
             member.client = await WorkerClient.connect(
-                self._socket(member.name),
+                self._traces.socket(member.name),
                 lambda message: self._on_frame(member, message),
                 lambda: self._on_connection_lost(member),
             )
         except (SpawnFailed, OSError, TimeoutError) as error:
             if member.ending is None and self._launcher is not None:
                 self._launcher.kill(member.name)
+            await self._dismiss_unborn(member.name)
             self._lose(member, str(error))
+
+    async def _dismiss_unborn(self, name: str) -> None:
+        """A launcher that died may have forked a worker all the same: it is told to end."""
+        try:
+            client = await WorkerClient.connect(self._traces.socket(name), lambda _: None, lambda: None)
+        except OSError:
+            return
+        client.send(quit=True)
+        client.close()
 
     def _on_frame(self, member: Member, message: Message) -> None:
         if "inventory" in message:
@@ -253,6 +279,11 @@ class Workers:
         if member.client is None or not member.client.is_open:
             self._lose(member)
 
+    def _on_orphan_ended(self, name: str, exit_code: int, signal: int) -> None:
+        if not signal and name in self._members:
+            self._members[name].fate = "it ended, and its launcher, which knew how, had ended before"
+        self._on_ended(name, exit_code, signal)
+
     def _on_connection_lost(self, member: Member) -> None:
         if self._closing or member.name not in self._members:
             return
@@ -267,8 +298,10 @@ class Workers:
         """A worker has closed its connection and not ended: it cannot be used any more."""
         if self._closing or self._members.get(member.name) is not member:
             return
-        if self._launcher is not None and member.name in self._launcher.workers:
-            self._launcher.kill(member.name)
+        if member.name in self._orphans or (
+            self._launcher is not None and member.name in self._launcher.workers
+        ):
+            self.kill(member.name)
         else:
             self._lose(member, "its connection is lost")
 
@@ -276,10 +309,14 @@ class Workers:
         if self._members.get(member.name) is not member or self._closing:
             return
         del self._members[member.name]
-        self._remove_traces(member.name)
+        self._traces.remove(member.name)
         exit_code, signal = member.ending or (0, 0)
         lost = WorkerLost(
-            member.name, exit_code, signal, error=error, undelivered=frozenset(member.undelivered)
+            member.name,
+            exit_code,
+            signal,
+            error=error or member.fate,
+            undelivered=frozenset(member.undelivered),
         )
         self._say(lost)
 
@@ -290,18 +327,8 @@ class Workers:
         self._launcher_up.clear()
         _log.error("launcher_lost", next_step="a new one is started; see launcher.log")
         self._launcher = None
-        self._spawn_task("launcher", self._start_launcher())
+        self._restart = asyncio.get_running_loop().create_task(self._restart_launcher(), name="launcher")
         for member in list(self._members.values()):
-            if member.client is not None and not member.client.is_open:
+            is_open = member.client is not None and member.client.is_open
+            if member.client is not None and not (is_open and self._orphans.adopt(member.name, member.pid)):
                 self._lose(member, "the launcher is lost")
-
-    def _socket(self, name: str) -> str:
-        return str(self._sockets / name)
-
-    def _remove_traces(self, name: str) -> None:
-        """A worker that has ended leaves its note and its socket."""
-        (self._places.workers / name).unlink(missing_ok=True)
-        Path(self._socket(name)).unlink(missing_ok=True)
-
-    def _note(self, member: Member) -> None:
-        (self._places.workers / member.name).write_bytes(msgspec.json.encode(member.pool))

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from modelyard.worker.frames import encode
 from services.agent.launcher_client import LauncherClient, SpawnFailed
 from services.agent.worker_client import WorkerClient
 from tests.support.frames import is_alive, short_directory, wait_for
@@ -196,3 +199,22 @@ async def test_launcher_without_agent_and_work_ends_itself() -> None:
         client.close()
         await lost.wait()
         await asyncio.to_thread(wait_for, lambda: not (place / "l.sock").exists())
+
+
+@pytest.mark.asyncio
+async def test_launcher_that_finds_an_old_and_a_new_agent_at_once_serves_the_new_one() -> None:
+    async with launcher() as (_, place, _ended, lost):
+        with socket.socket(socket.AF_UNIX) as old, socket.socket(socket.AF_UNIX) as new:
+            old.connect(str(place / "l.sock"))
+            await lost.wait()
+            pid, *_ = struct.unpack("3i", old.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            os.kill(pid, signal.SIGSTOP)
+            old.sendall(encode({"kill": {"worker": "nobody"}}))
+            new.connect(str(place / "l.sock"))
+            os.kill(pid, signal.SIGCONT)
+            new.settimeout(10)
+            assert b'"workers"' in await asyncio.to_thread(new.recv, 4096)
+            new.sendall(encode({"spawn": {"worker": "w1", "socket_path": str(place / "w1.sock")}}))
+            assert b'"pid"' in await asyncio.to_thread(new.recv, 4096)
+            new.sendall(encode({"shut_down": {}}))
+            assert await asyncio.to_thread(new.recv, 4096) is not None

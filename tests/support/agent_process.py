@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from modelyard.v1 import task_pb2
-from services.agent.workers import socket_directory
+from services.agent.traces import socket_directory
 from tests.support.fake_scheduler import FakeScheduler
 from tests.support.wait import wait_until
 
