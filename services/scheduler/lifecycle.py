@@ -85,7 +85,6 @@ def assign(
     task.node = node.id
     task.assign_ms = now.wall_ms
     task.start_ms = 0
-    task.limit_revision = 0
     task.is_prefilled = is_prefill
     if is_prefill:
         task.devices = ()
@@ -215,6 +214,7 @@ def requeue(
     if task.node:
         leave_node(state, task)
     task.node = ""
+    task.limit_revision = 0
     task.state = TaskState.QUEUED
     task.reason = reason
     task.progress = None
