@@ -137,7 +137,9 @@ class SchedulerService:
         modification = Modification(engine, tasks, self._operators, inputs)
         follower = LogFollower(engine, tasks, self._store, logs)
         agent_port, ca_hash = self._bind_agent_port(server)
-        add_TaskServiceServicer_to_server(TaskServicer(engine, tasks, submission, modification, follower), server)
+        add_TaskServiceServicer_to_server(
+            TaskServicer(engine, tasks, submission, modification, follower), server
+        )
         add_OperatorServiceServicer_to_server(OperatorServicer(engine, self._operators), server)
         add_NodeServiceServicer_to_server(
             NodeServicer(engine, accounts, self._clock, self._join_address(), ca_hash), server
