@@ -25,7 +25,7 @@ from modelyard.worker.frames import Message
 from modelyard.worker.ledger import merged, now_ms
 from modelyard.worker.process import await_children, end_children
 from modelyard.worker.records import Records
-from modelyard.worker.rooms import Rooms, replace_params
+from modelyard.worker.rooms import Rooms, give_params, replace_params
 
 _ENTER = """for d in $YARD_CGROUPS; do echo $$ > "$d/cgroup.procs" || exit 125; done 2>&3
 unset YARD_CGROUPS; exec 3>&-; exec "$@"
@@ -71,24 +71,22 @@ class Commander:
         self._rooms.leave(work)
         return report
 
-    def modify(self, key: str, params: Message, number: int) -> str:
+    def modify(self, key: str, params: Message, number: int) -> str | None:
         """Lays parameters over those in the running command's file and sends the signal, if there is one, to its
-        group; what is wrong, "" for nothing. From another thread."""
+        group; what is wrong, "" for nothing, None: it does not run here. From another thread."""
         with self._changing:
+            work = self._work
             if self._key != key:
-                return "the command is not running"
-            if "params_json" not in self._work:
-                return (
-                    "it was started without parameters, so it reads no file of them: submit it with parameters or a "
-                    "modify_signal"
-                )
-            changed = merged(self._work["params_json"], params)
+                return None
+            if self._is_entered and "params_json" not in work:
+                return "it was started without parameters and without a modify_signal, so it reads no file of them"
+            changed = merged(work.get("params_json"), params)
             try:
                 if self._is_entered:
-                    replace_params(self._work["log_directory"], changed)
+                    replace_params(work["log_directory"], changed)
             except OSError as error:
                 return f"its file of parameters cannot be written: {error}"
-            self._work["params_json"] = changed
+            give_params(work, changed)
             if number and self._leader:
                 _signal_group(self._leader, number)
         return ""
@@ -124,6 +122,7 @@ class Commander:
         limits = work.get("limits", {})
         cgroups = limits.get("cgroup_paths", [])
         oom_before = sum(map(out_of_memory_count, cgroups))
+        peaks_before = list(map(memory_peak_bytes, cgroups))
         try:
             self._enter(work)
             ending, trouble = self._spawn_and_wait(key, work, cgroups)
@@ -134,7 +133,7 @@ class Commander:
         ran_out = sum(map(out_of_memory_count, cgroups)) > oom_before
         fields: Message = {
             "cpu_time_s": round(ending.usage.ru_utime + ending.usage.ru_stime, 6),
-            "memory_peak_bytes": max([ending.usage.ru_maxrss * 1024, *map(memory_peak_bytes, cgroups)]),
+            "memory_peak_bytes": _peak(ending, cgroups, peaks_before),
             "stdout_bytes": _size(work, "stdout"),
             "stderr_bytes": _size(work, "stderr"),
             "enforcement": _enforcement(limits),
@@ -235,6 +234,12 @@ def _signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
     except ProcessLookupError:
         return
+
+
+def _peak(ending: Ending, cgroups: list[str], before: list[int]) -> int:
+    """A group's peak counts only where this command has raised it: some kernels cannot set it back."""
+    peaks = [peak for peak, old in zip(map(memory_peak_bytes, cgroups), before, strict=True) if peak > old]
+    return max([ending.usage.ru_maxrss * 1024, *peaks])
 
 
 def _size(work: Message, name: str) -> int:

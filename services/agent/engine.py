@@ -175,6 +175,9 @@ class Engine:
         tasks = [self._restored(item, is_running) for item, is_running in (*running, *waiting)]
         ended = [self._restored(item, False) for item in inventory.get("ended", ())]
         self.dispatch(WorkerRestored(name, pool, tuple(filter(None, tasks)), tuple(filter(None, ended))))
+        limits = self.state.workers[name].limits
+        if limits is not None:
+            self._limiter.apply(name, self._workers.pid(name), limits)
         if inventory.get("ended"):
             self.dispatch(report_of(name, {"ended": inventory["ended"]}))
 

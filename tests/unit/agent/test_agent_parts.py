@@ -12,11 +12,9 @@ from modelyard.v1 import node_pb2, task_pb2
 from services.agent.commands import file_name, input_variable, merged_params
 from services.agent.config import check_node_name, parse_custom, parse_pairs
 from services.agent.decode import decode_body, environment_key, pool_of
-from services.agent.events import WorkerLost
 from services.agent.host import offered_shares
 from services.agent.join import Record
-from services.agent.limits import Limiter, find_hierarchy
-from services.agent.model import LimitSet, Pool
+from services.agent.model import Pool
 from services.agent.outputs import matches
 from services.agent.sampler import Sample, Sampler
 from services.agent.specifications import Specifications
@@ -73,55 +71,6 @@ def test_specifications_survive_the_process_and_a_cut_off_file(tmp_path: Path) -
     with pytest.raises(KeyError):
         second.body(99)
     second.close()
-
-
-@pytest.fixture
-def version_1(tmp_path: Path) -> Path:
-    """A root directory that looks like a machine with cgroups of version 1."""
-    (tmp_path / "proc/self").mkdir(parents=True)
-    lines = []
-    for controller in ("memory", "cpu", "pids"):
-        (tmp_path / controller / "own").mkdir(parents=True)
-        (tmp_path / controller / "own" / "modelyard-a").mkdir()
-        (tmp_path / controller / "own" / "modelyard-a" / "cgroup.procs").touch()
-        lines.append(f"cgroup {tmp_path}/{controller} cgroup rw,relatime,{controller} 0 0")
-    (tmp_path / "proc/self/mounts").write_text("\n".join(lines))
-    (tmp_path / "proc/self/cgroup").write_text("3:memory:/own\n2:cpu:/own\n1:pids:/own\n")
-    return tmp_path
-
-
-def test_limits_of_version_1_are_written_below_the_process_own_cgroup(version_1: Path) -> None:
-    limiter = Limiter("cgroup", find_hierarchy("modelyard-a", version_1))
-    limiter.apply("w1", 0, LimitSet(0.5, 1 << 20, 10))
-    assert (version_1 / "cpu/own/modelyard-a/w1/cpu.cfs_quota_us").read_text() == "50000"
-    assert (version_1 / "memory/own/modelyard-a/w1/memory.limit_in_bytes").read_text() == str(1 << 20)
-    assert (version_1 / "pids/own/modelyard-a/w1/pids.max").read_text() == "10"
-    frame = limiter.frame("w1", LimitSet(0.5, 1 << 20, 10))
-    assert frame["cgroup_paths"] == [
-        f"{version_1}/cpu/own/modelyard-a/w1",
-        f"{version_1}/memory/own/modelyard-a/w1",
-    ]
-    limiter.apply("w1", 0, LimitSet())
-    assert (version_1 / "cpu/own/modelyard-a/w1/cpu.cfs_quota_us").read_text() == "-1"
-
-
-def test_kill_with_a_new_out_of_memory_count_is_explained(version_1: Path) -> None:
-    limiter = Limiter("cgroup", find_hierarchy("modelyard-a", version_1))
-    limiter.apply("w1", 0, LimitSet(0, 1 << 20, 0, whole_worker=True))
-    assert not limiter.explain(WorkerLost("w1", signal=9)).out_of_memory
-    (version_1 / "memory/own/modelyard-a/w1/memory.oom_control").write_text("oom_kill 1\n")
-    assert limiter.explain(WorkerLost("w1", signal=9)).out_of_memory
-    assert not limiter.explain(WorkerLost("w1", signal=15)).out_of_memory
-
-
-def test_machine_without_cgroups_has_no_hierarchy(tmp_path: Path) -> None:
-    assert find_hierarchy("modelyard-a", tmp_path) is None
-
-
-def test_rlimits_are_told_to_the_command(tmp_path: Path) -> None:
-    limits = LimitSet(0, 1 << 20, 0)
-    assert Limiter("rlimit", None).frame("w1", limits) == {"cpu": 0, "memory_bytes": 1 << 20}
-    assert Limiter("none", None).frame("w1", limits) == {}
 
 
 def test_outputs_match_files_below_the_directory_only(tmp_path: Path) -> None:
