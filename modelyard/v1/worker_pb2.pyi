@@ -754,11 +754,14 @@ class WorkModified(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     revision: _builtins.int
     accepted: _builtins.bool
     message: _builtins.str
     """Why not."""
+    unknown: _builtins.bool
+    """The work is not here: it was given back, or has ended."""
     def __init__(
         self,
         *,
@@ -766,10 +769,11 @@ class WorkModified(_message.Message):
         revision: _builtins.int = ...,
         accepted: _builtins.bool = ...,
         message: _builtins.str = ...,
+        unknown: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "key", b"key", "message", b"message", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "key", b"key", "message", b"message", "revision", b"revision", "unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -98,18 +98,18 @@ class Caller:
                 loop.call_soon_threadsafe(task.cancel)
             signal.pthread_kill(self._main, signal.SIGUSR1)
 
-    def modify(self, key: str, params: Mapping[str, Any], revision: int) -> None:
-        """Gives the call new parameters, from another thread. Answered by ``on_modified``, of a call that
-        is still being prepared when it begins."""
+    def modify(self, key: str, params: Mapping[str, Any], revision: int) -> bool:
+        """Gives the call new parameters, from another thread; False: it is not running. Answered by
+        ``on_modified``, of a call that is still being prepared when it begins."""
         with self._changing:
             call = self._call
             if call is None and self._key == key:
                 self._changes.append((params, revision))
-                return
+                return True
         if call is None or call.key != key:
-            self._on_modified(key, revision, "the call is not running")
-        else:
-            self._on_modified(key, revision, self._change(call, params, revision))
+            return False
+        self._on_modified(key, revision, self._change(call, params, revision))
+        return True
 
     def _change(self, call: Call, params: Mapping[str, Any], revision: int) -> str:
         if not call.operator.signature.context_name:

@@ -90,11 +90,10 @@ class Harness:
             return
         if self._ledger.override(key, params):
             self._ledger.modified(key, revision, "")
-        elif self._ledger.has_command(key):
-            problem = self._commander.modify(key, params, int(change.get("signal", 0)))
+        elif (problem := self._commander.modify(key, params, int(change.get("signal", 0)))) is not None:
             self._ledger.modified(key, revision, problem)
-        else:
-            self._caller.modify(key, params, revision)
+        elif not self._caller.modify(key, params, revision):
+            self._ledger.modified(key, revision, "it is not running here", unknown=True)
 
 
 def run_worker(listener: socket.socket, log_fd: int, orphan_timeout_s: float = 3600.0) -> int:

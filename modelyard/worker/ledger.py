@@ -13,6 +13,7 @@ import time
 from queue import SimpleQueue
 
 from modelyard.worker.frames import Message, encode
+from modelyard.worker.rooms import give_params
 
 
 def now_ms() -> int:
@@ -31,8 +32,6 @@ class Ledger:
         self.queue: SimpleQueue[str | None] = SimpleQueue()
         self.waiting: dict[str, Message] = {}
         self.running: Message | None = None
-        # Of the latest work, if it is a command.
-        self.command_key = ""
         self.reports: dict[str, Message] = {}
         self.quitting = False
         self.flushed_at = 0.0
@@ -82,22 +81,18 @@ class Ledger:
             return True
 
     def override(self, key: str, params: Message) -> bool:
-        """Lays parameters over those of waiting work; whether there was some that takes them."""
+        """Lays parameters over those of waiting work; whether there was any."""
         with self._lock:
-            work = self.waiting.get(key, {})
-            call, command = work.get("operator"), work.get("command", {})
-            if call is not None:
-                call["override_json"] = merged(call.get("override_json"), params)
-            elif "params_json" in command:
-                command["params_json"] = merged(command["params_json"], params)
-            else:
+            work = self.waiting.get(key)
+            if work is None:
                 return False
+            if "command" in work:
+                command = work["command"]
+                give_params(command, merged(command.get("params_json"), params))
+            else:
+                call = work.setdefault("operator", {})
+                call["override_json"] = merged(call.get("override_json"), params)
             return True
-
-    def has_command(self, key: str) -> bool:
-        """Whether it is that of a command that runs or waits."""
-        with self._lock:
-            return key == self.command_key or "command" in self.waiting.get(key, {})
 
     def acknowledge(self, keys: list[str]) -> None:
         with self._lock:
@@ -119,7 +114,6 @@ class Ledger:
             work = self.waiting.pop(key, None)
             if work is not None:
                 self.running = {"key": key, "start_time_ms": now_ms()}
-                self.command_key = key if "command" in work else ""
                 self._started = None if "command" in work else self.running
             return work
 
@@ -134,11 +128,13 @@ class Ledger:
         if time.monotonic() - self.flushed_at > 0.05:
             self.flush()
 
-    def modified(self, key: str, revision: int, problem: str) -> None:
-        """Answers a change of parameters; no problem: it was accepted."""
+    def modified(self, key: str, revision: int, problem: str, *, unknown: bool = False) -> None:
+        """Answers a change of parameters; no problem: it was accepted. ``unknown``: that work is not here."""
         answer: Message = {"key": key, "revision": revision, "accepted": not problem}
         if problem:
             answer["message"] = problem
+        if unknown:
+            answer["unknown"] = True
         with self._lock:
             self._modified.append(answer)
 

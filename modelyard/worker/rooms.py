@@ -63,6 +63,12 @@ class Rooms:
         return True
 
 
+def give_params(work: Message, text: str) -> None:
+    """Has a command that has not entered its room find these parameters there."""
+    work["params_json"] = text
+    work["env"] = {**work.get("env", {}), "YARD_PARAMS": f"{work['log_directory']}/{PARAMS}"}
+
+
 def replace_params(directory: str, text: str) -> None:
     """Changes params.json so that a reader finds the former or the new one, whole. Raises OSError."""
     draft = f"{directory}/{PARAMS}.new"

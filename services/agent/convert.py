@@ -206,7 +206,9 @@ def report_of(worker: str, message: Message) -> WorkReported:
 
 
 def _modified_of(item: Message) -> WorkModified:
-    return WorkModified(item["key"], item["revision"], item["accepted"], item.get("message", ""))
+    return WorkModified(
+        item["key"], item["revision"], item["accepted"], item.get("message", ""), item.get("unknown", False)
+    )
 
 
 def done_of(ended: Message) -> WorkDone:

@@ -160,6 +160,8 @@ class WorkModified(msgspec.Struct, frozen=True):
     revision: int
     accepted: bool
     message: str = ""
+    unknown: bool = False
+    """The worker does not have it: it was called back, or has ended."""
 
 
 class WorkDone(msgspec.Struct, frozen=True):

@@ -42,10 +42,14 @@ def _change_params(state: State, task: Task, asked: ModifyAsked, effects: list[E
 
 
 def on_work_modified(state: State, task: Task, said: WorkModified) -> None:
-    """The worker's word; a task that was called back before it heard has the change with it."""
-    if task.phase not in (Phase.STORING, Phase.ENDED):
-        is_taken = said.accepted or task.phase in UNSTARTED
-        _answer(state, task, said.revision, PARAMS, "" if is_taken else said.message or "its worker refused")
+    """The worker's word. A task that was called back before it heard has the change with it at its next start; of one
+    that has ended the scheduler hears by its end."""
+    if said.accepted or not said.unknown:
+        refusal = "" if said.accepted else said.message or "its worker refused"
+        if task.phase not in (Phase.STORING, Phase.ENDED):
+            _answer(state, task, said.revision, PARAMS, refusal)
+    elif task.phase in (*UNSTARTED, Phase.HANDED):
+        _answer(state, task, said.revision, PARAMS)
 
 
 def _answer(state: State, task: Task, revision: int, field: str, refusal: str = "") -> None:

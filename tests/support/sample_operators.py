@@ -80,3 +80,9 @@ async def following(ctx: Context, target: int) -> int:
     if not ctx.revision:
         await changed.wait()
     return int(ctx.params["target"])
+
+
+def lasting(ctx: Context, target: int) -> list[int]:
+    while ctx.params["target"]:
+        time.sleep(0.005)
+    return [ctx.revision, ctx.params["target"]]
