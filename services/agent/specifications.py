@@ -18,6 +18,8 @@ from services.agent.model import Body
 
 _LENGTH = struct.Struct(">I")
 COMPACT_BYTES = 4 * 1024 * 1024
+LOST_MOST = 1_000_000
+"""Numbers that may have been given by records that a failure of the power took: none of them is given again."""
 
 
 class Record(msgspec.Struct, array_like=True):
@@ -40,8 +42,11 @@ class Specifications:
         self._numbers: dict[tuple[str, bytes], int] = {}
         self._last = 0
         self._unsaved: list[bytes] = []
-        for record in _read(path):
+        records, is_whole = _read(path)
+        for record in records:
             self._remember(record)
+        if not is_whole:
+            self._last += LOST_MOST
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._rewrite(self._records.values())
 
@@ -110,17 +115,20 @@ def _frame(record: Record) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def _read(path: Path) -> list[Record]:
+def _read(path: Path) -> tuple[list[Record], bool]:
+    """What the file holds up to its end, or to where a failure of the power has cut it; whether it is whole."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return []
-    records, position = [], 0
+        return [], True
+    records: list[Record] = []
+    position = 0
     while position + 4 <= len(content):
         (size,) = _LENGTH.unpack_from(content, position)
         frame = content[position + 4 : position + 4 + size]
-        if len(frame) < size:
-            break
-        records.append(msgspec.msgpack.decode(frame, type=Record))
+        try:
+            records.append(msgspec.msgpack.decode(frame, type=Record))
+        except msgspec.DecodeError:
+            return records, False
         position += 4 + size
-    return records
+    return records, position == len(content)
