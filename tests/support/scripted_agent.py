@@ -36,6 +36,7 @@ class ScriptedAgent:
         self.starts: list[pb.StartTask] = []
         self.stops: list[pb.StopTask] = []
         self.retracts: list[pb.RetractTask] = []
+        self.modifies: list[pb.ModifyTask] = []
         self.bodies: dict[int, task_pb2.TaskSpec] = {}
         self.welcomes: list[pb.Welcome] = []
         self.farewells: list[str] = []
@@ -109,6 +110,8 @@ class ScriptedAgent:
                 self._script(self, command.start)
             elif kind == "stop":
                 self.stops.append(command.stop)
+            elif kind == "modify":
+                self.modifies.append(command.modify)
             else:
                 self.retracts.append(command.retract)
 
@@ -135,6 +138,12 @@ class ScriptedAgent:
     def fail(self, start: pb.StartTask, **exited: Any) -> None:
         error = task_pb2.TaskError(cause=task_pb2.TASK_CAUSE_EXIT, message="code 3", exit_code=3)
         self.exit(start, error=error, **exited)
+
+    def modified(self, start: pb.StartTask, revision: int, *paths: str, refusal: str = "") -> None:
+        """What became of these fields of a modification: they hold, unless there is a refusal."""
+        kind = task_pb2.FIELD_VERDICT_KIND_REJECTED if refusal else task_pb2.FIELD_VERDICT_KIND_APPLIED
+        fields = [task_pb2.FieldVerdict(path=path, kind=kind, message=refusal) for path in paths]
+        self.events(_event(start, modified=pb.TaskModified(revision=revision, fields=fields)))
 
     def held(self, start: pb.StartTask, **held: Any) -> pb.HeldTask:
         """What its hello says of a task that it still has."""
@@ -170,6 +179,10 @@ class ScriptedAgent:
     async def stop(self, number: int = 0) -> pb.StopTask:
         await wait_until(lambda: len(self.stops) > number, f"stop command {number}")
         return self.stops[number]
+
+    async def modify(self, number: int = 0) -> pb.ModifyTask:
+        await wait_until(lambda: len(self.modifies) > number, f"modify command {number}")
+        return self.modifies[number]
 
 
 def _event(start: pb.StartTask, **event: Any) -> pb.TaskEvent:
