@@ -81,7 +81,7 @@ class Chaos:
         self._yard, self._proxy, self._agents, self._history, self._dice = yard, proxy, agents, history, dice
         self._faults: list[Callable[[], Awaitable[str]]] = [
             self._kill_scheduler, self._kill_agent, self._kill_agent, self._kill_store, self._kill_both,
-            self._pause_scheduler, self._pause_agent, self._cut, self._delay, self._silence,
+            self._kill_launcher, self._pause_scheduler, self._pause_agent, self._cut, self._delay, self._silence,
         ]  # fmt: skip
 
     async def run(self, seconds: float) -> None:
@@ -110,6 +110,13 @@ class Chaos:
     async def _kill_both(self) -> str:
         """Scheduler and an agent at one instant."""
         return f"{await self._kill_scheduler()} and {await self._kill_agent()}"
+
+    async def _kill_launcher(self) -> str:
+        """Its workers go on: the agent takes them over."""
+        for pid in self._yard.launchers()[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return "kill launcher"
 
     async def _pause(self, service: str) -> str:
         pid, pause_s = self._yard.pid(service), self._dice.uniform(0.2, 2.5)

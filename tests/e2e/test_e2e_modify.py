@@ -101,15 +101,21 @@ async def test_operator_that_cannot_take_a_change_rejects_it_and_ends_as_it_was(
     yard: Yard, tmp_path: Path
 ) -> None:  # S0.7
     async with yard.client() as client:
-        task_id = await start(client, await operator(client, "deaf", tmp_path, goal=1))
-        answer = await client.tasks.modify(task_id, params={"goal": 2}, priority=3)
+        task_id = await start(client, await operator(client, "deaf", tmp_path, goal=3))
+        answer = await client.tasks.modify(task_id, params={"goal": 60}, priority=3)
         kinds = [verdict.kind for verdict in answer.verdicts]
         assert kinds == [task_pb2.FIELD_VERDICT_KIND_REJECTED] * 2
         assert "takes no Context" in answer.verdicts[0].message
         assert "running on node-" in answer.verdicts[1].message
+        printed = await asyncio.to_thread(yard.cli, "tasks", "modify", task_id, "--priority", "3")
+        assert printed.code == 6
+        assert [line.split()[:2] for line in printed.stdout.splitlines()] == [
+            ["FIELD", "VERDICT"],
+            ["priority", "rejected"],
+        ]
         outcome = await client.outcome(task_id)
-        assert outcome.result.value_json == "1"
-        assert json.loads((await client.tasks.get(task_id)).spec.params_json) == {"goal": 1}
+        assert outcome.result.value_json == "3"
+        assert json.loads((await client.tasks.get(task_id)).spec.params_json) == {"goal": 3}
 
 
 async def test_command_reads_its_changed_parameters_upon_the_signal(

@@ -161,6 +161,11 @@ class Yard:
         """Those of them that are neither service nor launcher, worker or template."""
         return {pid: words for pid, words in self.processes().items() if not _SERVICE.search(words)}
 
+    def launchers(self) -> list[int]:
+        """The processes that fork workers; a worker has its launcher's words, and a launcher for a parent."""
+        words = {pid: text for pid, text in self.processes().items() if "services.agent.launcher" in text}
+        return [pid for pid in words if _parent(pid) not in words]
+
     def _owns(self, entry: Path) -> bool:
         mark = str(self.state)
         if mark in _words(entry):
@@ -221,6 +226,13 @@ def _words(entry: Path) -> str:
         return (entry / "cmdline").read_text(errors="replace").replace("\0", " ").strip()
     except OSError:
         return ""
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _cgroups(mark: str) -> list[Path]:
