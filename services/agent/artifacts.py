@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CHUNK_BYTES = 1024 * 1024
 TRIES = 6
+TRANSFER_S = 3600.0
 FIRST_PAUSE_S = 0.2
 RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -84,11 +85,18 @@ class Artifacts:
 
         return await self._try(attempt, f"output {name!r} could not be stored")
 
+    async def renew(self) -> None:
+        """The next transfer opens another channel, with new credentials; those under way end in peace."""
+        await self._close(TRANSFER_S)
+
     async def close(self) -> None:
-        """Closes the channel; the next transfer opens another."""
+        """Ends transfers that are under way."""
+        await self._close(None)
+
+    async def _close(self, grace_s: float | None) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:
-            await channel.close()
+            await channel.close(grace_s)
 
     def _stub(self) -> ArtifactServiceAsyncStub:
         if self._channel is None:

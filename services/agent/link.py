@@ -15,11 +15,13 @@ import grpc.aio
 
 from modelyard.v1 import agent_link_pb2 as pb
 from modelyard.v1.agent_link_pb2_grpc import AgentLinkServiceStub
+from services.agent.epoch import Epoch, EpochStale
 from services.agent.events import Event
 from services.agent.join import SchedulerUnreachable
-from services.agent.session import AgentCall, Epoch, EpochStale, Session, SessionEnded, Surroundings
+from services.agent.session import AgentCall, Session, SessionEnded
 from services.agent.specifications import Specifications
 from services.agent.state import State
+from services.agent.surroundings import Surroundings
 from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
 

@@ -12,26 +12,22 @@ import hashlib
 import os
 import signal
 import sys
-from collections import deque
 from collections.abc import Awaitable
 
-import grpc.aio
-
 from modelyard.v1 import agent_link_pb2 as pb
-from modelyard.v1 import node_pb2
 from services.agent.artifacts import Artifacts
 from services.agent.bundles import Bundles
+from services.agent.caches import Caches
 from services.agent.commands import CommandSetup
 from services.agent.config import AgentConfig, Places, parse_bytes
 from services.agent.engine import Engine
 from services.agent.environments import Environments
-from services.agent.events import DrainBegan, NeedDropped, WorkReported
+from services.agent.events import DrainBegan, WorkReported
 from services.agent.host import (
     capacity_units,
     make_hello,
     next_incarnation,
     node_name,
-    offered_shares,
     read_capacity,
 )
 from services.agent.inputs import Inputs
@@ -43,10 +39,10 @@ from services.agent.logs import LogPusher
 from services.agent.model import Phase
 from services.agent.outputs import OutputKeeper
 from services.agent.preparation import Preparer
-from services.agent.sampler import Sampler
 from services.agent.shims import ShimFiles
 from services.agent.specifications import Specifications
 from services.agent.state import Settings, State
+from services.agent.surroundings import Surroundings
 from services.agent.sweep import Cleaner
 from services.agent.workers import Workers
 from services.chassis import failpoints, logs
@@ -116,7 +112,7 @@ async def _first(*waits: Awaitable[object]) -> int:
 
 
 class Agent:
-    """One agent process. Also what the link needs of it."""
+    """One agent process."""
 
     def __init__(self, config: AgentConfig, node: str) -> None:
         self._config = config
@@ -137,11 +133,10 @@ class Agent:
             self._clock.now_ms() - self._clock.monotonic_ms(),
         )
         self._artifacts = Artifacts(self._credentials.store_channel)
-        self._logs = LogPusher(places, self.channel)
+        self._logs = LogPusher(places, self._credentials.agent_channel)
         self._cleaner = Cleaner(places, self._logs.is_busy)
         self._shims = ShimFiles(places)
         self._commands = CommandSetup(places, node, has_gpus)
-        self._sampler = Sampler(*offered_shares(self._capacity))
         self._engine = Engine(
             self._state, self._clock, places, self._specifications, self._limiter, self._logs,
             self._commands, self._cleaner, self._shims, lambda urgent: self._link.notify(urgent=urgent),
@@ -156,14 +151,15 @@ class Agent:
             self._engine.dispatch,
         )
         self._engine.connect(self._workers, preparer, OutputKeeper(places, self._artifacts))
+        self._caches = Caches(places, self._state, self._engine.dispatch)
+        incarnation = next_incarnation(places.root / "incarnation")
+        self._around = Surroundings(
+            config, make_hello(config, node, self._capacity, incarnation, self._limiter.kind),
+            self._credentials, self._artifacts, self._state, self._workers, self._clock, self._engine.run_beside,
+        )  # fmt: skip
         self._link = Link(
-            self._state, self._engine.dispatch, self._specifications, self, self._clock, places.epoch
+            self._state, self._engine.dispatch, self._specifications, self._around, self._clock, places.epoch
         )
-        self._hello = make_hello(
-            config, node, self._capacity, next_incarnation(places.root / "incarnation"), self._limiter.kind
-        )
-        self._visible: deque[tuple[int, int]] = deque()
-        self._lag_ms = 0.0
 
     # --- life
 
@@ -172,7 +168,7 @@ class Agent:
         await self._engine.restore()
         self._limiter.adopt(set(self._workers.pids()))
         await self._cleaner.remove_unknown(self._state.tasks)
-        self._sampler.look(self._clock.monotonic_ms())
+        self._around.look(self._clock.monotonic_ms())
         self._engine.tick()
         self._loops.start("link", self._link.run())
         self._loops.start("logs", self._logs.run())
@@ -242,10 +238,8 @@ class Agent:
         while True:
             await self._clock.sleep(max(0.0, (due - self._clock.monotonic_ms()) / 1000))
             now_ms = self._clock.monotonic_ms()
-            self._lag_ms = float(max(0, now_ms - due))
+            self._around.look(now_ms, float(max(0, now_ms - due)))
             due = now_ms + round(TICK_S * 1000)
-            self._sampler.look(now_ms)
-            self._visible.append((now_ms, self._state.last_command))
             for worker, moved in self._commands.progress(self._state.tasks.values()):
                 self._engine.dispatch(WorkReported(worker, moved=(moved,)))
             self._engine.tick()
@@ -259,76 +253,7 @@ class Agent:
             self._limiter.sweep()
             self._specifications.compact(self._link.used_bodies())
             if rounds % round(TRIM_S / SWEEP_S) == 0:
-                await self._trim()
-
-    async def _trim(self) -> None:
-        most_bytes = parse_bytes(self._config.cache, "cache")
-        for kind, name in await self._cleaner.trim(most_bytes, self._is_used):
-            for need in [n for n in self._state.ready_needs if n.startswith(kind) and n.endswith(name)]:
-                self._engine.dispatch(NeedDropped(need))
-
-    def _is_used(self, kind: str, name: str) -> bool:
-        bodies = (task.body for task in self._state.tasks.values())
-        pools = (worker.pool for worker in self._state.workers.values() if worker.pool is not None)
-        needed = any(need.startswith(kind) and need.endswith(name) for b in bodies for need in b.needs)
-        return needed or any(name in (pool.environment, pool.bundle) for pool in pools)
-
-    # --- what the link needs
-
-    @property
-    def enforcement(self) -> str:
-        return self._limiter.kind
-
-    async def channel(self) -> grpc.aio.Channel:
-        return await self._credentials.agent_channel()
-
-    def hello(self) -> pb.Hello:
-        hello = pb.Hello()
-        hello.CopyFrom(self._hello)
-        self._visible.clear()
-        return hello
-
-    def beat(self) -> pb.Beat:
-        now_ms = self._clock.monotonic_ms()
-        windows = [
-            node_pb2.WindowUsage(window_s=w.window_s, cpu=w.cpu, memory_bytes=w.memory_bytes)
-            for w in self._sampler.windows()
-        ]
-        wall_ms = self._clock.now_ms()
-        roots = {
-            task.task_id: pid
-            for task in self._state.tasks.values()
-            if task.phase is Phase.RUNNING
-            and wall_ms - task.start_ms > 1_000
-            and (pid := self._workers.pid(task.worker))
-        }
-        tasks = [
-            pb.TaskSample(task_id=task_id, cpu=usage.cpu, memory_bytes=usage.memory_bytes)
-            for task_id, usage in self._sampler.tasks(roots, now_ms).items()
-        ]
-        return pb.Beat(
-            as_of_command=self._as_of(now_ms), windows=windows, loop_lag_ms=self._lag_ms, tasks=tasks
-        )
-
-    def renew_in_s(self) -> float | None:
-        return self._credentials.renew_in_s(self._clock.now_ms())
-
-    def renewal(self) -> pb.RenewCredentials:
-        return self._credentials.renewal()
-
-    def on_credentials(self, credentials: pb.NodeCredentials) -> None:
-        self._credentials.store(credentials, self._clock.now_ms())
-        self._engine.run_beside("new credentials", self._artifacts.close())
-
-    def on_refused(self) -> None:
-        self._credentials.must_join = bool(self._config.join_token_file)
-
-    def _as_of(self, now_ms: int) -> int:
-        while len(self._visible) > 1 and self._visible[1][0] <= now_ms - VISIBLE_MS:
-            self._visible.popleft()
-        if self._visible and self._visible[0][0] <= now_ms - VISIBLE_MS:
-            return self._visible[0][1]
-        return 0
+                await self._caches.trim(parse_bytes(self._config.cache, "cache"))
 
 
 def _settings(config: AgentConfig) -> Settings:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Protocol
 
 import grpc.aio
 from google.protobuf.message import DecodeError
 
 from modelyard.v1 import agent_link_pb2 as pb
 from services.agent.convert import commands_of, event_of, held_of, verdicts_of
+from services.agent.epoch import Epoch
 from services.agent.events import (
     BeatAcknowledged,
     CommandsReceived,
@@ -29,10 +28,10 @@ from services.agent.events import (
 from services.agent.model import Body
 from services.agent.specifications import Specifications
 from services.agent.state import State
+from services.agent.surroundings import Surroundings
 from services.chassis.clock import Clock
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
-from services.chassis.state_dir import write_atomically
 
 _log = get_logger("agent.session")
 
@@ -56,72 +55,12 @@ NOT_WELCOME_PAUSE_S = 5.0
 AgentCall = grpc.aio.StreamStreamCall[pb.ConnectRequest, pb.ConnectResponse]
 
 
-class EpochStale(Exception):
-    """The scheduler's epoch is below one that this agent has met: another scheduler has replaced it."""
-
-
 class SessionEnded(Exception):
     """The session is over on purpose; pause_s says when to dial again."""
 
     def __init__(self, reason: str, pause_s: float = 0.0) -> None:
         super().__init__(reason)
         self.pause_s = pause_s
-
-
-class Surroundings(Protocol):
-    """What a session needs of the agent around it."""
-
-    async def channel(self) -> grpc.aio.Channel:
-        """A new channel with the node's present credentials."""
-        ...
-
-    def hello(self) -> pb.Hello:
-        """Everything about this machine, but its tasks."""
-        ...
-
-    def beat(self) -> pb.Beat:
-        """What the machine is busy with."""
-        ...
-
-    def renew_in_s(self) -> float | None:
-        """Seconds until the credentials are to be renewed; None: they never are."""
-        ...
-
-    def renewal(self) -> pb.RenewCredentials:
-        """What to ask for then."""
-        ...
-
-    def on_credentials(self, credentials: pb.NodeCredentials) -> None:
-        """New credentials have come."""
-        ...
-
-    def on_refused(self) -> None:
-        """The scheduler does not accept the node's credentials."""
-        ...
-
-    @property
-    def enforcement(self) -> str:
-        """How limits are enforced."""
-        ...
-
-
-class Epoch:
-    """The highest epoch that this agent has met, on disk before anything of it is obeyed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self.number = int(path.read_text())
-        except (FileNotFoundError, ValueError):
-            self.number = 0
-
-    def meet(self, number: int) -> None:
-        """Raises EpochStale for one that is over."""
-        if number < self.number:
-            raise EpochStale(f"epoch {number} is over; {self.number} has begun")
-        if number > self.number:
-            write_atomically(self._path, b"%d\n" % number)
-            self.number = number
 
 
 class Session:

@@ -1,4 +1,4 @@
-"""Leftovers on this machine's disk: directories of finished tasks, caches that nobody uses.
+"""Leftovers on this machine's disk: directories of finished tasks, drafts of what was never finished.
 
 Owns the removal, off the hot path and outside the event loop. What a task leaves goes when the
 scheduler has its outcome and its logs.
@@ -45,47 +45,20 @@ class Cleaner:
         kept = {self._places.task(key).name for key in (*known, *self._waiting)}
         await asyncio.to_thread(self._remove_unknown, kept)
 
-    async def trim(self, most_bytes: int, is_used: Callable[[str, str], bool]) -> list[tuple[str, str]]:
-        """Removes caches that are not used, oldest first, until the rest fits; gives (kind, name) of each."""
-        entries = await asyncio.to_thread(self._cached)
-        left = sum(size for _, size, _ in entries)
-        removed = []
-        for _, size, path in sorted(entries, key=lambda entry: entry[0]):
-            kind = path.parent.name.removesuffix("s")
-            if left <= most_bytes:
-                break
-            if is_used(kind, path.name):
-                continue
-            removed.append((kind, path.name))
-            left -= size
-            await asyncio.to_thread(_remove_path, path)
-        if removed:
-            _log.info("caches_trimmed", count=len(removed))
-        return removed
-
     def _remove(self, keys: list[str]) -> None:
         """Most tasks have left nothing: one look at what is there spares a look for each."""
         names = set(map(task_directory_name, keys))
         for path in self._places.tasks.iterdir():
             if path.name in names and not _remove_usual(path):
-                _remove_path(path)
+                remove_path(path)
 
     def _remove_unknown(self, kept: set[str]) -> None:
         for path in self._places.tasks.iterdir():
             if path.name not in kept:
-                _remove_path(path)
-        for directory in (self._places.bundles, self._places.inputs):
+                remove_path(path)
+        for directory in (self._places.bundles, self._places.inputs, self._places.environments):
             for path in directory.glob(".*"):
-                _remove_path(path)
-
-    def _cached(self) -> list[tuple[float, int, Path]]:
-        directories = (self._places.bundles, self._places.inputs, self._places.environments)
-        return [
-            (path.stat().st_mtime, _size(path), path)
-            for directory in directories
-            for path in directory.iterdir()
-            if not path.name.startswith(".")
-        ]
+                remove_path(path)
 
 
 def _remove_usual(path: Path) -> bool:
@@ -100,7 +73,8 @@ def _remove_usual(path: Path) -> bool:
     return True
 
 
-def _remove_path(path: Path) -> None:
+def remove_path(path: Path) -> None:
+    """Removes whatever is there, however it was protected; logs what cannot be removed. Blocks."""
     if path.is_dir() and not path.is_symlink():
         _open_up(path)
         shutil.rmtree(path, ignore_errors=True)
@@ -118,9 +92,3 @@ def _open_up(path: Path) -> None:
                 target = Path(root, name)
                 if not target.is_symlink() and not os.access(target, os.W_OK | os.X_OK):
                     target.chmod(0o700)
-
-
-def _size(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(Path(root, name).lstat().st_size for root, _, names in os.walk(path) for name in names)
