@@ -5,13 +5,11 @@ The steps that several handlers of the machine share. Each changes the state and
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from msgspec.structs import replace
 
-from services.agent.dispatch import leave, take_from_queue
-from services.agent.effects import AckWork, CancelTask, Effect, ForgetTasks, KillWorker, Prepare, StoreOutputs
-from services.agent.events import RetractAsked, StartAsked, StopAsked, TaskRestored, WorkDone, WorkerLost
+from services.agent.dispatch import take_from_queue
+from services.agent.effects import AckWork, CancelTask, Effect, ForgetTasks, Prepare, StoreOutputs
+from services.agent.events import RetractAsked, StartAsked, StopAsked, WorkDone, WorkerLost
 from services.agent.model import (
     Body,
     Cause,
@@ -26,7 +24,6 @@ from services.agent.model import (
 )
 from services.agent.state import State
 
-KILL_AGAIN_MS = 1_000
 UNSTARTED = (Phase.PREPARING, Phase.WAITING)
 UNREADABLE = Body(0, "", False, "", Pool(""))
 
@@ -42,7 +39,7 @@ def accept(state: State, asked: StartAsked, now_ms: int, effects: list[Effect]) 
         message = asked.refusal or "its specification is not in this session"
         state.tell(refused, NoteKind.REJECTED, reason="NO_SPECIFICATION", message=message)
         return
-    task = _task(state, asked, body)
+    task = make_task(state, asked, body)
     if state.draining:
         _refuse(state, task, "DRAINING", state.drain_message)
     elif not state.ever_fits(body.resources):
@@ -59,7 +56,7 @@ def accept(state: State, asked: StartAsked, now_ms: int, effects: list[Effect]) 
             state.lanes.append(task)
 
 
-def _task(state: State, asked: StartAsked, body: Body) -> Task:
+def make_task(state: State, asked: StartAsked, body: Body) -> Task:
     return Task(
         f"{asked.task_id}/{asked.attempt}",
         asked.task_id,
@@ -164,7 +161,7 @@ def begin(state: State, worker: Worker, task: Task | None, start_ms: int, now_ms
 def limit_run(state: State, task: Task, now_ms: int) -> None:
     """Has a running task looked at again when its time is over; anew after a change of that time."""
     if run_limit_ms(task):
-        state.set_timer(_run_end_ms(state, task, now_ms), "run", task)
+        state.set_timer(run_end_ms(state, task, now_ms), "run", task)
 
 
 def run_limit_ms(task: Task) -> int:
@@ -172,7 +169,8 @@ def run_limit_ms(task: Task) -> int:
     return task.body.run_timeout_ms if task.run_timeout_ms is None else task.run_timeout_ms
 
 
-def _run_end_ms(state: State, task: Task, now_ms: int) -> int:
+def run_end_ms(state: State, task: Task, now_ms: int) -> int:
+    """When its time is over, on the monotonic clock. A wall clock that was set forward cannot put it off."""
     return min(now_ms, task.start_ms - state.wall_offset_ms) + run_limit_ms(task)
 
 
@@ -194,7 +192,7 @@ def settle_unstarted(state: State, task: Task, now_ms: int) -> None:
     """A handed task came back without having begun."""
     if task.stop is not None:
         end(state, task, never_started(state, _error_of(task.stop), now_ms))
-    elif task.retracting or state.draining:
+    elif task.retracting or state.draining or task.is_bare:
         _retracted(state, task)
     else:
         task.recalled = False
@@ -282,64 +280,3 @@ def forget(state: State, tasks: list[Task], effects: list[Effect]) -> None:
         effects.append(AckWork(name, tuple(keys)))
     if gone:
         effects.append(ForgetTasks(tuple(gone)))
-
-
-def restore(state: State, restored: TaskRestored, worker: Worker | None) -> Task | None:
-    asked = restored.start
-    if asked.body is None or f"{asked.task_id}/{asked.attempt}" in state.tasks:
-        return None
-    state.rank += 1
-    task = _task(state, asked, asked.body)
-    task.phase = Phase.HANDED
-    task.worker = worker.name if worker is not None else ""
-    state.tasks[task.key] = task
-    return task
-
-
-def _start_is_over(state: State, task: Task, now_ms: int, effects: list[Effect]) -> None:
-    if task.phase in (*UNSTARTED, Phase.HANDED):
-        limit = task.body.start_timeout_ms / 1000
-        order = StopOrder(
-            Cause.TIMEOUT,
-            f"it did not start within its start_timeout of {limit:g} s",
-            0,
-            "raise timeouts.start_timeout, or ask why it waited with ExplainTask",
-        )
-        end_early(state, task, order, now_ms, effects)
-
-
-def _run_is_over(state: State, task: Task, now_ms: int, effects: list[Effect]) -> None:
-    # A timer that was set before the time was changed is not its end.
-    if task.phase is Phase.RUNNING and run_limit_ms(task) and _run_end_ms(state, task, now_ms) <= now_ms:
-        limit = run_limit_ms(task) / 1000
-        order = StopOrder(
-            Cause.TIMEOUT,
-            f"it ran longer than its run_timeout of {limit:g} s",
-            state.settings.stop_grace_ms,
-            "raise timeouts.run_timeout, or make it shorter",
-        )
-        end_early(state, task, order, now_ms, effects)
-
-
-def _kill(state: State, task: Task, now_ms: int, effects: list[Effect]) -> None:
-    if task.phase not in (Phase.HANDED, Phase.RUNNING):
-        return
-    worker = state.workers[task.worker]
-    if worker.queue[0] != task.key:
-        state.set_timer(now_ms + KILL_AGAIN_MS, "kill", task)
-    elif not worker.leaving:
-        leave(state, worker)
-        effects.append(KillWorker(worker.name))
-
-
-def end_drained(state: State, now_ms: int, effects: list[Effect]) -> None:
-    order = StopOrder(Cause.DRAINED, state.drain_message, state.settings.stop_grace_ms)
-    for task in list(state.tasks.values()):
-        end_early(state, task, order, now_ms, effects)
-
-
-TIMERS: dict[str, Callable[[State, Task, int, list[Effect]], None]] = {
-    "start": _start_is_over,
-    "run": _run_is_over,
-    "kill": _kill,
-}

@@ -29,29 +29,24 @@ from services.agent.events import (
     SessionLost,
     SessionOpened,
     StartAsked,
-    TaskRestored,
     WorkerLost,
     WorkerReady,
     WorkerRestored,
     WorkReported,
 )
+from services.agent.expiry import TIMERS, end_drained
 from services.agent.lifecycle import (
-    TIMERS,
     accept,
     begin,
     end,
-    end_drained,
     end_early,
     end_with_worker,
     finish,
     forget,
     give_back,
-    limit_run,
     never_started,
     prepare_further,
-    restore,
     retract,
-    settle,
     settle_unstarted,
     stop,
 )
@@ -62,11 +57,11 @@ from services.agent.model import (
     StopOrder,
     Task,
     TaskError,
-    Worker,
     key_of_work,
 )
 from services.agent.modify import modify, on_work_modified
 from services.agent.outbox import Outbox
+from services.agent.restoring import on_outcome_restored, on_worker_restored
 from services.agent.state import TRANSITIONS, State, check_invariants
 
 __all__ = ["TRANSITIONS", "State", "apply", "check_invariants", "wake_ms"]
@@ -246,42 +241,6 @@ def _hear_modified(state: State, event: WorkReported, *, accepted: bool) -> None
         task = state.tasks.get(key_of_work(said.key))
         if task is not None and said.accepted is accepted:
             on_work_modified(state, task, said)
-
-
-def on_worker_restored(state: State, event: WorkerRestored, now_ms: int) -> list[Effect]:
-    """Takes a worker of an earlier agent process over, with everything it has."""
-    worker = Worker(event.worker, event.pool, ready=True, idle_since_ms=now_ms)
-    state.workers[worker.name] = worker
-    state.spawned = max(state.spawned, int(worker.name[1:]))
-    group = state.group(event.pool)
-    for restored in event.tasks:
-        task = restore(state, restored, worker)
-        if task is None:
-            continue
-        if worker.slot is None:
-            state.reserve(worker, task.body.resources)
-            worker.limits = task.body.limits
-            for name, amount in task.body.resources:
-                state.inherited[name] = state.inherited.get(name, 0) + amount
-        worker.queue.append(task.key)
-        if restored.running:
-            state.move(task, Phase.RUNNING)
-            task.start_ms = restored.start_ms
-            limit_run(state, task, now_ms)
-    (group.busy if worker.queue else group.idle)[worker.name] = worker
-    for restored in event.ended:
-        restore(state, restored, worker)
-    return []
-
-
-def on_outcome_restored(state: State, event: OutcomeRestored, now_ms: int) -> list[Effect]:
-    """A command has ended while nobody looked. The name of its worker is taken while its records are there."""
-    state.spawned = max(state.spawned, int(event.worker[1:] or 0))
-    task = restore(state, TaskRestored(event.start), None)
-    effects: list[Effect] = []
-    if task is not None:
-        settle(state, task, event.exit, effects)
-    return effects
 
 
 def on_outputs_stored(state: State, event: OutputsStored, now_ms: int) -> list[Effect]:

@@ -176,6 +176,8 @@ class Task(msgspec.Struct):
     """What it was changed to; None: the specification's."""
     retracting: bool = False
     recalled: bool = False
+    is_bare: bool = False
+    """Found in a worker of an earlier agent process: only the worker knows its parameters and the like."""
     exit: Exit | None = None
     stated: bool = False
     """Its end was part of the session's Hello."""
