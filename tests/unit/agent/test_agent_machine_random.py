@@ -14,6 +14,7 @@ from services.agent import effects as do
 from services.agent.events import (
     BeatAcknowledged,
     ClockTicked,
+    ModifyAsked,
     NeedFailed,
     NeedReady,
     OutputsStored,
@@ -22,6 +23,8 @@ from services.agent.events import (
     VerdictGiven,
     WorkerLost,
     WorkerReady,
+    WorkModified,
+    WorkReported,
 )
 from services.agent.model import Body, Cause, NoteKind, Phase, Pool, Task, TaskError
 from tests.support.agent_machine import CPU, Bench, body
@@ -50,6 +53,7 @@ class Play:
         self.killed: set[str] = set()
         self.needs: list[str] = []
         self.storing: list[do.StoreOutputs] = []
+        self.changing: list[do.ChangeParams] = []
 
     def step(self) -> None:
         act = self.dice.choices(
@@ -63,8 +67,10 @@ class Play:
                 self.tell,
                 self.wait,
                 self.reconnect,
+                self.modify,
+                self.hear_modified,
             ],
-            [30, 4, 4, 60, 2, 20, 20, 15, 1],
+            [30, 4, 4, 60, 2, 20, 20, 15, 1, 6, 6],
         )[0]
         act()
         self.follow()
@@ -81,6 +87,9 @@ class Play:
                 self.storing.append(effect)
             elif isinstance(effect, do.QuitWorker):
                 self.killed.add(effect.worker)
+            elif isinstance(effect, do.ChangeParams):
+                assert effect.worker in self.bench.queues
+                self.changing.append(effect)
         self.seen_effects = len(self.bench.effects)
 
     def start(self) -> None:
@@ -102,6 +111,21 @@ class Play:
         task_id = self.pick()
         if task_id:
             self.bench.retract(task_id)
+
+    def modify(self) -> None:
+        task_id = self.pick()
+        if task_id:
+            params = self.dice.choice(["", '{"a":1}'])
+            limit_ms = self.dice.choice([None, 0, 50, 5_000])
+            self.bench.command(ModifyAsked(task_id, 1, self.dice.randrange(1, 99), params, limit_ms))
+
+    def hear_modified(self) -> None:
+        """Workers answer, whatever has become of the work meanwhile."""
+        changing, self.changing = self.changing, []
+        for effect in changing:
+            accepted, unknown = self.dice.choice([(True, False), (False, False), (False, True)])
+            said = WorkModified(effect.task.work_key, effect.revision, accepted, "no", unknown)
+            self.bench.apply(WorkReported(effect.worker, modified=(said,)))
 
     def work(self) -> None:
         """A worker does the next thing: gives back what was cancelled, begins, or ends."""
