@@ -160,3 +160,9 @@ class Places:
 def task_directory_name(key: str) -> str:
     """Of an attempt, by its key "<task>/<attempt>"."""
     return key.replace("/", "-")
+
+
+def key_of_directory(name: str) -> str:
+    """The reverse of `task_directory_name`; empty: no attempt has such a directory."""
+    task_id, _, attempt = name.rpartition("-")
+    return f"{task_id}/{attempt}" if task_id and attempt.isdecimal() else ""

@@ -167,6 +167,7 @@ class Agent:
         """Finds again what an earlier process left, then starts the loops. Raises StartRefused."""
         await self._engine.restore()
         self._limiter.adopt(set(self._workers.pids()))
+        self._logs.on_lost(self._cleaner.take_over(self._state.tasks))
         await self._cleaner.remove_unknown(self._state.tasks)
         self._around.look(self._clock.monotonic_ms())
         self._engine.tick()

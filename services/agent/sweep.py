@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from services.agent.config import Places, task_directory_name
+from services.agent.config import Places, key_of_directory, task_directory_name
 from services.agent.model import Task
 from services.chassis.logs import get_logger
 
@@ -39,6 +39,15 @@ class Cleaner:
             del self._waiting[key]
         if keys:
             await asyncio.to_thread(self._remove, keys)
+
+    def take_over(self, known: Iterable[str]) -> list[str]:
+        """Takes on the directories of tasks that are over and that an earlier agent had not removed yet; their
+        keys. What stands in them may not have been told."""
+        names = set(map(task_directory_name, known))
+        left = [path.name for path in self._places.tasks.iterdir() if path.name not in names]
+        keys = [key for name in left if (key := key_of_directory(name))]
+        self._waiting.update(dict.fromkeys(keys))
+        return keys
 
     async def remove_unknown(self, known: Iterable[str]) -> None:
         """Removes the directories of tasks that nobody knows any more; after a restart."""

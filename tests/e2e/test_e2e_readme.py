@@ -55,9 +55,9 @@ def test_every_console_line_of_the_readme_works_in_order(tmp_path: Path) -> None
         assert "hello from a task" in output["yard run -- python3 -c \"print('hello from a task')\""]
         assert "node-1" in output["yard nodes occupancy"]
         said = {line.split()[-1]: text for line, text in output.items() if line.startswith("grpcurl")}
-        assert "taskIds" in said["modelyard.v1.TaskService/SubmitTasks"]
+        assert '"t-' in said["modelyard.v1.TaskService/SubmitTasks"]
         assert "modelyard.v1.TaskService" in said["list"]
-        assert "occupancyRatio" in said["modelyard.v1.NodeService/GetOccupancy"]
+        assert "node-1" in said["modelyard.v1.NodeService/GetOccupancy"]
         assert yard.cli("down").code == 0
         assert not yard.left_over()
 
