@@ -7,7 +7,6 @@ one has died. Decides nothing: the machine says what to start and what to send.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -15,7 +14,8 @@ from services.agent.config import Places
 from services.agent.convert import report_of
 from services.agent.decode import THREADS
 from services.agent.events import Event, WorkerLost, WorkerReady
-from services.agent.launcher_client import LauncherClient, LauncherFailed, SpawnFailed
+from services.agent.launcher_client import SpawnFailed
+from services.agent.launcher_keeper import LauncherKeeper
 from services.agent.model import Pool
 from services.agent.orphans import Orphans
 from services.agent.traces import Traces
@@ -24,9 +24,6 @@ from services.chassis.logs import get_logger
 
 Message = dict[str, Any]
 _log = get_logger("agent.workers")
-_LAUNCHER_S = 20.0
-_LAUNCHER_END_S = 5.0
-_LAUNCHER_AGAIN_S = 2.0
 _INVENTORY_S = 5.0
 _LOST_AFTER_S = 2.0
 """How long the end of a connection may come before the launcher's word about the process."""
@@ -61,10 +58,9 @@ class Workers:
         self._spawn_task = spawn_task
         self._traces = Traces(places)
         self._orphans = Orphans(self._on_orphan_ended)
-        self._launcher: LauncherClient | None = None
-        self._restart: asyncio.Task[None] | None = None
-        self._launcher_up = asyncio.Event()
-        self._launcher_gone = asyncio.Event()
+        self._launcher = LauncherKeeper(
+            self._traces.launcher_socket, places.root, self._on_ended, self._on_launcher_lost
+        )
         self._members: dict[str, Member] = {}
         self._base_env = {THREADS: "1", "PYTHONUNBUFFERED": "1"}
         if has_gpus:
@@ -75,8 +71,7 @@ class Workers:
 
     async def open(self) -> list[tuple[str, Pool | None, Message]]:
         """Starts or finds the launcher; what is still there: name, pool and inventory of each worker."""
-        await self._start_launcher()
-        assert self._launcher is not None
+        await self._launcher.start()
         found = []
         orphans = self._traces.listening(self._launcher.workers)
         for name in (*sorted(self._launcher.workers), *orphans):
@@ -137,7 +132,7 @@ class Workers:
         """SIGKILL; WorkerLost follows."""
         if name in self._orphans:
             self._orphans.kill(name)
-        elif self._launcher is not None:
+        else:
             self._launcher.kill(name)
 
     def pid(self, name: str) -> int:
@@ -149,58 +144,21 @@ class Workers:
         """All worker processes by name."""
         return {name: member.pid for name, member in self._members.items() if member.pid}
 
-    @property
-    def launcher_workers(self) -> int:
-        """How many workers the launcher has."""
-        return len(self._launcher.workers) if self._launcher is not None else 0
-
     async def close(self, *, shut_down: bool) -> None:
         """Leaves launcher and workers alone, or ends them all and waits a moment for it."""
         self._closing = True
         for member in self._members.values():
             if member.client is not None:
                 member.client.close()
-        if self._restart is not None:
-            await self._settle_restart(wait=shut_down)
-        if self._launcher is not None:
-            if shut_down:
-                self._launcher.shut_down()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._launcher_gone.wait(), _LAUNCHER_END_S)
-            self._launcher.close()
+        await self._launcher.close(shut_down=shut_down)
         if shut_down:
             self._orphans.kill_all()
             for name in self._members:
                 self._traces.remove(name)
         self._orphans.close()
 
-    async def _start_launcher(self) -> None:
-        self._launcher = await LauncherClient.start(
-            self._traces.launcher_socket, self._places.root, self._on_ended, self._on_launcher_lost
-        )
-        self._launcher_gone.clear()
-        self._launcher_up.set()
-
-    async def _restart_launcher(self) -> None:
-        """Workers wait for it, so it is tried until there is one again."""
-        while True:
-            try:
-                return await self._start_launcher()
-            except LauncherFailed as error:
-                _log.error("launcher_not_started", reason=str(error))
-                await asyncio.sleep(_LAUNCHER_AGAIN_S)
-
-    async def _settle_restart(self, *, wait: bool) -> None:
-        """A launcher that is just coming up must be there before it can be ended."""
-        assert self._restart is not None
-        if wait:
-            await asyncio.wait({self._restart}, timeout=_LAUNCHER_S)
-        self._restart.cancel()
-        await asyncio.gather(self._restart, return_exceptions=True)
-
     async def _reconnect(self, name: str, *, is_orphan: bool) -> Message | None:
         """The inventory of a worker of an earlier agent process; None if it does not answer, and is no more."""
-        assert self._launcher is not None
         member = self._members[name] = Member(name)
         member.pool = self._traces.pool(name)
         inventory: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
@@ -232,9 +190,8 @@ class Workers:
     async def _spawn(self, member: Member, python: str, paths: tuple[str, ...]) -> None:
         env = {**self._base_env, **dict(member.pool.variables)} if member.pool else self._base_env
         try:
-            await asyncio.wait_for(self._launcher_up.wait(), _LAUNCHER_S)
-            assert self._launcher is not None
-            member.pid = await self._launcher.spawn(
+            launcher = await self._launcher.client()
+            member.pid = await launcher.spawn(
                 member.name,
                 self._traces.socket(member.name),
                 python=python,
@@ -248,7 +205,7 @@ class Workers:
                 lambda: self._on_connection_lost(member),
             )
         except (SpawnFailed, OSError, TimeoutError) as error:
-            if member.ending is None and self._launcher is not None:
+            if member.ending is None:
                 self._launcher.kill(member.name)
             await self._dismiss_unborn(member.name)
             self._lose(member, str(error))
@@ -289,7 +246,7 @@ class Workers:
             return
         if member.ending is not None:
             self._lose(member)
-        elif self._launcher is None:
+        elif not self._launcher.is_up:
             self._lose(member, "the launcher is lost")
         else:
             asyncio.get_running_loop().call_later(_LOST_AFTER_S, self._on_silence, member)
@@ -298,9 +255,7 @@ class Workers:
         """A worker has closed its connection and not ended: it cannot be used any more."""
         if self._closing or self._members.get(member.name) is not member:
             return
-        if member.name in self._orphans or (
-            self._launcher is not None and member.name in self._launcher.workers
-        ):
+        if member.name in self._orphans or member.name in self._launcher.workers:
             self.kill(member.name)
         else:
             self._lose(member, "its connection is lost")
@@ -321,13 +276,6 @@ class Workers:
         self._say(lost)
 
     def _on_launcher_lost(self) -> None:
-        self._launcher_gone.set()
-        if self._closing:
-            return
-        self._launcher_up.clear()
-        _log.error("launcher_lost", next_step="a new one is started; see launcher.log")
-        self._launcher = None
-        self._restart = asyncio.get_running_loop().create_task(self._restart_launcher(), name="launcher")
         for member in list(self._members.values()):
             is_open = member.client is not None and member.client.is_open
             if member.client is not None and not (is_open and self._orphans.adopt(member.name, member.pid)):
