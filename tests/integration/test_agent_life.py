@@ -224,3 +224,15 @@ async def test_worker_of_a_killed_launcher_does_not_stop_the_agent(tmp_path: Pat
         scheduler.start_tasks(operator("echo", params_json='{"value": 2}'), ["t-2"])
         (end,) = await scheduler.exited("t-2")
         assert end.result.value_json == "2", agent.text()
+
+
+async def test_wanted_beat_counts_at_once(tmp_path: Path) -> None:
+    async with running_agent(tmp_path / "y") as (scheduler, _):
+        scheduler.beat_ms = 600_000
+        beats = len(scheduler.beats)
+        scheduler.cut()
+        await scheduler.until(lambda: len(scheduler.sessions) == 2)
+        await scheduler.until(lambda: len(scheduler.beats) > beats and scheduler.beats[-1].number == 1)
+        beats = len(scheduler.beats)
+        scheduler.say(pb.ConnectResponse(beat_ack=pb.BeatAck(number=1, beat_ms=50)))
+        await scheduler.until(lambda: len(scheduler.beats) >= beats + 3)
