@@ -8,9 +8,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from modelyard.worker.frames import FrameBuffer, encode
 
@@ -88,8 +90,13 @@ def worker_process(directory: Path, *arguments: str) -> Iterator[tuple[subproces
         assert process.poll() is None, (directory / "worker.log").read_text()
         yield process, path
     finally:
+        # Killed like this a worker leaves what it runs to the launcher, and here is none.
+        left = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.kill()
         process.wait()
+        for child in left:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 def is_listening(path: str) -> bool:
