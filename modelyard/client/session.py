@@ -270,18 +270,17 @@ class TaskSession:
         self._wake.set()
 
     def _take(self, response: task_pb2.SessionResponse) -> None:
-        kind = response.WhichOneof("message")
-        if kind == "outcomes":
+        if response.HasField("submitted"):
+            self._on_submitted(response.sequence, response.submitted)
+        elif response.HasField("refused"):
+            self._on_refused(response.sequence, response.refused)
+        if response.HasField("outcomes"):
             for outcome in response.outcomes.outcomes:
                 waiter = self._open.pop(outcome.task_id, None)
                 if waiter is not None:
                     waiter[0].ended(waiter[1], outcome)
                 elif self._unanswered:
                     self._early[outcome.task_id] = outcome
-        elif kind == "submitted":
-            self._on_submitted(response.sequence, response.submitted)
-        elif kind == "refused":
-            self._on_refused(response.sequence, response.refused)
 
     def _on_submitted(self, sequence: int, answer: task_pb2.SubmitTasksResponse) -> None:
         submission = self._unanswered.pop(sequence, None)

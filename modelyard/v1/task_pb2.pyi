@@ -1018,6 +1018,8 @@ Global___FollowTasks: _TypeAlias = FollowTasks  # noqa: Y015
 
 @_typing.final
 class SessionResponse(_message.Message):
+    """An answer, outcomes, or both: what ends at once is told together with the answer to its submission."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
@@ -1025,7 +1027,7 @@ class SessionResponse(_message.Message):
     REFUSED_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The request that this answers; 0 for outcomes."""
+    """The request that this answers; 0: none."""
     @_builtins.property
     def submitted(self) -> Global___SubmitTasksResponse: ...
     @_builtins.property
@@ -1040,13 +1042,11 @@ class SessionResponse(_message.Message):
         refused: Global___Refusal | None = ...,
         outcomes: Global___TaskOutcomes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "outcomes", b"outcomes", "refused", b"refused", "submitted", b"submitted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "refused", b"refused", "submitted", b"submitted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "outcomes", b"outcomes", "refused", b"refused", "sequence", b"sequence", "submitted", b"submitted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "refused", b"refused", "sequence", b"sequence", "submitted", b"submitted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["submitted", "refused", "outcomes"]  # noqa: Y015
-    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionResponse: _TypeAlias = SessionResponse  # noqa: Y015
 

@@ -1,22 +1,21 @@
-"""`yard-agent`: runs the agent of this machine."""
-
-from __future__ import annotations
+"""yard-agent: reads its configuration and runs the agent of this machine."""
 
 import os
 import sys
 
+from services.agent.config import AgentConfig
+from services.chassis import transport
+from services.chassis.config import load
 
-def main() -> None:
-    """Reads the configuration and runs until told to stop."""
-    from services.agent.config import AgentConfig
-    from services.chassis.config import load
 
+def main() -> int:
     config = load(AgentConfig, sys.argv[1:], os.environ, "yard-agent")
+    transport.settle()
 
     from services.agent.service import run
 
-    sys.exit(run(config))
+    return run(config)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -3,14 +3,17 @@
 import os
 import sys
 
-from services.chassis import bootstrap
+from services.chassis import bootstrap, transport
 from services.chassis.config import load
 from services.scheduler.config import SchedulerConfig
-from services.scheduler.service import SchedulerService
 
 
 def main() -> int:
     config = load(SchedulerConfig, sys.argv[1:], os.environ, "yard-scheduler")
+    transport.settle()
+
+    from services.scheduler.service import SchedulerService
+
     return bootstrap.run(SchedulerService, config)
 
 

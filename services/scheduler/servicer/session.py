@@ -19,6 +19,8 @@ from services.scheduler.tasks import Tasks
 MOST_OUTCOMES = 1_000
 MESSAGE_BYTES = 2 << 20
 MOST_UNDER_WAY = 64
+HELD_TASKS = 4
+HOLD_S = 0.003
 
 
 class Session:
@@ -34,6 +36,9 @@ class Session:
         self._context = context
         self._outcomes: list[RecordChange] = []
         self._answers: list[pb.SessionResponse] = []
+        # The answer to a small submission waits a moment: if its tasks end at once, one message tells both.
+        self._held: pb.SessionResponse | None = None
+        self._held_timer: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
         self._followed: set[int] = set()
@@ -57,6 +62,8 @@ class Session:
                 task.cancel()
             for key in self._followed:
                 self._engine.unfollow(key, self)
+            if self._held_timer is not None:
+                self._held_timer.cancel()
 
     async def _read(self) -> None:
         try:
@@ -96,8 +103,29 @@ class Session:
                 await self._follow(keys)
             else:
                 self._followed.update(keys)
+                if len(keys) <= HELD_TASKS:
+                    self._hold(response)
+                    return
         self._answers.append(response)
         self._wake.set()
+
+    def _hold(self, response: pb.SessionResponse) -> None:
+        self._let_go()
+        self._held = response
+        self._held_timer = asyncio.get_running_loop().call_later(HOLD_S, self._let_go)
+
+    def _let_go(self) -> None:
+        """What is held has waited long enough."""
+        if (held := self._take_held()) is not None:
+            self._answers.append(held)
+            self._wake.set()
+
+    def _take_held(self) -> pb.SessionResponse | None:
+        held, self._held = self._held, None
+        if self._held_timer is not None:
+            self._held_timer.cancel()
+            self._held_timer = None
+        return held
 
     async def _follow(self, keys: Sequence[int]) -> None:
         """Follows what is unfinished, and tells at once of what is not."""
@@ -136,12 +164,12 @@ class Session:
                     await self._context.write(self._answers.pop(0))
                 else:
                     await self._context.write(self._next_outcomes())
-            if self._is_closed and not self._followed:
+            if self._is_closed and not self._followed and self._held is None:
                 return
 
     def _next_outcomes(self) -> pb.SessionResponse:
         """As many of the waiting outcomes as make one message."""
-        response = pb.SessionResponse()
+        response = self._take_held() or pb.SessionResponse()
         outcomes = response.outcomes.outcomes
         size = taken = 0
         for change in self._outcomes[:MOST_OUTCOMES]:
