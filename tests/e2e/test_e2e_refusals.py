@@ -222,10 +222,10 @@ def test_full_disk_refuses_work_and_recovers_when_there_is_room(tmp_path: Path) 
             yard.start()
             assert yard.cli("call", "echo", "--param", "value=1").stdout == "1\n"
             pids = {name: yard.pid(name) for name in ("scheduler", "store", "agent-node-1")}
-            with (disk / "filler").open("wb") as filler, contextlib.suppress(OSError):
-                while True:
-                    filler.write(bytes(1 << 16))
-                    filler.flush()
+            # Unbuffered: what does not fit any more must not come back when the file is closed.
+            with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+                while filler.write(bytes(1 << 16)):
+                    pass
             result = yard.cli("run", "--cpu", "0.1", "--", "true", timeout_s=60)
             assert result.code in (5, 8), result
             assert "disk" in result.stderr or "space" in result.stderr
