@@ -14,15 +14,16 @@ EXPERIMENTS = ("calls", "arrays", "processes", "startup", "fleet", "placement", 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
     parser.add_argument(
-        "experiments", nargs="*", default=EXPERIMENTS, choices=(*EXPERIMENTS, []), metavar="EXPERIMENT"
-    )
-    parser.add_argument(
-        "--json", type=Path, default=Path("bench/results/latest.json"), help="where the figures are kept"
+        "--json", type=Path, default=Path("bench/results/latest.json"), help="where figures are kept"
     )
     options = parser.parse_args()
     figures: list[Figure] = []
-    for name in options.experiments:
+    unknown = set(options.experiments) - set(EXPERIMENTS)
+    if unknown:
+        parser.error(f"there is no experiment {sorted(unknown)[0]!r}; there are {', '.join(EXPERIMENTS)}")
+    for name in options.experiments or EXPERIMENTS:
         begun = time.perf_counter()
         figures += importlib.import_module(f"bench.{name}").measure()
         print(f"{name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr)
