@@ -58,6 +58,7 @@ def test_every_console_line_of_the_readme_works_in_order(tmp_path: Path) -> None
         assert '"t-' in said["modelyard.v1.TaskService/SubmitTasks"]
         assert "modelyard.v1.TaskService" in said["list"]
         assert "node-1" in said["modelyard.v1.NodeService/GetOccupancy"]
+        assert "when.txt" in said["modelyard.v1.ArtifactService/ListArtifacts"]
         assert yard.cli("down").code == 0
         assert not yard.left_over()
 
