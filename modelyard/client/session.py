@@ -209,7 +209,8 @@ class TaskSession:
                 )
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc_error(rpc_error)
-                if rpc_error.code() not in _BROKEN:
+                # An INTERNAL that the service did not explain is gRPC's own: the stream broke off while it was used.
+                if rpc_error.code() not in _BROKEN and error.reason != "GRPC_INTERNAL":
                     self._give_up(error)
                     return
             now = time.monotonic()
