@@ -45,6 +45,11 @@ class AccountServiceStub:
                 request_serializer=modelyard_dot_v1_dot_account__pb2.ListAccountsRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_account__pb2.ListAccountsResponse.FromString,
                 _registered_method=True)
+        self.UpdateAccount = channel.unary_unary(
+                '/modelyard.v1.AccountService/UpdateAccount',
+                request_serializer=modelyard_dot_v1_dot_account__pb2.UpdateAccountRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_account__pb2.UpdateAccountResponse.FromString,
+                _registered_method=True)
         self.DeleteAccount = channel.unary_unary(
                 '/modelyard.v1.AccountService/DeleteAccount',
                 request_serializer=modelyard_dot_v1_dot_account__pb2.DeleteAccountRequest.SerializeToString,
@@ -89,6 +94,13 @@ class AccountServiceServicer:
 
     def ListAccounts(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateAccount(self, request, context):
+        """Quota and weight.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -145,6 +157,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ListAccounts,
                     request_deserializer=modelyard_dot_v1_dot_account__pb2.ListAccountsRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_account__pb2.ListAccountsResponse.SerializeToString,
+            ),
+            'UpdateAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateAccount,
+                    request_deserializer=modelyard_dot_v1_dot_account__pb2.UpdateAccountRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_account__pb2.UpdateAccountResponse.SerializeToString,
             ),
             'DeleteAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteAccount,
@@ -232,6 +249,33 @@ class AccountService:
             '/modelyard.v1.AccountService/ListAccounts',
             modelyard_dot_v1_dot_account__pb2.ListAccountsRequest.SerializeToString,
             modelyard_dot_v1_dot_account__pb2.ListAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.AccountService/UpdateAccount',
+            modelyard_dot_v1_dot_account__pb2.UpdateAccountRequest.SerializeToString,
+            modelyard_dot_v1_dot_account__pb2.UpdateAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

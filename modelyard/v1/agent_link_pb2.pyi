@@ -291,10 +291,12 @@ class HeldTask(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     EXITED_FIELD_NUMBER: _builtins.int
+    IS_SUSPENDED_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     epoch: _builtins.int
     state: Global___HeldState.ValueType
+    is_suspended: _builtins.bool
     @_builtins.property
     def exited(self) -> Global___TaskExited:
         """Set when it has ended."""
@@ -307,10 +309,11 @@ class HeldTask(_message.Message):
         epoch: _builtins.int = ...,
         state: Global___HeldState.ValueType = ...,
         exited: Global___TaskExited | None = ...,
+        is_suspended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["exited", b"exited"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "epoch", b"epoch", "exited", b"exited", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "epoch", b"epoch", "exited", b"exited", "is_suspended", b"is_suspended", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -417,6 +420,8 @@ class TaskEvent(_message.Message):
     EXITED_FIELD_NUMBER: _builtins.int
     RETRACTED_FIELD_NUMBER: _builtins.int
     MODIFIED_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     """attempt and epoch together are the token of the attempt."""
@@ -435,6 +440,10 @@ class TaskEvent(_message.Message):
 
     @_builtins.property
     def modified(self) -> Global___TaskModified: ...
+    @_builtins.property
+    def suspended(self) -> Global___TaskSuspended: ...
+    @_builtins.property
+    def resumed(self) -> Global___TaskResumed: ...
     def __init__(
         self,
         *,
@@ -447,12 +456,14 @@ class TaskEvent(_message.Message):
         exited: Global___TaskExited | None = ...,
         retracted: Global___TaskRetracted | None = ...,
         modified: Global___TaskModified | None = ...,
+        suspended: Global___TaskSuspended | None = ...,
+        resumed: Global___TaskResumed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "exited", b"exited", "modified", b"modified", "progress", b"progress", "rejected", b"rejected", "retracted", b"retracted", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "exited", b"exited", "modified", b"modified", "progress", b"progress", "rejected", b"rejected", "resumed", b"resumed", "retracted", b"retracted", "started", b"started", "suspended", b"suspended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "epoch", b"epoch", "event", b"event", "exited", b"exited", "modified", b"modified", "progress", b"progress", "rejected", b"rejected", "retracted", b"retracted", "started", b"started", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "epoch", b"epoch", "event", b"event", "exited", b"exited", "modified", b"modified", "progress", b"progress", "rejected", b"rejected", "resumed", b"resumed", "retracted", b"retracted", "started", b"started", "suspended", b"suspended", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["rejected", "started", "progress", "exited", "retracted", "modified"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["rejected", "started", "progress", "exited", "retracted", "modified", "suspended", "resumed"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -514,6 +525,36 @@ class TaskRetracted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskRetracted: _TypeAlias = TaskRetracted  # noqa: Y015
+
+@_typing.final
+class TaskSuspended(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskSuspended: _TypeAlias = TaskSuspended  # noqa: Y015
+
+@_typing.final
+class TaskResumed(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskResumed: _TypeAlias = TaskResumed  # noqa: Y015
 
 @_typing.final
 class TaskModified(_message.Message):
@@ -883,6 +924,8 @@ class Command(_message.Message):
     RETRACT_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
     MODIFY_FIELD_NUMBER: _builtins.int
+    SUSPEND_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___StartTask: ...
     @_builtins.property
@@ -891,6 +934,10 @@ class Command(_message.Message):
     def stop(self) -> Global___StopTask: ...
     @_builtins.property
     def modify(self) -> Global___ModifyTask: ...
+    @_builtins.property
+    def suspend(self) -> Global___SuspendTask: ...
+    @_builtins.property
+    def resume(self) -> Global___ResumeTask: ...
     def __init__(
         self,
         *,
@@ -898,12 +945,14 @@ class Command(_message.Message):
         retract: Global___RetractTask | None = ...,
         stop: Global___StopTask | None = ...,
         modify: Global___ModifyTask | None = ...,
+        suspend: Global___SuspendTask | None = ...,
+        resume: Global___ResumeTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "modify", b"modify", "retract", b"retract", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "modify", b"modify", "resume", b"resume", "retract", b"retract", "start", b"start", "stop", b"stop", "suspend", b"suspend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "modify", b"modify", "retract", b"retract", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "modify", b"modify", "resume", b"resume", "retract", b"retract", "start", b"start", "stop", b"stop", "suspend", b"suspend"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "retract", "stop", "modify"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "retract", "stop", "modify", "suspend", "resume"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -1028,6 +1077,8 @@ class ModifyTask(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     PARAMS_JSON_FIELD_NUMBER: _builtins.int
     RUN_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     revision: _builtins.int
@@ -1035,6 +1086,14 @@ class ModifyTask(_message.Message):
     """Laid over the present parameters; empty: they stay."""
     run_timeout_ms: _builtins.int
     """From the start of the attempt; 0: no limit, unset: it stays."""
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Attachment]:
+        """Laid over the present ones by path; an empty digest takes one away."""
+
+    @_builtins.property
+    def resources(self) -> _task_pb2.Resources:
+        """Limits from now on; unset: they stay."""
+
     def __init__(
         self,
         *,
@@ -1043,16 +1102,64 @@ class ModifyTask(_message.Message):
         revision: _builtins.int = ...,
         params_json: _builtins.str = ...,
         run_timeout_ms: _builtins.int | None = ...,
+        attachments: _abc.Iterable[_task_pb2.Attachment] | None = ...,
+        resources: _task_pb2.Resources | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_run_timeout_ms", b"_run_timeout_ms", "run_timeout_ms", b"run_timeout_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_run_timeout_ms", b"_run_timeout_ms", "resources", b"resources", "run_timeout_ms", b"run_timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_run_timeout_ms", b"_run_timeout_ms", "attempt", b"attempt", "params_json", b"params_json", "revision", b"revision", "run_timeout_ms", b"run_timeout_ms", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_run_timeout_ms", b"_run_timeout_ms", "attachments", b"attachments", "attempt", b"attempt", "params_json", b"params_json", "resources", b"resources", "revision", b"revision", "run_timeout_ms", b"run_timeout_ms", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__run_timeout_ms: _TypeAlias = _typing.Literal["run_timeout_ms"]  # noqa: Y015
     _WhichOneofArgType__run_timeout_ms: _TypeAlias = _typing.Literal["_run_timeout_ms", b"_run_timeout_ms"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__run_timeout_ms) -> _WhichOneofReturnType__run_timeout_ms | None: ...
 
 Global___ModifyTask: _TypeAlias = ModifyTask  # noqa: Y015
+
+@_typing.final
+class SuspendTask(_message.Message):
+    """Stops a running task where it is. Repeating it does no harm."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    attempt: _builtins.int
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendTask: _TypeAlias = SuspendTask  # noqa: Y015
+
+@_typing.final
+class ResumeTask(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    attempt: _builtins.int
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeTask: _TypeAlias = ResumeTask  # noqa: Y015
 
 @_typing.final
 class GoAway(_message.Message):

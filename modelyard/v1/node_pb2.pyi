@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from modelyard.v1 import task_pb2 as _task_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -35,6 +36,8 @@ class _NodeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NodeState.V
     """Silent for a few beats: no new work."""
     NODE_STATE_LOST: _NodeState.ValueType  # 5
     """Its lease is over."""
+    NODE_STATE_HELD_BACK: _NodeState.ValueType  # 6
+    """It came and went too often lately: no new work for a while."""
 
 class NodeState(_NodeState, metaclass=_NodeStateEnumTypeWrapper): ...
 
@@ -46,6 +49,8 @@ NODE_STATE_SUSPECT: NodeState.ValueType  # 4
 """Silent for a few beats: no new work."""
 NODE_STATE_LOST: NodeState.ValueType  # 5
 """Its lease is over."""
+NODE_STATE_HELD_BACK: NodeState.ValueType  # 6
+"""It came and went too often lately: no new work for a while."""
 Global___NodeState: _TypeAlias = NodeState  # noqa: Y015
 
 @_typing.final
@@ -84,6 +89,8 @@ class Node(_message.Message):
     CONNECT_TIME_FIELD_NUMBER: _builtins.int
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
     ENFORCEMENT_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    DRAIN_DEADLINE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: Global___NodeState.ValueType
     detail: _builtins.str
@@ -92,6 +99,8 @@ class Node(_message.Message):
     agent_version: _builtins.str
     enforcement: _builtins.str
     """How limits are enforced there: "cgroup", "rlimit" or "none"."""
+    pool: _builtins.str
+    """Only tasks that name it come here; empty: any. It is the value of the label "pool"."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -102,6 +111,10 @@ class Node(_message.Message):
     def last_beat_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def connect_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def drain_deadline_time(self) -> _timestamp_pb2.Timestamp:
+        """When a drain ends running tasks."""
+
     def __init__(
         self,
         *,
@@ -117,10 +130,12 @@ class Node(_message.Message):
         connect_time: _timestamp_pb2.Timestamp | None = ...,
         agent_version: _builtins.str = ...,
         enforcement: _builtins.str = ...,
+        pool: _builtins.str = ...,
+        drain_deadline_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "connect_time", b"connect_time", "last_beat_time", b"last_beat_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "connect_time", b"connect_time", "drain_deadline_time", b"drain_deadline_time", "last_beat_time", b"last_beat_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "capacity", b"capacity", "connect_time", b"connect_time", "detail", b"detail", "enforcement", b"enforcement", "id", b"id", "labels", b"labels", "last_beat_time", b"last_beat_time", "operators", b"operators", "prefilled_count", b"prefilled_count", "running_count", b"running_count", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "capacity", b"capacity", "connect_time", b"connect_time", "detail", b"detail", "drain_deadline_time", b"drain_deadline_time", "enforcement", b"enforcement", "id", b"id", "labels", b"labels", "last_beat_time", b"last_beat_time", "operators", b"operators", "pool", b"pool", "prefilled_count", b"prefilled_count", "running_count", b"running_count", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,6 +234,7 @@ class NodeOccupancy(_message.Message):
     RESOURCES_FIELD_NUMBER: _builtins.int
     OCCUPANCY_RATIO_FIELD_NUMBER: _builtins.int
     RUNNING_COUNT_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     state: Global___NodeState.ValueType
     window_s: _builtins.int
@@ -227,6 +243,10 @@ class NodeOccupancy(_message.Message):
     running_count: _builtins.int
     @_builtins.property
     def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResourceOccupancy]: ...
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeTask]:
+        """What runs there. Of other accounts only the amounts."""
+
     def __init__(
         self,
         *,
@@ -236,14 +256,62 @@ class NodeOccupancy(_message.Message):
         resources: _abc.Iterable[Global___ResourceOccupancy] | None = ...,
         occupancy_ratio: _builtins.float = ...,
         running_count: _builtins.int = ...,
+        tasks: _abc.Iterable[Global___NodeTask] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "occupancy_ratio", b"occupancy_ratio", "resources", b"resources", "running_count", b"running_count", "state", b"state", "window_s", b"window_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "occupancy_ratio", b"occupancy_ratio", "resources", b"resources", "running_count", b"running_count", "state", b"state", "tasks", b"tasks", "window_s", b"window_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeOccupancy: _TypeAlias = NodeOccupancy  # noqa: Y015
+
+@_typing.final
+class NodeTask(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    MEASURED_CPU_FIELD_NUMBER: _builtins.int
+    MEASURED_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    IS_QUOTE_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """Empty: another account's."""
+    name: _builtins.str
+    account: _builtins.str
+    measured_cpu: _builtins.float
+    """What it was last measured at; unset: not yet."""
+    measured_memory_bytes: _builtins.int
+    is_quote: _builtins.bool
+    """Capacity that a quote holds, not a task."""
+    @_builtins.property
+    def resources(self) -> _task_pb2.Resources:
+        """What it holds."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        account: _builtins.str = ...,
+        resources: _task_pb2.Resources | None = ...,
+        measured_cpu: _builtins.float = ...,
+        measured_memory_bytes: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        is_quote: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "is_quote", b"is_quote", "measured_cpu", b"measured_cpu", "measured_memory_bytes", b"measured_memory_bytes", "name", b"name", "resources", b"resources", "start_time", b"start_time", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeTask: _TypeAlias = NodeTask  # noqa: Y015
 
 @_typing.final
 class ResourceOccupancy(_message.Message):
@@ -254,6 +322,7 @@ class ResourceOccupancy(_message.Message):
     RESERVED_FIELD_NUMBER: _builtins.int
     MEASURED_FIELD_NUMBER: _builtins.int
     OCCUPANCY_RATIO_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
     resource: _builtins.str
     """"cpu", "memory", "gpu" or a custom name."""
     capacity: _builtins.float
@@ -263,6 +332,10 @@ class ResourceOccupancy(_message.Message):
     """Mean over the window."""
     occupancy_ratio: _builtins.float
     """max(reserved, measured + estimates of commands that the measurement cannot show yet) / capacity."""
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___WindowOccupancy]:
+        """The same over each of the windows, shortest first."""
+
     def __init__(
         self,
         *,
@@ -271,14 +344,305 @@ class ResourceOccupancy(_message.Message):
         reserved: _builtins.float = ...,
         measured: _builtins.float = ...,
         occupancy_ratio: _builtins.float = ...,
+        windows: _abc.Iterable[Global___WindowOccupancy] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "measured", b"measured", "occupancy_ratio", b"occupancy_ratio", "reserved", b"reserved", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "measured", b"measured", "occupancy_ratio", b"occupancy_ratio", "reserved", b"reserved", "resource", b"resource", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResourceOccupancy: _TypeAlias = ResourceOccupancy  # noqa: Y015
+
+@_typing.final
+class WindowOccupancy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_S_FIELD_NUMBER: _builtins.int
+    MEASURED_FIELD_NUMBER: _builtins.int
+    OCCUPANCY_RATIO_FIELD_NUMBER: _builtins.int
+    window_s: _builtins.int
+    measured: _builtins.float
+    occupancy_ratio: _builtins.float
+    def __init__(
+        self,
+        *,
+        window_s: _builtins.int = ...,
+        measured: _builtins.float = ...,
+        occupancy_ratio: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["measured", b"measured", "occupancy_ratio", b"occupancy_ratio", "window_s", b"window_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WindowOccupancy: _TypeAlias = WindowOccupancy  # noqa: Y015
+
+@_typing.final
+class CreateQuoteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID: the same id and content gives the first answer again."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuoteItem]:
+        """All of these or none."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """At most 30 s, which it is when unset."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        items: _abc.Iterable[Global___QuoteItem] | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "request_id", b"request_id", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateQuoteRequest: _TypeAlias = CreateQuoteRequest  # noqa: Y015
+
+@_typing.final
+class QuoteItem(_message.Message):
+    """Room for this many tasks of one kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """0: one."""
+    @_builtins.property
+    def resources(self) -> _task_pb2.Resources: ...
+    @_builtins.property
+    def placement(self) -> _task_pb2.Placement:
+        """Node, labels, policy, pool; each of the tasks on a node of its own if distinct_nodes is set."""
+
+    def __init__(
+        self,
+        *,
+        resources: _task_pb2.Resources | None = ...,
+        placement: _task_pb2.Placement | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement", "resources", b"resources"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "placement", b"placement", "resources", b"resources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteItem: _TypeAlias = QuoteItem  # noqa: Y015
+
+@_typing.final
+class Quote(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ROOMS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    account: _builtins.str
+    @_builtins.property
+    def rooms(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuotedRoom]: ...
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        account: _builtins.str = ...,
+        rooms: _abc.Iterable[Global___QuotedRoom] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expire_time", b"expire_time", "id", b"id", "rooms", b"rooms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quote: _TypeAlias = Quote  # noqa: Y015
+
+@_typing.final
+class QuotedRoom(_message.Message):
+    """Room for one task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    GPU_DEVICES_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    @_builtins.property
+    def resources(self) -> _task_pb2.Resources: ...
+    @_builtins.property
+    def gpu_devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        resources: _task_pb2.Resources | None = ...,
+        gpu_devices: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_devices", b"gpu_devices", "node", b"node", "resources", b"resources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuotedRoom: _TypeAlias = QuotedRoom  # noqa: Y015
+
+@_typing.final
+class CreateQuoteResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quote(self) -> Global___Quote: ...
+    def __init__(
+        self,
+        *,
+        quote: Global___Quote | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quote", b"quote"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quote", b"quote"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateQuoteResponse: _TypeAlias = CreateQuoteResponse  # noqa: Y015
+
+@_typing.final
+class RenewQuoteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    QUOTE_ID_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    quote_id: _builtins.str
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """From now on; at most 30 s, which it is when unset."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        quote_id: _builtins.str = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quote_id", b"quote_id", "request_id", b"request_id", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewQuoteRequest: _TypeAlias = RenewQuoteRequest  # noqa: Y015
+
+@_typing.final
+class RenewQuoteResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quote(self) -> Global___Quote: ...
+    def __init__(
+        self,
+        *,
+        quote: Global___Quote | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quote", b"quote"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quote", b"quote"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewQuoteResponse: _TypeAlias = RenewQuoteResponse  # noqa: Y015
+
+@_typing.final
+class DeleteQuoteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    QUOTE_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    quote_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        quote_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quote_id", b"quote_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteQuoteRequest: _TypeAlias = DeleteQuoteRequest  # noqa: Y015
+
+@_typing.final
+class DeleteQuoteResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteQuoteResponse: _TypeAlias = DeleteQuoteResponse  # noqa: Y015
+
+@_typing.final
+class DeleteNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    node: _builtins.str
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        node: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteNodeRequest: _TypeAlias = DeleteNodeRequest  # noqa: Y015
+
+@_typing.final
+class DeleteNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteNodeResponse: _TypeAlias = DeleteNodeResponse  # noqa: Y015
 
 @_typing.final
 class ListNodesRequest(_message.Message):

@@ -55,6 +55,21 @@ class NodeServiceStub:
                 request_serializer=modelyard_dot_v1_dot_node__pb2.GetOccupancyRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_node__pb2.GetOccupancyResponse.FromString,
                 _registered_method=True)
+        self.CreateQuote = channel.unary_unary(
+                '/modelyard.v1.NodeService/CreateQuote',
+                request_serializer=modelyard_dot_v1_dot_node__pb2.CreateQuoteRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_node__pb2.CreateQuoteResponse.FromString,
+                _registered_method=True)
+        self.RenewQuote = channel.unary_unary(
+                '/modelyard.v1.NodeService/RenewQuote',
+                request_serializer=modelyard_dot_v1_dot_node__pb2.RenewQuoteRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_node__pb2.RenewQuoteResponse.FromString,
+                _registered_method=True)
+        self.DeleteQuote = channel.unary_unary(
+                '/modelyard.v1.NodeService/DeleteQuote',
+                request_serializer=modelyard_dot_v1_dot_node__pb2.DeleteQuoteRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_node__pb2.DeleteQuoteResponse.FromString,
+                _registered_method=True)
         self.CordonNode = channel.unary_unary(
                 '/modelyard.v1.NodeService/CordonNode',
                 request_serializer=modelyard_dot_v1_dot_node__pb2.CordonNodeRequest.SerializeToString,
@@ -74,6 +89,11 @@ class NodeServiceStub:
                 '/modelyard.v1.NodeService/UpdateNodeLabels',
                 request_serializer=modelyard_dot_v1_dot_node__pb2.UpdateNodeLabelsRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_node__pb2.UpdateNodeLabelsResponse.FromString,
+                _registered_method=True)
+        self.DeleteNode = channel.unary_unary(
+                '/modelyard.v1.NodeService/DeleteNode',
+                request_serializer=modelyard_dot_v1_dot_node__pb2.DeleteNodeRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_node__pb2.DeleteNodeResponse.FromString,
                 _registered_method=True)
         self.CreateJoinToken = channel.unary_unary(
                 '/modelyard.v1.NodeService/CreateJoinToken',
@@ -112,6 +132,27 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateQuote(self, request, context):
+        """Holds capacity for a short while; a submission that names the quote is placed there, or refused (S0.5).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewQuote(self, request, context):
+        """Holds it for longer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteQuote(self, request, context):
+        """Gives it back before its time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CordonNode(self, request, context):
         """New tasks stay away; running ones go on.
         """
@@ -134,6 +175,13 @@ class NodeServiceServicer:
 
     def UpdateNodeLabels(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteNode(self, request, context):
+        """Forgets a lost node that has no tasks.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -168,6 +216,21 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     request_deserializer=modelyard_dot_v1_dot_node__pb2.GetOccupancyRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_node__pb2.GetOccupancyResponse.SerializeToString,
             ),
+            'CreateQuote': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateQuote,
+                    request_deserializer=modelyard_dot_v1_dot_node__pb2.CreateQuoteRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_node__pb2.CreateQuoteResponse.SerializeToString,
+            ),
+            'RenewQuote': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewQuote,
+                    request_deserializer=modelyard_dot_v1_dot_node__pb2.RenewQuoteRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_node__pb2.RenewQuoteResponse.SerializeToString,
+            ),
+            'DeleteQuote': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteQuote,
+                    request_deserializer=modelyard_dot_v1_dot_node__pb2.DeleteQuoteRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_node__pb2.DeleteQuoteResponse.SerializeToString,
+            ),
             'CordonNode': grpc.unary_unary_rpc_method_handler(
                     servicer.CordonNode,
                     request_deserializer=modelyard_dot_v1_dot_node__pb2.CordonNodeRequest.FromString,
@@ -187,6 +250,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.UpdateNodeLabels,
                     request_deserializer=modelyard_dot_v1_dot_node__pb2.UpdateNodeLabelsRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_node__pb2.UpdateNodeLabelsResponse.SerializeToString,
+            ),
+            'DeleteNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteNode,
+                    request_deserializer=modelyard_dot_v1_dot_node__pb2.DeleteNodeRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_node__pb2.DeleteNodeResponse.SerializeToString,
             ),
             'CreateJoinToken': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateJoinToken,
@@ -314,6 +382,87 @@ class NodeService:
             _registered_method=True)
 
     @staticmethod
+    def CreateQuote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.NodeService/CreateQuote',
+            modelyard_dot_v1_dot_node__pb2.CreateQuoteRequest.SerializeToString,
+            modelyard_dot_v1_dot_node__pb2.CreateQuoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewQuote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.NodeService/RenewQuote',
+            modelyard_dot_v1_dot_node__pb2.RenewQuoteRequest.SerializeToString,
+            modelyard_dot_v1_dot_node__pb2.RenewQuoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteQuote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.NodeService/DeleteQuote',
+            modelyard_dot_v1_dot_node__pb2.DeleteQuoteRequest.SerializeToString,
+            modelyard_dot_v1_dot_node__pb2.DeleteQuoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CordonNode(request,
             target,
             options=(),
@@ -411,6 +560,33 @@ class NodeService:
             '/modelyard.v1.NodeService/UpdateNodeLabels',
             modelyard_dot_v1_dot_node__pb2.UpdateNodeLabelsRequest.SerializeToString,
             modelyard_dot_v1_dot_node__pb2.UpdateNodeLabelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.NodeService/DeleteNode',
+            modelyard_dot_v1_dot_node__pb2.DeleteNodeRequest.SerializeToString,
+            modelyard_dot_v1_dot_node__pb2.DeleteNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,12 +39,20 @@ class NodeServiceStub:
     """All nodes first, then every change."""
     GetOccupancy: _grpc.UnaryUnaryMultiCallable[_node_pb2.GetOccupancyRequest, _node_pb2.GetOccupancyResponse]
     """Every node side by side, over a stated window (S0.4, S0.5)."""
+    CreateQuote: _grpc.UnaryUnaryMultiCallable[_node_pb2.CreateQuoteRequest, _node_pb2.CreateQuoteResponse]
+    """Holds capacity for a short while; a submission that names the quote is placed there, or refused (S0.5)."""
+    RenewQuote: _grpc.UnaryUnaryMultiCallable[_node_pb2.RenewQuoteRequest, _node_pb2.RenewQuoteResponse]
+    """Holds it for longer."""
+    DeleteQuote: _grpc.UnaryUnaryMultiCallable[_node_pb2.DeleteQuoteRequest, _node_pb2.DeleteQuoteResponse]
+    """Gives it back before its time."""
     CordonNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.CordonNodeRequest, _node_pb2.CordonNodeResponse]
     """New tasks stay away; running ones go on."""
     UncordonNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.UncordonNodeRequest, _node_pb2.UncordonNodeResponse]
     DrainNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.DrainNodeRequest, _node_pb2.DrainNodeResponse]
     """Cordons, waits for running tasks until the deadline, then moves them elsewhere."""
     UpdateNodeLabels: _grpc.UnaryUnaryMultiCallable[_node_pb2.UpdateNodeLabelsRequest, _node_pb2.UpdateNodeLabelsResponse]
+    DeleteNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.DeleteNodeRequest, _node_pb2.DeleteNodeResponse]
+    """Forgets a lost node that has no tasks."""
     CreateJoinToken: _grpc.UnaryUnaryMultiCallable[_node_pb2.CreateJoinTokenRequest, _node_pb2.CreateJoinTokenResponse]
     """A single-use token that lets one new machine in."""
 
@@ -59,12 +67,20 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """All nodes first, then every change."""
     GetOccupancy: _aio.UnaryUnaryMultiCallable[_node_pb2.GetOccupancyRequest, _node_pb2.GetOccupancyResponse]  # type: ignore[assignment]
     """Every node side by side, over a stated window (S0.4, S0.5)."""
+    CreateQuote: _aio.UnaryUnaryMultiCallable[_node_pb2.CreateQuoteRequest, _node_pb2.CreateQuoteResponse]  # type: ignore[assignment]
+    """Holds capacity for a short while; a submission that names the quote is placed there, or refused (S0.5)."""
+    RenewQuote: _aio.UnaryUnaryMultiCallable[_node_pb2.RenewQuoteRequest, _node_pb2.RenewQuoteResponse]  # type: ignore[assignment]
+    """Holds it for longer."""
+    DeleteQuote: _aio.UnaryUnaryMultiCallable[_node_pb2.DeleteQuoteRequest, _node_pb2.DeleteQuoteResponse]  # type: ignore[assignment]
+    """Gives it back before its time."""
     CordonNode: _aio.UnaryUnaryMultiCallable[_node_pb2.CordonNodeRequest, _node_pb2.CordonNodeResponse]  # type: ignore[assignment]
     """New tasks stay away; running ones go on."""
     UncordonNode: _aio.UnaryUnaryMultiCallable[_node_pb2.UncordonNodeRequest, _node_pb2.UncordonNodeResponse]  # type: ignore[assignment]
     DrainNode: _aio.UnaryUnaryMultiCallable[_node_pb2.DrainNodeRequest, _node_pb2.DrainNodeResponse]  # type: ignore[assignment]
     """Cordons, waits for running tasks until the deadline, then moves them elsewhere."""
     UpdateNodeLabels: _aio.UnaryUnaryMultiCallable[_node_pb2.UpdateNodeLabelsRequest, _node_pb2.UpdateNodeLabelsResponse]  # type: ignore[assignment]
+    DeleteNode: _aio.UnaryUnaryMultiCallable[_node_pb2.DeleteNodeRequest, _node_pb2.DeleteNodeResponse]  # type: ignore[assignment]
+    """Forgets a lost node that has no tasks."""
     CreateJoinToken: _aio.UnaryUnaryMultiCallable[_node_pb2.CreateJoinTokenRequest, _node_pb2.CreateJoinTokenResponse]  # type: ignore[assignment]
     """A single-use token that lets one new machine in."""
 
@@ -102,6 +118,30 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Every node side by side, over a stated window (S0.4, S0.5)."""
 
     @_abc_1.abstractmethod
+    def CreateQuote(
+        self,
+        request: _node_pb2.CreateQuoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.CreateQuoteResponse, _abc.Awaitable[_node_pb2.CreateQuoteResponse]]:
+        """Holds capacity for a short while; a submission that names the quote is placed there, or refused (S0.5)."""
+
+    @_abc_1.abstractmethod
+    def RenewQuote(
+        self,
+        request: _node_pb2.RenewQuoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.RenewQuoteResponse, _abc.Awaitable[_node_pb2.RenewQuoteResponse]]:
+        """Holds it for longer."""
+
+    @_abc_1.abstractmethod
+    def DeleteQuote(
+        self,
+        request: _node_pb2.DeleteQuoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.DeleteQuoteResponse, _abc.Awaitable[_node_pb2.DeleteQuoteResponse]]:
+        """Gives it back before its time."""
+
+    @_abc_1.abstractmethod
     def CordonNode(
         self,
         request: _node_pb2.CordonNodeRequest,
@@ -130,6 +170,14 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.UpdateNodeLabelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.UpdateNodeLabelsResponse, _abc.Awaitable[_node_pb2.UpdateNodeLabelsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteNode(
+        self,
+        request: _node_pb2.DeleteNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.DeleteNodeResponse, _abc.Awaitable[_node_pb2.DeleteNodeResponse]]:
+        """Forgets a lost node that has no tasks."""
 
     @_abc_1.abstractmethod
     def CreateJoinToken(

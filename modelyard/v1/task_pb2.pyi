@@ -23,6 +23,125 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _DependencyCondition:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DependencyConditionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DependencyCondition.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEPENDENCY_CONDITION_UNSPECIFIED: _DependencyCondition.ValueType  # 0
+    """Succeeded."""
+    DEPENDENCY_CONDITION_SUCCEEDED: _DependencyCondition.ValueType  # 1
+    DEPENDENCY_CONDITION_ENDED: _DependencyCondition.ValueType  # 2
+    """However it ended."""
+    DEPENDENCY_CONDITION_FAILED: _DependencyCondition.ValueType  # 3
+    DEPENDENCY_CONDITION_STARTED: _DependencyCondition.ValueType  # 4
+
+class DependencyCondition(_DependencyCondition, metaclass=_DependencyConditionEnumTypeWrapper): ...
+
+DEPENDENCY_CONDITION_UNSPECIFIED: DependencyCondition.ValueType  # 0
+"""Succeeded."""
+DEPENDENCY_CONDITION_SUCCEEDED: DependencyCondition.ValueType  # 1
+DEPENDENCY_CONDITION_ENDED: DependencyCondition.ValueType  # 2
+"""However it ended."""
+DEPENDENCY_CONDITION_FAILED: DependencyCondition.ValueType  # 3
+DEPENDENCY_CONDITION_STARTED: DependencyCondition.ValueType  # 4
+Global___DependencyCondition: _TypeAlias = DependencyCondition  # noqa: Y015
+
+class _DisconnectMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DisconnectModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DisconnectMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DISCONNECT_MODE_UNSPECIFIED: _DisconnectMode.ValueType  # 0
+    """Replace."""
+    DISCONNECT_MODE_REPLACE: _DisconnectMode.ValueType  # 1
+    """It runs on there; another attempt starts elsewhere."""
+    DISCONNECT_MODE_KEEP: _DisconnectMode.ValueType  # 2
+    """It runs on there, and is waited for."""
+    DISCONNECT_MODE_STOP: _DisconnectMode.ValueType  # 3
+    """The agent ends it by itself when its lease is over, and only then another attempt starts."""
+
+class DisconnectMode(_DisconnectMode, metaclass=_DisconnectModeEnumTypeWrapper): ...
+
+DISCONNECT_MODE_UNSPECIFIED: DisconnectMode.ValueType  # 0
+"""Replace."""
+DISCONNECT_MODE_REPLACE: DisconnectMode.ValueType  # 1
+"""It runs on there; another attempt starts elsewhere."""
+DISCONNECT_MODE_KEEP: DisconnectMode.ValueType  # 2
+"""It runs on there, and is waited for."""
+DISCONNECT_MODE_STOP: DisconnectMode.ValueType  # 3
+"""The agent ends it by itself when its lease is over, and only then another attempt starts."""
+Global___DisconnectMode: _TypeAlias = DisconnectMode  # noqa: Y015
+
+class _Reconciliation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReconciliationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reconciliation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECONCILIATION_UNSPECIFIED: _Reconciliation.ValueType  # 0
+    """The replacement."""
+    RECONCILIATION_KEEP_REPLACEMENT: _Reconciliation.ValueType  # 1
+    RECONCILIATION_KEEP_ORIGINAL: _Reconciliation.ValueType  # 2
+    RECONCILIATION_BEST_SCORE: _Reconciliation.ValueType  # 3
+    """The one on the less occupied node."""
+    RECONCILIATION_LONGEST_RUNNING: _Reconciliation.ValueType  # 4
+
+class Reconciliation(_Reconciliation, metaclass=_ReconciliationEnumTypeWrapper): ...
+
+RECONCILIATION_UNSPECIFIED: Reconciliation.ValueType  # 0
+"""The replacement."""
+RECONCILIATION_KEEP_REPLACEMENT: Reconciliation.ValueType  # 1
+RECONCILIATION_KEEP_ORIGINAL: Reconciliation.ValueType  # 2
+RECONCILIATION_BEST_SCORE: Reconciliation.ValueType  # 3
+"""The one on the less occupied node."""
+RECONCILIATION_LONGEST_RUNNING: Reconciliation.ValueType  # 4
+Global___Reconciliation: _TypeAlias = Reconciliation  # noqa: Y015
+
+class _Delivery:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeliveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delivery.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELIVERY_UNSPECIFIED: _Delivery.ValueType  # 0
+    """At least once."""
+    DELIVERY_AT_LEAST_ONCE: _Delivery.ValueType  # 1
+    """Started again when the first start is lost."""
+    DELIVERY_AT_MOST_ONCE: _Delivery.ValueType  # 2
+    """Never started again unless it is proved that the first start did not happen."""
+
+class Delivery(_Delivery, metaclass=_DeliveryEnumTypeWrapper): ...
+
+DELIVERY_UNSPECIFIED: Delivery.ValueType  # 0
+"""At least once."""
+DELIVERY_AT_LEAST_ONCE: Delivery.ValueType  # 1
+"""Started again when the first start is lost."""
+DELIVERY_AT_MOST_ONCE: Delivery.ValueType  # 2
+"""Never started again unless it is proved that the first start did not happen."""
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+
+class _NotificationEvent:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NotificationEventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NotificationEvent.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOTIFICATION_EVENT_UNSPECIFIED: _NotificationEvent.ValueType  # 0
+    NOTIFICATION_EVENT_SUCCEEDED: _NotificationEvent.ValueType  # 1
+    NOTIFICATION_EVENT_FAILED: _NotificationEvent.ValueType  # 2
+    """Or was cancelled."""
+
+class NotificationEvent(_NotificationEvent, metaclass=_NotificationEventEnumTypeWrapper): ...
+
+NOTIFICATION_EVENT_UNSPECIFIED: NotificationEvent.ValueType  # 0
+NOTIFICATION_EVENT_SUCCEEDED: NotificationEvent.ValueType  # 1
+NOTIFICATION_EVENT_FAILED: NotificationEvent.ValueType  # 2
+"""Or was cancelled."""
+Global___NotificationEvent: _TypeAlias = NotificationEvent  # noqa: Y015
+
 class _PlacementPolicy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -64,6 +183,8 @@ class _TaskStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskState.V
     TASK_STATE_FAILED: _TaskState.ValueType  # 5
     TASK_STATE_CANCELLED: _TaskState.ValueType  # 6
     TASK_STATE_HELD: _TaskState.ValueType  # 7
+    TASK_STATE_SUSPENDED: _TaskState.ValueType  # 8
+    """Stopped where it is; it keeps its node."""
 
 class TaskState(_TaskState, metaclass=_TaskStateEnumTypeWrapper): ...
 
@@ -75,6 +196,8 @@ TASK_STATE_SUCCEEDED: TaskState.ValueType  # 4
 TASK_STATE_FAILED: TaskState.ValueType  # 5
 TASK_STATE_CANCELLED: TaskState.ValueType  # 6
 TASK_STATE_HELD: TaskState.ValueType  # 7
+TASK_STATE_SUSPENDED: TaskState.ValueType  # 8
+"""Stopped where it is; it keeps its node."""
 Global___TaskState: _TypeAlias = TaskState  # noqa: Y015
 
 class _TaskCause:
@@ -100,6 +223,12 @@ class _TaskCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskCause.V
     TASK_CAUSE_DRAINED: _TaskCause.ValueType  # 8
     """The agent was asked to stop."""
     TASK_CAUSE_CANCELLED: _TaskCause.ValueType  # 9
+    TASK_CAUSE_PREEMPTED: _TaskCause.ValueType  # 10
+    """It made room for another; not counted as a failure."""
+    TASK_CAUSE_DEPENDENCY: _TaskCause.ValueType  # 11
+    """What it depends on can no longer happen."""
+    TASK_CAUSE_GANG: _TaskCause.ValueType  # 12
+    """Its gang fell below the number that must run together; not counted as a failure."""
 
 class TaskCause(_TaskCause, metaclass=_TaskCauseEnumTypeWrapper):
     """Why an attempt ended, or never began."""
@@ -121,6 +250,12 @@ TASK_CAUSE_SETUP: TaskCause.ValueType  # 7
 TASK_CAUSE_DRAINED: TaskCause.ValueType  # 8
 """The agent was asked to stop."""
 TASK_CAUSE_CANCELLED: TaskCause.ValueType  # 9
+TASK_CAUSE_PREEMPTED: TaskCause.ValueType  # 10
+"""It made room for another; not counted as a failure."""
+TASK_CAUSE_DEPENDENCY: TaskCause.ValueType  # 11
+"""What it depends on can no longer happen."""
+TASK_CAUSE_GANG: TaskCause.ValueType  # 12
+"""Its gang fell below the number that must run together; not counted as a failure."""
 Global___TaskCause: _TypeAlias = TaskCause  # noqa: Y015
 
 class _FieldVerdictKind:
@@ -344,6 +479,16 @@ class TaskSpec(_message.Message):
     TIMEOUTS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    GANG_FIELD_NUMBER: _builtins.int
+    DEPENDENCIES_FIELD_NUMBER: _builtins.int
+    PREEMPTION_FIELD_NUMBER: _builtins.int
+    DISCONNECT_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    ARRAY_LIMITS_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_CAPS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """For people."""
     params_json: _builtins.str
@@ -355,6 +500,9 @@ class TaskSpec(_message.Message):
     """One record that stands for this many elements; 0: no array. Elements know their index."""
     hold: _builtins.bool
     """Starts held."""
+    queue: _builtins.str
+    """The queue that it waits in; empty: "default"."""
+    delivery: Global___Delivery.ValueType
     @_builtins.property
     def operator(self) -> Global___OperatorWork: ...
     @_builtins.property
@@ -387,6 +535,32 @@ class TaskSpec(_message.Message):
     def timeouts(self) -> Global___Timeouts: ...
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def gang(self) -> Global___Gang:
+        """Starts together with others, or not at all."""
+
+    @_builtins.property
+    def dependencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dependency]:
+        """What must have happened to other tasks before it starts."""
+
+    @_builtins.property
+    def preemption(self) -> Global___Preemption: ...
+    @_builtins.property
+    def disconnect(self) -> Global___Disconnect:
+        """What becomes of it when its node is silent."""
+
+    @_builtins.property
+    def notification(self) -> Global___Notification: ...
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """Files and directories that lie in the working directory before it starts."""
+
+    @_builtins.property
+    def array_limits(self) -> Global___ArrayLimits: ...
+    @_builtins.property
+    def concurrency_caps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConcurrencyCap]:
+        """At most 16."""
+
     def __init__(
         self,
         *,
@@ -408,16 +582,259 @@ class TaskSpec(_message.Message):
         timeouts: Global___Timeouts | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         hold: _builtins.bool = ...,
+        queue: _builtins.str = ...,
+        gang: Global___Gang | None = ...,
+        dependencies: _abc.Iterable[Global___Dependency] | None = ...,
+        preemption: Global___Preemption | None = ...,
+        disconnect: Global___Disconnect | None = ...,
+        delivery: Global___Delivery.ValueType = ...,
+        notification: Global___Notification | None = ...,
+        attachments: _abc.Iterable[Global___Attachment] | None = ...,
+        array_limits: Global___ArrayLimits | None = ...,
+        concurrency_caps: _abc.Iterable[Global___ConcurrencyCap] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "environment", b"environment", "operator", b"operator", "params", b"params", "placement", b"placement", "resources", b"resources", "retry", b"retry", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["array_limits", b"array_limits", "command", b"command", "disconnect", b"disconnect", "environment", b"environment", "gang", b"gang", "notification", b"notification", "operator", b"operator", "params", b"params", "placement", b"placement", "preemption", b"preemption", "resources", b"resources", "retry", b"retry", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_size", b"array_size", "bundle_digest", b"bundle_digest", "command", b"command", "env", b"env", "environment", b"environment", "hold", b"hold", "inputs", b"inputs", "labels", b"labels", "name", b"name", "operator", b"operator", "outputs", b"outputs", "params", b"params", "params_json", b"params_json", "placement", b"placement", "priority", b"priority", "resources", b"resources", "retry", b"retry", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_limits", b"array_limits", "array_size", b"array_size", "attachments", b"attachments", "bundle_digest", b"bundle_digest", "command", b"command", "concurrency_caps", b"concurrency_caps", "delivery", b"delivery", "dependencies", b"dependencies", "disconnect", b"disconnect", "env", b"env", "environment", b"environment", "gang", b"gang", "hold", b"hold", "inputs", b"inputs", "labels", b"labels", "name", b"name", "notification", b"notification", "operator", b"operator", "outputs", b"outputs", "params", b"params", "params_json", b"params_json", "placement", b"placement", "preemption", b"preemption", "priority", b"priority", "queue", b"queue", "resources", b"resources", "retry", b"retry", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["operator", "command"]  # noqa: Y015
     _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
 
 Global___TaskSpec: _TypeAlias = TaskSpec  # noqa: Y015
+
+@_typing.final
+class Gang(_message.Message):
+    """Tasks of one submission that name the same gang get their nodes in one step, or none of them does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MIN_COUNT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    min_count: _builtins.int
+    """Of an array: how many elements must start together, the others follow when there is room. 0: all."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        min_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_count", b"min_count", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Gang: _TypeAlias = Gang  # noqa: Y015
+
+@_typing.final
+class Dependency(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    ITEM_INDEX_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    ELEMENT_WISE_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """A task or an array of the same account."""
+    item_index: _builtins.int
+    """An earlier item (or specification, where there are no items) of the same submission, counted from 0."""
+    condition: Global___DependencyCondition.ValueType
+    element_wise: _builtins.bool
+    """Between arrays of one size: element i waits for element i only."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        item_index: _builtins.int = ...,
+        condition: Global___DependencyCondition.ValueType = ...,
+        element_wise: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item_index", b"item_index", "on", b"on", "task_id", b"task_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "element_wise", b"element_wise", "item_index", b"item_index", "on", b"on", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_on: _TypeAlias = _typing.Literal["task_id", "item_index"]  # noqa: Y015
+    _WhichOneofArgType_on: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_on) -> _WhichOneofReturnType_on | None: ...
+
+Global___Dependency: _TypeAlias = Dependency  # noqa: Y015
+
+@_typing.final
+class Preemption(_message.Message):
+    """Off unless asked for, on both sides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREEMPTIBLE_FIELD_NUMBER: _builtins.int
+    PREEMPTS_FIELD_NUMBER: _builtins.int
+    GRACE_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_SIGNAL_FIELD_NUMBER: _builtins.int
+    preemptible: _builtins.bool
+    """It may be taken off its node for one that goes before it; it is asked to checkpoint and queued again."""
+    preempts: _builtins.bool
+    """It may take preemptible tasks of lower priority off their nodes."""
+    checkpoint_signal: _builtins.str
+    """Asks a command to save its state: SIGTERM unless SIGINT, SIGHUP, SIGUSR1 or SIGUSR2 is named here."""
+    @_builtins.property
+    def grace(self) -> _duration_pb2.Duration:
+        """How long it gets between being asked and being killed; unset: 30 s."""
+
+    def __init__(
+        self,
+        *,
+        preemptible: _builtins.bool = ...,
+        preempts: _builtins.bool = ...,
+        grace: _duration_pb2.Duration | None = ...,
+        checkpoint_signal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_signal", b"checkpoint_signal", "grace", b"grace", "preemptible", b"preemptible", "preempts", b"preempts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Preemption: _TypeAlias = Preemption  # noqa: Y015
+
+@_typing.final
+class Disconnect(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    LOST_AFTER_FIELD_NUMBER: _builtins.int
+    RECONCILIATION_FIELD_NUMBER: _builtins.int
+    mode: Global___DisconnectMode.ValueType
+    reconciliation: Global___Reconciliation.ValueType
+    """Which of two to keep when the node returns after a replacement was started."""
+    @_builtins.property
+    def lost_after(self) -> _duration_pb2.Duration:
+        """How long the node may be silent before the mode takes effect; unset: its lease."""
+
+    def __init__(
+        self,
+        *,
+        mode: Global___DisconnectMode.ValueType = ...,
+        lost_after: _duration_pb2.Duration | None = ...,
+        reconciliation: Global___Reconciliation.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lost_after", b"lost_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_after", b"lost_after", "mode", b"mode", "reconciliation", b"reconciliation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Disconnect: _TypeAlias = Disconnect  # noqa: Y015
+
+@_typing.final
+class Notification(_message.Message):
+    """Where its end is told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTACT_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    SILENT_FIELD_NUMBER: _builtins.int
+    contact: _builtins.str
+    """A contact of the account; empty: the account's defaults."""
+    silent: _builtins.bool
+    """Nobody is told, defaults or not."""
+    @_builtins.property
+    def on(self) -> _containers.RepeatedScalarFieldContainer[Global___NotificationEvent.ValueType]:
+        """None: both ends."""
+
+    def __init__(
+        self,
+        *,
+        contact: _builtins.str = ...,
+        on: _abc.Iterable[Global___NotificationEvent.ValueType] | None = ...,
+        silent: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact", "on", b"on", "silent", b"silent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Notification: _TypeAlias = Notification  # noqa: Y015
+
+@_typing.final
+class Attachment(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    IS_DIRECTORY_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Below the working directory."""
+    digest: _builtins.str
+    """sha256 of an artefact."""
+    is_directory: _builtins.bool
+    """The artefact is a tar.gz of a directory, which lies extracted at the path."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        is_directory: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "is_directory", b"is_directory", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
+
+@_typing.final
+class ArrayLimits(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_RUNNING_FIELD_NUMBER: _builtins.int
+    MAX_FAILS_FIELD_NUMBER: _builtins.int
+    max_running: _builtins.int
+    """Elements on nodes at a time; 0: no limit."""
+    max_fails: _builtins.int
+    """When more elements than this have failed, the others are cancelled; unset: no limit."""
+    def __init__(
+        self,
+        *,
+        max_running: _builtins.int = ...,
+        max_fails: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_fails", b"_max_fails", "max_fails", b"max_fails"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_fails", b"_max_fails", "max_fails", b"max_fails", "max_running", b"max_running"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_fails: _TypeAlias = _typing.Literal["max_fails"]  # noqa: Y015
+    _WhichOneofArgType__max_fails: _TypeAlias = _typing.Literal["_max_fails", b"_max_fails"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_fails) -> _WhichOneofReturnType__max_fails | None: ...
+
+Global___ArrayLimits: _TypeAlias = ArrayLimits  # noqa: Y015
+
+@_typing.final
+class ConcurrencyCap(_message.Message):
+    """Of all tasks of the account with this key, one with this limit starts only while fewer than the limit are on nodes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    MAX_RUNNING_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    max_running: _builtins.int
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        max_running: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "max_running", b"max_running"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConcurrencyCap: _TypeAlias = ConcurrencyCap  # noqa: Y015
 
 @_typing.final
 class OperatorWork(_message.Message):
@@ -579,9 +996,18 @@ class Placement(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
+    DISTINCT_NODES_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """Only this node."""
     policy: Global___PlacementPolicy.ValueType
+    quote: _builtins.str
+    """Capacity that is held for it: NodeService.CreateQuote. It starts there, or is refused."""
+    distinct_nodes: _builtins.bool
+    """Elements of an array, or members of a gang, on a node of their own each."""
+    pool: _builtins.str
+    """Nodes of a pool take only tasks that name it."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Only nodes that carry all of these."""
@@ -592,10 +1018,13 @@ class Placement(_message.Message):
         node: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         policy: Global___PlacementPolicy.ValueType = ...,
+        quote: _builtins.str = ...,
+        distinct_nodes: _builtins.bool = ...,
+        pool: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "node", b"node", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distinct_nodes", b"distinct_nodes", "labels", b"labels", "node", b"node", "policy", b"policy", "pool", b"pool", "quote", b"quote"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1465,7 +1894,7 @@ class ModifyTaskRequest(_message.Message):
     def changes(self) -> Global___TaskChanges: ...
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Of: params, params_json, priority, timeouts.queue_timeout, timeouts.run_timeout, labels.
+        """Of: params, params_json, priority, timeouts.queue_timeout, timeouts.run_timeout, labels, attachments, resources.
         None: those that are set in changes.
         """
 
@@ -1517,6 +1946,8 @@ class TaskChanges(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     TIMEOUTS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
     params_json: _builtins.str
     priority: _builtins.int
     """Until the task is on a node."""
@@ -1534,6 +1965,14 @@ class TaskChanges(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Laid over the present labels; an empty text takes one away."""
 
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """Laid over the present ones by path; an empty digest takes one away. A running task sees them in its context."""
+
+    @_builtins.property
+    def resources(self) -> Global___Resources:
+        """Until the task is on a node; there cpu and memory limits change where its node has room."""
+
     def __init__(
         self,
         *,
@@ -1542,10 +1981,12 @@ class TaskChanges(_message.Message):
         priority: _builtins.int = ...,
         timeouts: Global___Timeouts | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        attachments: _abc.Iterable[Global___Attachment] | None = ...,
+        resources: Global___Resources | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["params", b"params", "timeouts", b"timeouts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["params", b"params", "resources", b"resources", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "params", b"params", "params_json", b"params_json", "priority", b"priority", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "labels", b"labels", "params", b"params", "params_json", b"params_json", "priority", b"priority", "resources", b"resources", "timeouts", b"timeouts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1607,6 +2048,179 @@ class FieldVerdict(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FieldVerdict: _TypeAlias = FieldVerdict  # noqa: Y015
+
+@_typing.final
+class ModifyTasksRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ALL_TASKS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID: the same id and content gives the first answer again."""
+    all_tasks: _builtins.bool
+    validate_only: _builtins.bool
+    """What would be changed; nothing is."""
+    @_builtins.property
+    def filter(self) -> Global___TaskFilter:
+        """Unfinished tasks that meet all conditions. At least one condition, or all_tasks."""
+
+    @_builtins.property
+    def changes(self) -> Global___TaskChanges: ...
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        filter: Global___TaskFilter | None = ...,
+        all_tasks: _builtins.bool = ...,
+        changes: Global___TaskChanges | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "filter", b"filter", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_tasks", b"all_tasks", "changes", b"changes", "filter", b"filter", "request_id", b"request_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModifyTasksRequest: _TypeAlias = ModifyTasksRequest  # noqa: Y015
+
+@_typing.final
+class ModifyTasksResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModifiedTask]: ...
+    def __init__(
+        self,
+        *,
+        tasks: _abc.Iterable[Global___ModifiedTask] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModifyTasksResponse: _TypeAlias = ModifyTasksResponse  # noqa: Y015
+
+@_typing.final
+class ModifiedTask(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    revision: _builtins.int
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldVerdict]: ...
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        verdicts: _abc.Iterable[Global___FieldVerdict] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "task_id", b"task_id", "verdicts", b"verdicts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModifiedTask: _TypeAlias = ModifiedTask  # noqa: Y015
+
+@_typing.final
+class SuspendTasksRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TASK_IDS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    @_builtins.property
+    def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        task_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "task_ids", b"task_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendTasksRequest: _TypeAlias = SuspendTasksRequest  # noqa: Y015
+
+@_typing.final
+class SuspendTasksResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]: ...
+    def __init__(
+        self,
+        *,
+        tasks: _abc.Iterable[Global___Task] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendTasksResponse: _TypeAlias = SuspendTasksResponse  # noqa: Y015
+
+@_typing.final
+class ResumeTasksRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TASK_IDS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    @_builtins.property
+    def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        task_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "task_ids", b"task_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeTasksRequest: _TypeAlias = ResumeTasksRequest  # noqa: Y015
+
+@_typing.final
+class ResumeTasksResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]: ...
+    def __init__(
+        self,
+        *,
+        tasks: _abc.Iterable[Global___Task] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeTasksResponse: _TypeAlias = ResumeTasksResponse  # noqa: Y015
 
 @_typing.final
 class CancelTasksRequest(_message.Message):
@@ -1818,6 +2432,10 @@ class ExplainTaskResponse(_message.Message):
     QUEUE_POSITION_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
     NEXT_STEP_FIELD_NUMBER: _builtins.int
+    GATES_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    SUGGESTIONS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_START_TIME_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     queue_position: _builtins.int
     """Tasks that go before it."""
@@ -1825,6 +2443,22 @@ class ExplainTaskResponse(_message.Message):
     """The cheapest thing that would let it run, or how to look further."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeVerdict]: ...
+    @_builtins.property
+    def gates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Gate]:
+        """What keeps it from being placed whatever the nodes say; none: only the nodes decide."""
+
+    @_builtins.property
+    def placement(self) -> Global___PlacementDecision:
+        """Of a task on a node: how that node was chosen."""
+
+    @_builtins.property
+    def suggestions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suggestion]:
+        """Changes that would let it run now, cheapest first."""
+
+    @_builtins.property
+    def estimated_start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it may start, by the measured run times of its like; unset: unknown."""
+
     def __init__(
         self,
         *,
@@ -1832,14 +2466,198 @@ class ExplainTaskResponse(_message.Message):
         queue_position: _builtins.int = ...,
         nodes: _abc.Iterable[Global___NodeVerdict] | None = ...,
         next_step: _builtins.str = ...,
+        gates: _abc.Iterable[Global___Gate] | None = ...,
+        placement: Global___PlacementDecision | None = ...,
+        suggestions: _abc.Iterable[Global___Suggestion] | None = ...,
+        estimated_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_start_time", b"estimated_start_time", "placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_step", b"next_step", "nodes", b"nodes", "queue_position", b"queue_position", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_start_time", b"estimated_start_time", "gates", b"gates", "next_step", b"next_step", "nodes", b"nodes", "placement", b"placement", "queue_position", b"queue_position", "suggestions", b"suggestions", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainTaskResponse: _TypeAlias = ExplainTaskResponse  # noqa: Y015
+
+@_typing.final
+class Gate(_message.Message):
+    """Something other than a node that a task waits for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """A stable word: HELD, BACKING_OFF, DEPENDENCY, ARRAY_LIMIT, CONCURRENCY_CAP, QUEUE_STOPPED, QUEUE_QUOTA,
+    ACCOUNT_QUOTA, GANG or RESERVED.
+    """
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Gate: _TypeAlias = Gate  # noqa: Y015
+
+@_typing.final
+class PlacementDecision(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    DECIDE_TIME_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    policy: Global___PlacementPolicy.ValueType
+    @_builtins.property
+    def decide_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateScore]:
+        """The chosen one first, then the best of those that were not."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        policy: Global___PlacementPolicy.ValueType = ...,
+        decide_time: _timestamp_pb2.Timestamp | None = ...,
+        candidates: _abc.Iterable[Global___CandidateScore] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "decide_time", b"decide_time", "node", b"node", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlacementDecision: _TypeAlias = PlacementDecision  # noqa: Y015
+
+@_typing.final
+class CandidateScore(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    OCCUPANCY_RATIO_FIELD_NUMBER: _builtins.int
+    RUNNING_COUNT_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    occupancy_ratio: _builtins.float
+    """The worst resource's share that placement counted, before the task."""
+    running_count: _builtins.int
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        occupancy_ratio: _builtins.float = ...,
+        running_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "occupancy_ratio", b"occupancy_ratio", "running_count", b"running_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandidateScore: _TypeAlias = CandidateScore  # noqa: Y015
+
+@_typing.final
+class Suggestion(_message.Message):
+    """A change of the specification, or of the yard, that would let a task run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    VALUE_JSON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """A field of the specification, for example "resources.cpu"; empty: it is not the specification's to change."""
+    value_json: _builtins.str
+    """What the field would have to be, as JSON."""
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        value_json: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "message", b"message", "value_json", b"value_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Suggestion: _TypeAlias = Suggestion  # noqa: Y015
+
+@_typing.final
+class PlanTaskRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def spec(self) -> Global___TaskSpec: ...
+    def __init__(
+        self,
+        *,
+        spec: Global___TaskSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanTaskRequest: _TypeAlias = PlanTaskRequest  # noqa: Y015
+
+@_typing.final
+class PlanTaskResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    STARTS_NOW_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    QUEUE_POSITION_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    GATES_FIELD_NUMBER: _builtins.int
+    SUGGESTIONS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_START_TIME_FIELD_NUMBER: _builtins.int
+    summary: _builtins.str
+    starts_now: _builtins.bool
+    """Whether it would start at once."""
+    node: _builtins.str
+    """Where; empty: nowhere yet."""
+    queue_position: _builtins.int
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeVerdict]: ...
+    @_builtins.property
+    def gates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Gate]: ...
+    @_builtins.property
+    def suggestions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suggestion]: ...
+    @_builtins.property
+    def estimated_start_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        summary: _builtins.str = ...,
+        starts_now: _builtins.bool = ...,
+        node: _builtins.str = ...,
+        queue_position: _builtins.int = ...,
+        nodes: _abc.Iterable[Global___NodeVerdict] | None = ...,
+        gates: _abc.Iterable[Global___Gate] | None = ...,
+        suggestions: _abc.Iterable[Global___Suggestion] | None = ...,
+        estimated_start_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_start_time", b"estimated_start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_start_time", b"estimated_start_time", "gates", b"gates", "node", b"node", "nodes", b"nodes", "queue_position", b"queue_position", "starts_now", b"starts_now", "suggestions", b"suggestions", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanTaskResponse: _TypeAlias = PlanTaskResponse  # noqa: Y015
 
 @_typing.final
 class NodeVerdict(_message.Message):
@@ -1853,8 +2671,8 @@ class NodeVerdict(_message.Message):
     node: _builtins.str
     fits: _builtins.bool
     reason: _builtins.str
-    """A stable word: FITS, NOT_ENOUGH, TOO_SMALL, LABELS, PINNED_ELSEWHERE, NO_OPERATOR, NOT_CONNECTED, CORDONED,
-    DRAINING, SUSPECT or LOST.
+    """A stable word: FITS, NOT_ENOUGH, TOO_SMALL, LABELS, POOL, PINNED_ELSEWHERE, NO_OPERATOR, RESERVED, NOT_CONNECTED,
+    CORDONED, DRAINING, SUSPECT, HELD_BACK or LOST.
     """
     message: _builtins.str
     occupancy_ratio: _builtins.float

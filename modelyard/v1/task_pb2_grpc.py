@@ -70,6 +70,11 @@ class TaskServiceStub:
                 request_serializer=modelyard_dot_v1_dot_task__pb2.ModifyTaskRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_task__pb2.ModifyTaskResponse.FromString,
                 _registered_method=True)
+        self.ModifyTasks = channel.unary_unary(
+                '/modelyard.v1.TaskService/ModifyTasks',
+                request_serializer=modelyard_dot_v1_dot_task__pb2.ModifyTasksRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_task__pb2.ModifyTasksResponse.FromString,
+                _registered_method=True)
         self.CancelTasks = channel.unary_unary(
                 '/modelyard.v1.TaskService/CancelTasks',
                 request_serializer=modelyard_dot_v1_dot_task__pb2.CancelTasksRequest.SerializeToString,
@@ -85,6 +90,16 @@ class TaskServiceStub:
                 request_serializer=modelyard_dot_v1_dot_task__pb2.ReleaseTasksRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_task__pb2.ReleaseTasksResponse.FromString,
                 _registered_method=True)
+        self.SuspendTasks = channel.unary_unary(
+                '/modelyard.v1.TaskService/SuspendTasks',
+                request_serializer=modelyard_dot_v1_dot_task__pb2.SuspendTasksRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_task__pb2.SuspendTasksResponse.FromString,
+                _registered_method=True)
+        self.ResumeTasks = channel.unary_unary(
+                '/modelyard.v1.TaskService/ResumeTasks',
+                request_serializer=modelyard_dot_v1_dot_task__pb2.ResumeTasksRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_task__pb2.ResumeTasksResponse.FromString,
+                _registered_method=True)
         self.RetryTasks = channel.unary_unary(
                 '/modelyard.v1.TaskService/RetryTasks',
                 request_serializer=modelyard_dot_v1_dot_task__pb2.RetryTasksRequest.SerializeToString,
@@ -94,6 +109,11 @@ class TaskServiceStub:
                 '/modelyard.v1.TaskService/ExplainTask',
                 request_serializer=modelyard_dot_v1_dot_task__pb2.ExplainTaskRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_task__pb2.ExplainTaskResponse.FromString,
+                _registered_method=True)
+        self.PlanTask = channel.unary_unary(
+                '/modelyard.v1.TaskService/PlanTask',
+                request_serializer=modelyard_dot_v1_dot_task__pb2.PlanTaskRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_task__pb2.PlanTaskResponse.FromString,
                 _registered_method=True)
         self.StreamLogs = channel.unary_stream(
                 '/modelyard.v1.TaskService/StreamLogs',
@@ -157,6 +177,13 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ModifyTasks(self, request, context):
+        """Changes every task that a filter names, all or none; each gets its own verdicts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelTasks(self, request, context):
         """Asks tasks to end: the whole process group gets SIGTERM, and SIGKILL after the grace.
         """
@@ -178,6 +205,20 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SuspendTasks(self, request, context):
+        """Stops running tasks where they are (SIGSTOP to the process group); they keep what they hold. Waiting ones are held.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTasks(self, request, context):
+        """Lets suspended tasks go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RetryTasks(self, request, context):
         """Submits ended tasks again, with the same specification, as new tasks.
         """
@@ -187,6 +228,13 @@ class TaskServiceServicer:
 
     def ExplainTask(self, request, context):
         """Why a task waits, node by node, or why it was placed where it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlanTask(self, request, context):
+        """What would become of a specification if it were submitted now. Nothing is kept of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,6 +285,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=modelyard_dot_v1_dot_task__pb2.ModifyTaskRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_task__pb2.ModifyTaskResponse.SerializeToString,
             ),
+            'ModifyTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ModifyTasks,
+                    request_deserializer=modelyard_dot_v1_dot_task__pb2.ModifyTasksRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_task__pb2.ModifyTasksResponse.SerializeToString,
+            ),
             'CancelTasks': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelTasks,
                     request_deserializer=modelyard_dot_v1_dot_task__pb2.CancelTasksRequest.FromString,
@@ -252,6 +305,16 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=modelyard_dot_v1_dot_task__pb2.ReleaseTasksRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_task__pb2.ReleaseTasksResponse.SerializeToString,
             ),
+            'SuspendTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendTasks,
+                    request_deserializer=modelyard_dot_v1_dot_task__pb2.SuspendTasksRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_task__pb2.SuspendTasksResponse.SerializeToString,
+            ),
+            'ResumeTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTasks,
+                    request_deserializer=modelyard_dot_v1_dot_task__pb2.ResumeTasksRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_task__pb2.ResumeTasksResponse.SerializeToString,
+            ),
             'RetryTasks': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryTasks,
                     request_deserializer=modelyard_dot_v1_dot_task__pb2.RetryTasksRequest.FromString,
@@ -261,6 +324,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.ExplainTask,
                     request_deserializer=modelyard_dot_v1_dot_task__pb2.ExplainTaskRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_task__pb2.ExplainTaskResponse.SerializeToString,
+            ),
+            'PlanTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanTask,
+                    request_deserializer=modelyard_dot_v1_dot_task__pb2.PlanTaskRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_task__pb2.PlanTaskResponse.SerializeToString,
             ),
             'StreamLogs': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamLogs,
@@ -469,6 +537,33 @@ class TaskService:
             _registered_method=True)
 
     @staticmethod
+    def ModifyTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.TaskService/ModifyTasks',
+            modelyard_dot_v1_dot_task__pb2.ModifyTasksRequest.SerializeToString,
+            modelyard_dot_v1_dot_task__pb2.ModifyTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CancelTasks(request,
             target,
             options=(),
@@ -550,6 +645,60 @@ class TaskService:
             _registered_method=True)
 
     @staticmethod
+    def SuspendTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.TaskService/SuspendTasks',
+            modelyard_dot_v1_dot_task__pb2.SuspendTasksRequest.SerializeToString,
+            modelyard_dot_v1_dot_task__pb2.SuspendTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.TaskService/ResumeTasks',
+            modelyard_dot_v1_dot_task__pb2.ResumeTasksRequest.SerializeToString,
+            modelyard_dot_v1_dot_task__pb2.ResumeTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RetryTasks(request,
             target,
             options=(),
@@ -593,6 +742,33 @@ class TaskService:
             '/modelyard.v1.TaskService/ExplainTask',
             modelyard_dot_v1_dot_task__pb2.ExplainTaskRequest.SerializeToString,
             modelyard_dot_v1_dot_task__pb2.ExplainTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.TaskService/PlanTask',
+            modelyard_dot_v1_dot_task__pb2.PlanTaskRequest.SerializeToString,
+            modelyard_dot_v1_dot_task__pb2.PlanTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,16 +51,24 @@ class TaskServiceStub:
     """Changes a task that is queued, held or running. Each field of the mask gets its own verdict; what is accepted
     also holds for later attempts. FAILED_PRECONDITION: it has ended. ABORTED: the revision is stale.
     """
+    ModifyTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.ModifyTasksRequest, _task_pb2.ModifyTasksResponse]
+    """Changes every task that a filter names, all or none; each gets its own verdicts."""
     CancelTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.CancelTasksRequest, _task_pb2.CancelTasksResponse]
     """Asks tasks to end: the whole process group gets SIGTERM, and SIGKILL after the grace."""
     HoldTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.HoldTasksRequest, _task_pb2.HoldTasksResponse]
     """Keeps queued tasks from starting."""
     ReleaseTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.ReleaseTasksRequest, _task_pb2.ReleaseTasksResponse]
     """Lets held tasks start again."""
+    SuspendTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.SuspendTasksRequest, _task_pb2.SuspendTasksResponse]
+    """Stops running tasks where they are (SIGSTOP to the process group); they keep what they hold. Waiting ones are held."""
+    ResumeTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.ResumeTasksRequest, _task_pb2.ResumeTasksResponse]
+    """Lets suspended tasks go on."""
     RetryTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.RetryTasksRequest, _task_pb2.RetryTasksResponse]
     """Submits ended tasks again, with the same specification, as new tasks."""
     ExplainTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.ExplainTaskRequest, _task_pb2.ExplainTaskResponse]
     """Why a task waits, node by node, or why it was placed where it is."""
+    PlanTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.PlanTaskRequest, _task_pb2.PlanTaskResponse]
+    """What would become of a specification if it were submitted now. Nothing is kept of it."""
     StreamLogs: _grpc.UnaryStreamMultiCallable[_task_pb2.StreamLogsRequest, _task_pb2.StreamLogsResponse]
     """What a task wrote, from an offset, followed to the very last byte if asked."""
 
@@ -87,16 +95,24 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Changes a task that is queued, held or running. Each field of the mask gets its own verdict; what is accepted
     also holds for later attempts. FAILED_PRECONDITION: it has ended. ABORTED: the revision is stale.
     """
+    ModifyTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.ModifyTasksRequest, _task_pb2.ModifyTasksResponse]  # type: ignore[assignment]
+    """Changes every task that a filter names, all or none; each gets its own verdicts."""
     CancelTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.CancelTasksRequest, _task_pb2.CancelTasksResponse]  # type: ignore[assignment]
     """Asks tasks to end: the whole process group gets SIGTERM, and SIGKILL after the grace."""
     HoldTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.HoldTasksRequest, _task_pb2.HoldTasksResponse]  # type: ignore[assignment]
     """Keeps queued tasks from starting."""
     ReleaseTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.ReleaseTasksRequest, _task_pb2.ReleaseTasksResponse]  # type: ignore[assignment]
     """Lets held tasks start again."""
+    SuspendTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.SuspendTasksRequest, _task_pb2.SuspendTasksResponse]  # type: ignore[assignment]
+    """Stops running tasks where they are (SIGSTOP to the process group); they keep what they hold. Waiting ones are held."""
+    ResumeTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.ResumeTasksRequest, _task_pb2.ResumeTasksResponse]  # type: ignore[assignment]
+    """Lets suspended tasks go on."""
     RetryTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.RetryTasksRequest, _task_pb2.RetryTasksResponse]  # type: ignore[assignment]
     """Submits ended tasks again, with the same specification, as new tasks."""
     ExplainTask: _aio.UnaryUnaryMultiCallable[_task_pb2.ExplainTaskRequest, _task_pb2.ExplainTaskResponse]  # type: ignore[assignment]
     """Why a task waits, node by node, or why it was placed where it is."""
+    PlanTask: _aio.UnaryUnaryMultiCallable[_task_pb2.PlanTaskRequest, _task_pb2.PlanTaskResponse]  # type: ignore[assignment]
+    """What would become of a specification if it were submitted now. Nothing is kept of it."""
     StreamLogs: _aio.UnaryStreamMultiCallable[_task_pb2.StreamLogsRequest, _task_pb2.StreamLogsResponse]  # type: ignore[assignment]
     """What a task wrote, from an offset, followed to the very last byte if asked."""
 
@@ -164,6 +180,14 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ModifyTasks(
+        self,
+        request: _task_pb2.ModifyTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.ModifyTasksResponse, _abc.Awaitable[_task_pb2.ModifyTasksResponse]]:
+        """Changes every task that a filter names, all or none; each gets its own verdicts."""
+
+    @_abc_1.abstractmethod
     def CancelTasks(
         self,
         request: _task_pb2.CancelTasksRequest,
@@ -188,6 +212,22 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lets held tasks start again."""
 
     @_abc_1.abstractmethod
+    def SuspendTasks(
+        self,
+        request: _task_pb2.SuspendTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.SuspendTasksResponse, _abc.Awaitable[_task_pb2.SuspendTasksResponse]]:
+        """Stops running tasks where they are (SIGSTOP to the process group); they keep what they hold. Waiting ones are held."""
+
+    @_abc_1.abstractmethod
+    def ResumeTasks(
+        self,
+        request: _task_pb2.ResumeTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.ResumeTasksResponse, _abc.Awaitable[_task_pb2.ResumeTasksResponse]]:
+        """Lets suspended tasks go on."""
+
+    @_abc_1.abstractmethod
     def RetryTasks(
         self,
         request: _task_pb2.RetryTasksRequest,
@@ -202,6 +242,14 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.ExplainTaskResponse, _abc.Awaitable[_task_pb2.ExplainTaskResponse]]:
         """Why a task waits, node by node, or why it was placed where it is."""
+
+    @_abc_1.abstractmethod
+    def PlanTask(
+        self,
+        request: _task_pb2.PlanTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.PlanTaskResponse, _abc.Awaitable[_task_pb2.PlanTaskResponse]]:
+        """What would become of a specification if it were submitted now. Nothing is kept of it."""
 
     @_abc_1.abstractmethod
     def StreamLogs(
