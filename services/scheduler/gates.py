@@ -1,0 +1,41 @@
+"""What keeps a waiting task from being placed whatever the nodes say: one function for each reason. Pure.
+
+Placement asks these very functions, so what `explain` names is what holds the task back.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from services.scheduler.model import Now, TaskState
+from services.scheduler.state import State, Task
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """``reason`` is a stable word of ``task.proto``, ``message`` is for people, ``next_step`` says how to open it."""
+
+    reason: str
+    message: str
+    next_step: str = ""
+
+
+def _held(state: State, task: Task, now: Now) -> Gate | None:
+    if task.state is TaskState.HELD:
+        return Gate("HELD", task.reason.partition(": ")[2] or "held", "release it: yard tasks release")
+    return None
+
+
+def _backing_off(state: State, task: Task, now: Now) -> Gate | None:
+    if task.key in state.backing_off:
+        left_s = max(task.not_before_ms - now.wall_ms, 0) / 1000
+        return Gate("BACKING_OFF", f"its next attempt is due in {left_s:.1f} s")
+    return None
+
+
+# In the order in which they are told.
+GATES: tuple[Callable[[State, Task, Now], Gate | None], ...] = (_held, _backing_off)
+
+
+def closed(state: State, task: Task, now: Now) -> tuple[Gate, ...]:
+    """Every gate that is closed for a task that is on no node."""
+    return tuple(gate for ask in GATES if (gate := ask(state, task, now)) is not None)
