@@ -56,6 +56,7 @@ async def run(
     idempotency_key: work_options.IdempotencyKey = "",
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the task's id and return")] = False,
     download: Annotated[str, typer.Option(help="Put kept files into this directory")] = "",
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would become of it; submit nothing")] = False,
 ) -> int:
     """Run a command on the best node; follow its logs; end with its exit code.
 
@@ -89,6 +90,8 @@ async def run(
     request_id = str(uuid.uuid5(KEYS, idempotency_key) if idempotency_key else uuid.uuid4())
     async with yard.client() as client:
         spec = await _spec(client, argv, options, params, inputs, dir)
+        if plan:
+            return await _plan(yard, client, spec)
         task_id = await _submit(yard, client, spec, request_id)
         if detach:
             _show_id(yard, task_id)
@@ -119,6 +122,17 @@ async def _spec(
         spec.params_json = encode_params(params)
     await client.attach(spec, inputs=inputs, directory=directory or None)
     return spec
+
+
+async def _plan(yard: Invocation, client: Client, spec: task_pb2.TaskSpec) -> int:
+    from cli.output.explanations import write_plan
+
+    answer = await client.tasks.plan(spec)
+    if yard.output in ("table", "name"):
+        write_plan(answer)
+    else:
+        show_document(yard.output, to_document(answer))
+    return exit_codes.DONE if answer.starts_now else exit_codes.CANNOT_BE_PLACED
 
 
 async def _submit(yard: Invocation, client: Client, spec: task_pb2.TaskSpec, request_id: str) -> str:

@@ -211,25 +211,14 @@ async def retry(yard: Invocation, tasks: TaskIds) -> None:
 @command(app)
 async def explain(yard: Invocation, task: TaskId) -> None:
     """Say why a task waits, node by node, or why it is where it is."""
-    from cli.output.nouns import bar
-    from cli.output.table import write_table
+    from cli.output.explanations import write_explanation
 
     async with yard.client() as client:
         answer = await client.tasks.explain(task)
-    if yard.output not in ("table", "name"):
+    if yard.output in ("table", "name"):
+        write_explanation(answer)
+    else:
         show_document(yard.output, to_document(answer))
-        return
-    sys.stdout.write(answer.summary + "\n")
-    if answer.queue_position:
-        sys.stdout.write(f"{answer.queue_position} tasks go before it\n")
-    if answer.nodes:
-        rows = [
-            [v.node, "yes" if v.fits else "no", bar(v.occupancy_ratio), v.reason, v.message]
-            for v in answer.nodes
-        ]
-        write_table(["NODE", "FITS", "OCCUPANCY", "REASON", "MESSAGE"], rows)
-    if answer.next_step:
-        sys.stdout.write(f"next: {answer.next_step}\n")
 
 
 def _show(yard: Invocation, tasks: Sequence[task_pb2.Task]) -> None:

@@ -140,6 +140,10 @@ class Tasks:
         request = task_pb2.ExplainTaskRequest(task_id=task_id)
         return await self._connection.unary(self._stub.ExplainTask, request)
 
+    async def plan(self, spec: task_pb2.TaskSpec) -> task_pb2.PlanTaskResponse:
+        """What would become of a specification if it were submitted now. Nothing is kept of it."""
+        return await self._connection.unary(self._stub.PlanTask, task_pb2.PlanTaskRequest(spec=spec))
+
     async def logs(
         self, task_id: str, *, attempt: int = 0, follow: bool = False
     ) -> AsyncGenerator[task_pb2.StreamLogsResponse, None]:

@@ -5,10 +5,13 @@ It asks the very functions that placement asks, so what it says fits is what the
 
 import msgspec
 
+from services.scheduler import estimates
 from services.scheduler.cluster import Cluster, Node
-from services.scheduler.model import NodeState, Shape, TaskState
+from services.scheduler.gates import Gate, closed
+from services.scheduler.model import NodeState, Now, Shape, Spec, TaskState, task_key
 from services.scheduler.resources import describe
 from services.scheduler.state import State, Task
+from services.scheduler.suggestions import MOST_NODES, Suggestion, suggest
 from services.scheduler.waiting import ShapeQueue
 
 
@@ -22,9 +25,18 @@ class Verdict(msgspec.Struct, frozen=True):
 
 class Explanation(msgspec.Struct, frozen=True):
     summary: str
-    position: int
-    nodes: tuple[Verdict, ...]
-    next_step: str
+    # How many tasks go before it.
+    position: int = 0
+    nodes: tuple[Verdict, ...] = ()
+    next_step: str = ""
+    gates: tuple[Gate, ...] = ()
+    suggestions: tuple[Suggestion, ...] = ()
+    # When it may start; 0: unknown.
+    start_ms: int = 0
+
+    @property
+    def starts_now(self) -> bool:
+        return not self.gates and any(verdict.fits for verdict in self.nodes)
 
 
 def judge(node: Node, shape: Shape) -> Verdict:
@@ -60,20 +72,51 @@ def _objection(node: Node, shape: Shape) -> tuple[str, str]:
     return "", ""
 
 
-def explain(state: State, task: Task) -> Explanation:
-    """The whole answer for an unfinished task."""
-    nodes = tuple(judge(node, task.spec.shape) for node in _nodes(state.cluster))
+def explain(state: State, task: Task, now: Now) -> Explanation:
+    """The whole answer for an unfinished task, and for one that was never submitted."""
+    shape = task.spec.shape
+    nodes = tuple(judge(node, shape) for node in _nodes(state.cluster))
     if task.node:
         summary = f"{task.state.name.lower()} on {task.node}, attempt {task.attempt}"
-        return Explanation(summary, 0, nodes, "")
-    if task.state is TaskState.HELD:
-        return Explanation("held", 0, nodes, "release it: yard tasks release")
-    if task.key in state.backing_off:
-        return Explanation("waits for its back-off before the next attempt", 0, nodes, "")
+        return Explanation(summary, nodes=nodes)
+    gates = closed(state, task, now)
     position = _position(state, task)
+    if gates:
+        summary = "waiting: " + "; ".join(gate.message for gate in gates)
+        next_step = next((gate.next_step for gate in gates if gate.next_step), "")
+        return Explanation(summary, position, nodes, next_step, gates)
     if any(verdict.fits for verdict in nodes):
-        return Explanation("a node fits; it starts with the next step", position, nodes, "")
-    return Explanation(_why(nodes), position, nodes, _advice(nodes))
+        return Explanation("a node fits; it starts with the next step", position, nodes, start_ms=now.wall_ms)
+    suggestions = suggest(state.cluster, shape)
+    start_ms = _start_ms(state, task, position, now)
+    return Explanation(
+        _why(nodes), position, nodes, _advice(nodes, suggestions), gates, suggestions, start_ms
+    )
+
+
+def plan(state: State, account: str, spec: Spec, now: Now) -> Explanation:
+    """The same for a specification, as if it were submitted now."""
+    queue = state.waiting.queues.get(spec.shape) or ShapeQueue(spec.shape, 0)
+    task = Task(task_key(state.next_number), spec, queue, account, "", now.wall_ms, state.revision)
+    if spec.hold:
+        task.state, task.reason = TaskState.HELD, "HELD: submitted with hold"
+    return explain(state, task, now)
+
+
+def _start_ms(state: State, task: Task, position: int, now: Now) -> int:
+    """When it may start: the first room on any node, and the time that those before it take; 0: unknown."""
+    shape = task.spec.shape
+    nodes = [node for node in state.cluster.nodes.values() if node.takes_work() and node.matches(shape)]
+    rooms = [
+        at
+        for node in nodes[:MOST_NODES]
+        if (at := estimates.room_ms(state, node, shape.amounts, now)) is not None
+    ]
+    run_ms = estimates.run_ms(task)
+    if not rooms or (position and run_ms is None):
+        return 0
+    slots = sum(len(node.tasks) for node in nodes)
+    return int(min(rooms) + position * (run_ms or 0) / max(slots, 1))
 
 
 def _nodes(cluster: Cluster) -> list[Node]:
@@ -109,12 +152,15 @@ def _why(nodes: tuple[Verdict, ...]) -> str:
     )
 
 
-def _advice(nodes: tuple[Verdict, ...]) -> str:
+def _advice(nodes: tuple[Verdict, ...], suggestions: tuple[Suggestion, ...]) -> str:
     reasons = {verdict.reason for verdict in nodes}
+    if suggestions and "NOT_ENOUGH" not in reasons:
+        return suggestions[0].message
     if not nodes:
         return "add a machine: yard nodes token"
     if "NOT_ENOUGH" in reasons:
-        return "it starts when running tasks end; or ask for less, or add a machine: yard nodes token"
+        instead = f"; {suggestions[0].message}" if suggestions else ""
+        return f"it starts when running tasks end{instead}; or add a machine: yard nodes token"
     if "CORDONED" in reasons:
         return "uncordon a node: yard nodes uncordon NODE"
     if "NOT_CONNECTED" in reasons or "SUSPECT" in reasons:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from services.scheduler.model import Now, TaskState
+from services.scheduler.model import Now, TaskState, format_task_id
 from services.scheduler.state import State, Task
 
 
@@ -21,7 +21,8 @@ class Gate(msgspec.Struct, frozen=True):
 
 def _held(state: State, task: Task, now: Now) -> Gate | None:
     if task.state is TaskState.HELD:
-        return Gate("HELD", task.reason.partition(": ")[2] or "held", "release it: yard tasks release")
+        why = task.reason.partition(": ")[2] or "by request"
+        return Gate("HELD", f"it is held, {why}", f"yard tasks release {format_task_id(task.key)}")
     return None
 
 

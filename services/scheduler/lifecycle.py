@@ -214,6 +214,7 @@ def requeue(
     if task.node:
         leave_node(state, task)
     task.node = ""
+    task.considered = ()
     task.limit_revision = 0
     task.state = TaskState.QUEUED
     task.reason = reason

@@ -11,6 +11,10 @@ from services.scheduler.cluster import Cluster, Node
 from services.scheduler.model import Policy, Shape
 
 Rank = tuple[float, float, int]
+# Rank, the node's version by which it was ranked, its id.
+Entry = tuple[Rank, int, str]
+# So many entries of the heap hold the best three that are not the first.
+CONSIDERED = 7
 
 
 def rank(node: Node, policy: Policy) -> Rank:
@@ -22,6 +26,21 @@ def rank(node: Node, policy: Policy) -> Rank:
     return (node.score, len(node.tasks), node.ordinal)
 
 
+def score_of(entry: Entry, policy: Policy) -> tuple[float, int]:
+    """The node's occupancy and number of tasks, as `rank` saw them."""
+    first, second, _ = entry[0]
+    if policy is Policy.BINPACK:
+        return -first, int(-second)
+    if policy is Policy.SPREAD:
+        return second, int(first)
+    return first, int(second)
+
+
+def admits(node: Node, shape: Shape) -> bool:
+    """Whether a task of the shape could start on the node now."""
+    return node.takes_work() and node.fits(shape.amounts) and node.matches(shape)
+
+
 class Candidates:
     """The nodes that fit one shape, best first."""
 
@@ -29,7 +48,7 @@ class Candidates:
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.heap: list[tuple[Rank, int, str]] = []
+        self.heap: list[Entry] = []
         self.position = -1
 
     def choose(self, cluster: Cluster) -> Node | None:
@@ -43,6 +62,11 @@ class Candidates:
                 return node
             heapq.heappop(heap)
         return None
+
+    def considered(self, cluster: Cluster) -> list[Entry]:
+        """After a choice: the chosen node first, then the best of those that were not, roughly."""
+        nodes = cluster.nodes
+        return [entry for entry in self.heap[:CONSIDERED] if nodes[entry[2]].version == entry[1]]
 
     def _catch_up(self, cluster: Cluster) -> None:
         if self.position == cluster.end:
@@ -58,8 +82,8 @@ class Candidates:
                     heapq.heappush(self.heap, entry)
         self.position = cluster.end
 
-    def _entry(self, node: Node) -> tuple[Rank, int, str] | None:
+    def _entry(self, node: Node) -> Entry | None:
         shape = self.shape
-        if node.takes_work() and node.fits(shape.amounts) and node.matches(shape):
+        if admits(node, shape):
             return (rank(node, shape.policy), node.version, node.id)
         return None

@@ -21,6 +21,7 @@ _BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
         "ReleaseTasks": _WRITE,
         "RetryTasks": _WRITE,
         "ExplainTask": _READ,
+        "PlanTask": _READ,
         "StreamLogs": _READ,
     },
     "OperatorService": {"ListOperators": _READ, "GetOperator": _READ},

@@ -22,6 +22,7 @@ def place_waiting(state: State, now: Now, effects: Effects) -> None:
             continue
         task = take_head(state, queue, now, effects)
         if task is not None:
+            task.considered = queue.candidates.considered(cluster)
             lifecycle.assign(state, task, node, now, effects)
         waiting.list(queue)
     for node_id, queue in effects.finished.items():

@@ -4,10 +4,12 @@ Ended tasks are in the database only. `check_invariants` says what must hold bet
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 
 from services.chassis.errors import InvariantViolation
 from services.scheduler.cluster import Cluster, Node
 from services.scheduler.model import TERMINAL, PendingChange, Spec, TaskState, format_task_id, index_of
+from services.scheduler.placement import Entry
 from services.scheduler.resources import GPU, SCALE
 from services.scheduler.waiting import ShapeQueue, Waiting
 
@@ -19,9 +21,10 @@ class Task:
     """An unfinished task. An array's own record has a `Tally`; its elements become tasks when they are placed."""
 
     __slots__ = (
-        "account", "assign_ms", "attempt", "devices", "epoch", "failures", "is_prefilled", "key", "limit_revision",
-        "node", "not_before_ms", "params", "pending", "progress", "queue", "queued_ms", "reason", "recorded",
-        "revision", "spec", "start_ms", "state", "stop", "submit_ms", "tally", "ticket",
+        "account", "assign_ms", "attempt", "considered", "devices", "epoch", "failures", "is_prefilled",
+        "key", "limit_revision", "node", "not_before_ms", "params", "pending", "progress", "queue",
+        "queued_ms", "reason", "recorded", "revision", "spec", "start_ms", "state", "stop", "submit_ms",
+        "tally", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +55,8 @@ class Task:
         self.failures = 0
         self.node = ""
         self.devices: tuple[int, ...] = ()
+        # Of the present attempt: the node that was chosen and others that fitted, as placement ranked them.
+        self.considered: Sequence[Entry] = ()
         self.is_prefilled = False
         self.assign_ms = 0
         self.start_ms = 0

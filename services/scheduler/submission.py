@@ -49,6 +49,12 @@ class Submission:
         answered = await answer
         return range(answered.first, answered.first + answered.count), answered.is_repeat
 
+    def check(self, spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
+        """The specification as it would be submitted. Raises as a submission would; nothing is kept of it."""
+        converted = self._spec(spec, account, field)
+        self._check_whole(converted, spec.params_json, "", f"{field}.params")
+        return converted
+
     def _spec(self, spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         state = self._engine.state
         known = state.specs.get((account, spec.SerializeToString(deterministic=True)))

@@ -326,12 +326,32 @@ async def test_failed_task_tells_its_error_and_retries_as_its_policy_says(tmp_pa
 async def test_explain_tells_every_node_and_what_to_do(tmp_path: Path) -> None:
     async with scheduler_yard(tmp_path) as yard, connected(yard, "n0", cpu=1):
         ada = await yard.user("ada")
-        _, waiting = await ada.submit(command(), command())
+        placed, waiting = await ada.submit(command(), command())
         found = await ada.tasks.ExplainTask(pb.ExplainTaskRequest(task_id=waiting))
         [verdict] = found.nodes
         assert (verdict.node, verdict.fits, verdict.reason) == ("n0", False, "NOT_ENOUGH")
         assert verdict.occupancy_ratio == 1
         assert found.next_step
+        found = await ada.tasks.ExplainTask(pb.ExplainTaskRequest(task_id=placed))
+        assert [candidate.node for candidate in found.placement.candidates] == ["n0"]
+
+
+@pytest.mark.asyncio
+async def test_plan_says_what_a_submission_would_find_and_keeps_nothing(tmp_path: Path) -> None:
+    async with scheduler_yard(tmp_path) as yard, connected(yard, "n0", cpu=2):
+        ada = await yard.user("ada")
+        plan = await ada.tasks.PlanTask(pb.PlanTaskRequest(spec=command()))
+        assert (plan.starts_now, plan.node) == (True, "n0")
+        await ada.submit(command())
+        spec = command(resources=pb.Resources(cpu=2))
+        plan = await ada.tasks.PlanTask(pb.PlanTaskRequest(spec=spec))
+        assert not plan.starts_now
+        [suggestion] = plan.suggestions
+        assert (suggestion.field, suggestion.value_json) == ("resources.cpu", "1.0")
+        spec.resources.cpu = 3
+        refused = await refusal(ada.tasks.PlanTask(pb.PlanTaskRequest(spec=spec)))
+        assert (refused.reason, refused.field) == ("CANNOT_BE_PLACED", "spec.resources.cpu")
+        assert len(yard.engine.state.tasks) == 1
 
 
 # --- requests

@@ -20,6 +20,7 @@ from services.scheduler.model import (
     parse_task_id,
 )
 from services.scheduler.modification import Modification
+from services.scheduler.servicer import explaining
 from services.scheduler.servicer.follow import LogFollower
 from services.scheduler.servicer.session import Session
 from services.scheduler.servicer.waiting import Waiter
@@ -136,16 +137,12 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
         task = tasks.get(key) or (tasks[array_of(key)] if has_unmade(self._engine.state, key) else None)
         if task is None:
             raise TaskHasEnded(f"{view.id} has ended", next_step=f"yard tasks get {view.id}")
-        found = explain.explain(self._engine.state, task)
-        nodes = [
-            pb.NodeVerdict(
-                node=v.node, fits=v.fits, reason=v.reason, message=v.message, occupancy_ratio=v.score
-            )
-            for v in found.nodes
-        ]
-        return pb.ExplainTaskResponse(
-            summary=found.summary, queue_position=found.position, nodes=nodes, next_step=found.next_step
-        )
+        return explaining.explanation(explain.explain(self._engine.state, task, self._engine.now()), task)
+
+    async def PlanTask(self, request: pb.PlanTaskRequest, context: Any) -> pb.PlanTaskResponse:
+        account = principal().account
+        spec = self._submission.check(request.spec, account, "spec")
+        return explaining.plan(explain.plan(self._engine.state, account, spec, self._engine.now()))
 
     async def StreamLogs(
         self, request: pb.StreamLogsRequest, context: Any

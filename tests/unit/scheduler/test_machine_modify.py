@@ -50,8 +50,8 @@ def test_raised_priority_goes_before_older_tasks() -> None:
     cluster = MachineCluster(nodes=0)
     first, second, third = cluster.submit(count=3)
     change(cluster, third, PRIORITY, priority=1)
-    assert explain.explain(cluster.state, cluster.task(third)).position == 0
-    assert explain.explain(cluster.state, cluster.task(first)).position == 1
+    assert explain.explain(cluster.state, cluster.task(third), cluster.now).position == 0
+    assert explain.explain(cluster.state, cluster.task(first), cluster.now).position == 1
     cluster.connect("n0", cpu=1)
     assert cluster.node_of(third) == "n0"
     cluster.exit(third)

@@ -185,7 +185,7 @@ def test_shares_that_fit_in_sum_but_on_no_one_device_wait_and_explain_says_so() 
     cluster.submit(make_spec(gpu=0.6), count=2)
     (key,) = cluster.submit(make_spec(gpu=0.5))
     assert cluster.state_of(key) is S.QUEUED
-    (verdict,) = explain(cluster.state, cluster.task(key)).nodes
+    (verdict,) = explain(cluster.state, cluster.task(key), cluster.now).nodes
     assert (verdict.reason, verdict.fits) == ("NOT_ENOUGH", False)
     assert "no one device" in verdict.message
 
@@ -250,18 +250,18 @@ def test_explain_names_a_reason_for_every_node() -> None:
 def test_explain_of_a_waiting_task_says_why_how_far_and_what_to_do() -> None:
     cluster = MachineCluster(cpu=1)
     _, second, third = cluster.submit(count=3)
-    found = explain(cluster.state, cluster.task(third))
+    found = explain(cluster.state, cluster.task(third), cluster.now)
     assert found.summary == "waiting: NOT_ENOUGH on 1 of 1 nodes"
     assert found.position == 1
     assert "running tasks end" in found.next_step
     cluster.cancel(second)
-    assert explain(cluster.state, cluster.task(third)).position == 0
+    assert explain(cluster.state, cluster.task(third), cluster.now).position == 0
 
 
 def test_explain_without_nodes_says_to_add_one() -> None:
     cluster = MachineCluster(nodes=0)
     (key,) = cluster.submit()
-    found = explain(cluster.state, cluster.task(key))
+    found = explain(cluster.state, cluster.task(key), cluster.now)
     assert (found.summary, found.next_step) == ("there is no node yet", "add a machine: yard nodes token")
 
 
@@ -269,5 +269,5 @@ def test_explain_of_held_placed_and_backing_off_tasks() -> None:
     cluster = MachineCluster()
     (placed,) = cluster.submit()
     (held,) = cluster.submit(make_spec(hold=True))
-    assert explain(cluster.state, cluster.task(placed)).summary == "assigned on n0, attempt 1"
-    assert explain(cluster.state, cluster.task(held)).summary == "held"
+    assert explain(cluster.state, cluster.task(placed), cluster.now).summary == "assigned on n0, attempt 1"
+    assert explain(cluster.state, cluster.task(held), cluster.now).summary.startswith("waiting: it is held")
