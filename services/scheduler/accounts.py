@@ -7,6 +7,7 @@ import msgspec
 
 from services.chassis.clock import Clock
 from services.chassis.security import AGENT, Principal, TokenInvalid, hash_secret
+from services.scheduler.marks import Kept, nothing_kept
 from services.scheduler.model import (
     AccountExists,
     AccountNameUsed,
@@ -72,12 +73,25 @@ class Accounts:
         return TokenRow(*found) if found else None
 
     async def put_token(
-        self, secret: str, account: str, role: str, *, comment: str = "", expire_ms: int = 0, node: str = ""
+        self,
+        secret: str,
+        account: str,
+        role: str,
+        *,
+        comment: str = "",
+        expire_ms: int = 0,
+        node: str = "",
+        kept: Kept[TokenRow] = nothing_kept,
     ) -> TokenRow:
         """Stores a token; storing it again changes nothing."""
         row = TokenRow(token_id(secret), account, role, node, comment, self._clock.now_ms(), expire_ms)
         values = (row.id, hash_secret(secret), account, role, node, comment, row.create_ms, expire_ms)
-        await self._database.write(lambda c: c.execute(self._sql["put_token"], values))
+
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute(self._sql["put_token"], values)
+            kept(connection, row)
+
+        await self._database.write(change)
         return row
 
     async def put_agent_token(self, secret: str, node: str, now_ms: int, expire_ms: int) -> None:
@@ -100,16 +114,21 @@ class Accounts:
             lambda c: [TokenRow(*row) for row in c.execute(self._sql["list_tokens"], values)]
         )
 
-    async def revoke(self, identifier: str) -> None:
+    async def revoke(self, identifier: str, kept: Kept[None] = nothing_kept) -> None:
         """Ends a token at once; streams that it opened end at their next check."""
-        await self._database.write(lambda c: c.execute(self._sql["delete_token"], (identifier,)))
+
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute(self._sql["delete_token"], (identifier,))
+            kept(connection, None)
+
+        await self._database.write(change)
         self._forget()
 
     def _forget(self) -> None:
         self._known.clear()
         self.generation += 1
 
-    async def create(self, name: str) -> AccountRow:
+    async def create(self, name: str, kept: Kept[AccountRow] = nothing_kept) -> AccountRow:
         row = AccountRow(name, self._clock.now_ms())
 
         def change(connection: sqlite3.Connection) -> None:
@@ -121,6 +140,7 @@ class Accounts:
                     next_step="choose another name",
                 )  # fmt: skip
             connection.execute(self._sql["insert_account"], (name, row.create_ms))
+            kept(connection, row)
 
         await self._database.write(change)
         return row
@@ -146,21 +166,33 @@ class Accounts:
             lambda c: [AccountRow(*row) for row in c.execute(self._sql["list_accounts"], (after, most))]
         )
 
-    async def delete(self, name: str) -> None:
+    async def delete(self, name: str, kept: Kept[None] = nothing_kept) -> None:
         """Removes the account and ends its tokens."""
 
         def change(connection: sqlite3.Connection) -> None:
             connection.execute(self._sql["delete_account"], (name,))
             connection.execute(self._sql["delete_tokens_of_account"], (name,))
+            kept(connection, None)
 
         await self._database.write(change)
         self._forget()
 
     async def put_join_token(
-        self, secret: str, node: str, expire_ms: int, *, is_reusable: bool = False
+        self,
+        secret: str,
+        node: str,
+        expire_ms: int,
+        *,
+        is_reusable: bool = False,
+        kept: Kept[None] = nothing_kept,
     ) -> None:
         values = (hash_secret(secret), node, expire_ms, is_reusable)
-        await self._database.write(lambda c: c.execute(self._sql["put_join_token"], values))
+
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute(self._sql["put_join_token"], values)
+            kept(connection, None)
+
+        await self._database.write(change)
 
     async def use_join_token(
         self, digest: bytes, node: str, now_ms: int, taken: Collection[str]

@@ -60,6 +60,16 @@ class RecordModification(msgspec.Struct, frozen=True):
     request: tuple[str, str, bytes] | None = None
 
 
+class RecordRequest(msgspec.Struct, frozen=True):
+    """A request under an id was carried out; ``first`` and ``count`` are what its answer said."""
+
+    account: str
+    request_id: str
+    content: bytes
+    first: int
+    count: int
+
+
 class RecordNode(msgspec.Struct, frozen=True):
     node: str
     is_cordoned: bool
@@ -158,7 +168,9 @@ class Effects:
     __slots__ = ("answers", "changed_nodes", "closes", "commands", "finished", "messages", "rows")
 
     def __init__(self) -> None:
-        self.rows: list[InsertSpec | InsertTask | RecordChange | RecordModification | RecordNode] = []
+        self.rows: list[
+            InsertSpec | InsertTask | RecordChange | RecordModification | RecordRequest | RecordNode
+        ] = []
         # By node, numbered consecutively from the first number given here.
         self.commands: dict[str, tuple[int, list[Command]]] = {}
         self.messages: list[SendWelcome | SendBeatAck | AcknowledgeEvents] = []

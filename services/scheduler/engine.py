@@ -11,7 +11,7 @@ from services.chassis.clock import Clock
 from services.chassis.errors import ServiceError
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
-from services.scheduler import machine, recovery
+from services.scheduler import machine, marks, recovery
 from services.scheduler.arrays import has_unmade
 from services.scheduler.effects import Answer, Command, Effects, RecordChange, SendBeatAck, SendWelcome
 from services.scheduler.events import Event, Ticked
@@ -85,8 +85,9 @@ class Engine:
         return Now(self.clock.now_ms(), self.clock.monotonic_ms())
 
     def post(self, event: Event) -> None:
-        """Hands an event in; it takes effect with the next step."""
-        self._inbox.append(event)
+        """Hands an event in; it takes effect with the next step, together with the mark of the RPC that asks for it."""
+        mark = marks.current()
+        self._inbox.append(event if mark is None else mark.on(event))
         self._wake.set()
 
     def new_reply(self, follower: Follower | None = None) -> tuple[int, asyncio.Future[Answer]]:

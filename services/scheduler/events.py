@@ -60,13 +60,23 @@ class ModifyRequested(Event, frozen=True):
 
 
 class RequestRecalled(Event, frozen=True):
-    """The database knows a request that is no longer in memory."""
+    """The database knows a request that memory does not: forgotten there, or carried out without an event."""
 
     account: str
     request_id: str
     content: bytes
     first: int
     count: int
+
+
+class Marked(Event, frozen=True):
+    """``event`` was asked for under a request id, which is recorded with it; a repetition does not apply it again."""
+
+    reply: int
+    account: str
+    request_id: str
+    content: bytes
+    event: Event
 
 
 class AccountClosed(Event, frozen=True):

@@ -10,7 +10,7 @@ from typing import Any
 
 from services.scheduler import agents, arrays, modify, nodes, requests, schedule, timers
 from services.scheduler import events as ev
-from services.scheduler.effects import Effects
+from services.scheduler.effects import Answer, Effects, RecordRequest
 from services.scheduler.model import Now, TaskState
 from services.scheduler.state import State, check_invariants
 
@@ -50,9 +50,26 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     TaskState.CANCELLED: frozenset(),
 }
 
+
+def _on_marked(state: State, event: ev.Marked, now: Now, effects: Effects) -> None:
+    """Once for each request id; a refusal is not remembered."""
+    known = state.requests.get((event.account, event.request_id))
+    if known is not None:
+        effects.answers.append(requests.repeat(event.reply, event.content, known))
+        return
+    before = len(effects.answers)
+    apply(state, event.event, now, effects)
+    answer = next((a for a in effects.answers[before:] if a.reply == event.reply), Answer(event.reply))
+    if answer.error is None:
+        request = (event.account, event.request_id, event.content, answer.first, answer.count)
+        state.remember_request(*request)
+        effects.rows.append(RecordRequest(*request))
+
+
 HANDLERS: dict[type[ev.Event], Callable[[State, Any, Now, Effects], None]] = {
     ev.TasksSubmitted: requests.on_tasks_submitted,
     ev.RequestRecalled: requests.on_request_recalled,
+    ev.Marked: _on_marked,
     ev.AccountClosed: requests.on_account_closed,
     ev.AccountOpened: requests.on_account_opened,
     ev.ModifyRequested: modify.on_modify_requested,

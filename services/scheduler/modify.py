@@ -16,7 +16,6 @@ from services.scheduler.model import (
     FieldVerdict,
     Now,
     PendingChange,
-    RequestIdReused,
     RevisionStale,
     Spec,
     TaskState,
@@ -40,7 +39,7 @@ def on_modify_requested(state: State, event: ev.ModifyRequested, now: Now, effec
     """The answer's ``first`` is the revision under which the verdicts are recorded."""
     known = state.requests.get((event.account, event.request_id)) if event.request_id else None
     if known is not None:
-        effects.answers.append(_repeat(event, known))
+        effects.answers.append(requests.repeat(event.reply, event.content, known))
         return
     task = state.tasks.get(event.key)
     if task is None:
@@ -60,14 +59,6 @@ def on_modify_requested(state: State, event: ev.ModifyRequested, now: Now, effec
         state.remember_request(event.account, event.request_id, event.content, revision, 0)
     lifecycle.record_modification(state, task, verdicts, now, effects, request=request)
     effects.answers.append(Answer(event.reply, first=revision))
-
-
-def _repeat(event: ev.ModifyRequested, known: tuple[bytes, int, int]) -> Answer:
-    content, revision, _ = known
-    if content != event.content:
-        error = RequestIdReused(field="request_id", next_step="use a new UUID for a new request")
-        return Answer(event.reply, error=error)
-    return Answer(event.reply, first=revision, is_repeat=True)
 
 
 def _objection(task: Task, event: ev.ModifyRequested) -> ServiceError | None:

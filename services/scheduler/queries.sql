@@ -21,6 +21,20 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 -- name: insert_request
 INSERT INTO request (account, request_id, content, first, count, time_ms) VALUES (?, ?, ?, ?, ?, ?)
 
+-- name: insert_request_if_new
+INSERT INTO request (account, request_id, content, first, count, time_ms) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (account, request_id) DO NOTHING
+
+-- name: get_answer
+SELECT content, answer FROM answer WHERE account = ? AND request_id = ?
+
+-- name: insert_answer
+INSERT INTO answer (account, request_id, content, answer, time_ms) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (account, request_id) DO UPDATE SET answer = excluded.answer, time_ms = excluded.time_ms
+
+-- name: prune_answers
+DELETE FROM answer WHERE rowid IN (SELECT rowid FROM answer WHERE time_ms < ? ORDER BY time_ms LIMIT 1000)
+
 -- name: put_node
 INSERT INTO node (id, is_cordoned, labels) VALUES (?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET is_cordoned = excluded.is_cordoned, labels = excluded.labels

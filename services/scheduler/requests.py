@@ -40,7 +40,7 @@ def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects
         return
     known = state.requests.get((event.account, event.request_id)) if event.request_id else None
     if known is not None:
-        effects.answers.append(_repeat(event, known))
+        effects.answers.append(repeat(event.reply, event.content, known))
         return
     if len(state.tasks) + len(event.items) > MOST_LIVE_TASKS:
         effects.answers.append(
@@ -67,12 +67,13 @@ def on_request_recalled(state: State, event: ev.RequestRecalled, now: Now, effec
     state.remember_request(event.account, event.request_id, event.content, event.first, event.count)
 
 
-def _repeat(event: ev.TasksSubmitted, known: tuple[bytes, int, int]) -> Answer:
-    content, first, count = known
-    if content != event.content:
+def repeat(reply: int, content: bytes, known: tuple[bytes, int, int]) -> Answer:
+    """The answer to a request whose id is known: the first one again, or that the content is another."""
+    first_content, first, count = known
+    if first_content != content:
         error = RequestIdReused(field="request_id", next_step="use a new UUID for a new request")
-        return Answer(event.reply, error=error)
-    return Answer(event.reply, first=first, count=count, is_repeat=True)
+        return Answer(reply, error=error)
+    return Answer(reply, first=first, count=count, is_repeat=True)
 
 
 def intern(state: State, account: str, spec: Spec, effects: Effects) -> Spec:

@@ -21,6 +21,7 @@ from services.chassis.logs import get_logger
 from services.chassis.security import ADMIN, SERVICE, Authenticator, Principal, ensure_secret
 from services.chassis.supervise import Loops
 from services.scheduler.accounts import Accounts
+from services.scheduler.answers import Answers, repeatable
 from services.scheduler.config import SchedulerConfig
 from services.scheduler.credentials import Credentials
 from services.scheduler.disk import DiskGuard
@@ -71,18 +72,23 @@ class SchedulerService:
         self._engine = Engine(store, self._clock, validates=config.validate)
         await self._open_engine()
         self._accounts = Accounts(store, self._clock)
+        self._answers = Answers(self._engine, self._key("answers.key"))
         await self._import_secrets()
-        key = hashlib.sha256(
-            ensure_secret(config.state_dir / "secrets" / "tasks.key", "key").encode()
-        ).digest()
         self._credentials = Credentials(
-            self._accounts, self._clock, key, config.state_dir, tls=config.tls, node_ttl_s=config.node_ttl_s
-        )
+            self._accounts, self._clock, self._key("tasks.key"), config.state_dir, tls=config.tls,
+            node_ttl_s=config.node_ttl_s,
+        )  # fmt: skip
         service_token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
         self._store_channel = connect(config.store, token=service_token, ca_file=self._authority_file())
         self._loops.start("engine", self._engine.run())
         self._loops.start("ticks", self._engine.tick())
         self._loops.start("housekeeping", self._keep_house())
+
+    def _key(self, name: str) -> bytes:
+        """256 bits that are this yard's."""
+        return hashlib.sha256(
+            ensure_secret(self._config.state_dir / "secrets" / name, "key").encode()
+        ).digest()
 
     def _authority_file(self) -> Path | None:
         """Where TLS is on, the authority's certificate, which the first service of a yard makes."""
@@ -137,16 +143,18 @@ class SchedulerService:
         modification = Modification(engine, tasks, self._operators, inputs)
         follower = LogFollower(engine, tasks, self._store, logs)
         agent_port, ca_hash = self._bind_agent_port(server)
+        answers = self._answers
         add_TaskServiceServicer_to_server(
-            TaskServicer(engine, tasks, submission, modification, follower), server
+            repeatable(
+                TaskServicer(engine, tasks, submission, modification, follower), task_pb2.DESCRIPTOR, answers
+            ),
+            server,
         )
         add_OperatorServiceServicer_to_server(OperatorServicer(engine, self._operators), server)
-        add_NodeServiceServicer_to_server(
-            NodeServicer(engine, accounts, self._clock, self._join_address(), ca_hash), server
-        )
-        add_AccountServiceServicer_to_server(
-            AccountServicer(engine, accounts, self.authenticator(), self._clock), server
-        )
+        nodes = NodeServicer(engine, accounts, answers, self._clock, self._join_address(), ca_hash)
+        add_NodeServiceServicer_to_server(repeatable(nodes, node_pb2.DESCRIPTOR, answers), server)
+        people = AccountServicer(engine, accounts, answers, self.authenticator(), self._clock)
+        add_AccountServiceServicer_to_server(repeatable(people, account_pb2.DESCRIPTOR, answers), server)
         link = LinkServicer(engine, self._credentials, self._operators, logs, agent_port)
         add_AgentLinkServiceServicer_to_server(link, server)
         files = (task_pb2, operator_pb2, node_pb2, account_pb2, agent_link_pb2)

@@ -11,7 +11,14 @@ from typing import Any
 import msgspec
 
 from services.chassis.sqlite import Database, load_migrations, load_queries
-from services.scheduler.effects import InsertSpec, InsertTask, RecordChange, RecordModification, RecordNode
+from services.scheduler.effects import (
+    InsertSpec,
+    InsertTask,
+    RecordChange,
+    RecordModification,
+    RecordNode,
+    RecordRequest,
+)
 from services.scheduler.model import STRIDE, FieldVerdict, PendingChange, Spec, index_of, number_of
 
 PACKAGE = "services.scheduler"
@@ -21,7 +28,7 @@ EPOCH_REVISIONS = 1_000_000
 # So few are committed without a hop to the database's thread.
 SMALL_ROWS = 8
 
-Row = InsertSpec | InsertTask | RecordChange | RecordModification | RecordNode
+Row = InsertSpec | InsertTask | RecordChange | RecordModification | RecordRequest | RecordNode
 
 
 class Counters(msgspec.Struct):
@@ -142,6 +149,11 @@ class SchedulerStore:
                 self._insert_spec(connection, row.spec)
             elif type(row) is RecordModification:
                 self._insert_modification(connection, row)
+            elif type(row) is RecordRequest:
+                connection.execute(
+                    sql["insert_request"],
+                    (row.account, row.request_id, row.content, row.first, row.count, time_ms),
+                )
             elif type(row) is RecordNode:
                 labels = msgspec.json.encode(row.labels).decode()
                 connection.execute(sql["put_node"], (row.node, row.is_cordoned, labels))
@@ -296,8 +308,10 @@ class SchedulerStore:
         return await self.database.read(lambda c: self._tally(c, key))
 
     async def prune_requests(self, now_ms: int) -> None:
-        """Forgets request ids of more than a day ago, some at a time."""
-        await self.database.write(lambda c: c.execute(self.sql["prune_requests"], (now_ms - DAY_MS,)))
+        """Forgets request ids of more than a day ago and what they were answered, some at a time."""
+        before = (now_ms - DAY_MS,)
+        await self.database.write(lambda c: c.execute(self.sql["prune_requests"], before))
+        await self.database.write(lambda c: c.execute(self.sql["prune_answers"], before))
 
 
 _PENDING = msgspec.json.Decoder(tuple[PendingChange, ...])

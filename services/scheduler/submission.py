@@ -27,15 +27,21 @@ class Submission:
         self._disk = disk
 
     async def submit(
-        self, request: task_pb2.SubmitTasksRequest, account: str, follower: Follower | None = None
+        self,
+        request: task_pb2.SubmitTasksRequest,
+        account: str,
+        follower: Follower | None = None,
+        content: bytes = b"",
     ) -> tuple[range, bool]:
         """The numbers of the tasks, and whether this is the answer of an earlier, equal request.
 
         The answer comes when they are on disk; the follower hears of their outcomes unless it is a repetition.
+        ``content`` is what was asked for, where that is not the submission itself.
         """
         check_request_id(request.request_id)
         self._disk.check()
-        content = _content(request) if request.request_id else b""
+        if request.request_id and not content:
+            content = content_of(request)
         await recall(self._engine, account, request.request_id)
         converted = [self._spec(spec, account, f"specs[{i}]") for i, spec in enumerate(request.specs)]
         items = self._items(request, converted)
@@ -117,7 +123,7 @@ async def recall(engine: Engine, account: str, request_id: str) -> None:
             engine.post(RequestRecalled(account, request_id, *known))
 
 
-def _content(request: task_pb2.SubmitTasksRequest) -> bytes:
+def content_of(request: task_pb2.SubmitTasksRequest | task_pb2.RetryTasksRequest) -> bytes:
     """What makes two requests the same, whatever their id."""
     request_id, request.request_id = request.request_id, ""
     content = request.SerializeToString(deterministic=True)

@@ -8,8 +8,10 @@ from services.chassis.clock import Clock
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, USER, VIEWER, Authenticator, Principal, make_secret, principal
 from services.scheduler.accounts import AccountRow, Accounts, TokenRow
+from services.scheduler.answers import Answers
 from services.scheduler.engine import Engine
 from services.scheduler.events import AccountClosed, AccountOpened
+from services.scheduler.marks import unmarked
 from services.scheduler.model import InvalidRequest, NotYourAccount, TokenNotFound
 from services.scheduler.specs import NAME
 from services.scheduler.submission import check_request_id
@@ -23,9 +25,15 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
     """Administrators manage accounts; users the tokens of their own."""
 
     def __init__(
-        self, engine: Engine, accounts: Accounts, authenticator: Authenticator, clock: Clock
+        self,
+        engine: Engine,
+        accounts: Accounts,
+        answers: Answers,
+        authenticator: Authenticator,
+        clock: Clock,
     ) -> None:
         self._engine = engine
+        self._answers = answers
         self._accounts = accounts
         self._authenticator = authenticator
         self._clock = clock
@@ -37,9 +45,10 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
                 f"{request.name[:80]!r} is not an account's name", field="name",
                 next_step="letters, digits, '_', '-' and '.', beginning with a letter",
             )  # fmt: skip
-        row = await self._accounts.create(request.name)
+        kept = self._answers.keep(_created)
+        row = await self._accounts.create(request.name, kept)
         self._engine.post(AccountOpened(row.name))
-        return pb.CreateAccountResponse(account=_account(row))
+        return _created(row)
 
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: Any) -> pb.ListAccountsResponse:
         size = page_size(request.page_size)
@@ -53,9 +62,11 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         if request.name == principal().account:
             raise InvalidRequest("this is your own account", field="name")
         reply, answer = self._engine.new_reply()
-        self._engine.post(AccountClosed(reply, request.name))
+        with unmarked():
+            self._engine.post(AccountClosed(reply, request.name))
         await answer
-        await self._accounts.delete(request.name)
+        kept = self._answers.keep(lambda _: pb.DeleteAccountResponse())
+        await self._accounts.delete(request.name, kept)
         return pb.DeleteAccountResponse()
 
     async def CreateToken(self, request: pb.CreateTokenRequest, context: Any) -> pb.CreateTokenResponse:
@@ -75,10 +86,19 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
                 raise InvalidRequest("ttl is not within 10 years", field="ttl")
             expire_ms = self._clock.now_ms() + ttl_ms
         secret = make_secret(role)
+
+        def response(row: TokenRow) -> pb.CreateTokenResponse:
+            return pb.CreateTokenResponse(token=_token(row), secret=secret)
+
         row = await self._accounts.put_token(
-            secret, account, role, comment=request.comment[:200], expire_ms=expire_ms
+            secret,
+            account,
+            role,
+            comment=request.comment[:200],
+            expire_ms=expire_ms,
+            kept=self._answers.keep(response),
         )
-        return pb.CreateTokenResponse(token=_token(row), secret=secret)
+        return response(row)
 
     async def ListTokens(self, request: pb.ListTokensRequest, context: Any) -> pb.ListTokensResponse:
         caller = principal()
@@ -99,7 +119,8 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
             raise TokenNotFound(f"there is no token {request.token_id!r}", field="token_id")
         if caller.role != ADMIN and row.role == ADMIN:
             raise NotYourAccount("administrators' tokens are ended by administrators", field="token_id")
-        await self._accounts.revoke(request.token_id)
+        kept = self._answers.keep(lambda _: pb.RevokeTokenResponse())
+        await self._accounts.revoke(request.token_id, kept)
         return pb.RevokeTokenResponse()
 
     async def GetIdentity(self, request: pb.GetIdentityRequest, context: Any) -> pb.GetIdentityResponse:
@@ -117,6 +138,10 @@ def _own_account(caller: Principal, asked: str) -> str:
     if asked and asked != caller.account and caller.role != ADMIN:
         raise NotYourAccount(f"{asked} is not your account", field="account")
     return asked or caller.account
+
+
+def _created(row: AccountRow) -> pb.CreateAccountResponse:
+    return pb.CreateAccountResponse(account=_account(row))
 
 
 def _account(row: AccountRow) -> pb.Account:

@@ -11,6 +11,7 @@ from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import make_secret
 from services.scheduler import views
 from services.scheduler.accounts import Accounts
+from services.scheduler.answers import Answers
 from services.scheduler.credentials import JOIN_TTL_MS
 from services.scheduler.engine import Engine
 from services.scheduler.events import NodeCordoned, NodeDrainRequested, NodeLabelled
@@ -27,9 +28,16 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
     """Everybody sees nodes; administrators move them. ``join_command`` makes a token the line to paste."""
 
     def __init__(
-        self, engine: Engine, accounts: Accounts, clock: Clock, join_address: str, ca_hash: str
+        self,
+        engine: Engine,
+        accounts: Accounts,
+        answers: Answers,
+        clock: Clock,
+        join_address: str,
+        ca_hash: str,
     ) -> None:
         self._engine = engine
+        self._answers = answers
         self._accounts = accounts
         self._clock = clock
         self._join_address = join_address
@@ -129,9 +137,10 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
             raise InvalidRequest(f"{request.node[:80]!r} is not a node's name", field="node")
         secret = make_secret("join") + (f".{self._ca_hash}" if self._ca_hash else "")
         expire_ms = self._clock.now_ms() + ttl_ms
-        await self._accounts.put_join_token(secret, request.node, expire_ms)
         response = pb.CreateJoinTokenResponse(
             join_token=secret, join_command=f"yard agent join {secret}@{self._join_address}"
         )
         response.expire_time.FromMilliseconds(expire_ms)
+        kept = self._answers.keep(lambda _: response)
+        await self._accounts.put_join_token(secret, request.node, expire_ms, kept=kept)
         return response

@@ -24,7 +24,7 @@ from services.scheduler.servicer import explaining
 from services.scheduler.servicer.follow import LogFollower
 from services.scheduler.servicer.session import Session
 from services.scheduler.servicer.waiting import Waiter
-from services.scheduler.submission import Submission, check_request_id
+from services.scheduler.submission import Submission, check_request_id, content_of
 from services.scheduler.tasks import Tasks
 from services.scheduler.watching import watch
 
@@ -127,7 +127,7 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
             spec.hold = False
             if "." in task.id:
                 spec.array_size = 0
-        numbers, _ = await self._submission.submit(again, principal().account)
+        numbers, _ = await self._submission.submit(again, principal().account, content=content_of(request))
         return pb.RetryTasksResponse(task_ids=[f"t-{number}" for number in numbers])
 
     async def ExplainTask(self, request: pb.ExplainTaskRequest, context: Any) -> pb.ExplainTaskResponse:

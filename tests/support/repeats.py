@@ -1,0 +1,92 @@
+"""For each RPC with a request id: a request that is carried out, and one with other content under the same id.
+
+`CASES` is asked for by name; an RPC without a case fails the test that enumerates them from the descriptors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from modelyard.v1 import account_pb2, node_pb2
+from modelyard.v1 import task_pb2 as pb
+from tests.support.scheduler_service import Client, SchedulerYard, command
+
+Pair = tuple[Any, Any]
+
+
+async def held(client: Client) -> str:
+    [task_id] = await client.submit(command(hold=True))
+    return task_id
+
+
+async def submit(yard: SchedulerYard) -> Pair:
+    return pb.SubmitTasksRequest(specs=[command()]), pb.SubmitTasksRequest(specs=[command("false")])
+
+
+async def modify(yard: SchedulerYard) -> Pair:
+    task_id = await held(yard.admin)
+    return (
+        pb.ModifyTaskRequest(task_id=task_id, changes=pb.TaskChanges(priority=3)),
+        pb.ModifyTaskRequest(task_id=task_id, changes=pb.TaskChanges(priority=4)),
+    )
+
+
+def of_tasks(request_type: Callable[..., Any], *, is_held: bool = True, has_ended: bool = False) -> Any:
+    """An RPC that moves tasks: its own, then another one."""
+
+    async def case(yard: SchedulerYard) -> Pair:
+        ids = [(await yard.admin.submit(command(hold=is_held)))[0] for _ in range(2)]
+        if has_ended:
+            await yard.admin.cancel(*ids)
+        return request_type(task_ids=ids[:1]), request_type(task_ids=ids[1:])
+
+    return case
+
+
+def of_node(request_type: Callable[..., Any], **fields: Any) -> Any:
+    async def case(yard: SchedulerYard) -> Pair:
+        return request_type(node="n0", **fields), request_type(node="n1", **fields)
+
+    return case
+
+
+async def create_account(yard: SchedulerYard) -> Pair:
+    return account_pb2.CreateAccountRequest(name="cleo"), account_pb2.CreateAccountRequest(name="cora")
+
+
+async def delete_account(yard: SchedulerYard) -> Pair:
+    await yard.user("dora")
+    return account_pb2.DeleteAccountRequest(name="dora"), account_pb2.DeleteAccountRequest(name="ada")
+
+
+async def create_token(yard: SchedulerYard) -> Pair:
+    return (
+        account_pb2.CreateTokenRequest(role=account_pb2.ROLE_USER, comment="first"),
+        account_pb2.CreateTokenRequest(role=account_pb2.ROLE_USER, comment="second"),
+    )
+
+
+async def revoke_token(yard: SchedulerYard) -> Pair:
+    request = account_pb2.CreateTokenRequest(role=account_pb2.ROLE_USER)
+    made = [await yard.admin.accounts.CreateToken(request) for _ in range(2)]
+    return tuple(account_pb2.RevokeTokenRequest(token_id=answer.token.id) for answer in made)  # type: ignore[return-value]
+
+
+CASES: dict[str, Callable[[SchedulerYard], Awaitable[Pair]]] = {
+    "SubmitTasks": submit,
+    "ModifyTask": modify,
+    "CancelTasks": of_tasks(pb.CancelTasksRequest, is_held=False),
+    "HoldTasks": of_tasks(pb.HoldTasksRequest),
+    "ReleaseTasks": of_tasks(pb.ReleaseTasksRequest),
+    "RetryTasks": of_tasks(pb.RetryTasksRequest, has_ended=True),
+    "CordonNode": of_node(node_pb2.CordonNodeRequest),
+    "UncordonNode": of_node(node_pb2.UncordonNodeRequest),
+    "DrainNode": of_node(node_pb2.DrainNodeRequest),
+    "UpdateNodeLabels": of_node(node_pb2.UpdateNodeLabelsRequest, set_labels={"zone": "a"}),
+    "CreateJoinToken": of_node(node_pb2.CreateJoinTokenRequest),
+    "CreateAccount": create_account,
+    "DeleteAccount": delete_account,
+    "CreateToken": create_token,
+    "RevokeToken": revoke_token,
+}
