@@ -40,7 +40,12 @@ InputFile = Annotated[
 ]
 Attach = Annotated[
     list[str],
-    typer.Option(help="File to send along, found at $YARD_INPUTS/NAME; repeatable", show_default=False),
+    typer.Option(
+        metavar="FILE|DIR/[:PATH]",
+        help="File or directory to send along; it lies at PATH, or its own name, in the working directory; "
+        "repeatable",
+        show_default=False,
+    ),
 ]
 Keep = Annotated[list[str], typer.Option(help="Glob of files to keep; repeatable", show_default=False)]
 Name = Annotated[str, typer.Option(help="A name for people")]
@@ -110,6 +115,32 @@ def _input(name: str, value: str) -> Any:
             raise UsageError(f"--input {name}: there is no file {path}")
         return path
     return value if value.startswith("sha256:") else value.encode()
+
+
+def attachments_of(words: Sequence[str]) -> dict[str, Path | str]:
+    """Attachments by path: `file`, `dir/`, `file:path`, `sha256:DIGEST:path`. A file whose own name has a colon in it
+    is meant if it is there. Whether there is such a file the client looks."""
+    found: dict[str, Path | str] = {}
+    for word in words:
+        source, path = _attachment(word)
+        if path in found:
+            raise UsageError(
+                f"--attach {word}: {path} is attached twice", next_step="name another path: FILE:PATH"
+            )
+        found[path] = source
+    return found
+
+
+def _attachment(word: str) -> tuple[Path | str, str]:
+    before, colon, path = word.rpartition(":")
+    if word.startswith("sha256:"):
+        if before == "sha256":
+            raise UsageError(f"--attach {word}: say where it is to lie: {word}:PATH")
+        return before, path
+    if colon and before and path and not Path(word).exists():
+        return Path(before), path.rstrip("/")
+    source = Path(word)
+    return source, source.name or source.resolve().name
 
 
 def _read(path: str) -> str:

@@ -45,6 +45,7 @@ _PASSING = frozenset({"UPLOAD_INTERFERED", "ACCOUNTS_UNREACHABLE", "GRPC_CANCELL
 """GRPC_INTERNAL: grpc.aio says so, and not what the server answered, when an answer arrives while it sends."""
 
 T = TypeVar("T")
+Sent = Callable[[int, int], None]
 
 
 class ArtifactDamaged(YardError):
@@ -59,12 +60,14 @@ async def put_file(
     account: str = "",
     holder: str = "",
     media_type: str = "",
+    on_sent: Sent | None = None,
 ) -> Artifact:
     """Uploads a file; the artefact is durable on return.
 
     The file is read twice, once for its digest; where the account has the bytes already the second pass is
     skipped. account: for agents and services; holder: a first reference. Idempotent: a broken connection is
     tried again. Safe to cancel. Raises YardError, OSError; a file that changes gives DIGEST_MISMATCH.
+    on_sent is called with the bytes sent so far and those of the file.
     """
     with await asyncio.to_thread(Path(path).open, "rb", buffering=0) as file:
         digest = await asyncio.to_thread(_digest_of, file)
@@ -76,7 +79,7 @@ async def put_file(
             account=account,
             holder=holder,
         )
-        return await _put(channel, header, file)
+        return await _put(channel, header, file, on_sent)
 
 
 async def put_bytes(
@@ -128,19 +131,27 @@ async def get_to_file(channel: grpc.aio.Channel, digest: str, path: Path, accoun
     raise ArtifactDamaged(f"the download of {digest} does not come to its digest", reason="ARTIFACT_DAMAGED")
 
 
-async def _put(channel: grpc.aio.Channel, header: pb.PutArtifactHeader, source: IO[bytes]) -> Artifact:
+async def _put(
+    channel: grpc.aio.Channel, header: pb.PutArtifactHeader, source: IO[bytes], on_sent: Sent | None = None
+) -> Artifact:
     async def attempt() -> Artifact:
         source.seek(0)
-        answer = await ArtifactServiceStub(channel).PutArtifact(_requests(header, source))
+        answer = await ArtifactServiceStub(channel).PutArtifact(_requests(header, source, on_sent))
         return answer.artifact
 
     return await _persist(attempt, lambda: 0)
 
 
-async def _requests(header: pb.PutArtifactHeader, source: IO[bytes]) -> AsyncIterator[pb.PutArtifactRequest]:
+async def _requests(
+    header: pb.PutArtifactHeader, source: IO[bytes], on_sent: Sent | None
+) -> AsyncIterator[pb.PutArtifactRequest]:
     yield pb.PutArtifactRequest(header=header)
+    sent_bytes = 0
     while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
         yield pb.PutArtifactRequest(chunk=chunk)
+        sent_bytes += len(chunk)
+        if on_sent is not None:
+            on_sent(sent_bytes, header.size_bytes)
 
 
 async def _download(channel: grpc.aio.Channel, digest: str, account: str, part: _Part) -> None:

@@ -40,6 +40,7 @@ class Context:
         array_index: int = -1,
         params: Mapping[str, Any] | None = None,
         sources: Mapping[str, Source] | None = None,
+        attachments: Mapping[str, str] | None = None,
         directory: str = "",
         report: Callable[[float, str], None] | None = None,
     ) -> None:
@@ -57,7 +58,8 @@ class Context:
         # Called after a change. One may have come before this is set: set it, then look at `revision`.
         self.on_params_changed: Callable[[Mapping[str, Any]], None] | None = None
         self.inputs: Mapping[str, bytes] = Inputs(sources or {})
-        self.attachments: Mapping[str, Path] = Attachments(self, sources or {})
+        # What is attached to the task, by its path; and the inputs as files, by name.
+        self.attachments: Mapping[str, Path] = Attachments(self, sources or {}, attachments or {})
         self._directory = directory
         self._report = report
         self._cancelled = False
@@ -126,13 +128,17 @@ class Inputs(Mapping[str, bytes]):
 
 
 class Attachments(Mapping[str, Path]):
-    """The same inputs as files. What came inline is written below the task's directory when asked for."""
+    """Attached files and directories by path, below the task's directory; and the inputs as files by name. What
+    came inline is written below the task's directory when asked for."""
 
-    def __init__(self, context: Context, sources: Mapping[str, Source]) -> None:
+    def __init__(self, context: Context, sources: Mapping[str, Source], attached: Mapping[str, str]) -> None:
         self._context = context
         self._sources = sources
+        self._attached = dict(attached)
 
     def __getitem__(self, name: str) -> Path:
+        if name in self._attached:
+            return Path(self._attached[name])
         source = self._sources[name]
         if source.path:
             return Path(source.path)
@@ -143,10 +149,11 @@ class Attachments(Mapping[str, Path]):
         return path
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._sources)
+        yield from self._attached
+        yield from (name for name in self._sources if name not in self._attached)
 
     def __len__(self) -> int:
-        return len(self._sources)
+        return len({*self._attached, *self._sources})
 
 
 def file_name(name: str) -> str:

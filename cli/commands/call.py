@@ -10,6 +10,7 @@ from cli import exit_codes, work_options
 from cli.completion import complete_operators
 from cli.invocation import Invocation, command, new_command
 from cli.output.render import show_document
+from cli.output.uploads import showing_uploads
 
 app = new_command()
 
@@ -20,6 +21,7 @@ async def call(
     operator: Annotated[str, typer.Argument(help="For example echo", autocompletion=complete_operators)],
     param: work_options.Param = [],  # noqa: B006
     input: work_options.InputFile = [],  # noqa: B006
+    attach: work_options.Attach = [],  # noqa: B006
     node: work_options.Node = "",
     label: work_options.Label = [],  # noqa: B006
     policy: work_options.Policy = "",
@@ -58,9 +60,13 @@ async def call(
     )
     params: dict[str, Any] = work_options.params_of(param)
     inputs = work_options.inputs_of(input)
+    attachments = work_options.attachments_of(attach)
     async with yard.client() as client:
-        if dir:
-            options["bundle_digest"] = await client.artifacts.bundle(dir)
-        value = await client.call(operator, params, inputs=inputs, options=options)
+        with showing_uploads(client):
+            if dir:
+                options["bundle_digest"] = await client.artifacts.bundle(dir)
+            value = await client.call(
+                operator, params, inputs=inputs, attachments=attachments, options=options
+            )
     show_document("json" if yard.output in ("table", "name") else yard.output, value)
     return exit_codes.DONE

@@ -15,6 +15,7 @@ from cli.completion import complete_nodes
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_command
 from cli.output.render import show_document, to_document
+from cli.output.uploads import showing_uploads
 
 if TYPE_CHECKING:
     from modelyard.client.aio import Client
@@ -85,11 +86,14 @@ async def run(
         hold=hold,
         modify_signal=modify_signal,
     )
-    inputs = {**work_options.inputs_of(input), **_attachments(attach)}
+    inputs = work_options.inputs_of(input)
+    attachments = work_options.attachments_of(attach)
     params = work_options.params_of(param)
     request_id = str(uuid.uuid5(KEYS, idempotency_key) if idempotency_key else uuid.uuid4())
     async with yard.client() as client:
-        spec = await _spec(client, argv, options, params, inputs, dir)
+        spec = _spec(argv, options, params)
+        with showing_uploads(client):
+            await client.attach(spec, inputs=inputs, attachments=attachments, directory=dir or None)
         if plan:
             return await _plan(yard, client, spec)
         task_id = await _submit(yard, client, spec, request_id)
@@ -99,28 +103,12 @@ async def run(
         return await _follow(yard, client, task_id, Path(download) if download else None)
 
 
-def _attachments(paths: list[str]) -> dict[str, Path]:
-    attachments = {Path(path).name: Path(path) for path in paths}
-    for path in attachments.values():
-        if not path.is_file():
-            raise UsageError(f"--attach {path}: there is no such file")
-    return attachments
-
-
-async def _spec(
-    client: Client,
-    argv: list[str],
-    options: Any,
-    params: dict[str, Any],
-    inputs: dict[str, Any],
-    directory: str,
-) -> task_pb2.TaskSpec:
+def _spec(argv: list[str], options: Any, params: dict[str, Any]) -> task_pb2.TaskSpec:
     from modelyard.client.specs import command_spec, encode_params
 
     spec = command_spec(argv, options)
     if params:
         spec.params_json = encode_params(params)
-    await client.attach(spec, inputs=inputs, directory=directory or None)
     return spec
 
 

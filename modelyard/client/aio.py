@@ -28,7 +28,7 @@ from modelyard.v1 import task_pb2
 
 if TYPE_CHECKING:
     from modelyard.client.accounts import Accounts, Tokens
-    from modelyard.client.artifacts import Artifacts, InputSource
+    from modelyard.client.artifacts import Artifacts, AttachmentSource, InputSource
     from modelyard.client.nodes import Nodes
     from modelyard.client.operators import Operators
     from modelyard.client.tasks import Tasks
@@ -144,6 +144,7 @@ class Client:
         /,
         *,
         inputs: Mapping[str, InputSource] | None = None,
+        attachments: Mapping[str, AttachmentSource] | None = None,
         options: Options | None = None,
         **more: Any,
     ) -> Any:
@@ -153,7 +154,7 @@ class Client:
         the task running.
         """
         params_json = encode_params({**params, **more} if params else more)
-        spec = await self._operator(operator, inputs, options)
+        spec = await self._operator(operator, inputs, attachments, options)
         outcome = await self._outcome(spec, params_json)
         if outcome.result.value_digest:
             return await self._stored_value(outcome)
@@ -166,6 +167,7 @@ class Client:
         /,
         *,
         inputs: Mapping[str, InputSource] | None = None,
+        attachments: Mapping[str, AttachmentSource] | None = None,
         options: Options | None = None,
         return_exceptions: bool = False,
     ) -> list[Any]:
@@ -174,7 +176,7 @@ class Client:
         The first failure raises TaskFailed while the others go on, or is put in the result's place with
         return_exceptions.
         """
-        spec = await self._operator(operator, inputs, options)
+        spec = await self._operator(operator, inputs, attachments, options)
         sink = _Many(asyncio.get_running_loop(), return_exceptions)
         for chunk in _chunks(params_list):
             self._session.submit(Part(spec, chunk, sink, first=sink.grow(len(chunk))))
@@ -192,6 +194,7 @@ class Client:
         directory: str | Path | None = None,
         params: Mapping[str, Any] | None = None,
         inputs: Mapping[str, InputSource] | None = None,
+        attachments: Mapping[str, AttachmentSource] | None = None,
         options: Options | None = None,
         check: bool = True,
     ) -> task_pb2.Task:
@@ -200,7 +203,7 @@ class Client:
         `directory` is what it runs in: packed, shipped once, and not written back.
         """
         spec = command_spec(argv, options)
-        await self.attach(spec, inputs=inputs, directory=directory)
+        await self.attach(spec, inputs=inputs, attachments=attachments, directory=directory)
         outcome = await self._outcome(spec.SerializeToString(), encode_params(params or {}))
         task = await self.tasks.get(outcome.task_id)
         if check and task.state != task_pb2.TASK_STATE_SUCCEEDED:
@@ -218,18 +221,28 @@ class Client:
         spec: task_pb2.TaskSpec,
         *,
         inputs: Mapping[str, InputSource] | None = None,
+        attachments: Mapping[str, AttachmentSource] | None = None,
         directory: str | Path | None = None,
     ) -> None:
-        """Puts inputs and a directory into a specification: small bytes inline, the rest by the store."""
+        """Puts inputs, attachments and a directory into a specification: small inputs inline, the rest by the store.
+
+        ``attachments``: by the path that they will have below the task's working directory.
+        """
         for name, source in (inputs or {}).items():
             spec.inputs[name].CopyFrom(await self.artifacts.input(source, name))
+        for path, attached in (attachments or {}).items():
+            spec.attachments.append(await self.artifacts.attachment(attached, path))
         if directory is not None:
             spec.bundle_digest = await self.artifacts.bundle(directory)
 
     async def _operator(
-        self, operator: str, inputs: Mapping[str, InputSource] | None, options: Options | None
+        self,
+        operator: str,
+        inputs: Mapping[str, InputSource] | None,
+        attachments: Mapping[str, AttachmentSource] | None,
+        options: Options | None,
     ) -> bytes:
-        plain = not inputs and not options
+        plain = not inputs and not attachments and not options
         encoded = self._specs.get(operator) if plain else None
         if encoded is None:
             if not isinstance(operator, str) or not operator:
@@ -237,7 +250,7 @@ class Client:
                     "an operator is named by text, for example 'echo'", "operator.operator"
                 )
             spec = operator_spec(operator, options)
-            await self.attach(spec, inputs=inputs)
+            await self.attach(spec, inputs=inputs, attachments=attachments)
             encoded = spec.SerializeToString()
             if plain:
                 self._specs[operator] = encoded

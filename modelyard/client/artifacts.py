@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 
 from modelyard import artifacts
@@ -19,11 +20,20 @@ InputSource = bytes | str | Path
 """Bytes; a file by its Path; or text: an artefact as "sha256:<digest>", anything else is sent as UTF-8."""
 
 
+AttachmentSource = str | Path
+"""A file or a directory by its path, or an artefact as "sha256:<digest>"."""
+
+Uploading = Callable[[str, int, int], None]
+"""Name, bytes sent so far, bytes in all."""
+
+
 class Artifacts:
     """Bytes by their sha256, as far as the caller's account may see them."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        # Called while a file is sent.
+        self.on_upload: Uploading | None = None
 
     @cached_property
     def _stub(self) -> artifact_pb2_grpc.ArtifactServiceAsyncStub:
@@ -33,7 +43,9 @@ class Artifacts:
         """Keeps bytes or a file; durable on return. Idempotent: identical bytes are kept once."""
         if isinstance(source, bytes):
             return await artifacts.put_bytes(self._connection.store(), source, name=name)
-        return await artifacts.put_file(self._connection.store(), source, name=name or source.name)
+        name = name or source.name
+        on_sent = None if self.on_upload is None else partial(self.on_upload, name)
+        return await artifacts.put_file(self._connection.store(), source, name=name, on_sent=on_sent)
 
     async def get(self, digest: str, path: Path) -> Path:
         """Downloads to a file, which appears complete and checked, or not at all."""
@@ -63,12 +75,32 @@ class Artifacts:
 
     async def bundle(self, directory: str | Path) -> str:
         """Packs a directory and keeps it; its digest. The same content is shipped once."""
+        return await self._pack(Path(directory), "bundle_digest")
+
+    async def attachment(self, source: AttachmentSource, path: str) -> task_pb2.Attachment:
+        """A file or directory as it will lie at ``path``; kept in the store. The same content is shipped once.
+
+        Raises InvalidSpecification for what is neither.
+        """
+        if isinstance(source, str) and source.startswith("sha256:"):
+            return task_pb2.Attachment(path=path, digest=bare_digest(source))
+        source = Path(source)
+        if source.is_dir():
+            digest = await self._pack(source, "attachments")
+            return task_pb2.Attachment(path=path, digest=digest, is_directory=True)
+        if not source.is_file():
+            raise InvalidSpecification(
+                f"attachment {source}: there is no such file or directory", "attachments"
+            )
+        return task_pb2.Attachment(path=path, digest=(await self.put(source)).digest)
+
+    async def _pack(self, directory: Path, field: str) -> str:
         try:
-            packed, digest = await asyncio.to_thread(artifacts.pack_directory, Path(directory))
+            packed, digest = await asyncio.to_thread(artifacts.pack_directory, directory)
         except artifacts.BundleInvalid as error:
-            raise InvalidSpecification(str(error), "bundle_digest") from error
+            raise InvalidSpecification(str(error), field) from error
         try:
-            await self.put(packed, name=f"{Path(directory).resolve().name}.tar.gz")
+            await self.put(packed, name=f"{directory.resolve().name}.tar.gz")
         finally:
             packed.unlink()
         return digest

@@ -365,6 +365,26 @@ class RunOperator(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class AttachmentsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     OPERATOR_FIELD_NUMBER: _builtins.int
     PARAMS_JSON_FIELD_NUMBER: _builtins.int
     OVERRIDE_JSON_FIELD_NUMBER: _builtins.int
@@ -372,6 +392,7 @@ class RunOperator(_message.Message):
     DIRECTORY_FIELD_NUMBER: _builtins.int
     LOG_DIRECTORY_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
     operator: _builtins.str
     params_json: _builtins.str
     """A JSON object."""
@@ -384,6 +405,10 @@ class RunOperator(_message.Message):
     def inputs(self) -> _containers.MessageMap[_builtins.str, Global___WorkInput]: ...
     @_builtins.property
     def task(self) -> Global___TaskEnvironment: ...
+    @_builtins.property
+    def attachments(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Attached files and directories by path, each where it lies."""
+
     def __init__(
         self,
         *,
@@ -394,10 +419,11 @@ class RunOperator(_message.Message):
         directory: _builtins.str = ...,
         log_directory: _builtins.str = ...,
         task: Global___TaskEnvironment | None = ...,
+        attachments: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "inputs", b"inputs", "log_directory", b"log_directory", "operator", b"operator", "override_json", b"override_json", "params_json", b"params_json", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "directory", b"directory", "inputs", b"inputs", "log_directory", b"log_directory", "operator", b"operator", "override_json", b"override_json", "params_json", b"params_json", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -232,6 +232,7 @@ def _context(key: str, work: Message, sources: dict[str, Source], on_progress: P
         array_index=int(task.get("array_index", 0)),
         params=_params(work),
         sources=sources,
+        attachments=work.get("attachments"),
         directory=work.get("directory", ""),
         report=lambda ratio, message: on_progress(key, ratio, message),
     )

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import mimetypes
 import os
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -49,13 +50,15 @@ class Artifacts:
 
     async def fetch(self, digest: str, account: str, path: Path) -> None:
         """Writes the artefact to `path`, whole and checked, or raises TransferFailed. Idempotent."""
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-
-        async def attempt() -> None:
-            await self._fetch(digest, account, draft)
-
+        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
-            await self._try(attempt, f"artefact {digest[:12]} could not be fetched")
+            with _Download(draft) as download:
+
+                async def attempt() -> None:
+                    await self._fetch(digest, account, download)
+
+                what = f"artefact {digest[:12]} could not be fetched"
+                await self._try(attempt, what, lambda: download.size_bytes)
             await asyncio.to_thread(draft.replace, path)
         finally:
             draft.unlink(missing_ok=True)
@@ -103,26 +106,31 @@ class Artifacts:
             self._channel = self._connect()
         return ArtifactServiceStub(self._channel)
 
-    async def _fetch(self, digest: str, account: str, draft: Path) -> None:
-        checksum = hashlib.sha256()
-        with draft.open("wb") as file:
-            request = pb.GetArtifactRequest(digest=digest, account=account)
-            async for part in self._stub().GetArtifact(request):
-                checksum.update(part.chunk)
-                await asyncio.to_thread(file.write, part.chunk)
-        if checksum.hexdigest() != digest:
+    async def _fetch(self, digest: str, account: str, download: _Download) -> None:
+        """Goes on where the attempt before has stopped."""
+        request = pb.GetArtifactRequest(digest=digest, account=account, offset=download.size_bytes)
+        async for part in self._stub().GetArtifact(request):
+            await asyncio.to_thread(download.append, part.chunk)
+        if download.digest != digest:
+            download.restart()
             raise TransferFailed(
                 f"artefact {digest[:12]} came damaged from the store",
                 "upload it again; if it happens again, check the store's disk",
             )
 
-    async def _try(self, attempt: Callable[[], Awaitable[T]], what: str) -> T:
-        pause_s = FIRST_PAUSE_S
-        for left in reversed(range(TRIES)):
+    async def _try(
+        self, attempt: Callable[[], Awaitable[T]], what: str, progress: Callable[[], int] = lambda: 0
+    ) -> T:
+        """Tries again what the store could not do just now; attempts that came further do not count."""
+        left, pause_s, reached = TRIES - 1, FIRST_PAUSE_S, 0
+        while True:
             try:
                 return await attempt()
             except grpc.aio.AioRpcError as error:
+                if progress() > reached:
+                    left, pause_s, reached = TRIES - 1, FIRST_PAUSE_S, progress()
                 if left and error.code() in RETRIED:
+                    left -= 1
                     await asyncio.sleep(pause_s)
                     pause_s *= 2
                     continue
@@ -131,7 +139,41 @@ class Artifacts:
                 raise TransferFailed(
                     f"{what}: {error.strerror or error}", "free disk space on the node, then retry the task"
                 ) from error
-        raise AssertionError("unreachable")
+
+
+class _Download:
+    """What has arrived of an artefact, in a draft of its file. `append` blocks."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+
+    def __enter__(self) -> _Download:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def append(self, chunk: bytes) -> None:
+        """Raises OSError; what was written then counts."""
+        rest = memoryview(chunk)
+        while rest:
+            written = self._file.write(rest)
+            self._hash.update(rest[:written])
+            self.size_bytes += written
+            rest = rest[written:]
+
+    def restart(self) -> None:
+        """Forgets what has arrived."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
 
 
 def _next_step(error: grpc.aio.AioRpcError) -> str:

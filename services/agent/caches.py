@@ -61,11 +61,17 @@ class Caches:
 
     def _entries(self) -> list[tuple[float, int, Path]]:
         return [
-            (path.stat().st_mtime, _size(path), path)
+            (_wanted_at(path), _size(path), path)
             for directory in self._directories
             for path in directory.iterdir()
             if not path.name.startswith(".")
         ]
+
+
+def _wanted_at(path: Path) -> float:
+    """When a task last wanted it: of a file the time of access, for that of its change is a seal (see `inputs`)."""
+    found = path.stat()
+    return found.st_atime if path.is_file() else found.st_mtime
 
 
 def _kind(path: Path) -> str:

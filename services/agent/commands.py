@@ -39,8 +39,9 @@ class CommandSetup:
         self._fixed = {"YARD_NODE": node, "PYTHONUNBUFFERED": "1"}
         self._read: dict[str, int] = {}
 
-    def stage(self, task: Task, bundle: Path | None, input_paths: Mapping[str, str]) -> None:
-        """Fills the directory of an attempt: a fresh copy of the bundle, the attached files. Blocks."""
+    def stage(self, task: Task, bundle: Path | None, input_paths: Mapping[str, str]) -> Path:
+        """Fills the directory of an attempt: a fresh copy of the bundle, of a command the inputs; its working
+        directory. Blocks."""
         directory = self._places.task(task.key)
         shutil.rmtree(directory, ignore_errors=True)
         work, inputs = directory / "work", directory / "inputs"
@@ -49,6 +50,8 @@ class CommandSetup:
             shutil.copytree(bundle, work, symlinks=True)
         else:
             work.mkdir(mode=0o700)
+        if not task.body.is_command:
+            return work
         if task.body.inputs:
             inputs.mkdir(mode=0o700)
         for name, source in task.body.inputs.items():
@@ -57,6 +60,7 @@ class CommandSetup:
                 shutil.copyfile(input_paths[source], target)
             else:
                 target.write_bytes(source)
+        return work
 
     def work(self, task: Task, worker: str, directory: str, limits: dict[str, object]) -> dict[str, Any]:
         """What the shim is asked to run, with all that it has to make first. Touches no file."""

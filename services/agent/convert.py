@@ -276,4 +276,6 @@ def operator_work(task: Task, directory: str, paths: Mapping[str, str]) -> Messa
             else {"data": base64.b64encode(source).decode()}
             for name, source in body.inputs.items()
         }
+    if body.attachments:
+        call["attachments"] = {item.path: f"{directory}/work/{item.path}" for item in body.attachments}
     return {"key": task.work_key, "operator": call}

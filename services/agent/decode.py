@@ -6,12 +6,13 @@ import hashlib
 import math
 import signal
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from modelyard.v1 import task_pb2
-from services.agent.model import UNITS, Body, LimitSet, Pool, Resources
+from services.agent.model import UNITS, Attachment, Body, LimitSet, Pool, Resources
 
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct
@@ -28,6 +29,7 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
     env = dict(spec.env)
     environment = environment_key(spec.environment.requirements)
     inputs = {name: _source(item) for name, item in spec.inputs.items()}
+    attachments = attachments_of(spec.attachments)
     return Body(
         number,
         account,
@@ -35,8 +37,8 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         spec.command.argv[0] if is_command else spec.operator.operator,
         _pool(account, is_command, environment, spec.bundle_digest, env, cpu),
         resources=_resources(spec.resources, cpu),
-        needs=_needs(account, environment, spec.bundle_digest, inputs),
-        staged=is_command and bool(spec.bundle_digest or inputs),
+        needs=_needs(account, environment, spec.bundle_digest, inputs, attachments),
+        staged=bool(attachments) or (is_command and bool(spec.bundle_digest or inputs)),
         keeps_outputs=bool(spec.outputs),
         start_timeout_ms=spec.timeouts.start_timeout.ToMilliseconds(),
         run_timeout_ms=spec.timeouts.run_timeout.ToMilliseconds(),
@@ -51,6 +53,7 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         env=env,
         params_json=spec.params_json or _json(spec.params),
         inputs=inputs,
+        attachments=attachments,
         outputs=tuple(spec.outputs),
         requirements=spec.environment.requirements,
         environment=environment,
@@ -102,8 +105,25 @@ def _resources(asked: task_pb2.Resources, cpu: float) -> Resources:
     return tuple(sorted((name, amount) for name, amount in amounts.items() if amount > 0))
 
 
-def _needs(account: str, environment: str, bundle: str, inputs: dict[str, bytes | str]) -> tuple[str, ...]:
+def attachments_of(attachments: Iterable[task_pb2.Attachment]) -> tuple[Attachment, ...]:
+    """As the specification, or a change of it, has them."""
+    return tuple(Attachment(item.path, item.digest, item.is_directory) for item in attachments)
+
+
+def need_of(account: str, attachment: Attachment) -> str:
+    """What has to be fetched for it: a file as an input, a directory as a bundle."""
+    return f"{'bundle' if attachment.is_directory else 'input'}:{account}:{attachment.digest}"
+
+
+def _needs(
+    account: str,
+    environment: str,
+    bundle: str,
+    inputs: dict[str, bytes | str],
+    attachments: tuple[Attachment, ...],
+) -> tuple[str, ...]:
     needs = [f"input:{account}:{source}" for source in inputs.values() if isinstance(source, str)]
+    needs += [need_of(account, attachment) for attachment in attachments]
     if bundle:
         needs.append(f"bundle:{account}:{bundle}")
     if environment:

@@ -73,6 +73,15 @@ class LimitSet(msgspec.Struct, frozen=True):
         return not (self.cpu or self.memory_bytes or self.pids)
 
 
+class Attachment(msgspec.Struct, frozen=True):
+    """An artefact that lies at a path below the working directory."""
+
+    path: str
+    digest: str
+    is_directory: bool = False
+    """It is a tar.gz, which lies there extracted."""
+
+
 class Body(msgspec.Struct, frozen=True):
     """A specification, decoded once."""
 
@@ -98,6 +107,7 @@ class Body(msgspec.Struct, frozen=True):
     params_json: str = ""
     inputs: Mapping[str, bytes | str] = {}
     """By port: inline bytes, or the digest of an artefact."""
+    attachments: tuple[Attachment, ...] = ()
     outputs: tuple[str, ...] = ()
     requirements: str = ""
     environment: str = ""

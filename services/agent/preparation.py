@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from services.agent import attachments
 from services.agent.artifacts import TransferFailed
+from services.agent.attachments import AttachmentClashes
 from services.agent.bundles import BundleInvalid, Bundles
 from services.agent.commands import CommandSetup
 from services.agent.environments import EnvironmentFailed, Environments
 from services.agent.events import Event, NeedFailed, NeedReady
 from services.agent.inputs import Inputs
-from services.agent.model import Body, Pool, Task
+from services.agent.model import Attachment, Body, Pool, Task
 from services.chassis.logs import get_logger
 
 _log = get_logger("agent.preparation")
@@ -42,7 +45,7 @@ class Preparer:
         """Tells NeedReady or NeedFailed. Safe to cancel: what is half made is made again."""
         try:
             await self._prepare(need, task)
-        except (TransferFailed, BundleInvalid, EnvironmentFailed) as error:
+        except (TransferFailed, BundleInvalid, EnvironmentFailed, AttachmentClashes) as error:
             _log.info("need_failed", need=need, task=task.key, reason=str(error))
             self._tell(NeedFailed(need, str(error), error.next_step))
         except OSError as error:
@@ -76,5 +79,21 @@ class Preparer:
         elif kind == "environment":
             await self._environments.build(name, body.requirements)
         else:
-            bundle = self._bundles.path(body.bundle) if body.bundle else None
-            await asyncio.to_thread(self._commands.stage, task, bundle, self.input_paths(body))
+            await self._mend(body)
+            bundle = self._bundles.path(body.bundle) if body.bundle and body.is_command else None
+            await asyncio.to_thread(self._stage, task, bundle)
+
+    async def _mend(self, body: Body) -> None:
+        """Tasks before this one may have written into large files that they shared with the cache."""
+        for attachment in body.attachments:
+            if not attachment.is_directory:
+                await self._inputs.mend(attachment.digest, body.account)
+
+    def _stage(self, task: Task, bundle: Path | None) -> None:
+        work = self._commands.stage(task, bundle, self.input_paths(task.body))
+        attachments.place(task.body.attachments, work, self.cached)
+
+    def cached(self, attachment: Attachment) -> Path:
+        """Where the content of an attachment is, once it was fetched."""
+        store = self._bundles if attachment.is_directory else self._inputs
+        return store.path(attachment.digest)

@@ -15,6 +15,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from modelyard.operator import validate_params
 from modelyard.v1 import task_pb2
+from services.scheduler import attachments
 from services.scheduler.cluster import Cluster
 from services.scheduler.model import (
     MOST_ELEMENTS,
@@ -246,6 +247,7 @@ def _digests(spec: task_pb2.TaskSpec, field: str) -> tuple[str, ...]:
             )
     if spec.bundle_digest:
         found.append(_digest(spec.bundle_digest, f"{field}.bundle_digest"))
+    found += attachments.check(spec.attachments, f"{field}.attachments")
     return tuple(sorted(set(found)))
 
 

@@ -55,7 +55,7 @@ def refused(
         (("call", "no_such_operator"), 8, ("no_such_operator", "next: ")),
         (("call", "sleep", "--param", "seconds=soon"), 7, ("seconds", "field: ")),
         (("call", "sleep", "--param", "second=1"), 7, ("second", "field: ")),
-        (("run", "--attach", "missing.bin", "--", "true"), 2, ("missing.bin",)),
+        (("run", "--attach", "missing.bin", "--", "true"), 7, ("missing.bin",)),
         (("run", "--input", "x=@missing.bin", "--", "true"), 2, ("missing.bin",)),
         (("run", "--dir", "missing-directory", "--", "true"), 7, ("missing-directory",)),
         (("run", "--requirements", "missing.txt", "--", "true"), 2, ("missing.txt",)),
