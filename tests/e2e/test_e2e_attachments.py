@@ -104,16 +104,18 @@ async def test_task_that_writes_into_a_large_attachment_harms_nobody_after_it(
     ("words", "code", "said"),
     [
         (("--attach", "missing.bin"), 7, "missing.bin"),
-        (("--attach", "pyproject.toml:../up"), 7, "leaves the working directory"),
-        (("--attach", "pyproject.toml:/abs"), 7, "leaves the working directory"),
-        (("--attach", "pyproject.toml:a", "--attach", "pyproject.toml:a/b"), 7, "lies within the other"),
-        (("--attach", "pyproject.toml", "--attach", "pyproject.toml"), 2, "attached twice"),
+        (("--attach", "HERE:../up"), 7, "leaves the working directory"),
+        (("--attach", "HERE:/abs"), 7, "leaves the working directory"),
+        (("--attach", "HERE:a", "--attach", "HERE:a/b"), 7, "lies within the other"),
+        (("--attach", "HERE", "--attach", "HERE"), 2, "attached twice"),
         (("--attach", f"sha256:{'0' * 64}:x"), 3, "the store does not have"),
     ],
 )
 def test_attachments_that_cannot_be_are_refused_with_field_and_next_step(
-    yard: Yard, words: tuple[str, ...], code: int, said: str
+    yard: Yard, tmp_path: Path, words: tuple[str, ...], code: int, said: str
 ) -> None:  # S0.6
+    (tmp_path / "f").write_text("f")
+    words = tuple(word.replace("HERE", str(tmp_path / "f")) for word in words)
     result = yard.cli("run", *words, "--", "true")
     assert result.code == code, result.stderr
     assert said in result.stderr
