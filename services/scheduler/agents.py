@@ -40,7 +40,7 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
     effects.commands.pop(node.id, None)
     if is_new:
         # After a restart it is known, so that tasks may be pinned to it before it is back.
-        effects.rows.append(RecordNode(node.id, False, ()))
+        effects.rows.append(RecordNode(node.id, False, (), 0))
     _introduce(node, event, now)
     lease_ms, beat_ms = _pace_of(state)
     node.lease_ms = now.monotonic_ms + lease_ms
@@ -70,8 +70,9 @@ def _introduce(node: Node, event: ev.AgentConnected, now: Now) -> None:
     node.command = node.acked_command = node.last_event = 0
     node.newer.clear()
     node.newer_sum.clear()
-    # Its own wish ends with the agent process; that of a person when its time is over.
-    node.is_draining = node.drain_deadline_ms != 0
+    # Its own wish ends with the agent process; that of a person when it is uncordoned.
+    node.is_leaving = False
+    node.samples = {}
     node.connect_ms = node.wall_beat_ms = now.wall_ms
     node.beat_ms = now.monotonic_ms
 
@@ -202,6 +203,7 @@ def set_node_state(state: State, node: Node) -> None:
     node.labels = {**node.agent_labels, **{k: v for k, v in node.label_overrides.items() if v is not None}}
     for name in [name for name, value in node.label_overrides.items() if value is None]:
         node.labels.pop(name, None)
+    node.pool = node.labels.get("pool", "")
     state.cluster.touch(node, is_gain=True)
 
 
@@ -223,6 +225,7 @@ def on_beat_received(state: State, event: ev.BeatReceived, now: Now, effects: Ef
     if node.state is NodeState.SUSPECT:
         set_node_state(state, node)
         effects.changed_nodes.add(node.id)
+    node.samples = event.samples
     state.cluster.measure(node, event.windows, event.as_of_command)
     effects.messages.append(SendBeatAck(node.id, node.session, event.number, beat_ms, lease_ms))
 
@@ -248,7 +251,7 @@ def on_capacity_changed(state: State, event: ev.CapacityChanged, now: Now, effec
 def on_agent_drained(state: State, event: ev.AgentDrained, now: Now, effects: Effects) -> None:
     node = _session_of(state, event)
     if node is not None:
-        node.is_draining = True
+        node.is_leaving = True
         set_node_state(state, node)
         effects.changed_nodes.add(node.id)
 

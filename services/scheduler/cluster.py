@@ -27,13 +27,14 @@ class Node:
         "connect_ms",
         "declared",
         "devices",
+        "drain_again_ms",
         "drain_deadline_ms",
         "enforcement",
         "expected",
         "id",
         "incarnation",
         "is_cordoned",
-        "is_draining",
+        "is_leaving",
         "label_overrides",
         "labels",
         "last_event",
@@ -43,8 +44,10 @@ class Node:
         "newer_sum",
         "operators",
         "ordinal",
+        "pool",
         "prefilled",
         "reserved",
+        "samples",
         "session",
         "state",
         "tasks",
@@ -66,6 +69,8 @@ class Node:
         self.agent_labels: dict[str, str] = {}
         self.label_overrides: dict[str, str | None] = {}
         self.labels: dict[str, str] = {}
+        # The value of the label "pool".
+        self.pool = ""
         self.operators: frozenset[str] = frozenset()
         # What the agent says it has, and that or what runs there already if it is more.
         self.declared: dict[str, int] = {}
@@ -85,9 +90,14 @@ class Node:
         self.command = 0
         self.acked_command = 0
         self.last_event = 0
+        # What its tasks were last measured at: (cpu, memory) by key.
+        self.samples: Mapping[int, tuple[int, int]] = {}
         self.is_cordoned = False
-        self.is_draining = False
+        # The agent itself wants no more work.
+        self.is_leaving = False
+        # Wall clock: when a drain ends what runs (0: nobody drains it), and when what is left is told so again.
         self.drain_deadline_ms = 0
+        self.drain_again_ms = 0
         # Monotonic: until when the agent is believed, and when it was last heard.
         self.lease_ms = 0
         self.beat_ms = 0
@@ -107,12 +117,18 @@ class Node:
         """Every task that the scheduler thinks this node has."""
         return [*self.tasks, *self.prefilled, *sorted(self.expected)]
 
+    @property
+    def is_draining(self) -> bool:
+        return self.is_leaving or self.drain_deadline_ms != 0
+
     def takes_work(self) -> bool:
         return self.state is NodeState.READY and self.session != 0
 
     def matches(self, shape: Shape) -> bool:
         """Whether this node may ever run the shape, however busy it is."""
         if shape.node and shape.node != self.id:
+            return False
+        if shape.pool != self.pool:
             return False
         if shape.operator and shape.operator not in self.operators:
             return False
@@ -140,6 +156,9 @@ class Cluster:
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
+        self.made = 0
+        # Above that of every forgotten node, so that an index takes no new node of the name for the old one.
+        self.first_version = 0
         # Ids of changed nodes; entry i is change number base + i.
         self.log: list[str] = []
         self.base = 0
@@ -150,8 +169,16 @@ class Cluster:
     def add(self, node_id: str) -> Node:
         node = self.nodes.get(node_id)
         if node is None:
-            node = self.nodes[node_id] = Node(node_id, len(self.nodes))
+            node = self.nodes[node_id] = Node(node_id, self.made)
+            node.version = self.first_version
+            self.made += 1
         return node
+
+    def forget(self, node: Node) -> None:
+        """Drops a node that holds nothing; the indexes notice."""
+        del self.nodes[node.id]
+        self.first_version = max(self.first_version, node.version + 2)
+        self.touch(node)
 
     @property
     def end(self) -> int:

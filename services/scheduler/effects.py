@@ -75,6 +75,14 @@ class RecordNode(msgspec.Struct, frozen=True):
     is_cordoned: bool
     # (name, value, whether it was removed).
     labels: tuple[tuple[str, str, bool], ...]
+    # Wall clock; 0: nobody drains it.
+    drain_deadline_ms: int
+
+
+class ForgetNode(msgspec.Struct, frozen=True):
+    """The node and its credentials are no more."""
+
+    node: str
 
 
 class StartTask(msgspec.Struct, frozen=True):
@@ -162,15 +170,18 @@ class Answer(msgspec.Struct, frozen=True):
     error: ServiceError | None = None
 
 
+Row = (
+    InsertSpec | InsertTask | RecordChange | RecordModification | RecordRequest | RecordNode | ForgetNode
+)
+
+
 class Effects:
     """What one step wants: rows for one transaction, then everything that may leave once they are on disk."""
 
     __slots__ = ("answers", "changed_nodes", "closes", "commands", "finished", "messages", "rows")
 
     def __init__(self) -> None:
-        self.rows: list[
-            InsertSpec | InsertTask | RecordChange | RecordModification | RecordRequest | RecordNode
-        ] = []
+        self.rows: list[Row] = []
         # By node, numbered consecutively from the first number given here.
         self.commands: dict[str, tuple[int, list[Command]]] = {}
         self.messages: list[SendWelcome | SendBeatAck | AcknowledgeEvents] = []

@@ -133,6 +133,8 @@ class BeatReceived(Event, frozen=True):
     number: int
     as_of_command: int
     windows: Mapping[int, Mapping[str, int]]
+    # What tasks use: (cpu, memory) by key.
+    samples: Mapping[int, tuple[int, int]] = {}
 
 
 class CommandsAcknowledged(Event, frozen=True):
@@ -216,11 +218,18 @@ class NodeCordoned(Event, frozen=True):
 
 
 class NodeDrainRequested(Event, frozen=True):
-    """``node_session`` 0: asked for by a person; otherwise the agent itself wants no more work."""
+    """Somebody wants a node empty."""
 
     reply: int
     node: str
     timeout_ms: int
+
+
+class NodeForgotten(Event, frozen=True):
+    """Somebody wants a lost node gone."""
+
+    reply: int
+    node: str
 
 
 class AgentDrained(Event, frozen=True):

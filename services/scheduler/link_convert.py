@@ -66,7 +66,11 @@ def beat(message: pb.Beat, node: str, session: int) -> ev.BeatReceived:
         }
         for usage in message.windows
     }  # fmt: skip
-    return ev.BeatReceived(node, session, message.number, message.as_of_command, windows)
+    samples = {
+        parse_task_id(sample.task_id): (_measured(sample.cpu), max(sample.memory_bytes, 0))
+        for sample in message.tasks
+    }
+    return ev.BeatReceived(node, session, message.number, message.as_of_command, windows, samples)
 
 
 def reports(message: pb.Events, node: str, session: int) -> ev.TasksReported:

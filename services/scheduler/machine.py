@@ -86,6 +86,7 @@ HANDLERS: dict[type[ev.Event], Callable[[State, Any, Now, Effects], None]] = {
     ev.NodeCordoned: nodes.on_node_cordoned,
     ev.NodeDrainRequested: nodes.on_node_drain_requested,
     ev.NodeLabelled: nodes.on_node_labelled,
+    ev.NodeForgotten: nodes.on_node_forgotten,
     ev.Ticked: timers.on_ticked,
 }
 

@@ -73,6 +73,7 @@ class NodeState(IntEnum):
     DRAINING = 3
     SUSPECT = 4
     LOST = 5
+    HELD_BACK = 6
 
 
 class Policy(IntEnum):
@@ -101,6 +102,8 @@ class Shape(msgspec.Struct, frozen=True):
     # Name of an operator that the node must offer; empty where the bundle brings it.
     operator: str
     priority: int
+    # Only nodes of this pool; empty: only nodes of none.
+    pool: str = ""
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -274,6 +277,14 @@ class TaskIsNotHeld(FailedPrecondition):
 
 class ElementNotMade(FailedPrecondition):
     """The turn of this element of an array has not come."""
+
+
+class NodeIsNotLost(FailedPrecondition):
+    """The node is connected, or may come back any moment."""
+
+
+class NodeHasTasks(FailedPrecondition):
+    """Unfinished tasks are on the node, or wait for it."""
 
 
 class AccountHasTasks(FailedPrecondition):

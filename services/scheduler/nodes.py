@@ -1,10 +1,18 @@
-"""What people do with nodes: cordon, drain, label. Pure."""
+"""What people do with nodes: cordon, drain, label, forget. Pure."""
 
 from services.scheduler import agents, lifecycle
 from services.scheduler import events as ev
 from services.scheduler.cluster import Node
-from services.scheduler.effects import Answer, Effects, RecordNode
-from services.scheduler.model import Cause, NodeNotFound, Now
+from services.chassis.errors import ServiceError
+from services.scheduler.effects import Answer, Effects, ForgetNode, RecordNode
+from services.scheduler.model import (
+    Cause,
+    NodeHasTasks,
+    NodeIsNotLost,
+    NodeNotFound,
+    NodeState,
+    Now,
+)
 from services.scheduler.state import State
 
 DRAIN_AGAIN_MS = 10_000
@@ -22,7 +30,7 @@ def _record(state: State, node: Node, reply: int, effects: Effects) -> None:
     if node.session:
         agents.set_node_state(state, node)
     labels = tuple(sorted((k, "" if v is None else v, v is None) for k, v in node.label_overrides.items()))
-    effects.rows.append(RecordNode(node.id, node.is_cordoned, labels))
+    effects.rows.append(RecordNode(node.id, node.is_cordoned, labels, node.drain_deadline_ms))
     effects.changed_nodes.add(node.id)
     effects.answers.append(Answer(reply))
 
@@ -32,25 +40,23 @@ def on_node_cordoned(state: State, event: ev.NodeCordoned, now: Now, effects: Ef
     if node is not None:
         node.is_cordoned = event.is_cordoned
         if not event.is_cordoned:
-            node.is_draining = False
-            node.drain_deadline_ms = 0
+            node.drain_deadline_ms = node.drain_again_ms = 0
         _record(state, node, event.reply, effects)
 
 
 def on_node_drain_requested(state: State, event: ev.NodeDrainRequested, now: Now, effects: Effects) -> None:
     node = _find(state, event.reply, event.node, effects)
     if node is not None:
-        node.is_cordoned = node.is_draining = True
-        node.drain_deadline_ms = now.monotonic_ms + event.timeout_ms
+        node.is_cordoned = True
+        node.drain_deadline_ms = node.drain_again_ms = now.wall_ms + event.timeout_ms
         _record(state, node, event.reply, effects)
 
 
 def stop_drained(state: State, node: Node, now: Now, effects: Effects) -> None:
     """The time of a drain is over: what still runs is moved elsewhere. Said again while anything is left, because an
     order may be lost with its stream."""
-    left = node.believed()
-    node.drain_deadline_ms = now.monotonic_ms + DRAIN_AGAIN_MS if left else 0
-    for key in left:
+    node.drain_again_ms = now.wall_ms + DRAIN_AGAIN_MS
+    for key in node.believed():
         task = state.tasks[key]
         lifecycle.stop(task, node, effects, Cause.DRAINED, "the node is drained", lifecycle.DEFAULT_GRACE_MS)
 
@@ -61,3 +67,33 @@ def on_node_labelled(state: State, event: ev.NodeLabelled, now: Now, effects: Ef
         node.label_overrides.update(event.set_labels)
         node.label_overrides.update(dict.fromkeys(event.remove_labels))
         _record(state, node, event.reply, effects)
+
+
+def on_node_forgotten(state: State, event: ev.NodeForgotten, now: Now, effects: Effects) -> None:
+    node = _find(state, event.reply, event.node, effects)
+    if node is None:
+        return
+    objection = _objection_to_forget(state, node)
+    if objection is not None:
+        effects.answers.append(Answer(event.reply, error=objection))
+        return
+    state.cluster.forget(node)
+    effects.rows.append(ForgetNode(node.id))
+    effects.changed_nodes.add(node.id)
+    effects.answers.append(Answer(event.reply))
+
+
+def _objection_to_forget(state: State, node: Node) -> ServiceError | None:
+    if node.session or node.state is not NodeState.LOST:
+        return NodeIsNotLost(
+            f"{node.id} is {node.state.name.lower()}", field="node",
+            next_step=f"stop its agent, or wait until it is lost: yard nodes get {node.id}",
+        )  # fmt: skip
+    here = len(node.believed())
+    waiting = sum(q.live_count for q in state.waiting.queues.values() if q.shape.node == node.id)
+    if here or waiting:
+        return NodeHasTasks(
+            f"{here} tasks are on {node.id}, {max(waiting - here, 0)} more may start nowhere else", field="node",
+            next_step="cancel them first: yard tasks ls, yard tasks cancel",
+        )  # fmt: skip
+    return None

@@ -36,11 +36,18 @@ ON CONFLICT (account, request_id) DO UPDATE SET answer = excluded.answer, time_m
 DELETE FROM answer WHERE rowid IN (SELECT rowid FROM answer WHERE time_ms < ? ORDER BY time_ms LIMIT 1000)
 
 -- name: put_node
-INSERT INTO node (id, is_cordoned, labels) VALUES (?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET is_cordoned = excluded.is_cordoned, labels = excluded.labels
+INSERT INTO node (id, is_cordoned, labels, drain_deadline_ms) VALUES (?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    is_cordoned = excluded.is_cordoned, labels = excluded.labels, drain_deadline_ms = excluded.drain_deadline_ms
+
+-- name: delete_node
+DELETE FROM node WHERE id = ?
+
+-- name: delete_tokens_of_node
+DELETE FROM token WHERE node = ? AND role = 'agent'
 
 -- name: all_nodes
-SELECT id, is_cordoned, labels FROM node
+SELECT id, is_cordoned, labels, drain_deadline_ms FROM node
 
 -- name: live_tasks
 -- Tasks without an outcome, from a key on.

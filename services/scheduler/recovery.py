@@ -34,9 +34,10 @@ def restore(recovered: Recovered, now: Now) -> State:
     # Before the oldest of these nothing can be replayed; with fewer than asked for they are all there are.
     is_full = len(recovered.recent) >= REMEMBERED_CHANGES
     state.compacted_revision = recovered.recent[0][0] - 1 if is_full else 0
-    for node_id, is_cordoned, labels in recovered.nodes:
+    for node_id, is_cordoned, labels, drain_deadline_ms in recovered.nodes:
         node = state.cluster.add(node_id)
         node.is_cordoned = is_cordoned
+        node.drain_deadline_ms = node.drain_again_ms = drain_deadline_ms
         node.label_overrides = {name: None if removed else value for name, value, removed in labels}
     for row in recovered.tasks:
         modifications = recovered.modifications.get(row.key, [])

@@ -12,12 +12,14 @@ import msgspec
 
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.scheduler.effects import (
+    ForgetNode,
     InsertSpec,
     InsertTask,
     RecordChange,
     RecordModification,
     RecordNode,
     RecordRequest,
+    Row,
 )
 from services.scheduler.model import STRIDE, FieldVerdict, PendingChange, Spec, index_of, number_of
 
@@ -27,8 +29,6 @@ DAY_MS = 86_400_000
 EPOCH_REVISIONS = 1_000_000
 # So few are committed without a hop to the database's thread.
 SMALL_ROWS = 8
-
-Row = InsertSpec | InsertTask | RecordChange | RecordModification | RecordRequest | RecordNode
 
 
 class Counters(msgspec.Struct):
@@ -100,7 +100,8 @@ class Recovered(msgspec.Struct):
     requests: list[tuple[str, str, bytes, int, int]]
     has_more_requests: bool
     recent: list[tuple[int, int, str]]
-    nodes: list[tuple[str, bool, list[tuple[str, str, bool]]]]
+    # (id, whether it is cordoned, labels, when a drain ends what runs).
+    nodes: list[tuple[str, bool, list[tuple[str, str, bool]], int]]
     modifications: dict[int, list[ModificationRow]] = {}
 
 
@@ -156,7 +157,12 @@ class SchedulerStore:
                 )
             elif type(row) is RecordNode:
                 labels = msgspec.json.encode(row.labels).decode()
-                connection.execute(sql["put_node"], (row.node, row.is_cordoned, labels))
+                connection.execute(
+                    sql["put_node"], (row.node, row.is_cordoned, labels, row.drain_deadline_ms)
+                )
+            elif type(row) is ForgetNode:
+                connection.execute(sql["delete_node"], (row.node,))
+                connection.execute(sql["delete_tokens_of_node"], (row.node,))
         if tasks:
             connection.executemany(sql["insert_task"], tasks)
         if changes:
@@ -237,8 +243,8 @@ class SchedulerStore:
         older = connection.execute(sql["older_request"], (day_ago,)).fetchone()
         recent = list(connection.execute(sql["recent_changes"], (most_changes,)))
         nodes = [
-            (node, bool(cordoned), msgspec.json.decode(labels, type=list[tuple[str, str, bool]]))
-            for node, cordoned, labels in connection.execute(sql["all_nodes"])
+            (node, bool(cordoned), msgspec.json.decode(labels, type=list[tuple[str, str, bool]]), deadline_ms)
+            for node, cordoned, labels, deadline_ms in connection.execute(sql["all_nodes"])
         ]
         has_more = older is not None or len(requests) >= most_requests
         modifications: dict[int, list[ModificationRow]] = defaultdict(list)

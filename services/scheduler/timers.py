@@ -47,7 +47,7 @@ def _watch_nodes(state: State, now: Now, effects: Effects) -> None:
     for node in state.cluster.nodes.values():
         if node.state is NodeState.LOST and not node.expected:
             continue
-        if node.drain_deadline_ms and now.monotonic_ms >= node.drain_deadline_ms and node.session:
+        if node.drain_deadline_ms and now.wall_ms >= node.drain_again_ms and node.session:
             nodes.stop_drained(state, node, now, effects)
         if now.monotonic_ms > node.lease_ms + LOSS_MARGIN_MS:
             overdue.append(node)
