@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modelyard.client.specs import Options
 
 Node = Annotated[str, typer.Option(help="Only this node", autocompletion=None)]
+Pool = Annotated[str, typer.Option(help="Only nodes of this pool", show_default="nodes of no pool")]
 Label = Annotated[
     list[str], typer.Option(help="Only nodes with this label k=v; repeatable", show_default=False)
 ]
@@ -160,6 +161,7 @@ def _same(value: Any) -> Any:
 
 _TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "node": ("node", _same),
+    "pool": ("pool", _same),
     "label": ("node_labels", lambda words: pairs(words, "--label")),
     "policy": ("policy", _same),
     "cpu": ("cpu", _same),

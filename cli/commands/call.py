@@ -24,6 +24,7 @@ async def call(
     attach: work_options.Attach = [],  # noqa: B006
     node: work_options.Node = "",
     label: work_options.Label = [],  # noqa: B006
+    pool: work_options.Pool = "",
     policy: work_options.Policy = "",
     cpu: work_options.Cpu = 0.0,
     memory: work_options.Memory = "",
@@ -46,6 +47,7 @@ async def call(
     options = work_options.options_of(
         node=node,
         label=label,
+        pool=pool,
         policy=policy,
         cpu=cpu,
         memory=memory,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +16,8 @@ from cli.work_options import pairs
 
 if TYPE_CHECKING:
     from modelyard.v1 import node_pb2
+
+WATCH_S = 2.0
 
 app = new_group("The machines that run agents.")
 
@@ -54,22 +58,38 @@ async def get_node(yard: Invocation, node: NodeName) -> None:
 @command(app)
 async def occupancy(
     yard: Invocation,
-    window: Annotated[int, typer.Option(help="Seconds: 1, 10 or 60", show_default="what placement uses")] = 0,
+    nodes: Annotated[
+        list[str], typer.Argument(help="Only these", show_default="all", autocompletion=complete_nodes)
+    ] = [],  # noqa: B006
+    window: Annotated[
+        int,
+        typer.Option(help="Of what COUNTED is, in seconds: 1, 10 or 60", show_default="what placement uses"),
+    ] = 0,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every 2 s, until Ctrl-C")] = False,
 ) -> None:
-    """Show every node side by side: how full it is, over a window."""
-    from cli.output.nouns import OCCUPANCY_COLUMNS
+    """Show every node side by side: measured, reserved, and what placement counts, with the tasks there.
+
+    yard nodes occupancy, then: yard run --node NODE ...
+    """
+    async with yard.client() as client:
+        while True:
+            found = await client.nodes.occupancy(window, nodes=nodes)
+            if watch and yard.output == "table" and sys.stdout.isatty():
+                sys.stdout.write("\x1b[H\x1b[2J")
+            _show_occupancy(yard, found)
+            if not watch:
+                return
+            await asyncio.sleep(WATCH_S)
+
+
+def _show_occupancy(yard: Invocation, nodes: Sequence[node_pb2.NodeOccupancy]) -> None:
+    from cli.output.busyness import write_occupancy
     from modelyard.v1 import node_pb2
 
-    async with yard.client() as client:
-        nodes = await client.nodes.occupancy(window)
-    show_list(
-        yard.output,
-        node_pb2.GetOccupancyResponse(nodes=nodes),
-        nodes,
-        OCCUPANCY_COLUMNS,
-        lambda item: item.node,
-        empty="no node is connected",
-    )
+    if yard.output == "table":
+        write_occupancy(nodes)
+    else:
+        show_list(yard.output, node_pb2.GetOccupancyResponse(nodes=nodes), nodes, (), lambda item: item.node)
 
 
 @command(app)
@@ -108,6 +128,14 @@ async def label(
     added = pairs([word for word in labels if not (word.endswith("-") and "=" not in word)], "label")
     async with yard.client() as client:
         _show(yard, await client.nodes.label(node, added, removed))
+
+
+@command(app, "rm")
+async def remove(yard: Invocation, node: NodeName) -> None:
+    """Forget a lost node that has no tasks; its credentials end."""
+    async with yard.client() as client:
+        await client.nodes.delete(node)
+    yard.say(f"{node} is forgotten; it comes back only with a new join line: yard nodes token")
 
 
 @command(app)

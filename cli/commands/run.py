@@ -33,6 +33,7 @@ async def run(
     argv: Annotated[list[str], typer.Argument(metavar="-- COMMAND ARG…", help="What to run")],
     node: Annotated[str, typer.Option(help="Only this node", autocompletion=complete_nodes)] = "",
     label: work_options.Label = [],  # noqa: B006
+    pool: work_options.Pool = "",
     policy: work_options.Policy = "",
     cpu: work_options.Cpu = 0.0,
     memory: work_options.Memory = "",
@@ -68,6 +69,7 @@ async def run(
     options = work_options.options_of(
         node=node,
         label=label,
+        pool=pool,
         policy=policy,
         cpu=cpu,
         memory=memory,

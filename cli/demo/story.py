@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from cli import exit_codes
 from cli.errors import CommandError
 from cli.following import Follower
-from cli.output.nouns import OCCUPANCY_COLUMNS
-from cli.output.table import write_table
+from cli.output.busyness import write_occupancy
 from modelyard.client.outcomes import SUCCEEDED, TaskFailed
 from modelyard.client.specs import command_spec, encode_params, operator_spec
 from modelyard.v1 import task_pb2
@@ -68,9 +67,7 @@ class Story:
         return task_id
 
     async def _show_occupancy(self) -> None:
-        nodes = await self._client.nodes.occupancy()
-        columns = OCCUPANCY_COLUMNS[:-1]
-        write_table([title for title, _ in columns], [[cell(node) for _, cell in columns] for node in nodes])
+        write_occupancy(await self._client.nodes.occupancy())
 
     async def _train(self) -> task_pb2.Task:
         spec = command_spec(

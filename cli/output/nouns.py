@@ -141,6 +141,8 @@ NODE_FIELDS: Columns = (
     ("node", lambda node: node.id),
     ("state", lambda node: node_state(node.state)),
     ("detail", lambda node: node.detail),
+    ("pool", lambda node: node.pool),
+    ("drained by", lambda node: clock(node.drain_deadline_time)),
     ("labels", labels),
     ("cpu", lambda node: f"{node.capacity.cpu:g}"),
     ("memory", lambda node: format_size(node.capacity.memory_bytes)),
@@ -160,38 +162,6 @@ def bar(ratio: float, width: int = 12) -> str:
     """A ratio as a bar and a percentage."""
     filled = round(min(max(ratio, 0.0), 1.0) * width)
     return "█" * filled + "░" * (width - filled) + f" {ratio:4.0%}"
-
-
-def _resource(occupancy: node_pb2.NodeOccupancy, name: str) -> str:
-    for resource in occupancy.resources:
-        if resource.resource == name:
-            return bar(resource.occupancy_ratio)
-    return ""
-
-
-def _numbers(occupancy: node_pb2.NodeOccupancy) -> str:
-    """Reserved and measured, of capacity."""
-    return "; ".join(
-        f"{resource.resource}: {_amount(resource, resource.reserved)} reserved, "
-        f"{_amount(resource, resource.measured)} measured of {_amount(resource, resource.capacity)}"
-        for resource in occupancy.resources
-    )
-
-
-def _amount(resource: node_pb2.ResourceOccupancy, value: float) -> str:
-    return format_size(value) if resource.resource == "memory" else f"{value:.3g}"
-
-
-OCCUPANCY_COLUMNS: Columns = (
-    ("NODE", lambda item: item.node),
-    ("STATE", lambda item: node_state(item.state)),
-    ("WINDOW", lambda item: f"{item.window_s}s"),
-    ("OCCUPANCY", lambda item: bar(item.occupancy_ratio)),
-    ("CPU", lambda item: _resource(item, "cpu")),
-    ("MEMORY", lambda item: _resource(item, "memory")),
-    ("RUNNING", lambda item: str(item.running_count)),
-    ("RESOURCES", _numbers),
-)
 
 
 def role(value: account_pb2.Role.ValueType) -> str:

@@ -1,4 +1,4 @@
-"""`client.nodes`: list, get, watch, occupancy, cordon, uncordon, drain, label, token."""
+"""`client.nodes`: list, get, watch, occupancy, cordon, uncordon, drain, label, delete, token."""
 
 from __future__ import annotations
 
@@ -38,9 +38,12 @@ class Nodes:
             for node in response.nodes:
                 yield node
 
-    async def occupancy(self, window_s: int = 0) -> Sequence[node_pb2.NodeOccupancy]:
-        """Every node over a window of 1, 10 or 60 s; 0: the one that placement uses (S0.4, S0.5)."""
-        request = node_pb2.GetOccupancyRequest(window_s=window_s)
+    async def occupancy(
+        self, window_s: int = 0, *, nodes: Sequence[str] = ()
+    ) -> Sequence[node_pb2.NodeOccupancy]:
+        """Every node, or these, side by side with what runs there (S0.4, S0.5). Every resource has all windows; the
+        ratios are of the window of 1, 10 or 60 s, 0: the one that placement uses."""
+        request = node_pb2.GetOccupancyRequest(window_s=window_s, nodes=nodes)
         return (await self._connection.unary(self._stub.GetOccupancy, request)).nodes
 
     async def cordon(self, node: str) -> node_pb2.Node:
@@ -68,6 +71,11 @@ class Nodes:
             request_id=new_request_id(), node=node, set_labels=labels or {}, remove_labels=remove
         )
         return (await self._connection.unary(self._stub.UpdateNodeLabels, request)).node
+
+    async def delete(self, node: str) -> None:
+        """Forgets a lost node that has no tasks; its credentials end."""
+        request = node_pb2.DeleteNodeRequest(request_id=new_request_id(), node=node)
+        await self._connection.unary(self._stub.DeleteNode, request)
 
     async def token(self, node: str = "", ttl: float | str | None = None) -> node_pb2.CreateJoinTokenResponse:
         """A token that lets one new machine in, once."""

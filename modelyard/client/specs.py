@@ -33,6 +33,7 @@ class Options(TypedDict, total=False):
 
     name: str
     node: str
+    pool: str
     node_labels: Mapping[str, str]
     policy: str
     cpu: float
@@ -121,6 +122,8 @@ def _apply_resources(resources: task_pb2.Resources, options: Options) -> None:
 def _apply_placement(placement: task_pb2.Placement, options: Options) -> None:
     if options.get("node"):
         placement.node = options["node"]
+    if options.get("pool"):
+        placement.pool = options["pool"]
     if options.get("node_labels"):
         placement.labels.update(options["node_labels"])
     policy = options.get("policy", "")

@@ -100,7 +100,7 @@ class Node(_message.Message):
     enforcement: _builtins.str
     """How limits are enforced there: "cgroup", "rlimit" or "none"."""
     pool: _builtins.str
-    """Only tasks that name it come here; empty: any. It is the value of the label "pool"."""
+    """Only tasks that name it come here; empty: only tasks that name none. It is the value of the label "pool"."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -331,7 +331,9 @@ class ResourceOccupancy(_message.Message):
     measured: _builtins.float
     """Mean over the window."""
     occupancy_ratio: _builtins.float
-    """max(reserved, measured + estimates of commands that the measurement cannot show yet) / capacity."""
+    """max(reserved, measured + estimates of commands that the measurement cannot show yet) / capacity: what placement
+    counts. Shown as at most 1 unless more was measured: a measurement may show a part of what is estimated.
+    """
     @_builtins.property
     def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___WindowOccupancy]:
         """The same over each of the windows, shortest first."""
@@ -772,16 +774,22 @@ class WatchNodesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NODES_FIELD_NUMBER: _builtins.int
+    DELETED_NODES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Node]: ...
+    @_builtins.property
+    def deleted_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of those that were forgotten."""
+
     def __init__(
         self,
         *,
         nodes: _abc.Iterable[Global___Node] | None = ...,
+        deleted_nodes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_nodes", b"deleted_nodes", "nodes", b"nodes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -792,16 +800,22 @@ class GetOccupancyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WINDOW_S_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
     window_s: _builtins.int
     """1, 10 or 60; unset: the window that placement uses (10)."""
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these; none: all. Of more than 1,000 nodes tasks are not told."""
+
     def __init__(
         self,
         *,
         window_s: _builtins.int = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["window_s", b"window_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes", "window_s", b"window_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

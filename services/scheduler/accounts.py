@@ -122,9 +122,10 @@ class Accounts:
             kept(connection, None)
 
         await self._database.write(change)
-        self._forget()
+        self.forget_tokens()
 
-    def _forget(self) -> None:
+    def forget_tokens(self) -> None:
+        """Tokens were deleted: what is remembered of any is asked anew."""
         self._known.clear()
         self.generation += 1
 
@@ -175,7 +176,7 @@ class Accounts:
             kept(connection, None)
 
         await self._database.write(change)
-        self._forget()
+        self.forget_tokens()
 
     async def put_join_token(
         self,

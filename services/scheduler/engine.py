@@ -13,11 +13,11 @@ from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.scheduler import machine, marks, recovery
 from services.scheduler.arrays import has_unmade
-from services.scheduler.effects import Answer, Command, Effects, RecordChange, SendBeatAck, SendWelcome
+from services.scheduler.effects import Answer, Command, Effects, RecordChange, Row, SendBeatAck, SendWelcome
 from services.scheduler.events import Event, Ticked
 from services.scheduler.model import TERMINAL, Now, task_key
 from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
-from services.scheduler.store import Counters, Row, SchedulerStore
+from services.scheduler.store import Counters, SchedulerStore
 from services.scheduler.timers import TICK_MS
 
 MOST_EVENTS = 512
@@ -170,7 +170,8 @@ class Engine:
             else:
                 link.acknowledge(message.number)
         for node_id, (first_number, commands) in effects.commands.items():
-            link = self.links.get(self.state.cluster.nodes[node_id].session)
+            node = self.state.cluster.nodes.get(node_id)
+            link = self.links.get(node.session) if node is not None else None
             if link is not None:
                 link.command(first_number, commands)
         for close in effects.closes:

@@ -52,6 +52,8 @@ def _objection(node: Node, shape: Shape) -> tuple[str, str]:
         return "NOT_CONNECTED", "its agent is not connected"
     if node.state is not NodeState.READY:
         return node.state.name, f"it takes no new work: {node.state.name.lower()}"
+    if shape.pool != node.pool:
+        return "POOL", _pool_objection(node, shape)
     missing = [f"{k}={v}" for k, v in shape.labels if node.labels.get(k) != v]
     if missing:
         return "LABELS", f"it lacks the label {missing[0]}"
@@ -70,6 +72,13 @@ def _objection(node: Node, shape: Shape) -> tuple[str, str]:
     if not node.fits(shape.amounts):
         return "NOT_ENOUGH", "other tasks wait there already, or no one device has enough left"
     return "", ""
+
+
+def _pool_objection(node: Node, shape: Shape) -> str:
+    if not node.pool:
+        return f"it is in no pool, the task asks for pool {shape.pool}"
+    asks = f"asks for {shape.pool}" if shape.pool else "names none"
+    return f"it takes only tasks of pool {node.pool}, the task {asks}"
 
 
 def explain(state: State, task: Task, now: Now) -> Explanation:

@@ -1,9 +1,9 @@
 """What people do with nodes: cordon, drain, label, forget. Pure."""
 
+from services.chassis.errors import ServiceError
 from services.scheduler import agents, lifecycle
 from services.scheduler import events as ev
 from services.scheduler.cluster import Node
-from services.chassis.errors import ServiceError
 from services.scheduler.effects import Answer, Effects, ForgetNode, RecordNode
 from services.scheduler.model import (
     Cause,

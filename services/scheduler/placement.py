@@ -77,7 +77,8 @@ class Candidates:
             heapq.heapify(self.heap)
         else:
             for node_id in changed:
-                entry = self._entry(cluster.nodes[node_id])
+                node = cluster.nodes.get(node_id)
+                entry = self._entry(node) if node is not None else None
                 if entry is not None:
                     heapq.heappush(self.heap, entry)
         self.position = cluster.end

@@ -34,6 +34,7 @@ _BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
         "UncordonNode": _ADMIN,
         "DrainNode": _ADMIN,
         "UpdateNodeLabels": _ADMIN,
+        "DeleteNode": _ADMIN,
         "CreateJoinToken": _ADMIN,
     },
     "AgentLinkService": {

@@ -26,7 +26,8 @@ def place_waiting(state: State, now: Now, effects: Effects) -> None:
             lifecycle.assign(state, task, node, now, effects)
         waiting.list(queue)
     for node_id, queue in effects.finished.items():
-        _prefill(state, cluster.nodes[node_id], queue, now, effects)
+        if node_id in cluster.nodes:
+            _prefill(state, cluster.nodes[node_id], queue, now, effects)
 
 
 def take_head(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> Task | None:

@@ -66,6 +66,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         policy=Policy(spec.placement.policy or Policy.LEAST_LOADED),
         operator=operator,
         priority=spec.priority,
+        pool=spec.placement.pool,
     )
     return Spec(
         number=0,
@@ -195,6 +196,12 @@ def _check_rest(spec: task_pb2.TaskSpec, field: str) -> None:
         raise _invalid(f"{field}.array_size", f"{spec.array_size} is not within 0 … {MOST_ELEMENTS}")
     if spec.placement.policy not in (0, *Policy):
         raise _invalid(f"{field}.placement.policy", f"{spec.placement.policy} is not a policy")
+    if spec.placement.pool and not NAME.fullmatch(spec.placement.pool):
+        raise _invalid(
+            f"{field}.placement.pool",
+            f"{spec.placement.pool[:80]!r} is not a pool's name",
+            "see `yard nodes ls`",
+        )
     if len(spec.environment.requirements) > REQUIREMENTS_BYTES_MOST:
         raise _invalid(f"{field}.environment.requirements", f"longer than {REQUIREMENTS_BYTES_MOST} bytes")
     for name in (*spec.env, *spec.inputs):
@@ -278,6 +285,7 @@ def check_placeable(shape: Shape, cluster: Cluster, field: str) -> None:
         )
     if not nodes or any(node.matches(shape) for node in nodes):
         return
+    _check_pool(shape, cluster, field)
     known = {name for node in nodes for name in node.operators}
     if shape.operator and known and shape.operator not in known:
         near = difflib.get_close_matches(shape.operator, known, 1)
@@ -301,3 +309,19 @@ def check_placeable(shape: Shape, cluster: Cluster, field: str) -> None:
             field=f"{field}.placement",
             next_step="compare with `yard nodes ls -o yaml`",
         )
+
+
+def _check_pool(shape: Shape, cluster: Cluster, field: str) -> None:
+    """Only nodes that were here since the last start are known to be in a pool or in none."""
+    nodes = [node for node in cluster.nodes.values() if node.capacity]
+    if not nodes or len(nodes) < len(cluster.nodes) or any(node.pool == shape.pool for node in nodes):
+        return
+    pools = ", ".join(sorted({node.pool for node in nodes if node.pool}))
+    if shape.pool:
+        why = f"no node is in pool {shape.pool!r}"
+    else:
+        why = f"every node is in a pool ({pools}), and the task names none"
+    raise CannotBePlaced(
+        why, field=f"{field}.placement.pool",
+        next_step=f"name one of: {pools}" if pools else "yard nodes label NODE pool=NAME",
+    )  # fmt: skip

@@ -156,6 +156,7 @@ def check_invariants(state: State) -> None:
             total = sum(dict(amounts).get(name, 0) for amounts in node.tasks.values())
             _require(total == held, f"{node.id}: {name} adds up to {total}, not {held}")
         _check_devices(state, node)
+        _require(node.pool == node.labels.get("pool", ""), f"{node.id}: pool {node.pool!r} is not its label")
         for key in (*node.tasks, *node.prefilled):
             task = state.tasks.get(key)
             _require(

@@ -72,12 +72,19 @@ def _resource_field(name: str) -> str:
 
 
 def _looser(nodes: Sequence[Node], shape: Shape) -> Iterator[Suggestion]:
-    """Without its pin, or without one of its labels."""
+    """Without its pin, in another pool, or without one of its labels."""
     if shape.node:
         free = msgspec.structs.replace(shape, node="")
         node = next((node for node in nodes if admits(node, free)), None)
         if node is not None:
             yield Suggestion("placement.node", node.id, f"{node.id} could start it now", PIN_COST)
+    for pool in sorted({node.pool for node in nodes} - {shape.pool}):
+        elsewhere = msgspec.structs.replace(shape, pool=pool)
+        node = next((node for node in nodes if admits(node, elsewhere)), None)
+        if node is not None:
+            where = f"in pool {pool}" if pool else "without a pool"
+            yield Suggestion("placement.pool", pool, f"{where} {node.id} could start it now", LABEL_COST)
+            break
     for key, value in shape.labels:
         fewer = msgspec.structs.replace(shape, labels=tuple(p for p in shape.labels if p[0] != key))
         node = next((node for node in nodes if admits(node, fewer)), None)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.v1 import agent_link_pb2, node_pb2, task_pb2
-from services.scheduler import occupancy
 from services.scheduler.cluster import Node
 from services.scheduler.effects import RecordChange
 from services.scheduler.model import TERMINAL, TaskState, format_task_id
@@ -209,13 +208,10 @@ def outcome_of(task: task_pb2.Task) -> task_pb2.TaskOutcome:
 
 
 def node(found: Node) -> node_pb2.Node:
-    detail = "" if found.session else "not connected"
-    if found.session and not found.takes_work():
-        detail = "takes no new work"
     return node_pb2.Node(
         id=found.id,
         state=node_pb2.NodeState.ValueType(found.state),
-        detail=detail,
+        detail=node_detail(found),
         labels=found.labels,
         capacity=capacity(found),
         operators=sorted(found.operators),
@@ -225,7 +221,23 @@ def node(found: Node) -> node_pb2.Node:
         connect_time=_time(found.connect_ms),
         agent_version=found.agent_version,
         enforcement=found.enforcement,
+        pool=found.pool,
+        drain_deadline_time=_time(found.drain_deadline_ms),
     )
+
+
+def node_detail(found: Node) -> str:
+    """Why a node takes no work, and what comes next; empty for one that does."""
+    left = len(found.believed())
+    if not found.session:
+        return f"not connected; {left} tasks wait for it" if left else "not connected"
+    if found.is_leaving:
+        return "its agent was told to stop"
+    if found.drain_deadline_ms and not left:
+        return "drained: nothing is left here"
+    if found.drain_deadline_ms:
+        return f"draining, {left} tasks left"
+    return "" if found.takes_work() else "takes no new work"
 
 
 def capacity(found: Node) -> node_pb2.NodeCapacity:
@@ -236,25 +248,3 @@ def capacity(found: Node) -> node_pb2.NodeCapacity:
         gpu_devices=found.devices.names,
         custom=custom,
     )
-
-
-def node_occupancy(found: Node, window_s: int) -> node_pb2.NodeOccupancy:
-    """One node over one window, resource by resource, as placement counts it."""
-    measured = found.windows.get(window_s, {})
-    view = node_pb2.NodeOccupancy(
-        node=found.id,
-        state=node_pb2.NodeState.ValueType(found.state),
-        window_s=window_s,
-        running_count=len(found.tasks),
-        occupancy_ratio=occupancy.worst(found.capacity, found.reserved, measured, found.newer_sum),
-    )
-    for name, amount in sorted(found.capacity.items()):
-        held, newer = found.reserved.get(name, 0), found.newer_sum.get(name, 0)
-        view.resources.add(
-            resource=name,
-            capacity=natural(name, amount),
-            reserved=natural(name, held),
-            measured=natural(name, measured.get(name, 0)),
-            occupancy_ratio=occupancy.ratio(amount, held, measured.get(name, 0), newer),
-        )
-    return view

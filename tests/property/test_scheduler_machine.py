@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -11,18 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.chassis.errors import ServiceError
-from services.chassis.sqlite import load_migrations
 from services.scheduler import events as ev
-from services.scheduler import modify, placement, recovery
+from services.scheduler import modify, placement
 from services.scheduler.cluster import Node
 from services.scheduler.explain import judge
 from services.scheduler.model import Cause, Policy, Retry, TaskState, element_key
 from services.scheduler.placement import Candidates
 from services.scheduler.state import State, Task
-from services.scheduler.store import Counters, SchedulerStore
 from services.scheduler.waiting import ShapeQueue
 from tests.support.modifications import answer, change
 from tests.support.scheduler_cluster import MachineCluster, make_shape, make_spec
+from tests.support.scheduler_disk import Disk
 
 NODES = ("n0", "n1", "n2")
 SPECS = (
@@ -37,6 +35,7 @@ SPECS = (
     make_spec(b"hasty", queue_timeout_ms=2_000, memory=1 << 28),
     make_spec(b"held", hold=True),
     make_spec(b"array", array_size=4),
+    make_spec(b"pooled", pool="fast"),
     make_spec(b"array-retry", array_size=3, retry=Retry(2), queue_timeout_ms=3_000),
 )
 CAUSES = (Cause.NONE, Cause.NONE, Cause.EXIT, Cause.NODE_LOST, Cause.DRAINED, Cause.TIMEOUT)
@@ -47,6 +46,7 @@ MOVES = st.lists(
         st.sampled_from(
             ["submit", "submit", "exit", "exit", "exit", "start", "cancel", "hold", "release", "tick", "hello",
              "leave", "bye", "reject", "retract", "beat", "cordon", "drain", "label", "capacity", "stale",
+             "pool", "forget",
              "element", "progress", "modify", "modify", "modified"]
         ),
         st.integers(0, 1_000),
@@ -195,6 +195,14 @@ class Player:
     def _label(self, node: int, value: int, *_: int) -> None:
         self.cluster.ask(ev.NodeLabelled, NODES[node % 3], {"zone": "ab"[value % 2]}, ())
 
+    def _pool(self, node: int, value: int, *_: int) -> None:
+        labels = ({"pool": "fast"}, ()) if value % 2 else ({}, ("pool",))
+        self.cluster.ask(ev.NodeLabelled, NODES[node % 3], *labels)
+
+    def _forget(self, node: int, *_: int) -> None:
+        if NODES[node % 3] in self.cluster.state.cluster.nodes:
+            self.cluster.ask(ev.NodeForgotten, NODES[node % 3])
+
     def _capacity(self, node: int, cpu: int, *_: int) -> None:
         name = NODES[node % 3]
         event = ev.CapacityChanged(
@@ -274,32 +282,6 @@ def _starts(state: State, queue: ShapeQueue, key: int) -> bool:
 # --- recovery
 
 
-class Disk:
-    """The scheduler's own SQL on a real SQLite in memory; restores at any commit."""
-
-    def __init__(self) -> None:
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        for _, script in load_migrations("services.scheduler"):
-            self.connection.executescript(script)
-        self.store = SchedulerStore(None)  # type: ignore[arg-type]
-        self.written = 0
-
-    def persist(self, cluster: MachineCluster) -> None:
-        state = cluster.state
-        rows, self.written = cluster.rows[self.written :], len(cluster.rows)
-        if rows:
-            counters = Counters(
-                state.epoch, state.next_number, state.revision, state.next_spec, recovery.live_from(state)
-            )
-            self.connection.execute("BEGIN")
-            self.store._persist(self.connection, rows, counters, cluster.wall_ms)
-            self.connection.execute("COMMIT")
-
-    def restore(self, cluster: MachineCluster) -> State:
-        recovered = self.store._recover(self.connection, cluster.wall_ms, 10_000, 10_000)
-        return recovery.restore(recovered, cluster.now)
-
-
 def _picture(state: State) -> dict[str, Any]:
     """What must be the same after a restart."""
     return {
@@ -307,6 +289,10 @@ def _picture(state: State) -> dict[str, Any]:
         "next": (state.next_number, state.next_spec),
         "requests": dict(state.requests),
         "specs": dict(state.specs),
+        "nodes": {
+            node.id: (node.is_cordoned, node.drain_deadline_ms, node.label_overrides)
+            for node in state.cluster.nodes.values()
+        },
     }
 
 
@@ -380,7 +366,8 @@ def _finish(cluster: MachineCluster) -> None:
     for node in NODES:
         cluster.connect(node, cpu=8, gpus=("0", "1"), labels={"zone": "a"}, incarnation=2)
         cluster.ask(ev.NodeCordoned, node, False)
-        cluster.ask(ev.NodeLabelled, node, {"zone": "a"}, ())
+        labels = {"zone": "a", "pool": "fast"} if node == NODES[0] else {"zone": "a"}
+        cluster.ask(ev.NodeLabelled, node, labels, () if node == NODES[0] else ("pool",))
     held = [key for key, task in cluster.state.tasks.items() if task.state is TaskState.HELD]
     if held:
         cluster.release(*held)

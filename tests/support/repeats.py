@@ -73,6 +73,13 @@ async def revoke_token(yard: SchedulerYard) -> Pair:
     return tuple(account_pb2.RevokeTokenRequest(token_id=answer.token.id) for answer in made)  # type: ignore[return-value]
 
 
+async def delete_node(yard: SchedulerYard) -> Pair:
+    for name in ("gone-a", "gone-b"):
+        async with connected(yard, name) as agent:
+            await agent.say_bye()
+    return node_pb2.DeleteNodeRequest(node="gone-a"), node_pb2.DeleteNodeRequest(node="gone-b")
+
+
 CASES: dict[str, Callable[[SchedulerYard], Awaitable[Pair]]] = {
     "SubmitTasks": submit,
     "ModifyTask": modify,
@@ -84,6 +91,7 @@ CASES: dict[str, Callable[[SchedulerYard], Awaitable[Pair]]] = {
     "UncordonNode": of_node(node_pb2.UncordonNodeRequest),
     "DrainNode": of_node(node_pb2.DrainNodeRequest),
     "UpdateNodeLabels": of_node(node_pb2.UpdateNodeLabelsRequest, set_labels={"zone": "a"}),
+    "DeleteNode": delete_node,
     "CreateJoinToken": of_node(node_pb2.CreateJoinTokenRequest),
     "CreateAccount": create_account,
     "DeleteAccount": delete_account,

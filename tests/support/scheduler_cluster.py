@@ -38,11 +38,14 @@ def make_shape(
     policy: Policy = Policy.LEAST_LOADED,
     operator: str = "",
     priority: int = 0,
+    pool: str = "",
     **resources: float,
 ) -> Shape:
     """A shape; ``cpu`` is 1 unless it is given, other resources by name."""
     asked = amounts({"cpu": 1.0, **resources})
-    return Shape(account, asked, node, tuple(sorted((labels or {}).items())), policy, operator, priority)
+    return Shape(
+        account, asked, node, tuple(sorted((labels or {}).items())), policy, operator, priority, pool
+    )
 
 
 def make_spec(

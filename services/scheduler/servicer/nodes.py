@@ -8,19 +8,20 @@ from modelyard.v1 import node_pb2 as pb
 from modelyard.v1 import node_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.paging import decode_token, encode_token, page_size
-from services.chassis.security import make_secret
-from services.scheduler import views
+from services.chassis.security import make_secret, principal
+from services.scheduler import busyness, views
 from services.scheduler.accounts import Accounts
 from services.scheduler.answers import Answers
 from services.scheduler.credentials import JOIN_TTL_MS
 from services.scheduler.engine import Engine
-from services.scheduler.events import NodeCordoned, NodeDrainRequested, NodeLabelled
+from services.scheduler.events import NodeCordoned, NodeDrainRequested, NodeForgotten, NodeLabelled
 from services.scheduler.model import InvalidRequest, NodeNotFound
 from services.scheduler.occupancy import PLACEMENT_WINDOW_S, WINDOWS_S
 from services.scheduler.specs import NAME
 from services.scheduler.submission import check_request_id
 
 DRAIN_MS = 600_000
+MOST_DRAIN_MS = 30 * 24 * 3_600_000
 MOST_JOIN_TTL_MS = 24 * 3_600_000
 
 
@@ -72,8 +73,11 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
                 views_now = [views.node(node) for node in self._engine.state.cluster.nodes.values()]
                 fresh = [v for v in views_now if shown.get(v.id) != v.SerializeToString(deterministic=True)]
                 shown |= {v.id: v.SerializeToString(deterministic=True) for v in fresh}
-                if fresh:
-                    yield pb.WatchNodesResponse(nodes=fresh)
+                gone = sorted(shown.keys() - {view.id for view in views_now})
+                for name in gone:
+                    del shown[name]
+                if fresh or gone:
+                    yield pb.WatchNodesResponse(nodes=fresh, deleted_nodes=gone)
                 await changed.wait()
                 # Many changes at once make one message.
                 await asyncio.sleep(0.1)
@@ -82,8 +86,11 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
         window_s = request.window_s or PLACEMENT_WINDOW_S
         if window_s not in WINDOWS_S:
             raise InvalidRequest(f"window_s: {window_s} is not one of {WINDOWS_S}", field="window_s")
-        nodes = sorted(self._engine.state.cluster.nodes.values(), key=lambda node: node.id)
-        return pb.GetOccupancyResponse(nodes=[views.node_occupancy(node, window_s) for node in nodes])
+        state = self._engine.state
+        for name in request.nodes:
+            self._node(name)
+        nodes = busyness.all_nodes(state, frozenset(request.nodes), window_s, principal())
+        return pb.GetOccupancyResponse(nodes=nodes)
 
     async def _cordon(self, request_id: str, node: str, *, is_cordoned: bool) -> pb.Node:
         check_request_id(request_id)
@@ -105,8 +112,8 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
     async def DrainNode(self, request: pb.DrainNodeRequest, context: Any) -> pb.DrainNodeResponse:
         check_request_id(request.request_id)
         timeout_ms = request.drain_timeout.ToMilliseconds() if request.HasField("drain_timeout") else DRAIN_MS
-        if timeout_ms < 0:
-            raise InvalidRequest("drain_timeout is negative", field="drain_timeout")
+        if not 0 <= timeout_ms <= MOST_DRAIN_MS:
+            raise InvalidRequest("drain_timeout is not within 0 s and 30 days", field="drain_timeout")
         reply, answer = self._engine.new_reply()
         self._engine.post(NodeDrainRequested(reply, request.node, timeout_ms))
         await answer
@@ -125,6 +132,13 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
         )
         await answer
         return pb.UpdateNodeLabelsResponse(node=self._node(request.node))
+
+    async def DeleteNode(self, request: pb.DeleteNodeRequest, context: Any) -> pb.DeleteNodeResponse:
+        reply, answer = self._engine.new_reply()
+        self._engine.post(NodeForgotten(reply, request.node))
+        await answer
+        self._accounts.forget_tokens()
+        return pb.DeleteNodeResponse()
 
     async def CreateJoinToken(
         self, request: pb.CreateJoinTokenRequest, context: Any

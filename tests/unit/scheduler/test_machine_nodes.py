@@ -26,7 +26,7 @@ def test_hello_of_a_new_node_is_recorded_once() -> None:
     cluster = MachineCluster(nodes=0)
     cluster.connect("n0")
     cluster.connect("n0")
-    assert [row for row in cluster.rows if isinstance(row, RecordNode)] == [RecordNode("n0", False, ())]
+    assert [row for row in cluster.rows if isinstance(row, RecordNode)] == [RecordNode("n0", False, (), 0)]
 
 
 def test_hello_keeps_what_the_agent_goes_on_with() -> None:
