@@ -170,9 +170,7 @@ class Answer(msgspec.Struct, frozen=True):
     error: ServiceError | None = None
 
 
-Row = (
-    InsertSpec | InsertTask | RecordChange | RecordModification | RecordRequest | RecordNode | ForgetNode
-)
+Row = InsertSpec | InsertTask | RecordChange | RecordModification | RecordRequest | RecordNode | ForgetNode
 
 
 class Effects:

@@ -11,6 +11,7 @@ from typing import Any
 from modelyard.v1 import account_pb2, node_pb2
 from modelyard.v1 import task_pb2 as pb
 from tests.support.scheduler_service import Client, SchedulerYard, command
+from tests.support.scripted_agent import connected
 
 Pair = tuple[Any, Any]
 
@@ -76,7 +77,7 @@ async def revoke_token(yard: SchedulerYard) -> Pair:
 async def delete_node(yard: SchedulerYard) -> Pair:
     for name in ("gone-a", "gone-b"):
         async with connected(yard, name) as agent:
-            await agent.say_bye()
+            await agent.leave()
     return node_pb2.DeleteNodeRequest(node="gone-a"), node_pb2.DeleteNodeRequest(node="gone-b")
 
 

@@ -85,6 +85,14 @@ class ScriptedAgent:
         await asyncio.gather(*self._loops, return_exceptions=True)
         self._loops = []
 
+    async def leave(self) -> None:
+        """Says goodbye for good: nothing of it runs any more."""
+        await self._call.write(pb.ConnectRequest(bye=pb.Bye(reason="the agent was stopped")))
+        await self._call.done_writing()
+        nodes = self._yard.engine.state.cluster.nodes
+        await wait_until(lambda: not nodes[self.node].session, "its goodbye was taken")
+        await self.disconnect()
+
     async def _speak(self, call: Any) -> None:
         while True:
             await call.write(await self._outgoing.get())
