@@ -1,4 +1,4 @@
-"""A thousand simulated agents on one real scheduler: real streams, a hello each, a beat every two seconds."""
+"""Simulated agents on one real scheduler: real streams, a hello each, then beats at the pace that is asked for."""
 
 import asyncio
 import subprocess
@@ -7,6 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import grpc.aio
 import psutil
 
 from bench.figures import Figure
@@ -14,46 +15,57 @@ from bench.restart import Scheduler
 from bench.yard import free_port_base
 from modelyard.channel import connect
 from modelyard.v1 import agent_link_pb2 as pb
-from modelyard.v1 import agent_link_pb2_grpc, node_pb2
+from modelyard.v1 import agent_link_pb2_grpc, node_pb2, node_pb2_grpc
 
-AGENTS = 1_000
-BEAT_S = 2.0
-WARM_UP_S = 15.0
+# Agents, seconds over which they come, seconds after that before anything is measured, goal.
+FLEETS = ((1_000, 5.0, 10.0, "≤ 15"), (10_000, 60.0, 30.0, "≤ 50"))
+# A connection for so many: else the two ends would measure their own sockets.
+AGENTS_PER_CHANNEL = 10
 MEASURED_S = 20.0
 RUNS = 3
 
 
-async def agent(channel: "object", name: str, token: str, delay_s: float) -> None:
+class Agent:
     """One agent: joined, connected, beating."""
-    await asyncio.sleep(delay_s)
-    stub = agent_link_pb2_grpc.AgentLinkServiceStub(channel)  # type: ignore[arg-type]
-    joined = await stub.Join(pb.JoinRequest(join_token=token, node=name))
-    call = stub.Connect(metadata=(("authorization", f"Bearer {joined.credentials.token}"),))
-    capacity = node_pb2.NodeCapacity(cpu=8, memory_bytes=1 << 34)
-    hello = pb.Hello(node=name, boot_id="b", incarnation=1, protocol_version=1, capacity=capacity)
-    await call.write(pb.ConnectRequest(hello=hello))
-    reader = asyncio.create_task(_drain(call))
-    number = 0
-    while not reader.done():
-        number += 1
-        windows = [
-            node_pb2.WindowUsage(window_s=s, cpu=number % 8, memory_bytes=1 << 30) for s in (1, 10, 60)
-        ]
-        await call.write(pb.ConnectRequest(beat=pb.Beat(number=number, windows=windows)))
-        await asyncio.sleep(BEAT_S)
+
+    def __init__(self, channel: grpc.aio.Channel, name: str) -> None:
+        self._stub = agent_link_pb2_grpc.AgentLinkServiceStub(channel)
+        self._name = name
+        self._beat_s = 2.0
+
+    async def run(self, token: str, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        joined = await self._stub.Join(pb.JoinRequest(join_token=token, node=self._name))
+        call = self._stub.Connect(metadata=(("authorization", f"Bearer {joined.credentials.token}"),))
+        capacity = node_pb2.NodeCapacity(cpu=8, memory_bytes=1 << 34)
+        hello = pb.Hello(node=self._name, boot_id="b", incarnation=1, protocol_version=1, capacity=capacity)
+        await call.write(pb.ConnectRequest(hello=hello))
+        reader = asyncio.create_task(self._read(call))
+        number = 0
+        while not reader.done():
+            number += 1
+            windows = [
+                node_pb2.WindowUsage(window_s=s, cpu=number % 8, memory_bytes=1 << 30) for s in (1, 10, 60)
+            ]
+            await call.write(pb.ConnectRequest(beat=pb.Beat(number=number, windows=windows)))
+            await asyncio.sleep(self._beat_s)
+
+    async def _read(self, call: "object") -> None:
+        async for message in call:  # type: ignore[attr-defined]
+            if message.HasField("beat_ack"):
+                self._beat_s = message.beat_ack.beat_ms / 1000
 
 
-async def _drain(call: "object") -> None:
-    async for _ in call:  # type: ignore[attr-defined]
-        pass
-
-
-async def fleet(address: str, token: str) -> None:
-    """All agents on a few channels, for ever."""
-    channels = [connect(address) for _ in range(10)]
+async def crowd(address: str, token: str, count: int, over_s: float) -> None:
+    """All agents, for ever."""
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    channels = [
+        grpc.aio.insecure_channel(address, options=options) for _ in range(-(-count // AGENTS_PER_CHANNEL))
+    ]
     async with asyncio.TaskGroup() as group:
-        for i in range(AGENTS):
-            group.create_task(agent(channels[i % 10], f"sim-{i}", token, i * 5.0 / AGENTS))
+        for i in range(count):
+            agent = Agent(channels[i % len(channels)], f"sim-{i}")
+            group.create_task(agent.run(token, i * over_s / count))
 
 
 def core_share(seconds: float, process: psutil.Process) -> float:
@@ -63,25 +75,43 @@ def core_share(seconds: float, process: psutil.Process) -> float:
     return (sum(process.cpu_times()[:2]) - before) / (time.perf_counter() - begun) * 100
 
 
-def measure() -> list[Figure]:
+async def _connected(scheduler: Scheduler) -> int:
+    """How many nodes take work."""
+    async with connect(f"127.0.0.1:{scheduler.port}", token=scheduler.token()) as channel:
+        stub = node_pb2_grpc.NodeServiceStub(channel)
+        found, page = 0, ""
+        while True:
+            answer = await stub.ListNodes(node_pb2.ListNodesRequest(page_size=1000, page_token=page))
+            found += sum(node.state == node_pb2.NODE_STATE_READY for node in answer.nodes)
+            page = answer.next_page_token
+            if not page:
+                return found
+
+
+def _fleet(count: int, over_s: float, settle_s: float, goal: str) -> Figure:
     with tempfile.TemporaryDirectory(prefix="yard-bench-") as folder:
         scheduler = Scheduler(Path(folder), free_port_base())
         scheduler.wait_ready()
         token = (Path(folder) / "secrets" / "join.token").read_text().strip()
         command = [sys.executable, "-m", "bench.fleet", f"127.0.0.1:{scheduler.port}", token]
-        crowd = subprocess.Popen(command)
+        agents = subprocess.Popen([*command, str(count), str(over_s)])
         try:
-            time.sleep(WARM_UP_S)
+            time.sleep(over_s + settle_s)
             process = psutil.Process(scheduler.process.pid)
             shares = tuple(core_share(MEASURED_S, process) for _ in range(RUNS))
+            ready = asyncio.run(_connected(scheduler))
             memory_mb = process.memory_info().rss / 1e6
         finally:
-            crowd.kill()
-            crowd.wait()
+            agents.kill()
+            agents.wait()
             scheduler.kill()
-    note = f"scheduler RSS {memory_mb:.0f} MB"
-    return [Figure("1,000 simulated agents, beats every 2 s", "% of a core", shares, "≤ 15", note)]
+    note = f"{ready} ready, scheduler RSS {memory_mb:.0f} MB"
+    return Figure(f"{count:,} simulated agents", "% of a core", shares, goal, note)
+
+
+def measure() -> list[Figure]:
+    return [_fleet(*fleet) for fleet in FLEETS]
 
 
 if __name__ == "__main__":
-    asyncio.run(fleet(sys.argv[1], sys.argv[2]))
+    asyncio.run(crowd(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))

@@ -23,7 +23,8 @@ from services.chassis.interceptors import RpcInterceptor
 from services.chassis.metrics import Metrics
 from services.chassis.security import Authenticator, RuleTable
 
-CALLS_AT_ONCE_MOST = 8_192
+# Ten thousand agents have two streams each.
+CALLS_AT_ONCE_MOST = 32_768
 STREAMS_PER_CONNECTION_MOST = 1_024
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
