@@ -35,7 +35,8 @@ class Agent:
 
     async def run(self, token: str, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        joined = await self._stub.Join(pb.JoinRequest(join_token=token, node=self._name))
+        request = pb.JoinRequest(join_token=token, node=self._name)
+        joined = await self._stub.Join(request, timeout=60, wait_for_ready=True)
         call = self._stub.Connect(metadata=(("authorization", f"Bearer {joined.credentials.token}"),))
         capacity = node_pb2.NodeCapacity(cpu=8, memory_bytes=1 << 34)
         hello = pb.Hello(node=self._name, boot_id="b", incarnation=1, protocol_version=1, capacity=capacity)

@@ -94,11 +94,13 @@ class Accounts:
         await self._database.write(change)
         return row
 
-    async def put_agent_token(self, secret: str, node: str, now_ms: int, expire_ms: int) -> None:
+    async def put_agent_token(self, secret: str, node: str, expire_ms: int) -> None:
         await self.put_token(secret, "", AGENT, node=node, expire_ms=expire_ms)
-        await self._database.write(
-            lambda c: c.execute(self._sql["delete_expired_tokens"], (now_ms - AGENT_TTL_MS,))
-        )
+
+    async def prune(self, now_ms: int) -> None:
+        """Drops tokens that expired a while ago; until then their owners are told so."""
+        values = (now_ms - AGENT_TTL_MS,)
+        await self._database.write(lambda c: c.execute(self._sql["delete_expired_tokens"], values))
 
     async def get_token(self, identifier: str) -> TokenRow:
         row = await self._database.read(lambda c: c.execute(self._sql["get_token"], (identifier,)).fetchone())

@@ -48,7 +48,7 @@ class Credentials:
         """A fresh token of a node, and a certificate where TLS is on; both live for ``node_ttl_s``."""
         secret = make_secret("agent")
         expire_ms = self._clock.now_ms() + round(self._node_ttl.total_seconds() * 1000)
-        await self._accounts.put_agent_token(secret, node, self._clock.now_ms(), expire_ms)
+        await self._accounts.put_agent_token(secret, node, expire_ms)
         credentials = pb.NodeCredentials(token=secret)
         credentials.expire_time.FromMilliseconds(expire_ms)
         if self._tls and certificate_request_pem:

@@ -124,6 +124,7 @@ class SchedulerService:
             self._disk.look()
             try:
                 await self._store.prune_requests(self._clock.now_ms())
+                await self._accounts.prune(self._clock.now_ms())
             except ServiceError as error:
                 # A full disk must not end the service: what runs goes on, and room may come.
                 _log.warning("housekeeping_failed", reason=error.reason, message=error.message)
