@@ -23,6 +23,12 @@ Label = Annotated[
     list[str], typer.Option(help="Only nodes with this label k=v; repeatable", show_default=False)
 ]
 Policy = Annotated[str, typer.Option(help="least-loaded|binpack|spread", show_default="least-loaded")]
+Quote = Annotated[
+    str, typer.Option(help="Capacity that is held for it: yard nodes quote", show_default=False)
+]
+DistinctNodes = Annotated[
+    bool, typer.Option("--distinct-nodes", help="Each element of the array on a node of its own")
+]
 Cpu = Annotated[float, typer.Option(help="Cores", show_default="1")]
 Memory = Annotated[str, typer.Option(help="For example 512Mi")]
 Gpu = Annotated[float, typer.Option(help="Devices; below 1: a share of one", show_default="0")]
@@ -164,6 +170,8 @@ _TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "pool": ("pool", _same),
     "label": ("node_labels", lambda words: pairs(words, "--label")),
     "policy": ("policy", _same),
+    "quote": ("quote", _same),
+    "distinct_nodes": ("distinct_nodes", _same),
     "cpu": ("cpu", _same),
     "memory": ("memory", _same),
     "gpu": ("gpu", _same),

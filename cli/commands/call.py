@@ -26,6 +26,7 @@ async def call(
     label: work_options.Label = [],  # noqa: B006
     pool: work_options.Pool = "",
     policy: work_options.Policy = "",
+    quote: work_options.Quote = "",
     cpu: work_options.Cpu = 0.0,
     memory: work_options.Memory = "",
     gpu: work_options.Gpu = 0.0,
@@ -49,6 +50,7 @@ async def call(
         label=label,
         pool=pool,
         policy=policy,
+        quote=quote,
         cpu=cpu,
         memory=memory,
         gpu=gpu,

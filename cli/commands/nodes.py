@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import work_options
 from cli.completion import complete_nodes
+from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
 from cli.output.render import show_list, show_one
 from cli.work_options import pairs
@@ -90,6 +92,54 @@ def _show_occupancy(yard: Invocation, nodes: Sequence[node_pb2.NodeOccupancy]) -
         write_occupancy(nodes)
     else:
         show_list(yard.output, node_pb2.GetOccupancyResponse(nodes=nodes), nodes, (), lambda item: item.node)
+
+
+@command(app)
+async def quote(
+    yard: Invocation,
+    node: Annotated[
+        str, typer.Argument(help="Only this node; none: whichever fits", autocompletion=complete_nodes)
+    ] = "",
+    label: work_options.Label = [],  # noqa: B006
+    policy: work_options.Policy = "",
+    cpu: work_options.Cpu = 0.0,
+    memory: work_options.Memory = "",
+    gpu: work_options.Gpu = 0.0,
+    resource: work_options.Resource = [],  # noqa: B006
+    count: Annotated[int, typer.Option(help="Room for this many tasks", min=1)] = 1,
+    distinct_nodes: Annotated[
+        bool, typer.Option("--distinct-nodes", help="Each on a node of its own")
+    ] = False,
+    ttl: Annotated[str, typer.Option(help="How long to hold it, at most 30s")] = "30s",
+    renew: Annotated[str, typer.Option(help="Hold this quote for longer instead", show_default=False)] = "",
+    release: Annotated[str, typer.Option(help="Give this quote back instead", show_default=False)] = "",
+) -> None:
+    """Hold capacity for a moment; a submission with --quote starts there for certain.
+
+    yard nodes quote node-1 --cpu 2
+    """
+    from cli.output.nouns import QUOTE_FIELDS
+
+    options = work_options.options_of(
+        node=node, label=label, policy=policy, cpu=cpu, memory=memory, gpu=gpu, resource=resource,
+        distinct_nodes=distinct_nodes,
+    )  # fmt: skip
+    if (renew or release) and (options or count != 1 or (renew and release)):
+        raise UsageError("--renew and --release name a quote that is there; give nothing else but --ttl")
+    async with yard.client() as client:
+        if release:
+            await client.nodes.delete_quote(release)
+            yard.say(f"{release} is given back")
+            return
+        if renew:
+            held = await client.nodes.renew_quote(renew, ttl)
+        else:
+            held = await client.nodes.quote(options=options, count=count, ttl=ttl)
+    show_one(yard.output, held, QUOTE_FIELDS, lambda item: item.id)
+    if yard.output == "table":
+        amounts = " ".join(filter(None, [f"--cpu {cpu:g}" if cpu else "", f"--memory {memory}" if memory else "",
+                                         f"--gpu {gpu:g}" if gpu else ""]))  # fmt: skip
+        yard.say(f"next: yard run --quote {held.id} {amounts} -- COMMAND".replace("  ", " "))
 
 
 @command(app)

@@ -35,6 +35,8 @@ async def run(
     label: work_options.Label = [],  # noqa: B006
     pool: work_options.Pool = "",
     policy: work_options.Policy = "",
+    quote: work_options.Quote = "",
+    distinct_nodes: work_options.DistinctNodes = False,
     cpu: work_options.Cpu = 0.0,
     memory: work_options.Memory = "",
     gpu: work_options.Gpu = 0.0,
@@ -71,6 +73,8 @@ async def run(
         label=label,
         pool=pool,
         policy=policy,
+        quote=quote,
+        distinct_nodes=distinct_nodes,
         cpu=cpu,
         memory=memory,
         gpu=gpu,

@@ -158,6 +158,23 @@ NODE_FIELDS: Columns = (
 )
 
 
+def room_line(room: node_pb2.QuotedRoom) -> str:
+    """What is held on which node for one task."""
+    held = room.resources
+    words = [f"{held.cpu:g} cpu"] if held.cpu else []
+    words += [f"{format_size(held.memory_bytes)} memory"] if held.memory_bytes else []
+    words += [f"gpu {', '.join(room.gpu_devices)} ({held.gpu:g})"] if held.gpu else []
+    words += [f"{amount:g} {name}" for name, amount in sorted(held.custom.items())]
+    return f"{room.node}  {', '.join(words)}"
+
+
+QUOTE_FIELDS: Columns = (
+    ("quote", lambda quote: quote.id),
+    ("holds", lambda quote: "\n".join(room_line(room) for room in quote.rooms)),
+    ("until", lambda quote: clock(quote.expire_time)),
+)
+
+
 def bar(ratio: float, width: int = 12) -> str:
     """A ratio as a bar and a percentage."""
     filled = round(min(max(ratio, 0.0), 1.0) * width)

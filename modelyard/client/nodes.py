@@ -1,4 +1,4 @@
-"""`client.nodes`: list, get, watch, occupancy, cordon, uncordon, drain, label, delete, token."""
+"""`client.nodes`: list, get, watch, occupancy, quote, cordon, uncordon, drain, label, delete, token."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cached_property
 
 from modelyard.client.connection import Connection, new_request_id
-from modelyard.client.specs import duration
+from modelyard.client.specs import Options, duration, place
 from modelyard.v1 import node_pb2, node_pb2_grpc
 
 
@@ -45,6 +45,38 @@ class Nodes:
         ratios are of the window of 1, 10 or 60 s, 0: the one that placement uses."""
         request = node_pb2.GetOccupancyRequest(window_s=window_s, nodes=nodes)
         return (await self._connection.unary(self._stub.GetOccupancy, request)).nodes
+
+    async def quote(
+        self,
+        *items: node_pb2.QuoteItem,
+        options: Options | None = None,
+        count: int = 1,
+        ttl: float | str | None = None,
+    ) -> node_pb2.Quote:
+        """Holds capacity for up to 30 s (S0.5): room for ``count`` tasks of these options, or for all of these items.
+
+        A submission with the option ``quote`` is guaranteed to start there, or is refused with the reason.
+        """
+        if not items:
+            item = node_pb2.QuoteItem(count=count)
+            place(item.resources, item.placement, options or {})
+            items = (item,)
+        request = node_pb2.CreateQuoteRequest(request_id=new_request_id(), items=items)
+        if ttl is not None:
+            request.ttl.CopyFrom(duration(ttl, "ttl"))
+        return (await self._connection.unary(self._stub.CreateQuote, request)).quote
+
+    async def renew_quote(self, quote: str, ttl: float | str | None = None) -> node_pb2.Quote:
+        """Holds it for so long from now on; 30 s unless less is asked for."""
+        request = node_pb2.RenewQuoteRequest(request_id=new_request_id(), quote_id=quote)
+        if ttl is not None:
+            request.ttl.CopyFrom(duration(ttl, "ttl"))
+        return (await self._connection.unary(self._stub.RenewQuote, request)).quote
+
+    async def delete_quote(self, quote: str) -> None:
+        """Gives it back before its time; again changes nothing."""
+        request = node_pb2.DeleteQuoteRequest(request_id=new_request_id(), quote_id=quote)
+        await self._connection.unary(self._stub.DeleteQuote, request)
 
     async def cordon(self, node: str) -> node_pb2.Node:
         """New tasks stay away; running ones go on."""

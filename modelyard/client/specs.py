@@ -35,6 +35,8 @@ class Options(TypedDict, total=False):
     node: str
     pool: str
     node_labels: Mapping[str, str]
+    quote: str
+    distinct_nodes: bool
     policy: str
     cpu: float
     memory: int | str
@@ -108,6 +110,12 @@ def _apply(spec: task_pb2.TaskSpec, options: Options) -> task_pb2.TaskSpec:
     return spec
 
 
+def place(resources: task_pb2.Resources, placement: task_pb2.Placement, options: Options) -> None:
+    """Amounts and place alone, for what asks for room without work."""
+    _apply_resources(resources, options)
+    _apply_placement(placement, options)
+
+
 def _apply_resources(resources: task_pb2.Resources, options: Options) -> None:
     if "cpu" in options:
         resources.cpu = options["cpu"]
@@ -126,6 +134,8 @@ def _apply_placement(placement: task_pb2.Placement, options: Options) -> None:
         placement.pool = options["pool"]
     if options.get("node_labels"):
         placement.labels.update(options["node_labels"])
+    placement.quote = options.get("quote", "")
+    placement.distinct_nodes = options.get("distinct_nodes", False)
     policy = options.get("policy", "")
     if policy and policy not in POLICIES:
         raise InvalidSpecification(

@@ -389,10 +389,10 @@ class CreateQuoteRequest(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """A UUID: the same id and content gives the first answer again."""
+    """A UUID: the same id and content gives the same quote again while it lasts. A scheduler that restarts forgets quotes."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuoteItem]:
-        """All of these or none."""
+        """All of these or none; at most 64."""
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
@@ -415,7 +415,7 @@ Global___CreateQuoteRequest: _TypeAlias = CreateQuoteRequest  # noqa: Y015
 
 @_typing.final
 class QuoteItem(_message.Message):
-    """Room for this many tasks of one kind."""
+    """Room for this many tasks of one kind. A task may use any room of its quote that is large enough for it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

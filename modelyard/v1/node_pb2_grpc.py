@@ -140,14 +140,14 @@ class NodeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RenewQuote(self, request, context):
-        """Holds it for longer.
+        """Holds it for longer. Rooms that were used, or lost with their node, are no longer in the answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteQuote(self, request, context):
-        """Gives it back before its time.
+        """Gives it back before its time; again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

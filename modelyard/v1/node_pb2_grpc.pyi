@@ -42,9 +42,9 @@ class NodeServiceStub:
     CreateQuote: _grpc.UnaryUnaryMultiCallable[_node_pb2.CreateQuoteRequest, _node_pb2.CreateQuoteResponse]
     """Holds capacity for a short while; a submission that names the quote is placed there, or refused (S0.5)."""
     RenewQuote: _grpc.UnaryUnaryMultiCallable[_node_pb2.RenewQuoteRequest, _node_pb2.RenewQuoteResponse]
-    """Holds it for longer."""
+    """Holds it for longer. Rooms that were used, or lost with their node, are no longer in the answer."""
     DeleteQuote: _grpc.UnaryUnaryMultiCallable[_node_pb2.DeleteQuoteRequest, _node_pb2.DeleteQuoteResponse]
-    """Gives it back before its time."""
+    """Gives it back before its time; again changes nothing."""
     CordonNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.CordonNodeRequest, _node_pb2.CordonNodeResponse]
     """New tasks stay away; running ones go on."""
     UncordonNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.UncordonNodeRequest, _node_pb2.UncordonNodeResponse]
@@ -70,9 +70,9 @@ class NodeServiceAsyncStub(NodeServiceStub):
     CreateQuote: _aio.UnaryUnaryMultiCallable[_node_pb2.CreateQuoteRequest, _node_pb2.CreateQuoteResponse]  # type: ignore[assignment]
     """Holds capacity for a short while; a submission that names the quote is placed there, or refused (S0.5)."""
     RenewQuote: _aio.UnaryUnaryMultiCallable[_node_pb2.RenewQuoteRequest, _node_pb2.RenewQuoteResponse]  # type: ignore[assignment]
-    """Holds it for longer."""
+    """Holds it for longer. Rooms that were used, or lost with their node, are no longer in the answer."""
     DeleteQuote: _aio.UnaryUnaryMultiCallable[_node_pb2.DeleteQuoteRequest, _node_pb2.DeleteQuoteResponse]  # type: ignore[assignment]
-    """Gives it back before its time."""
+    """Gives it back before its time; again changes nothing."""
     CordonNode: _aio.UnaryUnaryMultiCallable[_node_pb2.CordonNodeRequest, _node_pb2.CordonNodeResponse]  # type: ignore[assignment]
     """New tasks stay away; running ones go on."""
     UncordonNode: _aio.UnaryUnaryMultiCallable[_node_pb2.UncordonNodeRequest, _node_pb2.UncordonNodeResponse]  # type: ignore[assignment]
@@ -131,7 +131,7 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.RenewQuoteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.RenewQuoteResponse, _abc.Awaitable[_node_pb2.RenewQuoteResponse]]:
-        """Holds it for longer."""
+        """Holds it for longer. Rooms that were used, or lost with their node, are no longer in the answer."""
 
     @_abc_1.abstractmethod
     def DeleteQuote(
@@ -139,7 +139,7 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.DeleteQuoteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.DeleteQuoteResponse, _abc.Awaitable[_node_pb2.DeleteQuoteResponse]]:
-        """Gives it back before its time."""
+        """Gives it back before its time; again changes nothing."""
 
     @_abc_1.abstractmethod
     def CordonNode(

@@ -1003,7 +1003,9 @@ class Placement(_message.Message):
     """Only this node."""
     policy: Global___PlacementPolicy.ValueType
     quote: _builtins.str
-    """Capacity that is held for it: NodeService.CreateQuote. It starts there, or is refused."""
+    """Capacity that is held for it: NodeService.CreateQuote. It starts there, or the submission is refused. Further
+    attempts wait for the same node, without the quote.
+    """
     distinct_nodes: _builtins.bool
     """Elements of an array, or members of a gang, on a node of their own each."""
     pool: _builtins.str

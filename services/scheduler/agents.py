@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.scheduler import events as ev
-from services.scheduler import lifecycle, modify, pace
+from services.scheduler import lifecycle, modify, pace, quoting
 from services.scheduler.cluster import Node
 from services.scheduler.effects import (
     AcknowledgeEvents,
@@ -45,8 +45,10 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
     lease_ms, beat_ms = _pace_of(state)
     node.lease_ms = now.monotonic_ms + lease_ms
     believed = node.believed()
+    rooms = dict(node.rooms)
     _set_capacity(state, node, event)
     verdicts = _settle(state, node, event, believed, now, effects)
+    quoting.keep_after_hello(state, node, rooms)
     set_node_state(state, node)
     effects.messages.append(
         SendWelcome(node.id, node.session, verdicts, node.is_cordoned or node.is_draining, beat_ms, lease_ms)
@@ -88,6 +90,7 @@ def _set_capacity(state: State, node: Node, event: ev.AgentConnected) -> None:
     node.tasks.clear()
     node.prefilled.clear()
     node.expected.clear()
+    node.rooms.clear()
     node.reserved.clear()
     declared = dict(event.capacity)
     if event.gpu_devices:
@@ -185,6 +188,7 @@ def lose_node(state: State, node: Node, why: str, now: Now, effects: Effects) ->
     if node.session:
         effects.closes.append(CloseSession(node.id, node.session, why))
     node.session = 0
+    quoting.drop_rooms(state, node, why)
     for key in node.believed():
         lifecycle.fail(state, state.tasks[key], Cause.NODE_LOST, f"NODE_LOST: {node.id}: {why}", now, effects)
     node.state = NodeState.LOST

@@ -7,9 +7,19 @@ which each queue's index catches up; so a decision costs what has changed, not h
 from collections import deque
 from collections.abc import Mapping
 
+import msgspec
+
 from services.scheduler import occupancy
 from services.scheduler.model import NodeState, Shape
 from services.scheduler.resources import GPU, Amounts, Devices
+
+
+class Room(msgspec.Struct, frozen=True):
+    """Capacity of a node that is kept for a task to come."""
+
+    key: int
+    amounts: Amounts
+    devices: tuple[int, ...]
 
 
 class Node:
@@ -48,6 +58,7 @@ class Node:
         "prefilled",
         "reserved",
         "samples",
+        "rooms",
         "session",
         "state",
         "tasks",
@@ -80,6 +91,8 @@ class Node:
         # Task keys that hold a reservation, and those that wait in the agent's queue.
         self.tasks: dict[int, Amounts] = {}
         self.prefilled: deque[int] = deque()
+        # Capacity that is kept free for a task to come, by a key that is no task's.
+        self.rooms: dict[int, Room] = {}
         # Tasks that were on it when the scheduler restarted; settled by its next hello, or when it is lost.
         self.expected: set[int] = set()
         self.windows: Mapping[int, Mapping[str, int]] = {}
@@ -165,6 +178,7 @@ class Cluster:
         # Up to where some index has read; a repeated change beyond it needs no second entry.
         self.read_end = 0
         self.has_gained = False
+        self.rooms_made = 0
 
     def add(self, node_id: str) -> Node:
         node = self.nodes.get(node_id)
@@ -215,6 +229,25 @@ class Cluster:
                 node.devices.take(devices, amount)
         self.touch(node)
 
+    def keep_room(self, node: Node, amounts: Amounts) -> Room:
+        """Keeps amounts free for a task to come; the caller has asked `Node.has_room`."""
+        self.rooms_made += 1
+        devices = next((node.devices.choose(a) or () for name, a in amounts if name == GPU), ())
+        room = node.rooms[self.rooms_made] = Room(self.rooms_made, amounts, devices)
+        for name, amount in amounts:
+            node.reserved[name] = node.reserved.get(name, 0) + amount
+            if name == GPU:
+                node.devices.take(devices, amount)
+        self.touch(node)
+        return room
+
+    def give_up_room(self, node: Node, key: int, *, is_gain: bool = True) -> None:
+        """Ends what `keep_room` began. Without a gain nobody who was set aside tries again for it."""
+        room = node.rooms.pop(key, None)
+        if room is not None:
+            self._return(node, room.amounts, room.devices)
+            self.touch(node, is_gain=is_gain)
+
     def expect(self, node: Node, command: int, amounts: Amounts) -> None:
         """Adds a command's estimate until a beat can show it; `reserve` follows and notes the change."""
         node.newer.append((command, amounts))
@@ -226,14 +259,17 @@ class Cluster:
         amounts = node.tasks.pop(key, None)
         if amounts is None:
             return False
+        self._return(node, amounts, devices)
+        self.touch(node, is_gain=True)
+        return True
+
+    def _return(self, node: Node, amounts: Amounts, devices: tuple[int, ...]) -> None:
         for name, amount in amounts:
             left = node.reserved[name] = node.reserved[name] - amount
             if node.capacity[name] != node.declared.get(name, 0):
                 node.capacity[name] = max(left, node.declared.get(name, 0))
             if name == GPU:
                 node.devices.give_back(devices, amount)
-        self.touch(node, is_gain=True)
-        return True
 
     def stretch(self, node: Node, amounts: Amounts) -> None:
         """Makes room for what runs there already: a fact, even where the machine has become smaller."""

@@ -4,6 +4,7 @@ import msgspec
 
 from services.chassis.errors import ServiceError
 from services.scheduler.model import Cause, FieldVerdict, PendingChange, Spec, TaskState
+from services.scheduler.resources import Amounts
 from services.scheduler.waiting import ShapeQueue
 
 
@@ -158,6 +159,23 @@ class CloseSession(msgspec.Struct, frozen=True):
     reason: str
 
 
+class QuotedRoom(msgspec.Struct, frozen=True):
+    """``devices`` are their names."""
+
+    node: str
+    amounts: Amounts
+    devices: tuple[str, ...]
+
+
+class QuoteView(msgspec.Struct, frozen=True):
+    """A quote as its owner may know it; the time is wall clock."""
+
+    id: str
+    account: str
+    rooms: tuple[QuotedRoom, ...]
+    expire_ms: int
+
+
 class Answer(msgspec.Struct, frozen=True):
     """Resolves the request numbered ``reply`` with a value, or refuses it."""
 
@@ -167,6 +185,7 @@ class Answer(msgspec.Struct, frozen=True):
     count: int = 0
     # The answer that the same request got before.
     is_repeat: bool = False
+    quote: QuoteView | None = None
     error: ServiceError | None = None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from services.scheduler.model import Cause, Spec
+from services.scheduler.model import Cause, Shape, Spec
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -21,6 +21,39 @@ class TasksSubmitted(Event, frozen=True):
     content: bytes
     specs: tuple[Spec, ...]
     items: tuple[tuple[int, str], ...]
+
+
+class QuoteWish(msgspec.Struct, frozen=True):
+    """Room for ``count`` tasks of one kind, on a node of their own each if ``is_distinct``."""
+
+    shape: Shape
+    count: int
+    is_distinct: bool = False
+
+
+class QuoteRequested(Event, frozen=True):
+    """``quote`` is the id that it gets: nobody can guess it, and none is used twice."""
+
+    reply: int
+    account: str
+    request_id: str
+    content: bytes
+    quote: str
+    wishes: tuple[QuoteWish, ...]
+    ttl_ms: int
+
+
+class QuoteRenewed(Event, frozen=True):
+    reply: int
+    account: str
+    quote: str
+    ttl_ms: int
+
+
+class QuoteDeleted(Event, frozen=True):
+    reply: int
+    account: str
+    quote: str
 
 
 class CancelRequested(Event, frozen=True):

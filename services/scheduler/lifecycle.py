@@ -3,6 +3,8 @@
 Each move raises the revision, adds the row that records it, and keeps queues and reservations in step. Pure.
 """
 
+from msgspec import structs
+
 from services.scheduler.cluster import Node
 from services.scheduler.effects import (
     Command,
@@ -74,9 +76,16 @@ def create(
 
 
 def assign(
-    state: State, task: Task, node: Node, now: Now, effects: Effects, *, is_prefill: bool = False
+    state: State,
+    task: Task,
+    node: Node,
+    now: Now,
+    effects: Effects,
+    *,
+    is_prefill: bool = False,
+    devices: tuple[int, ...] | None = None,
 ) -> None:
-    """Begins an attempt on a node; the token is on disk before the command leaves."""
+    """Begins an attempt on a node; the token is on disk before the command leaves. ``devices`` None: any that fit."""
     amounts = task.spec.shape.amounts
     task.attempt += 1
     task.epoch = state.epoch
@@ -92,16 +101,18 @@ def assign(
         state.prefilled[task.key] = now.monotonic_ms
         state.cluster.touch(node)
     else:
-        take_room(state, task, node)
+        take_room(state, task, node, devices)
         state.cluster.expect(node, node.command + 1, amounts)
     record(state, task, now, effects)
     send_start(task, node, effects)
 
 
-def take_room(state: State, task: Task, node: Node) -> None:
+def take_room(state: State, task: Task, node: Node, devices: tuple[int, ...] | None = None) -> None:
     """Reserves what the task asks for on a node that has room for it."""
     amounts = task.spec.shape.amounts
-    task.devices = next((node.devices.choose(a) or () for name, a in amounts if name == GPU), ())
+    if devices is None:
+        devices = next((node.devices.choose(a) or () for name, a in amounts if name == GPU), ())
+    task.devices = devices
     state.cluster.reserve(node, task.key, amounts, task.devices)
 
 
@@ -122,6 +133,13 @@ def send(node: Node, command: Command, effects: Effects) -> None:
         effects.commands[node.id] = (node.command, [command])
     else:
         batch[1].append(command)
+
+
+def pin(state: State, task: Task, node_id: str) -> None:
+    """Ties a task that waits in no queue to a node, for further attempts too."""
+    task.queue.live_count -= 1
+    task.queue = state.waiting.queue(structs.replace(task.spec.shape, node=node_id))
+    task.queue.live_count += 1
 
 
 def start(state: State, task: Task, start_ms: int, now: Now, effects: Effects) -> None:

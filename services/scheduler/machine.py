@@ -8,7 +8,7 @@ holder of an attempt's token (epoch, attempt) moves it.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from services.scheduler import agents, arrays, modify, nodes, requests, schedule, timers
+from services.scheduler import agents, arrays, modify, nodes, quoting, requests, schedule, timers
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, Effects, RecordRequest
 from services.scheduler.model import Now, TaskState
@@ -73,6 +73,9 @@ HANDLERS: dict[type[ev.Event], Callable[[State, Any, Now, Effects], None]] = {
     ev.AccountClosed: requests.on_account_closed,
     ev.AccountOpened: requests.on_account_opened,
     ev.ModifyRequested: modify.on_modify_requested,
+    ev.QuoteRequested: quoting.on_quote_requested,
+    ev.QuoteRenewed: quoting.on_quote_renewed,
+    ev.QuoteDeleted: quoting.on_quote_deleted,
     ev.CancelRequested: requests.on_cancel_requested,
     ev.HoldRequested: requests.on_hold_requested,
     ev.ReleaseRequested: requests.on_release_requested,

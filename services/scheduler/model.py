@@ -138,6 +138,10 @@ class Spec(msgspec.Struct, frozen=True):
     digests: tuple[str, ...] = ()
     # The agent's to keep; known here to tell it again.
     run_timeout_ms: int = 0
+    # The quote whose room it takes; empty: it waits its turn.
+    quote: str = ""
+    # Elements of the array, or members of the gang, on a node of their own each.
+    is_distinct: bool = False
 
 
 class VerdictKind(IntEnum):
@@ -285,6 +289,26 @@ class NodeIsNotLost(FailedPrecondition):
 
 class NodeHasTasks(FailedPrecondition):
     """Unfinished tasks are on the node, or wait for it."""
+
+
+class QuoteNotFound(NotFound):
+    """There is no such quote."""
+
+
+class QuoteExpired(FailedPrecondition):
+    """The quote no longer holds its capacity."""
+
+
+class QuoteTooSmall(FailedPrecondition):
+    """The quote does not hold room for all of this."""
+
+
+class NoRoom(ResourceExhausted):
+    """The capacity to be held is not free now; nothing is held."""
+
+
+class TooManyQuotes(ResourceExhausted):
+    """The account has as many quotes as it may."""
 
 
 class AccountHasTasks(FailedPrecondition):

@@ -7,6 +7,8 @@ agent has said so; where the attempt ends before that they hold from the next on
 
 import heapq
 
+from msgspec import structs
+
 from services.chassis.errors import ServiceError
 from services.scheduler import events as ev
 from services.scheduler import lifecycle, requests
@@ -105,7 +107,9 @@ def _take_waiting(
 def _respecify(state: State, task: Task, spec: Spec) -> None:
     """Gives a task that is on no node another specification; with another priority it moves to another queue."""
     task.spec = spec
-    before, queue = task.queue, state.waiting.queue(spec.shape)
+    # A quote ties it to its node for good.
+    shape = structs.replace(spec.shape, node=task.queue.shape.node) if spec.quote else spec.shape
+    before, queue = task.queue, state.waiting.queue(shape)
     if queue is before:
         return
     task.queue = queue

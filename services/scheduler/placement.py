@@ -6,6 +6,7 @@ so costs O(log n) and what has changed, with 10 nodes as with 10,000. Pure.
 """
 
 import heapq
+from collections.abc import Container, Iterable
 
 from services.scheduler.cluster import Cluster, Node
 from services.scheduler.model import Policy, Shape
@@ -19,11 +20,12 @@ CONSIDERED = 7
 
 def rank(node: Node, policy: Policy) -> Rank:
     """The smaller the better; ties go to the node with fewer tasks, then to the older one."""
+    count = len(node.tasks) + len(node.rooms)
     if policy is Policy.BINPACK:
-        return (-node.score, -len(node.tasks), node.ordinal)
+        return (-node.score, -count, node.ordinal)
     if policy is Policy.SPREAD:
-        return (len(node.tasks), node.score, node.ordinal)
-    return (node.score, len(node.tasks), node.ordinal)
+        return (count, node.score, node.ordinal)
+    return (node.score, count, node.ordinal)
 
 
 def score_of(entry: Entry, policy: Policy) -> tuple[float, int]:
@@ -51,17 +53,25 @@ class Candidates:
         self.heap: list[Entry] = []
         self.position = -1
 
-    def choose(self, cluster: Cluster) -> Node | None:
-        """The best node that fits now; it stays in the index, which notices when it changes."""
+    def choose(self, cluster: Cluster, without: Container[str] = ()) -> Node | None:
+        """The best node that fits now, of those that are not in ``without``; it stays in the index, which notices when
+        it changes."""
         self._catch_up(cluster)
         heap, nodes = self.heap, cluster.nodes
+        passed = []
+        found = None
         while heap:
             _, version, node_id = heap[0]
             node = nodes.get(node_id)
             if node is not None and node.version == version:
-                return node
+                if node_id not in without:
+                    found = node
+                    break
+                passed.append(heap[0])
             heapq.heappop(heap)
-        return None
+        for entry in passed:
+            heapq.heappush(heap, entry)
+        return found
 
     def considered(self, cluster: Cluster) -> list[Entry]:
         """After a choice: the chosen node first, then the best of those that were not, roughly."""
@@ -73,7 +83,7 @@ class Candidates:
             return
         changed = cluster.read(self.position)
         if changed is None or len(self.heap) > 4 * len(cluster.nodes) + 64:
-            self.heap = [e for node in cluster.nodes.values() if (e := self._entry(node)) is not None]
+            self.heap = [e for node in self._known(cluster) if (e := self._entry(node)) is not None]
             heapq.heapify(self.heap)
         else:
             for node_id in changed:
@@ -82,6 +92,12 @@ class Candidates:
                 if entry is not None:
                     heapq.heappush(self.heap, entry)
         self.position = cluster.end
+
+    def _known(self, cluster: Cluster) -> Iterable[Node]:
+        pinned = self.shape.node
+        if not pinned:
+            return cluster.nodes.values()
+        return [cluster.nodes[pinned]] if pinned in cluster.nodes else []
 
     def _entry(self, node: Node) -> Entry | None:
         shape = self.shape

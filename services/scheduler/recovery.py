@@ -51,7 +51,10 @@ def restore(recovered: Recovered, now: Now) -> State:
 
 
 def _restore_task(state: State, row: TaskRow, spec: Spec, changes: list[ChangeRow], now: Now) -> None:
-    queue = state.waiting.queue(spec.shape)
+    shape = spec.shape
+    if spec.quote and (quoted := next((change.node for change in changes if change.node), "")):
+        shape = structs.replace(shape, node=quoted)
+    queue = state.waiting.queue(shape)
     queue.live_count += 1
     task = Task(row.key, spec, queue, row.account, row.params, row.submit_ms, row.revision)
     state.tasks[row.key] = task

@@ -8,7 +8,7 @@ import heapq
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.scheduler import arrays, lifecycle
+from services.scheduler import arrays, lifecycle, quoting
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, Effects, InsertSpec
 from services.scheduler.model import (
@@ -47,6 +47,11 @@ def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects
             Answer(event.reply, error=TooManyTasks(metadata={"most": str(MOST_LIVE_TASKS)}))
         )
         return
+    try:
+        rooms = quoting.plan(state, event.account, event.specs, event.items, now)
+    except ServiceError as error:
+        effects.answers.append(Answer(event.reply, error=error))
+        return
     specs = [intern(state, event.account, spec, effects) for spec in event.specs]
     first = state.next_number
     count = len(event.items)
@@ -54,11 +59,14 @@ def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects
     if event.request_id:
         request = (event.account, event.request_id, event.content, count)
         state.remember_request(event.account, event.request_id, event.content, first, count)
-    for number, (index, params) in enumerate(event.items, first):
-        spec = specs[index]
+    for position, (index, params) in enumerate(event.items):
+        spec, number = specs[index], first + position
         task = lifecycle.create(state, task_key(number), spec, event.account, params, now, effects, request)
         request = None
-        _enter(state, task, now, effects)
+        if spec.quote:
+            quoting.seat(state, task, rooms[position], now, effects)
+        else:
+            _enter(state, task, now, effects)
     state.next_number += count
     effects.answers.append(Answer(event.reply, first=first, count=count))
 

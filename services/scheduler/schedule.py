@@ -52,7 +52,7 @@ def take_head(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> Ta
 
 def _prefill(state: State, node: Node, queue: ShapeQueue, now: Now, effects: Effects) -> None:
     """Lets tasks of a short-running shape wait at the agent, so that the next one starts with no round trip."""
-    if not queue.keys or not queue.is_blocked or not node.takes_work():
+    if not queue.keys or not queue.is_blocked or not node.takes_work() or node.rooms:
         return
     shape = queue.shape
     # Devices are chosen when a task starts, and the agent must know them by then.

@@ -80,6 +80,8 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         is_command=kind == "command",
         digests=_digests(spec, field),
         run_timeout_ms=_milliseconds(spec.timeouts.run_timeout, f"{field}.timeouts.run_timeout"),
+        quote=spec.placement.quote,
+        is_distinct=spec.placement.distinct_nodes,
     )
 
 
@@ -220,6 +222,25 @@ def _check_rest(spec: task_pb2.TaskSpec, field: str) -> None:
                 f"{field}.outputs", f"{glob[:80]!r} leaves the working directory", "use a glob below it"
             )
     _milliseconds(spec.timeouts.start_timeout, f"{field}.timeouts.start_timeout")
+    _check_quote(spec, field)
+    if spec.placement.distinct_nodes and not spec.array_size:
+        raise _invalid(
+            f"{field}.placement.distinct_nodes", "one task has nothing to keep apart from",
+            "it is for the elements of an array",
+        )  # fmt: skip
+
+
+def _check_quote(spec: task_pb2.TaskSpec, field: str) -> None:
+    """A quote says where, and that is now."""
+    placement, path = spec.placement, f"{field}.placement.quote"
+    if not placement.quote:
+        return
+    if placement.node or placement.labels or placement.policy or placement.pool:
+        raise _invalid(
+            path, "the quote says already where it goes", "leave node, labels, policy and pool out"
+        )
+    if spec.hold or spec.dependencies:
+        raise _invalid(path, "it takes the quoted capacity at once", "leave hold and dependencies out")
 
 
 def _milliseconds(duration: Duration, field: str) -> int:

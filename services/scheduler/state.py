@@ -10,6 +10,7 @@ from services.chassis.errors import InvariantViolation
 from services.scheduler.cluster import Cluster, Node
 from services.scheduler.model import TERMINAL, PendingChange, Spec, TaskState, format_task_id, index_of
 from services.scheduler.placement import Entry
+from services.scheduler.quotes import Quotes
 from services.scheduler.resources import GPU, SCALE
 from services.scheduler.waiting import ShapeQueue, Waiting
 
@@ -118,6 +119,7 @@ class State:
         self.next_spec = 1
         self.cluster = Cluster()
         self.waiting = Waiting()
+        self.quotes = Quotes()
         # (account, request_id) -> (content, first key, count).
         self.requests: OrderedDict[tuple[str, str], tuple[bytes, int, int]] = OrderedDict()
         # Then only the database knows whether a request came before.
@@ -153,7 +155,8 @@ def check_invariants(state: State) -> None:
     for node in state.cluster.nodes.values():
         for name, held in node.reserved.items():
             _require(0 <= held <= node.capacity.get(name, 0), f"{node.id}: {held} of {name} reserved")
-            total = sum(dict(amounts).get(name, 0) for amounts in node.tasks.values())
+            kept = [room.amounts for room in node.rooms.values()]
+            total = sum(dict(amounts).get(name, 0) for amounts in (*node.tasks.values(), *kept))
             _require(total == held, f"{node.id}: {name} adds up to {total}, not {held}")
         _check_devices(state, node)
         _require(node.pool == node.labels.get("pool", ""), f"{node.id}: pool {node.pool!r} is not its label")
@@ -163,6 +166,8 @@ def check_invariants(state: State) -> None:
                 task is not None and task.node == node.id,
                 f"{node.id} holds {format_task_id(key)}, which is not its",
             )
+    wrong = state.quotes.wrong_with(state.cluster)
+    _require(not wrong, wrong)
     for task in state.tasks.values():
         _check_task(state, task)
 
@@ -172,6 +177,10 @@ def _check_devices(state: State, node: Node) -> None:
     for key, amounts in node.tasks.items():
         share = min(dict(amounts).get(GPU, 0), SCALE)
         for index in state.tasks[key].devices:
+            left[index] -= share
+    for room in node.rooms.values():
+        share = min(dict(room.amounts).get(GPU, 0), SCALE)
+        for index in room.devices:
             left[index] -= share
     _require(left == node.devices.left, f"{node.id}: its devices have {node.devices.left} left, not {left}")
     _require(all(share >= 0 for share in left), f"{node.id}: a device is oversubscribed")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelyard.v1 import task_pb2
-from services.scheduler import specs
+from services.scheduler import quoting, specs
 from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine, Follower
 from services.scheduler.events import RequestRecalled, TasksSubmitted
@@ -47,6 +47,7 @@ class Submission:
         items = self._items(request, converted)
         await self._inputs.refer(account, converted)
         if request.validate_only:
+            quoting.plan(self._engine.state, account, converted, items, self._engine.now())
             return range(0), False
         reply, answer = self._engine.new_reply(follower)
         self._engine.post(

@@ -4,7 +4,7 @@ Leases use the monotonic clock."""
 
 import heapq
 
-from services.scheduler import agents, arrays, lifecycle, nodes, pace
+from services.scheduler import agents, arrays, lifecycle, nodes, pace, quoting
 from services.scheduler import events as ev
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects, RetractTask
@@ -27,6 +27,7 @@ def on_ticked(state: State, event: ev.Ticked, now: Now, effects: Effects) -> Non
     _credit_stall(state, now)
     _watch_nodes(state, now, effects)
     _end_back_offs(state, now)
+    quoting.expire(state, now)
     _end_queue_times(state, now, effects)
     _retract_stuck(state, now, effects)
     state.waiting.forget_idle(IDLE_QUEUES)

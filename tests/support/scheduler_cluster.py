@@ -16,6 +16,7 @@ from services.scheduler.effects import (
     Answer,
     Effects,
     InsertTask,
+    QuoteView,
     RecordChange,
     RetractTask,
     StartTask,
@@ -55,13 +56,18 @@ def make_spec(
     queue_timeout_ms: int = 0,
     array_size: int = 0,
     hold: bool = False,
+    quote: str = "",
+    is_distinct: bool = False,
     **shape: Any,
 ) -> Spec:
     """A specification as the edge hands it to the machine: without a number."""
     made = make_shape(**shape)
     # Other content, other specification: as its serialised form would be.
-    content = body + repr((made, retry, queue_timeout_ms, array_size, hold)).encode()
-    return Spec(0, content, made, "", retry or Retry(), queue_timeout_ms, array_size, hold)
+    content = body + repr((made, retry, queue_timeout_ms, array_size, hold, quote, is_distinct)).encode()
+    return Spec(
+        0, content, made, "", retry or Retry(), queue_timeout_ms, array_size, hold, quote=quote,
+        is_distinct=is_distinct,
+    )  # fmt: skip
 
 
 class MachineCluster:
@@ -82,6 +88,7 @@ class MachineCluster:
         self.sessions: dict[str, int] = {}
         self._events: dict[str, int] = {}
         self._beats = itertools.count(1)
+        self._quotes = 0
         for number in range(nodes):
             self.connect(f"n{number}", **capacity)
 
@@ -152,6 +159,27 @@ class MachineCluster:
         if answer.error is not None:
             raise answer.error
         return [task_key(number) for number in range(answer.first, answer.first + answer.count)]
+
+    def quote(
+        self,
+        *wishes: ev.QuoteWish,
+        account: str = "ada",
+        ttl_ms: int = 30_000,
+        request_id: str = "",
+        content: bytes = b"",
+        **shape: Any,
+    ) -> QuoteView:
+        """Asks for room: for these wishes, or for one task of a shape."""
+        self._quotes += 1
+        asked = wishes or (ev.QuoteWish(make_shape(account=account, **shape), 1),)
+        quote_id = f"q-{self._quotes}"
+        reply = next(self._replies)
+        self.step(ev.QuoteRequested(reply, account, request_id, content, quote_id, asked, ttl_ms))
+        answer = self.answers[reply]
+        if answer.error is not None:
+            raise answer.error
+        assert answer.quote is not None
+        return answer.quote
 
     def ask(self, kind: type[ev.Event], *arguments: Any) -> Effects:
         """A request that wants an answer. Raises its error."""

@@ -17,6 +17,7 @@ from services.scheduler.engine import Engine
 from services.scheduler.events import NodeCordoned, NodeDrainRequested, NodeForgotten, NodeLabelled
 from services.scheduler.model import InvalidRequest, NodeNotFound
 from services.scheduler.occupancy import PLACEMENT_WINDOW_S, WINDOWS_S
+from services.scheduler.quotation import Quotation
 from services.scheduler.specs import NAME
 from services.scheduler.submission import check_request_id
 
@@ -39,6 +40,7 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
     ) -> None:
         self._engine = engine
         self._answers = answers
+        self._quotation = Quotation(engine)
         self._accounts = accounts
         self._clock = clock
         self._join_address = join_address
@@ -91,6 +93,18 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
             self._node(name)
         nodes = busyness.all_nodes(state, frozenset(request.nodes), window_s, principal())
         return pb.GetOccupancyResponse(nodes=nodes)
+
+    async def CreateQuote(self, request: pb.CreateQuoteRequest, context: Any) -> pb.CreateQuoteResponse:
+        answer = await self._quotation.create(request, principal().account)
+        return pb.CreateQuoteResponse(quote=views.quote(answer.quote))
+
+    async def RenewQuote(self, request: pb.RenewQuoteRequest, context: Any) -> pb.RenewQuoteResponse:
+        answer = await self._quotation.renew(request, principal().account)
+        return pb.RenewQuoteResponse(quote=views.quote(answer.quote))
+
+    async def DeleteQuote(self, request: pb.DeleteQuoteRequest, context: Any) -> pb.DeleteQuoteResponse:
+        await self._quotation.delete(request, principal().account)
+        return pb.DeleteQuoteResponse()
 
     async def _cordon(self, request_id: str, node: str, *, is_cordoned: bool) -> pb.Node:
         check_request_id(request_id)

@@ -125,6 +125,7 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
             spec = again.specs.add()
             spec.CopyFrom(task.spec)
             spec.hold = False
+            spec.placement.ClearField("quote")
             if "." in task.id:
                 spec.array_size = 0
         numbers, _ = await self._submission.submit(again, principal().account, content=content_of(request))
