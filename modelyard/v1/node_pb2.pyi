@@ -389,7 +389,7 @@ class CreateQuoteRequest(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """A UUID: the same id and content gives the same quote again while it lasts. A scheduler that restarts forgets quotes."""
+    """A UUID: the same id and content gives the first answer again, even when the quote is over by then."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuoteItem]:
         """All of these or none; at most 64."""
@@ -447,6 +447,8 @@ Global___QuoteItem: _TypeAlias = QuoteItem  # noqa: Y015
 
 @_typing.final
 class Quote(_message.Message):
+    """Until its time, or until the scheduler restarts."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int

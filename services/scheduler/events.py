@@ -36,8 +36,6 @@ class QuoteRequested(Event, frozen=True):
 
     reply: int
     account: str
-    request_id: str
-    content: bytes
     quote: str
     wishes: tuple[QuoteWish, ...]
     ttl_ms: int

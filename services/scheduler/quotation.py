@@ -1,6 +1,5 @@
 """How quotes get from their messages to the machine (S0.5): checked here, decided there."""
 
-import hashlib
 import secrets
 
 from google.protobuf.duration_pb2 import Duration
@@ -24,7 +23,7 @@ class Quotation:
         self._engine = engine
 
     async def create(self, request: node_pb2.CreateQuoteRequest, account: str) -> Answer:
-        """The answer's quote. Under a request_id that is known and still held, the one that was made then."""
+        """Its answer has the quote."""
         check_request_id(request.request_id)
         if not 0 < len(request.items) <= MOST_ITEMS:
             raise InvalidRequest(
@@ -35,10 +34,7 @@ class Quotation:
         reply, answer = self._engine.new_reply()
         ttl_ms = _ttl_ms(request.ttl) if request.HasField("ttl") else MOST_TTL_MS
         quote_id = f"q-{secrets.token_hex(8)}"
-        event = QuoteRequested(
-            reply, account, request.request_id, _content(request), quote_id, wishes, ttl_ms
-        )
-        self._engine.post(event)
+        self._engine.post(QuoteRequested(reply, account, quote_id, wishes, ttl_ms))
         return await answer
 
     def _wish(self, item: node_pb2.QuoteItem, account: str, field: str) -> QuoteWish:
@@ -79,11 +75,3 @@ def _ttl_ms(ttl: Duration) -> int:
             next_step="renew the quote before its time is over: RenewQuote",
         )  # fmt: skip
     return milliseconds
-
-
-def _content(request: node_pb2.CreateQuoteRequest) -> bytes:
-    """What makes two requests the same, whatever their id."""
-    bare = node_pb2.CreateQuoteRequest()
-    bare.CopyFrom(request)
-    bare.ClearField("request_id")
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()

@@ -40,13 +40,6 @@ class Quotes:
     def __init__(self) -> None:
         self.live: dict[str, Quote] = {}
         self.ended: OrderedDict[str, Quote] = OrderedDict()
-        # (account, request_id) -> (content, quote); as long as the quote is remembered.
-        self.requests: OrderedDict[tuple[str, str], tuple[bytes, Quote]] = OrderedDict()
-
-    def remember(self, account: str, request_id: str, content: bytes, quote: Quote) -> None:
-        self.requests[(account, request_id)] = (content, quote)
-        if len(self.requests) > REMEMBERED_QUOTES:
-            self.requests.popitem(last=False)
 
     def end(self, quote: Quote) -> None:
         """It holds nothing any more, and is known for a while."""

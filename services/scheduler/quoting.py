@@ -21,7 +21,6 @@ from services.scheduler.model import (
     QuoteExpired,
     QuoteNotFound,
     QuoteTooSmall,
-    RequestIdReused,
     Shape,
     Spec,
     TooManyQuotes,
@@ -38,22 +37,12 @@ TOLD_NODES = 8
 
 
 def on_quote_requested(state: State, event: ev.QuoteRequested, now: Now, effects: Effects) -> None:
-    quotes = state.quotes
-    known = quotes.requests.get((event.account, event.request_id)) if event.request_id else None
     try:
-        quote = _repeated(event, known, now) if known else _make(state, event, now)
+        quote = _make(state, event, now)
     except ServiceError as error:
         effects.answers.append(Answer(event.reply, error=error))
         return
     effects.answers.append(Answer(event.reply, quote=view(state, quote)))
-
-
-def _repeated(event: ev.QuoteRequested, known: tuple[bytes, Quote], now: Now) -> Quote:
-    content, quote = known
-    if content != event.content:
-        raise RequestIdReused(field="request_id", next_step="use a new UUID for a new request")
-    _check_lasts(quote, now)
-    return quote
 
 
 def _make(state: State, event: ev.QuoteRequested, now: Now) -> Quote:
@@ -76,8 +65,6 @@ def _make(state: State, event: ev.QuoteRequested, now: Now) -> Quote:
         raise refusals[0]
     quote = quotes.live[event.quote] = Quote(event.quote, event.account, seats)
     quote.last(event.ttl_ms, now)
-    if event.request_id:
-        quotes.remember(event.account, event.request_id, event.content, quote)
     return quote
 
 

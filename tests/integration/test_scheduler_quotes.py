@@ -76,7 +76,9 @@ async def test_quote_is_used_by_its_account_alone_and_once(yard: SchedulerYard) 
 async def test_quote_is_renewed_given_back_and_forgotten_by_a_restart(yard: SchedulerYard) -> None:
     async with connected(yard, "n1", ignore) as agent:
         ada = await yard.user("ada")
-        quote = await hold(ada, item(2, count=3), seconds=5)
+        request_id = str(uuid.uuid4())
+        quote = await hold(ada, item(2, count=3), seconds=5, request_id=request_id)
+        assert await hold(ada, item(2, count=3), seconds=5, request_id=request_id) == quote
         assert len(quote.rooms) == 3
         renewed = await ada.nodes.RenewQuote(nodes.RenewQuoteRequest(quote_id=quote.id))
         assert renewed.quote.expire_time.seconds > quote.expire_time.seconds + 20

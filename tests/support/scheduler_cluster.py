@@ -165,8 +165,6 @@ class MachineCluster:
         *wishes: ev.QuoteWish,
         account: str = "ada",
         ttl_ms: int = 30_000,
-        request_id: str = "",
-        content: bytes = b"",
         **shape: Any,
     ) -> QuoteView:
         """Asks for room: for these wishes, or for one task of a shape."""
@@ -174,7 +172,7 @@ class MachineCluster:
         asked = wishes or (ev.QuoteWish(make_shape(account=account, **shape), 1),)
         quote_id = f"q-{self._quotes}"
         reply = next(self._replies)
-        self.step(ev.QuoteRequested(reply, account, request_id, content, quote_id, asked, ttl_ms))
+        self.step(ev.QuoteRequested(reply, account, quote_id, asked, ttl_ms))
         answer = self.answers[reply]
         if answer.error is not None:
             raise answer.error

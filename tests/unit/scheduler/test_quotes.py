@@ -12,7 +12,6 @@ from services.scheduler.model import (
     QuoteExpired,
     QuoteNotFound,
     QuoteTooSmall,
-    RequestIdReused,
     Retry,
     TaskState,
     TooManyQuotes,
@@ -149,15 +148,6 @@ def test_renewed_quote_lasts_longer_and_a_deleted_one_is_free_at_once() -> None:
     cluster.ask(ev.QuoteDeleted, "ada", quote.id)
     with pytest.raises(QuoteExpired, match="given back"):
         cluster.ask(ev.QuoteRenewed, "ada", quote.id, 2_000)
-
-
-def test_same_request_gets_the_same_quote_and_other_content_is_refused() -> None:
-    cluster = MachineCluster()
-    first = cluster.quote(cpu=1, request_id="r", content=b"1")
-    assert cluster.quote(cpu=1, request_id="r", content=b"1") == first
-    assert reserved(cluster) == 1
-    with pytest.raises(RequestIdReused):
-        cluster.quote(cpu=2, request_id="r", content=b"2")
 
 
 def test_account_cannot_hold_more_rooms_than_the_most() -> None:
