@@ -101,6 +101,7 @@ async def quote(
         str, typer.Argument(help="Only this node; none: whichever fits", autocompletion=complete_nodes)
     ] = "",
     label: work_options.Label = [],  # noqa: B006
+    pool: work_options.Pool = "",
     policy: work_options.Policy = "",
     cpu: work_options.Cpu = 0.0,
     memory: work_options.Memory = "",
@@ -122,7 +123,7 @@ async def quote(
 
     options = work_options.options_of(
         node=node, label=label, policy=policy, cpu=cpu, memory=memory, gpu=gpu, resource=resource,
-        distinct_nodes=distinct_nodes,
+        distinct_nodes=distinct_nodes, pool=pool,
     )  # fmt: skip
     if (renew or release) and (options or count != 1 or (renew and release)):
         raise UsageError("--renew and --release name a quote that is there; give nothing else but --ttl")

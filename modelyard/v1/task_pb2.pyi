@@ -1004,7 +1004,7 @@ class Placement(_message.Message):
     policy: Global___PlacementPolicy.ValueType
     quote: _builtins.str
     """Capacity that is held for it: NodeService.CreateQuote. It starts there, or the submission is refused. Further
-    attempts wait for the same node, without the quote.
+    attempts wait for the same node, without the quote. A node's pool has to be named along with it.
     """
     distinct_nodes: _builtins.bool
     """Elements of an array, or members of a gang, on a node of their own each."""

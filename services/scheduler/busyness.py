@@ -69,7 +69,7 @@ def _shown_ratio(found: Node, name: str, window_s: int) -> float:
 
 
 def add_tasks(view: node_pb2.NodeOccupancy, found: Node, state: State, caller: Principal) -> None:
-    """What holds room there, oldest first; of other accounts only the amounts."""
+    """What holds room there, tasks first, oldest first; of other accounts only the amounts."""
     for key in sorted(found.tasks):
         shown = view.tasks.add(resources=resources(found.tasks[key]))
         if key in found.samples:
@@ -80,6 +80,8 @@ def add_tasks(view: node_pb2.NodeOccupancy, found: Node, state: State, caller: P
             shown.start_time.FromMilliseconds(task.start_ms)
         if caller.role == ADMIN or caller.account == task.account:
             shown.task_id, shown.name, shown.account = format_task_id(key), task.spec.name, task.account
+    for room in found.rooms.values():
+        view.tasks.add(resources=resources(room.amounts), is_quote=True)
 
 
 def resources(amounts: Amounts) -> task_pb2.Resources:

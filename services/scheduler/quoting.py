@@ -216,7 +216,7 @@ def _rooms_for(state: State, quote: Quote, spec: Spec, used: set[int]) -> tuple[
             chosen.append(room)
             nodes.add(node.id)
     if len(chosen) < wanted:
-        raise _too_small(quote, free, amounts, wanted, len(chosen))
+        raise _too_small(quote, free, spec, wanted, len(chosen))
     return tuple(room.key for room in chosen)
 
 
@@ -226,12 +226,12 @@ def _covers(room: Amounts, asked: Amounts) -> bool:
 
 
 def _too_small(
-    quote: Quote, free: Sequence[tuple[int, Node]], amounts: Amounts, wanted: int, fitting: int
+    quote: Quote, free: Sequence[tuple[int, Node]], spec: Spec, wanted: int, fitting: int
 ) -> QuoteTooSmall:
-    asked = ", ".join(describe(name, amount) for name, amount in amounts)
+    asked = ", ".join(describe(name, amount) for name, amount in spec.shape.amounts)
     left = [
         f"{node.id}: " + (", ".join(describe(*pair) for pair in node.rooms[key].amounts) or "a task")
-        + ("" if node.takes_work() else f" ({node.state.name})")
+        + _hindrance(node, spec.shape)
         for key, node in free
     ]  # fmt: skip
     what = "; ".join([*left[:TOLD_NODES], *quote.lost[:TOLD_NODES]]) or "all of its rooms are in use"
@@ -239,6 +239,14 @@ def _too_small(
         f"{quote.id} has {fitting} of {wanted} rooms for {asked or 'the task'}: {what}",
         field="quote_id", next_step="ask again for what the task needs: yard nodes quote",
     )  # fmt: skip
+
+
+def _hindrance(node: Node, shape: Shape) -> str:
+    if not node.takes_work():
+        return f" ({node.state.name.lower()})" if node.session else " (not connected)"
+    if node.pool != shape.pool:
+        return f" (it is in pool {node.pool}: name it too)"
+    return "" if node.matches(shape) else " (it does not match what else is asked)"
 
 
 def seat(state: State, task: Task, rooms: Sequence[int], now: Now, effects: Effects) -> None:

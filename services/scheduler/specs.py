@@ -235,10 +235,8 @@ def _check_quote(spec: task_pb2.TaskSpec, field: str) -> None:
     placement, path = spec.placement, f"{field}.placement.quote"
     if not placement.quote:
         return
-    if placement.node or placement.labels or placement.policy or placement.pool:
-        raise _invalid(
-            path, "the quote says already where it goes", "leave node, labels, policy and pool out"
-        )
+    if placement.node or placement.labels or placement.policy:
+        raise _invalid(path, "the quote says already where it goes", "leave node, labels and policy out")
     if spec.hold or spec.dependencies:
         raise _invalid(path, "it takes the quoted capacity at once", "leave hold and dependencies out")
 

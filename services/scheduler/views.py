@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.v1 import agent_link_pb2, node_pb2, task_pb2
+from services.scheduler.busyness import resources
 from services.scheduler.cluster import Node
 from services.scheduler.effects import QuoteView, RecordChange
 from services.scheduler.model import TERMINAL, TaskState, format_task_id
 from services.scheduler.params import laid_over
-from services.scheduler.resources import CPU, GPU, MEMORY, Amounts, natural
+from services.scheduler.resources import GPU, MEMORY, natural
 from services.scheduler.state import Tally, Task
 from services.scheduler.store import ChangeRow, ModificationRow, TaskRow
 
@@ -247,18 +248,6 @@ def quote(found: QuoteView | None) -> node_pb2.Quote:
         for room in found.rooms
     ]
     return node_pb2.Quote(id=found.id, account=found.account, rooms=rooms, expire_time=_time(found.expire_ms))
-
-
-def resources(amounts: Amounts) -> task_pb2.Resources:
-    """Amounts in the words of the contract."""
-    held = dict(amounts)
-    custom = {n: natural(n, a) for n, a in amounts if n not in (CPU, MEMORY, GPU)}
-    return task_pb2.Resources(
-        cpu=natural(CPU, held.get(CPU, 0)),
-        memory_bytes=held.get(MEMORY, 0),
-        gpu=natural(GPU, held.get(GPU, 0)),
-        custom=custom,
-    )
 
 
 def capacity(found: Node) -> node_pb2.NodeCapacity:
