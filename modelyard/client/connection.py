@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 
 from modelyard.channel import connect
-from modelyard.errors import ConnectionFailed, from_rpc_error
+from modelyard.errors import ConnectionFailed, YardError, from_rpc_error
 from modelyard.settings import Settings
 
 RequestT = TypeVar("RequestT", contravariant=True)
@@ -36,6 +36,11 @@ class UnaryMethod(Protocol[RequestT, ResponseT]):
 def new_request_id() -> str:
     """A fresh id for a mutation."""
     return str(uuid.uuid4())
+
+
+def broke_off(error: YardError) -> bool:
+    """Whether the connection failed and not the call; a service names its own reasons, gRPC's INTERNAL has none."""
+    return error.code == "UNAVAILABLE" or error.reason == "GRPC_INTERNAL"
 
 
 class Connection:
@@ -127,9 +132,10 @@ class Connection:
                 self.reached = True
                 return response
             except grpc.aio.AioRpcError as error:
+                refusal = from_rpc_error(error)
                 over = self.gives_up(time.monotonic() - began + delay_s, error.details() or "")
-                if error.code() != grpc.StatusCode.UNAVAILABLE or over:
-                    raise from_rpc_error(error) from None
+                if not broke_off(refusal) or over:
+                    raise refusal from None
             await asyncio.sleep(delay_s * (0.5 + random.random() / 2))
             delay_s = min(delay_s * 2, 2.0)
 
@@ -146,9 +152,10 @@ class Connection:
                     yield message
                 return
             except grpc.aio.AioRpcError as error:
+                refusal = from_rpc_error(error)
                 over = self.gives_up(time.monotonic() - failing_since + delay_s, error.details() or "")
-                if error.code() != grpc.StatusCode.UNAVAILABLE or over:
-                    raise from_rpc_error(error) from None
+                if not broke_off(refusal) or over:
+                    raise refusal from None
             finally:
                 call.cancel()
             await asyncio.sleep(delay_s * (0.5 + random.random() / 2))

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import grpc
 
-from modelyard.client.connection import Connection
+from modelyard.client.connection import Connection, broke_off
 from modelyard.errors import YardError, from_rpc_error
 from modelyard.v1 import task_pb2, task_pb2_grpc
 
@@ -30,7 +30,8 @@ MOST_BYTES = 2 << 20
 MOST_UNANSWERED = 8
 """Messages under way; more wait here, so that a long list needs bounded memory in the scheduler."""
 
-_BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN})
+# How a stream ends that is being closed on the other side.
+_ENDED = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN})
 
 
 class OutcomeUnknown(YardError):
@@ -209,8 +210,7 @@ class TaskSession:
                 )
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc_error(rpc_error)
-                # An INTERNAL that the service did not explain is gRPC's own: the stream broke off while it was used.
-                if rpc_error.code() not in _BROKEN and error.reason != "GRPC_INTERNAL":
+                if rpc_error.code() not in _ENDED and not broke_off(error):
                     self._give_up(error)
                     return
             now = time.monotonic()
