@@ -136,6 +136,7 @@ def _keep(state: State, node: Node, task: Task, held: ev.HeldTask, now: Now, eff
         task.devices = tuple(i for i in task.devices if i < len(node.devices.names))
         state.prefilled.pop(task.key, None)
         state.cluster.reserve(node, task.key, amounts, task.devices)
+        state.waiting.take(task, is_fact=True)
         lifecycle.start(state, task, 0, now, effects)
         return True
     if task.is_prefilled or not node.has_room(amounts):
@@ -144,6 +145,7 @@ def _keep(state: State, node: Node, task: Task, held: ev.HeldTask, now: Now, eff
         state.prefilled[task.key] = now.monotonic_ms
         return True
     state.cluster.reserve(node, task.key, amounts, task.devices)
+    state.waiting.take(task, is_fact=True)
     return True
 
 
@@ -192,6 +194,7 @@ def lose_node(state: State, node: Node, why: str, now: Now, effects: Effects) ->
     for key in node.believed():
         lifecycle.fail(state, state.tasks[key], Cause.NODE_LOST, f"NODE_LOST: {node.id}: {why}", now, effects)
     node.state = NodeState.LOST
+    state.cluster.is_resized = True
     state.cluster.touch(node)
     effects.changed_nodes.add(node.id)
 
@@ -289,6 +292,7 @@ def _start_prefilled(state: State, node: Node, task: Task) -> None:
     task.is_prefilled = False
     state.cluster.stretch(node, task.spec.shape.amounts)
     state.cluster.reserve(node, task.key, task.spec.shape.amounts, task.devices)
+    state.waiting.take(task, is_fact=True)
 
 
 def _on_exited(state: State, node: Node, report: ev.TaskExited, now: Now, effects: Effects) -> None:

@@ -179,6 +179,17 @@ class Cluster:
         self.read_end = 0
         self.has_gained = False
         self.rooms_made = 0
+        # What the nodes have together is no longer what it was.
+        self.is_resized = False
+
+    def totals(self) -> dict[str, int]:
+        """What the nodes have together that are not lost."""
+        found: dict[str, int] = {}
+        for node in self.nodes.values():
+            if node.state is not NodeState.LOST:
+                for name, amount in node.capacity.items():
+                    found[name] = found.get(name, 0) + amount
+        return found
 
     def add(self, node_id: str) -> Node:
         node = self.nodes.get(node_id)
@@ -278,6 +289,7 @@ class Cluster:
 
     def resize(self, node: Node, declared: dict[str, int]) -> None:
         """Takes in what the agent declares; nothing that is promised is cut, until it is given back."""
+        self.is_resized = True
         node.declared = declared
         node.capacity = {
             name: max(declared.get(name, 0), node.reserved.get(name, 0)) for name in declared | node.reserved

@@ -3,6 +3,8 @@
 It asks the very functions that placement asks, so what it says fits is what the next step would take.
 """
 
+import math
+
 import msgspec
 
 from services.scheduler import estimates
@@ -12,6 +14,7 @@ from services.scheduler.model import NodeState, Now, Shape, Spec, TaskState, tas
 from services.scheduler.resources import describe
 from services.scheduler.state import State, Task
 from services.scheduler.suggestions import MOST_NODES, Suggestion, suggest
+from services.scheduler.tenants import Tenant
 from services.scheduler.waiting import ShapeQueue
 
 
@@ -105,7 +108,7 @@ def explain(state: State, task: Task, now: Now) -> Explanation:
 
 def plan(state: State, account: str, spec: Spec, now: Now) -> Explanation:
     """The same for a specification, as if it were submitted now."""
-    queue = state.waiting.queues.get(spec.shape) or ShapeQueue(spec.shape, 0)
+    queue = state.waiting.glimpse(spec.shape)
     task = Task(task_key(state.next_number), spec, queue, account, "", now.wall_ms, state.revision)
     if spec.hold:
         task.state, task.reason = TaskState.HELD, "HELD: submitted with hold"
@@ -133,15 +136,34 @@ def _nodes(cluster: Cluster) -> list[Node]:
 
 
 def _position(state: State, task: Task) -> int:
-    """How many tasks go before it: all of higher priority, and older ones of the same."""
-    mine = next((ticket for ticket, key in task.queue.keys if key == task.key), state.waiting.ticket)
-    before = 0
-    for queue in state.waiting.queues.values():
-        if queue.shape.priority > task.spec.shape.priority:
-            before += sum(_waits(state, queue, key) for _, key in queue.keys)
-        elif queue.shape.priority == task.spec.shape.priority:
-            before += sum(ticket < mine and _waits(state, queue, key) for ticket, key in queue.keys)
+    """How many tasks go before it. Those of its own account in its queue are counted; of the others it is the number
+    that have their turn by then if all go on to share by weight."""
+    mine, tenant = task.queue, task.queue.tenant
+    ticket = next((ticket for ticket, key in mine.keys if key == task.key), state.waiting.ticket)
+    own = sum(
+        queue.key(other) < mine.key(ticket) and _waits(state, queue, key)
+        for queue in tenant.shapes
+        for other, key in queue.keys
+    )
+    before = own
+    for other in state.waiting.tenancy.tenants.values():
+        if other is not tenant:
+            before += _turns_before(state, other, tenant, own)
     return before
+
+
+def _turns_before(state: State, other: Tenant, tenant: Tenant, own: int) -> int:
+    """How many tasks of another have their turn before the one that ``own`` ones of its own go before."""
+    count = sum(_waits(state, queue, key) for queue in other.shapes for _, key in queue.keys)
+    if not count:
+        return 0
+    priority = other.queue.settings.priority - tenant.queue.settings.priority
+    if priority:
+        return count if priority > 0 else 0
+    ratio = other.weight / tenant.weight
+    if (other.queue.place(), other.place()) < (tenant.queue.place(), tenant.place()):
+        return min(count, math.ceil((own + 1) * ratio))
+    return min(count, math.floor(own * ratio))
 
 
 def _waits(state: State, queue: ShapeQueue, key: int) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from services.scheduler import admission
 from services.scheduler.model import Now, TaskState, format_task_id
 from services.scheduler.state import State, Task
 
@@ -33,8 +34,15 @@ def _backing_off(state: State, task: Task, now: Now) -> Gate | None:
     return None
 
 
+def _limited(state: State, task: Task, now: Now) -> Gate | None:
+    if not task.queue.is_limited:
+        return None
+    found = admission.obstacle(task.queue)
+    return None if found is None else Gate(found.reason, found.message, found.next_step)
+
+
 # In the order in which they are told.
-GATES: tuple[Callable[[State, Task, Now], Gate | None], ...] = (_held, _backing_off)
+GATES: tuple[Callable[[State, Task, Now], Gate | None], ...] = (_held, _backing_off, _limited)
 
 
 def closed(state: State, task: Task, now: Now) -> tuple[Gate, ...]:

@@ -67,9 +67,9 @@ def create(
     """Makes a task and its row; it is queued, or held, by the caller."""
     state.revision += 1
     queue = state.waiting.queue(spec.shape)
-    queue.live_count += 1
     task = Task(key, spec, queue, account, params, now.wall_ms, state.revision)
     state.tasks[key] = task
+    state.waiting.enter(task)
     state.changes.append((state.revision, key, account))
     effects.rows.append(InsertTask(key, state.revision, spec.number, account, params, now.wall_ms, request))
     return task
@@ -107,13 +107,16 @@ def assign(
     send_start(task, node, effects)
 
 
-def take_room(state: State, task: Task, node: Node, devices: tuple[int, ...] | None = None) -> None:
-    """Reserves what the task asks for on a node that has room for it."""
+def take_room(
+    state: State, task: Task, node: Node, devices: tuple[int, ...] | None = None, *, is_fact: bool = False
+) -> None:
+    """Reserves what the task asks for on a node that has room for it. A fact is what the agent does by itself."""
     amounts = task.spec.shape.amounts
     if devices is None:
         devices = next((node.devices.choose(a) or () for name, a in amounts if name == GPU), ())
     task.devices = devices
     state.cluster.reserve(node, task.key, amounts, task.devices)
+    state.waiting.take(task, is_fact=is_fact)
 
 
 def send_start(task: Task, node: Node, effects: Effects) -> None:
@@ -137,9 +140,9 @@ def send(node: Node, command: Command, effects: Effects) -> None:
 
 def pin(state: State, task: Task, node_id: str) -> None:
     """Ties a task that waits in no queue to a node, for further attempts too."""
-    task.queue.live_count -= 1
+    state.waiting.leave(task)
     task.queue = state.waiting.queue(structs.replace(task.spec.shape, node=node_id))
-    task.queue.live_count += 1
+    state.waiting.enter(task)
 
 
 def start(state: State, task: Task, start_ms: int, now: Now, effects: Effects) -> None:
@@ -159,6 +162,7 @@ def leave_node(state: State, task: Task) -> Node | None:
             state.cluster.touch(node, is_gain=True)
         node.expected.discard(task.key)
     state.prefilled.pop(task.key, None)
+    state.waiting.give(task)
     task.is_prefilled = False
     task.devices = ()
     return node
@@ -174,7 +178,7 @@ def promote_prefilled(state: State, node: Node) -> None:
         node.prefilled.popleft()
         state.prefilled.pop(key, None)
         task.is_prefilled = False
-        take_room(state, task, node)
+        take_room(state, task, node, is_fact=True)
 
 
 def end(
@@ -194,9 +198,7 @@ def end(
     task.state = final
     record(state, task, now, effects, cause=cause, payload=payload, end_ms=end_ms)
     del state.tasks[task.key]
-    task.queue.live_count -= 1
-    if not task.queue.live_count:
-        task.queue.keys.clear()
+    state.waiting.leave(task)
     state.backing_off.discard(task.key)
     array = state.tasks.get(array_of(task.key))
     if array is not None and array.tally is not None:

@@ -102,8 +102,10 @@ def apply(state: State, event: ev.Event, now: Now, effects: Effects) -> None:
 def step(state: State, events: Iterable[ev.Event], now: Now) -> Effects:
     """Takes a batch of events in, closes arrays that are done, places what can be placed, and says what to do."""
     effects = Effects()
+    state.waiting.advance(now, state.cluster)
     for event in events:
         apply(state, event, now, effects)
     arrays.close_complete(state, now, effects)
+    state.waiting.advance(now, state.cluster)
     schedule.place_waiting(state, now, effects)
     return effects

@@ -91,7 +91,26 @@ class Now(msgspec.Struct, frozen=True):
     monotonic_ms: int
 
 
-class Shape(msgspec.Struct, frozen=True):
+# Always there; where a specification names none.
+MAIN_QUEUE = "default"
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """What a queue or an account may hold at a time. A resource that is not named, or a count of 0, is no limit."""
+
+    limit: Amounts = ()
+    # Up to this it goes before those who hold more than theirs.
+    guaranteed: Amounts = ()
+    max_running: int = 0
+    max_unfinished: int = 0
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether it ever keeps a task from starting."""
+        return bool(self.limit) or self.max_running > 0
+
+
+class Shape(msgspec.Struct, frozen=True, cache_hash=True):
     """What placement needs to know of a task. Tasks of one shape are interchangeable to it."""
 
     account: str
@@ -104,6 +123,9 @@ class Shape(msgspec.Struct, frozen=True):
     priority: int
     # Only nodes of this pool; empty: only nodes of none.
     pool: str = ""
+    queue: str = MAIN_QUEUE
+    # (key, how many tasks of the account with that key may be on nodes), by key.
+    caps: tuple[tuple[str, int], ...] = ()
 
 
 class Retry(msgspec.Struct, frozen=True):

@@ -109,14 +109,12 @@ def _respecify(state: State, task: Task, spec: Spec) -> None:
     task.spec = spec
     # A quote ties it to its node for good.
     shape = structs.replace(spec.shape, node=task.queue.shape.node) if spec.quote else spec.shape
-    before, queue = task.queue, state.waiting.queue(shape)
-    if queue is before:
+    queue = state.waiting.queue(shape)
+    if queue is task.queue:
         return
+    state.waiting.leave(task)
     task.queue = queue
-    queue.live_count += 1
-    before.live_count -= 1
-    if not before.live_count:
-        before.keys.clear()
+    state.waiting.enter(task)
     has_turn = task.tally is None or task.tally.next_index < task.tally.size
     if has_turn and task.state is not TaskState.HELD and task.key not in state.backing_off:
         state.waiting.insert(queue, task.ticket, task.key)

@@ -18,6 +18,7 @@ def restore(recovered: Recovered, now: Now) -> State:
     counters = recovered.counters
     state = State(counters.epoch, counters.next_number, counters.revision)
     state.next_spec = counters.next_spec
+    state.waiting.advance(now, state.cluster)
     # A stall is credited from now on, even one that begins before the first tick.
     state.last_tick_ms = now.monotonic_ms
     specs = {spec.number: spec for spec in recovered.specs}
@@ -55,9 +56,9 @@ def _restore_task(state: State, row: TaskRow, spec: Spec, changes: list[ChangeRo
     if spec.quote and (quoted := next((change.node for change in changes if change.node), "")):
         shape = structs.replace(shape, node=quoted)
     queue = state.waiting.queue(shape)
-    queue.live_count += 1
     task = Task(row.key, spec, queue, row.account, row.params, row.submit_ms, row.revision)
     state.tasks[row.key] = task
+    state.waiting.enter(task)
     for change in changes:
         _replay(task, change)
     array = state.tasks.get(array_of(row.key), task)
@@ -75,7 +76,7 @@ def _restore_task(state: State, row: TaskRow, spec: Spec, changes: list[ChangeRo
             task.not_before_ms = changes[-1].time_ms + spec.retry.delay_ms(task.failures)
             state.backing_off.add(row.key)
         else:
-            task.ticket = state.waiting.append(queue, row.key)
+            task.ticket = state.waiting.append(queue, row.key, task.queued_ms)
 
 
 def _replay(task: Task, change: ChangeRow) -> None:
@@ -118,6 +119,7 @@ def _is_counted(change: ChangeRow) -> bool:
 def _expect(state: State, task: Task, now: Now) -> None:
     node = state.cluster.add(task.node)
     node.expected.add(task.key)
+    state.waiting.take(task, is_fact=True)
     node.lease_ms = now.monotonic_ms + FAILOVER_LEASE_MS
 
 
@@ -137,7 +139,7 @@ def _restore_tally(state: State, array: Task, row: ArrayRow) -> None:
     if tally.is_complete:
         state.complete_arrays.add(array.key)
     elif array.state is not TaskState.HELD and tally.next_index < tally.size:
-        array.ticket = state.waiting.append(array.queue, array.key)
+        array.ticket = state.waiting.append(array.queue, array.key, array.queued_ms)
 
 
 def live_from(state: State) -> int:

@@ -1,6 +1,6 @@
 """Gives what waits to the nodes that have room, and keeps a little work waiting at busy agents. Pure."""
 
-from services.scheduler import arrays, lifecycle
+from services.scheduler import admission, arrays, lifecycle
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects
 from services.scheduler.model import Now, TaskState
@@ -16,18 +16,30 @@ def place_waiting(state: State, now: Now, effects: Effects) -> None:
         cluster.has_gained = False
         waiting.unblock_all()
     while (queue := waiting.next()) is not None:
-        node = queue.candidates.choose(cluster)
-        if node is None:
-            queue.is_blocked = True
-            continue
-        task = take_head(state, queue, now, effects)
-        if task is not None:
-            task.considered = queue.candidates.considered(cluster)
-            lifecycle.assign(state, task, node, now, effects)
+        # While nobody else waits for a turn, it is this one's again.
+        while queue.keys and _place_one(state, queue, now, effects) and not waiting.turns.listed:
+            pass
         waiting.list(queue)
     for node_id, queue in effects.finished.items():
         if node_id in cluster.nodes:
             _prefill(state, cluster.nodes[node_id], queue, now, effects)
+    waiting.tell()
+
+
+def _place_one(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> bool:
+    """Gives the first task of a queue to the best node; False: the queue was set aside."""
+    if queue.is_limited and (obstacle := admission.obstacle(queue)) is not None:
+        state.waiting.set_aside(queue, obstacle.holder)
+        return False
+    node = queue.candidates.choose(state.cluster)
+    if node is None:
+        state.waiting.set_aside(queue)
+        return False
+    task = take_head(state, queue, now, effects)
+    if task is not None:
+        task.considered = queue.candidates.considered(state.cluster)
+        lifecycle.assign(state, task, node, now, effects)
+    return True
 
 
 def take_head(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> Task | None:
@@ -52,7 +64,9 @@ def take_head(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> Ta
 
 def _prefill(state: State, node: Node, queue: ShapeQueue, now: Now, effects: Effects) -> None:
     """Lets tasks of a short-running shape wait at the agent, so that the next one starts with no round trip."""
-    if not queue.keys or not queue.is_blocked or not node.takes_work() or node.rooms:
+    if not queue.keys or not queue.is_blocked or queue.is_limited:
+        return
+    if not node.takes_work() or node.rooms:
         return
     shape = queue.shape
     # Devices are chosen when a task starts, and the agent must know them by then.

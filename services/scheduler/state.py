@@ -22,10 +22,10 @@ class Task:
     """An unfinished task. An array's own record has a `Tally`; its elements become tasks when they are placed."""
 
     __slots__ = (
-        "account", "assign_ms", "attempt", "considered", "devices", "epoch", "failures", "is_prefilled",
-        "key", "limit_revision", "node", "not_before_ms", "params", "pending", "progress", "queue",
-        "queued_ms", "reason", "recorded", "revision", "spec", "start_ms", "state", "stop", "submit_ms",
-        "tally", "ticket",
+        "account", "assign_ms", "attempt", "considered", "devices", "epoch", "failures", "holds_share",
+        "is_prefilled", "key", "limit_revision", "node", "not_before_ms", "params", "pending", "progress",
+        "queue", "queued_ms", "reason", "recorded", "revision", "spec", "start_ms", "state", "stop",
+        "submit_ms", "tally", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,8 @@ class Task:
         # Of the present attempt: the node that was chosen and others that fitted, as placement ranked them.
         self.considered: Sequence[Entry] = ()
         self.is_prefilled = False
+        # Whether its amounts count as held by those who share the machines.
+        self.holds_share = False
         self.assign_ms = 0
         self.start_ms = 0
         # Wall clock before which a retry does not start.
@@ -73,6 +75,10 @@ class Task:
         # The modification that gave the present attempt another run timeout than it started with; 0: none.
         self.limit_revision = 0
         self.tally: Tally | None = Tally(spec.array_size) if spec.array_size and index_of(key) < 0 else None
+
+    @property
+    def is_element(self) -> bool:
+        return index_of(self.key) >= 0
 
 
 class Tally:

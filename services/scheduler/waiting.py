@@ -1,20 +1,31 @@
-"""What waits: one queue for each shape of task, and the order among queues.
+"""What waits: one queue for each shape of task, and the order among them.
 
-Within a queue tasks go first come, first served; among queues the higher priority goes first, then the older
-head. A queue for which no node fits is set aside until a node changes for the better. Pure.
+Queues of higher priority go first; then whoever is within a guarantee; then, by weight, the queue and the account that
+hold and held the least; and of one account the higher priority, where waiting makes up for lack of it, then the older.
+A shape for which no node fits is set aside until a node changes for the better; one that a quota keeps back until the
+holder of that quota holds less. Pure.
 """
 
 import heapq
 from bisect import bisect
 from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from services.scheduler.cluster import Node
-from services.scheduler.model import Shape
+from services.scheduler.cluster import Cluster, Node
+from services.scheduler.model import Now, Shape
 from services.scheduler.placement import Candidates
+from services.scheduler.tenants import Cap, Holder, Queue, Tenancy, Tenant
+from services.scheduler.turns import Turns
+
+if TYPE_CHECKING:
+    from services.scheduler.state import Task
 
 # How much work, by measured run time, may wait in an agent's own queue for each task that it can run at a time.
 PREFILL_WORK_MS = 40.0
 MOST_PREFILL = 512
+# A ticket is a time in these parts of a millisecond, so that age and priority add up and no two are equal.
+TICKETS_PER_MS = 1 << 20
 
 
 class ShapeQueue:
@@ -22,28 +33,47 @@ class ShapeQueue:
 
     __slots__ = (
         "candidates",
+        "caps",
+        "gate",
         "is_blocked",
+        "is_limited",
         "is_listed",
         "keys",
         "live_count",
         "mean_run_ms",
         "ordinal",
         "shape",
+        "tenant",
+        "untold",
     )
 
-    def __init__(self, shape: Shape, ordinal: int) -> None:
+    def __init__(self, shape: Shape, ordinal: int, tenant: Tenant, caps: tuple[tuple[Cap, int], ...]) -> None:
         self.shape = shape
+        self.tenant = tenant
+        self.caps = caps
+        # Whether there is anything to ask but the nodes before one of its tasks starts.
+        self.is_limited = bool(caps) or tenant.is_limited
         # Settles ties, so that the same events give the same order.
         self.ordinal = ordinal
-        # (submission order, key).
+        # (ticket, key).
         self.keys: deque[tuple[int, int]] = deque()
         self.candidates = Candidates(shape)
         self.is_blocked = False
+        # Who must hold less before it may try again; None: a node must change, if it is blocked.
+        self.gate: Holder | None = None
         self.is_listed = False
         # Unfinished tasks of this shape, waiting or not.
         self.live_count = 0
         # Moving mean over ended tasks; None until one has ended.
         self.mean_run_ms: float | None = None
+        # Tasks that got their room since those who hold were last told, less those that gave it back.
+        self.untold = 0
+
+    def key(self, ticket: int) -> tuple[int, int]:
+        """A task's place among those of its account in its queue; it never changes while it waits."""
+        ageing = self.tenant.queue.settings.ageing_ms * TICKETS_PER_MS
+        priority = self.shape.priority
+        return (0, ticket - priority * ageing) if ageing else (-priority, ticket)
 
     def learn(self, run_ms: float) -> None:
         """Takes in how long a task of this shape ran."""
@@ -58,30 +88,130 @@ class ShapeQueue:
 
 
 class Waiting:
-    """All queues by shape, and a heap of those that may have something to place."""
+    """All queues by shape, whose turn it is, and what those who share the machines hold."""
 
-    def __init__(self) -> None:
+    def __init__(self, tenancy: Tenancy | None = None) -> None:
+        self.tenancy = tenancy or Tenancy()
         self.queues: dict[Shape, ShapeQueue] = {}
-        self.order: list[tuple[int, int, int, ShapeQueue]] = []
+        # Queues of whose shapes one may have something to place.
+        self.turns: Turns[Queue] = Turns()
         self.ticket = 0
         self.made = 0
+        # What a ticket of now is at least.
+        self.clock = 0
+        self.untold: dict[ShapeQueue, None] = {}
+        self.totals_due_ms = 0
+
+    def advance(self, now: Now, cluster: Cluster) -> None:
+        """A step begins: tickets and shares are as of now."""
+        self.tell()
+        self.clock = now.wall_ms * TICKETS_PER_MS
+        measure = self.tenancy.measure
+        measure.now_ms = max(measure.now_ms, now.monotonic_ms)
+        if cluster.is_resized and now.monotonic_ms >= self.totals_due_ms:
+            cluster.is_resized = False
+            self.totals_due_ms = now.monotonic_ms + len(cluster.nodes) // 10
+            measure.totals = cluster.totals()
 
     def queue(self, shape: Shape) -> ShapeQueue:
         found = self.queues.get(shape)
         if found is None:
             self.made += 1
-            found = self.queues[shape] = ShapeQueue(shape, self.made)
+            tenant = self.tenancy.tenant(shape.queue, shape.account)
+            caps = tuple((self.tenancy.cap(shape.account, key), most) for key, most in shape.caps)
+            found = self.queues[shape] = ShapeQueue(shape, self.made, tenant, caps)
+            tenant.shapes[found] = None
         return found
 
-    def append(self, queue: ShapeQueue, key: int) -> int:
-        """Puts a task at the end; its place in the order of all."""
-        self.ticket += 1
+    def glimpse(self, shape: Shape) -> ShapeQueue:
+        """The queue that a task of this shape would wait in; nothing is made for good."""
+        found = self.queues.get(shape)
+        if found is None:
+            tenant = self.tenancy.glimpse(shape.queue, shape.account)
+            caps = tuple(
+                (self.tenancy.caps.get((shape.account, key)) or Cap(key), most) for key, most in shape.caps
+            )
+            found = ShapeQueue(shape, 0, tenant, caps)
+        return found
+
+    def enter(self, task: "Task") -> None:
+        """Counts a task that was made; it waits only once it is appended."""
+        task.queue.live_count += 1
+        if task.tally is not None:
+            task.queue.tenant.arrays.add(task.key)
+
+    def leave(self, task: "Task") -> None:
+        """The task has ended, or goes to another queue."""
+        queue = task.queue
+        queue.live_count -= 1
+        if not queue.live_count:
+            queue.keys.clear()
+        if task.tally is not None:
+            queue.tenant.arrays.discard(task.key)
+
+    # --- what is held
+
+    def take(self, task: "Task", *, is_fact: bool = False) -> None:
+        """A node has promised the task its room. A fact is not measured by quotas. Saying it again changes nothing."""
+        if task.holds_share:
+            return
+        task.holds_share = True
+        queue = task.queue
+        queue.untold += 1
+        self.untold[queue] = None
+        if queue.is_limited:
+            self.tell()
+            if is_fact:
+                queue.tenant.queue.tolerate()
+                queue.tenant.account.tolerate()
+
+    def give(self, task: "Task") -> None:
+        """The task has left its node: whoever waited for its part may try again."""
+        if not task.holds_share:
+            return
+        task.holds_share = False
+        queue = task.queue
+        queue.untold -= 1
+        self.untold[queue] = None
+        if queue.is_limited:
+            self.tell()
+            for holder in (queue.tenant.queue, queue.tenant.account, *(cap for cap, _ in queue.caps)):
+                self.open(holder)
+
+    def tell(self) -> None:
+        """Lets those who hold know what was taken and given; nobody is told of each task where nobody asks."""
+        for queue in self.untold:
+            count, queue.untold = queue.untold, 0
+            if count:
+                tenant, amounts = queue.tenant, queue.shape.amounts
+                tenant.settle()
+                tenant.queue.settle()
+                for holder in (tenant, tenant.queue, tenant.account):
+                    holder.take(amounts, count)
+                for cap, _ in queue.caps:
+                    cap.running_count += count
+                self._touch(tenant)
+        self.untold.clear()
+
+    def _touch(self, tenant: Tenant) -> None:
+        self.turns.touch(tenant.queue)
+        tenant.queue.turns.touch(tenant)
+        if tenant.account.quota.guaranteed:
+            for other in tenant.account.tenants:
+                self.turns.touch(other.queue)
+                other.queue.turns.touch(other)
+
+    # --- whose turn it is
+
+    def append(self, queue: ShapeQueue, key: int, since_ms: int = 0) -> int:
+        """Puts a task at the end; its ticket. ``since_ms`` says from when its age counts, if not from now."""
+        self.ticket = max(self.ticket + 1, since_ms * TICKETS_PER_MS if since_ms else self.clock)
         queue.keys.append((self.ticket, key))
         self.list(queue)
         return self.ticket
 
     def put_back(self, queue: ShapeQueue, key: int) -> int:
-        """Puts a task that had its turn already before all others of its shape; its place in the order of all."""
+        """Puts a task that had its turn already before all others of its shape; its ticket."""
         first = queue.keys[0][0] - 1 if queue.keys else self.ticket
         queue.keys.appendleft((first, key))
         self.list(queue)
@@ -95,39 +225,112 @@ class Waiting:
             queue.keys.insert(bisect(queue.keys, (ticket, key)), (ticket, key))
         self.list(queue)
 
-    def list(self, queue: ShapeQueue) -> None:
-        """Makes sure that the queue gets its turn, unless it is set aside."""
-        if queue.keys and not queue.is_listed and not queue.is_blocked:
-            queue.is_listed = True
-            heapq.heappush(self.order, (-queue.shape.priority, queue.keys[0][0], queue.ordinal, queue))
-
     def next(self) -> ShapeQueue | None:
         """The queue whose turn it is; it must be listed again if it still has tasks."""
-        while self.order:
-            queue = heapq.heappop(self.order)[3]
-            queue.is_listed = False
-            if queue.keys and not queue.is_blocked:
-                return queue
+        turns = self.turns
+        while turns.listed:
+            if self.untold and self.has_rivals:
+                self.tell()
+            first = turns.first()
+            assert first is not None
+            tenant = first.turns.first()
+            assert tenant is not None
+            found = heapq.heappop(tenant.order)[-1]
+            found.is_listed = False
+            if not tenant.order:
+                first.turns.remove(tenant)
+                if not first.turns.listed:
+                    turns.remove(first)
+            if found.keys and not found.is_blocked:
+                return found
         return None
 
+    @property
+    def has_rivals(self) -> bool:
+        """Whether more than one account may have something to place."""
+        listed = self.turns.listed
+        return len(listed) > 1 or any(len(queue.turns.listed) > 1 for queue in listed)
+
+    def set_aside(self, queue: ShapeQueue, gate: Holder | None = None) -> None:
+        """No node has room for the queue, or ``gate`` holds too much."""
+        queue.is_blocked = True
+        queue.gate = gate
+        if gate is not None:
+            gate.gated.append(queue)
+
     def unblock_all(self) -> None:
-        """A node changed for the better: whoever was set aside may try again."""
+        """A node changed for the better: whoever was set aside for want of one may try again."""
         for queue in self.queues.values():
-            if queue.is_blocked:
+            if queue.is_blocked and queue.gate is None:
                 queue.is_blocked = False
                 self.list(queue)
 
+    def open(self, gate: Holder) -> None:
+        """Less is held, or more is allowed: whoever was set aside for that may try again."""
+        if not gate.gated:
+            return
+        for queue in gate.gated:
+            queue.is_blocked = False
+            queue.gate = None
+            self.list(queue)
+        gate.gated.clear()
+
+    def review(self, holder: Queue) -> None:
+        """The settings of a queue have changed: the order of what waits in it is made anew."""
+        for tenant in holder.tenants:
+            tenant.order = [
+                (*queue.key(queue.keys[0][0]), queue.ordinal, queue)
+                for *_, queue in tenant.order
+                if queue.keys
+            ]
+            heapq.heapify(tenant.order)
+            self._touch(tenant)
+
+    # --- the order as a whole
+
+    def place(self, queue: ShapeQueue, ticket: int | None = None) -> tuple[Any, ...]:
+        """Where a task of the queue (its first, which it must have, or the one with the ticket) stands among all."""
+        self.tell()
+        tenant = queue.tenant
+        own = queue.key(queue.keys[0][0] if ticket is None else ticket)
+        return (tenant.queue.place(), tenant.place(), own, queue.ordinal)
+
+    def goes_before(self, queue: ShapeQueue, other: ShapeQueue) -> bool:
+        """Whether the first task of a queue has its turn before that of another; both have one."""
+        return self.place(queue) < self.place(other)
+
+    def in_order(self) -> Sequence[ShapeQueue]:
+        """All queues that have tasks, set aside or not, in the order of their turns as things are."""
+        return sorted((queue for queue in self.queues.values() if queue.keys), key=self.place)
+
     def goes_first(self, queue: ShapeQueue, node: Node) -> bool:
         """Whether no other queue whose tasks could run on the node has its turn before this one, which has tasks."""
-        mine = (-queue.shape.priority, queue.keys[0][0])
-        return not any(
-            other.keys and (-other.shape.priority, other.keys[0][0]) < mine and node.matches(other.shape)
+        rivals = [
+            other
             for other in self.queues.values()
-        )
+            if other.keys and other is not queue and other.gate is None
+        ]
+        if not rivals:
+            return True
+        mine = self.place(queue)
+        return not any(self.place(other) < mine and node.matches(other.shape) for other in rivals)
 
     def forget_idle(self, most: int) -> None:
         """Drops empty queues beyond ``most``, oldest first."""
         if len(self.queues) > most:
             idle = [s for s, q in self.queues.items() if not q.live_count and not q.is_listed]
             for shape in idle[: len(self.queues) - most]:
-                del self.queues[shape]
+                queue = self.queues.pop(shape)
+                del queue.tenant.shapes[queue]
+                if queue.gate is not None:
+                    queue.gate.gated.remove(queue)
+
+    def list(self, queue: ShapeQueue) -> None:
+        """Makes sure that the queue gets its turn, unless it is set aside."""
+        if queue.keys and not queue.is_listed and not queue.is_blocked:
+            queue.is_listed = True
+            tenant = queue.tenant
+            if not tenant.order:
+                self.turns.add(tenant.queue)
+                tenant.queue.turns.add(tenant)
+            heapq.heappush(tenant.order, (*queue.key(queue.keys[0][0]), queue.ordinal, queue))

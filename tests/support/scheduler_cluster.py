@@ -40,13 +40,14 @@ def make_shape(
     operator: str = "",
     priority: int = 0,
     pool: str = "",
+    queue: str = "default",
+    caps: tuple[tuple[str, int], ...] = (),
     **resources: float,
 ) -> Shape:
     """A shape; ``cpu`` is 1 unless it is given, other resources by name."""
     asked = amounts({"cpu": 1.0, **resources})
-    return Shape(
-        account, asked, node, tuple(sorted((labels or {}).items())), policy, operator, priority, pool
-    )
+    pairs = tuple(sorted((labels or {}).items()))
+    return Shape(account, asked, node, pairs, policy, operator, priority, pool, queue, caps)
 
 
 def make_spec(

@@ -1,0 +1,66 @@
+"""Whether quotas, caps and queues let a task start: asked by placement, and by `explain` in the same words. Pure."""
+
+import msgspec
+
+from services.scheduler.resources import describe
+from services.scheduler.tenants import Account, Holder, Queue
+from services.scheduler.waiting import ShapeQueue
+
+QUEUE_STOPPED, QUEUE_QUOTA, ACCOUNT_QUOTA, CONCURRENCY_CAP = (
+    "QUEUE_STOPPED", "QUEUE_QUOTA", "ACCOUNT_QUOTA", "CONCURRENCY_CAP",
+)  # fmt: skip
+
+
+class Obstacle(msgspec.Struct, frozen=True):
+    """``holder`` must hold less, or be allowed more."""
+
+    holder: Holder
+    reason: str
+    message: str
+    next_step: str
+
+
+def obstacle(queue: ShapeQueue, count: int = 1) -> Obstacle | None:
+    """What keeps ``count`` tasks of a shape from starting together, whatever the nodes say; None: nothing does."""
+    tenant = queue.tenant
+    if tenant.is_limited:
+        place, account = tenant.queue, tenant.account
+        if place.settings.is_stopped:
+            return _stopped(place)
+        if excess := _excess(place, queue, count):
+            return _exceeded(
+                QUEUE_QUOTA, place, f"queue {place.name}", f"yard queues get {place.name}", excess
+            )
+        if excess := _excess(account, queue, count):
+            return _exceeded(ACCOUNT_QUOTA, account, f"account {account.name}", "yard quotas ls", excess)
+    for cap, most in queue.caps:
+        if cap.running_count + count > most:
+            excess = f"{cap.running_count} of at most {most} tasks with the key {cap.key} are on nodes"
+            return Obstacle(cap, CONCURRENCY_CAP, excess, "it starts when one of them ends")
+    return None
+
+
+def _stopped(queue: Queue) -> Obstacle:
+    message = f"queue {queue.name} is stopped"
+    return Obstacle(queue, QUEUE_STOPPED, message, f"start it: yard queues start {queue.name}")
+
+
+def _exceeded(reason: str, holder: Queue | Account, name: str, command: str, excess: str) -> Obstacle:
+    return Obstacle(holder, reason, f"{name}: {excess}", f"it starts when less is held; see {command}")
+
+
+def _excess(holder: Holder, queue: ShapeQueue, count: int) -> str:
+    """What would be too much; empty: nothing."""
+    quota = holder.quota
+    if quota.max_running and holder.running_count + count > quota.max_running:
+        return f"{holder.running_count} of at most {quota.max_running} tasks are on nodes"
+    if quota.limit:
+        asked = dict(queue.shape.amounts)
+        for name, limit in quota.limit:
+            held, wanted = holder.held.get(name, 0), count * asked.get(name, 0)
+            if wanted and held + wanted > limit:
+                return (
+                    f"{describe(name, held)} held of at most {describe(name, limit)}, "
+                    f"{describe(name, wanted)} asked"
+                )
+    return ""

@@ -1,0 +1,203 @@
+"""Who goes first: by weight among accounts and queues, by priority and age within one."""
+
+from __future__ import annotations
+
+import heapq
+import random
+
+import pytest
+
+from services.scheduler.model import Quota, TaskState
+from services.scheduler.resources import amounts
+from services.scheduler.tenants import AccountSettings, Queue, QueueSettings
+from services.scheduler.turns import Turns
+from tests.support.scheduler_cluster import MachineCluster, make_spec
+
+HOUR_MS = 3_600_000
+WEIGHTS = {"ann": 1.0, "bob": 2.0, "eve": 5.0}
+
+
+def _queue(cluster: MachineCluster, name: str, settings: QueueSettings) -> Queue:
+    queue = cluster.state.waiting.tenancy.add_queue(name)
+    queue.settings, queue.quota = settings, settings.quota
+    cluster.state.waiting.review(queue)
+    return queue
+
+
+def _weigh(cluster: MachineCluster, weights: dict[str, float], quota: Quota | None = None) -> None:
+    for name, weight in weights.items():
+        account = cluster.state.waiting.tenancy.account(name)
+        account.settings = AccountSettings(weight, quota or Quota())
+        account.quota = account.settings.quota
+
+
+def shares_of_an_hour(weights: dict[str, float], *, cpu: int, seed: int) -> dict[str, float]:
+    """Plays an hour of saturated load with random task lengths; what part of the machines each account had."""
+    dice = random.Random(seed)
+    cluster = MachineCluster(nodes=1, cpu=cpu)
+    _weigh(cluster, weights)
+    had = dict.fromkeys(weights, 0.0)
+    running: list[tuple[int, int]] = []
+    begun: dict[int, int] = {}
+    now_ms = 0
+
+    def follow() -> None:
+        for key, task in cluster.state.tasks.items():
+            if task.node and key not in begun:
+                begun[key] = now_ms
+                heapq.heappush(running, (now_ms + dice.randint(5_000, 120_000), key))
+
+    (blocker,) = cluster.submit(make_spec(cpu=cpu, account="zoe"), account="zoe")
+    for name in weights:
+        cluster.submit(make_spec(account=name), 3 * cpu, account=name)
+    cluster.exit(blocker)
+    follow()
+    while running[0][0] < HOUR_MS:
+        end_ms, key = heapq.heappop(running)
+        name = cluster.state.tasks[key].account
+        cluster.turn(end_ms - now_ms)
+        now_ms = end_ms
+        had[name] += now_ms - begun.pop(key)
+        cluster.exit(key, run_ms=1_000)
+        cluster.submit(make_spec(account=name), account=name)
+        follow()
+    for _, key in running:
+        had[cluster.state.tasks[key].account] += HOUR_MS - begun[key]
+    return {name: part / (HOUR_MS * cpu) for name, part in had.items()}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_shares_of_an_hour_of_saturated_load_stay_within_5_percent_of_the_weights(seed: int) -> None:  # S0.2
+    shares = shares_of_an_hour(WEIGHTS, cpu=20, seed=seed)
+    for name, weight in WEIGHTS.items():
+        due = weight / sum(WEIGHTS.values())
+        print(f"{name}: due {due:.3f}, had {shares[name]:.3f}")
+        assert abs(shares[name] - due) <= 0.05 * due
+
+
+def test_account_that_held_less_goes_first() -> None:
+    cluster = MachineCluster(nodes=1, cpu=1)
+    (first,) = cluster.submit(make_spec(account="ann"), account="ann")
+    cluster.turn(HOUR_MS)
+    (second,) = cluster.submit(make_spec(account="ann"), account="ann")
+    (third,) = cluster.submit(make_spec(account="bob"), account="bob")
+    cluster.exit(first)
+    assert cluster.node_of(third)
+    cluster.exit(third)
+    assert cluster.node_of(second)
+
+
+def test_past_counts_half_after_each_half_life() -> None:
+    cluster = MachineCluster(nodes=1, cpu=1)
+    (key,) = cluster.submit(make_spec(account="ann"), account="ann")
+    cluster.turn(24 * HOUR_MS)
+    cluster.exit(key)
+    tenant = cluster.state.waiting.tenancy.tenant("default", "ann")
+    assert tenant.decayed == pytest.approx(0.5, abs=1e-6)
+    cluster.tick(24 * HOUR_MS)
+    tenant.settle()
+    assert tenant.decayed == pytest.approx(0.25, abs=1e-6)
+
+
+def test_queue_of_higher_priority_goes_first_whatever_its_tasks_say() -> None:
+    cluster = MachineCluster(nodes=1, cpu=1)
+    _queue(cluster, "urgent", QueueSettings(priority=1))
+    (running,) = cluster.submit()
+    (low,) = cluster.submit(make_spec(priority=1000))
+    (high,) = cluster.submit(make_spec(queue="urgent", priority=-1000))
+    cluster.exit(running)
+    assert cluster.node_of(high) and not cluster.node_of(low)
+
+
+def test_queues_of_one_priority_share_by_weight() -> None:
+    cluster = MachineCluster(nodes=1, cpu=8)
+    _queue(cluster, "heavy", QueueSettings(weight=3))
+    _queue(cluster, "light", QueueSettings(weight=1))
+    (blocker,) = cluster.submit(make_spec(cpu=8))
+    heavy = cluster.submit(make_spec(queue="heavy"), 20)
+    light = cluster.submit(make_spec(queue="light"), 20)
+    cluster.exit(blocker)
+    assert sum(bool(cluster.node_of(key)) for key in heavy) == 6
+    assert sum(bool(cluster.node_of(key)) for key in light) == 2
+
+
+def test_account_within_its_guarantee_goes_before_one_that_borrows() -> None:
+    cluster = MachineCluster(nodes=1, cpu=4)
+    _weigh(cluster, {"ann": 100.0})
+    _weigh(cluster, {"bob": 1.0}, Quota(guaranteed=amounts({"cpu": 2})))
+    (blocker,) = cluster.submit(make_spec(cpu=4, account="eve"), account="eve")
+    ann = cluster.submit(make_spec(account="ann"), 4, account="ann")
+    bob = cluster.submit(make_spec(account="bob"), 4, account="bob")
+    cluster.exit(blocker)
+    assert [bool(cluster.node_of(key)) for key in (*ann, *bob)] == [True, True, False, False] * 2
+
+
+def test_borrower_has_what_is_idle() -> None:
+    cluster = MachineCluster(nodes=1, cpu=4)
+    _weigh(cluster, {"bob": 1.0}, Quota(guaranteed=amounts({"cpu": 4})))
+    ann = cluster.submit(make_spec(account="ann"), 4, account="ann")
+    assert all(cluster.node_of(key) for key in ann)
+
+
+def test_waiting_makes_up_for_priority() -> None:
+    """A stream of tasks of higher priority keeps a lower one from starting for a time, not for ever."""
+    cluster = MachineCluster(nodes=1, cpu=1)
+    (running,) = cluster.submit(make_spec(priority=2))
+    (low,) = cluster.submit(make_spec(priority=0))
+    waited_ms = 0
+    while not cluster.node_of(low):
+        cluster.submit(make_spec(priority=2))
+        cluster.turn(60_000)
+        waited_ms += 60_000
+        cluster.exit(running)
+        (running,) = (key for key, task in cluster.state.tasks.items() if task.node)
+        assert waited_ms <= 15 * 60_000
+    assert waited_ms > 9 * 60_000
+
+
+def test_queue_without_ageing_keeps_to_priority() -> None:
+    cluster = MachineCluster(nodes=1, cpu=1)
+    _queue(cluster, "strict", QueueSettings(ageing_ms=0))
+    (running,) = cluster.submit(make_spec(queue="strict"))
+    (low,) = cluster.submit(make_spec(queue="strict"))
+    cluster.turn(1000 * HOUR_MS)
+    (high,) = cluster.submit(make_spec(queue="strict", priority=1))
+    cluster.exit(running)
+    assert cluster.node_of(high) and cluster.states[low] is TaskState.QUEUED
+
+
+def test_higher_priority_is_never_behind_a_lower_one_of_the_same_age() -> None:
+    cluster = MachineCluster(nodes=1, cpu=1)
+    (running,) = cluster.submit()
+    keys = [cluster.submit(make_spec(priority=p, cpu=1 - p / 100))[0] for p in (0, 3, 1, 2)]
+    order = []
+    for _ in keys:
+        cluster.exit(running)
+        (running,) = (key for key in keys if key in cluster.state.tasks and cluster.node_of(key))
+        order.append(keys.index(running))
+    assert order == [1, 3, 2, 0]
+
+
+class _Member:
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def place(self) -> tuple[int]:
+        return (self.rank,)
+
+
+def test_turns_after_any_changes_give_the_first() -> None:
+    dice = random.Random(7)
+    turns: Turns[_Member] = Turns()
+    members = [_Member(rank) for rank in range(30)]
+    for _ in range(3_000):
+        member = dice.choice(members)
+        if dice.random() < 0.3:
+            turns.add(member)
+        elif dice.random() < 0.3:
+            turns.remove(member)
+        else:
+            member.rank = dice.randrange(10_000) * 30 + members.index(member)
+            turns.touch(member)
+        first = min(turns.listed, key=lambda m: m.rank, default=None)
+        assert turns.first() is first
