@@ -29,6 +29,7 @@ from modelyard.v1 import task_pb2
 if TYPE_CHECKING:
     from modelyard.client.accounts import Accounts, Tokens
     from modelyard.client.artifacts import Artifacts, AttachmentSource, InputSource
+    from modelyard.client.audit import Audit
     from modelyard.client.nodes import Nodes
     from modelyard.client.operators import Operators
     from modelyard.client.tasks import Tasks
@@ -120,6 +121,13 @@ class Client:
         from modelyard.client.operators import Operators
 
         return Operators(self.connection)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """Who changed what, and who was refused; for administrators."""
+        from modelyard.client.audit import Audit
+
+        return Audit(self.connection)
 
     async def __aenter__(self) -> Client:
         return self

@@ -1,8 +1,8 @@
 """Who may call what, for one server: authentication with a short memory, the rule table, and the
 watch over open streams.
 
-Owns the memory of tokens (by hash, a few seconds) and nothing durable. The rules of health and
-reflection are added here, because every server has those services.
+Owns the memory of tokens (by hash, a few seconds) and nothing durable. The rules of health,
+reflection and the audit log are added here, because every server has those services.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from services.chassis.errors import Unauthenticated
 from services.chassis.logs import get_logger
 from services.chassis.security import (
+    ADMIN,
     AGENT,
     ANONYMOUS,
     NOBODY,
@@ -37,6 +38,7 @@ STREAM_LOOK_S = 15.0
 _REMEMBERED_MOST = 10_000
 
 _CHASSIS_RULES: Mapping[str, frozenset[str]] = {
+    "/modelyard.v1.AuditService/ListAuditEntries": frozenset({ADMIN}),
     "/grpc.health.v1.Health/Check": ROLES | {ANONYMOUS},
     "/grpc.health.v1.Health/List": ROLES,
     "/grpc.health.v1.Health/Watch": ROLES,

@@ -16,8 +16,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from services.chassis import failpoints, logs, memory
+from services.chassis.audit.log import AuditLog
 from services.chassis.clock import SystemClock
-from services.chassis.config import ServiceConfig
+from services.chassis.config import AuditedConfig, ServiceConfig
 from services.chassis.errors import ServiceError, StartRefused
 from services.chassis.metrics import make_metrics
 from services.chassis.security import Authenticator, RuleTable
@@ -90,20 +91,41 @@ async def _live(service_of: Callable[[ConfigT, Loops], Service], config: ConfigT
     loops = Loops()
     service = service_of(config, loops)
     with StateLock(config.state_dir, service.name):
+        audit = await _open_audit(service, config, loops)
         try:
-            crashed = await _serve(service, config, loops, ending, listen)
+            crashed = await _serve(service, config, loops, ending, audit, listen)
         finally:
-            await _close(service, loops)
+            await _close(service, loops, audit)
             ready_file(config.state_dir, service.name).unlink(missing_ok=True)
     return 1 if crashed else 0
 
 
-async def _serve(service: Service, config: ServiceConfig, loops: Loops, ending: Ending, listen: bool) -> bool:
+async def _open_audit(service: Service, config: ServiceConfig, loops: Loops) -> AuditLog | None:
+    """Where the service keeps one: <state>/<service>/audit.db."""
+    if not isinstance(config, AuditedConfig):
+        return None
+    audit = await AuditLog.open(
+        config.state_dir / service.name / "audit.db",
+        keep_days=config.audit_keep_days,
+        keep_bytes=config.audit_keep_bytes,
+    )
+    loops.start("audit", audit.run())
+    return audit
+
+
+async def _serve(
+    service: Service,
+    config: ServiceConfig,
+    loops: Loops,
+    ending: Ending,
+    audit: AuditLog | None,
+    listen: bool,
+) -> bool:
     """Open, serve, stop serving; whether a crash was the reason."""
     opening = asyncio.ensure_future(service.open())
     if not await ending.outlasts(opening, loops):
         return loops.crash is not None
-    async with _listening(service, config, listen) as address:
+    async with _listening(service, config, audit, listen) as address:
         write_ready(config.state_dir, service.name, address, SystemClock().now_ms())
         _log.info("service_ready", service=service.name, address=address)
         memory.settle()
@@ -137,7 +159,7 @@ class Ending:
             await asyncio.gather(*waits, return_exceptions=True)
 
 
-async def _close(service: Service, loops: Loops) -> None:
+async def _close(service: Service, loops: Loops, audit: AuditLog | None) -> None:
     """Close everything, or end the process: threads of a library must not keep it alive for ever.
 
     Ending abruptly is safe, because all that was acknowledged is on the disk.
@@ -147,7 +169,11 @@ async def _close(service: Service, loops: Loops) -> None:
             try:
                 await loops.close()
             finally:
-                await service.close()
+                try:
+                    await service.close()
+                finally:
+                    if audit is not None:
+                        await audit.close()
     except TimeoutError:
         _log.error("close_timed_out", service=service.name, timeout_s=CLOSE_TIMEOUT_S)
         sys.stdout.flush()
@@ -163,7 +189,9 @@ async def _drain(service: Service) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _listening(service: Service, config: ServiceConfig, listen: bool) -> AsyncIterator[str]:
+async def _listening(
+    service: Service, config: ServiceConfig, audit: AuditLog | None, listen: bool
+) -> AsyncIterator[str]:
     """The server while it accepts calls; yields its address. On leaving: drain, then stop."""
     metrics = make_metrics(config.metrics_port)
     try:
@@ -171,10 +199,13 @@ async def _listening(service: Service, config: ServiceConfig, listen: bool) -> A
             yield ""
             await _drain(service)
             return
-        from services.chassis.server import add_health_and_reflection, make_server
+        from services.chassis.server import add_audit, add_health_and_reflection, make_server
 
-        server = make_server(service.authenticator(), service.rules, metrics)
-        health = await add_health_and_reflection(server, service.register(server))
+        server = make_server(service.authenticator(), service.rules, metrics, audit)
+        names = [*service.register(server)]
+        if audit is not None:
+            names.append(add_audit(server, audit, service.name))
+        health = await add_health_and_reflection(server, names)
         address = _bind(server, config)
         await server.start()
         try:

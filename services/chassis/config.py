@@ -50,6 +50,16 @@ class ServiceConfig:
     metrics_port: int = option(0, "loopback port that serves Prometheus metrics; 0: off")
 
 
+@dataclass(frozen=True, kw_only=True)
+class AuditedConfig(ServiceConfig):
+    """Of a service that others call: it keeps an audit log, <state>/<service>/audit.db."""
+
+    audit_keep_days: int = option(365, "days that entries of the audit log are kept")
+    audit_keep_bytes: int = option(
+        256 << 20, "bytes that the audit log may take; the oldest entries go first"
+    )
+
+
 C = TypeVar("C", bound=ServiceConfig)
 
 

@@ -21,12 +21,14 @@ from modelyard.channel import REQUEST_ID_KEY, UNARY_TIMEOUT_S, incoming
 from modelyard.errors import YardError
 from services.chassis import logs, status
 from services.chassis.access import Access
+from services.chassis.audit.entry import SOON, Entry, is_change, resources_of
+from services.chassis.audit.log import AuditLog, Caller, set_current
 from services.chassis.deadline import Cap, too_long, uncancel
 from services.chassis.decoding import MALFORMED, MalformedMessage, marking, refusing
 from services.chassis.errors import Internal, ServiceError, Unavailable
 from services.chassis.linger import let_finish
 from services.chassis.metrics import Metrics, NoMetrics
-from services.chassis.security import NOBODY, Principal, set_principal
+from services.chassis.security import ADMIN, NOBODY, USER, VIEWER, Principal, set_principal
 
 __all__ = ["WAIT_TIMEOUT_S", "InternalError", "MalformedMessage", "PeerFailed", "RpcInterceptor"]
 
@@ -37,6 +39,8 @@ _INFINITY = float("inf")
 # Probes come every second from every side.
 _QUIET = "/grpc.health.v1.Health/"
 _REQUEST_ID_CHARACTERS_MOST = 64
+# What they change is in the audit log before the answer; services and agents note what they do within a second.
+_PEOPLE = frozenset({ADMIN, USER, VIEWER})
 
 _log = logs.get_logger("rpc")
 
@@ -58,9 +62,15 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
     """The only interceptor of a server."""
 
     def __init__(
-        self, access: Access, metrics: Metrics | None = None, *, unary_timeout_s: float = UNARY_TIMEOUT_S
+        self,
+        access: Access,
+        metrics: Metrics | None = None,
+        *,
+        audit: AuditLog | None = None,
+        unary_timeout_s: float = UNARY_TIMEOUT_S,
     ) -> None:
         self._access = access
+        self._audit = audit
         self._unary_timeout_s = unary_timeout_s
         self._metrics = metrics or NoMetrics()
         self._wrapped: dict[str, Any] = {}
@@ -90,10 +100,13 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         return grpc.stream_stream_rpc_method_handler(behaviour, refusing(decode), encode)
 
     def _unary(self, method: str, handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        audits = self._audit is not None and is_change(method)
         most_s = WAIT_TIMEOUT_S if method.rpartition("/")[2].startswith("Wait") else self._unary_timeout_s
 
         async def unary(request: Any, context: Servicer) -> Any:
             call = _Call(method)
+            if audits:
+                call.is_change, call.request = True, request
             cap = None
             try:
                 remaining_s = context.time_remaining()
@@ -103,7 +116,11 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
                 await self._admit(call, context, remaining_s)
                 if request is MALFORMED:
                     raise MalformedMessage
-                return await handler(request, context)
+                if not audits:
+                    return await handler(request, context)
+                answer = await handler(request, context)
+                await self._keep(call, context, answer)
+                return answer
             except asyncio.CancelledError as error:
                 if cap is None or not cap.fired:
                     call.code = "CANCELLED"
@@ -115,18 +132,20 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             finally:
                 if cap is not None:
                     cap.release()
-                self._finish(call)
+                self._finish(call, context)
 
         return unary
 
     def _stream(
         self, method: str, handler: Callable[..., Any], *, reads: bool = False
     ) -> Callable[..., Awaitable[Any]]:
+        audits = self._audit is not None and is_change(method)
         serve = _writing(handler) if inspect.isasyncgenfunction(handler) else handler
 
         async def stream(request: Any, context: Servicer) -> Any:
             call = _Call(method)
             call.reads = reads
+            call.is_change = audits
             try:
                 await self._open_stream(call, request, context)
                 return await serve(request, context)
@@ -135,7 +154,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             except Exception as error:
                 await self._fail(call, context, error)
             finally:
-                self._finish(call)
+                self._finish(call, context)
 
         return stream
 
@@ -145,6 +164,8 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         if request is MALFORMED:
             raise MalformedMessage
         call.watch = self._access.watch(call.token)
+        if self._audit is not None:
+            set_current(self._audit, _caller(call, context))
 
     async def _admit(self, call: _Call, context: Servicer, remaining_s: float) -> None:
         """Name the call, then find out who calls and whether they may."""
@@ -201,7 +222,30 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             await let_finish(context)
         await context.abort(code, status.shown(error.message), status.encode(error, call.request_id))
 
-    def _finish(self, call: _Call) -> None:
+    async def _keep(self, call: _Call, context: Servicer, answer: Any) -> None:
+        """A change that a person asked for is in the audit log before it is answered."""
+        role = call.caller.role if call.caller is not None else ""
+        if self._audit is None or role not in _PEOPLE or call.method.rpartition("/")[2] in SOON:
+            return
+        if not getattr(call.request, "validate_only", False):
+            call.is_kept = True
+            await self._audit.keep(self._entry(self._audit, call, context, answer))
+
+    def _entry(self, audit: AuditLog, call: _Call, context: Servicer, answer: Any = None) -> Entry:
+        return audit.entry(
+            call.method, _caller(call, context), resources_of(call.method, call.request, answer),
+            code=call.code, reason=call.reason, request_id=str(getattr(call.request, "request_id", ""))[:64],
+        )  # fmt: skip
+
+    def _note(self, audit: AuditLog, call: _Call, context: Servicer) -> None:
+        """What was refused, and what services and agents change. Who was not known is only counted, in the metrics."""
+        is_noted = call.is_change or call.code == "PERMISSION_DENIED"
+        if is_noted and call.caller is not None and not getattr(call.request, "validate_only", False):
+            audit.note(self._entry(audit, call, context))
+
+    def _finish(self, call: _Call, context: Servicer) -> None:
+        if self._audit is not None and not call.is_kept:
+            self._note(self._audit, call, context)
         if call.watch is not None:
             call.watch.stop()
         duration_s = time.perf_counter() - call.start_s
@@ -225,10 +269,13 @@ class _Call:
     __slots__ = (
         "caller",
         "code",
+        "is_change",
+        "is_kept",
         "loop_time",
         "method",
         "reads",
         "reason",
+        "request",
         "request_id",
         "start_s",
         "token",
@@ -246,6 +293,14 @@ class _Call:
         self.code = "OK"
         self.reason = ""
         self.watch: Any = None
+        # For the audit log: whether it changes something, what was asked, and whether its entry is on disk.
+        self.is_change = False
+        self.request: Any = None
+        self.is_kept = False
+
+
+def _caller(call: _Call, context: Servicer) -> Caller:
+    return Caller(call.caller or NOBODY, str(context.peer()), call.request_id)
 
 
 def _writing(handler: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaitable[None]]:

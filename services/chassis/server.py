@@ -18,6 +18,7 @@ from grpc_health.v1._async import HealthServicer
 
 from modelyard.channel import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MESSAGE_BYTES_MOST, METADATA_BYTES_MOST
 from services.chassis.access import Access
+from services.chassis.audit.log import AuditLog
 from services.chassis.errors import StartRefused
 from services.chassis.interceptors import RpcInterceptor
 from services.chassis.metrics import Metrics
@@ -70,10 +71,13 @@ class HostUnusable(StartRefused):
 
 
 def make_server(
-    authenticator: Authenticator, rules: RuleTable, metrics: Metrics | None = None
+    authenticator: Authenticator,
+    rules: RuleTable,
+    metrics: Metrics | None = None,
+    audit: AuditLog | None = None,
 ) -> grpc.aio.Server:
     """A server without services and ports whose every call passes the interceptor."""
-    return server_with(RpcInterceptor(Access(authenticator, rules), metrics))
+    return server_with(RpcInterceptor(Access(authenticator, rules), metrics, audit=audit))
 
 
 def server_with(interceptor: RpcInterceptor) -> grpc.aio.Server:
@@ -83,6 +87,15 @@ def server_with(interceptor: RpcInterceptor) -> grpc.aio.Server:
         options=SERVER_OPTIONS,
         maximum_concurrent_rpcs=CALLS_AT_ONCE_MOST,
     )
+
+
+def add_audit(server: grpc.aio.Server, audit: AuditLog, service: str) -> str:
+    """Serve the audit log to administrators; the full name of the service that does."""
+    from modelyard.v1 import audit_pb2, audit_pb2_grpc
+    from services.chassis.audit.servicer import AuditServicer
+
+    audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(audit, service), server)
+    return str(audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name)
 
 
 async def add_health_and_reflection(server: grpc.aio.Server, services: Sequence[str]) -> HealthServicer:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from services.chassis.config import ServiceConfig, option
+from services.chassis.config import AuditedConfig, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class SchedulerConfig(ServiceConfig):
+class SchedulerConfig(AuditedConfig):
     """Options of yard-scheduler."""
 
     port: int = option(7070, "TCP port to listen on; 0 takes any free one")

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.chassis.config import ServiceConfig, option
+from services.chassis.config import AuditedConfig, option
 from services.store.model import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoreConfig(ServiceConfig):
+class StoreConfig(AuditedConfig):
     """The store keeps artefacts: bytes by their sha256."""
 
     port: int = option(7071, "TCP port to listen on; 0 takes any free one")

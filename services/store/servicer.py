@@ -9,6 +9,7 @@ import grpc.aio
 
 from modelyard.v1 import artifact_pb2 as pb
 from modelyard.v1.artifact_pb2_grpc import ArtifactServiceServicer
+from services.chassis.audit.log import note_in_stream
 from services.chassis.errors import ServiceError
 from services.chassis.interceptors import MalformedMessage
 from services.chassis.paging import decode_token, encode_token, page_size
@@ -34,6 +35,9 @@ LINGER_MESSAGES = 8
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
+_PUT = "ArtifactService/PutArtifact"
+
+
 class ArtifactServicer(ArtifactServiceServicer):
     """ArtifactService of artifact.proto."""
 
@@ -46,9 +50,11 @@ class ArtifactServicer(ArtifactServiceServicer):
         try:
             wish = await _read_wish(request_iterator)
             artifact = await self._engine.put(wish, _read_chunks(request_iterator))
-        except ServiceError:
+        except ServiceError as error:
+            note_in_stream(_PUT, "", code=error.code, reason=error.reason)
             await _let_finish(request_iterator)
             raise
+        note_in_stream(_PUT, f"artifacts/{artifact.digest}")
         await _let_finish(request_iterator)
         return pb.PutArtifactResponse(artifact=artifact_message(artifact))
 

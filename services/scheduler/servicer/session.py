@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from modelyard.v1 import task_pb2 as pb
+from services.chassis.audit.log import note_in_stream
 from services.chassis.errors import ServiceError
 from services.chassis.security import Principal
 from services.scheduler import views
@@ -21,6 +22,7 @@ MESSAGE_BYTES = 2 << 20
 MOST_UNDER_WAY = 64
 HELD_TASKS = 4
 HOLD_S = 0.003
+_SUBMIT = "TaskService/SubmitTasks"
 
 
 class Session:
@@ -95,7 +97,13 @@ class Session:
             numbers, is_repeat = await self._submission.submit(message.submit, self._caller.account, self)
         except ServiceError as error:
             response.refused.CopyFrom(_refusal(error))
+            note_in_stream(_SUBMIT, "", message.submit.request_id, error.code, error.reason)
         else:
+            if numbers:
+                made = f"tasks/t-{numbers.start}"
+                if len(numbers) > 1:
+                    made += f"..t-{numbers.stop - 1}"
+                note_in_stream(_SUBMIT, made, message.submit.request_id)
             response.submitted.task_ids.extend([f"t-{number}" for number in numbers])
             response.submitted.revision = self._engine.released_revision
             keys = keys_of(numbers)
