@@ -81,6 +81,22 @@ async def delete_node(yard: SchedulerYard) -> Pair:
     return node_pb2.DeleteNodeRequest(node="gone-a"), node_pb2.DeleteNodeRequest(node="gone-b")
 
 
+def room(cpu: float) -> node_pb2.CreateQuoteRequest:
+    return node_pb2.CreateQuoteRequest(items=[node_pb2.QuoteItem(resources=pb.Resources(cpu=cpu))])
+
+
+async def create_quote(yard: SchedulerYard) -> Pair:
+    return room(1), room(2)
+
+
+def of_quote(request_type: Callable[..., Any]) -> Any:
+    async def case(yard: SchedulerYard) -> Pair:
+        made = [(await yard.admin.nodes.CreateQuote(room(1))).quote.id for _ in range(2)]
+        return request_type(quote_id=made[0]), request_type(quote_id=made[1])
+
+    return case
+
+
 CASES: dict[str, Callable[[SchedulerYard], Awaitable[Pair]]] = {
     "SubmitTasks": submit,
     "ModifyTask": modify,
@@ -93,6 +109,9 @@ CASES: dict[str, Callable[[SchedulerYard], Awaitable[Pair]]] = {
     "DrainNode": of_node(node_pb2.DrainNodeRequest),
     "UpdateNodeLabels": of_node(node_pb2.UpdateNodeLabelsRequest, set_labels={"zone": "a"}),
     "DeleteNode": delete_node,
+    "CreateQuote": create_quote,
+    "RenewQuote": of_quote(node_pb2.RenewQuoteRequest),
+    "DeleteQuote": of_quote(node_pb2.DeleteQuoteRequest),
     "CreateJoinToken": of_node(node_pb2.CreateJoinTokenRequest),
     "CreateAccount": create_account,
     "DeleteAccount": delete_account,
