@@ -30,7 +30,9 @@ async def list_tasks(
     yard: Invocation,
     tasks_state: Annotated[
         list[str],
-        typer.Option("--in", help="queued|assigned|running|held|succeeded|failed|cancelled; repeatable"),
+        typer.Option(
+            "--in", help="queued|assigned|running|suspended|held|succeeded|failed|cancelled; repeatable"
+        ),
     ] = [],  # noqa: B006
     name: Annotated[str, typer.Option(help="Only of this name")] = "",
     node: Annotated[str, typer.Option(help="Only on this node", autocompletion=complete_nodes)] = "",
@@ -195,6 +197,20 @@ async def release(yard: Invocation, tasks: TaskIds) -> None:
     """Let held tasks start again."""
     async with yard.client() as client:
         _show(yard, await client.tasks.release(*tasks))
+
+
+@command(app)
+async def suspend(yard: Invocation, tasks: TaskIds) -> None:
+    """Stop running tasks where they are; they keep their node. Waiting ones are held."""
+    async with yard.client() as client:
+        _show(yard, await client.tasks.suspend(*tasks))
+
+
+@command(app)
+async def resume(yard: Invocation, tasks: TaskIds) -> None:
+    """Let suspended tasks go on; held ones may start."""
+    async with yard.client() as client:
+        _show(yard, await client.tasks.resume(*tasks))
 
 
 @command(app)

@@ -1,4 +1,4 @@
-"""`client.tasks`: submit, get, list, watch, wait, modify, cancel, hold, release, retry, explain, logs."""
+"""`client.tasks`: submit, get, list, watch, wait, modify, move (cancel, hold, suspend …), retry, explain, logs."""
 
 from __future__ import annotations
 
@@ -129,6 +129,16 @@ class Tasks:
         """Lets held tasks start again."""
         request = task_pb2.ReleaseTasksRequest(request_id=new_request_id(), task_ids=task_ids)
         return (await self._connection.unary(self._stub.ReleaseTasks, request)).tasks
+
+    async def suspend(self, *task_ids: str) -> Sequence[task_pb2.Task]:
+        """Stops running tasks where they are; they keep their node and what they hold. Waiting ones are held."""
+        request = task_pb2.SuspendTasksRequest(request_id=new_request_id(), task_ids=task_ids)
+        return (await self._connection.unary(self._stub.SuspendTasks, request)).tasks
+
+    async def resume(self, *task_ids: str) -> Sequence[task_pb2.Task]:
+        """Lets suspended tasks go on, and held ones start."""
+        request = task_pb2.ResumeTasksRequest(request_id=new_request_id(), task_ids=task_ids)
+        return (await self._connection.unary(self._stub.ResumeTasks, request)).tasks
 
     async def retry(self, *task_ids: str) -> Sequence[str]:
         """Submits ended tasks again, as new tasks; their ids in the order of the old ones."""

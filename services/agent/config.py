@@ -149,6 +149,10 @@ class Places:
         return self.root / "specifications"
 
     @property
+    def suspensions(self) -> Path:
+        return self.root / "suspensions.json"
+
+    @property
     def workers(self) -> Path:
         return self.root / "workers"
 

@@ -17,9 +17,11 @@ from services.agent.decode import pool_of
 from services.agent.events import (
     Command,
     ModifyAsked,
+    ResumeAsked,
     RetractAsked,
     StartAsked,
     StopAsked,
+    SuspendAsked,
     VerdictGiven,
     WorkBegun,
     WorkDone,
@@ -90,6 +92,10 @@ def _command(command: link.Command, body_of: Callable[[int], Body | None]) -> Co
         )
     if kind == "retract":
         return RetractAsked(command.retract.task_id, command.retract.attempt)
+    if kind == "suspend":
+        return SuspendAsked(command.suspend.task_id, command.suspend.attempt)
+    if kind == "resume":
+        return ResumeAsked(command.resume.task_id, command.resume.attempt)
     if kind == "modify":
         change = command.modify
         limit_ms = change.run_timeout_ms if change.HasField("run_timeout_ms") else None
@@ -129,6 +135,10 @@ def event_of(note: Note, enforcement: str) -> link.TaskEvent:
         event.modified.revision = note.revision
         kind = task_pb2.FIELD_VERDICT_KIND_REJECTED if note.message else task_pb2.FIELD_VERDICT_KIND_APPLIED
         event.modified.fields.add(path=note.field, kind=kind, message=note.message)
+    elif note.kind is NoteKind.SUSPENDED:
+        event.suspended.SetInParent()
+    elif note.kind is NoteKind.RESUMED:
+        event.resumed.SetInParent()
     else:
         event.retracted.SetInParent()
     return event
@@ -166,6 +176,7 @@ def held_of(task: Task, enforcement: str) -> link.HeldTask:
         epoch=task.epoch,
         state=HELD[task.phase],
         exited=exited_of(task.exit, enforcement) if task.exit is not None else None,
+        is_suspended=task.is_suspended,
     )
 
 

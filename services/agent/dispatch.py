@@ -83,7 +83,7 @@ def call_back(state: State, now_ms: int) -> list[Effect]:
     for worker in state.workers.values():
         behind = len(worker.queue) > 1 and worker.ready
         if behind and (fenced or now_ms - worker.idle_since_ms >= OVERDUE_MS):
-            effects.extend(_recall(state, worker))
+            effects.extend(recall(state, worker))
     return effects
 
 
@@ -157,7 +157,10 @@ def _behind(state: State, task: Task, now_ms: int, given: dict[str, list[Task]])
             continue
         if now_ms - worker.idle_since_ms >= 2 * AHEAD_MS:
             continue
-        head = state.tasks[worker.queue[0]].body
+        running = state.tasks[worker.queue[0]]
+        if running.suspend_asked:
+            continue
+        head = running.body
         if head.label == body.label or waiting < state.depth(head):
             best, shortest = worker, waiting
     return best
@@ -217,7 +220,8 @@ def _give(state: State, worker: Worker, task: Task, now_ms: int, effects: list[E
     worker.queue.append(task.key)
 
 
-def _recall(state: State, worker: Worker) -> list[Effect]:
+def recall(state: State, worker: Worker) -> list[Effect]:
+    """Calls back what waits behind the first task of a worker."""
     effects: list[Effect] = []
     for key in list(worker.queue)[1:]:
         task = state.tasks[key]

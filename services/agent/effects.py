@@ -46,6 +46,20 @@ class ChangeParams(msgspec.Struct, frozen=True):
     params_json: str
 
 
+class SuspendWork(msgspec.Struct, frozen=True):
+    """Stop every process of a running task where it is."""
+
+    worker: str
+    task: Task
+
+
+class ResumeWork(msgspec.Struct, frozen=True):
+    """Let the processes of a suspended task go on."""
+
+    worker: str
+    task: Task
+
+
 class KillWorker(msgspec.Struct, frozen=True):
     """SIGKILL."""
 
@@ -91,6 +105,8 @@ Effect = (
     | RunTasks
     | CancelTask
     | ChangeParams
+    | SuspendWork
+    | ResumeWork
     | KillWorker
     | QuitWorker
     | AckWork

@@ -34,6 +34,7 @@ from services.agent.outputs import OutputKeeper
 from services.agent.preparation import Preparer
 from services.agent.shims import ShimFiles
 from services.agent.specifications import Specifications
+from services.agent.suspensions import Suspensions
 from services.agent.sweep import Cleaner
 from services.agent.workers import Message, Workers
 from services.chassis.clock import Clock
@@ -57,6 +58,7 @@ class Engine:
         commands: CommandSetup,
         cleaner: Cleaner,
         shims: ShimFiles,
+        suspensions: Suspensions,
         notify: Callable[[bool], None],
     ) -> None:
         self.state = state
@@ -68,6 +70,7 @@ class Engine:
         self._commands = commands
         self._cleaner = cleaner
         self._shims = shims
+        self._suspensions = suspensions
         self._notify = notify
         self._workers: Workers
         self._preparer: Preparer
@@ -81,6 +84,8 @@ class Engine:
             do.RunTasks: self._on_run_tasks,
             do.CancelTask: self._on_cancel_task,
             do.ChangeParams: self._on_change_params,
+            do.SuspendWork: self._on_suspend_work,
+            do.ResumeWork: self._on_resume_work,
             do.KillWorker: self._on_kill_worker,
             do.QuitWorker: self._on_quit_worker,
             do.AckWork: self._on_ack_work,
@@ -125,8 +130,13 @@ class Engine:
 
     async def restore(self) -> None:
         """Takes over what an earlier agent process has left running, and what has ended since."""
+        self._suspensions.let_speak()
         for name, pool, inventory in await self._workers.open():
             self._restore_worker(name, pool, inventory)
+        for task in self.state.tasks.values():
+            if task.is_suspended:
+                self._suspensions.halt_again(task, self._workers.pid(task.worker))
+        self._suspensions.keep(self.state.tasks)
         self._restore_outcomes()
         self._logs.follow_left(self.state.tasks.values())
         if self.state.tasks:
@@ -183,7 +193,10 @@ class Engine:
 
     def _restored(self, item: Message, is_running: bool) -> TaskRestored | None:
         start = self._start_of(item["key"])
-        return None if start is None else TaskRestored(start, is_running, item.get("start_time_ms", 0))
+        if start is None:
+            return None
+        for_ms, paused_ms = self._suspensions.of(f"{start.task_id}/{start.attempt}")
+        return TaskRestored(start, is_running, item.get("start_time_ms", 0), for_ms, paused_ms)
 
     def _start_of(self, work_key: str) -> StartAsked | None:
         """What was asked for, by the key that the worker knows; None if it cannot be told any more."""
@@ -233,6 +246,12 @@ class Engine:
             change["signal"] = effect.task.body.modify_signal
         self._workers.send(effect.worker, modify=(change,))
 
+    def _on_suspend_work(self, effect: do.SuspendWork) -> None:
+        self._suspensions.begin(effect.task, self._workers.pid(effect.worker))
+
+    def _on_resume_work(self, effect: do.ResumeWork) -> None:
+        self._suspensions.end(effect.task, self._workers.pid(effect.worker))
+
     def _on_kill_worker(self, effect: do.KillWorker) -> None:
         self._workers.kill(effect.worker)
 
@@ -256,6 +275,7 @@ class Engine:
     def _on_forget_tasks(self, effect: do.ForgetTasks) -> None:
         self._cleaner.forget(effect.tasks)
         self._shims.forget(effect.tasks)
+        self._suspensions.forget(effect.tasks)
 
     # --- time
 

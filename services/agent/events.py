@@ -52,7 +52,21 @@ class ModifyAsked(msgspec.Struct, frozen=True):
     run_timeout_ms: int | None = None
 
 
-Command = StartAsked | RetractAsked | StopAsked | ModifyAsked
+class SuspendAsked(msgspec.Struct, frozen=True):
+    """A task is to be stopped where it is."""
+
+    task_id: str
+    attempt: int
+
+
+class ResumeAsked(msgspec.Struct, frozen=True):
+    """A suspended task may go on."""
+
+    task_id: str
+    attempt: int
+
+
+Command = StartAsked | RetractAsked | StopAsked | ModifyAsked | SuspendAsked | ResumeAsked
 
 
 class CommandsReceived(msgspec.Struct, frozen=True):
@@ -188,6 +202,9 @@ class TaskRestored(msgspec.Struct, frozen=True):
     start: StartAsked
     running: bool = False
     start_ms: int = 0
+    suspended_for_ms: int = -1
+    """How long it has been stopped by now; −1: it is not."""
+    paused_ms: int = 0
 
 
 class WorkerRestored(msgspec.Struct, frozen=True):

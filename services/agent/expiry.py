@@ -27,7 +27,9 @@ def _start_is_over(state: State, task: Task, now_ms: int, effects: list[Effect])
 
 def _run_is_over(state: State, task: Task, now_ms: int, effects: list[Effect]) -> None:
     # A timer that was set before the time was changed is not its end.
-    if task.phase is Phase.RUNNING and run_limit_ms(task) and run_end_ms(state, task, now_ms) <= now_ms:
+    if task.phase is not Phase.RUNNING or task.is_suspended:
+        return
+    if run_limit_ms(task) and run_end_ms(state, task, now_ms) <= now_ms:
         limit = run_limit_ms(task) / 1000
         order = StopOrder(
             Cause.TIMEOUT,

@@ -22,6 +22,7 @@ from services.agent.model import (
     TaskError,
     Worker,
 )
+from services.agent.pauses import wake
 from services.agent.state import State
 
 UNSTARTED = (Phase.PREPARING, Phase.WAITING)
@@ -116,6 +117,9 @@ def end_early(state: State, task: Task, order: StopOrder, now_ms: int, effects: 
     if task.phase in (Phase.STORING, Phase.ENDED) or task.stop is not None:
         return
     task.stop = order
+    if task.is_suspended:
+        # It goes on, so that it hears the signal and can end in good order.
+        wake(state, task, now_ms, effects)
     if task.phase in UNSTARTED:
         end(state, task, never_started(state, _error_of(order), now_ms))
         return
@@ -160,7 +164,7 @@ def begin(state: State, worker: Worker, task: Task | None, start_ms: int, now_ms
 
 def limit_run(state: State, task: Task, now_ms: int) -> None:
     """Has a running task looked at again when its time is over; anew after a change of that time."""
-    if run_limit_ms(task):
+    if run_limit_ms(task) and not task.is_suspended:
         state.set_timer(run_end_ms(state, task, now_ms), "run", task)
 
 
@@ -170,8 +174,10 @@ def run_limit_ms(task: Task) -> int:
 
 
 def run_end_ms(state: State, task: Task, now_ms: int) -> int:
-    """When its time is over, on the monotonic clock. A wall clock that was set forward cannot put it off."""
-    return min(now_ms, task.start_ms - state.wall_offset_ms) + run_limit_ms(task)
+    """When its time is over, on the monotonic clock. A wall clock that was set forward cannot put it off; the time
+    in which it was suspended does."""
+    begin_ms = min(now_ms, task.start_ms - state.wall_offset_ms)
+    return begin_ms + run_limit_ms(task) + task.paused_ms
 
 
 def finish(

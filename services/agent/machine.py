@@ -25,10 +25,12 @@ from services.agent.events import (
     NeedReady,
     OutcomeRestored,
     OutputsStored,
+    ResumeAsked,
     RetractAsked,
     SessionLost,
     SessionOpened,
     StartAsked,
+    SuspendAsked,
     WorkerLost,
     WorkerReady,
     WorkerRestored,
@@ -63,6 +65,7 @@ from services.agent.modify import modify, on_work_modified
 from services.agent.outbox import Outbox
 from services.agent.restoring import on_outcome_restored, on_worker_restored
 from services.agent.state import TRANSITIONS, State, check_invariants
+from services.agent.suspension import halt, resume, suspend
 
 __all__ = ["TRANSITIONS", "State", "apply", "check_invariants", "wake_ms"]
 
@@ -95,6 +98,10 @@ def on_commands(state: State, event: CommandsReceived, now_ms: int) -> list[Effe
             retract(state, command, effects)
         elif isinstance(command, ModifyAsked):
             modify(state, command, now_ms, effects)
+        elif isinstance(command, SuspendAsked):
+            suspend(state, command, now_ms, effects)
+        elif isinstance(command, ResumeAsked):
+            resume(state, command, now_ms, effects)
         else:
             stop(state, command, now_ms, effects)
     return effects + hand_out(state, now_ms)
@@ -231,6 +238,8 @@ def on_work_reported(state: State, event: WorkReported, now_ms: int) -> list[Eff
             finish(state, worker, task, done, now_ms, effects)
     # After the ends: what was refused because the task was called back comes with it to its next start.
     _hear_modified(state, event, accepted=False)
+    if worker.queue and (head := state.tasks[worker.queue[0]]).suspend_asked:
+        halt(state, head, now_ms, effects)
     if unknown:
         effects.append(AckWork(worker.name, tuple(unknown)))
     return effects + hand_out(state, now_ms)

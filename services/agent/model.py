@@ -184,6 +184,12 @@ class Task(msgspec.Struct):
     stop: StopOrder | None = None
     run_timeout_ms: int | None = None
     """What it was changed to; None: the specification's."""
+    suspend_asked: bool = False
+    """It is to be stopped where it is; done once nothing waits behind it in its worker."""
+    suspended_ms: int = -1
+    """Since when it is stopped, monotonic; −1: it is not."""
+    paused_ms: int = 0
+    """How long it was stopped before, which its time limit does not count."""
     retracting: bool = False
     recalled: bool = False
     is_bare: bool = False
@@ -191,6 +197,10 @@ class Task(msgspec.Struct):
     exit: Exit | None = None
     stated: bool = False
     """Its end was part of the session's Hello."""
+
+    @property
+    def is_suspended(self) -> bool:
+        return self.suspended_ms >= 0
 
     @property
     def work_key(self) -> str:
@@ -229,6 +239,8 @@ class NoteKind(StrEnum):
     REJECTED = "REJECTED"
     RETRACTED = "RETRACTED"
     MODIFIED = "MODIFIED"
+    SUSPENDED = "SUSPENDED"
+    RESUMED = "RESUMED"
 
 
 class Note(msgspec.Struct, frozen=True):

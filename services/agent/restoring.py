@@ -28,6 +28,10 @@ def on_worker_restored(state: State, event: WorkerRestored, now_ms: int) -> list
         if restored.running:
             state.move(task, Phase.RUNNING)
             task.start_ms = restored.start_ms
+            task.paused_ms = restored.paused_ms
+            if restored.suspended_for_ms >= 0:
+                task.suspend_asked = True
+                task.suspended_ms = max(0, now_ms - restored.suspended_for_ms)
             limit_run(state, task, now_ms)
     (group.busy if worker.queue else group.idle)[worker.name] = worker
     for restored in event.ended:

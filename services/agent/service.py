@@ -43,6 +43,7 @@ from services.agent.shims import ShimFiles
 from services.agent.specifications import Specifications
 from services.agent.state import Settings, State
 from services.agent.surroundings import Surroundings
+from services.agent.suspensions import Suspensions
 from services.agent.sweep import Cleaner
 from services.agent.workers import Workers
 from services.chassis import failpoints, logs
@@ -139,7 +140,8 @@ class Agent:
         self._commands = CommandSetup(places, node, has_gpus)
         self._engine = Engine(
             self._state, self._clock, places, self._specifications, self._limiter, self._logs,
-            self._commands, self._cleaner, self._shims, lambda urgent: self._link.notify(urgent=urgent),
+            self._commands, self._cleaner, self._shims, Suspensions(places.suspensions, self._clock),
+            lambda urgent: self._link.notify(urgent=urgent),
         )  # fmt: skip
         self._workers = Workers(places, self._engine.tell_of_worker, self._engine.run_beside, has_gpus)
         self._environments = Environments(places.environments)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.scheduler import events as ev
-from services.scheduler import lifecycle, modify, pace, quoting
+from services.scheduler import lifecycle, modify, pace, quoting, suspension
 from services.scheduler.cluster import Node
 from services.scheduler.effects import (
     AcknowledgeEvents,
@@ -56,6 +56,7 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
     for key in node.believed():
         task = state.tasks[key]
         modify.tell_again(task, node, effects)
+        suspension.tell_again(task, node, effects)
         if task.stop is not None:
             lifecycle.stop(task, node, effects, Cause.CANCELLED, task.stop[1], task.stop[0])
     effects.changed_nodes.add(node.id)
@@ -138,6 +139,7 @@ def _keep(state: State, node: Node, task: Task, held: ev.HeldTask, now: Now, eff
         state.cluster.reserve(node, task.key, amounts, task.devices)
         state.waiting.take(task, is_fact=True)
         lifecycle.start(state, task, 0, now, effects)
+        suspension.settle(state, task, held.is_suspended, now, effects)
         return True
     if task.is_prefilled or not node.has_room(amounts):
         task.is_prefilled = True
@@ -151,7 +153,7 @@ def _keep(state: State, node: Node, task: Task, held: ev.HeldTask, now: Now, eff
 
 def _miss(state: State, task: Task, now: Now, effects: Effects) -> None:
     """The agent does not have what it was believed to have."""
-    if task.state is TaskState.RUNNING:
+    if task.state is not TaskState.ASSIGNED:
         lifecycle.fail(state, task, Cause.NODE_LOST, "NODE_LOST: the agent no longer has it", now, effects)
     else:
         lifecycle.fail(state, task, Cause.NODE_LOST, "NODE_LOST: it never reached the agent", now, effects)
@@ -352,6 +354,18 @@ def _on_modified(state: State, node: Node, report: ev.TaskModified, now: Now, ef
         modify.on_task_modified(state, node, task, report, now, effects)
 
 
+def _on_suspended(state: State, node: Node, report: ev.TaskSuspended, now: Now, effects: Effects) -> None:
+    task = reported(state, node, report)
+    if task is not None:
+        suspension.stopped(state, task, now, effects)
+
+
+def _on_resumed(state: State, node: Node, report: ev.TaskResumed, now: Now, effects: Effects) -> None:
+    task = reported(state, node, report)
+    if task is not None:
+        suspension.continued(state, task, now, effects)
+
+
 REPORTS: dict[type[ev.TaskReport], Callable[[State, Node, Any, Now, Effects], None]] = {
     ev.TaskStarted: _on_started,
     ev.TaskExited: _on_exited,
@@ -359,4 +373,6 @@ REPORTS: dict[type[ev.TaskReport], Callable[[State, Node, Any, Now, Effects], No
     ev.TaskRetracted: _on_retracted,
     ev.TaskProgressed: _on_progressed,
     ev.TaskModified: _on_modified,
+    ev.TaskSuspended: _on_suspended,
+    ev.TaskResumed: _on_resumed,
 }

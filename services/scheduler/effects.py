@@ -119,7 +119,17 @@ class ModifyTask(msgspec.Struct, frozen=True):
     run_timeout_ms: int | None
 
 
-Command = StartTask | RetractTask | StopTask | ModifyTask
+class SuspendTask(msgspec.Struct, frozen=True):
+    key: int
+    attempt: int
+
+
+class ResumeTask(msgspec.Struct, frozen=True):
+    key: int
+    attempt: int
+
+
+Command = StartTask | RetractTask | StopTask | ModifyTask | SuspendTask | ResumeTask
 
 
 class Verdict(msgspec.Struct, frozen=True):

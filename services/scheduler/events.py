@@ -71,6 +71,16 @@ class ReleaseRequested(Event, frozen=True):
     keys: tuple[int, ...]
 
 
+class SuspendRequested(Event, frozen=True):
+    reply: int
+    keys: tuple[int, ...]
+
+
+class ResumeRequested(Event, frozen=True):
+    reply: int
+    keys: tuple[int, ...]
+
+
 class ModifyRequested(Event, frozen=True):
     """A task is to change. ``account`` is the caller's; ``params`` are laid over the task's own."""
 
@@ -131,6 +141,7 @@ class HeldTask(msgspec.Struct, frozen=True):
     epoch: int
     is_running: bool
     ended: "TaskExited | None" = None
+    is_suspended: bool = False
 
 
 class AgentConnected(Event, frozen=True):
@@ -214,6 +225,18 @@ class TaskProgressed(msgspec.Struct, frozen=True):
     message: str
 
 
+class TaskSuspended(msgspec.Struct, frozen=True):
+    key: int
+    attempt: int
+    epoch: int
+
+
+class TaskResumed(msgspec.Struct, frozen=True):
+    key: int
+    attempt: int
+    epoch: int
+
+
 class TaskModified(msgspec.Struct, frozen=True):
     """``fields`` are (path, whether it holds now, why not)."""
 
@@ -224,7 +247,16 @@ class TaskModified(msgspec.Struct, frozen=True):
     fields: tuple[tuple[str, bool, str], ...]
 
 
-TaskReport = TaskStarted | TaskExited | TaskRejected | TaskRetracted | TaskProgressed | TaskModified
+TaskReport = (
+    TaskStarted
+    | TaskExited
+    | TaskRejected
+    | TaskRetracted
+    | TaskProgressed
+    | TaskModified
+    | TaskSuspended
+    | TaskResumed
+)
 
 
 class TasksReported(Event, frozen=True):

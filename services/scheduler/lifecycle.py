@@ -236,11 +236,14 @@ def requeue(
     task.node = ""
     task.considered = ()
     task.limit_revision = 0
-    task.state = TaskState.QUEUED
-    task.reason = reason
+    is_held = task.wants_suspension
+    task.state = TaskState.HELD if is_held else TaskState.QUEUED
+    task.reason = f"HELD: suspended; {reason or 'it had not begun'}" if is_held else reason
     task.progress = None
     record(state, task, now, effects, cause=cause, payload=payload)
-    if delay_ms:
+    if is_held:
+        task.not_before_ms = 0
+    elif delay_ms:
         task.not_before_ms = now.wall_ms + delay_ms
         state.backing_off.add(task.key)
     else:

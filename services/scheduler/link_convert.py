@@ -5,7 +5,15 @@ from collections.abc import Callable, Mapping
 from modelyard.v1 import agent_link_pb2 as pb
 from modelyard.v1 import node_pb2, task_pb2
 from services.scheduler import events as ev
-from services.scheduler.effects import Command, ModifyTask, RetractTask, StartTask, Verdict
+from services.scheduler.effects import (
+    Command,
+    ModifyTask,
+    ResumeTask,
+    RetractTask,
+    StartTask,
+    SuspendTask,
+    Verdict,
+)
 from services.scheduler.model import Cause, InvalidRequest, format_task_id, index_of, parse_task_id
 from services.scheduler.resources import CPU, GPU, MEMORY, SCALE
 
@@ -46,7 +54,8 @@ def hello(message: pb.Hello, node: str, session: int) -> ev.AgentConnected:
 def _held(task: pb.HeldTask) -> ev.HeldTask:
     key = parse_task_id(task.task_id)
     ended = _exited(key, task.attempt, task.epoch, task.exited) if task.HasField("exited") else None
-    return ev.HeldTask(key, task.attempt, task.epoch, task.state == pb.HELD_STATE_RUNNING, ended)
+    is_running = task.state == pb.HELD_STATE_RUNNING
+    return ev.HeldTask(key, task.attempt, task.epoch, is_running, ended, task.is_suspended)
 
 
 def _measured(value: float) -> int:
@@ -94,6 +103,10 @@ def _report(event: pb.TaskEvent) -> ev.TaskReport:
         return ev.TaskProgressed(key, attempt, epoch, event.progress.ratio, event.progress.message[:1000])
     if kind == "retracted":
         return ev.TaskRetracted(key, attempt, epoch)
+    if kind == "suspended":
+        return ev.TaskSuspended(key, attempt, epoch)
+    if kind == "resumed":
+        return ev.TaskResumed(key, attempt, epoch)
     if kind == "modified":
         return ev.TaskModified(key, attempt, epoch, event.modified.revision, _fields(event.modified))
     reason = event.rejected.message or event.rejected.reason or "unknown report"
@@ -160,6 +173,12 @@ def add_command(batch: pb.Commands, command: Command, bodies: set[int], sign: Si
         )
         batch.commands.add(modify=modify)
         return 64 + len(command.params)
+    if isinstance(command, SuspendTask):
+        batch.commands.add(suspend=pb.SuspendTask(task_id=task_id, attempt=command.attempt))
+        return 64
+    if isinstance(command, ResumeTask):
+        batch.commands.add(resume=pb.ResumeTask(task_id=task_id, attempt=command.attempt))
+        return 64
     batch.commands.add(
         stop=pb.StopTask(
             task_id=task_id,

@@ -8,7 +8,7 @@ holder of an attempt's token (epoch, attempt) moves it.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from services.scheduler import agents, arrays, modify, nodes, quoting, requests, schedule, timers
+from services.scheduler import agents, arrays, modify, nodes, quoting, requests, schedule, suspension, timers
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, Effects, RecordRequest
 from services.scheduler.model import Now, TaskState
@@ -39,11 +39,36 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
         }
     ),
     TaskState.ASSIGNED: frozenset(
-        {TaskState.RUNNING, TaskState.QUEUED, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED}
+        # HELD: it was to be suspended and had not begun.
+        {
+            TaskState.RUNNING,
+            TaskState.QUEUED,
+            TaskState.HELD,
+            TaskState.SUCCEEDED,
+            TaskState.FAILED,
+            TaskState.CANCELLED,
+        }
     ),
     TaskState.RUNNING: frozenset(
-        # HELD: arrays only.
-        {TaskState.QUEUED, TaskState.HELD, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED}
+        # HELD: arrays, and tasks that were to be suspended when their node was lost.
+        {
+            TaskState.SUSPENDED,
+            TaskState.QUEUED,
+            TaskState.HELD,
+            TaskState.SUCCEEDED,
+            TaskState.FAILED,
+            TaskState.CANCELLED,
+        }
+    ),
+    TaskState.SUSPENDED: frozenset(
+        {
+            TaskState.RUNNING,
+            TaskState.QUEUED,
+            TaskState.HELD,
+            TaskState.SUCCEEDED,
+            TaskState.FAILED,
+            TaskState.CANCELLED,
+        }
     ),
     TaskState.SUCCEEDED: frozenset(),
     TaskState.FAILED: frozenset(),
@@ -79,6 +104,8 @@ HANDLERS: dict[type[ev.Event], Callable[[State, Any, Now, Effects], None]] = {
     ev.CancelRequested: requests.on_cancel_requested,
     ev.HoldRequested: requests.on_hold_requested,
     ev.ReleaseRequested: requests.on_release_requested,
+    ev.SuspendRequested: suspension.on_suspend_requested,
+    ev.ResumeRequested: suspension.on_resume_requested,
     ev.AgentConnected: agents.on_agent_connected,
     ev.AgentDisconnected: agents.on_agent_disconnected,
     ev.AgentDrained: agents.on_agent_drained,

@@ -37,6 +37,7 @@ class TaskState(IntEnum):
     FAILED = 5
     CANCELLED = 6
     HELD = 7
+    SUSPENDED = 8
 
     @property
     def is_terminal(self) -> bool:
@@ -44,6 +45,8 @@ class TaskState(IntEnum):
 
 
 TERMINAL = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})
+# Of an attempt that a node has.
+ON_NODE = frozenset({TaskState.ASSIGNED, TaskState.RUNNING, TaskState.SUSPENDED})
 
 
 class Cause(IntEnum):

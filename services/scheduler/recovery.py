@@ -4,7 +4,7 @@ import heapq
 
 from msgspec import structs
 
-from services.scheduler.model import UNCOUNTED, Cause, Now, Spec, TaskState, array_of, task_key
+from services.scheduler.model import ON_NODE, UNCOUNTED, Cause, Now, Spec, TaskState, array_of, task_key
 from services.scheduler.modify import RUN_TIMEOUT
 from services.scheduler.state import REMEMBERED_CHANGES, State, Task
 from services.scheduler.store import ArrayRow, ChangeRow, ModificationRow, Recovered, TaskRow
@@ -69,7 +69,7 @@ def _restore_task(state: State, row: TaskRow, spec: Spec, changes: list[ChangeRo
         heapq.heappush(state.queue_deadlines, (task.queued_ms + spec.queue_timeout_ms, row.key))
     if task.tally is not None:
         return
-    if task.state in (TaskState.ASSIGNED, TaskState.RUNNING):
+    if task.state in ON_NODE:
         _expect(state, task, now)
     elif task.state is TaskState.QUEUED:
         if changes and _is_counted(changes[-1]):
@@ -113,7 +113,8 @@ def _restore_modifications(task: Task, modifications: list[ModificationRow]) -> 
 
 def _is_counted(change: ChangeRow) -> bool:
     """Whether it takes a task back into its queue after a failure of its own."""
-    return change.state == TaskState.QUEUED and change.cause != 0 and Cause(change.cause) not in UNCOUNTED
+    back = change.state in (TaskState.QUEUED, TaskState.HELD)
+    return back and change.cause != 0 and Cause(change.cause) not in UNCOUNTED
 
 
 def _expect(state: State, task: Task, now: Now) -> None:

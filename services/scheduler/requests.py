@@ -165,10 +165,15 @@ def on_hold_requested(state: State, event: ev.HoldRequested, now: Now, effects: 
             return
     for task in tasks:
         if task is not None and task.state is not TaskState.HELD:
-            task.state = TaskState.HELD
-            task.reason = "HELD: by request"
-            lifecycle.record(state, task, now, effects)
+            hold(state, task, "HELD: by request", now, effects)
     effects.answers.append(Answer(event.reply, keys=event.keys))
+
+
+def hold(state: State, task: Task, reason: str, now: Now, effects: Effects) -> None:
+    """Keeps a task that is on no node from starting."""
+    task.state = TaskState.HELD
+    task.reason = reason
+    lifecycle.record(state, task, now, effects)
 
 
 def absent(state: State, key: int) -> ServiceError:
@@ -194,12 +199,17 @@ def on_release_requested(state: State, event: ev.ReleaseRequested, now: Now, eff
             return
     for task in tasks:
         if task is not None:
-            # An array of which something was made goes on; it was never assigned itself.
-            task.state = TaskState.RUNNING if task.tally is not None and task.start_ms else TaskState.QUEUED
-            task.reason = ""
-            task.queued_ms = now.wall_ms
-            lifecycle.record(state, task, now, effects)
-            if task.spec.queue_timeout_ms:
-                heapq.heappush(state.queue_deadlines, (now.wall_ms + task.spec.queue_timeout_ms, task.key))
-            task.ticket = state.waiting.append(task.queue, task.key)
+            release(state, task, now, effects)
     effects.answers.append(Answer(event.reply, keys=event.keys))
+
+
+def release(state: State, task: Task, now: Now, effects: Effects) -> None:
+    """Lets a held task wait for its turn."""
+    # An array of which something was made goes on; it was never assigned itself.
+    task.state = TaskState.RUNNING if task.tally is not None and task.start_ms else TaskState.QUEUED
+    task.reason = ""
+    task.queued_ms = now.wall_ms
+    lifecycle.record(state, task, now, effects)
+    if task.spec.queue_timeout_ms:
+        heapq.heappush(state.queue_deadlines, (now.wall_ms + task.spec.queue_timeout_ms, task.key))
+    task.ticket = state.waiting.append(task.queue, task.key)

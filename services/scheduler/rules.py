@@ -19,6 +19,8 @@ _BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
         "CancelTasks": _WRITE,
         "HoldTasks": _WRITE,
         "ReleaseTasks": _WRITE,
+        "SuspendTasks": _WRITE,
+        "ResumeTasks": _WRITE,
         "RetryTasks": _WRITE,
         "ExplainTask": _READ,
         "PlanTask": _READ,

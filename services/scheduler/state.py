@@ -8,7 +8,15 @@ from collections.abc import Sequence
 
 from services.chassis.errors import InvariantViolation
 from services.scheduler.cluster import Cluster, Node
-from services.scheduler.model import TERMINAL, PendingChange, Spec, TaskState, format_task_id, index_of
+from services.scheduler.model import (
+    ON_NODE,
+    TERMINAL,
+    PendingChange,
+    Spec,
+    TaskState,
+    format_task_id,
+    index_of,
+)
 from services.scheduler.placement import Entry
 from services.scheduler.quotes import Quotes
 from services.scheduler.resources import GPU, SCALE
@@ -79,6 +87,11 @@ class Task:
     @property
     def is_element(self) -> bool:
         return index_of(self.key) >= 0
+
+    @property
+    def wants_suspension(self) -> bool:
+        """Whether somebody wants it stopped where it is, and nobody its end; its rows say so by their reason."""
+        return self.reason.startswith("SUSPEND") and self.stop is None
 
 
 class Tally:
@@ -207,7 +220,7 @@ def _wrong_with(state: State, task: Task) -> str:
         made = tally.active + tally.succeeded + tally.failed + tally.cancelled
         passed = tally.next_index + len(tally.skipped)
         return "" if made == passed else f"counts {made} elements, {passed} were made"
-    if task.state is not TaskState.ASSIGNED and task.state is not TaskState.RUNNING:
+    if task.state not in ON_NODE:
         if task.pending:
             return f"is {task.state.name} and waits for an agent to take in a change"
         return f"is {task.state.name} and on {task.node}" if task.node else ""

@@ -103,6 +103,8 @@ CASES: dict[str, Callable[[SchedulerYard], Awaitable[Pair]]] = {
     "CancelTasks": of_tasks(pb.CancelTasksRequest, is_held=False),
     "HoldTasks": of_tasks(pb.HoldTasksRequest),
     "ReleaseTasks": of_tasks(pb.ReleaseTasksRequest),
+    "SuspendTasks": of_tasks(pb.SuspendTasksRequest, is_held=False),
+    "ResumeTasks": of_tasks(pb.ResumeTasksRequest),
     "RetryTasks": of_tasks(pb.RetryTasksRequest, has_ended=True),
     "CordonNode": of_node(node_pb2.CordonNodeRequest),
     "UncordonNode": of_node(node_pb2.UncordonNodeRequest),

@@ -20,7 +20,7 @@ from services.scheduler.model import (
     parse_task_id,
 )
 from services.scheduler.modification import Modification
-from services.scheduler.servicer import explaining
+from services.scheduler.servicer import explaining, suspending
 from services.scheduler.servicer.follow import LogFollower
 from services.scheduler.servicer.session import Session
 from services.scheduler.servicer.waiting import Waiter
@@ -113,6 +113,16 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
         self._engine.post(ReleaseRequested(reply, keys))
         await answer
         return pb.ReleaseTasksResponse(tasks=await self._tasks.get_all(keys, principal()))
+
+    async def SuspendTasks(self, request: pb.SuspendTasksRequest, context: Any) -> pb.SuspendTasksResponse:
+        keys = await self._own(request.request_id, request.task_ids)
+        await suspending.suspend(self._engine, keys)
+        return pb.SuspendTasksResponse(tasks=await self._tasks.get_all(keys, principal()))
+
+    async def ResumeTasks(self, request: pb.ResumeTasksRequest, context: Any) -> pb.ResumeTasksResponse:
+        keys = await self._own(request.request_id, request.task_ids)
+        await suspending.resume(self._engine, keys)
+        return pb.ResumeTasksResponse(tasks=await self._tasks.get_all(keys, principal()))
 
     async def RetryTasks(self, request: pb.RetryTasksRequest, context: Any) -> pb.RetryTasksResponse:
         keys = await self._own(request.request_id, request.task_ids)
