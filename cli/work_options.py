@@ -37,7 +37,15 @@ Resource = Annotated[
 ]
 Requirements = Annotated[str, typer.Option(help="Requirements file; installed once per machine")]
 Env = Annotated[list[str], typer.Option(help="Environment variable k=v; repeatable", show_default=False)]
-Dir = Annotated[str, typer.Option(help="Directory to run in; it is shipped")]
+
+
+def _directory(value: str) -> str:
+    if value and not Path(value).is_dir():
+        raise typer.BadParameter(f"there is no directory {value}")
+    return value
+
+
+Dir = Annotated[str, typer.Option(help="Directory to run in; it is shipped", callback=_directory)]
 Param = Annotated[
     list[str],
     typer.Option("--param", help="k=v; v is JSON, else text; k=@FILE reads JSON", show_default=False),

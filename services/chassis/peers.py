@@ -1,10 +1,13 @@
 """Authentication by asking the scheduler, for services that keep no accounts themselves.
 
-Owns a memory of the answers: positive ones for as long as the scheduler allows and a minute at
-most, negative ones for a few seconds.
+Owns a memory of the answers. A positive one is believed for a few seconds, so that a revoked token ends soon; while the
+scheduler cannot be reached it stands in for as long as the scheduler allowed, a minute at most, so that transfers
+outlive its restart.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import grpc
 import grpc.aio
@@ -14,7 +17,10 @@ from services.chassis.clock import Clock, SystemClock
 from services.chassis.errors import Unavailable
 from services.chassis.security import Principal, TokenInvalid, hash_secret
 
-REMEMBER_MS = 60_000
+REMEMBER_MS = 5_000
+"""How long an answer is believed without asking; what guards a server adds its own ten seconds."""
+STAND_IN_MS = 60_000
+"""The most that an answer stands in for a scheduler that cannot be reached."""
 REMEMBER_UNKNOWN_MS = 5_000
 _REMEMBERED_MOST = 10_000
 _TIMEOUT_S = 5.0
@@ -31,36 +37,51 @@ class RemoteAuthenticator:
     def __init__(self, channel: grpc.aio.Channel, clock: Clock | None = None) -> None:
         self._accounts = account_pb2_grpc.AccountServiceStub(channel)
         self._clock = clock or SystemClock()
-        self._remembered: dict[bytes, tuple[Principal | None, int]] = {}
+        self._remembered: dict[bytes, _Answer] = {}
 
     async def authenticate(self, secret: str) -> Principal:
         """The principal of `secret`; raises TokenInvalid or AccountsUnreachable."""
         key = hash_secret(secret)
-        caller, until_ms = self._remembered.get(key, (None, -1))
-        if until_ms < self._clock.monotonic_ms():
-            caller, for_ms = await self._resolve(secret)
-            self._remember(key, caller, for_ms)
-        if caller is None:
+        known = self._remembered.get(key)
+        now_ms = self._clock.monotonic_ms()
+        if known is None or known.until_ms < now_ms:
+            try:
+                known = await self._resolve(secret)
+            except AccountsUnreachable:
+                if known is None or known.stands_in_until_ms < now_ms:
+                    raise
+            else:
+                self._remember(key, known)
+        if known.caller is None:
             raise TokenInvalid
-        return caller
+        return known.caller
 
-    async def _resolve(self, secret: str) -> tuple[Principal | None, int]:
+    async def _resolve(self, secret: str) -> _Answer:
         request = account_pb2.ResolveTokenRequest(secret=secret)
         try:
             answer = await self._accounts.ResolveToken(request, timeout=_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             if error.code() in _UNKNOWN:
-                return None, REMEMBER_UNKNOWN_MS
+                return _Answer(None, self._clock.monotonic_ms() + REMEMBER_UNKNOWN_MS, -1)
             raise AccountsUnreachable(metadata={"code": error.code().name}) from error
-        for_ms = REMEMBER_MS
+        for_ms = STAND_IN_MS
         if answer.HasField("valid_for"):
             for_ms = max(0, min(for_ms, answer.valid_for.ToMilliseconds()))
-        return _principal(answer.identity), for_ms
+        now_ms = self._clock.monotonic_ms()
+        return _Answer(_principal(answer.identity), now_ms + min(for_ms, REMEMBER_MS), now_ms + for_ms)
 
-    def _remember(self, key: bytes, caller: Principal | None, for_ms: int) -> None:
+    def _remember(self, key: bytes, answer: _Answer) -> None:
         if len(self._remembered) >= _REMEMBERED_MOST:
             self._remembered.clear()
-        self._remembered[key] = (caller, self._clock.monotonic_ms() + for_ms)
+        self._remembered[key] = answer
+
+
+class _Answer(NamedTuple):
+    """What is known of a token; None: it is none."""
+
+    caller: Principal | None
+    until_ms: int
+    stands_in_until_ms: int
 
 
 def _principal(identity: account_pb2.Identity) -> Principal:

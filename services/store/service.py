@@ -51,7 +51,7 @@ class StoreService:
         self._loops.start("collector", collector.run())
 
     def authenticator(self) -> Authenticator:
-        """Tokens are the scheduler's; its answers are remembered for a minute at most."""
+        """Tokens are the scheduler's: see RemoteAuthenticator."""
         if self._scheduler is None:
             raise InvariantViolation("the store is not open")
         return RemoteAuthenticator(self._scheduler)

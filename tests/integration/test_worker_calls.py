@@ -4,33 +4,13 @@ import base64
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.frames import Peer, is_alive, short_directory, worker_process
+from tests.support.frames import Peer, is_alive, worker_process
 
 HERE = "tests.support.sample_operators:"
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with short_directory() as path:
-        yield path
-
-
-@pytest.fixture
-def worker(place: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    with worker_process(place) as started:
-        yield started
-
-
-@pytest.fixture
-def peer(worker: tuple[subprocess.Popen[bytes], str]) -> Iterator[Peer]:
-    connection = Peer(worker[1])
-    yield connection
-    connection.close()
 
 
 def test_call_with_override_returns_value(peer: Peer) -> None:

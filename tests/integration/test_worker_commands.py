@@ -3,32 +3,12 @@
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.frames import Peer, is_alive, short_directory, wait_for, worker_process
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with short_directory() as path:
-        yield path
-
-
-@pytest.fixture
-def worker(place: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    with worker_process(place) as started:
-        yield started
-
-
-@pytest.fixture
-def peer(worker: tuple[subprocess.Popen[bytes], str]) -> Iterator[Peer]:
-    connection = Peer(worker[1])
-    yield connection
-    connection.close()
+from tests.support.frames import Peer, is_alive, wait_for
 
 
 def send_command(peer: Peer, place: Path, key: str, *argv: str, **more: Any) -> None:
