@@ -41,7 +41,7 @@ def test_table_shows_no_control_characters() -> None:
         (YardError("x", code="ALREADY_EXISTS"), 6),
         (YardError("x", code="FAILED_PRECONDITION"), 6),
         (YardError("x", code="INVALID_ARGUMENT"), 7),
-        (YardError("x", code="RESOURCE_EXHAUSTED"), 8),
+        (YardError("x", code="RESOURCE_EXHAUSTED"), 1),
         (YardError("x", code="DEADLINE_EXCEEDED", reason="WAIT_TIMED_OUT"), 9),
         (YardError("x", code="UNAVAILABLE", reason="OUTCOME_UNKNOWN"), 10),
         (YardError("x", code="TASK_FAILED", reason="ERROR"), 1),
