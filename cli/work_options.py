@@ -71,6 +71,31 @@ QueueTimeout = Annotated[str, typer.Option(help="Longest wait for a place")]
 Array = Annotated[int, typer.Option(help="Run this many elements; each knows YARD_ARRAY_INDEX")]
 Tag = Annotated[list[str], typer.Option(help="Label k=v of the task itself; repeatable", show_default=False)]
 Hold = Annotated[bool, typer.Option("--hold", help="Submit held; release it later")]
+After = Annotated[
+    list[str],
+    typer.Option(help="Start when this task or array has succeeded; repeatable", show_default=False),
+]
+AfterAny = Annotated[
+    list[str], typer.Option(help="Start when it has ended, however; repeatable", show_default=False)
+]
+AfterFailed = Annotated[
+    list[str], typer.Option(help="Start when it has failed; repeatable", show_default=False)
+]
+AfterStart = Annotated[
+    list[str], typer.Option(help="Start when it has started; repeatable", show_default=False)
+]
+Elementwise = Annotated[
+    bool, typer.Option("--elementwise", help="Between arrays of one size: element i waits for element i")
+]
+ArrayIndexes = Annotated[str, typer.Option(help="Only these elements, for example 0-4,7")]
+MaxRunning = Annotated[int, typer.Option(help="Elements under way at a time", show_default="no limit")]
+MaxFails = Annotated[
+    int | None,
+    typer.Option(help="Cancel the rest when more elements have failed", show_default="no limit"),
+]
+AtMostOnce = Annotated[
+    bool, typer.Option("--at-most-once", help="Never started again unless it surely had not started")
+]
 ModifySignal = Annotated[
     str, typer.Option(help="Sent when its parameters change (YARD_PARAMS), for example SIGUSR1")
 ]
@@ -79,11 +104,15 @@ IdempotencyKey = Annotated[
 ]
 
 
+_EVEN_ZERO = frozenset({"max_fails"})
+"""Options of which 0 says something other than nothing."""
+
+
 def options_of(**given: Any) -> Options:
     """The client's options from the flags of one command; empty ones are left out."""
     parsed: dict[str, Any] = {}
     for key, value in given.items():
-        if value in (None, "", [], 0, 0.0, False):
+        if value is None or (key not in _EVEN_ZERO and value in ("", [], 0, 0.0, False)):
             continue
         name, convert = _TARGETS[key]
         parsed[name] = convert(value)
@@ -196,4 +225,13 @@ _TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "tag": ("labels", lambda words: pairs(words, "--tag")),
     "hold": ("hold", _same),
     "modify_signal": ("modify_signal", _same),
+    "after": ("after", _same),
+    "after_any": ("after_any", _same),
+    "after_failed": ("after_failed", _same),
+    "after_start": ("after_start", _same),
+    "elementwise": ("elementwise", _same),
+    "array_indexes": ("array_indexes", _same),
+    "max_running": ("max_running", _same),
+    "max_fails": ("max_fails", _same),
+    "at_most_once": ("at_most_once", _same),
 }

@@ -38,6 +38,11 @@ async def call(
     retries: work_options.Retries = 0,
     timeout: work_options.Timeout = "",
     queue_timeout: work_options.QueueTimeout = "",
+    after: work_options.After = [],  # noqa: B006
+    after_any: work_options.AfterAny = [],  # noqa: B006
+    after_failed: work_options.AfterFailed = [],  # noqa: B006
+    after_start: work_options.AfterStart = [],  # noqa: B006
+    at_most_once: work_options.AtMostOnce = False,
 ) -> int:
     """Call one operator and print what it returned, as JSON.
 
@@ -61,6 +66,11 @@ async def call(
         retries=retries,
         timeout=timeout,
         queue_timeout=queue_timeout,
+        after=after,
+        after_any=after_any,
+        after_failed=after_failed,
+        after_start=after_start,
+        at_most_once=at_most_once,
     )
     params: dict[str, Any] = work_options.params_of(param)
     inputs = work_options.inputs_of(input)

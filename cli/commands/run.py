@@ -56,6 +56,15 @@ async def run(
     array: work_options.Array = 0,
     tag: work_options.Tag = [],  # noqa: B006
     hold: work_options.Hold = False,
+    after: work_options.After = [],  # noqa: B006
+    after_any: work_options.AfterAny = [],  # noqa: B006
+    after_failed: work_options.AfterFailed = [],  # noqa: B006
+    after_start: work_options.AfterStart = [],  # noqa: B006
+    elementwise: work_options.Elementwise = False,
+    array_indexes: work_options.ArrayIndexes = "",
+    max_running: work_options.MaxRunning = 0,
+    max_fails: work_options.MaxFails = None,
+    at_most_once: work_options.AtMostOnce = False,
     modify_signal: work_options.ModifySignal = "",
     idempotency_key: work_options.IdempotencyKey = "",
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the task's id and return")] = False,
@@ -90,6 +99,15 @@ async def run(
         array=array,
         tag=tag,
         hold=hold,
+        after=after,
+        after_any=after_any,
+        after_failed=after_failed,
+        after_start=after_start,
+        elementwise=elementwise,
+        array_indexes=array_indexes,
+        max_running=max_running,
+        max_fails=max_fails,
+        at_most_once=at_most_once,
         modify_signal=modify_signal,
     )
     inputs = work_options.inputs_of(input)

@@ -214,10 +214,16 @@ async def resume(yard: Invocation, tasks: TaskIds) -> None:
 
 
 @command(app)
-async def retry(yard: Invocation, tasks: TaskIds) -> None:
-    """Submit ended tasks again, as new tasks; prints the new ids."""
+async def retry(
+    yard: Invocation,
+    tasks: TaskIds,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Of arrays only the elements that did not succeed")
+    ] = False,
+) -> None:
+    """Submit ended tasks again, as new tasks; prints the new ids. Elements of arrays keep their index."""
     async with yard.client() as client:
-        task_ids = list(await client.tasks.retry(*tasks))
+        task_ids = list(await client.tasks.retry(*tasks, failed_only=failed))
     if yard.output in ("table", "name"):
         sys.stdout.write("".join(task_id + "\n" for task_id in task_ids))
     else:

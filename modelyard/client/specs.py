@@ -21,6 +21,13 @@ POLICIES = {
     "binpack": task_pb2.PLACEMENT_POLICY_BINPACK,
     "spread": task_pb2.PLACEMENT_POLICY_SPREAD,
 }
+CONDITIONS = {
+    "after": task_pb2.DEPENDENCY_CONDITION_SUCCEEDED,
+    "after_any": task_pb2.DEPENDENCY_CONDITION_ENDED,
+    "after_failed": task_pb2.DEPENDENCY_CONDITION_FAILED,
+    "after_start": task_pb2.DEPENDENCY_CONDITION_STARTED,
+}
+"""What must have happened to a task that another one waits for, by option."""
 CAUSES = {
     name.removeprefix("TASK_CAUSE_").lower(): number
     for name, number in task_pb2.TaskCause.items()
@@ -57,6 +64,16 @@ class Options(TypedDict, total=False):
     labels: Mapping[str, str]
     hold: bool
     modify_signal: str
+    # Ids of tasks or arrays that must have succeeded, ended, failed or started first.
+    after: Sequence[str]
+    after_any: Sequence[str]
+    after_failed: Sequence[str]
+    after_start: Sequence[str]
+    elementwise: bool
+    array_indexes: str
+    max_running: int
+    max_fails: int
+    at_most_once: bool
 
 
 class InvalidSpecification(YardError):
@@ -107,6 +124,7 @@ def _apply(spec: task_pb2.TaskSpec, options: Options) -> task_pb2.TaskSpec:
     _apply_resources(spec.resources, options)
     _apply_placement(spec.placement, options)
     _apply_conduct(spec, options)
+    _apply_order(spec, options)
     return spec
 
 
@@ -161,6 +179,23 @@ def _apply_conduct(spec: task_pb2.TaskSpec, options: Options) -> None:
     ):
         if key in options:
             getattr(spec.timeouts, target).CopyFrom(duration(options[key], f"timeouts.{target}"))  # type: ignore[literal-required]
+
+
+def _apply_order(spec: task_pb2.TaskSpec, options: Options) -> None:
+    for key, condition in CONDITIONS.items():
+        for task_id in options.get(key, ()):  # type: ignore[attr-defined]
+            spec.dependencies.add(
+                task_id=task_id, condition=condition, element_wise=options.get("elementwise", False)
+            )
+    if options.get("elementwise") and not spec.dependencies:
+        raise InvalidSpecification("elementwise says nothing without after", "dependencies")
+    spec.array_indexes = options.get("array_indexes", "")
+    if "max_running" in options:
+        spec.array_limits.max_running = options["max_running"]
+    if "max_fails" in options:
+        spec.array_limits.max_fails = options["max_fails"]
+    if options.get("at_most_once"):
+        spec.delivery = task_pb2.DELIVERY_AT_MOST_ONCE
 
 
 def duration(value: float | str, field: str) -> Duration:

@@ -140,9 +140,14 @@ class Tasks:
         request = task_pb2.ResumeTasksRequest(request_id=new_request_id(), task_ids=task_ids)
         return (await self._connection.unary(self._stub.ResumeTasks, request)).tasks
 
-    async def retry(self, *task_ids: str) -> Sequence[str]:
-        """Submits ended tasks again, as new tasks; their ids in the order of the old ones."""
-        request = task_pb2.RetryTasksRequest(request_id=new_request_id(), task_ids=task_ids)
+    async def retry(self, *task_ids: str, failed_only: bool = False) -> Sequence[str]:
+        """Submits ended tasks again, as new tasks; their ids in the order of the old ones.
+
+        Elements keep their index in a new array. ``failed_only``: of arrays what did not succeed.
+        """
+        request = task_pb2.RetryTasksRequest(
+            request_id=new_request_id(), task_ids=task_ids, failed_only=failed_only
+        )
         return (await self._connection.unary(self._stub.RetryTasks, request)).task_ids
 
     async def explain(self, task_id: str) -> task_pb2.ExplainTaskResponse:

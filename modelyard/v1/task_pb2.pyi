@@ -489,6 +489,7 @@ class TaskSpec(_message.Message):
     ATTACHMENTS_FIELD_NUMBER: _builtins.int
     ARRAY_LIMITS_FIELD_NUMBER: _builtins.int
     CONCURRENCY_CAPS_FIELD_NUMBER: _builtins.int
+    ARRAY_INDEXES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """For people."""
     params_json: _builtins.str
@@ -503,6 +504,8 @@ class TaskSpec(_message.Message):
     queue: _builtins.str
     """The queue that it waits in; empty: "default"."""
     delivery: Global___Delivery.ValueType
+    array_indexes: _builtins.str
+    """Of an array: only these elements, which keep their index, for example "0-4,7"; empty: all."""
     @_builtins.property
     def operator(self) -> Global___OperatorWork: ...
     @_builtins.property
@@ -592,10 +595,11 @@ class TaskSpec(_message.Message):
         attachments: _abc.Iterable[Global___Attachment] | None = ...,
         array_limits: Global___ArrayLimits | None = ...,
         concurrency_caps: _abc.Iterable[Global___ConcurrencyCap] | None = ...,
+        array_indexes: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["array_limits", b"array_limits", "command", b"command", "disconnect", b"disconnect", "environment", b"environment", "gang", b"gang", "notification", b"notification", "operator", b"operator", "params", b"params", "placement", b"placement", "preemption", b"preemption", "resources", b"resources", "retry", b"retry", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_limits", b"array_limits", "array_size", b"array_size", "attachments", b"attachments", "bundle_digest", b"bundle_digest", "command", b"command", "concurrency_caps", b"concurrency_caps", "delivery", b"delivery", "dependencies", b"dependencies", "disconnect", b"disconnect", "env", b"env", "environment", b"environment", "gang", b"gang", "hold", b"hold", "inputs", b"inputs", "labels", b"labels", "name", b"name", "notification", b"notification", "operator", b"operator", "outputs", b"outputs", "params", b"params", "params_json", b"params_json", "placement", b"placement", "preemption", b"preemption", "priority", b"priority", "queue", b"queue", "resources", b"resources", "retry", b"retry", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_indexes", b"array_indexes", "array_limits", b"array_limits", "array_size", b"array_size", "attachments", b"attachments", "bundle_digest", b"bundle_digest", "command", b"command", "concurrency_caps", b"concurrency_caps", "delivery", b"delivery", "dependencies", b"dependencies", "disconnect", b"disconnect", "env", b"env", "environment", b"environment", "gang", b"gang", "hold", b"hold", "inputs", b"inputs", "labels", b"labels", "name", b"name", "notification", b"notification", "operator", b"operator", "outputs", b"outputs", "params", b"params", "params_json", b"params_json", "placement", b"placement", "preemption", b"preemption", "priority", b"priority", "queue", b"queue", "resources", b"resources", "retry", b"retry", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["operator", "command"]  # noqa: Y015
     _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
@@ -2368,18 +2372,24 @@ class RetryTasksRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TASK_IDS_FIELD_NUMBER: _builtins.int
+    FAILED_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    failed_only: _builtins.bool
+    """Of arrays only the elements that did not succeed. FAILED_PRECONDITION where all did."""
     @_builtins.property
-    def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tasks, arrays or elements; elements of one array become one new array of these elements."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         task_ids: _abc.Iterable[_builtins.str] | None = ...,
+        failed_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "task_ids", b"task_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_only", b"failed_only", "request_id", b"request_id", "task_ids", b"task_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

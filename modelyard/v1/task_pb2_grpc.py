@@ -220,7 +220,8 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryTasks(self, request, context):
-        """Submits ended tasks again, with the same specification, as new tasks.
+        """Submits ended tasks again, with the same specification, as new tasks; what waited for the old ones has ended with
+        them. A dependent that is retried together with what it depends on waits for the new one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -64,7 +64,9 @@ class TaskServiceStub:
     ResumeTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.ResumeTasksRequest, _task_pb2.ResumeTasksResponse]
     """Lets suspended tasks go on."""
     RetryTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.RetryTasksRequest, _task_pb2.RetryTasksResponse]
-    """Submits ended tasks again, with the same specification, as new tasks."""
+    """Submits ended tasks again, with the same specification, as new tasks; what waited for the old ones has ended with
+    them. A dependent that is retried together with what it depends on waits for the new one.
+    """
     ExplainTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.ExplainTaskRequest, _task_pb2.ExplainTaskResponse]
     """Why a task waits, node by node, or why it was placed where it is."""
     PlanTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.PlanTaskRequest, _task_pb2.PlanTaskResponse]
@@ -108,7 +110,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
     ResumeTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.ResumeTasksRequest, _task_pb2.ResumeTasksResponse]  # type: ignore[assignment]
     """Lets suspended tasks go on."""
     RetryTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.RetryTasksRequest, _task_pb2.RetryTasksResponse]  # type: ignore[assignment]
-    """Submits ended tasks again, with the same specification, as new tasks."""
+    """Submits ended tasks again, with the same specification, as new tasks; what waited for the old ones has ended with
+    them. A dependent that is retried together with what it depends on waits for the new one.
+    """
     ExplainTask: _aio.UnaryUnaryMultiCallable[_task_pb2.ExplainTaskRequest, _task_pb2.ExplainTaskResponse]  # type: ignore[assignment]
     """Why a task waits, node by node, or why it was placed where it is."""
     PlanTask: _aio.UnaryUnaryMultiCallable[_task_pb2.PlanTaskRequest, _task_pb2.PlanTaskResponse]  # type: ignore[assignment]
@@ -233,7 +237,9 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_pb2.RetryTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.RetryTasksResponse, _abc.Awaitable[_task_pb2.RetryTasksResponse]]:
-        """Submits ended tasks again, with the same specification, as new tasks."""
+        """Submits ended tasks again, with the same specification, as new tasks; what waited for the old ones has ended with
+        them. A dependent that is retried together with what it depends on waits for the new one.
+        """
 
     @_abc_1.abstractmethod
     def ExplainTask(

@@ -4,21 +4,22 @@ from services.scheduler import lifecycle
 from services.scheduler.effects import Effects
 from services.scheduler.model import Cause, Now, TaskState, array_of, element_key, index_of
 from services.scheduler.state import State, Task
+from services.scheduler.tally import STARTED
 
 
 def take_element(state: State, array: Task, now: Now, effects: Effects) -> Task:
     """Makes the next element; the array must have one left."""
     tally = array.tally
     assert tally is not None
-    key = element_key(array.key, tally.next_index)
-    tally.next_index += 1
-    tally.pass_skipped()
+    key = element_key(array.key, tally.take())
     tally.active += 1
     element = lifecycle.create(state, key, array.spec, array.account, array.params, now, effects)
     if array.state is TaskState.QUEUED:
         array.state = TaskState.RUNNING
         array.start_ms = now.wall_ms
+        array.has_started = True
         lifecycle.record(state, array, now, effects)
+        state.dependents.note(array.key, STARTED)
     return element
 
 
@@ -27,21 +28,47 @@ def has_unmade(state: State, key: int) -> bool:
     array = state.tasks.get(array_of(key))
     if array is None or array.tally is None:
         return False
-    index = index_of(key)
-    return array.tally.next_index <= index < array.tally.size and index not in array.tally.skipped
+    return array.tally.is_left(index_of(key))
 
 
 def cancel_unmade(state: State, key: int, comment: str, now: Now, effects: Effects) -> None:
     """Cancels one element before its turn; its array will pass over it."""
+    end_unmade(state, key, f"CANCELLED: {comment}", Cause.CANCELLED, now, effects)
+
+
+def end_unmade(state: State, key: int, reason: str, cause: Cause, now: Now, effects: Effects) -> None:
+    """Ends one element as cancelled before its turn."""
     array = state.tasks[array_of(key)]
     tally = array.tally
     assert tally is not None
     element = lifecycle.create(state, key, array.spec, array.account, array.params, now, effects)
-    element.reason = f"CANCELLED: {comment}"
-    tally.skipped.add(index_of(key))
-    tally.pass_skipped()
+    element.reason = reason
+    tally.pass_over(index_of(key))
     tally.active += 1
-    lifecycle.end(state, element, TaskState.CANCELLED, now, effects, cause=Cause.CANCELLED)
+    lifecycle.end(state, element, TaskState.CANCELLED, now, effects, cause=cause)
+
+
+def unpark(state: State, array: Task) -> None:
+    """Takes an array back into its queue, at its place, once something of it may start again."""
+    tally = array.tally
+    if tally is None or not tally.is_parked or array.awaits or array.state is TaskState.HELD:
+        return
+    if tally.has_turn():
+        tally.is_parked = False
+        state.waiting.insert(array.queue, array.ticket, array.key)
+
+
+def elements(state: State, array: Task) -> list[Task]:
+    """Those that were made and have not ended, in the order of their indexes."""
+    assert array.tally is not None
+    found: list[Task] = []
+    for index in range(array.tally.size):
+        if len(found) == array.tally.active:
+            break
+        element = state.tasks.get(element_key(array.key, index))
+        if element is not None:
+            found.append(element)
+    return found
 
 
 def cancel(state: State, array: Task, grace_ms: int, comment: str, now: Now, effects: Effects) -> None:
@@ -56,12 +83,8 @@ def cancel(state: State, array: Task, grace_ms: int, comment: str, now: Now, eff
     array.stop = (grace_ms, comment)
     array.reason = f"CANCEL_REQUESTED: {comment}"
     lifecycle.record(state, array, now, effects)
-    made = tally.next_index
     tally.close()
-    for index in range(made):
-        element = state.tasks.get(element_key(array.key, index))
-        if element is None:
-            continue
+    for element in elements(state, array):
         if element.node:
             if element.stop is None:
                 element.stop = (grace_ms, comment)
@@ -93,8 +116,10 @@ def close_complete(state: State, now: Now, effects: Effects) -> None:
             f"ELEMENTS: {tally.succeeded} succeeded, {tally.failed} failed, {tally.cancelled} cancelled"
         )
         final, cause = TaskState.SUCCEEDED, Cause.NONE
-        if array.stop is not None or tally.cancelled == tally.size:
+        if array.stop is not None or tally.cancelled == tally.total:
             final, cause = TaskState.CANCELLED, Cause.CANCELLED
+            if array.stop is None and array.counterparts:
+                cause = Cause.DEPENDENCY
         elif tally.failed or tally.cancelled:
             final, cause = TaskState.FAILED, Cause.ERROR
         lifecycle.end(state, array, final, now, effects, cause=cause)

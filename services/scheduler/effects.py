@@ -3,7 +3,7 @@
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.scheduler.model import Cause, FieldVerdict, PendingChange, Spec, TaskState
+from services.scheduler.model import Cause, Dependency, FieldVerdict, PendingChange, Spec, TaskState
 from services.scheduler.resources import Amounts
 from services.scheduler.waiting import ShapeQueue
 
@@ -21,6 +21,12 @@ class InsertTask(msgspec.Struct, frozen=True):
     submit_ms: int
     # (account, request_id, content, count) with the first task of a request.
     request: tuple[str, str, bytes, int] | None = None
+
+
+class InsertDependency(msgspec.Struct, frozen=True):
+    task: int
+    place: int
+    dependency: Dependency
 
 
 class RecordChange(msgspec.Struct, frozen=True):
@@ -199,7 +205,16 @@ class Answer(msgspec.Struct, frozen=True):
     error: ServiceError | None = None
 
 
-Row = InsertSpec | InsertTask | RecordChange | RecordModification | RecordRequest | RecordNode | ForgetNode
+Row = (
+    InsertSpec
+    | InsertTask
+    | InsertDependency
+    | RecordChange
+    | RecordModification
+    | RecordRequest
+    | RecordNode
+    | ForgetNode
+)
 
 
 class Effects:

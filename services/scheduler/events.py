@@ -4,11 +4,22 @@ from collections.abc import Mapping
 
 import msgspec
 
-from services.scheduler.model import Cause, Shape, Spec
+from services.scheduler.model import Cause, Shape, Spec, TaskState
 
 
 class Event(msgspec.Struct, frozen=True):
     """Anything that `machine.apply` understands."""
+
+
+class EndedTask(msgspec.Struct, frozen=True):
+    """How a task ended that only the database knows. ``elements``: of an array, by index, as in `Tally.ended`.
+
+    ``state`` None: an array that goes on, whose elements ended before the last restart.
+    """
+
+    state: TaskState | None
+    has_started: bool
+    elements: bytes = b""
 
 
 class TasksSubmitted(Event, frozen=True):
@@ -21,6 +32,8 @@ class TasksSubmitted(Event, frozen=True):
     content: bytes
     specs: tuple[Spec, ...]
     items: tuple[tuple[int, str], ...]
+    # Of what the specifications depend on: those that are not in the state, by key.
+    ended: Mapping[int, EndedTask] = {}
 
 
 class QuoteWish(msgspec.Struct, frozen=True):

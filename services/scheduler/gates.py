@@ -5,19 +5,12 @@ Placement asks these very functions, so what `explain` names is what holds the t
 
 from collections.abc import Callable
 
-import msgspec
-
-from services.scheduler import admission
+from services.scheduler import admission, dependencies
+from services.scheduler.gate import Gate
 from services.scheduler.model import Now, TaskState, format_task_id
 from services.scheduler.state import State, Task
 
-
-class Gate(msgspec.Struct, frozen=True):
-    """``reason`` is a stable word of ``task.proto``, ``message`` is for people, ``next_step`` says how to open it."""
-
-    reason: str
-    message: str
-    next_step: str = ""
+__all__ = ["GATES", "Gate", "closed"]
 
 
 def _held(state: State, task: Task, now: Now) -> Gate | None:
@@ -42,7 +35,12 @@ def _limited(state: State, task: Task, now: Now) -> Gate | None:
 
 
 # In the order in which they are told.
-GATES: tuple[Callable[[State, Task, Now], Gate | None], ...] = (_held, _backing_off, _limited)
+GATES: tuple[Callable[[State, Task, Now], Gate | None], ...] = (
+    _held,
+    _backing_off,
+    dependencies.gate,
+    _limited,
+)
 
 
 def closed(state: State, task: Task, now: Now) -> tuple[Gate, ...]:

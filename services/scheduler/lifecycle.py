@@ -24,10 +24,12 @@ from services.scheduler.model import (
     TaskState,
     VerdictKind,
     array_of,
+    index_of,
 )
 from services.scheduler.params import laid_over
 from services.scheduler.resources import GPU
 from services.scheduler.state import State, Task
+from services.scheduler.tally import STARTED
 
 DEFAULT_GRACE_MS = 5_000
 
@@ -149,8 +151,11 @@ def start(state: State, task: Task, start_ms: int, now: Now, effects: Effects) -
     """The agent says that it runs; saying it again changes nothing."""
     if task.state is TaskState.ASSIGNED:
         task.start_ms = start_ms or now.wall_ms
+        task.has_started = True
         task.state = TaskState.RUNNING
         record(state, task, now, effects)
+        if state.dependents:
+            state.dependents.note(task.key, STARTED)
 
 
 def leave_node(state: State, task: Task) -> Node | None:
@@ -200,23 +205,14 @@ def end(
     del state.tasks[task.key]
     state.waiting.leave(task)
     state.backing_off.discard(task.key)
+    has_started = task.has_started or task.start_ms > 0
+    if state.dependents:
+        state.dependents.note(task.key, final | (STARTED if has_started else 0))
     array = state.tasks.get(array_of(task.key))
     if array is not None and array.tally is not None:
-        _count(state, array, final)
-
-
-def _count(state: State, array: Task, final: TaskState) -> None:
-    tally = array.tally
-    assert tally is not None
-    tally.active -= 1
-    if final is TaskState.SUCCEEDED:
-        tally.succeeded += 1
-    elif final is TaskState.FAILED:
-        tally.failed += 1
-    else:
-        tally.cancelled += 1
-    if tally.is_complete:
-        state.complete_arrays.add(array.key)
+        array.tally.count(index_of(task.key), final, has_started=has_started)
+        if array.tally.is_complete:
+            state.complete_arrays.add(array.key)
 
 
 def requeue(
@@ -233,6 +229,10 @@ def requeue(
     """Takes the task back into its queue for a further attempt."""
     if task.node:
         leave_node(state, task)
+    if task.start_ms and not task.has_started:
+        # It ended so soon that its start was not told by itself.
+        task.has_started = True
+        state.dependents.note(task.key, STARTED)
     task.node = ""
     task.considered = ()
     task.limit_revision = 0

@@ -8,7 +8,18 @@ holder of an attempt's token (epoch, attempt) moves it.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from services.scheduler import agents, arrays, modify, nodes, quoting, requests, schedule, suspension, timers
+from services.scheduler import (
+    agents,
+    arrays,
+    dependencies,
+    modify,
+    nodes,
+    quoting,
+    requests,
+    schedule,
+    suspension,
+    timers,
+)
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, Effects, RecordRequest
 from services.scheduler.model import Now, TaskState
@@ -132,7 +143,11 @@ def step(state: State, events: Iterable[ev.Event], now: Now) -> Effects:
     state.waiting.advance(now, state.cluster)
     for event in events:
         apply(state, event, now, effects)
-    arrays.close_complete(state, now, effects)
-    state.waiting.advance(now, state.cluster)
-    schedule.place_waiting(state, now, effects)
-    return effects
+    while True:
+        arrays.close_complete(state, now, effects)
+        while dependencies.settle(state, now, effects):
+            arrays.close_complete(state, now, effects)
+        state.waiting.advance(now, state.cluster)
+        schedule.place_waiting(state, now, effects)
+        if not state.dependents.happened:
+            return effects

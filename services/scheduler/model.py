@@ -62,6 +62,7 @@ class Cause(IntEnum):
     SETUP = 7
     DRAINED = 8
     CANCELLED = 9
+    DEPENDENCY = 11
 
 
 # Not the task's own fault: always tried again, never counted.
@@ -147,6 +148,24 @@ class Retry(msgspec.Struct, frozen=True):
         return min(self.backoff_ms << min(max(failures - 1, 0), 20), 3_600_000)
 
 
+class Condition(IntEnum):
+    """``DependencyCondition`` of ``task.proto``."""
+
+    SUCCEEDED = 1
+    ENDED = 2
+    FAILED = 3
+    STARTED = 4
+
+
+class Dependency(msgspec.Struct, frozen=True):
+    """What must have happened to another task. ``on`` is its key; 0: ``item`` of the same submission."""
+
+    on: int
+    condition: Condition = Condition.SUCCEEDED
+    is_element_wise: bool = False
+    item: int = -1
+
+
 class Spec(msgspec.Struct, frozen=True):
     """A specification as submitted, known by a number; tasks refer to it."""
 
@@ -167,6 +186,14 @@ class Spec(msgspec.Struct, frozen=True):
     quote: str = ""
     # Elements of the array, or members of the gang, on a node of their own each.
     is_distinct: bool = False
+    dependencies: tuple[Dependency, ...] = ()
+    # Of an array: only these elements; none: all.
+    array_indexes: tuple[int, ...] = ()
+    # Of an array: elements under way at a time, 0: no limit; more failures than this end it, −1: no limit.
+    max_running: int = 0
+    max_fails: int = -1
+    # Not started again unless it is proved that it was not started.
+    is_at_most_once: bool = False
 
 
 class VerdictKind(IntEnum):
@@ -296,6 +323,10 @@ class TaskHasNotEnded(FailedPrecondition):
     """The task has not ended yet."""
 
 
+class NothingToRetry(FailedPrecondition):
+    """There is nothing that did not succeed."""
+
+
 class TaskIsRunning(FailedPrecondition):
     """The task is already on a node."""
 
@@ -338,6 +369,10 @@ class TooManyQuotes(ResourceExhausted):
 
 class AccountHasTasks(FailedPrecondition):
     """The account still has unfinished tasks."""
+
+
+class DependencyMoved(Aborted):
+    """What the task depends on has just ended; look at it again."""
 
 
 class RevisionStale(Aborted):

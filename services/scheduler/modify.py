@@ -115,8 +115,9 @@ def _respecify(state: State, task: Task, spec: Spec) -> None:
     state.waiting.leave(task)
     task.queue = queue
     state.waiting.enter(task)
-    has_turn = task.tally is None or task.tally.next_index < task.tally.size
-    if has_turn and task.state is not TaskState.HELD and task.key not in state.backing_off:
+    has_turn = task.tally is None or task.tally.has_turn()
+    is_free = task.state is not TaskState.HELD and task.key not in state.backing_off
+    if has_turn and is_free and not task.awaits:
         state.waiting.insert(queue, task.ticket, task.key)
 
 

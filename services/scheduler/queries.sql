@@ -78,6 +78,29 @@ FROM modification
 WHERE task = ?
 ORDER BY revision
 
+-- name: insert_dependency
+INSERT INTO dependency (task, place, on_task, condition, is_element_wise) VALUES (?, ?, ?, ?, ?)
+
+-- name: dependencies_of_live_tasks
+SELECT d.task, d.on_task, d.condition, d.is_element_wise
+FROM dependency AS d
+WHERE d.task >= ?
+  AND NOT EXISTS (SELECT 1 FROM change AS o WHERE o.task = d.task AND o.state IN (4, 5, 6))
+ORDER BY d.task, d.place
+
+-- name: dependencies_of_task
+SELECT on_task, condition, is_element_wise FROM dependency WHERE task = ? ORDER BY place
+
+-- name: outcome_of_task
+-- Its final state, and whether any attempt of it started.
+SELECT max(CASE WHEN state IN (4, 5, 6) THEN state ELSE 0 END), max(start_ms) > 0 FROM change WHERE task = ?
+
+-- name: outcomes_of_elements
+SELECT task, max(CASE WHEN state IN (4, 5, 6) THEN state ELSE 0 END), max(start_ms) > 0
+FROM change
+WHERE task > ? AND task <= ?
+GROUP BY task
+
 -- name: all_specs
 SELECT number, account, body, head FROM spec
 

@@ -4,6 +4,8 @@ import heapq
 
 from msgspec import structs
 
+from services.scheduler import dependencies
+from services.scheduler.effects import Effects
 from services.scheduler.model import ON_NODE, UNCOUNTED, Cause, Now, Spec, TaskState, array_of, task_key
 from services.scheduler.modify import RUN_TIMEOUT
 from services.scheduler.state import REMEMBERED_CHANGES, State, Task
@@ -44,14 +46,40 @@ def restore(recovered: Recovered, now: Now) -> State:
         modifications = recovered.modifications.get(row.key, [])
         if modifications:
             row = structs.replace(row, spec=modifications[-1].spec, params=modifications[-1].params)
-        _restore_task(state, row, specs[row.spec], recovered.changes.get(row.key, []), now)
+        waits = row.key in recovered.dependencies
+        _restore_task(state, row, specs[row.spec], recovered.changes.get(row.key, []), now, enters=not waits)
         _restore_modifications(state.tasks[row.key], modifications)
     for key, array in recovered.arrays.items():
         _restore_tally(state, state.tasks[key], array)
+    _restore_dependencies(state, recovered, now)
+    for key in recovered.arrays:
+        _enter_array(state, state.tasks[key])
     return state
 
 
-def _restore_task(state: State, row: TaskRow, spec: Spec, changes: list[ChangeRow], now: Now) -> None:
+def _restore_dependencies(state: State, recovered: Recovered, now: Now) -> None:
+    """Only what has not happened is still waited for; the rows are there already."""
+    for key, wanted in sorted(recovered.dependencies.items()):
+        task = state.tasks[key]
+        if task.attempt:
+            continue
+        dependencies.enter(state, task, wanted, recovered.ended, now, Effects())
+        if task.tally is None and task.state is TaskState.QUEUED and not task.awaits:
+            task.ticket = state.waiting.append(task.queue, key, task.queued_ms)
+
+
+def _enter_array(state: State, array: Task) -> None:
+    tally = array.tally
+    assert tally is not None
+    if tally.is_complete:
+        state.complete_arrays.add(array.key)
+    elif array.state is not TaskState.HELD and tally.left and not array.awaits:
+        array.ticket = state.waiting.append(array.queue, array.key, array.queued_ms)
+
+
+def _restore_task(
+    state: State, row: TaskRow, spec: Spec, changes: list[ChangeRow], now: Now, *, enters: bool
+) -> None:
     shape = spec.shape
     if spec.quote and (quoted := next((change.node for change in changes if change.node), "")):
         shape = structs.replace(shape, node=quoted)
@@ -75,7 +103,7 @@ def _restore_task(state: State, row: TaskRow, spec: Spec, changes: list[ChangeRo
         if changes and _is_counted(changes[-1]):
             task.not_before_ms = changes[-1].time_ms + spec.retry.delay_ms(task.failures)
             state.backing_off.add(row.key)
-        else:
+        elif enters or task.attempt:
             task.ticket = state.waiting.append(queue, row.key, task.queued_ms)
 
 
@@ -86,6 +114,7 @@ def _replay(task: Task, change: ChangeRow) -> None:
     task.epoch = change.epoch
     task.node = change.node
     task.start_ms = change.start_ms
+    task.has_started |= change.start_ms > 0
     task.reason = change.detail
     if task.state is TaskState.ASSIGNED:
         task.assign_ms = change.time_ms
@@ -127,20 +156,17 @@ def _expect(state: State, task: Task, now: Now) -> None:
 def _restore_tally(state: State, array: Task, row: ArrayRow) -> None:
     tally = array.tally
     assert tally is not None
-    tally.next_index = row.next_index
-    tally.skipped.update(row.skipped)
+    if row.next_index:
+        tally.next_index = row.next_index
+    for index in row.skipped:
+        tally.pass_over(index)
     tally.succeeded = row.ended.get(TaskState.SUCCEEDED, 0)
     tally.failed = row.ended.get(TaskState.FAILED, 0)
     tally.cancelled = row.ended.get(TaskState.CANCELLED, 0)
-    passed = tally.next_index + len(tally.skipped)
-    tally.active = passed - tally.succeeded - tally.failed - tally.cancelled
-    tally.pass_skipped()
+    tally.active = tally.total - tally.left - tally.succeeded - tally.failed - tally.cancelled
+    tally.is_partial = bool(row.ended)
     if array.stop is not None:
         tally.close()
-    if tally.is_complete:
-        state.complete_arrays.add(array.key)
-    elif array.state is not TaskState.HELD and tally.next_index < tally.size:
-        array.ticket = state.waiting.append(array.queue, array.key, array.queued_ms)
 
 
 def live_from(state: State) -> int:

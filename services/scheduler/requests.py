@@ -8,13 +8,15 @@ import heapq
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.scheduler import arrays, lifecycle, quoting
+from services.scheduler import arrays, dependencies, lifecycle, quoting
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, Effects, InsertSpec
 from services.scheduler.model import (
     AccountHasTasks,
     AccountNotFound,
     Cause,
+    Dependency,
+    DependencyMoved,
     ElementNotMade,
     Now,
     RequestIdReused,
@@ -47,6 +49,11 @@ def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects
             Answer(event.reply, error=TooManyTasks(metadata={"most": str(MOST_LIVE_TASKS)}))
         )
         return
+    if not all(
+        dependencies.is_known(state, one, event.ended) for spec in event.specs for one in spec.dependencies
+    ):
+        effects.answers.append(Answer(event.reply, error=DependencyMoved()))
+        return
     try:
         rooms = quoting.plan(state, event.account, event.specs, event.items, now)
     except ServiceError as error:
@@ -63,6 +70,9 @@ def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects
         spec, number = specs[index], first + position
         task = lifecycle.create(state, task_key(number), spec, event.account, params, now, effects, request)
         request = None
+        if spec.dependencies:
+            resolved = [_resolved(one, first) for one in spec.dependencies]
+            dependencies.enter(state, task, resolved, event.ended, now, effects)
         if spec.quote:
             quoting.seat(state, task, rooms[position], now, effects)
         else:
@@ -96,6 +106,13 @@ def intern(state: State, account: str, spec: Spec, effects: Effects) -> Spec:
     return numbered
 
 
+def _resolved(dependency: Dependency, first: int) -> Dependency:
+    """On a task by its key, where it was on an item of the submission whose first number this is."""
+    if dependency.on:
+        return dependency
+    return msgspec.structs.replace(dependency, on=task_key(first + dependency.item), item=-1)
+
+
 def _enter(state: State, task: Task, now: Now, effects: Effects) -> None:
     spec = task.spec
     if spec.hold:
@@ -105,7 +122,8 @@ def _enter(state: State, task: Task, now: Now, effects: Effects) -> None:
         return
     if spec.queue_timeout_ms:
         heapq.heappush(state.queue_deadlines, (now.wall_ms + spec.queue_timeout_ms, task.key))
-    task.ticket = state.waiting.append(task.queue, task.key)
+    if not task.awaits:
+        task.ticket = state.waiting.append(task.queue, task.key)
 
 
 def on_account_closed(state: State, event: ev.AccountClosed, now: Now, effects: Effects) -> None:
@@ -212,4 +230,5 @@ def release(state: State, task: Task, now: Now, effects: Effects) -> None:
     lifecycle.record(state, task, now, effects)
     if task.spec.queue_timeout_ms:
         heapq.heappush(state.queue_deadlines, (now.wall_ms + task.spec.queue_timeout_ms, task.key))
-    task.ticket = state.waiting.append(task.queue, task.key)
+    if not task.awaits:
+        task.ticket = state.waiting.append(task.queue, task.key)

@@ -52,10 +52,15 @@ def take_head(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> Ta
             continue
         if task.tally is None:
             queue.keys.popleft()
-            if task.state is TaskState.QUEUED and task.key not in state.backing_off:
+            if task.state is TaskState.QUEUED and task.key not in state.backing_off and not task.awaits:
                 return task
             continue
-        if task.state is TaskState.HELD or task.tally.next_index >= task.tally.size:
+        if task.state is TaskState.HELD or task.awaits:
+            queue.keys.popleft()
+            continue
+        if not task.tally.has_turn():
+            # Something must happen before an element may start; with nothing left it is over.
+            task.tally.is_parked = True
             queue.keys.popleft()
             continue
         return arrays.take_element(state, task, now, effects)

@@ -15,7 +15,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from modelyard.operator import validate_params
 from modelyard.v1 import task_pb2
-from services.scheduler import attachments
+from services.scheduler import attachments, conduct
 from services.scheduler.cluster import Cluster
 from services.scheduler.model import (
     MOST_ELEMENTS,
@@ -58,6 +58,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
     settle_params(spec, field)
     _check_rest(spec, field)
     _check_size(spec, field)
+    ways = conduct.convert(spec, field)
     shape = Shape(
         account=account,
         amounts=_amounts(spec.resources, f"{field}.resources"),
@@ -82,6 +83,11 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         run_timeout_ms=_milliseconds(spec.timeouts.run_timeout, f"{field}.timeouts.run_timeout"),
         quote=spec.placement.quote,
         is_distinct=spec.placement.distinct_nodes,
+        dependencies=ways.dependencies,
+        array_indexes=ways.array_indexes,
+        max_running=ways.max_running,
+        max_fails=ways.max_fails,
+        is_at_most_once=ways.is_at_most_once,
     )
 
 

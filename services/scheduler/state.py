@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 from services.chassis.errors import InvariantViolation
 from services.scheduler.cluster import Cluster, Node
+from services.scheduler.dependents import Dependents
 from services.scheduler.model import (
     ON_NODE,
     TERMINAL,
+    Dependency,
     PendingChange,
     Spec,
     TaskState,
@@ -20,6 +22,7 @@ from services.scheduler.model import (
 from services.scheduler.placement import Entry
 from services.scheduler.quotes import Quotes
 from services.scheduler.resources import GPU, SCALE
+from services.scheduler.tally import Tally
 from services.scheduler.waiting import ShapeQueue, Waiting
 
 REMEMBERED_REQUESTS = 100_000
@@ -30,10 +33,10 @@ class Task:
     """An unfinished task. An array's own record has a `Tally`; its elements become tasks when they are placed."""
 
     __slots__ = (
-        "account", "assign_ms", "attempt", "considered", "devices", "epoch", "failures", "holds_share",
-        "is_prefilled", "key", "limit_revision", "node", "not_before_ms", "params", "pending", "progress",
-        "queue", "queued_ms", "reason", "recorded", "revision", "spec", "start_ms", "state", "stop",
-        "submit_ms", "tally", "ticket",
+        "account", "assign_ms", "attempt", "awaits", "considered", "counterparts", "devices", "epoch",
+        "failures", "has_started", "holds_share", "is_prefilled", "key", "limit_revision", "node",
+        "not_before_ms", "params", "pending", "progress", "queue", "queued_ms", "reason", "recorded",
+        "revision", "spec", "start_ms", "state", "stop", "submit_ms", "tally", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -82,7 +85,16 @@ class Task:
         self.pending: tuple[PendingChange, ...] = ()
         # The modification that gave the present attempt another run timeout than it started with; 0: none.
         self.limit_revision = 0
-        self.tally: Tally | None = Tally(spec.array_size) if spec.array_size and index_of(key) < 0 else None
+        # In an attempt that is over, too.
+        self.has_started = False
+        # What must happen before it may start, other than element by element: while there is any it is in no queue.
+        self.awaits: tuple[Dependency, ...] = ()
+        # Of an array: what its elements wait for, each for its own.
+        self.counterparts: tuple[Dependency, ...] = ()
+        self.tally: Tally | None = None
+        if spec.array_size and index_of(key) < 0:
+            bits = sum(dependency.is_element_wise for dependency in spec.dependencies)
+            self.tally = Tally(spec.array_size, spec.array_indexes, (1 << bits) - 1)
 
     @property
     def is_element(self) -> bool:
@@ -92,38 +104,6 @@ class Task:
     def wants_suspension(self) -> bool:
         """Whether somebody wants it stopped where it is, and nobody its end; its rows say so by their reason."""
         return self.reason.startswith("SUSPEND") and self.stop is None
-
-
-class Tally:
-    """How far an array is: the next element to make, and how the made ones ended."""
-
-    __slots__ = ("active", "cancelled", "failed", "next_index", "size", "skipped", "succeeded")
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.next_index = 0
-        self.active = 0
-        self.succeeded = 0
-        self.failed = 0
-        self.cancelled = 0
-        # Elements that were cancelled before their turn: none of them is below the next index.
-        self.skipped: set[int] = set()
-
-    def pass_skipped(self) -> None:
-        """Moves on to an element whose turn can come."""
-        while self.next_index in self.skipped:
-            self.skipped.remove(self.next_index)
-            self.next_index += 1
-
-    def close(self) -> None:
-        """Nothing more is made: what was not is cancelled."""
-        self.cancelled += self.size - self.next_index - len(self.skipped)
-        self.next_index = self.size
-        self.skipped.clear()
-
-    @property
-    def is_complete(self) -> bool:
-        return self.next_index >= self.size and self.active == 0
 
 
 class State:
@@ -156,6 +136,7 @@ class State:
         self.prefilled: dict[int, int] = {}
         # Arrays whose elements have all been made and ended.
         self.complete_arrays: set[int] = set()
+        self.dependents = Dependents()
         self.last_tick_ms = 0
         # How many reports came with a token that is not current.
         self.stale_reports = 0
@@ -217,9 +198,10 @@ def _wrong_with(state: State, task: Task) -> str:
         return "has ended and is still here"
     if task.tally is not None:
         tally = task.tally
-        made = tally.active + tally.succeeded + tally.failed + tally.cancelled
-        passed = tally.next_index + len(tally.skipped)
-        return "" if made == passed else f"counts {made} elements, {passed} were made"
+        passed = tally.total - tally.left
+        return "" if tally.made == passed else f"counts {tally.made} elements, {passed} were made"
+    if task.awaits and (task.node or task.attempt):
+        return "waits for what it depends on, and was started"
     if task.state not in ON_NODE:
         if task.pending:
             return f"is {task.state.name} and waits for an agent to take in a change"

@@ -5,7 +5,8 @@ Knows SQL and rows, decides nothing. Every function handed to the database runs 
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.scheduler.effects import (
     ForgetNode,
+    InsertDependency,
     InsertSpec,
     InsertTask,
     RecordChange,
@@ -21,7 +23,19 @@ from services.scheduler.effects import (
     RecordRequest,
     Row,
 )
-from services.scheduler.model import STRIDE, FieldVerdict, PendingChange, Spec, index_of, number_of
+from services.scheduler.events import EndedTask
+from services.scheduler.model import (
+    STRIDE,
+    Condition,
+    Dependency,
+    FieldVerdict,
+    PendingChange,
+    Spec,
+    TaskState,
+    index_of,
+    number_of,
+)
+from services.scheduler.tally import STARTED
 
 PACKAGE = "services.scheduler"
 DAY_MS = 86_400_000
@@ -80,11 +94,16 @@ class ModificationRow(msgspec.Struct, frozen=True):
 
 
 class ArrayRow(msgspec.Struct, frozen=True):
-    """How far an array is: elements below ``next_index`` had their turn, ``skipped`` ones were cancelled before."""
+    """How far an array is: elements below ``next_index`` had their turn, and so did those in ``skipped``."""
 
     next_index: int
     skipped: tuple[int, ...]
     ended: Mapping[int, int]
+
+
+def is_in_order(spec: Spec) -> bool:
+    """Whether elements of an array have their turn one after the other."""
+    return not spec.array_indexes and not any(one.is_element_wise for one in spec.dependencies)
 
 
 class Recovered(msgspec.Struct):
@@ -103,6 +122,9 @@ class Recovered(msgspec.Struct):
     # (id, whether it is cordoned, labels, when a drain ends what runs).
     nodes: list[tuple[str, bool, list[tuple[str, str, bool]], int]]
     modifications: dict[int, list[ModificationRow]] = {}
+    dependencies: dict[int, list[Dependency]] = {}
+    # Of what they are on, where it has ended; of arrays with what became of their elements, where that matters.
+    ended: dict[int, EndedTask] = {}
 
 
 class SchedulerStore:
@@ -132,6 +154,7 @@ class SchedulerStore:
         sql = self.sql
         tasks: list[tuple[Any, ...]] = []
         changes: list[tuple[Any, ...]] = []
+        dependencies: list[tuple[Any, ...]] = []
         for row in rows:
             if type(row) is RecordChange:
                 changes.append(
@@ -163,8 +186,13 @@ class SchedulerStore:
             elif type(row) is ForgetNode:
                 connection.execute(sql["delete_node"], (row.node,))
                 connection.execute(sql["delete_tokens_of_node"], (row.node,))
+            elif type(row) is InsertDependency:
+                on = row.dependency
+                dependencies.append((row.task, row.place, on.on, on.condition, on.is_element_wise))
         if tasks:
             connection.executemany(sql["insert_task"], tasks)
+        if dependencies:
+            connection.executemany(sql["insert_dependency"], dependencies)
         if changes:
             connection.executemany(sql["insert_change"], changes)
         connection.execute(sql["set_meta"], ("counters", msgspec.json.encode(counters)))
@@ -232,12 +260,18 @@ class SchedulerStore:
                 )
             )
         specs, accounts = self._specs(connection)
-        sizes = {spec.number: spec.array_size for spec in specs}
+        by_number = {spec.number: spec for spec in specs}
         arrays = {
-            row.key: self._array(connection, row.key)
+            row.key: self._array(connection, row.key, is_in_order=is_in_order(by_number[row.spec]))
             for row in tasks
-            if index_of(row.key) < 0 and sizes.get(row.spec, 0)
+            if index_of(row.key) < 0 and by_number[row.spec].array_size
         }
+        dependencies: dict[int, list[Dependency]] = defaultdict(list)
+        for task, on, condition, is_element_wise in connection.execute(
+            sql["dependencies_of_live_tasks"], (counters.live_from,)
+        ):
+            dependencies[task].append(Dependency(on, Condition(condition), bool(is_element_wise)))
+        ended = self._ended_of(connection, dependencies.values(), {row.key for row in tasks})
         day_ago = now_ms - DAY_MS
         requests = list(connection.execute(sql["recent_requests"], (day_ago, most_requests)))
         older = connection.execute(sql["older_request"], (day_ago,)).fetchone()
@@ -252,7 +286,7 @@ class SchedulerStore:
             modifications[values[0]].append(_modification(values))
         return Recovered(
             counters, specs, accounts, tasks, changes, arrays, requests[::-1], has_more, recent[::-1], nodes,
-            modifications,
+            modifications, dependencies, ended,
         )  # fmt: skip
 
     def _specs(self, connection: sqlite3.Connection) -> tuple[list[Spec], dict[int, str]]:
@@ -263,8 +297,64 @@ class SchedulerStore:
             accounts[number] = account
         return specs, accounts
 
-    def _array(self, connection: sqlite3.Connection, key: int) -> ArrayRow:
+    def _ended_of(
+        self,
+        connection: sqlite3.Connection,
+        dependencies: Iterable[Sequence[Dependency]],
+        live: Collection[int],
+    ) -> dict[int, EndedTask]:
+        """Of all that is depended on: what is not live has ended, or was never made; and elements that have."""
+        by_elements: dict[int, bool] = {}
+        for dependency in chain.from_iterable(dependencies):
+            is_wanted = by_elements.get(dependency.on, False)
+            by_elements[dependency.on] = is_wanted or dependency.is_element_wise
+        return {
+            on: self._ended(connection, on, with_elements=with_elements, is_live=on in live)
+            for on, with_elements in by_elements.items()
+            if on not in live or with_elements
+        }
+
+    def _ended(
+        self, connection: sqlite3.Connection, key: int, *, with_elements: bool, is_live: bool = False
+    ) -> EndedTask:
+        final, has_started = connection.execute(self.sql["outcome_of_task"], (key,)).fetchone()
+        elements = self._elements(connection, key) if with_elements else b""
+        if is_live or (not final and index_of(key) < 0):
+            return EndedTask(None, bool(has_started), elements)
+        return EndedTask(TaskState(final or TaskState.CANCELLED), bool(has_started), elements)
+
+    def _elements(self, connection: sqlite3.Connection, key: int) -> bytes:
+        """How the elements of an array ended, by index, as in `Tally.ended`."""
+        codes = bytearray()
+        for element, final, has_started in connection.execute(
+            self.sql["outcomes_of_elements"], (key, key + STRIDE - 1)
+        ):
+            if final:
+                index = index_of(element)
+                codes.extend(bytes(index + 1 - len(codes)))
+                codes[index] = final | (STARTED if has_started else 0)
+        return bytes(codes)
+
+    async def get_ended(self, key: int, *, with_elements: bool) -> EndedTask:
+        """How a task ended; its ``state`` is None while it has not, and CANCELLED for an element that has no row."""
+        return await self.database.read(lambda c: self._ended(c, key, with_elements=with_elements))
+
+    async def get_dependencies(self, key: int) -> list[Dependency]:
+        """What a task depends on, in the order of its specification."""
+        sql = self.sql["dependencies_of_task"]
+        return await self.database.read(
+            lambda c: [
+                Dependency(on, Condition(condition), bool(e)) for on, condition, e in c.execute(sql, (key,))
+            ]
+        )
+
+    def _array(self, connection: sqlite3.Connection, key: int, *, is_in_order: bool) -> ArrayRow:
         last = key + STRIDE - 1
+        if not is_in_order:
+            made = tuple(
+                index_of(element) for (element,) in connection.execute(self.sql["elements"], (key, last))
+            )
+            return ArrayRow(0, made, self._tally(connection, key))
         found = connection.execute(self.sql["highest_assigned_element"], (key, last)).fetchone()
         highest = found[0] if found else key
         beyond = connection.execute(self.sql["elements"], (highest, last))

@@ -11,10 +11,12 @@ from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine, Follower
 from services.scheduler.events import RequestRecalled, TasksSubmitted
 from services.scheduler.inputs import Inputs
-from services.scheduler.model import InvalidRequest, Spec, task_key
+from services.scheduler.model import DependencyMoved, InvalidRequest, Spec, task_key
 from services.scheduler.operators import Operators
+from services.scheduler.prerequisites import Prerequisites
 
 MOST_ITEMS = 50_000
+MOST_TRIES = 8
 
 
 class Submission:
@@ -25,6 +27,7 @@ class Submission:
         self._operators = operators
         self._inputs = inputs
         self._disk = disk
+        self._prerequisites = Prerequisites(engine)
 
     async def submit(
         self,
@@ -45,15 +48,25 @@ class Submission:
         await recall(self._engine, account, request.request_id)
         converted = [self._spec(spec, account, f"specs[{i}]") for i, spec in enumerate(request.specs)]
         items = self._items(request, converted)
+        self._prerequisites.check_items(converted, items, are_specs=not request.items)
+        ended = await self._prerequisites.ended(converted, account)
         await self._inputs.refer(account, converted)
         if request.validate_only:
             quoting.plan(self._engine.state, account, converted, items, self._engine.now())
             return range(0), False
-        reply, answer = self._engine.new_reply(follower)
-        self._engine.post(
-            TasksSubmitted(reply, account, request.request_id, content, tuple(converted), items)
-        )
-        answered = await answer
+        for tries_left in reversed(range(MOST_TRIES)):
+            reply, answer = self._engine.new_reply(follower)
+            self._engine.post(
+                TasksSubmitted(reply, account, request.request_id, content, tuple(converted), items, ended)
+            )
+            try:
+                answered = await answer
+                break
+            except DependencyMoved:
+                if not tries_left:
+                    raise
+            # Something that it depends on ended after it was looked up.
+            ended = await self._prerequisites.ended(converted, account)
         return range(answered.first, answered.first + answered.count), answered.is_repeat
 
     def check(self, spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:

@@ -8,10 +8,10 @@ A suspended task whose node is lost, or that was given back before it began, is 
 from collections.abc import Callable
 
 from services.scheduler import events as ev
-from services.scheduler import lifecycle, requests
+from services.scheduler import arrays, lifecycle, requests
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Answer, Effects, ResumeTask, SuspendTask
-from services.scheduler.model import Now, TaskState, element_key
+from services.scheduler.model import Now, TaskState
 from services.scheduler.state import State, Task
 
 SUSPEND_REQUESTED = "SUSPEND_REQUESTED: its agent is asked to stop it"
@@ -70,11 +70,8 @@ def resume(state: State, task: Task, now: Now, effects: Effects) -> None:
 
 
 def _move_elements(state: State, array: Task, move: Move, now: Now, effects: Effects) -> None:
-    assert array.tally is not None
-    for index in range(array.tally.next_index):
-        element = state.tasks.get(element_key(array.key, index))
-        if element is not None:
-            move(state, element, now, effects)
+    for element in arrays.elements(state, array):
+        move(state, element, now, effects)
 
 
 def tell_again(task: Task, node: Node, effects: Effects) -> None:

@@ -6,7 +6,7 @@ from modelyard.v1 import task_pb2 as pb
 from services.chassis.clock import Clock
 from services.chassis.paging import PageTokenInvalid, decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, TASK, Principal
-from services.scheduler import views
+from services.scheduler import gates, views
 from services.scheduler.arrays import has_unmade
 from services.scheduler.engine import Engine
 from services.scheduler.model import (
@@ -38,12 +38,14 @@ class Tasks:
 
     def __init__(self, engine: Engine, store: SchedulerStore, clock: Clock) -> None:
         self._engine = engine
-        self._store = store
+        self.store = self._store = store
         self._clock = clock
 
     async def get(self, key: int, caller: Principal, *, with_history: bool = False) -> pb.Task:
         """Raises `TaskNotFound`."""
         view = await self._get(key, caller, with_history)
+        if any(one.WhichOneof("on") == "item_index" for one in view.spec.dependencies):
+            views.name_dependencies(view.spec, await self._store.get_dependencies(array_of(key)))
         if view.history:
             views.add_modifications(view, await self._store.get_modifications(key))
         return view
@@ -105,6 +107,9 @@ class Tasks:
         if task.state is TaskState.QUEUED:
             known = len(self._engine.state.cluster.nodes)
             reason = "WAITING_FOR_RESOURCES: " + ("no node fits now" if known else "there is no node yet")
+            for gate in gates.closed(self._engine.state, task, self._engine.now()):
+                reason = f"WAITING_FOR_{gate.reason}: {gate.message}"
+                break
             if task.key in self._engine.state.backing_off:
                 reason = f"BACKING_OFF: {task.reason or 'before the next attempt'}"
         return views.live_task(task, reason)

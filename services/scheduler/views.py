@@ -5,14 +5,16 @@ from collections.abc import Iterable, Mapping
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.v1 import agent_link_pb2, node_pb2, task_pb2
+from services.scheduler import indexes
 from services.scheduler.busyness import resources
 from services.scheduler.cluster import Node
 from services.scheduler.effects import QuoteView, RecordChange
-from services.scheduler.model import TERMINAL, TaskState, format_task_id
+from services.scheduler.model import TERMINAL, Cause, Dependency, TaskState, format_task_id, parse_task_id
 from services.scheduler.params import laid_over
 from services.scheduler.resources import GPU, MEMORY, natural
-from services.scheduler.state import Tally, Task
+from services.scheduler.state import Task
 from services.scheduler.store import ChangeRow, ModificationRow, TaskRow
+from services.scheduler.tally import Tally
 
 
 def _time(milliseconds: int) -> Timestamp | None:
@@ -58,7 +60,7 @@ def live_task(task: Task, queued_reason: str = "") -> task_pb2.Task:
 
 def _tally(tally: Tally) -> task_pb2.ArrayStatus:
     return task_pb2.ArrayStatus(
-        size=tally.size,
+        size=tally.total,
         active_count=tally.active,
         succeeded_count=tally.succeeded,
         failed_count=tally.failed,
@@ -70,6 +72,12 @@ def _lay_over(spec: task_pb2.TaskSpec, params: str) -> None:
     """Shows an item's own parameters in the specification."""
     if params:
         spec.params_json = laid_over(spec.params_json, params)
+
+
+def name_dependencies(spec: task_pb2.TaskSpec, dependencies: Iterable[Dependency]) -> None:
+    """Names what was an item of a submission by its task."""
+    for wanted, known in zip(spec.dependencies, dependencies, strict=False):
+        wanted.task_id = format_task_id(known.on)
 
 
 def stored_task(row: TaskRow, changes: list[ChangeRow], *, with_history: bool = False) -> task_pb2.Task:
@@ -93,7 +101,8 @@ def stored_task(row: TaskRow, changes: list[ChangeRow], *, with_history: bool = 
 
 def add_tally(view: task_pb2.Task, tally: Mapping[int, int]) -> None:
     """How the elements of an array that has ended did; those that were never made are cancelled."""
-    view.array.size = view.spec.array_size
+    text = view.spec.array_indexes
+    view.array.size = len(set(indexes.parse(text))) if text else view.spec.array_size
     view.array.succeeded_count = tally.get(TaskState.SUCCEEDED, 0)
     view.array.failed_count = tally.get(TaskState.FAILED, 0)
     ended = view.array.succeeded_count + view.array.failed_count
@@ -112,7 +121,8 @@ def _apply(view: task_pb2.Task, change: ChangeRow) -> None:
         view.start_time.FromMilliseconds(change.start_ms)
     if change.state in TERMINAL:
         view.end_time.FromMilliseconds(change.time_ms)
-        result, error, usage = _payload(change.payload, change.state, change.cause, change.detail)
+        key = parse_task_id(view.id)
+        result, error, usage = _payload(change.payload, change.state, change.cause, change.detail, key)
         if result is not None:
             view.result.CopyFrom(result)
         if error is not None:
@@ -163,7 +173,7 @@ def add_history(view: task_pb2.Task, row: TaskRow, changes: list[ChangeRow]) -> 
 
 
 def _payload(
-    payload: bytes, state: int, cause: int, detail: str
+    payload: bytes, state: int, cause: int, detail: str, task: int = 0
 ) -> tuple[task_pb2.TaskResult | None, task_pb2.TaskError | None, task_pb2.TaskUsage | None]:
     """Result, error and usage from what the agent sent; an error is made up from the record where it sent none."""
     exited = agent_link_pb2.TaskExited.FromString(payload)
@@ -178,12 +188,16 @@ def _payload(
         if error is not None:
             made.exit_code, made.signal = error.exit_code, error.signal
         error = made
+    if cause == Cause.DEPENDENCY and task:
+        error.next_step = (
+            f"retry both, once it can be: yard tasks retry {error.message.split()[0]} {format_task_id(task)}"
+        )
     return result, error, usage
 
 
 def outcome(change: RecordChange) -> task_pb2.TaskOutcome:
     """How a task ended, for those who wait for it."""
-    result, error, _ = _payload(change.payload, change.state, change.cause, change.detail)
+    result, error, _ = _payload(change.payload, change.state, change.cause, change.detail, change.task)
     return task_pb2.TaskOutcome(
         task_id=format_task_id(change.task),
         state=task_pb2.TaskState.ValueType(change.state),

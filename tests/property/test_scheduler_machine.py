@@ -275,7 +275,7 @@ def _starts(state: State, queue: ShapeQueue, key: int) -> bool:
     if task is None or task.queue is not queue or key in state.backing_off or task.state is TaskState.HELD:
         return False
     if task.tally is not None:
-        return task.tally.next_index < task.tally.size
+        return task.tally.has_turn()
     return task.state is TaskState.QUEUED
 
 

@@ -15,16 +15,16 @@ from services.scheduler.events import CancelRequested, HoldRequested, ReleaseReq
 from services.scheduler.model import (
     InvalidRequest,
     TaskHasEnded,
-    TaskHasNotEnded,
     array_of,
     parse_task_id,
 )
 from services.scheduler.modification import Modification
+from services.scheduler.retrying import Retrying
 from services.scheduler.servicer import explaining, suspending
 from services.scheduler.servicer.follow import LogFollower
 from services.scheduler.servicer.session import Session
 from services.scheduler.servicer.waiting import Waiter
-from services.scheduler.submission import Submission, check_request_id, content_of
+from services.scheduler.submission import Submission, check_request_id
 from services.scheduler.tasks import Tasks
 from services.scheduler.watching import watch
 
@@ -47,6 +47,7 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
         self._engine = engine
         self._tasks = tasks
         self._submission = submission
+        self._retrying = Retrying(tasks, submission)
         self._modification = modification
         self._logs = logs
 
@@ -126,20 +127,7 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
 
     async def RetryTasks(self, request: pb.RetryTasksRequest, context: Any) -> pb.RetryTasksResponse:
         keys = await self._own(request.request_id, request.task_ids)
-        tasks = await self._tasks.get_all(keys, principal())
-        for task in tasks:
-            if not _has_ended(task):
-                raise TaskHasNotEnded(f"{task.id} has not ended", next_step=f"yard tasks wait {task.id}")
-        again = pb.SubmitTasksRequest(request_id=request.request_id)
-        for task in tasks:
-            spec = again.specs.add()
-            spec.CopyFrom(task.spec)
-            spec.hold = False
-            spec.placement.ClearField("quote")
-            if "." in task.id:
-                spec.array_size = 0
-        numbers, _ = await self._submission.submit(again, principal().account, content=content_of(request))
-        return pb.RetryTasksResponse(task_ids=[f"t-{number}" for number in numbers])
+        return await self._retrying.retry(request, keys, principal())
 
     async def ExplainTask(self, request: pb.ExplainTaskRequest, context: Any) -> pb.ExplainTaskResponse:
         key = parse_task_id(request.task_id)
