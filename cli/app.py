@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "accounts": ("accounts", "add, ls, rm, whoami"),
     "tokens": ("tokens", "add, ls, rm"),
     "audit": ("audit", "ls: who changed what, and who was refused"),
+    "contacts": ("contacts", "add, ls, get, test, default, rm, deliveries, replay"),
     "backup": ("backup", "Write a consistent copy of a yard to a file"),
     "restore": ("restore", "Make a state directory from a backup"),
     "api": ("api", "Call any method of the gRPC contract with JSON"),

@@ -99,6 +99,11 @@ AtMostOnce = Annotated[
 ModifySignal = Annotated[
     str, typer.Option(help="Sent when its parameters change (YARD_PARAMS), for example SIGUSR1")
 ]
+Contact = Annotated[
+    str, typer.Option(help="Who is told how it ended", show_default="the account's default contacts")
+]
+Notify = Annotated[str, typer.Option(help="Which ends are told: success|failure|both", show_default="both")]
+Silent = Annotated[bool, typer.Option("--silent", help="Tell nobody, default contacts or not")]
 IdempotencyKey = Annotated[
     str, typer.Option(help="Submitting twice with the same key makes one task", show_default=False)
 ]
@@ -234,4 +239,7 @@ _TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "max_running": ("max_running", _same),
     "max_fails": ("max_fails", _same),
     "at_most_once": ("at_most_once", _same),
+    "contact": ("contact", _same),
+    "notify": ("notify", _same),
+    "silent": ("silent", _same),
 }

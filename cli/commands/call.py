@@ -43,6 +43,9 @@ async def call(
     after_failed: work_options.AfterFailed = [],  # noqa: B006
     after_start: work_options.AfterStart = [],  # noqa: B006
     at_most_once: work_options.AtMostOnce = False,
+    contact: work_options.Contact = "",
+    notify: work_options.Notify = "",
+    silent: work_options.Silent = False,
 ) -> int:
     """Call one operator and print what it returned, as JSON.
 
@@ -71,6 +74,9 @@ async def call(
         after_failed=after_failed,
         after_start=after_start,
         at_most_once=at_most_once,
+        contact=contact,
+        notify=notify,
+        silent=silent,
     )
     params: dict[str, Any] = work_options.params_of(param)
     inputs = work_options.inputs_of(input)

@@ -66,6 +66,9 @@ async def run(
     max_fails: work_options.MaxFails = None,
     at_most_once: work_options.AtMostOnce = False,
     modify_signal: work_options.ModifySignal = "",
+    contact: work_options.Contact = "",
+    notify: work_options.Notify = "",
+    silent: work_options.Silent = False,
     idempotency_key: work_options.IdempotencyKey = "",
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the task's id and return")] = False,
     download: Annotated[str, typer.Option(help="Put kept files into this directory")] = "",
@@ -109,6 +112,9 @@ async def run(
         max_fails=max_fails,
         at_most_once=at_most_once,
         modify_signal=modify_signal,
+        contact=contact,
+        notify=notify,
+        silent=silent,
     )
     inputs = work_options.inputs_of(input)
     attachments = work_options.attachments_of(attach)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from modelyard.client.accounts import Accounts, Tokens
     from modelyard.client.artifacts import Artifacts, AttachmentSource, InputSource
     from modelyard.client.audit import Audit
+    from modelyard.client.contacts import Contacts
     from modelyard.client.nodes import Nodes
     from modelyard.client.operators import Operators
     from modelyard.client.tasks import Tasks
@@ -128,6 +129,13 @@ class Client:
         from modelyard.client.audit import Audit
 
         return Audit(self.connection)
+
+    @cached_property
+    def contacts(self) -> Contacts:
+        """Where people are told how their work ended."""
+        from modelyard.client.contacts import Contacts
+
+        return Contacts(self.connection)
 
     async def __aenter__(self) -> Client:
         return self

@@ -35,6 +35,13 @@ CAUSES = {
 }
 
 
+ENDS = {
+    "success": [task_pb2.NOTIFICATION_EVENT_SUCCEEDED],
+    "failure": [task_pb2.NOTIFICATION_EVENT_FAILED],
+    "both": [task_pb2.NOTIFICATION_EVENT_SUCCEEDED, task_pb2.NOTIFICATION_EVENT_FAILED],
+}
+
+
 class Options(TypedDict, total=False):
     """Where and how a task runs; every key is optional."""
 
@@ -74,6 +81,9 @@ class Options(TypedDict, total=False):
     max_running: int
     max_fails: int
     at_most_once: bool
+    contact: str
+    notify: str
+    silent: bool
 
 
 class InvalidSpecification(YardError):
@@ -121,6 +131,10 @@ def _apply(spec: task_pb2.TaskSpec, options: Options) -> task_pb2.TaskSpec:
         spec.command.modify_signal = options["modify_signal"]
     if options.get("requirements"):
         spec.environment.requirements = options["requirements"]
+    if options.get("contact") or options.get("notify") or options.get("silent"):
+        spec.notification.contact = options.get("contact", "")
+        spec.notification.on.extend(ends(options.get("notify", ""), "notification.on"))
+        spec.notification.silent = options.get("silent", False)
     _apply_resources(spec.resources, options)
     _apply_placement(spec.placement, options)
     _apply_conduct(spec, options)
@@ -196,6 +210,13 @@ def _apply_order(spec: task_pb2.TaskSpec, options: Options) -> None:
         spec.array_limits.max_fails = options["max_fails"]
     if options.get("at_most_once"):
         spec.delivery = task_pb2.DELIVERY_AT_MOST_ONCE
+
+
+def ends(word: str, field: str) -> list[task_pb2.NotificationEvent.ValueType]:
+    """The ends behind "success", "failure" or "both"; empty: none are named."""
+    if word and word not in ENDS:
+        raise InvalidSpecification(f"{word!r} is no end; choose {', '.join(ENDS)}", field)
+    return ENDS.get(word, [])
 
 
 def duration(value: float | str, field: str) -> Duration:

@@ -26,51 +26,51 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from modelyard.v1 import task_pb2 as modelyard_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amodelyard/v1/contact.proto\x12\x0cmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17modelyard/v1/task.proto\"\xe1\x01\n\x07\x43ontact\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06scheme\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bverify_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x0b\x64\x65\x66\x61ult_for\x18\x07 \x03(\x0e\x32\x1f.modelyard.v1.NotificationEvent\"{\n\x14\x43reateContactRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x34\n\x0b\x64\x65\x66\x61ult_for\x18\x04 \x03(\x0e\x32\x1f.modelyard.v1.NotificationEvent\"?\n\x15\x43reateContactResponse\x12&\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Contact\"!\n\x11GetContactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x12GetContactResponse\x12&\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Contact\"<\n\x13ListContactsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListContactsResponse\x12\'\n\x08\x63ontacts\x18\x01 \x03(\x0b\x32\x15.modelyard.v1.Contact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x18SetDefaultContactRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x34\n\x0b\x64\x65\x66\x61ult_for\x18\x03 \x03(\x0e\x32\x1f.modelyard.v1.NotificationEvent\"C\n\x19SetDefaultContactResponse\x12&\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Contact\"6\n\x12TestContactRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"n\n\x13TestContactResponse\x12&\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Contact\x12/\n\x08\x64\x65livery\x18\x02 \x01(\x0b\x32\x1d.modelyard.v1.ContactDelivery\"8\n\x14\x44\x65leteContactRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x17\n\x15\x44\x65leteContactResponse\"\xc7\x02\n\x0f\x43ontactDelivery\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontact\x18\x02 \x01(\t\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".modelyard.v1.ContactDeliveryState\x12\x15\n\rattempt_count\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61ttempt_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\t \x01(\t\x12\r\n\x05title\x18\n \x01(\t\"\x94\x01\n\x15ListDeliveriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontact\x18\x03 \x01(\t\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12\x32\n\x06states\x18\x05 \x03(\x0e\x32\".modelyard.v1.ContactDeliveryState\"d\n\x16ListDeliveriesResponse\x12\x31\n\ndeliveries\x18\x01 \x03(\x0b\x32\x1d.modelyard.v1.ContactDelivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x15ReplayDeliveryRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"I\n\x16ReplayDeliveryResponse\x12/\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1d.modelyard.v1.ContactDelivery*\xa9\x01\n\x14\x43ontactDeliveryState\x12&\n\"CONTACT_DELIVERY_STATE_UNSPECIFIED\x10\x00\x12\"\n\x1e\x43ONTACT_DELIVERY_STATE_PENDING\x10\x01\x12$\n CONTACT_DELIVERY_STATE_DELIVERED\x10\x02\x12\x1f\n\x1b\x43ONTACT_DELIVERY_STATE_DEAD\x10\x03\x32\xe0\x05\n\x0e\x43ontactService\x12X\n\rCreateContact\x12\".modelyard.v1.CreateContactRequest\x1a#.modelyard.v1.CreateContactResponse\x12O\n\nGetContact\x12\x1f.modelyard.v1.GetContactRequest\x1a .modelyard.v1.GetContactResponse\x12U\n\x0cListContacts\x12!.modelyard.v1.ListContactsRequest\x1a\".modelyard.v1.ListContactsResponse\x12\x64\n\x11SetDefaultContact\x12&.modelyard.v1.SetDefaultContactRequest\x1a\'.modelyard.v1.SetDefaultContactResponse\x12R\n\x0bTestContact\x12 .modelyard.v1.TestContactRequest\x1a!.modelyard.v1.TestContactResponse\x12X\n\rDeleteContact\x12\".modelyard.v1.DeleteContactRequest\x1a#.modelyard.v1.DeleteContactResponse\x12[\n\x0eListDeliveries\x12#.modelyard.v1.ListDeliveriesRequest\x1a$.modelyard.v1.ListDeliveriesResponse\x12[\n\x0eReplayDelivery\x12#.modelyard.v1.ReplayDeliveryRequest\x1a$.modelyard.v1.ReplayDeliveryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amodelyard/v1/contact.proto\x12\x0cmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17modelyard/v1/task.proto\"\xe1\x01\n\x07\x43ontact\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06scheme\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bverify_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x0b\x64\x65\x66\x61ult_for\x18\x07 \x03(\x0e\x32\x1f.modelyard.v1.NotificationEvent\"\x8c\x01\n\x14\x43reateContactRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x34\n\x0b\x64\x65\x66\x61ult_for\x18\x04 \x03(\x0e\x32\x1f.modelyard.v1.NotificationEvent\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\"O\n\x15\x43reateContactResponse\x12&\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Contact\x12\x0e\n\x06secret\x18\x02 \x01(\t\"2\n\x11GetContactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\"<\n\x12GetContactResponse\x12&\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Contact\"M\n\x13ListContactsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\"X\n\x14ListContactsResponse\x12\'\n\x08\x63ontacts\x18\x01 \x03(\x0b\x32\x15.modelyard.v1.Contact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x83\x01\n\x18SetDefaultContactRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x34\n\x0b\x64\x65\x66\x61ult_for\x18\x03 \x03(\x0e\x32\x1f.modelyard.v1.NotificationEvent\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\"C\n\x19SetDefaultContactResponse\x12&\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Contact\"G\n\x12TestContactRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\"n\n\x13TestContactResponse\x12&\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Contact\x12/\n\x08\x64\x65livery\x18\x02 \x01(\x0b\x32\x1d.modelyard.v1.ContactDelivery\"I\n\x14\x44\x65leteContactRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\"0\n\x15\x44\x65leteContactResponse\x12\x17\n\x0f\x63\x61ncelled_count\x18\x01 \x01(\x05\"\xc7\x02\n\x0f\x43ontactDelivery\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontact\x18\x02 \x01(\t\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".modelyard.v1.ContactDeliveryState\x12\x15\n\rattempt_count\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61ttempt_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\t \x01(\t\x12\r\n\x05title\x18\n \x01(\t\"\xa5\x01\n\x15ListDeliveriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontact\x18\x03 \x01(\t\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12\x32\n\x06states\x18\x05 \x03(\x0e\x32\".modelyard.v1.ContactDeliveryState\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\t\"d\n\x16ListDeliveriesResponse\x12\x31\n\ndeliveries\x18\x01 \x03(\x0b\x32\x1d.modelyard.v1.ContactDelivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x15ReplayDeliveryRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"I\n\x16ReplayDeliveryResponse\x12/\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1d.modelyard.v1.ContactDelivery*\xa9\x01\n\x14\x43ontactDeliveryState\x12&\n\"CONTACT_DELIVERY_STATE_UNSPECIFIED\x10\x00\x12\"\n\x1e\x43ONTACT_DELIVERY_STATE_PENDING\x10\x01\x12$\n CONTACT_DELIVERY_STATE_DELIVERED\x10\x02\x12\x1f\n\x1b\x43ONTACT_DELIVERY_STATE_DEAD\x10\x03\x32\xe0\x05\n\x0e\x43ontactService\x12X\n\rCreateContact\x12\".modelyard.v1.CreateContactRequest\x1a#.modelyard.v1.CreateContactResponse\x12O\n\nGetContact\x12\x1f.modelyard.v1.GetContactRequest\x1a .modelyard.v1.GetContactResponse\x12U\n\x0cListContacts\x12!.modelyard.v1.ListContactsRequest\x1a\".modelyard.v1.ListContactsResponse\x12\x64\n\x11SetDefaultContact\x12&.modelyard.v1.SetDefaultContactRequest\x1a\'.modelyard.v1.SetDefaultContactResponse\x12R\n\x0bTestContact\x12 .modelyard.v1.TestContactRequest\x1a!.modelyard.v1.TestContactResponse\x12X\n\rDeleteContact\x12\".modelyard.v1.DeleteContactRequest\x1a#.modelyard.v1.DeleteContactResponse\x12[\n\x0eListDeliveries\x12#.modelyard.v1.ListDeliveriesRequest\x1a$.modelyard.v1.ListDeliveriesResponse\x12[\n\x0eReplayDelivery\x12#.modelyard.v1.ReplayDeliveryRequest\x1a$.modelyard.v1.ReplayDeliveryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'modelyard.v1.contact_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONTACTDELIVERYSTATE']._serialized_start=1927
-  _globals['_CONTACTDELIVERYSTATE']._serialized_end=2096
+  _globals['_CONTACTDELIVERYSTATE']._serialized_start=2089
+  _globals['_CONTACTDELIVERYSTATE']._serialized_end=2258
   _globals['_CONTACT']._serialized_start=103
   _globals['_CONTACT']._serialized_end=328
-  _globals['_CREATECONTACTREQUEST']._serialized_start=330
-  _globals['_CREATECONTACTREQUEST']._serialized_end=453
-  _globals['_CREATECONTACTRESPONSE']._serialized_start=455
-  _globals['_CREATECONTACTRESPONSE']._serialized_end=518
-  _globals['_GETCONTACTREQUEST']._serialized_start=520
-  _globals['_GETCONTACTREQUEST']._serialized_end=553
-  _globals['_GETCONTACTRESPONSE']._serialized_start=555
-  _globals['_GETCONTACTRESPONSE']._serialized_end=615
-  _globals['_LISTCONTACTSREQUEST']._serialized_start=617
-  _globals['_LISTCONTACTSREQUEST']._serialized_end=677
-  _globals['_LISTCONTACTSRESPONSE']._serialized_start=679
-  _globals['_LISTCONTACTSRESPONSE']._serialized_end=767
-  _globals['_SETDEFAULTCONTACTREQUEST']._serialized_start=769
-  _globals['_SETDEFAULTCONTACTREQUEST']._serialized_end=883
-  _globals['_SETDEFAULTCONTACTRESPONSE']._serialized_start=885
-  _globals['_SETDEFAULTCONTACTRESPONSE']._serialized_end=952
-  _globals['_TESTCONTACTREQUEST']._serialized_start=954
-  _globals['_TESTCONTACTREQUEST']._serialized_end=1008
-  _globals['_TESTCONTACTRESPONSE']._serialized_start=1010
-  _globals['_TESTCONTACTRESPONSE']._serialized_end=1120
-  _globals['_DELETECONTACTREQUEST']._serialized_start=1122
-  _globals['_DELETECONTACTREQUEST']._serialized_end=1178
-  _globals['_DELETECONTACTRESPONSE']._serialized_start=1180
-  _globals['_DELETECONTACTRESPONSE']._serialized_end=1203
-  _globals['_CONTACTDELIVERY']._serialized_start=1206
-  _globals['_CONTACTDELIVERY']._serialized_end=1533
-  _globals['_LISTDELIVERIESREQUEST']._serialized_start=1536
-  _globals['_LISTDELIVERIESREQUEST']._serialized_end=1684
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=1686
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=1786
-  _globals['_REPLAYDELIVERYREQUEST']._serialized_start=1788
-  _globals['_REPLAYDELIVERYREQUEST']._serialized_end=1849
-  _globals['_REPLAYDELIVERYRESPONSE']._serialized_start=1851
-  _globals['_REPLAYDELIVERYRESPONSE']._serialized_end=1924
-  _globals['_CONTACTSERVICE']._serialized_start=2099
-  _globals['_CONTACTSERVICE']._serialized_end=2835
+  _globals['_CREATECONTACTREQUEST']._serialized_start=331
+  _globals['_CREATECONTACTREQUEST']._serialized_end=471
+  _globals['_CREATECONTACTRESPONSE']._serialized_start=473
+  _globals['_CREATECONTACTRESPONSE']._serialized_end=552
+  _globals['_GETCONTACTREQUEST']._serialized_start=554
+  _globals['_GETCONTACTREQUEST']._serialized_end=604
+  _globals['_GETCONTACTRESPONSE']._serialized_start=606
+  _globals['_GETCONTACTRESPONSE']._serialized_end=666
+  _globals['_LISTCONTACTSREQUEST']._serialized_start=668
+  _globals['_LISTCONTACTSREQUEST']._serialized_end=745
+  _globals['_LISTCONTACTSRESPONSE']._serialized_start=747
+  _globals['_LISTCONTACTSRESPONSE']._serialized_end=835
+  _globals['_SETDEFAULTCONTACTREQUEST']._serialized_start=838
+  _globals['_SETDEFAULTCONTACTREQUEST']._serialized_end=969
+  _globals['_SETDEFAULTCONTACTRESPONSE']._serialized_start=971
+  _globals['_SETDEFAULTCONTACTRESPONSE']._serialized_end=1038
+  _globals['_TESTCONTACTREQUEST']._serialized_start=1040
+  _globals['_TESTCONTACTREQUEST']._serialized_end=1111
+  _globals['_TESTCONTACTRESPONSE']._serialized_start=1113
+  _globals['_TESTCONTACTRESPONSE']._serialized_end=1223
+  _globals['_DELETECONTACTREQUEST']._serialized_start=1225
+  _globals['_DELETECONTACTREQUEST']._serialized_end=1298
+  _globals['_DELETECONTACTRESPONSE']._serialized_start=1300
+  _globals['_DELETECONTACTRESPONSE']._serialized_end=1348
+  _globals['_CONTACTDELIVERY']._serialized_start=1351
+  _globals['_CONTACTDELIVERY']._serialized_end=1678
+  _globals['_LISTDELIVERIESREQUEST']._serialized_start=1681
+  _globals['_LISTDELIVERIESREQUEST']._serialized_end=1846
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=1848
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=1948
+  _globals['_REPLAYDELIVERYREQUEST']._serialized_start=1950
+  _globals['_REPLAYDELIVERYREQUEST']._serialized_end=2011
+  _globals['_REPLAYDELIVERYRESPONSE']._serialized_start=2013
+  _globals['_REPLAYDELIVERYRESPONSE']._serialized_end=2086
+  _globals['_CONTACTSERVICE']._serialized_start=2261
+  _globals['_CONTACTSERVICE']._serialized_end=2997
 # @@protoc_insertion_point(module_scope)

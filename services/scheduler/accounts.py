@@ -175,6 +175,7 @@ class Accounts:
         def change(connection: sqlite3.Connection) -> None:
             connection.execute(self._sql["delete_account"], (name,))
             connection.execute(self._sql["delete_tokens_of_account"], (name,))
+            connection.execute(self._sql["delete_contacts_of_account"], (name,))
             kept(connection, None)
 
         await self._database.write(change)

@@ -17,4 +17,10 @@ class SchedulerConfig(AuditedConfig):
     node_ttl_s: float = option(
         24 * 3600.0, "seconds that a node's token and certificate last; renewed at two thirds"
     )
+    notify_allow: str = option(
+        "", "networks that contacts may be in although they are private, for example 10.0.0.0/8,127.0.0.1"
+    )
+    notify_backoff_s: float = option(
+        5.0, "seconds before a message that was not taken is tried again; doubles each time, up to an hour"
+    )
     validate: bool = option(False, "check every invariant after every step; slow, for tests")

@@ -92,6 +92,19 @@ class ForgetNode(msgspec.Struct, frozen=True):
     node: str
 
 
+class InsertDelivery(msgspec.Struct, frozen=True):
+    """A message for the outbox; inserting the same event again changes nothing."""
+
+    event_id: str
+    contact_id: str
+    account: str
+    contact: str
+    subject: str
+    event: str
+    title: str
+    time_ms: int
+
+
 class StartTask(msgspec.Struct, frozen=True):
     key: int
     attempt: int
@@ -214,13 +227,14 @@ Row = (
     | RecordRequest
     | RecordNode
     | ForgetNode
+    | InsertDelivery
 )
 
 
 class Effects:
     """What one step wants: rows for one transaction, then everything that may leave once they are on disk."""
 
-    __slots__ = ("answers", "changed_nodes", "closes", "commands", "finished", "messages", "rows")
+    __slots__ = ("answers", "changed_nodes", "closes", "commands", "finished", "messages", "rows", "told")
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -232,3 +246,5 @@ class Effects:
         self.changed_nodes: set[str] = set()
         # Nodes where a task just ended, and the queue of its shape: where more work may be kept waiting.
         self.finished: dict[str, ShapeQueue] = {}
+        # Contacts (by id) that have something new in the outbox.
+        self.told: set[str] = set()

@@ -5,6 +5,7 @@ back to what the database holds, the requests are refused with the reason, and a
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from services.chassis.clock import Clock
@@ -63,6 +64,8 @@ class Engine:
         self._committing: list[Row] = []
         self._watchers: set[asyncio.Event] = set()
         self._node_watchers: set[asyncio.Event] = set()
+        # Is told which contacts have something new in the outbox, once it is on disk.
+        self.on_told: Callable[[set[str]], None] = lambda contacts: None
         self._live_from = 0
         self._live_from_due = 0
 
@@ -182,6 +185,8 @@ class Engine:
         for answer in effects.answers:
             self._answer(answer)
         self._tell(effects, has_changes)
+        if effects.told:
+            self.on_told(effects.told)
         failpoint("scheduler.after_release")
 
     def _answer(self, answer: Answer) -> None:

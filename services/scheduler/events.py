@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from services.scheduler.model import Cause, Shape, Spec, TaskState
+from services.scheduler.notify.model import KnownContact
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -138,6 +139,13 @@ class AccountClosed(Event, frozen=True):
 
     reply: int
     account: str
+
+
+class ContactsChanged(Event, frozen=True):
+    """These are the contacts of an account now; they are on disk."""
+
+    account: str
+    contacts: tuple[KnownContact, ...]
 
 
 class AccountOpened(Event, frozen=True):

@@ -26,6 +26,7 @@ from services.scheduler.model import (
     array_of,
     index_of,
 )
+from services.scheduler.notify import announce
 from services.scheduler.params import laid_over
 from services.scheduler.resources import GPU
 from services.scheduler.state import State, Task
@@ -202,6 +203,8 @@ def end(
         leave_node(state, task)
     task.state = final
     record(state, task, now, effects, cause=cause, payload=payload, end_ms=end_ms)
+    if task.account in state.contacts:
+        announce.tell_end(state, task, final, now, effects)
     del state.tasks[task.key]
     state.waiting.leave(task)
     state.backing_off.discard(task.key)

@@ -19,6 +19,7 @@ from services.chassis.errors import (
     Unauthenticated,
     Unavailable,
 )
+from services.scheduler.notify.model import Notice
 from services.scheduler.resources import Amounts
 
 # Keys of an array and its elements lie within one stride. It is a prime: were it a power of two, the keys of plain
@@ -194,6 +195,8 @@ class Spec(msgspec.Struct, frozen=True):
     max_fails: int = -1
     # Not started again unless it is proved that it was not started.
     is_at_most_once: bool = False
+    # What it says of notifications; None: nothing.
+    notice: Notice | None = None
 
 
 class VerdictKind(IntEnum):

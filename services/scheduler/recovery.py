@@ -26,6 +26,7 @@ def restore(recovered: Recovered, now: Now) -> State:
     specs = {spec.number: spec for spec in recovered.specs}
     for spec in recovered.specs:
         state.specs[(recovered.accounts_of_specs[spec.number], spec.body)] = spec
+    state.contacts = recovered.contacts
     for account, request_id, content, first, count in recovered.requests:
         state.remember_request(account, request_id, content, first, count)
     state.has_forgotten_requests = recovered.has_more_requests

@@ -135,7 +135,15 @@ def on_account_closed(state: State, event: ev.AccountClosed, now: Now, effects: 
         effects.answers.append(Answer(event.reply, error=error))
         return
     state.closed_accounts.add(event.account)
+    state.contacts.pop(event.account, None)
     effects.answers.append(Answer(event.reply))
+
+
+def on_contacts_changed(state: State, event: ev.ContactsChanged, now: Now, effects: Effects) -> None:
+    if event.contacts:
+        state.contacts[event.account] = {contact.name: contact for contact in event.contacts}
+    else:
+        state.contacts.pop(event.account, None)
 
 
 def on_account_opened(state: State, event: ev.AccountOpened, now: Now, effects: Effects) -> None:

@@ -48,6 +48,16 @@ _BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
         "Connect": frozenset({AGENT}),
         "PushLogs": frozenset({AGENT}),
     },
+    "ContactService": {
+        "CreateContact": _WRITE,
+        "GetContact": _READ,
+        "ListContacts": _READ,
+        "SetDefaultContact": _WRITE,
+        "TestContact": _WRITE,
+        "DeleteContact": _WRITE,
+        "ListDeliveries": _READ,
+        "ReplayDelivery": _WRITE,
+    },
     "AccountService": {
         "CreateAccount": _ADMIN,
         "ListAccounts": _ADMIN,

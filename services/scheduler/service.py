@@ -9,14 +9,15 @@ from pathlib import Path
 import grpc.aio
 
 from modelyard.channel import connect
-from modelyard.v1 import account_pb2, agent_link_pb2, node_pb2, operator_pb2, task_pb2
+from modelyard.v1 import account_pb2, agent_link_pb2, contact_pb2, node_pb2, operator_pb2, task_pb2
 from modelyard.v1.account_pb2_grpc import add_AccountServiceServicer_to_server
 from modelyard.v1.agent_link_pb2_grpc import add_AgentLinkServiceServicer_to_server
+from modelyard.v1.contact_pb2_grpc import add_ContactServiceServicer_to_server
 from modelyard.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
 from modelyard.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
 from modelyard.v1.task_pb2_grpc import add_TaskServiceServicer_to_server
 from services.chassis.clock import SystemClock
-from services.chassis.errors import ServiceError
+from services.chassis.errors import ServiceError, StartRefused
 from services.chassis.logs import get_logger
 from services.chassis.security import ADMIN, SERVICE, Authenticator, Principal, ensure_secret
 from services.chassis.supervise import Loops
@@ -29,9 +30,17 @@ from services.scheduler.engine import Engine
 from services.scheduler.inputs import Inputs
 from services.scheduler.logs import LogFiles
 from services.scheduler.modification import Modification
+from services.scheduler.notify.composer import Composer
+from services.scheduler.notify.contacts import Contacts
+from services.scheduler.notify.deliveries import Deliveries
+from services.scheduler.notify.guard import parse_networks
+from services.scheduler.notify.outbox import Outbox
+from services.scheduler.notify.pool import SenderPool
+from services.scheduler.notify.seal import Seal
 from services.scheduler.operators import Operators
 from services.scheduler.rules import RULES
 from services.scheduler.servicer.accounts import AccountServicer
+from services.scheduler.servicer.contacts import ContactServicer
 from services.scheduler.servicer.follow import LogFollower
 from services.scheduler.servicer.link import LinkServicer
 from services.scheduler.servicer.nodes import NodeServicer
@@ -80,8 +89,10 @@ class SchedulerService:
         )  # fmt: skip
         service_token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
         self._store_channel = connect(config.store, token=service_token, ca_file=self._authority_file())
+        self._open_notify()
         self._loops.start("engine", self._engine.run())
         self._loops.start("ticks", self._engine.tick())
+        self._loops.start("outbox", self._outbox.run())
         self._loops.start("housekeeping", self._keep_house())
 
     def _key(self, name: str) -> bytes:
@@ -89,6 +100,27 @@ class SchedulerService:
         return hashlib.sha256(
             ensure_secret(self._config.state_dir / "secrets" / name, "key").encode()
         ).digest()
+
+    def _open_notify(self) -> None:
+        """The contacts and the outbox; nothing is started before there is something to send."""
+        assert self._store is not None and self._store_channel is not None
+        try:
+            parse_networks(self._config.notify_allow)
+        except ValueError as error:
+            raise StartRefused(f"--notify-allow: {error}") from error
+        self._contacts = Contacts(self._engine, self._clock, Seal(self._key("contacts.key")))
+        self._deliveries = Deliveries(self._store, self._clock)
+        self._senders = SenderPool(self._config.notify_allow)
+        composer = Composer(Tasks(self._engine, self._store, self._clock), self._store_channel)
+        self._outbox = Outbox(
+            self._contacts,
+            self._deliveries,
+            composer,
+            self._senders,
+            self._clock,
+            self._config.notify_backoff_s,
+        )
+        self._engine.on_told = self._outbox.wake
 
     def _authority_file(self) -> Path | None:
         """Where TLS is on, the authority's certificate, which the first service of a yard makes."""
@@ -125,6 +157,7 @@ class SchedulerService:
             try:
                 await self._store.prune_requests(self._clock.now_ms())
                 await self._accounts.prune(self._clock.now_ms())
+                await self._deliveries.prune()
             except ServiceError as error:
                 # A full disk must not end the service: what runs goes on, and room may come.
                 _log.warning("housekeeping_failed", reason=error.reason, message=error.message)
@@ -156,9 +189,11 @@ class SchedulerService:
         add_NodeServiceServicer_to_server(repeatable(nodes, node_pb2.DESCRIPTOR, answers), server)
         people = AccountServicer(engine, accounts, answers, self.authenticator(), self._clock)
         add_AccountServiceServicer_to_server(repeatable(people, account_pb2.DESCRIPTOR, answers), server)
+        contacts = ContactServicer(self._contacts, self._deliveries, self._outbox, self._senders, answers)
+        add_ContactServiceServicer_to_server(repeatable(contacts, contact_pb2.DESCRIPTOR, answers), server)
         link = LinkServicer(engine, self._credentials, self._operators, logs, agent_port)
         add_AgentLinkServiceServicer_to_server(link, server)
-        files = (task_pb2, operator_pb2, node_pb2, account_pb2, agent_link_pb2)
+        files = (task_pb2, operator_pb2, node_pb2, account_pb2, contact_pb2, agent_link_pb2)
         return [s.full_name for file in files for s in file.DESCRIPTOR.services_by_name.values()]
 
     def _bind_agent_port(self, server: grpc.aio.Server) -> tuple[int, str]:
@@ -183,8 +218,10 @@ class SchedulerService:
         """Agents are told to come back later; what they run goes on."""
         for link in list(self._engine.links.values()):
             link.close("the scheduler stops")
+        await self._outbox.drain()
 
     async def close(self) -> None:
+        await self._senders.close()
         if self._store_channel is not None:
             await self._store_channel.close()
         if self._store is not None:

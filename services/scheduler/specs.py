@@ -30,6 +30,7 @@ from services.scheduler.model import (
     Shape,
     Spec,
 )
+from services.scheduler.notify import notices
 from services.scheduler.resources import CPU, GPU, MEMORY, Amounts, amounts, describe
 
 INLINE_BYTES_MOST = 64 << 10
@@ -88,6 +89,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         max_running=ways.max_running,
         max_fails=ways.max_fails,
         is_at_most_once=ways.is_at_most_once,
+        notice=notices.convert(spec.notification, field) if spec.HasField("notification") else None,
     )
 
 

@@ -19,6 +19,7 @@ from services.scheduler.model import (
     format_task_id,
     index_of,
 )
+from services.scheduler.notify.model import KnownContact
 from services.scheduler.placement import Entry
 from services.scheduler.quotes import Quotes
 from services.scheduler.resources import GPU, SCALE
@@ -125,6 +126,8 @@ class State:
         self.has_forgotten_requests = False
         # Deleted since the start: streams that their tokens opened may still be there for a moment.
         self.closed_accounts: set[str] = set()
+        # By account and name. An account without contacts is not in it: nobody is to be told how its tasks end.
+        self.contacts: dict[str, dict[str, KnownContact]] = {}
         # Newest changes, (revision, key, account), for watchers.
         self.changes: deque[tuple[int, int, str]] = deque(maxlen=REMEMBERED_CHANGES)
         # Every change after this revision is in ``changes``.

@@ -14,6 +14,7 @@ import msgspec
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.scheduler.effects import (
     ForgetNode,
+    InsertDelivery,
     InsertDependency,
     InsertSpec,
     InsertTask,
@@ -35,9 +36,11 @@ from services.scheduler.model import (
     index_of,
     number_of,
 )
+from services.scheduler.notify.model import KnownContact
 from services.scheduler.tally import STARTED
 
 PACKAGE = "services.scheduler"
+NOTIFY_PACKAGE = "services.scheduler.notify"
 DAY_MS = 86_400_000
 # Revisions of progress are shown and not stored: a new epoch begins beyond them.
 EPOCH_REVISIONS = 1_000_000
@@ -125,6 +128,8 @@ class Recovered(msgspec.Struct):
     dependencies: dict[int, list[Dependency]] = {}
     # Of what they are on, where it has ended; of arrays with what became of their elements, where that matters.
     ended: dict[int, EndedTask] = {}
+    # By account and name.
+    contacts: dict[str, dict[str, KnownContact]] = {}
 
 
 class SchedulerStore:
@@ -132,7 +137,7 @@ class SchedulerStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.sql = load_queries(PACKAGE)
+        self.sql = {**load_queries(PACKAGE), **load_queries(NOTIFY_PACKAGE)}
 
     @classmethod
     async def open(cls, path: Any) -> "SchedulerStore":
@@ -189,6 +194,12 @@ class SchedulerStore:
             elif type(row) is InsertDependency:
                 on = row.dependency
                 dependencies.append((row.task, row.place, on.on, on.condition, on.is_element_wise))
+            elif type(row) is InsertDelivery:
+                connection.execute(
+                    sql["insert_delivery"],
+                    (row.event_id, row.contact_id, row.account, row.contact, row.subject, row.event, row.title,
+                     row.time_ms, row.time_ms),
+                )  # fmt: skip
         if tasks:
             connection.executemany(sql["insert_task"], tasks)
         if dependencies:
@@ -286,8 +297,14 @@ class SchedulerStore:
             modifications[values[0]].append(_modification(values))
         return Recovered(
             counters, specs, accounts, tasks, changes, arrays, requests[::-1], has_more, recent[::-1], nodes,
-            modifications, dependencies, ended,
+            modifications, dependencies, ended, self._known_contacts(connection),
         )  # fmt: skip
+
+    def _known_contacts(self, connection: sqlite3.Connection) -> dict[str, dict[str, KnownContact]]:
+        contacts: dict[str, dict[str, KnownContact]] = defaultdict(dict)
+        for account, id, name, verify_ms, default_for in connection.execute(self.sql["known_contacts"]):
+            contacts[account][name] = KnownContact(id, name, verify_ms > 0, default_for)
+        return dict(contacts)
 
     def _specs(self, connection: sqlite3.Connection) -> tuple[list[Spec], dict[int, str]]:
         specs, accounts = [], {}

@@ -12,6 +12,7 @@ from services.scheduler.engine import Engine, Follower
 from services.scheduler.events import RequestRecalled, TasksSubmitted
 from services.scheduler.inputs import Inputs
 from services.scheduler.model import DependencyMoved, InvalidRequest, Spec, task_key
+from services.scheduler.notify import notices
 from services.scheduler.operators import Operators
 from services.scheduler.prerequisites import Prerequisites
 
@@ -81,6 +82,8 @@ class Submission:
         if known is None:
             known = specs.convert(spec, account, field)
         specs.check_placeable(known.shape, state.cluster, field)
+        if known.notice is not None and known.notice.contact:
+            notices.check_contact(known.notice, state.contacts.get(account, {}), field)
         return known
 
     def _items(

@@ -7,8 +7,8 @@ A suspended task whose node is lost, or that was given back before it began, is 
 
 from collections.abc import Callable
 
-from services.scheduler import events as ev
 from services.scheduler import arrays, lifecycle, requests
+from services.scheduler import events as ev
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Answer, Effects, ResumeTask, SuspendTask
 from services.scheduler.model import Now, TaskState

@@ -20,12 +20,12 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelyard.errors import from_rpc_error
-from modelyard.v1 import account_pb2, agent_link_pb2, node_pb2, operator_pb2, task_pb2
+from modelyard.v1 import account_pb2, agent_link_pb2, contact_pb2, node_pb2, operator_pb2, task_pb2
 from tests.support.mutations import add, mutate, value
 from tests.support.scheduler_service import Client, SchedulerYard, command, scheduler_yard
 from tests.support.scripted_agent import connected
 
-FILES = (task_pb2, operator_pb2, node_pb2, account_pb2, agent_link_pb2)
+FILES = (task_pb2, operator_pb2, node_pb2, account_pb2, contact_pb2, agent_link_pb2)
 METHODS: list[MethodDescriptor] = [
     method
     for file in FILES
@@ -38,7 +38,13 @@ MUTATIONS = 200
 
 def likely(request: Message) -> None:
     """Makes a request that would be taken, as far as names tell what belongs into it."""
-    given = {"task_id": "t-1", "node": "n0", "name": "echo", "account": "default"}
+    given = {
+        "task_id": "t-1",
+        "node": "n0",
+        "name": "echo",
+        "account": "default",
+        "url": "json://127.0.0.1:9/x",
+    }
     for field in request.DESCRIPTOR.fields:
         if field.name == "specs":
             request.specs.add().CopyFrom(command(name="x", priority=1, params_json='{"a": 1}'))  # type: ignore[attr-defined]
@@ -75,7 +81,7 @@ def picture(yard: SchedulerYard) -> tuple[Any, ...]:
     nodes = tuple(
         (node.id, node.is_cordoned, dict(node.label_overrides)) for node in state.cluster.nodes.values()
     )
-    return tasks, state.next_number, state.next_spec, str(nodes)
+    return tasks, state.next_number, state.next_spec, str(nodes), str(state.contacts)
 
 
 async def call(client: Client, method: MethodDescriptor, request: bytes) -> str:

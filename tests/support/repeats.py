@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from modelyard.v1 import account_pb2, node_pb2
+from modelyard.v1 import account_pb2, contact_pb2, node_pb2
 from modelyard.v1 import task_pb2 as pb
 from tests.support.scheduler_service import Client, SchedulerYard, command
 from tests.support.scripted_agent import connected
@@ -97,6 +97,32 @@ def of_quote(request_type: Callable[..., Any]) -> Any:
     return case
 
 
+WEBHOOK = "json://127.0.0.1:9/hook"
+
+
+async def create_contact(yard: SchedulerYard) -> Pair:
+    made = [contact_pb2.CreateContactRequest(name=name, url=WEBHOOK) for name in ("one", "other")]
+    return made[0], made[1]
+
+
+def of_contact(request_type: Callable[..., Any], **fields: Any) -> Any:
+    async def case(yard: SchedulerYard) -> Pair:
+        for name in ("one", "other"):
+            await yard.admin.contacts.CreateContact(contact_pb2.CreateContactRequest(name=name, url=WEBHOOK))
+        return request_type(name="one", **fields), request_type(name="other", **fields)
+
+    return case
+
+
+async def replay_delivery(yard: SchedulerYard) -> Pair:
+    request, _ = await of_contact(contact_pb2.TestContactRequest)(yard)
+    made = [(await yard.admin.contacts.TestContact(request)).delivery.event_id for _ in range(2)]
+    return (
+        contact_pb2.ReplayDeliveryRequest(event_id=made[0]),
+        contact_pb2.ReplayDeliveryRequest(event_id=made[1]),
+    )
+
+
 CASES: dict[str, Callable[[SchedulerYard], Awaitable[Pair]]] = {
     "SubmitTasks": submit,
     "ModifyTask": modify,
@@ -119,4 +145,9 @@ CASES: dict[str, Callable[[SchedulerYard], Awaitable[Pair]]] = {
     "DeleteAccount": delete_account,
     "CreateToken": create_token,
     "RevokeToken": revoke_token,
+    "CreateContact": create_contact,
+    "SetDefaultContact": of_contact(contact_pb2.SetDefaultContactRequest, default_for=[1]),
+    "TestContact": of_contact(contact_pb2.TestContactRequest),
+    "DeleteContact": of_contact(contact_pb2.DeleteContactRequest),
+    "ReplayDelivery": replay_delivery,
 }

@@ -21,6 +21,7 @@ from modelyard.v1 import artifact_pb2, artifact_pb2_grpc
 from modelyard.v1 import task_pb2 as pb
 from modelyard.v1.account_pb2_grpc import AccountServiceStub
 from modelyard.v1.agent_link_pb2_grpc import AgentLinkServiceStub
+from modelyard.v1.contact_pb2_grpc import ContactServiceStub
 from modelyard.v1.node_pb2_grpc import NodeServiceStub
 from modelyard.v1.operator_pb2_grpc import OperatorServiceStub
 from modelyard.v1.task_pb2_grpc import TaskServiceStub
@@ -46,6 +47,7 @@ class Client:
         self.nodes = NodeServiceStub(self.channel)
         self.accounts = AccountServiceStub(self.channel)
         self.operators = OperatorServiceStub(self.channel)
+        self.contacts = ContactServiceStub(self.channel)
         self.links = AgentLinkServiceStub(self.channel)
 
     async def submit(self, *specs: pb.TaskSpec, **request: Any) -> list[str]:
@@ -98,8 +100,9 @@ class _Store(artifact_pb2_grpc.ArtifactServiceServicer):
 class SchedulerYard:
     """A running scheduler, the tokens of its principals, and the channels opened to it."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, **options: Any) -> None:
         self.state = state
+        self._options = options
         self.store = _Store()  # type: ignore[abstract]
         self.port = 0
         self.service: SchedulerService
@@ -125,7 +128,7 @@ class SchedulerYard:
             await self._store_server.start()
         config = SchedulerConfig(
             state_dir=self.state, port=self.port, store=f"127.0.0.1:{self._store_port}", validate=True,
-            low_disk_bytes=0,
+            low_disk_bytes=0, **self._options,
         )  # fmt: skip
         self.loops = Loops()
         self.service = SchedulerService(config, self.loops)
@@ -186,9 +189,9 @@ class SchedulerYard:
 
 
 @asynccontextmanager
-async def scheduler_yard(state: Path) -> AsyncIterator[SchedulerYard]:
-    """A serving scheduler."""
-    yard = SchedulerYard(state)
+async def scheduler_yard(state: Path, **options: Any) -> AsyncIterator[SchedulerYard]:
+    """A serving scheduler; ``options`` are those of its configuration."""
+    yard = SchedulerYard(state, **options)
     await yard.start()
     try:
         yield yard

@@ -1,0 +1,71 @@
+"""From a row of the outbox to what the sender is asked: reads the task and the files that go along."""
+
+import base64
+import mimetypes
+from pathlib import PurePosixPath
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from modelyard.v1 import artifact_pb2, artifact_pb2_grpc, task_pb2
+from services.chassis.logs import get_logger
+from services.chassis.security import ADMIN, Principal
+from services.scheduler.model import parse_task_id
+from services.scheduler.notify import content
+from services.scheduler.notify.model import Delivery
+from services.scheduler.notify.schemes import WEBHOOKS
+from services.scheduler.tasks import Tasks
+
+_READER = Principal(role=ADMIN)
+_FETCH_S = 10.0
+_log = get_logger("scheduler.notify")
+
+
+class Composer:
+    """Peer: the store, for kept files. Without it a message goes out without them."""
+
+    def __init__(self, tasks: Tasks, store: grpc.aio.Channel) -> None:
+        self._tasks = tasks
+        self._store = artifact_pb2_grpc.ArtifactServiceStub(store)
+
+    async def compose(self, delivery: Delivery, url: str, secret: str) -> dict[str, Any]:
+        """The request to a sender. Raises `TaskNotFound` where the task is no longer kept."""
+        task = None
+        if not delivery.is_test:
+            task = await self._tasks.get(parse_task_id(delivery.subject), _READER)
+        request: dict[str, Any] = {
+            "op": "send",
+            "url": url,
+            "event_id": delivery.event_id,
+            "title": delivery.title,
+        }
+        if url.partition("://")[0].lower() in WEBHOOKS:
+            return {**request, "secret": secret, "body": content.document(delivery, task)}
+        body = content.TEST_TEXT if task is None else content.text(task)
+        request["body"] = f"{body}\n\nevent {delivery.event_id}"
+        if task is not None and task.result.outputs:
+            request["attachments"] = await self._attachments(delivery.account, task)
+        return request
+
+    async def _attachments(self, account: str, task: task_pb2.Task) -> list[dict[str, str]]:
+        found = []
+        for output in content.chosen(list(task.result.outputs)):
+            data = await self._fetch(account, output.digest)
+            if data is not None:
+                name = PurePosixPath(output.name).name or "output"
+                kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+                found.append({"name": name, "type": kind, "data": base64.b64encode(data).decode()})
+        return found
+
+    async def _fetch(self, account: str, digest: str) -> bytes | None:
+        """None: it is not there any more, or the store does not answer; the message says where it was."""
+        request = artifact_pb2.GetArtifactRequest(account=account, digest=digest)
+        data = bytearray()
+        try:
+            async for part in self._store.GetArtifact(request, timeout=_FETCH_S):
+                data += part.chunk
+        except grpc.aio.AioRpcError as error:
+            _log.warning("attachment_missing", digest=digest, code=error.code().name)
+            return None
+        return bytes(data)

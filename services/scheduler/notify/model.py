@@ -1,0 +1,141 @@
+"""The nouns of notification: contacts as the machine knows them, rows as the database does, reasons to refuse. Pure."""
+
+import uuid
+from enum import IntEnum, IntFlag
+
+import msgspec
+
+from services.chassis.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+)
+
+# Backoff doubles from the first delay to an hour; with these many attempts a message is tried for about a day.
+FIRST_DELAY_S = 5.0
+LONGEST_DELAY_S = 3600.0
+MOST_ATTEMPTS = 33
+# Delivered and dead messages are kept for so long.
+KEPT_MS = 30 * 86_400_000
+MOST_CONTACTS = 100
+
+
+class End(IntFlag):
+    """`NotificationEvent` of ``task.proto`` as bits: ends that somebody wants to hear of."""
+
+    SUCCEEDED = 1
+    FAILED = 2
+    BOTH = 3
+
+
+class DeliveryState(IntEnum):
+    """`ContactDeliveryState` of ``contact.proto``."""
+
+    PENDING = 1
+    DELIVERED = 2
+    DEAD = 3
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What a specification says of notifications. No contact: the account's defaults."""
+
+    contact: str = ""
+    ends: int = int(End.BOTH)
+    silent: bool = False
+
+
+class KnownContact(msgspec.Struct, frozen=True):
+    """What the machine needs to know of a contact."""
+
+    id: str
+    name: str
+    is_verified: bool
+    default_for: int = 0
+
+
+class Contact(msgspec.Struct, frozen=True):
+    """A row; the address is redacted, the sealed ones are for the sender alone."""
+
+    id: str
+    account: str
+    name: str
+    scheme: str
+    address: str
+    sealed_url: bytes
+    sealed_secret: bytes
+    default_for: int
+    create_ms: int
+    verify_ms: int
+
+    @property
+    def known(self) -> KnownContact:
+        return KnownContact(self.id, self.name, self.verify_ms > 0, self.default_for)
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """A row: one message to one contact."""
+
+    number: int
+    event_id: str
+    contact_id: str
+    account: str
+    contact: str
+    # A task's id; empty: a test message.
+    subject: str
+    event: str
+    title: str
+    state: int
+    attempt_count: int
+    # Attempts since it was made, or taken up again.
+    failures: int
+    create_ms: int
+    attempt_ms: int
+    next_ms: int
+    error: str
+
+    @property
+    def is_test(self) -> bool:
+        return not self.subject
+
+
+def event_id(contact_id: str, event: str) -> str:
+    """The same for the same event, however often it is sent; contacts' ids are unique in the world, so it is too."""
+    return str(uuid.uuid5(uuid.UUID(contact_id), event))
+
+
+class ContactNotFound(NotFound):
+    """There is no such contact."""
+
+
+class DeliveryNotFound(NotFound):
+    """There is no such delivery."""
+
+
+class ContactExists(AlreadyExists):
+    """There is a contact of this name already."""
+
+
+class ContactNotVerified(FailedPrecondition):
+    """The contact has not taken its test message yet."""
+
+
+class ContactUrlInvalid(InvalidArgument):
+    """This is not a contact's URL."""
+
+
+class ContactSchemeRefused(InvalidArgument):
+    """Contacts of this scheme are not allowed."""
+
+
+class NoticeInvalid(InvalidArgument):
+    """What is said of notifications contradicts itself."""
+
+
+class NotifyNotInstalled(FailedPrecondition):
+    """Only webhooks can be told: the extra "notify" is not installed."""
+
+
+class TooManyContacts(ResourceExhausted):
+    """The account has as many contacts as it may."""

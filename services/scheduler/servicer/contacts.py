@@ -1,0 +1,223 @@
+"""ContactService: where people are told how their work ended, and what was sent to them (S0.8)."""
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from modelyard.v1 import contact_pb2 as pb
+from modelyard.v1 import contact_pb2_grpc, task_pb2
+from services.chassis.paging import PageTokenInvalid, decode_token, encode_token, page_size
+from services.chassis.security import ADMIN, Principal, principal
+from services.scheduler.answers import Answers
+from services.scheduler.model import InvalidRequest, NotYourAccount, parse_task_id
+from services.scheduler.notify.contacts import Contacts
+from services.scheduler.notify.deliveries import Deliveries
+from services.scheduler.notify.model import (
+    Contact,
+    ContactUrlInvalid,
+    Delivery,
+    DeliveryNotFound,
+    DeliveryState,
+    End,
+    NotifyNotInstalled,
+    event_id,
+)
+from services.scheduler.notify.notices import ends_of
+from services.scheduler.notify.outbox import Outbox
+from services.scheduler.notify.pool import SenderPool
+from services.scheduler.notify.schemes import WEBHOOKS, check_url
+from services.scheduler.specs import NAME
+from services.scheduler.submission import check_request_id
+
+# Shorter than the longest unary call: where the service is slower the answer says that it is pending.
+TEST_S = 25.0
+TEST_TITLE = "Test message of your yard"
+
+
+class ContactServicer(contact_pb2_grpc.ContactServiceServicer):
+    """Callers see and change contacts of their own account; administrators every account's."""
+
+    def __init__(
+        self, contacts: Contacts, deliveries: Deliveries, outbox: Outbox, pool: SenderPool, answers: Answers
+    ) -> None:
+        self._contacts = contacts
+        self._deliveries = deliveries
+        self._outbox = outbox
+        self._pool = pool
+        self._answers = answers
+
+    async def CreateContact(self, request: pb.CreateContactRequest, context: Any) -> pb.CreateContactResponse:
+        check_request_id(request.request_id)
+        account = _account(principal(), request.account)
+        if not NAME.fullmatch(request.name):
+            raise InvalidRequest(
+                f"{request.name[:80]!r} is not a contact's name", field="name",
+                next_step="letters, digits, '_', '-' and '.', beginning with a letter",
+            )  # fmt: skip
+        scheme = check_url(request.url)
+        default_for = _ends(request.default_for)
+        if scheme not in WEBHOOKS:
+            await self._check(request.url)
+        kept = self._answers.keep(_created)
+        made = await self._contacts.create(account, request.name, scheme, request.url, default_for, kept)
+        return _created(made)
+
+    async def _check(self, url: str) -> None:
+        """What the library thinks of a URL."""
+        answer = await self._pool.ask({"op": "check", "url": url})
+        if answer.missing:
+            raise NotifyNotInstalled(
+                field="url", next_step="on the scheduler's machine: pip install 'modelyard[notify]'; or use jsons://",
+            )  # fmt: skip
+        if not answer.ok:
+            raise ContactUrlInvalid(
+                answer.error, field="url", next_step="docs/contacts.md shows one for each service"
+            )
+
+    async def GetContact(self, request: pb.GetContactRequest, context: Any) -> pb.GetContactResponse:
+        return pb.GetContactResponse(contact=_contact(await self._get(request.account, request.name)))
+
+    async def ListContacts(self, request: pb.ListContactsRequest, context: Any) -> pb.ListContactsResponse:
+        account = _account(principal(), request.account)
+        size, key = page_size(request.page_size), b"contacts " + account.encode()
+        rows = await self._contacts.list(account, decode_token(request.page_token, key), size + 1)
+        token = encode_token(rows[size - 1].name, key) if len(rows) > size else ""
+        return pb.ListContactsResponse(contacts=map(_contact, rows[:size]), next_page_token=token)
+
+    async def SetDefaultContact(
+        self, request: pb.SetDefaultContactRequest, context: Any
+    ) -> pb.SetDefaultContactResponse:
+        check_request_id(request.request_id)
+        contact = await self._get(request.account, request.name)
+        kept = self._answers.keep(_changed)
+        changed = await self._contacts.set_default(contact, _ends(request.default_for), kept)
+        return _changed(changed)
+
+    async def TestContact(self, request: pb.TestContactRequest, context: Any) -> pb.TestContactResponse:
+        check_request_id(request.request_id)
+        contact = await self._get(request.account, request.name)
+        event = event_id(contact.id, f"test {request.request_id or uuid.uuid4()}")
+        await self._deliveries.add_test(contact, event, TEST_TITLE)
+        if (await self._deliveries.get(event)).state == DeliveryState.PENDING:
+            await self._outbox.attempt(event, contact.id, TEST_S)
+        return pb.TestContactResponse(
+            contact=_contact(await self._contacts.get(contact.account, contact.name)),
+            delivery=_delivery(await self._deliveries.get(event)),
+        )
+
+    async def DeleteContact(self, request: pb.DeleteContactRequest, context: Any) -> pb.DeleteContactResponse:
+        check_request_id(request.request_id)
+        contact = await self._get(request.account, request.name)
+        kept = self._answers.keep(_deleted)
+        return _deleted(await self._contacts.delete(contact, kept))
+
+    async def ListDeliveries(
+        self, request: pb.ListDeliveriesRequest, context: Any
+    ) -> pb.ListDeliveriesResponse:
+        account = _account(principal(), request.account)
+        if request.task_id:
+            parse_task_id(request.task_id)
+        for state in request.states:
+            if int(state) not in {int(known) for known in DeliveryState}:
+                raise InvalidRequest(f"states: {state} is not a state", field="states")
+        size = page_size(request.page_size)
+        wanted = pb.ListDeliveriesRequest()
+        wanted.CopyFrom(request)
+        wanted.ClearField("page_token")
+        wanted.ClearField("page_size")
+        key = account.encode() + b" " + wanted.SerializeToString(deterministic=True)
+        before = _position(decode_token(request.page_token, key))
+        rows = await self._deliveries.list(
+            account, before, size + 1, request.contact, request.task_id, request.states
+        )
+        token = encode_token(str(rows[size - 1].number), key) if len(rows) > size else ""
+        return pb.ListDeliveriesResponse(deliveries=map(_delivery, rows[:size]), next_page_token=token)
+
+    async def ReplayDelivery(
+        self, request: pb.ReplayDeliveryRequest, context: Any
+    ) -> pb.ReplayDeliveryResponse:
+        check_request_id(request.request_id)
+        caller = principal()
+        delivery = await self._deliveries.get(request.event_id)
+        if delivery.account != caller.account and caller.role != ADMIN:
+            raise DeliveryNotFound(
+                f"there is no delivery {request.event_id[:80]!r}", field="event_id",
+                next_step="yard contacts deliveries",
+            )  # fmt: skip
+        # A contact of the same name that was made later is another one.
+        contact = await self._contacts.get(delivery.account, delivery.contact)
+        if contact.id != delivery.contact_id:
+            raise InvalidRequest(
+                f"the contact {delivery.contact} of then was deleted", field="event_id",
+                next_step="what is told to a contact is not told to another",
+            )  # fmt: skip
+        replayed = await self._deliveries.replay(delivery)
+        self._outbox.wake((delivery.contact_id,))
+        return pb.ReplayDeliveryResponse(delivery=_delivery(replayed))
+
+    async def _get(self, account: str, name: str) -> Contact:
+        return await self._contacts.get(_account(principal(), account), name)
+
+
+def _account(caller: Principal, asked: str) -> str:
+    if asked and asked != caller.account and caller.role != ADMIN:
+        raise NotYourAccount(f"{asked[:80]} is not your account", field="account")
+    return asked or caller.account
+
+
+def _ends(events: Iterable[int]) -> int:
+    given = list(events)
+    return int(ends_of(given, "default_for")) if given else 0
+
+
+def _position(cursor: str) -> int:
+    if not cursor:
+        return 1 << 62
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+        raise PageTokenInvalid(field="page_token")
+    return int(cursor)
+
+
+def _created(made: tuple[Contact, str]) -> pb.CreateContactResponse:
+    contact, secret = made
+    return pb.CreateContactResponse(contact=_contact(contact), secret=secret)
+
+
+def _changed(contact: Contact) -> pb.SetDefaultContactResponse:
+    return pb.SetDefaultContactResponse(contact=_contact(contact))
+
+
+def _deleted(cancelled_count: int) -> pb.DeleteContactResponse:
+    return pb.DeleteContactResponse(cancelled_count=cancelled_count)
+
+
+def _contact(row: Contact) -> pb.Contact:
+    view = pb.Contact(
+        name=row.name, account=row.account, scheme=row.scheme, address=row.address, create_time=_time(row.create_ms),
+        verify_time=_time(row.verify_ms),
+    )  # fmt: skip
+    if row.default_for & End.SUCCEEDED:
+        view.default_for.append(task_pb2.NOTIFICATION_EVENT_SUCCEEDED)
+    if row.default_for & End.FAILED:
+        view.default_for.append(task_pb2.NOTIFICATION_EVENT_FAILED)
+    return view
+
+
+def _delivery(row: Delivery) -> pb.ContactDelivery:
+    return pb.ContactDelivery(
+        event_id=row.event_id, contact=row.contact, task_id=row.subject,
+        state=pb.ContactDeliveryState.ValueType(row.state), attempt_count=row.attempt_count,
+        create_time=_time(row.create_ms), attempt_time=_time(row.attempt_ms),
+        next_attempt_time=_time(row.next_ms) if row.state == DeliveryState.PENDING else None,
+        error=row.error, title=row.title,
+    )  # fmt: skip
+
+
+def _time(milliseconds: int) -> Timestamp | None:
+    if not milliseconds:
+        return None
+    stamp = Timestamp()
+    stamp.FromMilliseconds(milliseconds)
+    return stamp

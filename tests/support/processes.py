@@ -1,0 +1,56 @@
+"""The services of a yard without their supervisor: a test may start one anew with a failpoint armed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Mapping
+
+from cli.supervisor.options import Options
+from cli.supervisor.plan import Program, programs
+from cli.supervisor.state import held, prepare
+from services.chassis.failpoints import VARIABLE
+from tests.support.yard import Yard
+from tests.support.yard_process import environment
+
+
+class Processes:
+    """The services of a yard without a supervisor: the test itself starts again what dies."""
+
+    def __init__(self, yard: Yard, environ: Mapping[str, str] | None = None) -> None:
+        options = Options(port_base=yard.port, agents=yard.agents, cpu=4, memory_bytes=4 << 30)
+        self._yard = yard
+        self._environ = dict(environ or {})
+        self._programs: dict[str, Program] = {p.name: p for p in programs(yard.state, options)}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        with held(yard.state):
+            prepare(yard.state, options)
+        for name in self._programs:
+            self.start(name)
+        yard.wait_for(*self._programs)
+
+    def start(self, name: str, wish: str = "") -> None:
+        program = self._programs[name]
+        extra = {**self._environ, **({VARIABLE: wish} if wish else {})}
+        env = environment(self._yard.state, extra)
+        with program.log_file.open("ab") as log:
+            self._running[name] = subprocess.Popen(program.argv, env=env, stdout=log, stderr=log, cwd="/")
+
+    def restart(self, name: str, wish: str, is_fresh: bool = False) -> None:
+        """As an upgrade would: SIGHUP leaves an agent's workers alone, unless it is to begin afresh."""
+        process = self._running[name]
+        process.send_signal(signal.SIGHUP if name.startswith("agent") and not is_fresh else signal.SIGTERM)
+        process.wait(20)
+        self.start(name, wish)
+        self._yard.wait_for(name, not_pid=process.pid)
+
+    def ended(self, name: str) -> int | None:
+        return self._running[name].poll()
+
+    def pid(self, name: str) -> int:
+        return self._running[name].pid
+
+    def stop(self) -> None:
+        for name in reversed(self._programs):
+            self._running[name].terminate()
+            self._running[name].wait(20)
