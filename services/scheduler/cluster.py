@@ -177,7 +177,8 @@ class Cluster:
         self.base = 0
         # Up to where some index has read; a repeated change beyond it needs no second entry.
         self.read_end = 0
-        self.has_gained = False
+        # Nodes that changed for the better, for whoever was set aside.
+        self.gained: dict[str, None] = {}
         self.rooms_made = 0
         # What the nodes have together is no longer what it was.
         self.is_resized = False
@@ -205,6 +206,11 @@ class Cluster:
         self.first_version = max(self.first_version, node.version + 2)
         self.touch(node)
 
+    def take_gained(self) -> dict[str, None]:
+        """Ids of the nodes that gained since this was asked last."""
+        gained, self.gained = self.gained, {}
+        return gained
+
     @property
     def end(self) -> int:
         """Number of the next change."""
@@ -221,7 +227,8 @@ class Cluster:
         """Notes a change that placement could care for; a gain lets tasks that were set aside try again."""
         node.version += 1
         node._score = None
-        self.has_gained |= is_gain
+        if is_gain:
+            self.gained[node.id] = None
         if self.log and self.log[-1] == node.id and self.read_end < self.end:
             return
         self.log.append(node.id)

@@ -12,14 +12,17 @@ from services.scheduler.waiting import ShapeQueue
 def place_waiting(state: State, now: Now, effects: Effects) -> None:
     """Places tasks until nothing more fits; then fills the agents' own queues where a short task just ended."""
     waiting, cluster = state.waiting, state.cluster
-    if cluster.has_gained:
-        cluster.has_gained = False
-        waiting.unblock_all()
+    aside = waiting.aside
+    if cluster.gained:
+        aside.begin(cluster)
     while (queue := waiting.next()) is not None:
         # While nobody else waits for a turn, it is this one's again.
         while queue.keys and _place_one(state, queue, now, effects) and not waiting.turns.listed:
-            pass
+            if aside.gained:
+                break
         waiting.list(queue)
+        aside.wake(queue.tenant)
+    aside.end()
     for node_id, queue in effects.finished.items():
         if node_id in cluster.nodes:
             _prefill(state, cluster.nodes[node_id], queue, now, effects)
@@ -39,6 +42,7 @@ def _place_one(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> b
     if task is not None:
         task.considered = queue.candidates.considered(state.cluster)
         lifecycle.assign(state, task, node, now, effects)
+        state.waiting.aside.settle(node)
     return True
 
 

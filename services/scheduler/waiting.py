@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from services.scheduler.aside import Aside, Entry
 from services.scheduler.cluster import Cluster, Node
 from services.scheduler.model import Now, Shape
 from services.scheduler.placement import Candidates
@@ -32,6 +33,7 @@ class ShapeQueue:
     """The waiting tasks of one shape. Keys that left the queue by other ways are skipped when they surface."""
 
     __slots__ = (
+        "aside",
         "candidates",
         "caps",
         "gate",
@@ -59,6 +61,8 @@ class ShapeQueue:
         self.keys: deque[tuple[int, int]] = deque()
         self.candidates = Candidates(shape)
         self.is_blocked = False
+        # Where it stands among those that were set aside for want of a node.
+        self.aside: Entry | None = None
         # Who must hold less before it may try again; None: a node must change, if it is blocked.
         self.gate: Holder | None = None
         self.is_listed = False
@@ -95,6 +99,8 @@ class Waiting:
         self.queues: dict[Shape, ShapeQueue] = {}
         # Queues of whose shapes one may have something to place.
         self.turns: Turns[Queue] = Turns()
+        # Shapes for which no node has room.
+        self.aside = Aside(self.list)
         self.ticket = 0
         self.made = 0
         # What a ticket of now is at least.
@@ -207,6 +213,8 @@ class Waiting:
         """Puts a task at the end; its ticket. ``since_ms`` says from when its age counts, if not from now."""
         self.ticket = max(self.ticket + 1, since_ms * TICKETS_PER_MS if since_ms else self.clock)
         queue.keys.append((self.ticket, key))
+        if len(queue.keys) == 1:
+            self.aside.reseat(queue)
         self.list(queue)
         return self.ticket
 
@@ -214,6 +222,7 @@ class Waiting:
         """Puts a task that had its turn already before all others of its shape; its ticket."""
         first = queue.keys[0][0] - 1 if queue.keys else self.ticket
         queue.keys.appendleft((first, key))
+        self.aside.reseat(queue)
         self.list(queue)
         return first
 
@@ -223,6 +232,7 @@ class Waiting:
             queue.keys.append((ticket, key))
         else:
             queue.keys.insert(bisect(queue.keys, (ticket, key)), (ticket, key))
+        self.aside.reseat(queue)
         self.list(queue)
 
     def next(self) -> ShapeQueue | None:
@@ -257,13 +267,8 @@ class Waiting:
         queue.gate = gate
         if gate is not None:
             gate.gated.append(queue)
-
-    def unblock_all(self) -> None:
-        """A node changed for the better: whoever was set aside for want of one may try again."""
-        for queue in self.queues.values():
-            if queue.is_blocked and queue.gate is None:
-                queue.is_blocked = False
-                self.list(queue)
+        else:
+            self.aside.add(queue)
 
     def open(self, gate: Holder) -> None:
         """Less is held, or more is allowed: whoever was set aside for that may try again."""
@@ -284,6 +289,8 @@ class Waiting:
                 if queue.keys
             ]
             heapq.heapify(tenant.order)
+            for queue in tenant.shapes:
+                self.aside.reseat(queue)
             self._touch(tenant)
 
     # --- the order as a whole
@@ -322,6 +329,7 @@ class Waiting:
             for shape in idle[: len(self.queues) - most]:
                 queue = self.queues.pop(shape)
                 del queue.tenant.shapes[queue]
+                self.aside.remove(queue)
                 if queue.gate is not None:
                     queue.gate.gated.remove(queue)
 

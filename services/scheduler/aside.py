@@ -1,0 +1,116 @@
+"""Shapes for which no node had room, and who of them tries again when a node has gained some. Pure.
+
+Of each account's part of a queue the first is woken for which a gained node has room, and the next one only when its
+turn has come: with a hundred shapes waiting, a node that becomes free costs a question or two, not a hundred. Room
+only shrinks while a step places, so who has been asked in vain is not asked again in that step.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from services.scheduler.cluster import Cluster, Node
+from services.scheduler.placement import admits
+from services.scheduler.resources import CPU
+
+if TYPE_CHECKING:
+    from services.scheduler.tenants import Tenant
+    from services.scheduler.waiting import ShapeQueue
+
+# Place among those of the account in the queue, what settles ties, the shape's queue.
+Entry = tuple[int, int, int, "ShapeQueue"]
+
+
+class Aside:
+    """``list_again`` puts a shape's queue among those whose turn may come."""
+
+    def __init__(self, list_again: "Callable[[ShapeQueue], None]") -> None:
+        self._list_again = list_again
+        self._entries: dict[Tenant, list[Entry]] = {}
+        # How many of a tenant's entries were asked in this step.
+        self._asked: dict[Tenant, int] = {}
+        # No shape here asks for less cpu than this.
+        self._least_cpu = 0
+        # Nodes that gained before this step, and may still have room for somebody here.
+        self.gained: dict[str, Node] = {}
+
+    def add(self, queue: "ShapeQueue") -> None:
+        """Sets a shape aside that was asked just now."""
+        entry = (*queue.key(queue.keys[0][0] if queue.keys else 0), queue.ordinal, queue)
+        entries = self._entries.setdefault(queue.tenant, [])
+        cpu = next((amount for name, amount in queue.shape.amounts if name == CPU), 0)
+        self._least_cpu = min(self._least_cpu, cpu) if len(self._entries) > 1 or entries else cpu
+        insort(entries, entry)
+        queue.aside = entry
+        asked = self._asked.get(queue.tenant, 0)
+        if asked and bisect_left(entries, entry) <= asked:
+            self._asked[queue.tenant] = asked + 1
+
+    def remove(self, queue: "ShapeQueue") -> None:
+        """Forgets a shape, if it is here."""
+        if queue.aside is None:
+            return
+        entries = self._entries[queue.tenant]
+        index = bisect_left(entries, queue.aside)
+        del entries[index]
+        queue.aside = None
+        if index < self._asked.get(queue.tenant, 0):
+            self._asked[queue.tenant] -= 1
+        if not entries:
+            del self._entries[queue.tenant]
+            if not self._entries:
+                self.gained.clear()
+
+    def reseat(self, queue: "ShapeQueue") -> None:
+        """The first task of a shape that is here is another one."""
+        if queue.aside is not None:
+            self.remove(queue)
+            self.add(queue)
+
+    def begin(self, cluster: Cluster) -> None:
+        """A step begins to place: whoever has room on a node that gained may try again."""
+        self._asked.clear()
+        gained = cluster.take_gained()
+        if self._entries:
+            self.gained = {name: cluster.nodes[name] for name in gained if name in cluster.nodes}
+            for tenant in list(self._entries):
+                self.wake(tenant)
+
+    def end(self) -> None:
+        """Whoever is here now was asked."""
+        self.gained.clear()
+
+    def wake(self, tenant: "Tenant") -> None:
+        """Lists the tenant's first shape that a gained node has room for, unless a listed one goes before it."""
+        entries = self._entries.get(tenant)
+        if not entries or not self.gained:
+            return
+        asked = self._asked.get(tenant, 0)
+        while asked < len(entries):
+            if tenant.order and tenant.order[0] < entries[asked]:
+                break
+            queue = entries[asked][-1]
+            if not queue.keys:
+                # All of its tasks have ended.
+                self.remove(queue)
+                queue.is_blocked = False
+            elif self._has_room(queue):
+                self._asked[tenant] = asked
+                self.remove(queue)
+                queue.is_blocked = False
+                self._list_again(queue)
+                return
+            else:
+                asked += 1
+        self._asked[tenant] = asked
+
+    def _has_room(self, queue: "ShapeQueue") -> bool:
+        shape = queue.shape
+        return any(admits(node, shape) for node in self.gained.values())
+
+    def settle(self, node: Node) -> None:
+        """Something was placed there: a node with too little left for anybody is not asked again."""
+        if node.id in self.gained:
+            free = node.capacity.get(CPU, 0) - node.reserved.get(CPU, 0)
+            if free < self._least_cpu:
+                del self.gained[node.id]
