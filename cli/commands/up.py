@@ -35,6 +35,13 @@ def up(
     memory: Annotated[
         str, typer.Option(help="Memory for all nodes together, e.g. 8Gi", show_default="the machine's")
     ] = "",
+    metrics_port_base: Annotated[
+        int,
+        typer.Option(
+            help="Loopback port of the scheduler's Prometheus metrics; store and nodes have the next ones",
+            show_default="off",
+        ),
+    ] = 0,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything serves")] = False,
 ) -> int:
     """Bring up a yard: scheduler, store and agents.
@@ -50,6 +57,7 @@ def up(
         agents=None if agents < 0 else agents,
         cpu=cpu or None,
         memory_bytes=_memory(memory),
+        metrics_port_base=metrics_port_base or None,
     )
     if detach:
         from cli.supervisor.detached import start

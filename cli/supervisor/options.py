@@ -27,6 +27,8 @@ class Options:
     agents: int = 1
     cpu: float = 0.0
     memory_bytes: int = 0
+    # Of the scheduler; the store and the agents have the next ones. 0: none.
+    metrics_port_base: int = 0
 
     @property
     def tls(self) -> bool:
@@ -76,6 +78,10 @@ def remembered(state: Path, **given: Any) -> Options:
     options = Options(**{**stored, **{key: value for key, value in given.items() if value is not None}})
     if not 1 <= options.port_base <= 65535 - AGENT_PORT_OFFSET:
         raise CommandError(f"port base {options.port_base} is not a port", code=exit_codes.USAGE)
+    if not 0 <= options.metrics_port_base <= 65535 - options.agents - 1:
+        raise CommandError(
+            f"--metrics-port-base {options.metrics_port_base} is not a port", code=exit_codes.USAGE
+        )
     if options.agents < 0:
         raise CommandError("--agents must not be negative", code=exit_codes.USAGE)
     return options

@@ -30,13 +30,19 @@ def programs(state: Path, options: Options) -> list[Program]:
     store: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base + 1), *tls)
     store += ("--scheduler", options.endpoint)
     services = [
-        _program(state, "scheduler", "services.scheduler", scheduler),
-        _program(state, "store", "services.store", store),
+        _program(state, "scheduler", "services.scheduler", (*scheduler, *_metrics(options, 0))),
+        _program(state, "store", "services.store", (*store, *_metrics(options, 1))),
     ]
-    return services + [_agent(state, options, f"node-{number}") for number in range(1, options.agents + 1)]
+    return services + [_agent(state, options, number) for number in range(1, options.agents + 1)]
 
 
-def _agent(state: Path, options: Options, node: str) -> Program:
+def _metrics(options: Options, number: int) -> tuple[str, ...]:
+    base = options.metrics_port_base
+    return ("--metrics-port", str(base + number)) if base else ()
+
+
+def _agent(state: Path, options: Options, number: int) -> Program:
+    node = f"node-{number}"
     arguments: tuple[str, ...] = (
         "--node",
         node,
@@ -53,6 +59,7 @@ def _agent(state: Path, options: Options, node: str) -> Program:
         arguments += ("--cpu", f"{cpu:g}")
     if options.agents > 1 or options.memory_bytes:
         arguments += ("--memory", str(memory_bytes))
+    arguments += _metrics(options, 1 + number)
     return _program(state, f"agent-{node}", "services.agent", arguments)
 
 

@@ -77,6 +77,11 @@ class Link:
             await self._clock.sleep(max(asked_s, pause_s) * random.uniform(0.5, 1.0))
             pause_s = min(pause_s * 2, LAST_PAUSE_S)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a session."""
+        return self._session is not None
+
     def notify(self, *, urgent: bool) -> None:
         """Something waits to be said; without a session the next hello says it."""
         if self._session is not None:

@@ -26,6 +26,11 @@ class Outbox:
         self._unacked: deque[tuple[int, Task]] = deque()
 
     @property
+    def waiting(self) -> int:
+        """Events that are not sent, or not known to be on the scheduler's disk."""
+        return len(self._notes) + len(self._progress) + len(self._unacked)
+
+    @property
     def urgent(self) -> bool:
         """Whether anything but starts and progress waits to be sent."""
         return any(note.kind in URGENT for note in self._notes)

@@ -23,6 +23,7 @@ from services.agent.config import AgentConfig, Places, parse_bytes
 from services.agent.engine import Engine
 from services.agent.environments import Environments
 from services.agent.events import DrainBegan, WorkReported
+from services.agent.figures import of_agent
 from services.agent.host import (
     capacity_units,
     make_hello,
@@ -49,6 +50,8 @@ from services.agent.workers import Workers
 from services.chassis import failpoints, logs
 from services.chassis.clock import SystemClock
 from services.chassis.errors import StartRefused
+from services.chassis.figures import Family
+from services.chassis.metrics import make_metrics
 from services.chassis.state_dir import StateLock, ready_file, write_ready
 from services.chassis.supervise import Loops
 
@@ -84,6 +87,8 @@ async def _live(config: AgentConfig) -> int:
     with StateLock(config.state_dir, name):
         agent = Agent(config, node)
         is_refused = False
+        metrics = make_metrics(config.metrics_port)
+        metrics.add(agent.figures)
         try:
             await agent.open()
             ended = await _first(stopping.wait(), leaving.wait(), agent.crashed(), agent.serve(name))
@@ -94,6 +99,7 @@ async def _live(config: AgentConfig) -> int:
             is_refused = True
             raise
         finally:
+            metrics.close()
             await agent.close(shut_down=stopping.is_set() or (is_refused and agent.is_idle))
             ready_file(config.state_dir, name).unlink(missing_ok=True)
 
@@ -228,6 +234,11 @@ class Agent:
                 _log.warning("stopped_without_acknowledgement", tasks=len(self._state.tasks))
                 return
             await self._clock.sleep(0.02)
+
+    async def figures(self) -> list[Family]:
+        """For whoever scrapes."""
+        now_ms = self._clock.monotonic_ms()
+        return of_agent(self._state, self._link, self._around, len(self._workers.pids()), now_ms)
 
     @property
     def is_idle(self) -> bool:

@@ -60,6 +60,11 @@ class Surroundings:
         """How limits are enforced."""
         return self._hello.enforcement
 
+    @property
+    def loop_lag_ms(self) -> float:
+        """How late the last look came."""
+        return self._lag_ms
+
     def look(self, now_ms: int, lag_ms: float = 0.0) -> None:
         """Takes a sample; once a second."""
         self._lag_ms = lag_ms

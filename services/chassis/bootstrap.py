@@ -13,13 +13,14 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from services.chassis import failpoints, logs, memory
 from services.chassis.audit.log import AuditLog
 from services.chassis.clock import SystemClock
 from services.chassis.config import AuditedConfig, ServiceConfig
 from services.chassis.errors import ServiceError, StartRefused
+from services.chassis.figures import Family
 from services.chassis.metrics import make_metrics
 from services.chassis.security import Authenticator, RuleTable
 from services.chassis.state_dir import StateLock, ready_file, write_ready
@@ -60,6 +61,15 @@ class Service(Protocol):
 
     async def close(self) -> None:
         """Release everything. Also called when `open` raised; must then close what is open."""
+        ...
+
+
+@runtime_checkable
+class Shown(Protocol):
+    """A service that has figures of its own."""
+
+    async def figures(self) -> list[Family]:
+        """What they are now; called for each scrape, after `open`."""
         ...
 
 
@@ -194,6 +204,10 @@ async def _listening(
 ) -> AsyncIterator[str]:
     """The server while it accepts calls; yields its address. On leaving: drain, then stop."""
     metrics = make_metrics(config.metrics_port)
+    if isinstance(service, Shown):
+        metrics.add(service.figures)
+    if audit is not None:
+        metrics.add(audit.figures)
     try:
         if not listen:
             yield ""

@@ -6,7 +6,12 @@ nothing of prometheus_client is imported and every recording is a no-op.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
+
+from services.chassis.figures import Family
+
+Source = Callable[[], Awaitable[list[Family]]]
 
 
 class Metrics(Protocol):
@@ -18,6 +23,10 @@ class Metrics(Protocol):
 
     def denied(self, reason: str) -> None:
         """One RPC refused for who called it."""
+        ...
+
+    def add(self, source: Source) -> None:
+        """Show what `source` tells, each time somebody asks; it runs on the loop that calls this."""
         ...
 
     def close(self) -> None:
@@ -33,6 +42,8 @@ class NoMetrics:
     def rpc(self, method: str, code: str, seconds: float) -> None: ...
 
     def denied(self, reason: str) -> None: ...
+
+    def add(self, source: Source) -> None: ...
 
     def close(self) -> None: ...
 

@@ -6,6 +6,7 @@ back to what the database holds, the requests are refused with the reason, and a
 
 import asyncio
 from collections.abc import Callable
+import time
 from typing import Protocol
 
 from services.chassis.clock import Clock
@@ -14,6 +15,7 @@ from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.scheduler import machine, marks, recovery
 from services.scheduler.arrays import has_unmade
+from services.scheduler.counts import Counts
 from services.scheduler.effects import Answer, Command, Effects, RecordChange, Row, SendBeatAck, SendWelcome
 from services.scheduler.events import Event, Ticked
 from services.scheduler.model import TERMINAL, Now, task_key
@@ -50,6 +52,8 @@ class Engine:
         self.store = store
         self.clock = clock
         self.validates = validates
+        # Only where somebody may ask for them.
+        self.counts: Counts | None = None
         self.state = State(0, 1, 0)
         # What watchers may be shown: the state is ahead of it while a step is being committed.
         self.released_revision = 0
@@ -83,6 +87,16 @@ class Engine:
         # A revision that was shown is never given out again; progress raises it without a commit.
         self.state.revision = max(self.state.revision, self.released_revision)
         self.released_revision = self.state.revision
+
+    @property
+    def followed(self) -> int:
+        """How many tasks somebody waits for."""
+        return len(self._followers)
+
+    @property
+    def inbox_size(self) -> int:
+        """How many events wait for a step."""
+        return len(self._inbox)
 
     def now(self) -> Now:
         return Now(self.clock.now_ms(), self.clock.monotonic_ms())
@@ -126,7 +140,9 @@ class Engine:
 
     async def _step(self, events: list[Event]) -> None:
         now = self.now()
+        begun_s = time.perf_counter()
         effects = machine.step(self.state, events, now)
+        stepped_s = time.perf_counter()
         if self.validates:
             machine.check_invariants(self.state)
         if effects.rows:
@@ -138,6 +154,9 @@ class Engine:
                 await self._take_back(effects, error)
                 return
             failpoint("scheduler.after_commit")
+            if self.counts is not None:
+                committed_s = time.perf_counter() - stepped_s
+                self.counts.on_committed(effects.rows, self.state, stepped_s - begun_s, committed_s)
         self._committing = []
         self._release(effects)
 

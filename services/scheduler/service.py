@@ -18,12 +18,15 @@ from modelyard.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
 from modelyard.v1.task_pb2_grpc import add_TaskServiceServicer_to_server
 from services.chassis.clock import SystemClock
 from services.chassis.errors import ServiceError, StartRefused
+from services.chassis.figures import Family, gauge
 from services.chassis.logs import get_logger
 from services.chassis.security import ADMIN, SERVICE, Authenticator, Principal, ensure_secret
 from services.chassis.supervise import Loops
+from services.scheduler import figures
 from services.scheduler.accounts import Accounts
 from services.scheduler.answers import Answers, repeatable
 from services.scheduler.config import SchedulerConfig
+from services.scheduler.counts import Counts
 from services.scheduler.credentials import Credentials
 from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine
@@ -70,6 +73,7 @@ class SchedulerService:
         self._clock = SystemClock()
         self._home = config.state_dir / "scheduler"
         self._operators = Operators()
+        self._counts = Counts() if config.metrics_port else None
         self._disk = DiskGuard(config.state_dir, config.low_disk_bytes)
         self._store: SchedulerStore | None = None
         self._store_channel: grpc.aio.Channel | None = None
@@ -79,6 +83,7 @@ class SchedulerService:
         self._store = store = await SchedulerStore.open(self._home / "scheduler.db")
         self._disk.look()
         self._engine = Engine(store, self._clock, validates=config.validate)
+        self._engine.counts = self._counts
         await self._open_engine()
         self._accounts = Accounts(store, self._clock)
         self._answers = Answers(self._engine, self._key("answers.key"))
@@ -162,6 +167,17 @@ class SchedulerService:
                 # A full disk must not end the service: what runs goes on, and room may come.
                 _log.warning("housekeeping_failed", reason=error.reason, message=error.message)
             await asyncio.sleep(HOUSEKEEPING_S)
+
+    async def figures(self) -> list[Family]:
+        """For whoever scrapes."""
+        found = await figures.of_state(self._engine)
+        if self._counts is not None:
+            found += self._counts.families()
+        found.append(gauge("yard_database_bytes", "Bytes of the database's file.", self._database_bytes()))
+        return found
+
+    def _database_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self._home.glob("scheduler.db*"))
 
     def authenticator(self) -> Authenticator:
         return SchedulerAuthenticator(self._accounts, self._credentials, self._engine)

@@ -50,6 +50,11 @@ class Engine:
         if self._transfers:
             await asyncio.wait(self._transfers.values())
 
+    @property
+    def transfers(self) -> int:
+        """How many are under way."""
+        return len(self._transfers)
+
     @contextmanager
     def _transfer(self) -> Iterator[None]:
         key, ended = object(), asyncio.get_running_loop().create_future()

@@ -32,6 +32,10 @@ SELECT size_bytes, quarantine_time_ms IS NOT NULL FROM blob WHERE digest = :dige
 -- name: sum_account
 SELECT coalesce(sum(b.size_bytes), 0) FROM artifact a JOIN blob b USING (digest) WHERE a.account = :account;
 
+-- name: sum_accounts
+SELECT a.account, sum(b.size_bytes) FROM artifact a JOIN blob b USING (digest) GROUP BY a.account
+ORDER BY 2 DESC LIMIT 100;
+
 -- name: sum_blobs
 SELECT count(*), coalesce(sum(size_bytes), 0) FROM blob;
 

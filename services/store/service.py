@@ -10,6 +10,7 @@ from modelyard.v1.artifact_pb2 import DESCRIPTOR
 from modelyard.v1.artifact_pb2_grpc import add_ArtifactServiceServicer_to_server
 from services.chassis.clock import SystemClock
 from services.chassis.errors import InvariantViolation, ServiceError, StartRefused
+from services.chassis.figures import Family, gauge
 from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator, ensure_secret
 from services.chassis.supervise import Loops
@@ -49,6 +50,23 @@ class StoreService:
         self._scheduler = connect(config.scheduler, token=token, ca_file=self._authority_file())
         collector = Collector(self._engine, self._store, self._blobs, config.collect_grace_s, clock)
         self._loops.start("collector", collector.run())
+
+    async def figures(self) -> list[Family]:
+        """For whoever scrapes."""
+        if self._store is None or self._engine is None:
+            return []
+        totals, used = await self._store.totals(), await self._store.used_by_account()
+        free = await self._blobs.free_bytes()
+        return [
+            gauge("yard_store_blobs", "Blobs that are kept.", totals.blobs),
+            gauge("yard_store_bytes", "Bytes of them.", totals.size_bytes),
+            gauge(
+                "yard_store_quota_bytes", "What one account may keep; 0: no limit.", self._config.quota_bytes
+            ),
+            gauge("yard_store_transfers", "Uploads and downloads under way.", self._engine.transfers),
+            Family("gauge", "yard_store_account_bytes", "Bytes by account.", ("account",), used),
+            *([gauge("yard_store_free_bytes", "Room that is left.", free)] if free is not None else []),
+        ]
 
     def authenticator(self) -> Authenticator:
         """Tokens are the scheduler's: see RemoteAuthenticator."""

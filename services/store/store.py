@@ -74,6 +74,11 @@ class Store:
         """The sum of the account's artefacts."""
         return await self._database.read(lambda db: self._used(db, account))
 
+    async def used_by_account(self) -> list[tuple[tuple[str], float]]:
+        """The sums of the accounts that keep most, at most 100."""
+        rows = await self._database.read(lambda db: self._run(db, "sum_accounts", {}).fetchall())
+        return [((account,), float(size)) for account, size in rows]
+
     async def totals(self) -> Totals:
         """How many blobs there are and their sum in bytes."""
         return await self._database.read(lambda db: Totals(*self._run(db, "sum_blobs", {}).fetchone()))

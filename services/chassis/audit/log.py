@@ -17,6 +17,7 @@ import msgspec
 from services.chassis.audit.entry import Entry
 from services.chassis.clock import Clock, SystemClock
 from services.chassis.errors import ServiceError
+from services.chassis.figures import Family, counter, gauge
 from services.chassis.logs import get_logger
 from services.chassis.security import Principal
 from services.chassis.sqlite import Database, load_migrations, load_queries
@@ -100,6 +101,17 @@ class AuditLog:
         known.request_id = ""
         known.resources = _widened(known.resources, resources)
         return True
+
+    async def figures(self) -> list[Family]:
+        """For whoever scrapes."""
+        return [
+            gauge(
+                "yard_audit_waiting", "Entries of the audit log that wait for the disk.", len(self._waiting)
+            ),
+            counter(
+                "yard_audit_dropped", "Entries that were given up because too many waited.", self.dropped
+            ),
+        ]
 
     async def run(self) -> None:
         """Writes what waits, and lets go of what is old."""
