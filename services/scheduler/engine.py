@@ -5,8 +5,8 @@ back to what the database holds, the requests are refused with the reason, and a
 """
 
 import asyncio
-from collections.abc import Callable
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from services.chassis.clock import Clock
