@@ -96,6 +96,17 @@ MaxFails = Annotated[
 AtMostOnce = Annotated[
     bool, typer.Option("--at-most-once", help="Never started again unless it surely had not started")
 ]
+OnDisconnect = Annotated[
+    str, typer.Option(help="When its node is silent: replace|keep|stop", show_default="replace")
+]
+LostAfter = Annotated[str, typer.Option(help="How long its node may be silent", show_default="15s")]
+Reconcile = Annotated[
+    str,
+    typer.Option(
+        help="When the node is back after all: keep-replacement|keep-original|best-score|longest-running",
+        show_default="keep-replacement",
+    ),
+]
 ModifySignal = Annotated[
     str, typer.Option(help="Sent when its parameters change (YARD_PARAMS), for example SIGUSR1")
 ]
@@ -229,6 +240,9 @@ _TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "array": ("array_size", _same),
     "tag": ("labels", lambda words: pairs(words, "--tag")),
     "hold": ("hold", _same),
+    "on_disconnect": ("on_disconnect", _same),
+    "lost_after": ("lost_after", _same),
+    "reconcile": ("reconcile", _same),
     "modify_signal": ("modify_signal", _same),
     "after": ("after", _same),
     "after_any": ("after_any", _same),

@@ -7,7 +7,7 @@ seconds or text such as "10m".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import msgspec
 from google.protobuf.duration_pb2 import Duration
@@ -28,6 +28,17 @@ CONDITIONS = {
     "after_start": task_pb2.DEPENDENCY_CONDITION_STARTED,
 }
 """What must have happened to a task that another one waits for, by option."""
+DISCONNECT_MODES = {
+    "replace": task_pb2.DISCONNECT_MODE_REPLACE,
+    "keep": task_pb2.DISCONNECT_MODE_KEEP,
+    "stop": task_pb2.DISCONNECT_MODE_STOP,
+}
+RECONCILIATIONS = {
+    "keep-replacement": task_pb2.RECONCILIATION_KEEP_REPLACEMENT,
+    "keep-original": task_pb2.RECONCILIATION_KEEP_ORIGINAL,
+    "best-score": task_pb2.RECONCILIATION_BEST_SCORE,
+    "longest-running": task_pb2.RECONCILIATION_LONGEST_RUNNING,
+}
 CAUSES = {
     name.removeprefix("TASK_CAUSE_").lower(): number
     for name, number in task_pb2.TaskCause.items()
@@ -40,6 +51,7 @@ ENDS = {
     "failure": [task_pb2.NOTIFICATION_EVENT_FAILED],
     "both": [task_pb2.NOTIFICATION_EVENT_SUCCEEDED, task_pb2.NOTIFICATION_EVENT_FAILED],
 }
+ValueT = TypeVar("ValueT")
 
 
 class Options(TypedDict, total=False):
@@ -70,6 +82,9 @@ class Options(TypedDict, total=False):
     start_timeout: float | str
     labels: Mapping[str, str]
     hold: bool
+    on_disconnect: str
+    lost_after: float | str
+    reconcile: str
     modify_signal: str
     # Ids of tasks or arrays that must have succeeded, ended, failed or started first.
     after: Sequence[str]
@@ -137,6 +152,7 @@ def _apply(spec: task_pb2.TaskSpec, options: Options) -> task_pb2.TaskSpec:
         spec.notification.silent = options.get("silent", False)
     _apply_resources(spec.resources, options)
     _apply_placement(spec.placement, options)
+    _apply_disconnect(spec, options)
     _apply_conduct(spec, options)
     _apply_order(spec, options)
     return spec
@@ -168,13 +184,23 @@ def _apply_placement(placement: task_pb2.Placement, options: Options) -> None:
         placement.labels.update(options["node_labels"])
     placement.quote = options.get("quote", "")
     placement.distinct_nodes = options.get("distinct_nodes", False)
-    policy = options.get("policy", "")
-    if policy and policy not in POLICIES:
-        raise InvalidSpecification(
-            f"{policy!r} is no policy; choose {', '.join(POLICIES)}", "placement.policy"
-        )
-    if policy:
-        placement.policy = POLICIES[policy]
+    if policy := options.get("policy", ""):
+        placement.policy = _word(POLICIES, policy, "placement.policy")
+
+
+def _apply_disconnect(spec: task_pb2.TaskSpec, options: Options) -> None:
+    if mode := options.get("on_disconnect", ""):
+        spec.disconnect.mode = _word(DISCONNECT_MODES, mode, "disconnect.mode")
+    if rule := options.get("reconcile", ""):
+        spec.disconnect.reconciliation = _word(RECONCILIATIONS, rule, "disconnect.reconciliation")
+    if "lost_after" in options:
+        spec.disconnect.lost_after.CopyFrom(duration(options["lost_after"], "disconnect.lost_after"))
+
+
+def _word(words: Mapping[str, ValueT], word: str, field: str) -> ValueT:
+    if word not in words:
+        raise InvalidSpecification(f"{word!r} is none of {', '.join(words)}", field)
+    return words[word]
 
 
 def _apply_conduct(spec: task_pb2.TaskSpec, options: Options) -> None:

@@ -710,10 +710,12 @@ class Disconnect(_message.Message):
     RECONCILIATION_FIELD_NUMBER: _builtins.int
     mode: Global___DisconnectMode.ValueType
     reconciliation: Global___Reconciliation.ValueType
-    """Which of two to keep when the node returns after a replacement was started."""
+    """Which of two to keep when the node returns after a replacement was started. Before that it is the original."""
     @_builtins.property
     def lost_after(self) -> _duration_pb2.Duration:
-        """How long the node may be silent before the mode takes effect; unset: its lease."""
+        """How long the node may be silent before the task is tried elsewhere, or is to end there; at least the node's lease,
+        which it is when unset. Unset with mode KEEP: for ever.
+        """
 
     def __init__(
         self,

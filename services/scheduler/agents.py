@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.scheduler import events as ev
-from services.scheduler import lifecycle, modify, pace, quoting, suspension
+from services.scheduler import lifecycle, modify, pace, quoting, silence, suspension
 from services.scheduler.cluster import Node
 from services.scheduler.effects import (
     AcknowledgeEvents,
@@ -43,7 +43,8 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
         effects.rows.append(RecordNode(node.id, False, (), 0))
     _introduce(node, event, now)
     lease_ms, beat_ms = _pace_of(state)
-    node.lease_ms = now.monotonic_ms + lease_ms
+    node.lease_ms, node.lease_span_ms = now.monotonic_ms + lease_ms, lease_ms
+    state.absent.discard(node.id)
     believed = node.believed()
     rooms = dict(node.rooms)
     _set_capacity(state, node, event)
@@ -106,12 +107,16 @@ def _settle(
     """Compares what the agent has with what the scheduler thinks it has."""
     verdicts = []
     kept: set[int] = set()
+    returned = []
+    silence.drop_missing(state, node, event.tasks, now, effects)
     # What runs has its room first, then what waits for room; an end lets the waiting ones start.
     for held in sorted(event.tasks, key=lambda held: (held.ended is not None, not held.is_running)):
         if held.key in kept:
             continue
         task = current(state, node, held.key, held.attempt, held.epoch)
-        if task is None:
+        if task is None and silence.original_of(state, node, held) is not None:
+            returned.append(held)
+        elif task is None:
             verdicts.append(Verdict(held.key, held.attempt, "STOP" if held.ended is None else "FORGET"))
         elif held.ended is not None:
             kept.add(held.key)
@@ -125,12 +130,25 @@ def _settle(
     for key in believed:
         if key not in kept:
             _miss(state, state.tasks[key], now, effects)
+    verdicts += [_settle_original(state, node, held, now, effects) for held in returned]
     return tuple(verdicts)
+
+
+def _settle_original(state: State, node: Node, held: ev.HeldTask, now: Now, effects: Effects) -> Verdict:
+    """An attempt that was replaced while the node was silent: last, when it is known how busy the node is."""
+    task = silence.original_of(state, node, held)
+    is_kept = task is not None and silence.reconcile(state, task, node, held, now, effects)
+    if held.ended is not None:
+        if is_kept:
+            _on_exited(state, node, held.ended, now, effects)
+        return Verdict(held.key, held.attempt, "FORGET")
+    return Verdict(held.key, held.attempt, "KEEP" if is_kept else "STOP")
 
 
 def _keep(state: State, node: Node, task: Task, held: ev.HeldTask, now: Now, effects: Effects) -> bool:
     """Enters what the agent goes on with. What runs is a fact, even where the machine has become smaller."""
     amounts = task.spec.shape.amounts
+    was_waited_for = silence.on_back(state, task)
     if held.is_running:
         state.cluster.stretch(node, amounts)
         task.is_prefilled = False
@@ -138,6 +156,8 @@ def _keep(state: State, node: Node, task: Task, held: ev.HeldTask, now: Now, eff
         state.prefilled.pop(task.key, None)
         state.cluster.reserve(node, task.key, amounts, task.devices)
         state.waiting.take(task, is_fact=True)
+        if was_waited_for and task.state is not TaskState.ASSIGNED:
+            lifecycle.record(state, task, now, effects)
         lifecycle.start(state, task, 0, now, effects)
         suspension.settle(state, task, held.is_suspended, now, effects)
         return True
@@ -195,6 +215,21 @@ def lose_node(state: State, node: Node, why: str, now: Now, effects: Effects) ->
     quoting.drop_rooms(state, node, why)
     for key in node.believed():
         lifecycle.fail(state, state.tasks[key], Cause.NODE_LOST, f"NODE_LOST: {node.id}: {why}", now, effects)
+    state.absent.discard(node.id)
+    _set_lost(state, node, effects)
+
+
+def leave_to_silence(state: State, node: Node, now: Now, effects: Effects) -> None:
+    """Its lease is over. What becomes of each of its tasks is the task's own wish."""
+    if node.session:
+        effects.closes.append(CloseSession(node.id, node.session, silence.LEASE_OVER))
+    node.session = 0
+    quoting.drop_rooms(state, node, silence.LEASE_OVER)
+    silence.give_up(state, node, 0, now, effects)
+    _set_lost(state, node, effects)
+
+
+def _set_lost(state: State, node: Node, effects: Effects) -> None:
     node.state = NodeState.LOST
     state.cluster.is_resized = True
     state.cluster.touch(node)
@@ -230,7 +265,7 @@ def on_beat_received(state: State, event: ev.BeatReceived, now: Now, effects: Ef
     node.beat_ms = now.monotonic_ms
     node.wall_beat_ms = now.wall_ms
     lease_ms, beat_ms = _pace_of(state)
-    node.lease_ms = now.monotonic_ms + lease_ms
+    node.lease_ms, node.lease_span_ms = now.monotonic_ms + lease_ms, lease_ms
     if node.state is NodeState.SUSPECT:
         set_node_state(state, node)
         effects.changed_nodes.add(node.id)

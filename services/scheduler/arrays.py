@@ -1,6 +1,6 @@
 """Arrays: one record for many tasks. Elements are made one by one when a node has room for them. Pure."""
 
-from services.scheduler import lifecycle
+from services.scheduler import lifecycle, silence
 from services.scheduler.effects import Effects
 from services.scheduler.model import Cause, Now, TaskState, array_of, element_key, index_of
 from services.scheduler.state import State, Task
@@ -85,7 +85,7 @@ def cancel(state: State, array: Task, grace_ms: int, comment: str, now: Now, eff
     lifecycle.record(state, array, now, effects)
     tally.close()
     for element in elements(state, array):
-        if element.node:
+        if element.node and not silence.is_waited_for(state, element):
             if element.stop is None:
                 element.stop = (grace_ms, comment)
                 lifecycle.stop(

@@ -49,6 +49,7 @@ class Node:
         "labels",
         "last_event",
         "lease_ms",
+        "lease_span_ms",
         "measured",
         "newer",
         "newer_sum",
@@ -113,6 +114,8 @@ class Node:
         self.drain_again_ms = 0
         # Monotonic: until when the agent is believed, and when it was last heard.
         self.lease_ms = 0
+        # How long the lease was when it was given last.
+        self.lease_span_ms = 0
         self.beat_ms = 0
         self.connect_ms = 0
         self.wall_beat_ms = 0

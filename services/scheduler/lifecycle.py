@@ -90,7 +90,8 @@ def assign(
 ) -> None:
     """Begins an attempt on a node; the token is on disk before the command leaves. ``devices`` None: any that fit."""
     amounts = task.spec.shape.amounts
-    task.attempt += 1
+    task.attempts += 1
+    task.attempt = task.attempts
     task.epoch = state.epoch
     task.state = TaskState.ASSIGNED
     task.reason = ""
@@ -208,6 +209,7 @@ def end(
     del state.tasks[task.key]
     state.waiting.leave(task)
     state.backing_off.discard(task.key)
+    state.originals.discard(task.key)
     has_started = task.has_started or task.start_ms > 0
     if state.dependents:
         state.dependents.note(task.key, final | (STARTED if has_started else 0))
@@ -260,7 +262,7 @@ def adopt_pending(state: State, task: Task, now: Now, effects: Effects) -> None:
     for change in task.pending:
         task.params = laid_over(task.params, change.params)
         task.pending = task.pending[1:]
-        message = f"from attempt {task.attempt + 1} on"
+        message = f"from attempt {task.attempts + 1} on"
         verdicts = tuple(FieldVerdict(path, VerdictKind.APPLIED, message) for path in change.paths)
         record_modification(state, task, verdicts, now, effects, request_revision=change.revision)
 
@@ -279,6 +281,9 @@ def record_modification(
     state.revision += 1
     task.revision = task.recorded = state.revision
     state.changes.append((state.revision, task.key, task.account))
+    # An attempt that was replaced does not know of it.
+    task.original = None
+    state.originals.discard(task.key)
     attempt = task.attempt if task.node else 0
     effects.rows.append(
         RecordModification(

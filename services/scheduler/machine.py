@@ -29,9 +29,11 @@ __all__ = ["TRANSITIONS", "apply", "check_invariants", "step"]
 
 TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     TaskState.QUEUED: frozenset(
-        # Of an array: RUNNING once an element was made, and an end when all are done.
+        # Of an array: RUNNING once an element was made, and an end when all are done. RUNNING and SUSPENDED also where
+        # an attempt that was given up comes back with its node.
         {
             TaskState.ASSIGNED,
+            TaskState.SUSPENDED,
             TaskState.HELD,
             TaskState.RUNNING,
             TaskState.SUCCEEDED,
@@ -40,9 +42,10 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
         }
     ),
     TaskState.HELD: frozenset(
-        # An array goes on, or ends when the elements that it had made have.
+        # An array goes on, or ends when the elements that it had made have; a suspended one comes back with its node.
         {
             TaskState.QUEUED,
+            TaskState.SUSPENDED,
             TaskState.RUNNING,
             TaskState.SUCCEEDED,
             TaskState.FAILED,
@@ -50,9 +53,10 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
         }
     ),
     TaskState.ASSIGNED: frozenset(
-        # HELD: it was to be suspended and had not begun.
+        # HELD: it was to be suspended and had not begun. SUSPENDED: an earlier attempt came back so.
         {
             TaskState.RUNNING,
+            TaskState.SUSPENDED,
             TaskState.QUEUED,
             TaskState.HELD,
             TaskState.SUCCEEDED,

@@ -167,6 +167,42 @@ class Dependency(msgspec.Struct, frozen=True):
     item: int = -1
 
 
+class DisconnectMode(IntEnum):
+    """As in ``task.proto``: what becomes of a task when its node is silent."""
+
+    REPLACE = 1
+    KEEP = 2
+    STOP = 3
+
+
+class Reconciliation(IntEnum):
+    """As in ``task.proto``: which of two to keep when the node is back."""
+
+    KEEP_REPLACEMENT = 1
+    KEEP_ORIGINAL = 2
+    BEST_SCORE = 3
+    LONGEST_RUNNING = 4
+
+
+class Disconnect(msgspec.Struct, frozen=True):
+    mode: DisconnectMode = DisconnectMode.REPLACE
+    # 0, or anything below it: the lease of the node.
+    lost_after_ms: int = 0
+    reconciliation: Reconciliation = Reconciliation.KEEP_REPLACEMENT
+
+
+class Original(msgspec.Struct, frozen=True):
+    """An attempt that was replaced because its node was silent, and may still be there when the node is back."""
+
+    node: str
+    attempt: int
+    epoch: int
+    start_ms: int
+    devices: tuple[int, ...]
+    # The modification that gave it another run timeout; 0: none.
+    limit_revision: int = 0
+
+
 class Spec(msgspec.Struct, frozen=True):
     """A specification as submitted, known by a number; tasks refer to it."""
 
@@ -197,6 +233,7 @@ class Spec(msgspec.Struct, frozen=True):
     is_at_most_once: bool = False
     # What it says of notifications; None: nothing.
     notice: Notice | None = None
+    disconnect: Disconnect = Disconnect()
 
 
 class VerdictKind(IntEnum):

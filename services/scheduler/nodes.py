@@ -78,6 +78,7 @@ def on_node_forgotten(state: State, event: ev.NodeForgotten, now: Now, effects: 
         effects.answers.append(Answer(event.reply, error=objection))
         return
     state.cluster.forget(node)
+    state.absent.discard(node.id)
     effects.rows.append(ForgetNode(node.id))
     effects.changed_nodes.add(node.id)
     effects.answers.append(Answer(event.reply))

@@ -76,7 +76,7 @@ class Candidates:
     def considered(self, cluster: Cluster) -> list[Entry]:
         """After a choice: the chosen node first, then the best of those that were not, roughly."""
         nodes = cluster.nodes
-        return [entry for entry in self.heap[:CONSIDERED] if nodes[entry[2]].version == entry[1]]
+        return [e for e in self.heap[:CONSIDERED] if (node := nodes.get(e[2])) and node.version == e[1]]
 
     def _catch_up(self, cluster: Cluster) -> None:
         if self.position == cluster.end:

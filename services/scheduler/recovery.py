@@ -4,9 +4,19 @@ import heapq
 
 from msgspec import structs
 
-from services.scheduler import dependencies
+from services.scheduler import dependencies, pace, silence
 from services.scheduler.effects import Effects
-from services.scheduler.model import ON_NODE, UNCOUNTED, Cause, Now, Spec, TaskState, array_of, task_key
+from services.scheduler.model import (
+    ON_NODE,
+    UNCOUNTED,
+    Cause,
+    Now,
+    Original,
+    Spec,
+    TaskState,
+    array_of,
+    task_key,
+)
 from services.scheduler.modify import RUN_TIMEOUT
 from services.scheduler.state import REMEMBERED_CHANGES, State, Task
 from services.scheduler.store import ArrayRow, ChangeRow, ModificationRow, Recovered, TaskRow
@@ -48,8 +58,10 @@ def restore(recovered: Recovered, now: Now) -> State:
         if modifications:
             row = structs.replace(row, spec=modifications[-1].spec, params=modifications[-1].params)
         waits = row.key in recovered.dependencies
-        _restore_task(state, row, specs[row.spec], recovered.changes.get(row.key, []), now, enters=not waits)
-        _restore_modifications(state.tasks[row.key], modifications)
+        changes = recovered.changes.get(row.key, [])
+        _restore_task(state, row, specs[row.spec], changes, now, enters=not waits)
+        _restore_modifications(state.tasks[row.key], modifications, changes)
+    state.originals.update(key for key, task in state.tasks.items() if task.original is not None)
     for key, array in recovered.arrays.items():
         _restore_tally(state, state.tasks[key], array)
     _restore_dependencies(state, recovered, now)
@@ -101,17 +113,25 @@ def _restore_task(
     if task.state in ON_NODE:
         _expect(state, task, now)
     elif task.state is TaskState.QUEUED:
-        if changes and _is_counted(changes[-1]):
-            task.not_before_ms = changes[-1].time_ms + spec.retry.delay_ms(task.failures)
+        last = next((c for c in reversed(changes) if not c.detail.startswith(silence.KEPT_REPLACEMENT)), None)
+        if last is not None and _is_counted(last):
+            task.not_before_ms = last.time_ms + spec.retry.delay_ms(task.failures)
             state.backing_off.add(row.key)
         elif enters or task.attempt:
             task.ticket = state.waiting.append(queue, row.key, task.queued_ms)
 
 
 def _replay(task: Task, change: ChangeRow) -> None:
+    was = task.original
+    is_back = was is not None and change.node != "" and change.attempt == was.attempt
+    if is_back or change.detail.startswith(silence.KEPT_REPLACEMENT):
+        task.original = None
+    if _is_given_up(change) and silence.may_return(task):
+        task.original = Original(task.node, task.attempt, task.epoch, task.start_ms, task.devices)
     task.state = TaskState(change.state)
     task.revision = task.recorded = change.revision
     task.attempt = change.attempt
+    task.attempts = max(task.attempts, change.attempt)
     task.epoch = change.epoch
     task.node = change.node
     task.start_ms = change.start_ms
@@ -128,17 +148,33 @@ def _replay(task: Task, change: ChangeRow) -> None:
         task.failures += 1
 
 
-def _restore_modifications(task: Task, modifications: list[ModificationRow]) -> None:
+def _restore_modifications(
+    task: Task, modifications: list[ModificationRow], changes: list[ChangeRow]
+) -> None:
     """What its agent is yet to be told, and what a new process of the agent is to be told again."""
     if not modifications:
         return
     latest = modifications[-1]
+    if latest.revision > max(map(_revision_given_up, changes), default=0):
+        # An attempt that was replaced before does not know of it.
+        task.original = None
     task.pending = latest.pending
     task.revision = task.recorded = max(task.revision, latest.revision)
     for row in modifications:
         asks_limit = any(verdict.path == RUN_TIMEOUT for verdict in row.verdicts)
         if task.node and row.attempt == task.attempt and asks_limit:
             task.limit_revision = row.request_revision
+        if task.original is not None and row.attempt == task.original.attempt and asks_limit:
+            task.original = structs.replace(task.original, limit_revision=row.request_revision)
+
+
+def _is_given_up(change: ChangeRow) -> bool:
+    """Whether it is tried elsewhere from here on because its node was silent."""
+    return change.cause == Cause.NODE_LOST and not change.node and f"{silence.SILENT}: " in change.detail
+
+
+def _revision_given_up(change: ChangeRow) -> int:
+    return change.revision if _is_given_up(change) else 0
 
 
 def _is_counted(change: ChangeRow) -> bool:
@@ -151,7 +187,7 @@ def _expect(state: State, task: Task, now: Now) -> None:
     node = state.cluster.add(task.node)
     node.expected.add(task.key)
     state.waiting.take(task, is_fact=True)
-    node.lease_ms = now.monotonic_ms + FAILOVER_LEASE_MS
+    node.lease_ms = now.monotonic_ms + max(FAILOVER_LEASE_MS, pace.lease_ms(len(state.cluster.nodes)))
 
 
 def _restore_tally(state: State, array: Task, row: ArrayRow) -> None:

@@ -8,7 +8,7 @@ import heapq
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.scheduler import arrays, dependencies, lifecycle, quoting
+from services.scheduler import arrays, dependencies, lifecycle, quoting, silence
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, Effects, InsertSpec
 from services.scheduler.model import (
@@ -167,6 +167,11 @@ def cancel(state: State, task: Task, grace_ms: int, comment: str, now: Now, effe
     elif task.node:
         if task.stop is not None:
             return
+        if silence.is_waited_for(state, task):
+            # Nobody there hears of it; should the node come back, it is told to stop what it has of it.
+            task.reason = f"CANCELLED: {comment}"
+            lifecycle.end(state, task, TaskState.CANCELLED, now, effects, cause=Cause.CANCELLED)
+            return
         task.stop = (grace_ms, comment)
         task.reason = f"CANCEL_REQUESTED: {comment}"
         lifecycle.record(state, task, now, effects)
@@ -234,7 +239,9 @@ def release(state: State, task: Task, now: Now, effects: Effects) -> None:
     # An array of which something was made goes on; it was never assigned itself.
     task.state = TaskState.RUNNING if task.tally is not None and task.start_ms else TaskState.QUEUED
     task.reason = ""
-    task.queued_ms = now.wall_ms
+    if task.state is TaskState.QUEUED and not task.attempt:
+        # Once it was on a node its queue timeout no longer counts.
+        task.queued_ms = now.wall_ms
     lifecycle.record(state, task, now, effects)
     if task.spec.queue_timeout_ms:
         heapq.heappush(state.queue_deadlines, (now.wall_ms + task.spec.queue_timeout_ms, task.key))

@@ -21,11 +21,14 @@ from services.scheduler.model import (
     MOST_ELEMENTS,
     CannotBePlaced,
     Cause,
+    Disconnect,
+    DisconnectMode,
     InvalidParams,
     InvalidSpec,
     NodeNotFound,
     OperatorNotFound,
     Policy,
+    Reconciliation,
     Retry,
     Shape,
     Spec,
@@ -81,6 +84,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         hold=spec.hold,
         is_command=kind == "command",
         digests=_digests(spec, field),
+        disconnect=_disconnect(spec.disconnect, f"{field}.disconnect"),
         run_timeout_ms=_milliseconds(spec.timeouts.run_timeout, f"{field}.timeouts.run_timeout"),
         quote=spec.placement.quote,
         is_distinct=spec.placement.distinct_nodes,
@@ -263,6 +267,29 @@ def _retry(retry: task_pb2.RetryPolicy, field: str) -> Retry:
         raise _invalid(f"{field}.on", f"{causes[0]} is not a cause")
     on = frozenset(Cause(cause) for cause in retry.on if cause)
     return Retry(max(retry.max_attempts, 1), _milliseconds(retry.backoff, f"{field}.backoff"), on)
+
+
+def _disconnect(wish: task_pb2.Disconnect, field: str) -> Disconnect:
+    if wish.mode not in (0, *DisconnectMode):
+        raise _invalid(f"{field}.mode", f"{wish.mode} is not a mode")
+    if wish.reconciliation not in (0, *Reconciliation):
+        raise _invalid(f"{field}.reconciliation", f"{wish.reconciliation} is not a rule")
+    made = Disconnect(
+        DisconnectMode(wish.mode or DisconnectMode.REPLACE),
+        _milliseconds(wish.lost_after, f"{field}.lost_after"),
+        Reconciliation(wish.reconciliation or Reconciliation.KEEP_REPLACEMENT),
+    )
+    if wish.reconciliation and made.mode is DisconnectMode.STOP:
+        raise _invalid(
+            f"{field}.reconciliation", "with mode STOP nothing is left that could come back",
+            "leave it out, or choose the mode REPLACE",
+        )  # fmt: skip
+    if wish.reconciliation and made.mode is DisconnectMode.KEEP and not made.lost_after_ms:
+        raise _invalid(
+            f"{field}.reconciliation", "with mode KEEP and no lost_after nothing is ever replaced",
+            "leave it out, or set lost_after",
+        )  # fmt: skip
+    return made
 
 
 def _digests(spec: task_pb2.TaskSpec, field: str) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ from services.scheduler.model import (
     ON_NODE,
     TERMINAL,
     Dependency,
+    NodeState,
+    Original,
     PendingChange,
     Spec,
     TaskState,
@@ -34,9 +36,9 @@ class Task:
     """An unfinished task. An array's own record has a `Tally`; its elements become tasks when they are placed."""
 
     __slots__ = (
-        "account", "assign_ms", "attempt", "awaits", "considered", "counterparts", "devices", "epoch",
+        "account", "assign_ms", "attempt", "attempts", "awaits", "considered", "counterparts", "devices", "epoch",
         "failures", "has_started", "holds_share", "is_prefilled", "key", "limit_revision", "node",
-        "not_before_ms", "params", "pending", "progress", "queue", "queued_ms", "reason", "recorded",
+        "not_before_ms", "original", "params", "pending", "progress", "queue", "queued_ms", "reason", "recorded",
         "revision", "spec", "start_ms", "state", "stop", "submit_ms", "tally", "ticket",
     )  # fmt: skip
 
@@ -64,6 +66,9 @@ class Task:
         self.reason = ""
         # (epoch, attempt) is the token of the current attempt.
         self.attempt = 0
+        # How many were begun: the number of the next one is a new one, whichever is current.
+        self.attempts = 0
+        self.original: Original | None = None
         self.epoch = 0
         self.failures = 0
         self.node = ""
@@ -137,6 +142,9 @@ class State:
         self.backing_off: set[int] = set()
         self.queue_deadlines: list[tuple[int, int]] = []
         self.prefilled: dict[int, int] = {}
+        # Lost nodes with tasks that are waited for; tasks with an attempt that may come back with its node.
+        self.absent: set[str] = set()
+        self.originals: set[int] = set()
         # Arrays whose elements have all been made and ended.
         self.complete_arrays: set[int] = set()
         self.dependents = Dependents()
@@ -173,6 +181,7 @@ def check_invariants(state: State) -> None:
     _require(not wrong, wrong)
     for task in state.tasks.values():
         _check_task(state, task)
+    _check_absent(state)
 
 
 def _check_devices(state: State, node: Node) -> None:
@@ -187,6 +196,16 @@ def _check_devices(state: State, node: Node) -> None:
             left[index] -= share
     _require(left == node.devices.left, f"{node.id}: its devices have {node.devices.left} left, not {left}")
     _require(all(share >= 0 for share in left), f"{node.id}: a device is oversubscribed")
+
+
+def _check_absent(state: State) -> None:
+    for name in state.absent:
+        node = state.cluster.nodes[name]
+        _require(node.state is NodeState.LOST and not node.session, f"{name} is waited for and not lost")
+    kept = {key for key, task in state.tasks.items() if task.original is not None}
+    _require(
+        kept == state.originals, f"originals of {kept ^ state.originals} are not listed, or too many are"
+    )
 
 
 def _check_task(state: State, task: Task) -> None:
@@ -214,7 +233,9 @@ def _wrong_with(state: State, task: Task) -> str:
         return f"is on unknown node {task.node!r}"
     if not (task.key in node.tasks or task.key in node.expected or task.key in node.prefilled):
         return f"is {task.state.name} and {task.node} does not hold it"
-    return "" if task.attempt > 0 else f"is {task.state.name} without an attempt"
+    if task.original is not None and task.original.attempt == task.attempt:
+        return f"is its own original, attempt {task.attempt}"
+    return "" if 0 < task.attempt <= task.attempts else f"is {task.state.name} in attempt {task.attempt}"
 
 
 def _require(holds: bool, otherwise: str) -> None:

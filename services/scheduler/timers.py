@@ -4,7 +4,7 @@ Leases use the monotonic clock."""
 
 import heapq
 
-from services.scheduler import agents, arrays, lifecycle, nodes, pace, quoting
+from services.scheduler import agents, arrays, lifecycle, nodes, pace, quoting, silence
 from services.scheduler import events as ev
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects, RetractTask
@@ -46,7 +46,7 @@ def _watch_nodes(state: State, now: Now, effects: Effects) -> None:
     overdue = []
     suspect_ms = pace.suspect_ms(len(state.cluster.nodes))
     for node in state.cluster.nodes.values():
-        if node.state is NodeState.LOST and not node.expected:
+        if node.id in state.absent or (node.state is NodeState.LOST and not node.expected):
             continue
         if node.drain_deadline_ms and now.wall_ms >= node.drain_again_ms and node.session:
             nodes.stop_drained(state, node, now, effects)
@@ -58,7 +58,10 @@ def _watch_nodes(state: State, now: Now, effects: Effects) -> None:
             effects.changed_nodes.add(node.id)
     if not _is_braked(state, overdue, now):
         for node in overdue:
-            agents.lose_node(state, node, "its lease is over", now, effects)
+            agents.leave_to_silence(state, node, now, effects)
+    for node_id in sorted(state.absent):
+        node = state.cluster.nodes[node_id]
+        silence.give_up(state, node, now.monotonic_ms - node.lease_ms - LOSS_MARGIN_MS, now, effects)
 
 
 def _is_braked(state: State, overdue: list[Node], now: Now) -> bool:

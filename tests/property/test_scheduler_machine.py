@@ -14,7 +14,16 @@ from services.scheduler import events as ev
 from services.scheduler import modify, placement
 from services.scheduler.cluster import Node
 from services.scheduler.explain import judge
-from services.scheduler.model import Cause, Policy, Retry, TaskState, element_key
+from services.scheduler.model import (
+    Cause,
+    Disconnect,
+    DisconnectMode,
+    Policy,
+    Reconciliation,
+    Retry,
+    TaskState,
+    element_key,
+)
 from services.scheduler.placement import Candidates
 from services.scheduler.state import State, Task
 from services.scheduler.waiting import ShapeQueue
@@ -35,6 +44,11 @@ SPECS = (
     make_spec(b"hasty", queue_timeout_ms=2_000, memory=1 << 28),
     make_spec(b"held", hold=True),
     make_spec(b"array", array_size=4),
+    make_spec(b"awaited", disconnect=Disconnect(DisconnectMode.KEEP)),
+    make_spec(b"patient", disconnect=Disconnect(DisconnectMode.KEEP, 40_000, Reconciliation.LONGEST_RUNNING)),
+    make_spec(b"strict", disconnect=Disconnect(DisconnectMode.STOP)),
+    make_spec(b"first", disconnect=Disconnect(reconciliation=Reconciliation.KEEP_ORIGINAL), retry=Retry(2)),
+    make_spec(b"best", disconnect=Disconnect(reconciliation=Reconciliation.BEST_SCORE)),
     make_spec(b"pooled", pool="fast"),
     make_spec(b"array-retry", array_size=3, retry=Retry(2), queue_timeout_ms=3_000),
 )
@@ -46,7 +60,7 @@ MOVES = st.lists(
         st.sampled_from(
             ["submit", "submit", "exit", "exit", "exit", "start", "cancel", "hold", "release", "tick", "hello",
              "leave", "bye", "reject", "retract", "beat", "cordon", "drain", "label", "capacity", "stale",
-             "pool", "forget",
+             "pool", "forget", "silence", "silence",
              "element", "progress", "modify", "modify", "modified"]
         ),
         st.integers(0, 1_000),
@@ -84,6 +98,15 @@ class Player:
             held.append(
                 cluster.held(key, is_running=(keeps + number) % 4 == 0 and ended is None, ended=ended)
             )
+        for number, key in enumerate(sorted(cluster.state.originals)):
+            was = cluster.state.tasks[key].original
+            kind = (keeps + number) % 5
+            if was is None or was.node != node or kind == 4:
+                continue  # another's, or its agent was started anew
+            end = ev.TaskExited(key, was.attempt, was.epoch, CAUSES[kind + 1], b"", 1, cluster.wall_ms)
+            ended = end if kind in (1, 2) else None
+            is_suspended = kind == 0 and keeps % 3 == 0
+            held.append(ev.HeldTask(key, was.attempt, was.epoch, kind == 0, ended, is_suspended))
         labels = {"zone": "a"} if node == "n2" else {}
         cluster.connect(node, cpu=4, gpus=("0", "1"), labels=labels, tasks=tuple(held))
 
@@ -194,6 +217,11 @@ class Player:
 
     def _label(self, node: int, value: int, *_: int) -> None:
         self.cluster.ask(ev.NodeLabelled, NODES[node % 3], {"zone": "ab"[value % 2]}, ())
+
+    def _silence(self, node: int, how_long: int, *_: int) -> None:
+        name = NODES[node % 3]
+        if name in self.cluster.state.cluster.nodes:
+            self.cluster.silence(name, milliseconds=(21_000, 21_000, 45_000)[how_long % 3])
 
     def _pool(self, node: int, value: int, *_: int) -> None:
         labels = ({"pool": "fast"}, ()) if value % 2 else ({}, ("pool",))
@@ -308,7 +336,7 @@ def _task_picture(state: State, task: Task) -> tuple[Any, ...]:
     return (
         task.state, task.attempt, task.epoch, task.node, task.failures, task.params, task.submit_ms, task.queued_ms,
         task.devices, task.stop is not None, task.account, task.spec.number, counts, waits, task.pending,
-        task.limit_revision, task.recorded,
+        task.limit_revision, task.recorded, task.attempts, task.original,
     )  # fmt: skip
 
 

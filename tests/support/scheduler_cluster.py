@@ -23,7 +23,18 @@ from services.scheduler.effects import (
     StopTask,
     Verdict,
 )
-from services.scheduler.model import TERMINAL, Cause, Now, Policy, Retry, Shape, Spec, TaskState, task_key
+from services.scheduler.model import (
+    TERMINAL,
+    Cause,
+    Disconnect,
+    Now,
+    Policy,
+    Retry,
+    Shape,
+    Spec,
+    TaskState,
+    task_key,
+)
 from services.scheduler.resources import GPU, amounts
 from services.scheduler.state import State, Task
 
@@ -59,15 +70,19 @@ def make_spec(
     hold: bool = False,
     quote: str = "",
     is_distinct: bool = False,
+    disconnect: Disconnect | None = None,
     **shape: Any,
 ) -> Spec:
     """A specification as the edge hands it to the machine: without a number."""
     made = make_shape(**shape)
     # Other content, other specification: as its serialised form would be.
-    content = body + repr((made, retry, queue_timeout_ms, array_size, hold, quote, is_distinct)).encode()
+    content = (
+        body
+        + repr((made, retry, queue_timeout_ms, array_size, hold, quote, is_distinct, disconnect)).encode()
+    )
     return Spec(
         0, content, made, "", retry or Retry(), queue_timeout_ms, array_size, hold, quote=quote,
-        is_distinct=is_distinct,
+        is_distinct=is_distinct, disconnect=disconnect or Disconnect(),
     )  # fmt: skip
 
 
@@ -227,6 +242,16 @@ class MachineCluster:
 
     def disconnect(self, node: str, *, is_final: bool = False) -> Effects:
         return self.step(ev.AgentDisconnected(node, self.sessions[node], is_final))
+
+    def silence(self, *nodes: str, milliseconds: int = 21_000) -> None:
+        """Cuts these nodes off for so long, a little longer than their lease; the others beat."""
+        for node in nodes:
+            self.disconnect(node)
+        others = [n.id for n in self.state.cluster.nodes.values() if n.session and n.id not in nodes]
+        for _ in range(0, milliseconds, 1_500):
+            for node in others:
+                self.beat(node)
+            self.tick(1_500)
 
     def report(self, node: str, *reports: ev.TaskReport) -> Effects:
         """The node's next events."""

@@ -45,6 +45,8 @@ class LogFollower:
             raise InvalidRequest(f"attempt: {request.attempt} is negative", field="attempt")
         offsets = {1: max(request.stdout_offset, 0), 2: max(request.stderr_offset, 0)}
         attempt = request.attempt or max(self._attempt(key) or await self._last_attempt(key), 1)
+        # How far each attempt was told: an earlier one may be the current one again.
+        told: dict[int, dict[int, int]] = {}
         waker = _Waker()
         self._files.watch(key, waker.changed)
         self._engine.follow(key, waker)
@@ -61,8 +63,10 @@ class LogFollower:
                     or (key not in self._engine.state.tasks and newer <= attempt)
                 ):
                     return
-                if newer > attempt:
-                    attempt, offsets = attempt + 1, {1: 0, 2: 0}
+                if newer != attempt:
+                    told[attempt] = offsets
+                    attempt = attempt + 1 if newer > attempt else newer
+                    offsets = told.get(attempt) or {1: 0, 2: 0}
                 else:
                     await self._pause(waker.changed)
         finally:
@@ -104,12 +108,12 @@ class LogFollower:
 
     async def _last_attempt(self, key: int) -> int:
         stored = await self._store.get_task(key)
-        return max((change.attempt for change in stored[1]), default=0) if stored else 0
+        return stored[1][-1].attempt if stored and stored[1] else 0
 
     async def _end(self, key: int, attempt: int) -> dict[int, int] | None:
         """How many bytes an attempt wrote in all, by stream; None: it has not ended."""
         task = self._engine.state.tasks.get(key)
-        if task is not None and task.attempt <= attempt and task.state is not TaskState.QUEUED:
+        if task is not None and task.attempt == attempt and task.state is not TaskState.QUEUED:
             return None
         if task is not None and task.attempt == 0:
             return None
@@ -117,10 +121,16 @@ class LogFollower:
         for change in reversed(stored[1]) if stored else ():
             if change.attempt == attempt and change.state in END_OF_ATTEMPT:
                 return _sizes(change)
-        if stored and stored[1] and stored[1][-1].state in TERMINAL:
-            # It ended without this attempt.
+        is_over = stored and stored[1] and (stored[1][-1].state in TERMINAL or _is_left(stored[1], attempt))
+        if is_over:
+            # It ended, or goes on, without this attempt.
             return {1: 0, 2: 0}
         return None
+
+
+def _is_left(changes: list[ChangeRow], attempt: int) -> bool:
+    """Whether an attempt began and another one is the current one."""
+    return changes[-1].attempt != attempt and any(change.attempt == attempt for change in changes)
 
 
 def _sizes(change: ChangeRow) -> dict[int, int]:
