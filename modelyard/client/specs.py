@@ -182,8 +182,10 @@ def _apply_placement(placement: task_pb2.Placement, options: Options) -> None:
         placement.pool = options["pool"]
     if options.get("node_labels"):
         placement.labels.update(options["node_labels"])
-    placement.quote = options.get("quote", "")
-    placement.distinct_nodes = options.get("distinct_nodes", False)
+    if options.get("quote"):
+        placement.quote = options["quote"]
+    if options.get("distinct_nodes"):
+        placement.distinct_nodes = True
     if policy := options.get("policy", ""):
         placement.policy = _word(POLICIES, policy, "placement.policy")
 
