@@ -86,7 +86,8 @@ def _pool_objection(node: Node, shape: Shape) -> str:
 
 def explain(state: State, task: Task, now: Now) -> Explanation:
     """The whole answer for an unfinished task, and for one that was never submitted."""
-    shape = task.spec.shape
+    # Not the specification's: whoever used a quote is tied to its node.
+    shape = task.queue.shape
     nodes = tuple(judge(node, shape) for node in _nodes(state.cluster))
     if task.node:
         summary = f"{task.state.name.lower()} on {task.node}, attempt {task.attempt}"
@@ -117,7 +118,7 @@ def plan(state: State, account: str, spec: Spec, now: Now) -> Explanation:
 
 def _start_ms(state: State, task: Task, position: int, now: Now) -> int:
     """When it may start: the first room on any node, and the time that those before it take; 0: unknown."""
-    shape = task.spec.shape
+    shape = task.queue.shape
     nodes = [node for node in state.cluster.nodes.values() if node.takes_work() and node.matches(shape)]
     rooms = [
         at

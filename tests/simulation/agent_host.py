@@ -65,6 +65,9 @@ class AgentHost(Process):
             do.ApplyLimits: lambda effect: None,
             do.RunTasks: self._on_run_tasks,
             do.CancelTask: self._on_cancel_task,
+            do.ChangeParams: lambda effect: self._send(
+                effect.worker, "modify", effect.task.work_key, effect.revision
+            ),
             do.KillWorker: lambda effect: self.after(200, self.computer.kill_worker, effect.worker),
             do.QuitWorker: lambda effect: self._send(effect.worker, "quit"),
             do.AckWork: lambda effect: self._send(effect.worker, "ack", effect.work_keys),
@@ -249,4 +252,5 @@ def _report(name: str, frame: Frame) -> WorkReported:
         tuple(WorkBegun(key, start_ms) for key, start_ms in frame.started),
         tuple(WorkMoved(key, ratio) for key, ratio in frame.progress),
         tuple(WorkDone(key, end, not_started) for key, end, not_started in frame.ended),
+        frame.modified,
     )

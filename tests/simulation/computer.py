@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from services.agent.events import WorkModified
 from services.agent.model import Body, Cause, Exit, Pool, Task, TaskError
 from services.scheduler.model import Spec
 from tests.simulation.history import History
@@ -43,6 +44,7 @@ class Frame(msgspec.Struct, frozen=True):
     started: tuple[tuple[str, int], ...] = ()
     progress: tuple[tuple[str, float], ...] = ()
     ended: tuple[tuple[str, Exit, bool], ...] = ()
+    modified: tuple[WorkModified, ...] = ()
 
 
 class WorkerProcess:
@@ -83,6 +85,8 @@ class WorkerProcess:
             self._accept(what[0])
         elif kind == "cancel":
             self._cancel(*what)
+        elif kind == "modify":
+            self._modify(*what)
         elif kind == "ack":
             for key in what[0]:
                 self.reports.pop(key, None)
@@ -120,6 +124,15 @@ class WorkerProcess:
         delay_us = grace_ms * MS if is_stubborn else self.kernel.between(0, max(grace_ms, 1) * MS)
         end = TaskError(Cause.CANCELLED, "it was cancelled")
         self.kernel.after(delay_us, self._end, self._run_number, end)
+
+    def _modify(self, key: str, revision: int) -> None:
+        """New parameters: the code that runs may refuse them."""
+        is_running = self.running is not None and self.running.key == key
+        is_known = is_running or key in self.waiting
+        is_accepted = is_known and not (is_running and self.kernel.chance(0.2))
+        message = "" if is_accepted else "it takes no changes"
+        said = WorkModified(key, revision, accepted=is_accepted, message=message, unknown=not is_known)
+        self._say(Frame(modified=(said,)))
 
     # What runs
 

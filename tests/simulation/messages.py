@@ -97,7 +97,9 @@ def command_of(command: do.Command, bodies: Mapping[int, Body]) -> agent.Command
     if isinstance(command, do.RetractTask):
         return agent.RetractAsked(task_id, command.attempt)
     if isinstance(command, do.ModifyTask):
-        raise AssertionError("no client of the simulator changes what is on a node")
+        return agent.ModifyAsked(
+            task_id, command.attempt, command.revision, command.params, command.run_timeout_ms
+        )
     return agent.StopAsked(
         task_id, command.attempt, command.grace_ms, Cause[command.cause.name], command.message
     )
@@ -160,6 +162,9 @@ _REPORTS: dict[NoteKind, Callable[[Note, int], ev.TaskReport]] = {
         key, n.task.attempt, n.task.epoch, n.ratio, n.message
     ),
     NoteKind.RETRACTED: lambda n, key: ev.TaskRetracted(key, n.task.attempt, n.task.epoch),
+    NoteKind.MODIFIED: lambda n, key: ev.TaskModified(
+        key, n.task.attempt, n.task.epoch, n.revision, ((n.field, not n.message, n.message),)
+    ),
     NoteKind.REJECTED: lambda n, key: ev.TaskRejected(
         key, n.task.attempt, n.task.epoch, n.message or n.reason
     ),

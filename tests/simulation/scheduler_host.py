@@ -6,7 +6,7 @@ commit, some time later; nothing of a step leaves before that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -31,6 +31,7 @@ from tests.simulation.history import History
 from tests.simulation.kernel import MS, SECOND, Kernel, Process
 from tests.simulation.messages import AgentMessage, SchedulerMessage, Welcome, batch
 from tests.simulation.network import DOWN, UP, Network, Stream
+from tests.simulation.promises.promise import Promise
 
 MOST_EVENTS = 512
 EVENT_CREDITS = 10_000
@@ -85,6 +86,9 @@ class SchedulerHost(Process):
         self.is_disk_full = False
         self.commit_us = (200, 3 * MS)
         self.on_rows: list[Callable[[], None]] = []
+        self.promises: Sequence[Promise] = ()
+        # How many states there were: one for each start, and each time that a step did not reach the disk.
+        self.lives = 0
         self._inbox: list[Event] = []
         self._is_busy = False
         self._replies: dict[int, OnAnswer] = {}
@@ -115,6 +119,7 @@ class SchedulerHost(Process):
         now = self.now()
         recovered = self.disk.recover(now.wall_ms, REMEMBERED_REQUESTS, REMEMBERED_CHANGES)
         self.state = recovery.restore(recovered, now)
+        self.lives += 1
         self.state.revision = max(self.state.revision, self.released_revision)
         self.released_revision = self.state.revision
         machine.check_invariants(self.state)
@@ -172,6 +177,8 @@ class SchedulerHost(Process):
         effects = machine.step(self.state, events, now)
         if effects.rows or effects.commands or any(type(event) not in IDLE for event in events):
             machine.check_invariants(self.state)
+            for promise in self.promises:
+                promise.on_step(self.state, events, effects, now)
         self._note_losses(events, effects, expected, alive)
         if effects.rows or effects.commands:
             names = [type(event).__name__ for event in events]
@@ -213,6 +220,8 @@ class SchedulerHost(Process):
             return
         self.disk.persist(effects.rows, counters, now.wall_ms)
         self.history.on_commit(effects.rows)
+        for promise in self.promises:
+            promise.on_commit(self.state, effects.rows, now)
         self.kernel.trace(self.name, "committed", counters.revision)
         self.after(self.kernel.between(10, 300), self._release, effects)
 

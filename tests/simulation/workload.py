@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+from typing import Any
 
 import msgspec
 
@@ -11,6 +13,7 @@ from services.scheduler.resources import Amounts, amounts
 
 GIB = 1 << 30
 ACCOUNTS = ("ann", "bob")
+FEATURES = ("quotes", "pools", "modify")
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -30,6 +33,8 @@ class Job(msgspec.Struct, frozen=True):
     input: str = ""
     start_timeout_ms: int = 0
     run_timeout_ms: int = 0
+    # Of everything else in the specification, so that equal bodies mean equal specifications.
+    rest: str = ""
 
 
 _LENGTHS_US = (
@@ -42,11 +47,18 @@ _LENGTHS_US = (
 _LENGTH_WEIGHTS = (6, 5, 5, 2, 1)
 
 
-def draw_spec(rng: random.Random, nodes: list[str], *, has_gpu: bool) -> Spec:
+def draw_menu(rng: random.Random) -> frozenset[str]:
+    """What the clients of one run use of all that there is (swarm testing)."""
+    share = rng.choice((0.0, 0.4, 1.0))
+    return frozenset(name for name in FEATURES if rng.random() < share)
+
+
+def draw_spec(rng: random.Random, nodes: list[str], menu: frozenset[str], *, has_gpu: bool) -> Spec:
     """One specification; equal draws give equal bodies, so tasks share specifications."""
     is_command = rng.random() < 0.35
     length = rng.choices(_LENGTHS_US, _LENGTH_WEIGHTS)[0]
     is_faulty = rng.random() < 0.25
+    run_timeout_ms = max(length[1] // 2_000, 1) if rng.random() < 0.07 else 0
     job = Job(
         label=f"{'run' if is_command else 'call'}-{length[1]}",
         run_us=length,
@@ -59,30 +71,47 @@ def draw_spec(rng: random.Random, nodes: list[str], *, has_gpu: bool) -> Spec:
         bundle=rng.choice(("", "", "b1", "b2")),
         input=rng.choice(("", "", "", "i1")),
         start_timeout_ms=20_000 if rng.random() < 0.05 else 0,
-        run_timeout_ms=max(length[1] // 2_000, 1) if rng.random() < 0.07 else 0,
+        run_timeout_ms=run_timeout_ms,
     )
-    account = rng.choice(ACCOUNTS)
-    node = rng.choice(nodes) if rng.random() < 0.05 else ""
-    shape = Shape(
-        account,
-        # Only the first node is sure to have a device.
-        _amounts(rng, has_gpu=has_gpu and node in ("", nodes[0])),
-        node,
-        (("zone", "a"),) if rng.random() < 0.1 else (),
-        rng.choices((Policy.LEAST_LOADED, Policy.BINPACK, Policy.SPREAD), (6, 1, 1))[0],
-        "",
-        rng.choices((0, 5, -5), (8, 1, 1))[0],
-    )
-    return Spec(
+    spec = Spec(
         0,
         msgspec.json.encode(job),
-        shape,
+        _draw_shape(rng, nodes, menu, has_gpu=has_gpu),
         name=job.label,
         retry=_retry(rng) if is_faulty else Retry(),
         queue_timeout_ms=30_000 if rng.random() < 0.04 else 0,
         array_size=rng.randint(2, 12) if rng.random() < 0.2 else 0,
         hold=rng.random() < 0.05,
         is_command=is_command,
+        run_timeout_ms=run_timeout_ms,
+    )
+    return restate(spec)
+
+
+def restate(spec: Spec, **changes: Any) -> Spec:
+    """The specification with some fields changed, and a body that says so."""
+    changed = msgspec.structs.replace(spec, number=0, body=b"", **changes)
+    job = msgspec.json.decode(spec.body, type=Job)
+    rest = hashlib.sha256(repr(changed).encode()).hexdigest()[:12]
+    job = msgspec.structs.replace(job, run_timeout_ms=changed.run_timeout_ms, rest=rest)
+    return msgspec.structs.replace(changed, body=msgspec.json.encode(job))
+
+
+def _draw_shape(rng: random.Random, nodes: list[str], menu: frozenset[str], *, has_gpu: bool) -> Shape:
+    """Only the first node is sure to have a device and to stay outside of pools."""
+    pool = "p" if "pools" in menu and len(nodes) > 1 and rng.random() < 0.2 else ""
+    node = ""
+    if rng.random() < 0.05:
+        node = nodes[-1] if pool else nodes[0] if "pools" in menu else rng.choice(nodes)
+    return Shape(
+        rng.choice(ACCOUNTS),
+        _amounts(rng, has_gpu=has_gpu and not pool and node in ("", nodes[0])),
+        node,
+        (("zone", "a"),) if rng.random() < 0.1 else (),
+        rng.choices((Policy.LEAST_LOADED, Policy.BINPACK, Policy.SPREAD), (6, 1, 1))[0],
+        "",
+        rng.choices((0, 5, -5), (8, 1, 1))[0],
+        pool,
     )
 
 

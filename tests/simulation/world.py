@@ -11,7 +11,6 @@ from services.chassis.errors import InvariantViolation
 from services.scheduler.model import TERMINAL, format_task_id, task_key
 from services.scheduler.resources import SCALE
 from tests.simulation.agent_host import AgentHost
-from tests.simulation.clients import Clients
 from tests.simulation.computer import Computer
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Faults
@@ -19,6 +18,8 @@ from tests.simulation.history import History
 from tests.simulation.kernel import SECOND, Kernel, Violation
 from tests.simulation.leftovers import Leftovers
 from tests.simulation.network import Network
+from tests.simulation.people.crowd import Crowd
+from tests.simulation.promises.every import all_promises
 from tests.simulation.scheduler_host import SchedulerHost
 from tests.simulation.story import tell
 from tests.simulation.watcher import Watcher
@@ -56,10 +57,11 @@ class World:
         names = [f"n{index}" for index in range(rng.randint(1, 5))]
         has_gpu = rng.random() < 0.3
         self.agents = {name: self._make_agent(name, has_gpu=has_gpu) for name in names}
-        self.clients = Clients(kernel, self.scheduler, self.history, names, has_gpu=has_gpu)
+        self.crowd = Crowd(kernel, self.scheduler, self.history, names, has_gpu=has_gpu)
         self.faults = Faults(kernel, self.network, self.scheduler, self.agents)
         self.watcher = Watcher(kernel, self.scheduler, self.history)
         self.leftovers = Leftovers(kernel, self.network, self.scheduler, self.agents, self.history)
+        self.scheduler.promises = all_promises(seed, self.scheduler, self.history)
         self.busy_us = rng.choice((10, 20, 30, 60)) * SECOND
         self.drain_us = 0
 
@@ -81,27 +83,26 @@ class World:
         self.scheduler.start()
         for agent in self.agents.values():
             kernel.after(kernel.between(0, 3 * SECOND), self.faults.start_agent, agent)
-        kernel.after(2 * SECOND, self.clients.act)
+        kernel.after(2 * SECOND, self.crowd.act)
         kernel.after(kernel.between(SECOND, 6 * SECOND), self.faults.act)
         self.leftovers.look()
         kernel.run(self.busy_us)
         self.faults.heal()
-        self.clients.is_active = False
-        self.clients.tidy()
+        self.crowd.tidy()
         begin_us = kernel.now_us
         kernel.run(begin_us + MOST_US, lambda: self._is_drained() or self._is_stuck(begin_us))
         self.drain_us = kernel.now_us - begin_us
         if not self._is_drained():
             raise self._stuck()
-        # What has been acknowledged is forgotten, what was released is shown.
-        kernel.run(kernel.now_us + 20 * SECOND)
+        # What has been acknowledged is forgotten, what was released is shown, quotes end.
+        kernel.run(kernel.now_us + 45 * SECOND)
         self._check_end()
 
     def _is_drained(self) -> bool:
         history = self.history
         return (
             history.counts["tasks made"] == history.counts["tasks ended"]
-            and not self.clients.open_requests
+            and not self.crowd.caller.open_requests
             and not self.scheduler.state.tasks
             and not any(
                 agent.state.tasks or agent.is_leaving or not agent.link.is_open
@@ -118,7 +119,7 @@ class World:
         names = [format_task_id(key) for key in waiting]
         return Violation(
             f"not drained: tasks {names[:8]}, agents have {left[:8]}, "
-            f"{self.clients.open_requests} requests open",
+            f"{self.crowd.caller.open_requests} requests open",
             *names[:3],
         )
 
@@ -127,10 +128,14 @@ class World:
         for node in self.scheduler.state.cluster.nodes.values():
             if any(node.reserved.values()) or node.tasks or node.prefilled or node.expected:
                 raise Violation(f"{node.id} still has reservations: {node.reserved}", node.id)
+            if node.rooms:
+                raise Violation(f"{node.id} still keeps room for {node.rooms}", node.id)
             if any(left != SCALE for left in node.devices.left):
                 raise Violation(f"{node.id} still has devices taken", node.id)
         for agent in self.agents.values():
             self._check_agent(agent)
+        for promise in self.scheduler.promises:
+            promise.check_end()
         self.watcher.check()
 
     def _check_agent(self, agent: AgentHost) -> None:
@@ -152,7 +157,7 @@ class World:
         outcomes = dict(
             self.disk.query("SELECT task, count(*) FROM change WHERE state IN (4, 5, 6) GROUP BY task")
         )
-        for submission in self.clients.submissions:
+        for submission in self.crowd.clients.submissions:
             if not submission.first:
                 continue
             for number in range(submission.first, submission.first + len(submission.items)):

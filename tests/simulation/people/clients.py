@@ -1,0 +1,145 @@
+"""Clients that submit, cancel, hold, release and modify.
+
+A request keeps its request_id and its content for ever.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+
+import msgspec
+
+from services.scheduler import events as ev
+from services.scheduler.effects import Answer
+from services.scheduler.model import RequestIdReused, Spec, TaskState, element_key, task_key
+from tests.simulation.history import History
+from tests.simulation.kernel import SECOND, Violation
+from tests.simulation.people.caller import Action, Caller
+from tests.simulation.workload import ACCOUNTS
+
+
+class Submission(msgspec.Struct):
+    """A request and, once it was acknowledged, its answer."""
+
+    request_id: str
+    account: str
+    specs: tuple[Spec, ...]
+    items: tuple[tuple[int, str], ...]
+    first: int = 0
+
+    @property
+    def content(self) -> bytes:
+        return hashlib.sha256(repr((self.specs, self.items)).encode()).digest()
+
+    def event(self, reply: int) -> ev.Event:
+        return ev.TasksSubmitted(reply, self.account, self.request_id, self.content, self.specs, self.items)
+
+
+class Clients:
+    """Everybody who has work to be done."""
+
+    def __init__(self, caller: Caller, history: History, draw: Callable[[], Spec]) -> None:
+        self.caller = caller
+        self.kernel = caller.kernel
+        self.state = lambda: caller.scheduler.state
+        self.history = history
+        self.submissions: list[Submission] = []
+        self.keys: list[int] = []
+        self.is_active = True
+        self._draw = draw
+        self.specs = [draw() for _ in range(self.kernel.random.randint(2, 8))]
+        self.actions: list[Action] = [
+            (60, self.submit),
+            (14, self.cancel),
+            (4, self.hold),
+            (6, self.release),
+        ]
+
+    # Submissions
+
+    def submit(self) -> None:
+        rng = self.kernel.random
+        if rng.random() < 0.2:
+            self.specs.append(self._draw())
+        account = rng.choice(ACCOUNTS)
+        specs = tuple(
+            s for s in rng.sample(self.specs, min(2, len(self.specs))) if s.shape.account == account
+        )
+        if not specs:
+            return
+        count = rng.choice((1, 1, 1, 1, 2, 3, 10))
+        if any(spec.array_size for spec in specs):
+            count = min(count, 3)
+        items = tuple((rng.randrange(len(specs)), "{}") for _ in range(count))
+        request_id = f"r-{len(self.submissions)}" if rng.random() < 0.8 else ""
+        self.send(Submission(request_id, account, specs, items))
+
+    def send(self, submission: Submission, on_answer: Callable[[Answer], None] | None = None) -> None:
+        """Until it is answered, where it has an id; some come again much later."""
+        self.submissions.append(submission)
+
+        def answered(answer: Answer) -> None:
+            self._on_submitted(submission, answer)
+            if on_answer is not None:
+                on_answer(answer)
+
+        self.caller.ask(submission.event, answered, 30 if submission.request_id else 0)
+        if submission.request_id and self.kernel.chance(0.1):
+            self.kernel.after(self.kernel.between(SECOND, 60 * SECOND), self._replay, submission)
+
+    def _replay(self, submission: Submission) -> None:
+        """The same bytes come again, much later."""
+        if self.is_active:
+            self.caller.ask(submission.event, lambda answer: self._on_submitted(submission, answer))
+
+    def _on_submitted(self, submission: Submission, answer: Answer) -> None:
+        if answer.error is not None:
+            if isinstance(answer.error, RequestIdReused):
+                raise Violation(f"{submission.request_id} was refused as reused with other content")
+            return
+        if answer.count != len(submission.items) or submission.first not in (0, answer.first):
+            raise Violation(f"{submission.request_id}: another answer to the same request")
+        if submission.first:
+            return
+        submission.first = answer.first
+        self.history.count("submissions acknowledged")
+        for number, (index, _) in enumerate(submission.items, answer.first):
+            key = task_key(number)
+            if key not in self.history.tasks:
+                raise Violation(f"task {number} was acknowledged before it was on disk", f"t-{number}")
+            self.keys.append(key)
+            size = submission.specs[index].array_size
+            if size:
+                self.keys.append(element_key(key, self.kernel.random.randrange(size)))
+
+    def _some_keys(self) -> tuple[int, ...]:
+        recent = self.keys[-40:]
+        return tuple(self.kernel.random.sample(recent, min(len(recent), self.kernel.random.randint(1, 3))))
+
+    def cancel(self) -> None:
+        keys = self._some_keys()
+        grace_ms = self.kernel.random.choice((0, 500, 5_000))
+
+        def on_answer(answer: Answer) -> None:
+            if answer.error is None:
+                self.history.on_cancel_acknowledged(keys)
+
+        self.caller.ask(lambda reply: ev.CancelRequested(reply, keys, grace_ms, "no more"), on_answer, 10)
+
+    def hold(self) -> None:
+        keys = self._some_keys()
+        self.caller.ask(lambda reply: ev.HoldRequested(reply, keys), lambda answer: None, 3)
+
+    def release(self) -> None:
+        keys = self._some_keys()
+        self.caller.ask(lambda reply: ev.ReleaseRequested(reply, keys), lambda answer: None, 3)
+
+    # The end
+
+    def tidy(self) -> None:
+        """Releases what is held."""
+        held = tuple(sorted(key for key, task in self.state().tasks.items() if task.state is TaskState.HELD))
+        if held:
+            self.caller.order(functools.partial(ev.ReleaseRequested, keys=held))

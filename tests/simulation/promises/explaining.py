@@ -1,0 +1,47 @@
+"""Explain says of every waiting task why it waits, and never that it could start while placement leaves it (I10)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from services.scheduler import explain
+from services.scheduler.effects import Effects
+from services.scheduler.events import Event
+from services.scheduler.model import Now, format_task_id
+from services.scheduler.state import State, Task
+from tests.simulation.history import History
+from tests.simulation.kernel import Violation
+from tests.simulation.promises.promise import Promise
+
+# A look at some tasks after one step of so many.
+EVERY, MOST_TASKS = 5, 6
+
+
+class Explaining(Promise):
+    """A step places all that can be placed, so that after it nothing is left of which explain says that it starts."""
+
+    def __init__(self, seed: int, history: History) -> None:
+        self._random = random.Random(seed)
+        self._history = history
+
+    def on_step(self, state: State, events: Sequence[Event], effects: Effects, now: Now) -> None:
+        if self._random.randrange(EVERY):
+            return
+        waiting = [task for task in state.tasks.values() if waits(task)]
+        for task in self._random.sample(waiting, min(MOST_TASKS, len(waiting))):
+            said = explain.explain(state, task, now)
+            name = format_task_id(task.key)
+            self._history.count("explanations")
+            if not said.summary or not (said.gates or said.nodes or not state.cluster.nodes):
+                raise Violation(f"{name} waits and nothing says why", name)
+            if said.starts_now:
+                fitting = [verdict.node for verdict in said.nodes if verdict.fits]
+                raise Violation(f"{name}: explain says that it starts on {fitting}, placement left it", name)
+
+
+def waits(task: Task) -> bool:
+    """For a node; an array whose elements have all had their turn does not."""
+    if task.tally is not None:
+        return task.tally.next_index < task.tally.size
+    return not task.node

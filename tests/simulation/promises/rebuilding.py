@@ -1,0 +1,95 @@
+"""What the disk says is what the machine knows: at any commit, not at crashes alone (I7)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from services.scheduler import recovery
+from services.scheduler.cluster import Node
+from services.scheduler.model import Now, TaskState, format_task_id
+from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State, Tally
+from services.scheduler.store import Row
+from tests.simulation.history import History
+from tests.simulation.kernel import Violation
+from tests.simulation.promises.promise import Promise
+from tests.simulation.scheduler_host import SchedulerHost
+
+# A look after one commit of so many.
+EVERY = 40
+
+
+class Rebuilding(Promise):
+    """Builds a second state from the disk and compares what must survive; what need not is not looked at."""
+
+    def __init__(self, seed: int, scheduler: SchedulerHost, history: History) -> None:
+        self._random = random.Random(seed)
+        self._scheduler = scheduler
+        self._history = history
+
+    def on_commit(self, state: State, rows: Sequence[Row], now: Now) -> None:
+        if self._random.randrange(EVERY):
+            return
+        disk = self._scheduler.disk
+        rebuilt = recovery.restore(disk.recover(now.wall_ms, REMEMBERED_REQUESTS, REMEMBERED_CHANGES), now)
+        self._history.count("states rebuilt")
+        for key in sorted(state.tasks.keys() | rebuilt.tasks.keys()):
+            name = format_task_id(key)
+            _compare(name, _task(state, key, now), _task(rebuilt, key, now))
+        for node_id in sorted(state.cluster.nodes.keys() | rebuilt.cluster.nodes.keys()):
+            _compare(node_id, _node(state, node_id), _node(rebuilt, node_id))
+        _compare("requests", dict(state.requests), dict(rebuilt.requests))
+
+
+def _compare(name: str, live: dict[Any, Any], rebuilt: dict[Any, Any]) -> None:
+    if live != rebuilt:
+        wrong = [key for key in live.keys() | rebuilt.keys() if live.get(key) != rebuilt.get(key)]
+        told = "; ".join(
+            f"{key} is {live.get(key)!r}, not {rebuilt.get(key)!r}" for key in sorted(wrong, key=str)
+        )
+        raise Violation(f"a restart would change {name}: {told}", name)
+
+
+def _task(state: State, key: int, now: Now) -> dict[str, Any]:
+    task = state.tasks.get(key)
+    if task is None:
+        return {}
+    told = {name: getattr(task, name) for name in _TASK_FIELDS}
+    told["spec"] = task.spec.number
+    told["shape"] = task.queue.shape
+    if task.state is TaskState.QUEUED and not task.attempt:
+        told["queued since"] = task.queued_ms
+    told["is to stop"] = task.stop is not None
+    # An agent's refusal is not remembered: after a restart it may be asked again at once.
+    backs_off = key in state.backing_off and not task.reason.startswith("REJECTED")
+    if backs_off and task.not_before_ms > now.wall_ms:
+        told["backs off until"] = task.not_before_ms
+    if task.tally is not None:
+        told["tally"] = _tally(task.tally)
+    return told
+
+
+_TASK_FIELDS = (
+    "account", "attempt", "devices", "epoch", "failures", "limit_revision", "node", "params", "pending",
+    "recorded", "start_ms", "state", "submit_ms",
+)  # fmt: skip
+
+
+def _tally(tally: Tally) -> tuple[Any, ...]:
+    return (
+        tally.size, tally.next_index, sorted(tally.skipped), tally.active, tally.succeeded, tally.failed,
+        tally.cancelled,
+    )  # fmt: skip
+
+
+def _node(state: State, node_id: str) -> dict[str, Any]:
+    node: Node | None = state.cluster.nodes.get(node_id)
+    if node is None:
+        return {}
+    return {
+        "is cordoned": node.is_cordoned,
+        "labels": node.label_overrides,
+        "drain": node.drain_deadline_ms,
+        "tasks": sorted(node.believed()),
+    }

@@ -1,0 +1,61 @@
+"""Nobody starts before somebody of the same account whose turn it was (I9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from services.scheduler.cluster import Node
+from services.scheduler.effects import Effects, RecordChange
+from services.scheduler.events import Event
+from services.scheduler.gates import closed
+from services.scheduler.model import Now, TaskState, format_task_id
+from services.scheduler.state import State, Task
+from tests.simulation.history import History
+from tests.simulation.kernel import Violation
+from tests.simulation.promises.explaining import waits
+from tests.simulation.promises.promise import Promise
+
+
+class Turns(Promise):
+    """Whoever was placed directly took nothing that a task of higher priority in its account could have used."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    def on_step(self, state: State, events: Sequence[Event], effects: Effects, now: Now) -> None:
+        placed = list(_placed(state, effects))
+        if not placed:
+            return
+        waiting = [task for task in state.tasks.values() if waits(task)]
+        for task in placed:
+            self._history.count("turns")
+            node = state.cluster.nodes[task.node]
+            for other in waiting:
+                if (
+                    _goes_before(other, task)
+                    and _could_take(other, task, node)
+                    and not closed(state, other, now)
+                ):
+                    names = format_task_id(other.key), format_task_id(task.key)
+                    raise Violation(f"{names[1]} was placed on {node.id} before {names[0]}", *names)
+
+
+def _placed(state: State, effects: Effects) -> Iterable[Task]:
+    for row in effects.rows:
+        if isinstance(row, RecordChange) and row.state is TaskState.ASSIGNED and not row.detail:
+            task = state.tasks.get(row.task)
+            if task is not None and task.node and not task.is_prefilled and not task.spec.quote:
+                yield task
+
+
+def _goes_before(other: Task, task: Task) -> bool:
+    ours, theirs = task.spec.shape, other.spec.shape
+    return theirs.account == ours.account and theirs.priority > ours.priority
+
+
+def _could_take(other: Task, task: Task, node: Node) -> bool:
+    """It wants no more of anything, and nothing that a node is not sure to have."""
+    has = dict(task.spec.shape.amounts)
+    wants = other.spec.shape.amounts
+    is_smaller = all(0 < amount <= has.get(name, 0) for name, amount in wants if name != "gpu")
+    return is_smaller and "gpu" not in dict(wants) and node.matches(other.queue.shape)
