@@ -59,6 +59,7 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         environment=environment,
         bundle=spec.bundle_digest,
         threads=max(1, math.ceil(cpu)),
+        is_alone=spec.delivery == task_pb2.DELIVERY_AT_MOST_ONCE,
     )
 
 

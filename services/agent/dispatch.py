@@ -145,7 +145,7 @@ def _behind(state: State, task: Task, now_ms: int, given: dict[str, list[Task]])
     """
     body = task.body
     depth = state.depth(body)
-    if depth == 1 or task.gpu_devices:
+    if depth == 1 or task.gpu_devices or body.is_alone:
         return None
     best: Worker | None = None
     shortest = depth

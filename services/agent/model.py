@@ -113,6 +113,8 @@ class Body(msgspec.Struct, frozen=True):
     environment: str = ""
     bundle: str = ""
     threads: int = 1
+    is_alone: bool = False
+    """Never handed out behind another: if its worker dies nobody could tell whether it had begun."""
 
 
 class TaskError(msgspec.Struct, frozen=True):

@@ -24,6 +24,8 @@ from services.scheduler.resources import GPU, SCALE, Devices
 from services.scheduler.state import State, Task
 
 REJECTED_DELAY_MS = 1_000
+# With these an agent ends a task that it never started; then there is no time of start.
+BEFORE_START = frozenset({Cause.SETUP, Cause.DRAINED})
 
 
 def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects: Effects) -> None:
@@ -41,6 +43,9 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
     if is_new:
         # After a restart it is known, so that tasks may be pinned to it before it is back.
         effects.rows.append(RecordNode(node.id, False, (), 0))
+    # What the same agent process has not acknowledged and does not have never reached it.
+    is_same = node.incarnation > 0 and (node.incarnation, node.boot_id) == (event.incarnation, event.boot_id)
+    heard = node.acked_command if is_same else -1
     _introduce(node, event, now)
     lease_ms, beat_ms = _pace_of(state)
     node.lease_ms, node.lease_span_ms = now.monotonic_ms + lease_ms, lease_ms
@@ -48,7 +53,7 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
     believed = node.believed()
     rooms = dict(node.rooms)
     _set_capacity(state, node, event)
-    verdicts = _settle(state, node, event, believed, now, effects)
+    verdicts = _settle(state, node, event, believed, heard, now, effects)
     quoting.keep_after_hello(state, node, rooms)
     set_node_state(state, node)
     effects.messages.append(
@@ -102,9 +107,18 @@ def _set_capacity(state: State, node: Node, event: ev.AgentConnected) -> None:
 
 
 def _settle(
-    state: State, node: Node, event: ev.AgentConnected, believed: list[int], now: Now, effects: Effects
+    state: State,
+    node: Node,
+    event: ev.AgentConnected,
+    believed: list[int],
+    heard: int,
+    now: Now,
+    effects: Effects,
 ) -> tuple[Verdict, ...]:
-    """Compares what the agent has with what the scheduler thinks it has."""
+    """Compares what the agent has with what the scheduler thinks it has.
+
+    ``heard`` is the last command that this agent process acknowledged; −1: it is another one, or it is not known.
+    """
     verdicts = []
     kept: set[int] = set()
     returned = []
@@ -129,7 +143,7 @@ def _settle(
             verdicts.append(Verdict(held.key, held.attempt, "STOP"))
     for key in believed:
         if key not in kept:
-            _miss(state, state.tasks[key], now, effects)
+            _miss(state, state.tasks[key], heard, now, effects)
     verdicts += [_settle_original(state, node, held, now, effects) for held in returned]
     return tuple(verdicts)
 
@@ -149,6 +163,7 @@ def _keep(state: State, node: Node, task: Task, held: ev.HeldTask, now: Now, eff
     """Enters what the agent goes on with. What runs is a fact, even where the machine has become smaller."""
     amounts = task.spec.shape.amounts
     was_waited_for = silence.on_back(state, task)
+    task.command = 0
     if held.is_running:
         state.cluster.stretch(node, amounts)
         task.is_prefilled = False
@@ -171,12 +186,16 @@ def _keep(state: State, node: Node, task: Task, held: ev.HeldTask, now: Now, eff
     return True
 
 
-def _miss(state: State, task: Task, now: Now, effects: Effects) -> None:
+def _miss(state: State, task: Task, heard: int, now: Now, effects: Effects) -> None:
     """The agent does not have what it was believed to have."""
     if task.state is not TaskState.ASSIGNED:
         lifecycle.fail(state, task, Cause.NODE_LOST, "NODE_LOST: the agent no longer has it", now, effects)
     else:
-        lifecycle.fail(state, task, Cause.NODE_LOST, "NODE_LOST: it never reached the agent", now, effects)
+        never_started = 0 <= heard < task.command
+        reason = "NODE_LOST: it never reached the agent"
+        if task.spec.is_at_most_once and not never_started:
+            reason = "NODE_LOST: the agent does not have it"
+        lifecycle.fail(state, task, Cause.NODE_LOST, reason, now, effects, never_started=never_started)
 
 
 def current(state: State, node: Node, key: int, attempt: int, epoch: int) -> Task | None:
@@ -346,7 +365,18 @@ def _on_exited(state: State, node: Node, report: ev.TaskExited, now: Now, effect
         lifecycle.end(state, task, TaskState.SUCCEEDED, now, effects, payload=report.payload, end_ms=end_ms)
     else:
         reason = f"{report.cause.name}: attempt {task.attempt} on {node.id}"
-        lifecycle.fail(state, task, report.cause, reason, now, effects, payload=report.payload, end_ms=end_ms)
+        never_started = not report.start_ms and report.cause in BEFORE_START
+        lifecycle.fail(
+            state,
+            task,
+            report.cause,
+            reason,
+            now,
+            effects,
+            payload=report.payload,
+            end_ms=end_ms,
+            never_started=never_started,
+        )
     lifecycle.promote_prefilled(state, node)
     effects.finished[node.id] = queue
 

@@ -2,9 +2,10 @@
 
 from services.scheduler import lifecycle, silence
 from services.scheduler.effects import Effects
+from services.scheduler.gate import Gate
 from services.scheduler.model import Cause, Now, TaskState, array_of, element_key, index_of
 from services.scheduler.state import State, Task
-from services.scheduler.tally import STARTED
+from services.scheduler.tally import STARTED, Tally
 
 
 def take_element(state: State, array: Task, now: Now, effects: Effects) -> Task:
@@ -46,16 +47,6 @@ def end_unmade(state: State, key: int, reason: str, cause: Cause, now: Now, effe
     tally.pass_over(index_of(key))
     tally.active += 1
     lifecycle.end(state, element, TaskState.CANCELLED, now, effects, cause=cause)
-
-
-def unpark(state: State, array: Task) -> None:
-    """Takes an array back into its queue, at its place, once something of it may start again."""
-    tally = array.tally
-    if tally is None or not tally.is_parked or array.awaits or array.state is TaskState.HELD:
-        return
-    if tally.has_turn():
-        tally.is_parked = False
-        state.waiting.insert(array.queue, array.ticket, array.key)
 
 
 def elements(state: State, array: Task) -> list[Task]:
@@ -107,20 +98,41 @@ def expire(state: State, array: Task, now: Now, effects: Effects) -> None:
 
 def close_complete(state: State, now: Now, effects: Effects) -> None:
     """Gives every array whose elements have all ended its own outcome."""
-    for key in sorted(state.complete_arrays):
+    due = sorted(state.complete_arrays)
+    state.complete_arrays.clear()
+    for key in due:
         array = state.tasks.get(key)
-        if array is None or array.tally is None or not array.tally.is_complete:
+        if array is None or array.tally is None:
             continue
         tally = array.tally
-        array.reason = (
-            f"ELEMENTS: {tally.succeeded} succeeded, {tally.failed} failed, {tally.cancelled} cancelled"
-        )
+        has_failed = lifecycle.has_failed_too_often(array)
+        if has_failed and not tally.is_complete:
+            comment = f"{tally.failed} elements failed, max_fails is {array.spec.max_fails}"
+            cancel(state, array, lifecycle.DEFAULT_GRACE_MS, comment, now, effects)
+        if not tally.is_complete:
+            continue
+        array.reason = f"ELEMENTS: {_counts(tally)}"
         final, cause = TaskState.SUCCEEDED, Cause.NONE
-        if array.stop is not None or tally.cancelled == tally.total:
+        if has_failed:
+            final, cause = TaskState.FAILED, Cause.ERROR
+            array.reason = f"MAX_FAILS: more than {array.spec.max_fails} elements failed; {_counts(tally)}"
+        elif array.stop is not None or tally.cancelled == tally.total:
             final, cause = TaskState.CANCELLED, Cause.CANCELLED
             if array.stop is None and array.counterparts:
                 cause = Cause.DEPENDENCY
         elif tally.failed or tally.cancelled:
             final, cause = TaskState.FAILED, Cause.ERROR
         lifecycle.end(state, array, final, now, effects, cause=cause)
-    state.complete_arrays.clear()
+
+
+def _counts(tally: Tally) -> str:
+    return f"{tally.succeeded} succeeded, {tally.failed} failed, {tally.cancelled} cancelled"
+
+
+def gate(state: State, task: Task, now: Now) -> Gate | None:
+    """Whether as many elements of an array are under way as may be."""
+    tally = task.tally
+    if tally is None or not tally.is_full:
+        return None
+    message = f"{tally.active} of its elements are under way, max_running is {tally.most_active}"
+    return Gate("ARRAY_LIMIT", message, "it goes on when one of them ends")

@@ -219,7 +219,7 @@ def _tell_arrays(state: State, key: int, code: int, now: Now, effects: Effects) 
                 _hear_element(state, task, dependency, index, code, now, effects)
             else:
                 _hear_end(state, task, dependency, TaskState(code & FINAL))
-        arrays.unpark(state, task)
+        lifecycle.unpark(state, task)
 
 
 def _hear(state: State, dependent: int, key: int, code: int, now: Now, effects: Effects) -> None:

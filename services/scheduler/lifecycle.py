@@ -130,6 +130,7 @@ def send_start(task: Task, node: Node, effects: Effects) -> None:
         task.key, task.attempt, task.epoch, task.spec, task.params, task.is_prefilled, names, task.account
     )
     send(node, command, effects)
+    task.command = node.command
 
 
 def send(node: Node, command: Command, effects: Effects) -> None:
@@ -216,8 +217,24 @@ def end(
     array = state.tasks.get(array_of(task.key))
     if array is not None and array.tally is not None:
         array.tally.count(index_of(task.key), final, has_started=has_started)
-        if array.tally.is_complete:
+        if array.tally.is_complete or has_failed_too_often(array):
             state.complete_arrays.add(array.key)
+        unpark(state, array)
+
+
+def has_failed_too_often(array: Task) -> bool:
+    """Whether more elements have failed than may."""
+    return array.tally is not None and 0 <= array.spec.max_fails < array.tally.failed
+
+
+def unpark(state: State, array: Task) -> None:
+    """Takes an array back into its queue, at its place, once something of it may start again."""
+    tally = array.tally
+    if tally is None or not tally.is_parked or array.awaits or array.state is TaskState.HELD:
+        return
+    if tally.has_turn():
+        tally.is_parked = False
+        state.waiting.insert(array.queue, array.ticket, array.key)
 
 
 def requeue(
@@ -303,8 +320,12 @@ def fail(
     *,
     payload: bytes = b"",
     end_ms: int = 0,
+    never_started: bool = False,
 ) -> None:
-    """An attempt ended badly: the task is tried again where its policy says so, else that is its outcome."""
+    """An attempt ended badly: the task is tried again where its policy says so, else that is its outcome.
+
+    ``never_started``: that is proved. Without the proof what is delivered at most once is not tried again.
+    """
     if task.stop is not None:
         task.reason = f"CANCELLED: {task.stop[1]}"
         end(
@@ -321,11 +342,14 @@ def fail(
     if cause not in UNCOUNTED:
         task.failures += 1
     retry = task.spec.retry
-    if retry.allows(cause, task.failures):
+    may_start = never_started or not task.spec.is_at_most_once
+    if may_start and retry.allows(cause, task.failures):
         delay = 0 if cause in UNCOUNTED else retry.delay_ms(task.failures)
         requeue(state, task, now, effects, reason, cause=cause, delay_ms=delay, payload=payload)
         return
     task.reason = reason
+    if not may_start and cause in UNCOUNTED:
+        task.reason += "; it may have run, and is started once at most"
     end(state, task, TaskState.FAILED, now, effects, cause=cause, payload=payload, end_ms=end_ms)
 
 

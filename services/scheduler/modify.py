@@ -115,7 +115,7 @@ def _respecify(state: State, task: Task, spec: Spec) -> None:
     state.waiting.leave(task)
     task.queue = queue
     state.waiting.enter(task)
-    has_turn = task.tally is None or task.tally.has_turn()
+    has_turn = task.tally is None or task.tally.left > 0
     is_free = task.state is not TaskState.HELD and task.key not in state.backing_off
     if has_turn and is_free and not task.awaits:
         state.waiting.insert(queue, task.ticket, task.key)

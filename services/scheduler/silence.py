@@ -56,8 +56,10 @@ def _replace(state: State, task: Task, node: Node, now: Now, effects: Effects) -
 
 
 def may_return(task: Task) -> bool:
-    """Whether its node may come back with it. A STOP task has ended there by then."""
-    return task.spec.disconnect.mode is not DisconnectMode.STOP and task.stop is None
+    """Whether its node may come back with it. A STOP task has ended there by then; one that is started at most once
+    has its outcome."""
+    is_over = task.spec.disconnect.mode is DisconnectMode.STOP or task.spec.is_at_most_once
+    return not is_over and task.stop is None
 
 
 def remember(state: State, task: Task) -> None:

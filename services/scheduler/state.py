@@ -36,7 +36,8 @@ class Task:
     """An unfinished task. An array's own record has a `Tally`; its elements become tasks when they are placed."""
 
     __slots__ = (
-        "account", "assign_ms", "attempt", "attempts", "awaits", "considered", "counterparts", "devices", "epoch",
+        "account", "assign_ms", "attempt", "attempts", "awaits", "command", "considered", "counterparts", "devices",
+        "epoch",
         "failures", "has_started", "holds_share", "is_prefilled", "key", "limit_revision", "node",
         "not_before_ms", "original", "params", "pending", "progress", "queue", "queued_ms", "reason", "recorded",
         "revision", "spec", "start_ms", "state", "stop", "submit_ms", "tally", "ticket",
@@ -91,6 +92,8 @@ class Task:
         self.pending: tuple[PendingChange, ...] = ()
         # The modification that gave the present attempt another run timeout than it started with; 0: none.
         self.limit_revision = 0
+        # Number of the command that started the present attempt, while its agent may not have heard it; 0: it has.
+        self.command = 0
         # In an attempt that is over, too.
         self.has_started = False
         # What must happen before it may start, other than element by element: while there is any it is in no queue.
@@ -100,7 +103,7 @@ class Task:
         self.tally: Tally | None = None
         if spec.array_size and index_of(key) < 0:
             bits = sum(dependency.is_element_wise for dependency in spec.dependencies)
-            self.tally = Tally(spec.array_size, spec.array_indexes, (1 << bits) - 1)
+            self.tally = Tally(spec.array_size, spec.array_indexes, (1 << bits) - 1, spec.max_running)
 
     @property
     def is_element(self) -> bool:
@@ -145,7 +148,7 @@ class State:
         # Lost nodes with tasks that are waited for; tasks with an attempt that may come back with its node.
         self.absent: set[str] = set()
         self.originals: set[int] = set()
-        # Arrays whose elements have all been made and ended.
+        # Arrays whose elements have all been made and ended, and those of which too many failed.
         self.complete_arrays: set[int] = set()
         self.dependents = Dependents()
         self.last_tick_ms = 0
@@ -222,6 +225,8 @@ def _wrong_with(state: State, task: Task) -> str:
         tally = task.tally
         passed = tally.total - tally.left
         return "" if tally.made == passed else f"counts {tally.made} elements, {passed} were made"
+    if task.spec.is_at_most_once and task.has_started and task.state is TaskState.QUEUED:
+        return "is started at most once, has started, and waits again"
     if task.awaits and (task.node or task.attempt):
         return "waits for what it depends on, and was started"
     if task.state not in ON_NODE:

@@ -18,17 +18,19 @@ class Tally:
     """Costs what has become of elements, not how many there are."""
 
     __slots__ = (
-        "active", "cancelled", "ended", "failed", "is_closed", "is_parked", "is_partial", "needed", "next_index",
-        "ready", "seen", "size", "skipped", "succeeded", "total",
+        "active", "cancelled", "ended", "failed", "is_closed", "is_parked", "is_partial", "most_active", "needed",
+        "next_index", "ready", "seen", "size", "skipped", "succeeded", "total",
     )  # fmt: skip
 
-    def __init__(self, size: int, indexes: Sequence[int] = (), needed: int = 0) -> None:
+    def __init__(self, size: int, indexes: Sequence[int] = (), needed: int = 0, most_active: int = 0) -> None:
         """``indexes``: only these elements; none: all. ``needed``: a bit for each dependency, element by element."""
         self.size = size
         self.total = len(indexes) or size
         # No element below it waits for its turn.
         self.next_index = size if indexes else 0
+        # Elements that were made and have not ended, and how many that may be; 0: any number.
         self.active = 0
+        self.most_active = most_active
         self.succeeded = 0
         self.failed = 0
         self.cancelled = 0
@@ -64,19 +66,29 @@ class Tally:
         """How many had their turn, or never will."""
         return self.active + self.succeeded + self.failed + self.cancelled
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many elements are under way as may be."""
+        return 0 < self.most_active <= self.active
+
     def has_turn(self) -> bool:
         """Whether an element may have its turn now."""
+        if self.is_full:
+            return False
         if self.ready is None:
             return self.next_index < self.size
-        while self.ready and self.ready[0] not in self.seen:
-            self.ready.popleft()
+        self._drop_stale(self.ready)
         return bool(self.ready)
+
+    def _drop_stale(self, ready: deque[int]) -> None:
+        while ready and ready[0] not in self.seen:
+            ready.popleft()
 
     def take(self) -> int:
         """The element whose turn it is; there must be one."""
         index = self.next_index
         if self.ready is not None:
-            self.has_turn()
+            self._drop_stale(self.ready)
             index = self.ready.popleft()
         self.pass_over(index)
         return index

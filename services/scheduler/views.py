@@ -188,6 +188,8 @@ def _payload(
         if error is not None:
             made.exit_code, made.signal = error.exit_code, error.signal
         error = made
+    if cause == Cause.NODE_LOST and error is not None and "started once at most" in error.message:
+        error.next_step = f"look what it did; to run it again: yard tasks retry {format_task_id(task)}"
     if cause == Cause.DEPENDENCY and task:
         error.next_step = (
             f"retry both, once it can be: yard tasks retry {error.message.split()[0]} {format_task_id(task)}"

@@ -157,7 +157,7 @@ def _task_picture(state: State, task: Task) -> tuple[Any, ...]:
         t = task.tally
         tally = (t.left, t.active, t.succeeded, t.failed, t.cancelled, t.has_turn(), t.needed, dict(t.seen))
     waits = any(key == task.key for _, key in task.queue.keys) and not task.awaits
-    if task.tally is not None or task.state is TaskState.HELD:
+    if task.tally is not None or task.state is not TaskState.QUEUED:
         waits = False
     return (task.state, task.attempt, task.awaits, task.counterparts, waits, tally, task.has_started)
 
