@@ -224,7 +224,8 @@ class Cluster:
         self.read_end = self.end
         if position < self.base:
             return None
-        return list(dict.fromkeys(self.log[position - self.base :]))
+        changed = self.log[position - self.base :]
+        return changed if len(changed) == 1 else list(dict.fromkeys(changed))
 
     def touch(self, node: Node, *, is_gain: bool = False) -> None:
         """Notes a change that placement could care for; a gain lets tasks that were set aside try again."""
