@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.archive import MANIFEST, BackupFailed, copy_database, read_backup, write_backup
+from cli.archive import MANIFEST, read_backup, write_backup
 from cli.errors import CommandError
+from cli.snapshot import BackupFailed, copy_database, taken
 
 
 @pytest.fixture
@@ -59,7 +60,8 @@ def test_copy_of_a_database_is_of_one_moment_and_leaves_the_wal_alone(state: Pat
         writer.commit()
         wal_bytes = source.with_name("scheduler.db-wal").stat().st_size
         writer.execute("INSERT INTO t VALUES (3)")
-        copy_database(source, tmp_path / "copy.db")
+        with closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as reader:
+            copy_database(reader, tmp_path / "copy.db")
         assert source.with_name("scheduler.db-wal").stat().st_size >= wal_bytes > 0
         writer.rollback()
     with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
@@ -105,3 +107,35 @@ def test_cut_or_foreign_file_is_no_backup(state: Path, tmp_path: Path) -> None:
         with pytest.raises(BackupFailed):
             read_backup(tmp_path / "cut.tar.gz", tmp_path / "target", ignore)
         assert not (tmp_path / "target").exists()
+
+
+def test_moment_is_one_for_all_databases_and_files(state: Path, tmp_path: Path) -> None:
+    """What is removed and added while the backup is written is in it as it was."""
+    blob = state / "store" / "blobs" / "ab" / "abcd"
+    with closing(sqlite3.connect(state / "store" / "store.db")) as store:
+        store.execute("PRAGMA journal_mode = WAL")
+        store.execute("CREATE TABLE blob (digest TEXT, quarantine_time_ms INTEGER)")
+        store.execute("INSERT INTO blob VALUES ('abcd', NULL)")
+        store.commit()
+        with taken(state) as snapshot:
+            store.execute("DELETE FROM blob")
+            store.commit()
+            blob.unlink()
+            files = dict(snapshot.files())
+            assert files["store/blobs/ab/abcd"].read_bytes() == b"blob"
+            for name, copy in snapshot.databases(tmp_path):
+                if name == "store/store.db":
+                    with closing(sqlite3.connect(copy)) as copied:
+                        assert copied.execute("SELECT digest FROM blob").fetchall() == [("abcd",)]
+    assert not list(state.glob(".backup-*"))
+
+
+def test_row_without_its_bytes_is_never_backed_up(state: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(state / "store" / "store.db")) as store:
+        store.execute("PRAGMA journal_mode = WAL")
+        store.execute("CREATE TABLE blob (digest TEXT, quarantine_time_ms INTEGER)")
+        store.execute("INSERT INTO blob VALUES ('gone', NULL)")
+        store.commit()
+    with pytest.raises(BackupFailed, match="removed faster"):
+        write_backup(state, tmp_path / "b.tar.gz")
+    assert not (tmp_path / "b.tar.gz").exists()
