@@ -58,6 +58,9 @@ class Context:
         # Called after a change. One may have come before this is set: set it, then look at `revision`.
         self.on_params_changed: Callable[[Mapping[str, Any]], None] | None = None
         self.inputs: Mapping[str, bytes] = Inputs(sources or {})
+        self._sources = sources or {}
+        # Called after a change of the attachments: the files are there by then.
+        self.on_attachments_changed: Callable[[Mapping[str, Path]], None] | None = None
         # What is attached to the task, by its path; and the inputs as files, by name.
         self.attachments: Mapping[str, Path] = Attachments(self, sources or {}, attachments or {})
         self._directory = directory
@@ -99,6 +102,15 @@ class Context:
     def cancel(self) -> None:
         """Marks the task as cancelled."""
         self._cancelled = True
+
+    def change_attachments(self, attachments: Mapping[str, str]) -> None:
+        """Replaces what is attached, by path and where it lies, and tells the operator, if it wants to hear.
+
+        ``on_attachments_changed`` is called on the event loop for coroutines, else on another thread.
+        """
+        self.attachments = Attachments(self, self._sources, attachments)
+        if self.on_attachments_changed is not None:
+            self.on_attachments_changed(self.attachments)
 
     def change_params(self, params: Mapping[str, Any], revision: int) -> None:
         """Replaces the parameters by checked ones and tells the operator, if it wants to hear.

@@ -12,6 +12,7 @@ from cli.completion import complete_nodes, complete_tasks
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
 from cli.output.render import show_document, show_list, show_one, to_document
+from cli.output.uploads import showing_uploads
 from modelyard.quantities import parse_duration
 
 if TYPE_CHECKING:
@@ -141,6 +142,15 @@ async def modify(
     tag: Annotated[
         list[str], typer.Option(help="Label k=v of the task itself; k= takes it away; repeatable")
     ] = [],  # noqa: B006
+    attach: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILE|DIR/[:PATH]",
+            help="Lies at PATH, or its own name, in the working directory; =PATH takes one away; repeatable",
+        ),
+    ] = [],  # noqa: B006
+    cpu: Annotated[float, typer.Option(help="Cores", show_default="as they are")] = 0.0,
+    memory: Annotated[str, typer.Option(help="For example 512Mi", show_default="as it is")] = "",
     if_revision: Annotated[int, typer.Option(help="Only if it has not changed since this revision")] = 0,
 ) -> int:
     """Change a task that waits or runs, and say what became of each change; exit code 6 if one was rejected.
@@ -151,7 +161,13 @@ async def modify(
     from cli.output.table import write_table
     from modelyard.v1 import task_pb2
 
+    resources = _resources(cpu, memory)
+    gone = [word[1:] for word in attach if word.startswith("=")]
+    added = work_options.attachments_of([word for word in attach if not word.startswith("=")])
     async with yard.client() as client:
+        with showing_uploads(client):
+            attachments = [await client.artifacts.attachment(source, path) for path, source in added.items()]
+        attachments += [task_pb2.Attachment(path=path) for path in gone]
         answer = await client.tasks.modify(
             task,
             params=work_options.params_of(param) if param else None,
@@ -159,6 +175,8 @@ async def modify(
             run_timeout=_seconds(timeout) if timeout else None,
             queue_timeout=_seconds(queue_timeout) if queue_timeout else None,
             labels=work_options.pairs(tag, "--tag") if tag else None,
+            attachments=attachments or None,
+            resources=resources,
             revision=if_revision,
         )
     if yard.output == "name":
@@ -241,6 +259,19 @@ async def explain(yard: Invocation, task: TaskId) -> None:
         write_explanation(answer)
     else:
         show_document(yard.output, to_document(answer))
+
+
+def _resources(cpu: float, memory: str) -> task_pb2.Resources | None:
+    from modelyard.quantities import parse_size
+    from modelyard.v1 import task_pb2
+
+    if not cpu and not memory:
+        return None
+    try:
+        memory_bytes = parse_size(memory) if memory else 0
+    except ValueError as error:
+        raise UsageError(f"--memory: {error}") from error
+    return task_pb2.Resources(cpu=cpu or None, memory_bytes=memory_bytes)
 
 
 def _show(yard: Invocation, tasks: Sequence[task_pb2.Task]) -> None:

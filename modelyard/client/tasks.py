@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -83,12 +83,15 @@ class Tasks:
         run_timeout: float | str | None = None,
         queue_timeout: float | str | None = None,
         labels: Mapping[str, str] | None = None,
+        attachments: Iterable[task_pb2.Attachment] | None = None,
+        resources: task_pb2.Resources | None = None,
         revision: int = 0,
         request_id: str = "",
     ) -> task_pb2.ModifyTaskResponse:
         """Changes a task that waits or runs; what is None stays. The task, and a verdict for each field.
 
-        Parameters and labels are laid over the present ones, a label of "" is taken away, a timeout of 0 is none.
+        Parameters, labels, attachments (see `client.artifacts.attachment`; by path) and resources are laid over the
+        present ones; a label of "" and an attachment without a digest are taken away, a timeout of 0 is none.
         ``revision``: only if the task has not changed since; 0: in any case. Idempotent by request_id.
         """
         request = task_pb2.ModifyTaskRequest(
@@ -109,6 +112,12 @@ class Tasks:
         if labels is not None:
             changes.labels.update(labels)
             paths.append("labels")
+        if attachments is not None:
+            changes.attachments.extend(attachments)
+            paths.append("attachments")
+        if resources is not None:
+            changes.resources.CopyFrom(resources)
+            paths.append("resources")
         return await self._connection.unary(self._stub.ModifyTask, request)
 
     async def cancel(

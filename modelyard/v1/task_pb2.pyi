@@ -1979,7 +1979,9 @@ class TaskChanges(_message.Message):
 
     @_builtins.property
     def resources(self) -> Global___Resources:
-        """Until the task is on a node; there cpu and memory limits change where its node has room."""
+        """Laid over the present ones; 0 stays as it is. Of a task that is on a node cpu and memory change, where its node
+        has room.
+        """
 
     def __init__(
         self,

@@ -624,16 +624,43 @@ class ModifyWork(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class AttachmentsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     KEY_FIELD_NUMBER: _builtins.int
     PARAMS_JSON_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    HAS_ATTACHMENTS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     params_json: _builtins.str
     revision: _builtins.int
     """Of the change; a lower one than the last is refused, the last one again is answered again."""
     signal: _builtins.int
     """Of a command: the number of a signal for its process group."""
+    has_attachments: _builtins.bool
+    @_builtins.property
+    def attachments(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Instead of parameters: what is attached by now, by path and where it lies. All of it; the files are there."""
+
     def __init__(
         self,
         *,
@@ -641,10 +668,12 @@ class ModifyWork(_message.Message):
         params_json: _builtins.str = ...,
         revision: _builtins.int = ...,
         signal: _builtins.int = ...,
+        attachments: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        has_attachments: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "params_json", b"params_json", "revision", b"revision", "signal", b"signal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "has_attachments", b"has_attachments", "key", b"key", "params_json", b"params_json", "revision", b"revision", "signal", b"signal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -781,6 +810,7 @@ class WorkModified(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     UNKNOWN_FIELD_NUMBER: _builtins.int
+    HAS_ATTACHMENTS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     revision: _builtins.int
     accepted: _builtins.bool
@@ -788,6 +818,8 @@ class WorkModified(_message.Message):
     """Why not."""
     unknown: _builtins.bool
     """The work is not here: it was given back, or has ended."""
+    has_attachments: _builtins.bool
+    """It is attachments that were changed."""
     def __init__(
         self,
         *,
@@ -796,10 +828,11 @@ class WorkModified(_message.Message):
         accepted: _builtins.bool = ...,
         message: _builtins.str = ...,
         unknown: _builtins.bool = ...,
+        has_attachments: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "key", b"key", "message", b"message", "revision", b"revision", "unknown", b"unknown"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "has_attachments", b"has_attachments", "key", b"key", "message", b"message", "revision", b"revision", "unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

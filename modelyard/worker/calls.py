@@ -55,6 +55,7 @@ class Caller:
         # Guards the step from preparing a call to running it, and the changes that came before it.
         self._changing = threading.Lock()
         self._changes: list[tuple[Mapping[str, Any], int]] = []
+        self._attachments: Mapping[str, str] | None = None
         self._operators: dict[str, Operator] = {}
         self._main = threading.get_ident()
         self._interruptible = False
@@ -79,6 +80,7 @@ class Caller:
                 self._call = None
                 self._key = ""
                 early, self._changes = self._changes, []
+                self._attachments = None
         for _, revision in early:
             self._on_modified(key, revision, "the call has failed before it began")
         if has_children():
@@ -111,11 +113,28 @@ class Caller:
         self._on_modified(key, revision, self._change(call, params, revision))
         return True
 
+    def attach(self, key: str, attachments: Mapping[str, str]) -> str | None:
+        """Tells the call what is attached by now, from another thread: what is wrong, "" for nothing, None: it is not
+        running."""
+        with self._changing:
+            call = self._call
+            if call is None and self._key == key:
+                # It is still being prepared, and finds them when it begins.
+                self._attachments = attachments
+                return ""
+        if call is None or call.key != key:
+            return None
+        if not call.operator.signature.context_name:
+            return _deaf(call.operator)
+        if call.operator.is_async and self._loop is not None:
+            self._loop.call_soon_threadsafe(call.context.change_attachments, attachments)
+        else:
+            call.context.change_attachments(attachments)
+        return ""
+
     def _change(self, call: Call, params: Mapping[str, Any], revision: int) -> str:
         if not call.operator.signature.context_name:
-            return (
-                f"operator {call.operator.name!r} takes no Context, so it cannot see a change while it runs"
-            )
+            return _deaf(call.operator)
         if revision == call.context.revision:
             # Asked again, because the answer was lost on its way.
             return ""
@@ -177,6 +196,9 @@ class Caller:
                 if not problems:
                     context.change_params(merged, revision)
                 self._on_modified(key, revision, problems[0].message if problems else "")
+            if self._attachments is not None:
+                context.change_attachments(self._attachments)
+                self._attachments = None
             self._call = Call(key, operator, context)
 
     def _invoke(self, key: str, operator: Operator, arguments: dict[str, Any]) -> Any:
@@ -220,6 +242,10 @@ class Caller:
             _ = operator.params_schema
             self._operators[name] = operator
         return operator
+
+
+def _deaf(operator: Operator) -> str:
+    return f"operator {operator.name!r} takes no Context, so it cannot see a change while it runs"
 
 
 def _context(key: str, work: Message, sources: dict[str, Source], on_progress: Progress) -> Context:

@@ -91,6 +91,16 @@ class Commander:
                 _signal_group(self._leader, number)
         return ""
 
+    def signal(self, key: str, number: int) -> str | None:
+        """Sends a signal, if there is one, to the running command's group; None: it does not run here. From another
+        thread."""
+        with self._changing:
+            if self._key != key:
+                return None
+            if number and self._leader:
+                _signal_group(self._leader, number)
+        return ""
+
     def _enter(self, work: Message) -> None:
         with self._changing:
             self._rooms.enter(work)

@@ -83,6 +83,9 @@ class Harness:
 
     def _modify(self, change: Message) -> None:
         key, revision = change["key"], int(change.get("revision", 0))
+        if change.get("has_attachments"):
+            self._attach(key, revision, change)
+            return
         try:
             params = decode_params(change.get("params_json", "{}"))
         except BadCall as error:
@@ -94,6 +97,20 @@ class Harness:
             self._ledger.modified(key, revision, problem)
         elif not self._caller.modify(key, params, revision):
             self._ledger.modified(key, revision, "it is not running here", unknown=True)
+
+    def _attach(self, key: str, revision: int, change: Message) -> None:
+        """What is attached by now lies in its place already."""
+        problem = self._commander.signal(key, int(change.get("signal", 0)))
+        if problem is None:
+            problem = self._caller.attach(key, change.get("attachments", {}))
+        unknown = problem is None
+        self._ledger.modified(
+            key,
+            revision,
+            "it is not running here" if unknown else problem or "",
+            unknown=unknown,
+            attached=True,
+        )
 
 
 def run_worker(listener: socket.socket, log_fd: int, orphan_timeout_s: float = 3600.0) -> int:

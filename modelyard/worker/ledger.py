@@ -128,13 +128,18 @@ class Ledger:
         if time.monotonic() - self.flushed_at > 0.05:
             self.flush()
 
-    def modified(self, key: str, revision: int, problem: str, *, unknown: bool = False) -> None:
-        """Answers a change of parameters; no problem: it was accepted. ``unknown``: that work is not here."""
+    def modified(
+        self, key: str, revision: int, problem: str, *, unknown: bool = False, attached: bool = False
+    ) -> None:
+        """Answers a change of parameters, or of attachments (``attached``); no problem: it was accepted.
+        ``unknown``: that work is not here."""
         answer: Message = {"key": key, "revision": revision, "accepted": not problem}
         if problem:
             answer["message"] = problem
         if unknown:
             answer["unknown"] = True
+        if attached:
+            answer["has_attachments"] = True
         with self._lock:
             self._modified.append(answer)
 

@@ -88,6 +88,15 @@ def write_file(path: Path, text: str) -> bool:
     return True
 
 
+def anonymous_bytes(directory: Path) -> int:
+    """What the processes of a memory cgroup hold themselves, caches not counted."""
+    for line in _lines(directory / "memory.stat"):
+        name, _, value = line.partition(" ")
+        if name in ("anon", "total_rss"):
+            return int(value)
+    return 0
+
+
 def remove_group(directory: Path) -> bool:
     """Ends what is left in a cgroup and removes it; False: it is not empty yet."""
     with contextlib.suppress(OSError):

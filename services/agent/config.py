@@ -149,6 +149,10 @@ class Places:
         return self.root / "specifications"
 
     @property
+    def holdings(self) -> Path:
+        return self.root / "holdings.json"
+
+    @property
     def suspensions(self) -> Path:
         return self.root / "suspensions.json"
 

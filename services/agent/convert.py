@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.v1 import agent_link_pb2 as link
 from modelyard.v1 import task_pb2
-from services.agent.decode import pool_of
+from services.agent.decode import attachments_of, holding_of, pool_of
 from services.agent.events import (
     Command,
     ModifyAsked,
@@ -99,7 +99,15 @@ def _command(command: link.Command, body_of: Callable[[int], Body | None]) -> Co
     if kind == "modify":
         change = command.modify
         limit_ms = change.run_timeout_ms if change.HasField("run_timeout_ms") else None
-        return ModifyAsked(change.task_id, change.attempt, change.revision, change.params_json, limit_ms)
+        return ModifyAsked(
+            change.task_id,
+            change.attempt,
+            change.revision,
+            change.params_json,
+            limit_ms,
+            attachments_of(change.attachments),
+            holding_of(change.resources) if change.HasField("resources") else None,
+        )
     stop = command.stop
     cause = CAUSE_OF_NUMBER.get(stop.cause, Cause.CANCELLED)
     return StopAsked(stop.task_id, stop.attempt, stop.grace_ms, cause, stop.message or "it was cancelled")
@@ -134,7 +142,7 @@ def event_of(note: Note, enforcement: str) -> link.TaskEvent:
     elif note.kind is NoteKind.MODIFIED:
         event.modified.revision = note.revision
         kind = task_pb2.FIELD_VERDICT_KIND_REJECTED if note.message else task_pb2.FIELD_VERDICT_KIND_APPLIED
-        event.modified.fields.add(path=note.field, kind=kind, message=note.message)
+        event.modified.fields.add(path=note.field, kind=kind, message=note.message or note.remark)
     elif note.kind is NoteKind.SUSPENDED:
         event.suspended.SetInParent()
     elif note.kind is NoteKind.RESUMED:
@@ -218,7 +226,12 @@ def report_of(worker: str, message: Message) -> WorkReported:
 
 def _modified_of(item: Message) -> WorkModified:
     return WorkModified(
-        item["key"], item["revision"], item["accepted"], item.get("message", ""), item.get("unknown", False)
+        item["key"],
+        item["revision"],
+        item["accepted"],
+        item.get("message", ""),
+        item.get("unknown", False),
+        item.get("has_attachments", False),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modelyard.v1 import task_pb2
-from services.agent.model import UNITS, Attachment, Body, LimitSet, Pool, Resources
+from services.agent.model import UNITS, Attachment, Body, Holding, LimitSet, Pool, Resources
 
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct
@@ -114,6 +114,13 @@ def attachments_of(attachments: Iterable[task_pb2.Attachment]) -> tuple[Attachme
 def need_of(account: str, attachment: Attachment) -> str:
     """What has to be fetched for it: a file as an input, a directory as a bundle."""
     return f"{'bundle' if attachment.is_directory else 'input'}:{account}:{attachment.digest}"
+
+
+def holding_of(asked: task_pb2.Resources) -> Holding:
+    """What these resources come to; whose limits they are, and those of processes, the task's own body knows."""
+    cpu = asked.cpu if asked.HasField("cpu") else 1.0
+    limits = LimitSet(cpu if asked.HasField("cpu") else 0.0, asked.memory_bytes)
+    return Holding(_resources(asked, cpu), limits)
 
 
 def _needs(

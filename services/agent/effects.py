@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from services.agent.model import Exit, LimitSet, Pool, Task
+from services.agent.model import Attachment, Exit, Holding, LimitSet, Pool, Task
 
 
 class SpawnWorker(msgspec.Struct, frozen=True):
@@ -44,6 +44,31 @@ class ChangeParams(msgspec.Struct, frozen=True):
     task: Task
     revision: int
     params_json: str
+
+
+class PlaceAttachments(msgspec.Struct, frozen=True):
+    """Fetch what is attached to a running task and put it in its place; AttachmentsPlaced follows."""
+
+    task: Task
+    revision: int
+    attachments: tuple[Attachment, ...]
+
+
+class TellAttachments(msgspec.Struct, frozen=True):
+    """Tell a running task what is attached to it by now; WorkModified follows."""
+
+    worker: str
+    task: Task
+    revision: int
+
+
+class ChangeHolding(msgspec.Struct, frozen=True):
+    """Change the limits of a running task; HoldingChanged follows."""
+
+    worker: str
+    task: Task
+    revision: int
+    holding: Holding
 
 
 class SuspendWork(msgspec.Struct, frozen=True):
@@ -105,6 +130,9 @@ Effect = (
     | RunTasks
     | CancelTask
     | ChangeParams
+    | PlaceAttachments
+    | TellAttachments
+    | ChangeHolding
     | SuspendWork
     | ResumeWork
     | KillWorker

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from services.agent import effects as do
@@ -15,8 +16,10 @@ from services.agent.commands import CommandSetup
 from services.agent.config import Places, task_directory_name
 from services.agent.convert import done_of, operator_work, report_of
 from services.agent.events import (
+    AttachmentsPlaced,
     ClockTicked,
     Event,
+    HoldingChanged,
     OutcomeRestored,
     OutputsStored,
     StartAsked,
@@ -26,6 +29,7 @@ from services.agent.events import (
     WorkerRestored,
     WorkReported,
 )
+from services.agent.holdings import Holdings
 from services.agent.limits import Limiter
 from services.agent.logs import LogPusher
 from services.agent.machine import State, apply, wake_ms
@@ -59,6 +63,7 @@ class Engine:
         cleaner: Cleaner,
         shims: ShimFiles,
         suspensions: Suspensions,
+        holdings: Holdings,
         notify: Callable[[bool], None],
     ) -> None:
         self.state = state
@@ -71,6 +76,7 @@ class Engine:
         self._cleaner = cleaner
         self._shims = shims
         self._suspensions = suspensions
+        self._holdings = holdings
         self._notify = notify
         self._workers: Workers
         self._preparer: Preparer
@@ -84,6 +90,9 @@ class Engine:
             do.RunTasks: self._on_run_tasks,
             do.CancelTask: self._on_cancel_task,
             do.ChangeParams: self._on_change_params,
+            do.PlaceAttachments: self._on_place_attachments,
+            do.TellAttachments: self._on_tell_attachments,
+            do.ChangeHolding: self._on_change_holding,
             do.SuspendWork: self._on_suspend_work,
             do.ResumeWork: self._on_resume_work,
             do.KillWorker: self._on_kill_worker,
@@ -137,6 +146,7 @@ class Engine:
             if task.is_suspended:
                 self._suspensions.halt_again(task, self._workers.pid(task.worker))
         self._suspensions.keep(self.state.tasks)
+        self._holdings.keep(self.state.tasks)
         self._restore_outcomes()
         self._logs.follow_left(self.state.tasks.values())
         if self.state.tasks:
@@ -203,6 +213,7 @@ class Engine:
         try:
             task_id, attempt, epoch, number = work_key.rsplit("/", 3)
             body = self._specifications.body(int(number))
+            body = self._holdings.laid_over(f"{task_id}/{attempt}", body)
             return StartAsked(task_id, int(attempt), int(epoch), body)
         except (ValueError, KeyError):
             _log.warning("task_not_restored", key=work_key)
@@ -246,6 +257,36 @@ class Engine:
             change["signal"] = effect.task.body.modify_signal
         self._workers.send(effect.worker, modify=(change,))
 
+    def _on_place_attachments(self, effect: do.PlaceAttachments) -> None:
+        self.run_beside(f"attachments {effect.task.key}", self._place_attachments(effect))
+
+    async def _place_attachments(self, effect: do.PlaceAttachments) -> None:
+        work = Path(self._tasks) / task_directory_name(effect.task.key) / "work"
+        problem = await self._preparer.attach(effect.task.body.account, effect.attachments, work)
+        self.dispatch(AttachmentsPlaced(effect.task.key, effect.revision, effect.attachments, problem))
+
+    def _on_tell_attachments(self, effect: do.TellAttachments) -> None:
+        work = f"{self._tasks}/{task_directory_name(effect.task.key)}/work"
+        body = effect.task.body
+        change: Message = {
+            "key": effect.task.work_key,
+            "revision": effect.revision,
+            "has_attachments": True,
+            "attachments": {item.path: f"{work}/{item.path}" for item in body.attachments},
+        }
+        if body.modify_signal:
+            change["signal"] = body.modify_signal
+        self._workers.send(effect.worker, modify=(change,))
+
+    def _on_change_holding(self, effect: do.ChangeHolding) -> None:
+        pid = self._workers.pid(effect.worker)
+        refused, message = self._limiter.change(effect.worker, pid, effect.holding.limits)
+        if not refused:
+            self._holdings.note(effect.task, effect.holding)
+        changed = HoldingChanged(effect.task.key, effect.revision, effect.holding, refused, message)
+        # Not from within the step that asked for it.
+        asyncio.get_running_loop().call_soon(self.dispatch, changed)
+
     def _on_suspend_work(self, effect: do.SuspendWork) -> None:
         self._suspensions.begin(effect.task, self._workers.pid(effect.worker))
 
@@ -276,6 +317,7 @@ class Engine:
         self._cleaner.forget(effect.tasks)
         self._shims.forget(effect.tasks)
         self._suspensions.forget(effect.tasks)
+        self._holdings.forget(effect.tasks)
 
     # --- time
 

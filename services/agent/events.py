@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from services.agent.model import Body, Cause, Exit, Pool
+from services.agent.model import Attachment, Body, Cause, Exit, Holding, Pool
 
 
 class StartAsked(msgspec.Struct, frozen=True):
@@ -50,6 +50,10 @@ class ModifyAsked(msgspec.Struct, frozen=True):
     revision: int
     params_json: str = ""
     run_timeout_ms: int | None = None
+    attachments: tuple[Attachment, ...] = ()
+    """Laid over those that it has by path; one without a digest is taken away."""
+    holding: Holding | None = None
+    """What it holds and may use from now on; None: that stays."""
 
 
 class SuspendAsked(msgspec.Struct, frozen=True):
@@ -176,6 +180,8 @@ class WorkModified(msgspec.Struct, frozen=True):
     message: str = ""
     unknown: bool = False
     """The worker does not have it: it was called back, or has ended."""
+    has_attachments: bool = False
+    """It is attachments that were changed."""
 
 
 class WorkDone(msgspec.Struct, frozen=True):
@@ -234,6 +240,25 @@ class OutputsStored(msgspec.Struct, frozen=True):
     exit: Exit
 
 
+class AttachmentsPlaced(msgspec.Struct, frozen=True):
+    """What was attached to a running task lies where it should; a message says why not."""
+
+    key: str
+    revision: int
+    attachments: tuple[Attachment, ...]
+    message: str = ""
+
+
+class HoldingChanged(msgspec.Struct, frozen=True):
+    """A running task has other limits; refused says why not, message how far."""
+
+    key: str
+    revision: int
+    holding: Holding
+    refused: bool = False
+    message: str = ""
+
+
 class ClockTicked(msgspec.Struct, frozen=True):
     """Time has passed."""
 
@@ -261,6 +286,8 @@ Event = (
     | WorkerRestored
     | OutcomeRestored
     | OutputsStored
+    | AttachmentsPlaced
+    | HoldingChanged
     | ClockTicked
     | DrainBegan
 )

@@ -21,7 +21,7 @@ def halt(pid: int, *, whole: bool) -> None:
     if whole:
         _send(pid, signal.SIGSTOP)
     for _ in range(_ROUNDS):
-        found = [process for process in _below(pid) if process.pid not in stopped]
+        found = [process for process in below(pid) if process.pid not in stopped]
         if not found:
             return
         for process in found:
@@ -32,7 +32,7 @@ def halt(pid: int, *, whole: bool) -> None:
 
 def proceed(pid: int, *, whole: bool) -> None:
     """Lets them go on, children first."""
-    for process in reversed(_below(pid)):
+    for process in reversed(below(pid)):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGCONT)
     if whole:
@@ -51,7 +51,8 @@ def _send(pid: int, number: signal.Signals) -> None:
         psutil.Process(pid).send_signal(number)
 
 
-def _below(pid: int) -> list[psutil.Process]:
+def below(pid: int) -> list[psutil.Process]:
+    """All that has come from a process; none if it is gone."""
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:

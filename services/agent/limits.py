@@ -17,12 +17,14 @@ from modelyard.worker.cgroups import out_of_memory_count
 from services.agent.cgroups import (
     CONTROLLERS,
     Hierarchy,
+    anonymous_bytes,
     find_hierarchy,
     remove_group,
     write_file,
     write_limit,
 )
 from services.agent.events import WorkerLost
+from services.agent.halting import below
 from services.agent.model import LimitSet
 from services.chassis.logs import get_logger
 
@@ -92,6 +94,30 @@ class Limiter:
             group.mkdir(exist_ok=True)
             write_limit(2, "pids", group, limits)
             write_file(group / "cgroup.procs", str(pid))
+
+    def change(self, worker: str, pid: int, limits: LimitSet) -> tuple[bool, str]:
+        """Other limits for what runs in the worker: whether they were refused, and why, or how far they hold."""
+        if self._hierarchy is None:
+            return False, "as a reservation only: the node has no cgroups, so the limits of a process stay"
+        used = self._memory_used(worker)
+        if limits.memory_bytes and used > limits.memory_bytes:
+            return True, f"it uses {used} bytes of memory now, more than {limits.memory_bytes}"
+        self.apply(worker, pid, limits)
+        if not limits.whole_worker:
+            self._enter_all(worker, pid)
+        return False, ""
+
+    def _memory_used(self, worker: str) -> int:
+        """Of its processes, without what the kernel only caches."""
+        directory = self._directories(worker).get("memory")
+        return anonymous_bytes(directory) if directory is not None else 0
+
+    def _enter_all(self, worker: str, pid: int) -> None:
+        """A command that was started without limits has not entered its cgroups yet."""
+        paths = {path for name, path in self._directories(worker).items() if name != "pids"}
+        for process in below(pid):
+            for path in paths:
+                write_file(path / "cgroup.procs", str(process.pid))
 
     def frame(self, worker: str, limits: LimitSet) -> dict[str, object]:
         """The limits as a RunCommand has them."""

@@ -12,6 +12,7 @@ from typing import Any
 from services.agent.dispatch import call_back, hand_out, keep_warm, remove, retire
 from services.agent.effects import AckWork, Effect, RunTasks
 from services.agent.events import (
+    AttachmentsPlaced,
     BeatAcknowledged,
     ClockTicked,
     CommandsReceived,
@@ -19,6 +20,7 @@ from services.agent.events import (
     Event,
     EventsAcknowledged,
     HelloSaid,
+    HoldingChanged,
     ModifyAsked,
     NeedDropped,
     NeedFailed,
@@ -61,7 +63,13 @@ from services.agent.model import (
     TaskError,
     key_of_work,
 )
-from services.agent.modify import modify, on_work_modified
+from services.agent.modify import (
+    change_postponed,
+    modify,
+    on_attachments_placed,
+    on_holding_changed,
+    on_work_modified,
+)
 from services.agent.outbox import Outbox
 from services.agent.restoring import on_outcome_restored, on_worker_restored
 from services.agent.state import TRANSITIONS, State, check_invariants
@@ -238,8 +246,12 @@ def on_work_reported(state: State, event: WorkReported, now_ms: int) -> list[Eff
             finish(state, worker, task, done, now_ms, effects)
     # After the ends: what was refused because the task was called back comes with it to its next start.
     _hear_modified(state, event, accepted=False)
-    if worker.queue and (head := state.tasks[worker.queue[0]]).suspend_asked:
-        halt(state, head, now_ms, effects)
+    if worker.queue:
+        head = state.tasks[worker.queue[0]]
+        if head.postponed and head.phase is Phase.RUNNING:
+            change_postponed(state, head, effects)
+        if head.suspend_asked:
+            halt(state, head, now_ms, effects)
     if unknown:
         effects.append(AckWork(worker.name, tuple(unknown)))
     return effects + hand_out(state, now_ms)
@@ -300,6 +312,8 @@ HANDLERS: dict[type, Callable[[State, Any, int], list[Effect]]] = {
     WorkerRestored: on_worker_restored,
     OutcomeRestored: on_outcome_restored,
     OutputsStored: on_outputs_stored,
+    AttachmentsPlaced: on_attachments_placed,
+    HoldingChanged: on_holding_changed,
     ClockTicked: on_clock,
     DrainBegan: on_drain,
 }

@@ -73,6 +73,13 @@ class LimitSet(msgspec.Struct, frozen=True):
         return not (self.cpu or self.memory_bytes or self.pids)
 
 
+class Holding(msgspec.Struct, frozen=True):
+    """What a task holds, and what it may use at most."""
+
+    resources: Resources
+    limits: LimitSet
+
+
 class Attachment(msgspec.Struct, frozen=True):
     """An artefact that lies at a path below the working directory."""
 
@@ -192,6 +199,10 @@ class Task(msgspec.Struct):
     """Since when it is stopped, monotonic; −1: it is not."""
     paused_ms: int = 0
     """How long it was stopped before, which its time limit does not count."""
+    placing: set[int] = msgspec.field(default_factory=set)
+    """Revisions of changes of its attachments that are under way."""
+    postponed: tuple[object, ...] = ()
+    """Changes that came while it lay in a worker's queue: it was to be given back, and may have begun all the same."""
     retracting: bool = False
     recalled: bool = False
     is_bare: bool = False
@@ -260,3 +271,5 @@ class Note(msgspec.Struct, frozen=True):
     """Of a modification."""
     field: str = ""
     """What of the task was to change; it holds now unless a message says why not."""
+    remark: str = ""
+    """How far it holds."""

@@ -93,6 +93,28 @@ class Preparer:
         work = self._commands.stage(task, bundle, self.input_paths(task.body))
         attachments.place(task.body.attachments, work, self.cached)
 
+    async def attach(self, account: str, changes: tuple[Attachment, ...], work: Path) -> str:
+        """Puts changed attachments of a running task in their places; why not, empty: they are there."""
+        try:
+            for change in changes:
+                if change.is_directory and change.digest:
+                    await self._bundles.fetch(change.digest, account)
+                elif change.digest:
+                    await self._inputs.fetch(change.digest, account)
+            await asyncio.to_thread(self._replace, changes, work)
+        except (TransferFailed, BundleInvalid, AttachmentClashes) as error:
+            return f"{error}; {error.next_step}"
+        except OSError as error:
+            return f"the node could not put it in its place: {error.strerror or error}"
+        return ""
+
+    def _replace(self, changes: tuple[Attachment, ...], work: Path) -> None:
+        for change in changes:
+            if change.digest:
+                attachments.replace(change, work, self.cached)
+            else:
+                attachments.take_away(change.path, work)
+
     def cached(self, attachment: Attachment) -> Path:
         """Where the content of an attachment is, once it was fetched."""
         store = self._bundles if attachment.is_directory else self._inputs

@@ -24,6 +24,7 @@ from services.agent.engine import Engine
 from services.agent.environments import Environments
 from services.agent.events import DrainBegan, WorkReported
 from services.agent.figures import of_agent
+from services.agent.holdings import Holdings
 from services.agent.host import (
     capacity_units,
     make_hello,
@@ -147,6 +148,7 @@ class Agent:
         self._engine = Engine(
             self._state, self._clock, places, self._specifications, self._limiter, self._logs,
             self._commands, self._cleaner, self._shims, Suspensions(places.suspensions, self._clock),
+            Holdings(places.holdings),
             lambda urgent: self._link.notify(urgent=urgent),
         )  # fmt: skip
         self._workers = Workers(places, self._engine.tell_of_worker, self._engine.run_beside, has_gpus)

@@ -161,7 +161,7 @@ def _settle_original(state: State, node: Node, held: ev.HeldTask, now: Now, effe
 
 def _keep(state: State, node: Node, task: Task, held: ev.HeldTask, now: Now, effects: Effects) -> bool:
     """Enters what the agent goes on with. What runs is a fact, even where the machine has become smaller."""
-    amounts = task.spec.shape.amounts
+    amounts = task.holding
     was_waited_for = silence.on_back(state, task)
     task.command = 0
     if held.is_running:

@@ -251,6 +251,17 @@ class Cluster:
                 node.devices.take(devices, amount)
         self.touch(node)
 
+    def change(self, node: Node, key: int, amounts: Amounts) -> None:
+        """Promises a task that holds something other amounts; devices stay. What is more, there is room for."""
+        former = dict(node.tasks[key])
+        node.tasks[key] = amounts
+        for name in former.keys() | dict(amounts).keys():
+            more = dict(amounts).get(name, 0) - former.get(name, 0)
+            left = node.reserved[name] = node.reserved.get(name, 0) + more
+            if more < 0 and node.capacity[name] != node.declared.get(name, 0):
+                node.capacity[name] = max(left, node.declared.get(name, 0))
+        self.touch(node, is_gain=True)
+
     def keep_room(self, node: Node, amounts: Amounts) -> Room:
         """Keeps amounts free for a task to come; the caller has asked `Node.has_room`."""
         self.rooms_made += 1

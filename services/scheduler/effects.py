@@ -3,7 +3,15 @@
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.scheduler.model import Cause, Dependency, FieldVerdict, PendingChange, Spec, TaskState
+from services.scheduler.model import (
+    AttachmentChange,
+    Cause,
+    Dependency,
+    FieldVerdict,
+    PendingChange,
+    Spec,
+    TaskState,
+)
 from services.scheduler.resources import Amounts
 from services.scheduler.waiting import ShapeQueue
 
@@ -136,6 +144,9 @@ class ModifyTask(msgspec.Struct, frozen=True):
     params: str
     # None: it stays.
     run_timeout_ms: int | None
+    attachments: tuple[AttachmentChange, ...] = ()
+    # The serialised TaskSpec whose resources are to hold; empty: they stay.
+    body: bytes = b""
 
 
 class SuspendTask(msgspec.Struct, frozen=True):

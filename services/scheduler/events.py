@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from services.scheduler.model import Cause, Shape, Spec, TaskState
+from services.scheduler.model import AttachmentChange, Cause, Shape, Spec, TaskState
 from services.scheduler.notify.model import KnownContact
 
 
@@ -112,6 +112,9 @@ class ModifyRequested(Event, frozen=True):
     base: int
     waiting: Spec
     running: Spec
+    attachments: tuple[AttachmentChange, ...] = ()
+    # The running one without what an agent may refuse: by the paths that are left out.
+    fallbacks: tuple[tuple[tuple[str, ...], Spec], ...] = ()
 
 
 class RequestRecalled(Event, frozen=True):

@@ -257,7 +257,7 @@ def requeue(
         state.dependents.note(task.key, STARTED)
     task.node = ""
     task.considered = ()
-    task.limit_revision = 0
+    task.limit_revision = task.resource_revision = 0
     is_held = task.wants_suspension
     task.state = TaskState.HELD if is_held else TaskState.QUEUED
     task.reason = f"HELD: suspended; {reason or 'it had not begun'}" if is_held else reason

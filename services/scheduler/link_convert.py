@@ -171,6 +171,11 @@ def add_command(batch: pb.Commands, command: Command, bodies: set[int], sign: Si
             params_json=command.params,
             run_timeout_ms=command.run_timeout_ms,
         )
+        for change in command.attachments:
+            modify.attachments.add(path=change.path, digest=change.digest, is_directory=change.is_directory)
+        if command.body:
+            modify.resources.CopyFrom(task_pb2.TaskSpec.FromString(command.body).resources)
+            modify.resources.SetInParent()
         batch.commands.add(modify=modify)
         return 64 + len(command.params)
     if isinstance(command, SuspendTask):

@@ -252,6 +252,14 @@ class FieldVerdict(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class AttachmentChange(msgspec.Struct, frozen=True):
+    """What is to lie at a path; without a digest: nothing."""
+
+    path: str
+    digest: str
+    is_directory: bool = False
+
+
 class PendingChange(msgspec.Struct, frozen=True):
     """What the agent that has the task is yet to take in; ``revision`` is the modification's own."""
 
@@ -261,6 +269,14 @@ class PendingChange(msgspec.Struct, frozen=True):
     params: str = ""
     # None: it stays.
     run_timeout_ms: int | None = None
+    attachments: tuple[AttachmentChange, ...] = ()
+    # What it held before; kept until the agent has answered.
+    amounts: Amounts = ()
+    # The specification that it has set, and those that hold if the agent refuses these paths.
+    spec: int = 0
+    fallbacks: tuple[tuple[tuple[str, ...], int], ...] = ()
+    # Those of the paths that it is without by now, sorted.
+    withdrawn: tuple[str, ...] = ()
 
 
 def task_key(number: int) -> int:

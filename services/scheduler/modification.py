@@ -3,17 +3,19 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from itertools import combinations
 
 from modelyard.v1 import task_pb2
 from services.chassis import masks
 from services.chassis.security import Principal
-from services.scheduler import specs
+from services.scheduler import attachments, specs
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Answer
 from services.scheduler.engine import Engine
 from services.scheduler.events import ModifyRequested
 from services.scheduler.inputs import Inputs
 from services.scheduler.model import (
+    AttachmentChange,
     FieldVerdict,
     InvalidRequest,
     Policy,
@@ -23,7 +25,16 @@ from services.scheduler.model import (
     VerdictKind,
     parse_task_id,
 )
-from services.scheduler.modify import LABELS, PARAMS, PARAMS_JSON, PATHS, RUNNING_PATHS
+from services.scheduler.modify import (
+    ATTACHMENTS,
+    LABELS,
+    PARAMS,
+    PARAMS_JSON,
+    PATHS,
+    REFUSABLE,
+    RESOURCES,
+    RUNNING_PATHS,
+)
 from services.scheduler.operators import Operators
 from services.scheduler.params import laid_over
 from services.scheduler.state import Task
@@ -35,6 +46,8 @@ ANSWER_S = 3.0
 MOST_TRIES = 8
 MOST_LABELS = 256
 FIELD = "changes"
+# Not replaced, but laid over what is there.
+_LAID_OVER = (PARAMS, PARAMS_JSON, LABELS, ATTACHMENTS, RESOURCES)
 _NOTHING = Spec(0, b"", Shape("", (), "", (), Policy.LEAST_LOADED, "", 0))
 
 
@@ -86,20 +99,37 @@ class Modification:
         # Of a task that has ended, and of a request that was answered before, only the machine says more.
         waiting = running = _NOTHING
         base, params = 0, ""
+        added: tuple[AttachmentChange, ...] = ()
+        fallbacks: tuple[tuple[tuple[str, ...], Spec], ...] = ()
         if task is not None and (caller.account, request.request_id) not in state.requests:
             base = task.spec.number
             if PARAMS in paths or PARAMS_JSON in paths:
                 params = self._params(request.changes, task)
             waiting = self._changed(task, request.changes, paths)
             running = self._changed(task, request.changes, [path for path in paths if path in RUNNING_PATHS])
-            await self._inputs.refer(task.account, (waiting, running))
+            fallbacks = tuple(
+                (out, self._without(task, request.changes, paths, out)) for out in _subsets(paths)
+            )
+            added = tuple(
+                AttachmentChange(item.path, item.digest, item.is_directory)
+                for item in (request.changes.attachments if ATTACHMENTS in paths else ())
+            )
+            if RESOURCES in paths and not task.node:
+                specs.check_placeable(waiting.shape, self._engine.state.cluster, FIELD)
+            await self._inputs.refer(task.account, (waiting, running, *(spec for _, spec in fallbacks)))
         reply, answer = self._engine.new_reply()
         content = hashlib.sha256(_bare(request).SerializeToString(deterministic=True)).digest()
         event = ModifyRequested(
             reply, caller.account, request.request_id, content, key, request.revision, paths, params, base,
-            waiting, running,
+            waiting, running, added, fallbacks,
         )  # fmt: skip
         return event, answer
+
+    def _without(
+        self, task: Task, changes: task_pb2.TaskChanges, paths: Sequence[str], out: tuple[str, ...]
+    ) -> Spec:
+        """What a task on a node has if its agent refuses some of the paths."""
+        return self._changed(task, changes, [p for p in paths if p in RUNNING_PATHS and p not in out])
 
     def _params(self, changes: task_pb2.TaskChanges, task: Task) -> str:
         """What is to be laid over the parameters; the whole of them must fit the operator."""
@@ -119,7 +149,13 @@ class Modification:
     def _changed(self, task: Task, changes: task_pb2.TaskChanges, paths: Sequence[str]) -> Spec:
         """The task's specification with these fields changed; the known one if there is one."""
         spec = task_pb2.TaskSpec.FromString(task.spec.body)
-        masks.copy_paths(changes, spec, [path for path in paths if path not in (PARAMS, PARAMS_JSON, LABELS)])
+        masks.copy_paths(changes, spec, [path for path in paths if path not in _LAID_OVER])
+        if ATTACHMENTS in paths:
+            laid = attachments.laid_over(spec.attachments, changes.attachments)
+            del spec.attachments[:]
+            spec.attachments.extend(laid)
+        if RESOURCES in paths:
+            _lay_over_resources(spec.resources, changes.resources)
         if LABELS in paths:
             for name, value in changes.labels.items():
                 if value:
@@ -193,6 +229,17 @@ def _paths(request: task_pb2.ModifyTaskRequest) -> tuple[str, ...]:
             f"{len(changes.labels)} labels are more than {MOST_LABELS}", field=f"{FIELD}.labels"
         )
     return paths
+
+
+def _subsets(paths: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Every choice of the paths that an agent may refuse, each sorted."""
+    asked = sorted(path for path in paths if path in REFUSABLE)
+    return tuple(out for size in range(1, len(asked) + 1) for out in combinations(asked, size))
+
+
+def _lay_over_resources(present: task_pb2.Resources, changes: task_pb2.Resources) -> None:
+    """What is set of them; the rest stays."""
+    present.MergeFrom(changes)
 
 
 def _bare(request: task_pb2.ModifyTaskRequest) -> task_pb2.ModifyTaskRequest:

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from services.chassis.errors import ServiceError
 from services.scheduler import events as ev
-from services.scheduler import lifecycle, requests
+from services.scheduler import lifecycle, requests, resizing
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Answer, Effects, ModifyTask
 from services.scheduler.model import (
@@ -29,11 +29,15 @@ from services.scheduler.params import laid_over
 from services.scheduler.state import State, Task
 
 PARAMS, PARAMS_JSON, PRIORITY, LABELS = "params", "params_json", "priority", "labels"
+ATTACHMENTS, RESOURCES = "attachments", "resources"
 QUEUE_TIMEOUT, RUN_TIMEOUT = "timeouts.queue_timeout", "timeouts.run_timeout"
 # What can be modified, in the words of a field mask.
-PATHS = (PARAMS, PARAMS_JSON, PRIORITY, QUEUE_TIMEOUT, RUN_TIMEOUT, LABELS)
-# What a task on a node can still take.
-RUNNING_PATHS = (PARAMS, PARAMS_JSON, RUN_TIMEOUT, LABELS)
+PATHS = (PARAMS, PARAMS_JSON, PRIORITY, QUEUE_TIMEOUT, RUN_TIMEOUT, LABELS, ATTACHMENTS, RESOURCES)
+# What a task on a node can still take, and what of it its agent is told.
+RUNNING_PATHS = (PARAMS, PARAMS_JSON, RUN_TIMEOUT, LABELS, ATTACHMENTS, RESOURCES)
+TOLD_PATHS = (PARAMS, PARAMS_JSON, RUN_TIMEOUT, ATTACHMENTS, RESOURCES)
+# What holds at once of a task on a node, and no longer if its agent refuses.
+REFUSABLE = (ATTACHMENTS, RESOURCES)
 MOST_PENDING = 64
 
 
@@ -126,15 +130,38 @@ def _take_on_node(
 ) -> tuple[FieldVerdict, ...]:
     """Labels hold at once; parameters and run timeout are told to the agent; for the rest it is too late."""
     node = state.cluster.nodes[task.node]
-    told = tuple(path for path in event.paths if path in (PARAMS, PARAMS_JSON, RUN_TIMEOUT))
+    refusal = resizing.refusal(task, node, event.running) if RESOURCES in event.paths else ""
+    told = tuple(p for p in event.paths if p in TOLD_PATHS and not (refusal and p == RESOURCES))
     is_first = not task.pending
-    # Its shape is the same: priority is not among what a running task takes.
-    task.spec = requests.intern(state, task.account, event.running, effects)
+    held = task.holding
+    fallbacks = [
+        (paths, requests.intern(state, task.account, spec, effects)) for paths, spec in event.fallbacks
+    ]
+    chosen = next(spec for paths, spec in fallbacks if paths == (RESOURCES,)) if refusal else event.running
+    resizing.respecify(state, task, requests.intern(state, task.account, chosen, effects))
     if told:
         limit_ms = task.spec.run_timeout_ms if RUN_TIMEOUT in told else None
-        task.pending += (PendingChange(revision, told, event.params, limit_ms),)
+        attachments = event.attachments if ATTACHMENTS in told else ()
+        amounts = held if RESOURCES in told else ()
+        numbers = tuple((paths, spec.number) for paths, spec in fallbacks)
+        task.pending += (
+            PendingChange(
+                revision,
+                told,
+                event.params,
+                limit_ms,
+                attachments,
+                amounts,
+                task.spec.number,
+                numbers,
+                (RESOURCES,) if refusal else (),
+            ),
+        )
         if limit_ms is not None:
             task.limit_revision = revision
+        if amounts:
+            task.resource_revision = revision
+            resizing.settle(state, task, node)
         if is_first:
             send_pending(task, node, effects)
     late = f"it is on {node.id} already"
@@ -147,6 +174,8 @@ def _take_on_node(
     for path in event.paths:
         if path in told:
             verdicts.append(FieldVerdict(path, VerdictKind.DEFERRED, way))
+        elif path == RESOURCES:
+            verdicts.append(FieldVerdict(path, VerdictKind.REJECTED, refusal))
         elif path in RUNNING_PATHS:
             verdicts.append(FieldVerdict(path, VerdictKind.APPLIED))
         else:
@@ -158,7 +187,10 @@ def send_pending(task: Task, node: Node, effects: Effects) -> None:
     """Tells the agent of the oldest change that it is yet to take in, if there is one and it can hear."""
     if task.pending and node.session:
         change = task.pending[0]
-        command = ModifyTask(task.key, task.attempt, change.revision, change.params, change.run_timeout_ms)
+        command = ModifyTask(
+            task.key, task.attempt, change.revision, change.params, change.run_timeout_ms, change.attachments,
+            task.spec.body if change.amounts else b"",
+        )  # fmt: skip
         lifecycle.send(node, command, effects)
 
 
@@ -166,6 +198,9 @@ def tell_again(task: Task, node: Node, effects: Effects) -> None:
     """After a hello: an agent process that is new knows nothing of the timeout that its predecessor was told."""
     if task.limit_revision:
         command = ModifyTask(task.key, task.attempt, task.limit_revision, "", task.spec.run_timeout_ms)
+        lifecycle.send(node, command, effects)
+    if task.resource_revision:
+        command = ModifyTask(task.key, task.attempt, task.resource_revision, "", None, (), task.spec.body)
         lifecycle.send(node, command, effects)
     send_pending(task, node, effects)
 
@@ -177,25 +212,51 @@ def on_task_modified(
     change = task.pending[0] if task.pending else None
     if change is None or change.revision != report.revision:
         return
-    verdicts, left, params, limit_ms = [], list(change.paths), change.params, change.run_timeout_ms
+    verdicts, left = [], list(change.paths)
     for name, is_accepted, message in report.fields:
         path = next((p for p in left if p == name or (p == PARAMS and name == PARAMS_JSON)), "")
         if not path:
             continue
         left.remove(path)
+        change = _answered(task, change, path, is_accepted)
         kind = VerdictKind.APPLIED if is_accepted else VerdictKind.REJECTED
+        if not is_accepted and path in REFUSABLE:
+            if task.spec.number == change.spec:
+                change = _withdraw(state, task, change, path)
+            else:
+                # It was modified again since, on top of this.
+                kind, message = VerdictKind.APPLIED, f"from the next attempt on; not now: {message}"
         verdicts.append(FieldVerdict(path, kind, message))
-        if path == RUN_TIMEOUT:
-            limit_ms = None
-        else:
-            task.params = laid_over(task.params, params if is_accepted else "")
-            params = ""
     if not verdicts:
         return
-    rest = (PendingChange(change.revision, tuple(left), params, limit_ms),) if left else ()
-    task.pending = rest + task.pending[1:]
+    change = structs.replace(change, paths=tuple(left))
+    task.pending = ((change,) if left else ()) + task.pending[1:]
+    resizing.settle(state, task, node)
     lifecycle.record_modification(
         state, task, tuple(verdicts), now, effects, request_revision=change.revision
     )
     if not left:
         send_pending(task, node, effects)
+
+
+def _withdraw(state: State, task: Task, change: PendingChange, path: str) -> PendingChange:
+    """The task goes on with the specification that does without the path."""
+    withdrawn = tuple(sorted({*change.withdrawn, path}))
+    number = dict(change.fallbacks)[withdrawn]
+    spec = next(spec for spec in state.specs.values() if spec.number == number)
+    resizing.respecify(state, task, spec)
+    return structs.replace(change, spec=number, withdrawn=withdrawn)
+
+
+def _answered(task: Task, change: PendingChange, path: str, is_accepted: bool) -> PendingChange:
+    """Takes the answer to one path in; what is left of the change."""
+    if path == RUN_TIMEOUT:
+        return structs.replace(change, run_timeout_ms=None)
+    if path == ATTACHMENTS:
+        return structs.replace(change, attachments=())
+    if path == RESOURCES:
+        if not is_accepted and task.resource_revision == change.revision:
+            task.resource_revision = 0
+        return structs.replace(change, amounts=())
+    task.params = laid_over(task.params, change.params if is_accepted else "")
+    return structs.replace(change, params="")

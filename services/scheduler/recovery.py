@@ -14,10 +14,11 @@ from services.scheduler.model import (
     Original,
     Spec,
     TaskState,
+    VerdictKind,
     array_of,
     task_key,
 )
-from services.scheduler.modify import RUN_TIMEOUT
+from services.scheduler.modify import RESOURCES, RUN_TIMEOUT
 from services.scheduler.state import REMEMBERED_CHANGES, State, Task
 from services.scheduler.store import ArrayRow, ChangeRow, ModificationRow, Recovered, TaskRow
 
@@ -166,6 +167,10 @@ def _restore_modifications(
             task.limit_revision = row.request_revision
         if task.original is not None and row.attempt == task.original.attempt and asks_limit:
             task.original = structs.replace(task.original, limit_revision=row.request_revision)
+        for verdict in row.verdicts:
+            if task.node and row.attempt == task.attempt and verdict.path == RESOURCES:
+                is_refused = verdict.kind is VerdictKind.REJECTED
+                task.resource_revision = 0 if is_refused else row.request_revision
 
 
 def _is_given_up(change: ChangeRow) -> bool:

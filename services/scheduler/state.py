@@ -24,7 +24,7 @@ from services.scheduler.model import (
 from services.scheduler.notify.model import KnownContact
 from services.scheduler.placement import Entry
 from services.scheduler.quotes import Quotes
-from services.scheduler.resources import GPU, SCALE
+from services.scheduler.resources import GPU, SCALE, Amounts
 from services.scheduler.tally import Tally
 from services.scheduler.waiting import ShapeQueue, Waiting
 
@@ -40,7 +40,7 @@ class Task:
         "epoch",
         "failures", "has_started", "holds_share", "is_prefilled", "key", "limit_revision", "node",
         "not_before_ms", "original", "params", "pending", "progress", "queue", "queued_ms", "reason", "recorded",
-        "revision", "spec", "start_ms", "state", "stop", "submit_ms", "tally", "ticket",
+        "resource_revision", "revision", "spec", "start_ms", "state", "stop", "submit_ms", "tally", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +94,8 @@ class Task:
         self.limit_revision = 0
         # Number of the command that started the present attempt, while its agent may not have heard it; 0: it has.
         self.command = 0
+        # The same of its resources.
+        self.resource_revision = 0
         # In an attempt that is over, too.
         self.has_started = False
         # What must happen before it may start, other than element by element: while there is any it is in no queue.
@@ -108,6 +110,18 @@ class Task:
     @property
     def is_element(self) -> bool:
         return index_of(self.key) >= 0
+
+    @property
+    def holding(self) -> Amounts:
+        """What its node holds for it: by its specification, and by what its agent has yet to give up."""
+        held = self.spec.shape.amounts
+        for change in self.pending:
+            if change.amounts:
+                most = dict(held)
+                for name, amount in change.amounts:
+                    most[name] = max(most.get(name, 0), amount)
+                held = tuple(sorted(most.items()))
+        return held
 
     @property
     def wants_suspension(self) -> bool:
