@@ -1,10 +1,13 @@
 """Whether quotas, caps and queues let a task start: asked by placement, and by `explain` in the same words. Pure."""
 
+from collections.abc import Iterable
+
 import msgspec
 
+from services.scheduler.model import QuotaInUse, Shape
 from services.scheduler.resources import describe
 from services.scheduler.tenants import Account, Holder, Queue
-from services.scheduler.waiting import ShapeQueue
+from services.scheduler.waiting import ShapeQueue, Waiting
 
 QUEUE_STOPPED, QUEUE_QUOTA, ACCOUNT_QUOTA, CONCURRENCY_CAP = (
     "QUEUE_STOPPED", "QUEUE_QUOTA", "ACCOUNT_QUOTA", "CONCURRENCY_CAP",
@@ -64,3 +67,22 @@ def _excess(holder: Holder, queue: ShapeQueue, count: int) -> str:
                     f"{describe(name, wanted)} asked"
                 )
     return ""
+
+
+def check_together(waiting: Waiting, wanted: Iterable[tuple[Shape, int]]) -> None:
+    """Raises `QuotaInUse` unless so many tasks of each shape may start now, all of them."""
+    taken: list[tuple[Holder, ShapeQueue, int]] = []
+    try:
+        for shape, count in wanted:
+            queue = waiting.queue(shape)
+            if not queue.is_limited:
+                continue
+            found = obstacle(queue, count)
+            if found is not None:
+                raise QuotaInUse(found.message, next_step=found.next_step, metadata={"gate": found.reason})
+            for holder in (queue.tenant.queue, queue.tenant.account, *(cap for cap, _ in queue.caps)):
+                holder.take(shape.amounts, count)
+                taken.append((holder, queue, count))
+    finally:
+        for holder, queue, count in taken:
+            holder.take(queue.shape.amounts, -count)

@@ -14,6 +14,9 @@ class SchedulerConfig(AuditedConfig):
     advertise: str = option("", "HOST:PORT that join lines name; empty: where it listens")
     store: str = option("127.0.0.1:7071", "HOST:PORT of the store, asked whether inputs exist")
     low_disk_bytes: int = option(64 << 20, "below this much free disk nothing new is taken")
+    fair_share_half_life_s: float = option(
+        24 * 3600.0, "seconds after which what an account held counts half as much for its turn"
+    )
     node_ttl_s: float = option(
         24 * 3600.0, "seconds that a node's token and certificate last; renewed at two thirds"
     )

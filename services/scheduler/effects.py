@@ -13,6 +13,7 @@ from services.scheduler.model import (
     TaskState,
 )
 from services.scheduler.resources import Amounts
+from services.scheduler.tenants import AccountSettings, QueueSettings
 from services.scheduler.waiting import ShapeQueue
 
 
@@ -92,6 +93,35 @@ class RecordNode(msgspec.Struct, frozen=True):
     labels: tuple[tuple[str, str, bool], ...]
     # Wall clock; 0: nobody drains it.
     drain_deadline_ms: int
+
+
+class RecordQueue(msgspec.Struct, frozen=True):
+    name: str
+    settings: QueueSettings
+
+
+class ForgetQueue(msgspec.Struct, frozen=True):
+    name: str
+
+
+class RecordAccount(msgspec.Struct, frozen=True):
+    """An account's weight and quota."""
+
+    name: str
+    settings: AccountSettings
+
+
+class UseRow(msgspec.Struct, frozen=True):
+    """What an account held of the machines through a queue (or all did: no account), decayed as of a moment."""
+
+    queue: str
+    account: str
+    decayed: float
+    time_ms: int
+
+
+class RecordUse(msgspec.Struct, frozen=True):
+    uses: tuple[UseRow, ...]
 
 
 class ForgetNode(msgspec.Struct, frozen=True):
@@ -229,8 +259,10 @@ class Answer(msgspec.Struct, frozen=True):
     error: ServiceError | None = None
 
 
+SharingRow = RecordQueue | ForgetQueue | RecordAccount | RecordUse
 Row = (
-    InsertSpec
+    SharingRow
+    | InsertSpec
     | InsertTask
     | InsertDependency
     | RecordChange

@@ -21,6 +21,7 @@ from services.scheduler.events import Event, Ticked
 from services.scheduler.model import TERMINAL, Now, task_key
 from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
 from services.scheduler.store import Counters, SchedulerStore
+from services.scheduler.tenants import HALF_LIFE_MS
 from services.scheduler.timers import TICK_MS
 
 MOST_EVENTS = 512
@@ -48,12 +49,20 @@ class Follower(Protocol):
 class Engine:
     """Made by `open`; `run` and `tick` are loops that the service starts."""
 
-    def __init__(self, store: SchedulerStore, clock: Clock, *, validates: bool = False) -> None:
+    def __init__(
+        self,
+        store: SchedulerStore,
+        clock: Clock,
+        *,
+        validates: bool = False,
+        half_life_ms: int = HALF_LIFE_MS,
+    ) -> None:
         self.store = store
         self.clock = clock
         self.validates = validates
         # Only where somebody may ask for them.
         self.counts: Counts | None = None
+        self._half_life_ms = half_life_ms
         self.state = State(0, 1, 0)
         # What watchers may be shown: the state is ahead of it while a step is being committed.
         self.released_revision = 0
@@ -83,7 +92,7 @@ class Engine:
     async def _reload(self) -> None:
         now = self.now()
         recovered = await self.store.recover(now.wall_ms, REMEMBERED_REQUESTS, REMEMBERED_CHANGES)
-        self.state = recovery.restore(recovered, now)
+        self.state = recovery.restore(recovered, now, self._half_life_ms)
         # A revision that was shown is never given out again; progress raises it without a commit.
         self.state.revision = max(self.state.revision, self.released_revision)
         self.released_revision = self.state.revision

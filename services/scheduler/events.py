@@ -6,6 +6,7 @@ import msgspec
 
 from services.scheduler.model import AttachmentChange, Cause, Shape, Spec, TaskState
 from services.scheduler.notify.model import KnownContact
+from services.scheduler.tenants import AccountSettings, QueueSettings
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -331,6 +332,35 @@ class NodeLabelled(Event, frozen=True):
     node: str
     set_labels: Mapping[str, str]
     remove_labels: tuple[str, ...]
+
+
+class QueueCreated(Event, frozen=True):
+    reply: int
+    name: str
+    settings: QueueSettings
+
+
+class QueueChanged(Event, frozen=True):
+    """``paths`` name the settings that are to be as they are here."""
+
+    reply: int
+    name: str
+    paths: tuple[str, ...]
+    settings: QueueSettings
+
+
+class QueueDeleted(Event, frozen=True):
+    reply: int
+    name: str
+
+
+class AccountChanged(Event, frozen=True):
+    """An account's weight and quota; ``paths`` as for a queue."""
+
+    reply: int
+    account: str
+    paths: tuple[str, ...]
+    settings: AccountSettings
 
 
 class Ticked(Event, frozen=True):

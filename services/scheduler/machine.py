@@ -17,6 +17,7 @@ from services.scheduler import (
     quoting,
     requests,
     schedule,
+    sharing,
     suspension,
     timers,
 )
@@ -133,6 +134,10 @@ HANDLERS: dict[type[ev.Event], Callable[[State, Any, Now, Effects], None]] = {
     ev.NodeDrainRequested: nodes.on_node_drain_requested,
     ev.NodeLabelled: nodes.on_node_labelled,
     ev.NodeForgotten: nodes.on_node_forgotten,
+    ev.QueueCreated: sharing.on_queue_created,
+    ev.QueueChanged: sharing.on_queue_changed,
+    ev.QueueDeleted: sharing.on_queue_deleted,
+    ev.AccountChanged: sharing.on_account_changed,
     ev.Ticked: timers.on_ticked,
 }
 

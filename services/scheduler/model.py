@@ -343,6 +343,42 @@ class InvalidRequest(InvalidArgument):
     """The request cannot be right."""
 
 
+class QueueNotFound(NotFound):
+    """There is no such queue."""
+
+
+class QueueExists(AlreadyExists):
+    """There is a queue of this name already."""
+
+
+class QueueHasTasks(FailedPrecondition):
+    """Unfinished tasks are in the queue."""
+
+
+class QueueIsDefault(FailedPrecondition):
+    """This queue is always there."""
+
+
+class QueueNotOpen(PermissionDenied):
+    """The queue is not open to the account."""
+
+
+class QuotaTooSmall(FailedPrecondition):
+    """The task asks for more than its queue or its account may ever hold."""
+
+
+class QuotaInUse(ResourceExhausted):
+    """The queue or the account holds too much at the moment."""
+
+
+class TooManyUnfinished(ResourceExhausted):
+    """The queue or the account has as many unfinished tasks as it may."""
+
+
+class TooManyQueues(ResourceExhausted):
+    """There are as many queues as there may be."""
+
+
 class TaskNotFound(NotFound):
     """There is no such task."""
 

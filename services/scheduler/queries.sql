@@ -223,3 +223,34 @@ SELECT node, expire_ms, is_reusable FROM join_token WHERE hash = ?
 
 -- name: delete_join_token
 DELETE FROM join_token WHERE hash = ?
+
+-- name: put_queue
+INSERT INTO queue (name, settings) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET settings = excluded.settings
+
+-- name: all_queues
+SELECT name, settings FROM queue ORDER BY rowid
+
+-- name: delete_queue
+DELETE FROM queue WHERE name = ?
+
+-- name: put_share
+INSERT INTO share (account, settings) VALUES (?, ?) ON CONFLICT (account) DO UPDATE SET settings = excluded.settings
+
+-- name: all_shares
+SELECT account, settings FROM share
+
+-- name: delete_share
+DELETE FROM share WHERE account = ?
+
+-- name: put_use
+INSERT INTO use (queue, account, decayed, time_ms) VALUES (?, ?, ?, ?)
+ON CONFLICT (queue, account) DO UPDATE SET decayed = excluded.decayed, time_ms = excluded.time_ms
+
+-- name: all_uses
+SELECT queue, account, decayed, time_ms FROM use
+
+-- name: delete_uses_of_queue
+DELETE FROM use WHERE queue = ?
+
+-- name: delete_uses_of_account
+DELETE FROM use WHERE account = ?

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 
 from services.chassis.errors import ServiceError
-from services.scheduler import arrays, explain, lifecycle
+from services.scheduler import admission, arrays, explain, lifecycle
 from services.scheduler import events as ev
 from services.scheduler.cluster import Node, Room
 from services.scheduler.effects import Answer, Effects, QuotedRoom, QuoteView
@@ -185,7 +185,7 @@ def plan(
 ) -> Plan:
     """The rooms, by their keys, that each item of a submission would get; changes nothing.
 
-    Raises `QuoteNotFound`, `QuoteExpired`, `QuoteTooSmall`.
+    Raises `QuoteNotFound`, `QuoteExpired`, `QuoteTooSmall`, `QuotaInUse`.
     """
     found: dict[int, tuple[int, ...]] = {}
     used: set[int] = set()
@@ -195,6 +195,8 @@ def plan(
             quote = find(state, account, spec.quote, now)
             found[position] = _rooms_for(state, quote, spec, used)
             used.update(found[position])
+    wanted = [(specs[items[position][0]].shape, len(rooms)) for position, rooms in found.items()]
+    admission.check_together(state.waiting, wanted)
     return found
 
 

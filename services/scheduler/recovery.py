@@ -4,7 +4,7 @@ import heapq
 
 from msgspec import structs
 
-from services.scheduler import dependencies, pace, silence
+from services.scheduler import dependencies, pace, sharing, silence
 from services.scheduler.effects import Effects
 from services.scheduler.model import (
     ON_NODE,
@@ -21,17 +21,19 @@ from services.scheduler.model import (
 from services.scheduler.modify import RESOURCES, RUN_TIMEOUT
 from services.scheduler.state import REMEMBERED_CHANGES, State, Task
 from services.scheduler.store import ArrayRow, ChangeRow, ModificationRow, Recovered, TaskRow
+from services.scheduler.tenants import HALF_LIFE_MS
 
 # How long nodes have to come back after a restart before what ran there is tried elsewhere.
 FAILOVER_LEASE_MS = 30_000
 
 
-def restore(recovered: Recovered, now: Now) -> State:
+def restore(recovered: Recovered, now: Now, half_life_ms: int = HALF_LIFE_MS) -> State:
     """The state as of the last commit, under the counters' epoch; tasks on nodes wait for their agents' hello."""
     counters = recovered.counters
-    state = State(counters.epoch, counters.next_number, counters.revision)
+    state = State(counters.epoch, counters.next_number, counters.revision, half_life_ms)
     state.next_spec = counters.next_spec
     state.waiting.advance(now, state.cluster)
+    sharing.restore(state, recovered.queues, recovered.account_settings, recovered.uses, now)
     # A stall is credited from now on, even one that begins before the first tick.
     state.last_tick_ms = now.monotonic_ms
     specs = {spec.number: spec for spec in recovered.specs}
@@ -68,6 +70,7 @@ def restore(recovered: Recovered, now: Now) -> State:
     _restore_dependencies(state, recovered, now)
     for key in recovered.arrays:
         _enter_array(state, state.tasks[key])
+    state.waiting.tell()
     return state
 
 

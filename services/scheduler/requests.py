@@ -8,7 +8,7 @@ import heapq
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.scheduler import arrays, dependencies, lifecycle, quoting, silence
+from services.scheduler import arrays, dependencies, entry, lifecycle, quoting, sharing, silence
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, Effects, InsertSpec
 from services.scheduler.model import (
@@ -55,6 +55,7 @@ def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects
         effects.answers.append(Answer(event.reply, error=DependencyMoved()))
         return
     try:
+        entry.check_submission(state, event.specs, event.items)
         rooms = quoting.plan(state, event.account, event.specs, event.items, now)
     except ServiceError as error:
         effects.answers.append(Answer(event.reply, error=error))
@@ -136,6 +137,8 @@ def on_account_closed(state: State, event: ev.AccountClosed, now: Now, effects: 
         return
     state.closed_accounts.add(event.account)
     state.contacts.pop(event.account, None)
+    # Another account of this name begins anew.
+    sharing.forget_account(state, event.account)
     effects.answers.append(Answer(event.reply))
 
 

@@ -58,9 +58,17 @@ _BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
         "ListDeliveries": _READ,
         "ReplayDelivery": _WRITE,
     },
+    "QueueService": {
+        "CreateQueue": _ADMIN,
+        "GetQueue": _READ,
+        "ListQueues": _READ,
+        "UpdateQueue": _ADMIN,
+        "DeleteQueue": _ADMIN,
+    },
     "AccountService": {
         "CreateAccount": _ADMIN,
         "ListAccounts": _ADMIN,
+        "UpdateAccount": _ADMIN,
         "DeleteAccount": _ADMIN,
         "CreateToken": frozenset({ADMIN, USER}),
         "ListTokens": frozenset({ADMIN, USER}),

@@ -9,12 +9,13 @@ from pathlib import Path
 import grpc.aio
 
 from modelyard.channel import connect
-from modelyard.v1 import account_pb2, agent_link_pb2, contact_pb2, node_pb2, operator_pb2, task_pb2
+from modelyard.v1 import account_pb2, agent_link_pb2, contact_pb2, node_pb2, operator_pb2, queue_pb2, task_pb2
 from modelyard.v1.account_pb2_grpc import add_AccountServiceServicer_to_server
 from modelyard.v1.agent_link_pb2_grpc import add_AgentLinkServiceServicer_to_server
 from modelyard.v1.contact_pb2_grpc import add_ContactServiceServicer_to_server
 from modelyard.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
 from modelyard.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
+from modelyard.v1.queue_pb2_grpc import add_QueueServiceServicer_to_server
 from modelyard.v1.task_pb2_grpc import add_TaskServiceServicer_to_server
 from services.chassis.clock import SystemClock
 from services.chassis.errors import ServiceError, StartRefused
@@ -48,6 +49,7 @@ from services.scheduler.servicer.follow import LogFollower
 from services.scheduler.servicer.link import LinkServicer
 from services.scheduler.servicer.nodes import NodeServicer
 from services.scheduler.servicer.operators import OperatorServicer
+from services.scheduler.servicer.queues import QueueServicer
 from services.scheduler.servicer.tasks import TaskServicer
 from services.scheduler.store import SchedulerStore
 from services.scheduler.submission import Submission
@@ -82,7 +84,12 @@ class SchedulerService:
         config = self._config
         self._store = store = await SchedulerStore.open(self._home / "scheduler.db")
         self._disk.look()
-        self._engine = Engine(store, self._clock, validates=config.validate)
+        self._engine = Engine(
+            store,
+            self._clock,
+            validates=config.validate,
+            half_life_ms=max(int(config.fair_share_half_life_s * 1000), 1),
+        )
         self._engine.counts = self._counts
         await self._open_engine()
         self._accounts = Accounts(store, self._clock)
@@ -207,9 +214,11 @@ class SchedulerService:
         add_AccountServiceServicer_to_server(repeatable(people, account_pb2.DESCRIPTOR, answers), server)
         contacts = ContactServicer(self._contacts, self._deliveries, self._outbox, self._senders, answers)
         add_ContactServiceServicer_to_server(repeatable(contacts, contact_pb2.DESCRIPTOR, answers), server)
+        queues = QueueServicer(engine, accounts)
+        add_QueueServiceServicer_to_server(repeatable(queues, queue_pb2.DESCRIPTOR, answers), server)
         link = LinkServicer(engine, self._credentials, self._operators, logs, agent_port)
         add_AgentLinkServiceServicer_to_server(link, server)
-        files = (task_pb2, operator_pb2, node_pb2, account_pb2, contact_pb2, agent_link_pb2)
+        files = (task_pb2, operator_pb2, node_pb2, account_pb2, contact_pb2, queue_pb2, agent_link_pb2)
         return [s.full_name for file in files for s in file.DESCRIPTOR.services_by_name.values()]
 
     def _bind_agent_port(self, server: grpc.aio.Server) -> tuple[int, str]:

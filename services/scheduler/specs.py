@@ -6,7 +6,7 @@ Every refusal names the field by its path in the request, and says what to do ne
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ from modelyard.v1 import task_pb2
 from services.scheduler import attachments, conduct
 from services.scheduler.cluster import Cluster
 from services.scheduler.model import (
+    MAIN_QUEUE,
     MOST_ELEMENTS,
     CannotBePlaced,
     Cause,
@@ -44,6 +45,7 @@ EXACT_INTEGER_MOST = 1 << 53
 SPEC_BYTES_MOST = 1 << 20
 REQUIREMENTS_BYTES_MOST = 64 << 10
 PRIORITY_MOST = 1000
+CAPS_MOST = 16
 MODIFY_SIGNALS = ("SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
@@ -71,6 +73,8 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         policy=Policy(spec.placement.policy or Policy.LEAST_LOADED),
         operator=operator,
         priority=spec.priority,
+        queue=_queue(spec.queue, f"{field}.queue"),
+        caps=_caps(spec.concurrency_caps, f"{field}.concurrency_caps"),
         pool=spec.placement.pool,
     )
     return Spec(
@@ -199,6 +203,30 @@ def _amounts(resources: task_pb2.Resources, field: str) -> Amounts:
             f"{field}.gpu", f"{resources.gpu} devices", "a share is below 1; above it devices are whole"
         )
     return amounts(values)
+
+
+def _queue(name: str, field: str) -> str:
+    if name and not NAME.fullmatch(name):
+        raise _invalid(field, f"{name[:80]!r} is not a queue's name", "see `yard queues ls`")
+    return name or MAIN_QUEUE
+
+
+def _caps(caps: Sequence[task_pb2.ConcurrencyCap], field: str) -> tuple[tuple[str, int], ...]:
+    if len(caps) > CAPS_MOST:
+        raise _invalid(field, f"{len(caps)} caps are more than {CAPS_MOST}")
+    found: dict[str, int] = {}
+    for index, cap in enumerate(caps):
+        path = f"{field}[{index}]"
+        if not NAME.fullmatch(cap.key):
+            raise _invalid(
+                f"{path}.key", f"{cap.key[:80]!r} is not a key", "letters, digits, '_', '-' and '.'"
+            )
+        if cap.max_running < 1:
+            raise _invalid(f"{path}.max_running", f"{cap.max_running} is not a number of tasks from 1")
+        if cap.key in found:
+            raise _invalid(f"{path}.key", f"{cap.key} has a cap already", "give each key one cap")
+        found[cap.key] = cap.max_running
+    return tuple(sorted(found.items()))
 
 
 def _check_rest(spec: task_pb2.TaskSpec, field: str) -> None:

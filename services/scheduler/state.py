@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 
 from services.chassis.errors import InvariantViolation
+from services.scheduler.census import wrong_with_shares
 from services.scheduler.cluster import Cluster, Node
 from services.scheduler.dependents import Dependents
 from services.scheduler.model import (
@@ -26,6 +27,7 @@ from services.scheduler.placement import Entry
 from services.scheduler.quotes import Quotes
 from services.scheduler.resources import GPU, SCALE, Amounts
 from services.scheduler.tally import Tally
+from services.scheduler.tenants import HALF_LIFE_MS, Tenancy
 from services.scheduler.waiting import ShapeQueue, Waiting
 
 REMEMBERED_REQUESTS = 100_000
@@ -132,7 +134,7 @@ class Task:
 class State:
     """The machine's state; changed by `machine` alone."""
 
-    def __init__(self, epoch: int, next_number: int, revision: int) -> None:
+    def __init__(self, epoch: int, next_number: int, revision: int, half_life_ms: int = HALF_LIFE_MS) -> None:
         self.epoch = epoch
         self.next_number = next_number
         self.revision = revision
@@ -140,7 +142,9 @@ class State:
         self.specs: dict[tuple[str, bytes], Spec] = {}
         self.next_spec = 1
         self.cluster = Cluster()
-        self.waiting = Waiting()
+        self.waiting = Waiting(Tenancy(half_life_ms))
+        # When what was held is written down again, monotonic.
+        self.use_due_ms = 0
         self.quotes = Quotes()
         # (account, request_id) -> (content, first key, count).
         self.requests: OrderedDict[tuple[str, str], tuple[bytes, int, int]] = OrderedDict()
@@ -199,6 +203,8 @@ def check_invariants(state: State) -> None:
     for task in state.tasks.values():
         _check_task(state, task)
     _check_absent(state)
+    shares = wrong_with_shares(state.waiting.tenancy, state.tasks.values())
+    _require(not shares, shares)
 
 
 def _check_devices(state: State, node: Node) -> None:

@@ -14,15 +14,20 @@ import msgspec
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.scheduler.effects import (
     ForgetNode,
+    ForgetQueue,
     InsertDelivery,
     InsertDependency,
     InsertSpec,
     InsertTask,
+    RecordAccount,
     RecordChange,
     RecordModification,
     RecordNode,
+    RecordQueue,
     RecordRequest,
     Row,
+    SharingRow,
+    UseRow,
 )
 from services.scheduler.events import EndedTask
 from services.scheduler.model import (
@@ -38,6 +43,7 @@ from services.scheduler.model import (
 )
 from services.scheduler.notify.model import KnownContact
 from services.scheduler.tally import STARTED
+from services.scheduler.tenants import AccountSettings, QueueSettings
 
 PACKAGE = "services.scheduler"
 NOTIFY_PACKAGE = "services.scheduler.notify"
@@ -130,6 +136,9 @@ class Recovered(msgspec.Struct):
     ended: dict[int, EndedTask] = {}
     # By account and name.
     contacts: dict[str, dict[str, KnownContact]] = {}
+    queues: list[tuple[str, QueueSettings]] = []
+    account_settings: list[tuple[str, AccountSettings]] = []
+    uses: list[UseRow] = []
 
 
 class SchedulerStore:
@@ -188,6 +197,8 @@ class SchedulerStore:
                 connection.execute(
                     sql["put_node"], (row.node, row.is_cordoned, labels, row.drain_deadline_ms)
                 )
+            elif isinstance(row, SharingRow):
+                self._persist_sharing(connection, row)
             elif type(row) is ForgetNode:
                 connection.execute(sql["delete_node"], (row.node,))
                 connection.execute(sql["delete_tokens_of_node"], (row.node,))
@@ -207,6 +218,18 @@ class SchedulerStore:
         if changes:
             connection.executemany(sql["insert_change"], changes)
         connection.execute(sql["set_meta"], ("counters", msgspec.json.encode(counters)))
+
+    def _persist_sharing(self, connection: sqlite3.Connection, row: SharingRow) -> None:
+        sql = self.sql
+        if isinstance(row, RecordQueue):
+            connection.execute(sql["put_queue"], (row.name, msgspec.json.encode(row.settings)))
+        elif isinstance(row, RecordAccount):
+            connection.execute(sql["put_share"], (row.name, msgspec.json.encode(row.settings)))
+        elif isinstance(row, ForgetQueue):
+            connection.execute(sql["delete_queue"], (row.name,))
+            connection.execute(sql["delete_uses_of_queue"], (row.name,))
+        else:
+            connection.executemany(sql["put_use"], [msgspec.structs.astuple(use) for use in row.uses])
 
     def _insert_modification(self, connection: sqlite3.Connection, row: RecordModification) -> None:
         connection.execute(
@@ -298,6 +321,7 @@ class SchedulerStore:
         return Recovered(
             counters, specs, accounts, tasks, changes, arrays, requests[::-1], has_more, recent[::-1], nodes,
             modifications, dependencies, ended, self._known_contacts(connection),
+            *self._sharing(connection),
         )  # fmt: skip
 
     def _known_contacts(self, connection: sqlite3.Connection) -> dict[str, dict[str, KnownContact]]:
@@ -305,6 +329,19 @@ class SchedulerStore:
         for account, id, name, verify_ms, default_for in connection.execute(self.sql["known_contacts"]):
             contacts[account][name] = KnownContact(id, name, verify_ms > 0, default_for)
         return dict(contacts)
+
+    def _sharing(
+        self, connection: sqlite3.Connection
+    ) -> tuple[list[tuple[str, QueueSettings]], list[tuple[str, AccountSettings]], list[UseRow]]:
+        queues = [
+            (name, msgspec.json.decode(settings, type=QueueSettings))
+            for name, settings in connection.execute(self.sql["all_queues"])
+        ]
+        accounts = [
+            (name, msgspec.json.decode(settings, type=AccountSettings))
+            for name, settings in connection.execute(self.sql["all_shares"])
+        ]
+        return queues, accounts, [UseRow(*row) for row in connection.execute(self.sql["all_uses"])]
 
     def _specs(self, connection: sqlite3.Connection) -> tuple[list[Spec], dict[int, str]]:
         specs, accounts = [], {}

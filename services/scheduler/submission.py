@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelyard.v1 import task_pb2
-from services.scheduler import quoting, specs
+from services.scheduler import entry, quoting, specs
 from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine, Follower
 from services.scheduler.events import RequestRecalled, TasksSubmitted
@@ -81,6 +81,7 @@ class Submission:
         known = state.specs.get((account, spec.SerializeToString(deterministic=True)))
         if known is None:
             known = specs.convert(spec, account, field)
+        entry.check_entry(state.waiting.tenancy, known.shape, field)
         specs.check_placeable(known.shape, state.cluster, field)
         if known.notice is not None and known.notice.contact:
             notices.check_contact(known.notice, state.contacts.get(account, {}), field)

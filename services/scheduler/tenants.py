@@ -55,6 +55,10 @@ class Measure:
         self.now_ms = 0
         self.totals: Mapping[str, int] = {}
 
+    def faded(self, share: float, passed_ms: float) -> float:
+        """What is left of a decayed share if nothing was held since."""
+        return share * math.exp2(-max(passed_ms, 0) / self.half_life_ms)
+
     def share(self, held: Mapping[str, int]) -> float:
         totals = self.totals
         most = 0.0
@@ -130,8 +134,7 @@ class Sharer(Holder):
     @property
     def is_unsaved(self) -> bool:
         """Whether the database is too far from the truth, by more than 1/2000 of the machines."""
-        passed = self.measure.now_ms - self.saved_ms
-        known = self.saved * math.exp2(-max(passed, 0) / self.measure.half_life_ms)
+        known = self.measure.faded(self.saved, self.measure.now_ms - self.saved_ms)
         return abs(known - self.decayed) > 0.0005
 
     def due(self, weight: float) -> float:
@@ -242,6 +245,13 @@ class Tenancy:
             self.made += 1
             found = self.queues[name] = Queue(name, self.made, self.measure)
         return found
+
+    def remove(self, queue: Queue) -> None:
+        """Nothing is in it any more."""
+        del self.queues[queue.name]
+        for tenant in queue.tenants:
+            tenant.account.tenants.remove(tenant)
+            del self.tenants[(queue.name, tenant.account.name)]
 
     def account(self, name: str) -> Account:
         found = self.accounts.get(name)

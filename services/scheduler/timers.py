@@ -4,7 +4,7 @@ Leases use the monotonic clock."""
 
 import heapq
 
-from services.scheduler import agents, arrays, lifecycle, nodes, pace, quoting, silence
+from services.scheduler import agents, arrays, lifecycle, nodes, pace, quoting, sharing, silence
 from services.scheduler import events as ev
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects, RetractTask
@@ -30,6 +30,7 @@ def on_ticked(state: State, event: ev.Ticked, now: Now, effects: Effects) -> Non
     quoting.expire(state, now)
     _end_queue_times(state, now, effects)
     _retract_stuck(state, now, effects)
+    sharing.save_use(state, now, effects)
     state.waiting.forget_idle(IDLE_QUEUES)
 
 

@@ -140,6 +140,13 @@ class Waiting:
             found = ShapeQueue(shape, 0, tenant, caps)
         return found
 
+    def remove(self, holder: Queue) -> None:
+        """Ends a queue in which there is no task."""
+        for tenant in holder.tenants:
+            for queue in tenant.shapes:
+                self._forget(queue)
+        self.tenancy.remove(holder)
+
     def enter(self, task: "Task") -> None:
         """Counts a task that was made; it waits only once it is appended."""
         task.queue.live_count += 1
@@ -196,10 +203,11 @@ class Waiting:
                     holder.take(amounts, count)
                 for cap, _ in queue.caps:
                     cap.running_count += count
-                self._touch(tenant)
+                self.touch(tenant)
         self.untold.clear()
 
-    def _touch(self, tenant: Tenant) -> None:
+    def touch(self, tenant: Tenant) -> None:
+        """Its place may have changed."""
         self.turns.touch(tenant.queue)
         tenant.queue.turns.touch(tenant)
         if tenant.account.quota.guaranteed:
@@ -280,7 +288,7 @@ class Waiting:
             self.list(queue)
         gate.gated.clear()
 
-    def review(self, holder: Queue) -> None:
+    def reorder(self, holder: Queue) -> None:
         """The settings of a queue have changed: the order of what waits in it is made anew."""
         for tenant in holder.tenants:
             tenant.order = [
@@ -289,9 +297,12 @@ class Waiting:
                 if queue.keys
             ]
             heapq.heapify(tenant.order)
-            for queue in tenant.shapes:
-                self.aside.reseat(queue)
-            self._touch(tenant)
+            seated = [queue for queue in tenant.shapes if queue.aside is not None]
+            for queue in seated:
+                self.aside.remove(queue)
+            for queue in seated:
+                self.aside.add(queue)
+            self.touch(tenant)
 
     # --- the order as a whole
 
@@ -327,11 +338,15 @@ class Waiting:
         if len(self.queues) > most:
             idle = [s for s, q in self.queues.items() if not q.live_count and not q.is_listed]
             for shape in idle[: len(self.queues) - most]:
-                queue = self.queues.pop(shape)
+                queue = self.queues[shape]
                 del queue.tenant.shapes[queue]
-                self.aside.remove(queue)
-                if queue.gate is not None:
-                    queue.gate.gated.remove(queue)
+                self._forget(queue)
+
+    def _forget(self, queue: ShapeQueue) -> None:
+        del self.queues[queue.shape]
+        self.aside.remove(queue)
+        if queue.gate is not None:
+            queue.gate.gated.remove(queue)
 
     def list(self, queue: ShapeQueue) -> None:
         """Makes sure that the queue gets its turn, unless it is set aside."""

@@ -7,14 +7,17 @@ from modelyard.v1 import account_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, USER, VIEWER, Authenticator, Principal, make_secret, principal
+from services.scheduler import terms
 from services.scheduler.accounts import AccountRow, Accounts, TokenRow
 from services.scheduler.answers import Answers
 from services.scheduler.engine import Engine
-from services.scheduler.events import AccountClosed, AccountOpened
+from services.scheduler.events import AccountChanged, AccountClosed, AccountOpened
 from services.scheduler.marks import unmarked
 from services.scheduler.model import InvalidRequest, NotYourAccount, TokenNotFound
+from services.scheduler.sharing import merged
 from services.scheduler.specs import NAME
 from services.scheduler.submission import check_request_id
+from services.scheduler.tenants import AccountSettings
 
 REMEMBER_S = 60
 MOST_TTL_MS = 10 * 365 * 86_400_000
@@ -54,7 +57,27 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         size = page_size(request.page_size)
         rows = await self._accounts.list(decode_token(request.page_token, b"accounts"), size + 1)
         token = encode_token(rows[size - 1].name, b"accounts") if len(rows) > size else ""
-        return pb.ListAccountsResponse(accounts=[_account(row) for row in rows[:size]], next_page_token=token)
+        return pb.ListAccountsResponse(
+            accounts=[self._view(row) for row in rows[:size]], next_page_token=token
+        )
+
+    async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: Any) -> pb.UpdateAccountResponse:
+        check_request_id(request.request_id)
+        row = await self._accounts.require(request.account.name, "account.name")
+        wanted = terms.account_settings(request.account)
+        paths = terms.meant_paths(request.account, request.update_mask, terms.ACCOUNT_PATHS)
+        known = self._engine.state.waiting.tenancy.accounts.get(row.name)
+        settings = known.settings if known is not None else AccountSettings()
+        terms.check_quota(merged(settings, wanted, paths).quota, "account.quota")
+        reply, answer = self._engine.new_reply()
+        self._engine.post(AccountChanged(reply, row.name, paths, wanted))
+        await answer
+        return pb.UpdateAccountResponse(account=self._view(row))
+
+    def _view(self, row: AccountRow) -> pb.Account:
+        view = _account(row)
+        terms.fill_account(view, self._engine.state)
+        return view
 
     async def DeleteAccount(self, request: pb.DeleteAccountRequest, context: Any) -> pb.DeleteAccountResponse:
         check_request_id(request.request_id)

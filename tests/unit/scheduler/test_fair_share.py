@@ -20,7 +20,7 @@ WEIGHTS = {"ann": 1.0, "bob": 2.0, "eve": 5.0}
 def _queue(cluster: MachineCluster, name: str, settings: QueueSettings) -> Queue:
     queue = cluster.state.waiting.tenancy.add_queue(name)
     queue.settings, queue.quota = settings, settings.quota
-    cluster.state.waiting.review(queue)
+    cluster.state.waiting.reorder(queue)
     return queue
 
 
