@@ -20,12 +20,12 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelyard.errors import from_rpc_error
-from modelyard.v1 import account_pb2, agent_link_pb2, contact_pb2, node_pb2, operator_pb2, task_pb2
+from modelyard.v1 import account_pb2, agent_link_pb2, contact_pb2, node_pb2, operator_pb2, queue_pb2, task_pb2
 from tests.support.mutations import add, mutate, value
 from tests.support.scheduler_service import Client, SchedulerYard, command, scheduler_yard
 from tests.support.scripted_agent import connected
 
-FILES = (task_pb2, operator_pb2, node_pb2, account_pb2, contact_pb2, agent_link_pb2)
+FILES = (task_pb2, operator_pb2, node_pb2, account_pb2, contact_pb2, queue_pb2, agent_link_pb2)
 METHODS: list[MethodDescriptor] = [
     method
     for file in FILES

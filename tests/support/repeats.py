@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from modelyard.v1 import account_pb2, contact_pb2, node_pb2
+from modelyard.v1 import account_pb2, contact_pb2, node_pb2, queue_pb2
 from modelyard.v1 import task_pb2 as pb
 from tests.support.scheduler_service import Client, SchedulerYard, command
 from tests.support.scripted_agent import connected
@@ -123,6 +123,30 @@ async def replay_delivery(yard: SchedulerYard) -> Pair:
     )
 
 
+async def create_queue(yard: SchedulerYard) -> Pair:
+    made = [queue_pb2.CreateQueueRequest(queue=queue_pb2.Queue(name=name)) for name in ("one", "other")]
+    return made[0], made[1]
+
+
+async def update_queue(yard: SchedulerYard) -> Pair:
+    made = [queue_pb2.UpdateQueueRequest(queue=queue_pb2.Queue(name="default", weight=w)) for w in (2, 3)]
+    return made[0], made[1]
+
+
+async def delete_queue(yard: SchedulerYard) -> Pair:
+    for name in ("one", "other"):
+        await yard.admin.queues.CreateQueue(queue_pb2.CreateQueueRequest(queue=queue_pb2.Queue(name=name)))
+    return queue_pb2.DeleteQueueRequest(name="one"), queue_pb2.DeleteQueueRequest(name="other")
+
+
+async def update_account(yard: SchedulerYard) -> Pair:
+    made = [
+        account_pb2.UpdateAccountRequest(account=account_pb2.Account(name="default", weight=w))
+        for w in (2, 3)
+    ]
+    return made[0], made[1]
+
+
 CASES: dict[str, Callable[[SchedulerYard], Awaitable[Pair]]] = {
     "SubmitTasks": submit,
     "ModifyTask": modify,
@@ -142,7 +166,11 @@ CASES: dict[str, Callable[[SchedulerYard], Awaitable[Pair]]] = {
     "DeleteQuote": of_quote(node_pb2.DeleteQuoteRequest),
     "CreateJoinToken": of_node(node_pb2.CreateJoinTokenRequest),
     "CreateAccount": create_account,
+    "UpdateAccount": update_account,
     "DeleteAccount": delete_account,
+    "CreateQueue": create_queue,
+    "UpdateQueue": update_queue,
+    "DeleteQueue": delete_queue,
     "CreateToken": create_token,
     "RevokeToken": revoke_token,
     "CreateContact": create_contact,

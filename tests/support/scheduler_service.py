@@ -24,6 +24,7 @@ from modelyard.v1.agent_link_pb2_grpc import AgentLinkServiceStub
 from modelyard.v1.contact_pb2_grpc import ContactServiceStub
 from modelyard.v1.node_pb2_grpc import NodeServiceStub
 from modelyard.v1.operator_pb2_grpc import OperatorServiceStub
+from modelyard.v1.queue_pb2_grpc import QueueServiceStub
 from modelyard.v1.task_pb2_grpc import TaskServiceStub
 from services.chassis.access import Access
 from services.chassis.interceptors import RpcInterceptor
@@ -48,6 +49,7 @@ class Client:
         self.accounts = AccountServiceStub(self.channel)
         self.operators = OperatorServiceStub(self.channel)
         self.contacts = ContactServiceStub(self.channel)
+        self.queues = QueueServiceStub(self.channel)
         self.links = AgentLinkServiceStub(self.channel)
 
     async def submit(self, *specs: pb.TaskSpec, **request: Any) -> list[str]:
