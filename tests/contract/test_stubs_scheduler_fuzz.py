@@ -34,6 +34,8 @@ METHODS: list[MethodDescriptor] = [
     if not method.client_streaming
 ]
 MUTATIONS = 200
+# An account and a queue whose settings are nobody else's.
+FUZZED = "fuzzed"
 
 
 def likely(request: Message) -> None:
@@ -50,6 +52,8 @@ def likely(request: Message) -> None:
             request.specs.add().CopyFrom(command(name="x", priority=1, params_json='{"a": 1}'))  # type: ignore[attr-defined]
         elif field.name == "task_ids":
             request.task_ids.append("t-1")  # type: ignore[attr-defined]
+        elif field.name in ("account", "queue") and field.message_type is not None:
+            getattr(request, field.name).name = FUZZED
         elif field.name in given and not field.is_repeated:
             setattr(request, field.name, given[field.name])
 
@@ -81,7 +85,10 @@ def picture(yard: SchedulerYard) -> tuple[Any, ...]:
     nodes = tuple(
         (node.id, node.is_cordoned, dict(node.label_overrides)) for node in state.cluster.nodes.values()
     )
-    return tasks, state.next_number, state.next_spec, str(nodes), str(state.contacts)
+    tenancy = state.waiting.tenancy
+    queues = [queue.settings for queue in tenancy.queues.values()]
+    accounts = {name: account.settings for name, account in tenancy.accounts.items()}
+    return tasks, state.next_number, state.next_spec, str(nodes), str(state.contacts), queues, accounts
 
 
 async def call(client: Client, method: MethodDescriptor, request: bytes) -> str:
@@ -128,6 +135,9 @@ async def test_rpc_with_mutated_fields_is_answered_in_words(method: MethodDescri
     chance = random.Random(method.full_name)
     async with scheduler_yard(tmp_path) as yard, connected(yard, cpu=1):
         await yard.admin.submit(command(), command(array_size=9))
+        await yard.user(FUZZED)
+        queue = queue_pb2.Queue(name=FUZZED)
+        await yard.admin.queues.CreateQueue(queue_pb2.CreateQueueRequest(queue=queue))
         client = yard.service_client if method.name == "ResolveToken" else yard.admin
         codes: dict[str, int] = {}
         for number in range(MUTATIONS):
