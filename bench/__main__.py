@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.figures import Figure, save, table
 
-EXPERIMENTS = ("calls", "arrays", "processes", "startup", "fleet", "placement", "restart", "memory")
+EXPERIMENTS = ("calls", "arrays", "processes", "startup", "fleet", "placement", "restart", "memory", "notify")
 
 
 def main() -> int:

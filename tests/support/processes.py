@@ -47,6 +47,10 @@ class Processes:
     def ended(self, name: str) -> int | None:
         return self._running[name].poll()
 
+    def wait(self, name: str) -> None:
+        """Until it has ended."""
+        self._running[name].wait(20)
+
     def pid(self, name: str) -> int:
         return self._running[name].pid
 
