@@ -200,6 +200,8 @@ def check_invariants(state: State) -> None:
             )
     wrong = state.quotes.wrong_with(state.cluster)
     _require(not wrong, wrong)
+    for account, contacts in state.contacts.items():
+        _require(bool(contacts), f"{account} is among those with contacts and has none")
     for task in state.tasks.values():
         _check_task(state, task)
     _check_absent(state)

@@ -83,8 +83,8 @@ class Submission:
             known = specs.convert(spec, account, field)
         entry.check_entry(state.waiting.tenancy, known.shape, field)
         specs.check_placeable(known.shape, state.cluster, field)
-        if known.notice is not None and known.notice.contact:
-            notices.check_contact(known.notice, state.contacts.get(account, {}), field)
+        if known.notice is not None:
+            notices.check_told(known.notice, state.contacts.get(account, {}), field)
         return known
 
     def _items(

@@ -122,17 +122,22 @@ async def test_service_that_is_down_gets_its_messages_when_it_is_back(tmp_path: 
         assert {delivery.state for delivery in found} == {DELIVERED}
 
 
-async def test_redirect_is_not_followed(tmp_path: Path) -> None:  # S0.8
+async def test_redirect_is_followed_by_neither_webhook_nor_library(tmp_path: Path) -> None:  # S0.8
     async with yard_of(tmp_path) as yard, receiver() as hook, receiver() as target:
         ada = await yard.user("ada")
         await add(ada, "hook", hook.url)
+        await add(ada, "ntfy", f"ntfy://127.0.0.1:{hook.port}/topic")
         hook.location = f"http://127.0.0.1:{target.port}/metadata"
-        hook.answers.extend((302, 307))
         for status in (302, 307):
+            hook.answers.append(status)
             answer = await ada.contacts.TestContact(pb.TestContactRequest(name="hook"))
             assert answer.delivery.state == DEAD
             assert f"{status}, a redirect" in answer.delivery.error
             assert not answer.contact.HasField("verify_time")
+            hook.answers.append(status)
+            answer = await ada.contacts.TestContact(pb.TestContactRequest(name="ntfy"))
+            assert answer.delivery.state == DEAD, answer
+        assert len(hook.received) == 4
         assert target.received == []
 
 

@@ -112,6 +112,11 @@ class Contacts:
         self._tell(contact.account, known)
         return cancelled
 
+    async def need_library(self) -> bool:
+        """Whether any verified contact is told through the library."""
+        schemes = self._sql["schemes_in_use"]
+        return bool(await self._database.read(lambda c: {s for (s,) in c.execute(schemes)}) - WEBHOOKS)
+
     def address_of(self, contact: Contact) -> tuple[str, str]:
         """URL and signing key, for the sender alone. Raises `SealBroken`."""
         url = self._seal.open(contact.sealed_url, contact.id)

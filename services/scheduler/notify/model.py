@@ -44,6 +44,8 @@ class Notice(msgspec.Struct, frozen=True):
     contact: str = ""
     ends: int = int(End.BOTH)
     silent: bool = False
+    # Whether ends were named.
+    is_asked: bool = False
 
 
 class KnownContact(msgspec.Struct, frozen=True):

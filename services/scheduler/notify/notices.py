@@ -21,7 +21,8 @@ def convert(notification: task_pb2.Notification, field: str) -> Notice:
             f"{path}: silent and {'contact' if notification.contact else 'on'} are both set", field=f"{path}.silent",
             next_step="silent tells nobody; leave the other out, or leave silent out",
         )  # fmt: skip
-    return Notice(notification.contact, int(ends_of(notification.on, f"{path}.on")), notification.silent)
+    ends = int(ends_of(notification.on, f"{path}.on"))
+    return Notice(notification.contact, ends, notification.silent, bool(notification.on))
 
 
 def ends_of(events: Iterable[int], field: str) -> End:
@@ -34,14 +35,25 @@ def ends_of(events: Iterable[int], field: str) -> End:
     return ends or End.BOTH
 
 
-def check_contact(notice: Notice, contacts: Mapping[str, KnownContact], field: str) -> None:
-    """Raises `ContactNotFound` or `ContactNotVerified` unless the contact that is named can be told."""
-    path = f"{field}.notification.contact"
-    known = contacts.get(notice.contact)
+def check_told(notice: Notice, contacts: Mapping[str, KnownContact], field: str) -> None:
+    """Whether whoever is to be told can be. Raises `ContactNotFound` or `ContactNotVerified`."""
+    if notice.contact:
+        _check_contact(notice.contact, contacts, f"{field}.notification.contact")
+    elif notice.is_asked and not any(
+        c.is_verified and c.default_for & notice.ends for c in contacts.values()
+    ):
+        raise ContactNotFound(
+            "the account has no default contact that would be told", field=f"{field}.notification.on",
+            next_step="name a contact, or make one the default: yard contacts default NAME both",
+        )  # fmt: skip
+
+
+def _check_contact(name: str, contacts: Mapping[str, KnownContact], path: str) -> None:
+    known = contacts.get(name)
     if known is None:
         raise ContactNotFound(
-            f"the account has no contact {notice.contact[:80]!r}", field=path,
-            next_step=f"yard contacts ls; to make it: yard contacts add {notice.contact[:80]} URL",
+            f"the account has no contact {name[:80]!r}", field=path,
+            next_step=f"yard contacts ls; to make it: yard contacts add {name[:80]} URL",
         )  # fmt: skip
     if not known.is_verified:
         raise ContactNotVerified(

@@ -18,7 +18,6 @@ from services.scheduler.notify.contacts import Contacts
 from services.scheduler.notify.deliveries import Deliveries
 from services.scheduler.notify.model import Contact, Delivery, DeliveryState
 from services.scheduler.notify.pool import SenderPool, Sent
-from services.scheduler.notify.schemes import WEBHOOKS
 from services.scheduler.notify.seal import SealBroken
 
 # After a database or a store that did not answer.
@@ -91,9 +90,9 @@ class Outbox:
         """For ever. Begins with what an earlier process left."""
         for contact_id, due_ms in (await self._deliveries.pending()).items():
             self._due.setdefault(contact_id, due_ms)
-        if await self._needs_library():
-            await self._pool.warm()
         async with asyncio.TaskGroup() as lanes:
+            if await self._contacts.need_library():
+                lanes.create_task(self._pool.warm())
             while not self._is_draining:
                 self._wake.clear()
                 now_ms = self._clock.now_ms()
@@ -104,10 +103,6 @@ class Outbox:
                     self._lanes.add(contact_id)
                     lanes.create_task(self._lane(contact_id))
                 await self._sleep(now_ms)
-
-    async def _needs_library(self) -> bool:
-        found = [await self._contacts.by_id(contact_id) for contact_id in self._due]
-        return any(contact is not None and contact.scheme not in WEBHOOKS for contact in found)
 
     async def _sleep(self, now_ms: int) -> None:
         """Until something new comes, or something is due."""
@@ -146,9 +141,12 @@ class Outbox:
             self._suspects.discard(delivery.contact_id)
             await self._settle(delivery, Sent(False, "the contact was deleted"), is_final=True)
             return
+        failpoint("scheduler.before_notify")
         try:
             url, secret = self._contacts.address_of(contact)
-            request = await self._composer.compose(delivery, url, secret)
+            sent = await self._pool.send(
+                lambda: self._composer.compose(delivery, url, secret), is_suspect=contact.id in self._suspects
+            )
         except SealBroken:
             why = "its address cannot be decrypted: secrets/contacts.key is another one"
             await self._settle(delivery, Sent(False, why), is_final=True)
@@ -156,8 +154,6 @@ class Outbox:
         except NotFound as error:
             await self._settle(delivery, Sent(False, error.message), is_final=True)
             return
-        failpoint("scheduler.before_notify")
-        sent = await self._pool.ask(request, is_suspect=contact.id in self._suspects)
         failpoint("scheduler.after_notify")
         (self._suspects.discard if sent.ok else self._suspects.add)(contact.id)
         await self._settle(delivery, sent, contact=contact, is_final=delivery.is_test)

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,19 @@ import msgspec
 import services
 from services.chassis.logs import get_logger
 from services.scheduler.notify.guard import CERTIFICATE_VARIABLES
+from services.scheduler.notify.schemes import WEBHOOKS
 
 MOST_SENDERS = 6
 # Contacts whose last message was not taken may hold so many of them: the others always find one.
 MOST_SUSPECT = 3
 # A message is over after so long, whatever its service does.
 SEND_S = 20.0
-# The first one also loads the library.
+# To load the library, once for each process.
 WARM_S = 60.0
 IDLE_S = 60.0
 _KEPT = ("YARD_STATE", "PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", *CERTIFICATE_VARIABLES)
+_WARM = {"op": "warm", "url": ""}
+Compose = Callable[[], Awaitable[dict[str, Any]]]
 _log = get_logger("scheduler.notify")
 
 
@@ -49,37 +53,51 @@ class SenderPool:
         self._idle: list[_Process] = []
         self._busy: set[_Process] = set()
 
-    async def ask(
-        self, request: dict[str, Any], *, is_suspect: bool = False, timeout_s: float = SEND_S
-    ) -> Sent:
+    async def ask(self, request: dict[str, Any]) -> Sent:
         """What one sender says to a request. Safe to cancel: the sender is then ended."""
+
+        async def made() -> dict[str, Any]:
+            return request
+
+        return await self.send(made)
+
+    async def send(self, compose: Compose, *, is_suspect: bool = False) -> Sent:
+        """The same; the request is made when its turn has come, so that only a few are ever in memory."""
         async with contextlib.AsyncExitStack() as held:
             if is_suspect:
                 await held.enter_async_context(self._suspects)
             await held.enter_async_context(self._slots)
-            process = await self._take()
+            request = await compose()
+            needs_library = request["url"].partition("://")[0].lower() not in WEBHOOKS
+            process = await self._take(needs_library)
             self._busy.add(process)
             try:
-                return await self._ask(process, request, timeout_s)
+                return await self._ask(process, request, needs_library)
             finally:
                 self._busy.discard(process)
                 await self._put_back(process)
 
-    async def _take(self) -> "_Process":
-        while self._idle:
-            process = self._idle.pop()
+    async def _take(self, needs_library: bool) -> "_Process":
+        """One that is idle, best one that has what is needed; else a new one."""
+        best_first = sorted(
+            self._idle, key=lambda p: (p.is_warm == needs_library, p.idle_since), reverse=True
+        )
+        for process in best_first:
+            self._idle.remove(process)
             if process.is_alive:
                 return process
             await process.close()
         return await _Process.start(self._allow)
 
-    async def _ask(self, process: "_Process", request: dict[str, Any], timeout_s: float) -> Sent:
+    async def _ask(self, process: "_Process", request: dict[str, Any], needs_library: bool) -> Sent:
         try:
-            async with asyncio.timeout(timeout_s if process.is_warm else timeout_s + WARM_S):
+            if needs_library:
+                await process.warm()
+            async with asyncio.timeout(SEND_S):
                 return await process.ask(request)
         except TimeoutError:
             process.kill()
-            return Sent(False, f"nothing was heard of the service for {timeout_s:g} s")
+            return Sent(False, f"nothing was heard of the service for {SEND_S:g} s")
         except (OSError, EOFError, msgspec.MsgspecError) as error:
             process.kill()
             return Sent(False, f"the process that sends has died ({type(error).__name__})")
@@ -98,13 +116,16 @@ class SenderPool:
     async def warm(self) -> None:
         """Makes sure that the first message need not wait for the library to be loaded."""
         if not any(process.is_warm for process in (*self._idle, *self._busy)):
-            await self.ask({"op": "warm", "url": ""})
+            await self.ask(_WARM)
 
     async def trim(self) -> None:
-        """Ends those that were idle for long, but one."""
+        """Ends those that were idle for long; one stays, and one that has loaded the library."""
         oldest = time.monotonic() - IDLE_S
-        while len(self._idle) > 1 and self._idle[0].idle_since < oldest:
-            await self._idle.pop(0).close()
+        for process in [process for process in self._idle if process.idle_since < oldest]:
+            is_last = process.is_warm and sum(other.is_warm for other in self._idle) == 1
+            if len(self._idle) > 1 and not is_last:
+                self._idle.remove(process)
+                await process.close()
 
     async def close(self) -> None:
         """Ends all. What was being sent is sent again by whoever comes next."""
@@ -119,7 +140,7 @@ class _Process:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self.idle_since = 0.0
-        # Whether it has answered yet.
+        # Whether it has loaded the library.
         self.is_warm = False
         self._is_killed = False
 
@@ -153,8 +174,13 @@ class _Process:
         line = await stdout.readline()
         if not line:
             raise EOFError
-        self.is_warm = True
         return msgspec.json.decode(line, type=Sent)
+
+    async def warm(self) -> None:
+        """Has the library loaded. Without it the answer to the request itself says so."""
+        if not self.is_warm:
+            async with asyncio.timeout(WARM_S):
+                self.is_warm = (await self.ask(_WARM)).ok
 
     def kill(self) -> None:
         self._is_killed = True

@@ -22,6 +22,9 @@ LIMIT ?
 -- name: known_contacts
 SELECT account, id, name, verify_ms, default_for FROM contact ORDER BY account, name
 
+-- name: schemes_in_use
+SELECT DISTINCT scheme FROM contact WHERE verify_ms > 0
+
 -- name: count_contacts
 SELECT count(*) FROM contact WHERE account = ?
 
@@ -36,6 +39,9 @@ DELETE FROM contact WHERE id = ?
 
 -- name: delete_contacts_of_account
 DELETE FROM contact WHERE account = ?
+
+-- name: delete_deliveries_of_account
+DELETE FROM delivery WHERE account = ?
 
 -- name: insert_delivery
 -- A repetition of the same event changes nothing.

@@ -17,7 +17,9 @@ import os
 import resource
 import signal
 import sys
+import traceback
 import warnings
+from types import TracebackType
 from typing import Any
 
 from services.scheduler.notify.guard import Guard, parse_networks, readable_roots
@@ -129,6 +131,13 @@ def cleaned(error: str, url: str) -> str:
     return error[:MOST_ERROR_CHARACTERS]
 
 
+def _show_where(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A defect, without its message, which may hold an address."""
+    sys.stderr.write(
+        "".join(traceback.format_tb(trace)) + f"{kind.__name__} (its message may hold an address)\n"
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="sender", description=__doc__)
     parser.add_argument("--allow", default="", help="networks that may be reached although they are private")
@@ -138,6 +147,9 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
     warnings.simplefilter("ignore")
+    # What goes to stderr is in the scheduler's log: nothing there may show what was sent to whom.
+    logging.lastResort = None
+    sys.excepthook = _show_where
     # Answers alone go to stdout: a library that prints must not spoil them.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

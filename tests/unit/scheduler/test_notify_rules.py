@@ -8,10 +8,10 @@ import json
 import pytest
 
 from modelyard.v1 import task_pb2
-from services.scheduler.notify import content
+from services.scheduler.notify import content, sender
 from services.scheduler.notify.announce import title, told
 from services.scheduler.notify.backoff import delay_ms
-from services.scheduler.notify.guard import parse_networks, wrong_with
+from services.scheduler.notify.guard import Guard, parse_networks, wrong_with
 from services.scheduler.notify.model import (
     MOST_ATTEMPTS,
     ContactNotFound,
@@ -24,10 +24,10 @@ from services.scheduler.notify.model import (
     Notice,
     NoticeInvalid,
 )
-from services.scheduler.notify.notices import check_contact, convert
+from services.scheduler.notify.notices import check_told, convert
 from services.scheduler.notify.schemes import ALLOWED, check_url, redacted, secrets_of
 from services.scheduler.notify.seal import Seal, SealBroken
-from services.scheduler.notify.sender import cleaned
+from services.scheduler.notify.sender import Sender, cleaned
 
 OPS = KnownContact("1", "ops", True, int(End.FAILED))
 TEAM = KnownContact("2", "team", True, int(End.BOTH))
@@ -63,18 +63,23 @@ def test_specification_that_contradicts_itself_is_refused() -> None:
         with pytest.raises(NoticeInvalid, match=r"specs\[0\]\.notification"):
             convert(notification, "specs[0]")
     failed = [task_pb2.NOTIFICATION_EVENT_FAILED]
-    assert convert(task_pb2.Notification(contact="ops", on=failed), "s") == Notice("ops", int(End.FAILED))
+    assert convert(task_pb2.Notification(contact="ops", on=failed), "s") == Notice(
+        "ops", int(End.FAILED), False, True
+    )
     assert convert(task_pb2.Notification(), "s") == Notice()
 
 
 def test_contact_that_cannot_be_told_is_refused_with_the_next_step() -> None:  # S0.8
-    check_contact(Notice("ops"), CONTACTS, "specs[0]")
+    check_told(Notice("ops"), CONTACTS, "specs[0]")
     with pytest.raises(ContactNotVerified) as unverified:
-        check_contact(Notice("new"), CONTACTS, "specs[0]")
+        check_told(Notice("new"), CONTACTS, "specs[0]")
     assert unverified.value.field == "specs[0].notification.contact"
     assert unverified.value.next_step == "yard contacts test new"
-    with pytest.raises(ContactNotFound):
-        check_contact(Notice("nobody"), CONTACTS, "specs[0]")
+    for notice in (Notice("nobody"), Notice(ends=int(End.SUCCEEDED), is_asked=True)):
+        with pytest.raises(ContactNotFound):
+            check_told(notice, {"ops": OPS}, "specs[0]")
+    check_told(Notice(ends=int(End.FAILED), is_asked=True), {"ops": OPS}, "specs[0]")
+    check_told(Notice(), {}, "specs[0]")
 
 
 @pytest.mark.parametrize(
@@ -231,3 +236,13 @@ def test_every_allowed_scheme_is_one_that_the_library_knows() -> None:
         for kind in ("protocols", "secure_protocols"):
             known |= set(service[kind] or ())
     assert not ALLOWED - known
+
+
+def test_without_the_library_webhooks_work_and_others_say_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sender, "LIBRARY", "a_library_that_is_not_installed")
+    made = Sender(Guard((), ()))
+    assert made.answer({"op": "check", "url": "json://h"}) == {"ok": True, "error": ""}
+    answer = made.answer({"op": "check", "url": "slack://a/b/c"})
+    assert (answer["ok"], answer["missing"]) == (False, True)
