@@ -277,6 +277,7 @@ class WorkerRequest(_message.Message):
     ACK_FIELD_NUMBER: _builtins.int
     QUIT_FIELD_NUMBER: _builtins.int
     MODIFY_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     quit: _builtins.bool
     """Ends the worker when it has nothing left to do."""
     @_builtins.property
@@ -293,6 +294,10 @@ class WorkerRequest(_message.Message):
     def modify(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModifyWork]:
         """New parameters for running or waiting work."""
 
+    @_builtins.property
+    def fence(self) -> _containers.RepeatedCompositeFieldContainer[Global___FenceWork]:
+        """Deadlines; a later one for the same key takes the place of an earlier one."""
+
     def __init__(
         self,
         *,
@@ -301,10 +306,11 @@ class WorkerRequest(_message.Message):
         ack: _abc.Iterable[_builtins.str] | None = ...,
         quit: _builtins.bool = ...,
         modify: _abc.Iterable[Global___ModifyWork] | None = ...,
+        fence: _abc.Iterable[Global___FenceWork] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "modify", b"modify", "quit", b"quit", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "fence", b"fence", "modify", b"modify", "quit", b"quit", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -678,6 +684,34 @@ class ModifyWork(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModifyWork: _TypeAlias = ModifyWork  # noqa: Y015
+
+@_typing.final
+class FenceWork(_message.Message):
+    """The worker ends this work by itself when so much time has passed, unless another of these comes before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    AFTER_MS_FIELD_NUMBER: _builtins.int
+    GRACE_MS_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    after_ms: _builtins.int
+    grace_ms: _builtins.int
+    """From SIGTERM to SIGKILL for a command; a call that does not end within it takes the worker along."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        after_ms: _builtins.int = ...,
+        grace_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_ms", b"after_ms", "grace_ms", b"grace_ms", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FenceWork: _TypeAlias = FenceWork  # noqa: Y015
 
 @_typing.final
 class WorkerResponse(_message.Message):

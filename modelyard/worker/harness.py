@@ -13,6 +13,7 @@ import traceback
 from modelyard.worker.calls import BadCall, Caller, decode_params
 from modelyard.worker.capture import Capture
 from modelyard.worker.commands import Commander
+from modelyard.worker.fence import Fences
 from modelyard.worker.frames import Message
 from modelyard.worker.ledger import Ledger, now_ms
 from modelyard.worker.link import Link
@@ -30,7 +31,12 @@ class Harness:
         self._capture = Capture(log_fd)
         self._caller = Caller(self._ledger.progress, self._ledger.modified)
         self._commander = Commander(self._ledger.lead)
-        self._link = Link(listener, self._ledger, self._capture, self._on_request, orphan_timeout_s)
+        # The key of the call that runs; empty: none does.
+        self._call = ""
+        self._fences = Fences(self._interrupt, log_fd)
+        self._link = Link(
+            listener, self._ledger, self._capture, self._on_request, self._look, orphan_timeout_s
+        )
 
     def run(self) -> None:
         """Runs work until the agent asks the worker to quit and nothing is left to do or to say."""
@@ -42,7 +48,9 @@ class Harness:
                 continue
             work = ledger.begin(key)
             if work is not None:
+                self._call = "" if "command" in work else key
                 ledger.end(self._run(key, work))
+                self._fences.forget(key)
             if ledger.queue.empty() or time.monotonic() - ledger.flushed_at > _COLLECT_S:
                 ledger.flush()
 
@@ -71,6 +79,8 @@ class Harness:
             self._ledger.accept(request["run"])
         for change in request.get("modify", ()):
             self._modify(change)
+        for fence in request.get("fence", ()):
+            self._fences.set(fence)
         for cancel in request.get("cancel", ()):
             self._cancel(cancel["key"], int(cancel.get("grace_ms", 0)), cancel.get("if_waiting", False))
         if request.get("quit"):
@@ -78,8 +88,16 @@ class Harness:
 
     def _cancel(self, key: str, grace_ms: int, if_waiting: bool) -> None:
         if not self._ledger.withdraw(key) and not if_waiting:
-            self._commander.interrupt(key, grace_ms)
-            self._caller.interrupt(key)
+            self._interrupt(key, grace_ms)
+
+    def _interrupt(self, key: str, grace_ms: int) -> None:
+        self._commander.interrupt(key, grace_ms)
+        self._caller.interrupt(key)
+
+    def _look(self) -> None:
+        running = self._ledger.running
+        if running is not None:
+            self._fences.look(running["key"], is_call=running["key"] == self._call)
 
     def _modify(self, change: Message) -> None:
         key, revision = change["key"], int(change.get("revision", 0))

@@ -35,12 +35,14 @@ class Link:
         ledger: Ledger,
         capture: Capture,
         on_request: Callable[[Message], None],
+        on_tick: Callable[[], None],
         orphan_timeout_s: float,
     ) -> None:
         self._listener = listener
         self._ledger = ledger
         self._capture = capture
         self._on_request = on_request
+        self._on_tick = on_tick
         self._orphan_timeout_s = orphan_timeout_s
         self._connection: socket.socket | None = None
         self._frames = FrameBuffer()
@@ -97,6 +99,7 @@ class Link:
 
     def _tick(self) -> None:
         self._capture.drain()
+        self._on_tick()
         if self._ledger.has_unsent:
             self._ledger.flush()
 

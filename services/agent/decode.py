@@ -42,6 +42,7 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         keeps_outputs=bool(spec.outputs),
         start_timeout_ms=spec.timeouts.start_timeout.ToMilliseconds(),
         run_timeout_ms=spec.timeouts.run_timeout.ToMilliseconds(),
+        silent_most_ms=_silent_most_ms(spec.disconnect),
         modify_signal=_signal(spec.command.modify_signal),
         limits=LimitSet(
             cpu if spec.resources.HasField("cpu") else 0.0,
@@ -61,6 +62,10 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         threads=max(1, math.ceil(cpu)),
         is_alone=spec.delivery == task_pb2.DELIVERY_AT_MOST_ONCE,
     )
+
+
+def _silent_most_ms(wish: task_pb2.Disconnect) -> int | None:
+    return wish.lost_after.ToMilliseconds() if wish.mode == task_pb2.DISCONNECT_MODE_STOP else None
 
 
 def _signal(name: str) -> int:

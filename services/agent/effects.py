@@ -97,6 +97,12 @@ class QuitWorker(msgspec.Struct, frozen=True):
     worker: str
 
 
+class FenceWork(msgspec.Struct, frozen=True):
+    """Have the workers of these tasks end them by themselves when the scheduler is silent for too long."""
+
+    tasks: tuple[Task, ...]
+
+
 class AckWork(msgspec.Struct, frozen=True):
     """The worker may forget these reports."""
 
@@ -133,6 +139,7 @@ Effect = (
     | PlaceAttachments
     | TellAttachments
     | ChangeHolding
+    | FenceWork
     | SuspendWork
     | ResumeWork
     | KillWorker

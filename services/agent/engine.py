@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from services.agent import effects as do
+from services.agent import fences
 from services.agent.commands import CommandSetup
 from services.agent.config import Places, task_directory_name
 from services.agent.convert import done_of, operator_work, report_of
@@ -46,6 +47,7 @@ from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 
 _log = get_logger("agent.engine")
+FENCE_LATER_MS = 1_500
 
 
 class Engine:
@@ -93,6 +95,7 @@ class Engine:
             do.PlaceAttachments: self._on_place_attachments,
             do.TellAttachments: self._on_tell_attachments,
             do.ChangeHolding: self._on_change_holding,
+            do.FenceWork: self._on_fence_work,
             do.SuspendWork: self._on_suspend_work,
             do.ResumeWork: self._on_resume_work,
             do.KillWorker: self._on_kill_worker,
@@ -233,6 +236,8 @@ class Engine:
         failpoint("agent.before_run")
         self._workers.claim(effect.worker, effect.tasks[0].pool)
         self._workers.send(effect.worker, run=tuple([self._work(effect.worker, t) for t in effect.tasks]))
+        if self.state.fenced:
+            self._on_fence_work(do.FenceWork(effect.tasks))
 
     def _work(self, worker: str, task: Task) -> Message:
         directory = f"{self._tasks}/{task_directory_name(task.key)}"
@@ -286,6 +291,19 @@ class Engine:
         changed = HoldingChanged(effect.task.key, effect.revision, effect.holding, refused, message)
         # Not from within the step that asked for it.
         asyncio.get_running_loop().call_soon(self.dispatch, changed)
+
+    def _on_fence_work(self, effect: do.FenceWork) -> None:
+        """A little later than the machine itself would end them, so that it is the machine that says why."""
+        now_ms = self._clock.monotonic_ms()
+        for task in effect.tasks:
+            if task.body.silent_most_ms is not None:
+                left_ms = fences.left_ms(self.state, task, now_ms) + FENCE_LATER_MS
+                fence: Message = {
+                    "key": task.work_key,
+                    "after_ms": left_ms,
+                    "grace_ms": self.state.settings.stop_grace_ms,
+                }
+                self._workers.send(task.worker, fence=(fence,))
 
     def _on_suspend_work(self, effect: do.SuspendWork) -> None:
         self._suspensions.begin(effect.task, self._workers.pid(effect.worker))

@@ -47,6 +47,8 @@ def accept(state: State, asked: StartAsked, now_ms: int, effects: list[Effect]) 
         _refuse(state, task, "TOO_LARGE", "the machine does not have what it asks for")
     else:
         state.tasks[key] = task
+        if body.silent_most_ms is not None:
+            state.fenced[key] = None
         if body.start_timeout_ms:
             state.set_timer(now_ms + body.start_timeout_ms, "start", task)
         task.missing = {need for need in body.needs if need not in state.ready_needs}
@@ -222,9 +224,18 @@ def settle(state: State, task: Task, outcome: Exit, effects: list[Effect]) -> No
 def end(state: State, task: Task, outcome: Exit) -> None:
     """It has ended; the scheduler is told."""
     state.move(task, Phase.ENDED)
-    task.exit = outcome
+    task.exit = _fenced(task, outcome)
     task.missing.clear()
     state.tell(task, NoteKind.EXITED)
+
+
+def _fenced(task: Task, outcome: Exit) -> Exit:
+    """Nobody but its worker itself can have ended a task for which there is no order: the node was cut off."""
+    error = outcome.error
+    if task.body.silent_most_ms is None or task.stop or error is None or error.cause is not Cause.CANCELLED:
+        return outcome
+    message = "its worker heard nothing of the scheduler for longer than disconnect allows"
+    return replace(outcome, error=replace(error, cause=Cause.NODE_LOST, message=message))
 
 
 def end_with_worker(state: State, task: Task, worker: Worker, event: WorkerLost, now_ms: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from services.agent import fences
 from services.agent.dispatch import call_back, hand_out, keep_warm, remove, retire
 from services.agent.effects import AckWork, Effect, RunTasks
 from services.agent.events import (
@@ -141,6 +142,7 @@ def on_session_opened(state: State, event: SessionOpened, now_ms: int) -> list[E
             order = StopOrder(Cause.CANCELLED, "the scheduler no longer wants it here", 5_000)
             end_early(state, task, order, now_ms, effects)
     forget(state, forgotten, effects)
+    effects += fences.renew(state)
     for task in state.tasks.values():
         if task.phase is Phase.ENDED and task.stated:
             task.stated = False
@@ -158,7 +160,8 @@ def on_beat(state: State, event: BeatAcknowledged, now_ms: int) -> list[Effect]:
     over = now_ms >= state.lease_until_ms
     state.lease_ms = event.lease_ms or state.lease_ms
     state.lease_until_ms = max(state.lease_until_ms, event.sent_ms + state.lease_ms)
-    return hand_out(state, now_ms) if over else []
+    effects = fences.renew(state) if state.fenced else []
+    return effects + hand_out(state, now_ms) if over else effects
 
 
 def on_events_acknowledged(state: State, event: EventsAcknowledged, now_ms: int) -> list[Effect]:
@@ -278,6 +281,7 @@ def on_clock(state: State, event: ClockTicked, now_ms: int) -> list[Effect]:
     while state.timers and state.timers[0][0] <= now_ms:
         _, _, kind, task = state.pop_timer()
         TIMERS[kind](state, task, now_ms, effects)
+    fences.end_overdue(state, now_ms, effects)
     if 0 <= state.drain_until_ms <= now_ms:
         state.drain_until_ms = -1
         end_drained(state, now_ms, effects)

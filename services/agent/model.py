@@ -106,6 +106,8 @@ class Body(msgspec.Struct, frozen=True):
     keeps_outputs: bool = False
     start_timeout_ms: int = 0
     run_timeout_ms: int = 0
+    silent_most_ms: int | None = None
+    """How long it may go on without news of the scheduler; 0: for the lease, None: for ever."""
     modify_signal: int = 0
     """Tells a command that its parameters have changed; 0: none."""
     limits: LimitSet = LimitSet()

@@ -59,4 +59,6 @@ def _restore(state: State, restored: TaskRestored, worker: Worker | None) -> Tas
     task.is_bare = True
     task.worker = worker.name if worker is not None else ""
     state.tasks[task.key] = task
+    if task.body.silent_most_ms is not None:
+        state.fenced[task.key] = None
     return task

@@ -65,6 +65,8 @@ class State:
         self.last_command = 0
         self.lease_ms = 0
         self.lease_until_ms = -1
+        self.fenced: dict[str, None] = {}
+        """Tasks that may not outlast the scheduler's silence; ended ones are forgotten when it matters."""
         self.draining = False
         self.drain_message = ""
         self.drain_until_ms = -1

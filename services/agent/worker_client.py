@@ -40,16 +40,23 @@ class WorkerClient:
         cancel: Sequence[Message] = (),
         ack: Sequence[str] = (),
         modify: Sequence[Message] = (),
+        fence: Sequence[Message] = (),
         quit: bool = False,
     ) -> None:
         """Sends with whatever else is sent in this turn of the loop, as one frame. A worker takes a frame
-        in the order ack, run, modify, cancel, quit; running what it already has is harmless.
+        in the order ack, run, modify, fence, cancel, quit; running what it already has is harmless.
 
         What is sent on a lost connection is lost; the next inventory tells.
         """
         if not self._outgoing:
             self._loop.call_soon(self._flush)
-        for name, items in (("run", run), ("cancel", cancel), ("ack", ack), ("modify", modify)):
+        for name, items in (
+            ("run", run),
+            ("cancel", cancel),
+            ("ack", ack),
+            ("modify", modify),
+            ("fence", fence),
+        ):
             if items:
                 self._outgoing.setdefault(name, []).extend(items)
         if quit:

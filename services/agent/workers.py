@@ -110,6 +110,7 @@ class Workers:
         cancel: tuple[Message, ...] = (),
         ack: tuple[str, ...] = (),
         modify: tuple[Message, ...] = (),
+        fence: tuple[Message, ...] = (),
         quit: bool = False,
     ) -> None:
         """Sends to a worker; what a lost worker does not get is settled by its WorkerLost."""
@@ -117,7 +118,7 @@ class Workers:
         if member is None or member.client is None:
             return
         if member.client.is_open:
-            member.client.send(run=run, cancel=cancel, ack=ack, modify=modify, quit=quit)
+            member.client.send(run=run, cancel=cancel, ack=ack, modify=modify, fence=fence, quit=quit)
         else:
             member.undelivered.update(work["key"] for work in run)
 

@@ -55,6 +55,14 @@ def leftover() -> int:
     return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
 
 
+def unheeding() -> None:
+    while True:
+        try:
+            time.sleep(600)
+        except BaseException:
+            continue
+
+
 def spinning() -> None:
     while True:
         sum(range(1000))
