@@ -9,7 +9,19 @@ from pathlib import Path
 
 from bench.figures import Figure, save, table
 
-EXPERIMENTS = ("calls", "arrays", "processes", "startup", "fleet", "placement", "restart", "memory", "notify")
+EXPERIMENTS = (
+    "calls",
+    "arrays",
+    "processes",
+    "startup",
+    "fleet",
+    "placement",
+    "restart",
+    "memory",
+    "notify",
+    "modify",
+    "attachments",
+)
 
 
 def main() -> int:

@@ -157,6 +157,11 @@ class Ledger:
         return not self.waiting and self.running is None
 
     @property
+    def has_answers(self) -> bool:
+        """Whether a change was asked for and its answer is not sent."""
+        return bool(self._modified)
+
+    @property
     def has_unsent(self) -> bool:
         return bool(self._ended or self._started or self._progress or self._modified)
 

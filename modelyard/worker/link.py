@@ -93,6 +93,9 @@ class Link:
         while not self._ledger.is_idle or self._ledger.has_unsent:
             if self._serve(min(tick_ms, _WAITING_TICK_MS) if self._ledger.waiting else tick_ms):
                 tick_ms = _FIRST_TICK_MS
+                if self._ledger.has_answers:
+                    # Somebody waits for them.
+                    self._ledger.flush()
             else:
                 self._tick()
                 tick_ms = min(tick_ms * 2, _LAST_TICK_MS)

@@ -194,10 +194,8 @@ class Modification:
         self, key: int, revision: int, paths: Sequence[str], is_under_way: bool
     ) -> list[task_pb2.FieldVerdict]:
         """The latest word on each field."""
-        latest: dict[str, FieldVerdict] = {}
-        for row in await self._engine.store.get_modifications(key):
-            if row.request_revision == revision:
-                latest.update((verdict.path, verdict) for verdict in row.verdicts)
+        verdicts = await self._engine.store.get_verdicts(key, revision)
+        latest = {verdict.path: verdict for verdict in verdicts}
         return [self._verdict(latest[path], key, revision, is_under_way) for path in paths]
 
     def _verdict(

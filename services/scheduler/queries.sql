@@ -101,6 +101,9 @@ FROM change
 WHERE task > ? AND task <= ?
 GROUP BY task
 
+-- name: verdicts_of_modification
+SELECT verdicts FROM modification WHERE task = ? AND request_revision = ? ORDER BY revision
+
 -- name: all_specs
 SELECT number, account, body, head FROM spec
 

@@ -436,6 +436,16 @@ class SchedulerStore:
         sql = self.sql["modifications_of_task"]
         return await self.database.read(lambda c: list(map(_modification, c.execute(sql, (key,)))))
 
+    async def get_verdicts(self, key: int, revision: int) -> list[FieldVerdict]:
+        """What became of one modification, the latest word last."""
+        sql = self.sql["verdicts_of_modification"]
+
+        def query(connection: sqlite3.Connection) -> list[FieldVerdict]:
+            rows = connection.execute(sql, (key, revision))
+            return [verdict for (verdicts,) in rows for verdict in _VERDICTS.decode(verdicts)]
+
+        return await self.database.read(query)
+
     async def list_tasks(
         self, account: str | None, before: int, ended_after_ms: int, most: int, array: int = 0
     ) -> list[int]:
