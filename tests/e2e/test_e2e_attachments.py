@@ -158,3 +158,24 @@ async def _outcome(client: Client, directory: Path, attachments: dict[str, Path]
     await client.attach(spec, directory=directory, attachments=attachments)
     (task_id,) = await client.tasks.submit(spec)
     return await client.outcome(task_id)
+
+
+def _memory_peak_kib(yard: Yard, name: str) -> int:
+    """The most memory that a service has ever held."""
+    pid = json.loads((yard.state / "run" / f"{name}.json").read_text())["pid"]
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+@pytest.mark.asyncio
+async def test_large_attachment_is_nowhere_held_in_memory(own_yard: Yard, tmp_path: Path) -> None:  # S0.6
+    yard, big = own_yard, tmp_path / "big.bin"
+    with big.open("wb") as file:
+        file.truncate(300 << 20)
+    names = ("store", "scheduler", *(f"agent-{node}" for node in yard.nodes))
+    before = {name: _memory_peak_kib(yard, name) for name in names}
+    words = ("run", "--attach", str(big), "--", "cmp", str(big), "big.bin")
+    result = await asyncio.to_thread(yard.cli, *words)
+    assert result.code == 0, result.stderr
+    grown = {name: (_memory_peak_kib(yard, name) - before[name]) >> 10 for name in names}
+    assert max(grown.values()) < 100, f"MiB more than before: {grown}"
