@@ -26,7 +26,7 @@ from services.scheduler.notify.guard import Guard, parse_networks, readable_root
 from services.scheduler.notify.schemes import WEBHOOKS, secrets_of
 from services.scheduler.notify.webhook import NotTaken, post
 
-MOST_MEMORY_BYTES = 2 << 30
+MOST_MEMORY_BYTES = 1 << 30
 MOST_ERROR_CHARACTERS = 500
 LIBRARY = "apprise"
 
