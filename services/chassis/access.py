@@ -20,6 +20,7 @@ from services.chassis.security import (
     ANONYMOUS,
     NOBODY,
     ROLES,
+    TASK,
     Authenticator,
     Principal,
     Revoking,
@@ -95,6 +96,9 @@ class Access:
         return caller
 
     def _remember(self, authorization: str, caller: Principal) -> None:
+        if caller.role == TASK:
+            # Its attempt may be over at any moment, and nobody says so: it is asked for each time.
+            return
         if len(self._remembered) >= _REMEMBERED_MOST:
             self._remembered.clear()
         self._remembered[hash_secret(authorization)] = (caller, time.monotonic() + REMEMBER_S)

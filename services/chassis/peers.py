@@ -12,10 +12,11 @@ from typing import NamedTuple
 import grpc
 import grpc.aio
 
+from modelyard.errors import from_rpc_error
 from modelyard.v1 import account_pb2, account_pb2_grpc
 from services.chassis.clock import Clock, SystemClock
-from services.chassis.errors import Unavailable
-from services.chassis.security import Principal, TokenInvalid, hash_secret
+from services.chassis.errors import Unauthenticated, Unavailable
+from services.chassis.security import TASK, Principal, TokenInvalid, TokenStale, hash_secret
 
 REMEMBER_MS = 5_000
 """How long an answer is believed without asking; what guards a server adds its own ten seconds."""
@@ -40,7 +41,10 @@ class RemoteAuthenticator:
         self._remembered: dict[bytes, _Answer] = {}
 
     async def authenticate(self, secret: str) -> Principal:
-        """The principal of `secret`; raises TokenInvalid or AccountsUnreachable."""
+        """The principal of `secret`; raises TokenInvalid, TokenStale or AccountsUnreachable.
+
+        An answer for a task is neither remembered nor does it stand in: its attempt may be replaced at any moment.
+        """
         key = hash_secret(secret)
         known = self._remembered.get(key)
         now_ms = self._clock.monotonic_ms()
@@ -52,8 +56,8 @@ class RemoteAuthenticator:
                     raise
             else:
                 self._remember(key, known)
-        if known.caller is None:
-            raise TokenInvalid
+        if isinstance(known.caller, type):
+            raise known.caller
         return known.caller
 
     async def _resolve(self, secret: str) -> _Answer:
@@ -62,7 +66,9 @@ class RemoteAuthenticator:
             answer = await self._accounts.ResolveToken(request, timeout=_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             if error.code() in _UNKNOWN:
-                return _Answer(None, self._clock.monotonic_ms() + REMEMBER_UNKNOWN_MS, -1)
+                is_stale = from_rpc_error(error).reason == TokenStale.reason
+                refusal: type[Unauthenticated] = TokenStale if is_stale else TokenInvalid
+                return _Answer(refusal, self._clock.monotonic_ms() + REMEMBER_UNKNOWN_MS, -1)
             raise AccountsUnreachable(metadata={"code": error.code().name}) from error
         for_ms = STAND_IN_MS
         if answer.HasField("valid_for"):
@@ -71,15 +77,17 @@ class RemoteAuthenticator:
         return _Answer(_principal(answer.identity), now_ms + min(for_ms, REMEMBER_MS), now_ms + for_ms)
 
     def _remember(self, key: bytes, answer: _Answer) -> None:
+        if isinstance(answer.caller, Principal) and answer.caller.role == TASK:
+            return
         if len(self._remembered) >= _REMEMBERED_MOST:
             self._remembered.clear()
         self._remembered[key] = answer
 
 
 class _Answer(NamedTuple):
-    """What is known of a token; None: it is none."""
+    """What is known of a token: whom it speaks for, or why it is refused."""
 
-    caller: Principal | None
+    caller: Principal | type[Unauthenticated]
     until_ms: int
     stands_in_until_ms: int
 

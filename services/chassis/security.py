@@ -68,6 +68,10 @@ class TokenInvalid(Unauthenticated):
     """The token is not known, has expired or was revoked."""
 
 
+class TokenStale(Unauthenticated):
+    """The attempt that this token belongs to is over: the task has ended, or another attempt has taken its place."""
+
+
 class RoleNotAllowed(PermissionDenied):
     """The caller's role may not make this call."""
 

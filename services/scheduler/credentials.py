@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modelyard.v1 import agent_link_pb2 as pb
 from services.chassis.clock import Clock
-from services.chassis.security import TASK, Principal, TokenInvalid, hash_secret, make_secret
+from services.chassis.security import TASK, Principal, TokenInvalid, TokenStale, hash_secret, make_secret
 from services.scheduler.accounts import Accounts
 from services.scheduler.model import JoinRefused, format_task_id, parse_task_id
 from services.scheduler.state import State
@@ -67,7 +67,7 @@ class Credentials:
         return "yard_task_" + base64.urlsafe_b64encode(text + mac).decode().rstrip("=")
 
     def read_task_token(self, secret: str, state: State) -> Principal:
-        """The principal of a task's token. Raises `TokenInvalid` unless the attempt is the current one."""
+        """The principal of a task's token. Raises `TokenInvalid`, `TokenStale` (not the current attempt)."""
         encoded = secret.removeprefix("yard_task_")
         try:
             raw = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
@@ -79,5 +79,5 @@ class Credentials:
         task_id, attempt, epoch, account = text.decode().split("/", 3)
         task = state.tasks.get(parse_task_id(task_id))
         if task is None or (task.attempt, task.epoch) != (int(attempt), int(epoch)):
-            raise TokenInvalid("the attempt that this token belongs to is over")
+            raise TokenStale(next_step="nothing: what this attempt still wants to keep is no longer wanted")
         return Principal(role=TASK, account=account, node=task.node, task_id=task_id)

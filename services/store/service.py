@@ -18,6 +18,7 @@ from services.store.blobs import Blobs, storage_of
 from services.store.collector import Collector
 from services.store.config import StoreConfig
 from services.store.engine import Engine
+from services.store.fence import Fence
 from services.store.rules import RULES
 from services.store.servicer import ArtifactServicer
 from services.store.store import Store
@@ -78,7 +79,9 @@ class StoreService:
         """Adds ArtifactService."""
         if self._engine is None:
             raise InvariantViolation("the store is not open")
-        add_ArtifactServiceServicer_to_server(ArtifactServicer(self._engine), server)
+        add_ArtifactServiceServicer_to_server(
+            ArtifactServicer(self._engine, Fence(self.authenticator())), server
+        )
         return [DESCRIPTOR.services_by_name["ArtifactService"].full_name]
 
     async def drain(self) -> None:

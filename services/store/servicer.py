@@ -27,6 +27,7 @@ from services.store.convert import (
     wish_of,
 )
 from services.store.engine import Engine
+from services.store.fence import Fence
 from services.store.model import CHUNK_BYTES, STALL_S, ChunkTooLarge, UploadMalformed, UploadStalled, Wish
 
 LINGER_S = 0.5
@@ -41,15 +42,17 @@ _PUT = "ArtifactService/PutArtifact"
 class ArtifactServicer(ArtifactServiceServicer):
     """ArtifactService of artifact.proto."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, fence: Fence) -> None:
         self._engine = engine
+        self._fence = fence
 
     async def PutArtifact(
         self, request_iterator: AsyncIterator[pb.PutArtifactRequest], context: Context
     ) -> pb.PutArtifactResponse:
         try:
             wish = await _read_wish(request_iterator)
-            artifact = await self._engine.put(wish, _read_chunks(request_iterator))
+            chunks = self._fence.around(_read_chunks(request_iterator), context)
+            artifact = await self._engine.put(wish, chunks)
         except ServiceError as error:
             note_in_stream(_PUT, "", code=error.code, reason=error.reason)
             await _let_finish(request_iterator)

@@ -20,12 +20,13 @@ from modelyard.v1 import account_pb2, account_pb2_grpc
 from modelyard.v1 import artifact_pb2 as pb
 from modelyard.v1.artifact_pb2_grpc import ArtifactServiceStub, add_ArtifactServiceServicer_to_server
 from services.chassis.clock import FakeClock
-from services.chassis.security import Principal, TokenInvalid
+from services.chassis.security import Authenticator, Principal, TokenInvalid
 from services.chassis.server import bind, make_server
 from services.store.blobs import Blobs, Storage
 from services.store.collector import Collector
 from services.store.directory import Directory
 from services.store.engine import Engine
+from services.store.fence import Fence
 from services.store.model import Limits
 from services.store.rules import RULES
 from services.store.servicer import ArtifactServicer
@@ -77,7 +78,11 @@ class StoreYard:
 
 @asynccontextmanager
 async def store_yard(
-    folder: Path, *, limits: Limits | None = None, storage: Storage | None = None
+    folder: Path,
+    *,
+    limits: Limits | None = None,
+    storage: Storage | None = None,
+    authenticator: Authenticator | None = None,
 ) -> AsyncIterator[StoreYard]:
     """A store on `folder`, without its background loop: tests call the collector."""
     limits = limits or Limits(collect_grace_s=GRACE_S)
@@ -86,8 +91,9 @@ async def store_yard(
     await blobs.open()
     store = await Store.open(folder / "store.db")
     engine = Engine(store, blobs, limits, clock)
-    server = make_server(Desk(), RULES)
-    add_ArtifactServiceServicer_to_server(ArtifactServicer(engine), server)
+    desk = authenticator or Desk()
+    server = make_server(desk, RULES)
+    add_ArtifactServiceServicer_to_server(ArtifactServicer(engine, Fence(desk)), server)
     port = bind(server, "127.0.0.1", 0)
     await server.start()
     collector = Collector(engine, store, blobs, limits.collect_grace_s, clock)

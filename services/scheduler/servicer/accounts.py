@@ -6,7 +6,16 @@ from modelyard.v1 import account_pb2 as pb
 from modelyard.v1 import account_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.paging import decode_token, encode_token, page_size
-from services.chassis.security import ADMIN, USER, VIEWER, Authenticator, Principal, make_secret, principal
+from services.chassis.security import (
+    ADMIN,
+    TASK,
+    USER,
+    VIEWER,
+    Authenticator,
+    Principal,
+    make_secret,
+    principal,
+)
 from services.scheduler import terms
 from services.scheduler.accounts import AccountRow, Accounts, TokenRow
 from services.scheduler.answers import Answers
@@ -150,10 +159,10 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         return pb.GetIdentityResponse(identity=_identity(principal()))
 
     async def ResolveToken(self, request: pb.ResolveTokenRequest, context: Any) -> pb.ResolveTokenResponse:
-        response = pb.ResolveTokenResponse(
-            identity=_identity(await self._authenticator.authenticate(request.secret))
-        )
-        response.valid_for.FromSeconds(REMEMBER_S)
+        caller = await self._authenticator.authenticate(request.secret)
+        response = pb.ResolveTokenResponse(identity=_identity(caller))
+        # An attempt may be over at any moment, and then must not write any more.
+        response.valid_for.FromSeconds(0 if caller.role == TASK else REMEMBER_S)
         return response
 
 
