@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -132,7 +132,12 @@ async def wait(
 @command(app)
 async def modify(
     yard: Invocation,
-    task: TaskId,
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="For example t-12; none: those that a filter names", autocompletion=complete_tasks
+        ),
+    ] = "",
     param: work_options.Param = [],  # noqa: B006
     priority: Annotated[int | None, typer.Option(help="Higher goes first; while it waits")] = None,
     timeout: Annotated[
@@ -152,15 +157,44 @@ async def modify(
     cpu: Annotated[float, typer.Option(help="Cores", show_default="as they are")] = 0.0,
     memory: Annotated[str, typer.Option(help="For example 512Mi", show_default="as it is")] = "",
     if_revision: Annotated[int, typer.Option(help="Only if it has not changed since this revision")] = 0,
+    filter_state: Annotated[
+        list[str], typer.Option(help="All in this state: queued|assigned|running|held; repeatable")
+    ] = [],  # noqa: B006
+    filter_name: Annotated[str, typer.Option(help="All of this name")] = "",
+    filter_node: Annotated[str, typer.Option(help="All on this node", autocompletion=complete_nodes)] = "",
+    filter_label: Annotated[list[str], typer.Option(help="All with the label k=v; repeatable")] = [],  # noqa: B006
+    filter_array: Annotated[str, typer.Option(help="All elements of this array")] = "",
+    all_accounts: Annotated[bool, typer.Option("--all-accounts", help="Every account's; for admins")] = False,
+    all_tasks: Annotated[bool, typer.Option("--all", help="All unfinished tasks")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what a filter would change")] = False,
 ) -> int:
     """Change a task that waits or runs, and say what became of each change; exit code 6 if one was rejected.
 
     yard tasks modify t-12 --param rate=0.1 --timeout 2h
+
+    With filters instead of a task: all unfinished ones that meet them, all or none.
+
+    yard tasks modify --filter-label team=vision --filter-state queued --priority 5
     """
-    from cli.output.nouns import verdict_rows
-    from cli.output.table import write_table
+    from cli.output.modifications import show_modification, show_modifications
     from modelyard.v1 import task_pb2
 
+    filter = task_pb2.TaskFilter(
+        states=[_state(word) for word in filter_state],
+        name=filter_name,
+        node=filter_node,
+        labels=work_options.pairs(filter_label, "--filter-label"),
+        array_task_id=filter_array,
+        all_accounts=all_accounts,
+    )
+    by_filter = filter.ByteSize() > 0 or all_tasks
+    if bool(task) == by_filter:
+        raise UsageError(
+            "it is either one task or filters" if task else "it does not say which task",
+            next_step="name a task, or --filter-state, --filter-name, --filter-node, --filter-label, --all",
+        )
+    if dry_run and task:
+        raise UsageError("--dry-run goes with filters", next_step="leave it out, or use a filter")
     resources = _resources(cpu, memory)
     gone = [word[1:] for word in attach if word.startswith("=")]
     added = work_options.attachments_of([word for word in attach if not word.startswith("=")])
@@ -168,26 +202,21 @@ async def modify(
         with showing_uploads(client):
             attachments = [await client.artifacts.attachment(source, path) for path, source in added.items()]
         attachments += [task_pb2.Attachment(path=path) for path in gone]
-        answer = await client.tasks.modify(
-            task,
-            params=work_options.params_of(param) if param else None,
-            priority=priority,
-            run_timeout=_seconds(timeout) if timeout else None,
-            queue_timeout=_seconds(queue_timeout) if queue_timeout else None,
-            labels=work_options.pairs(tag, "--tag") if tag else None,
-            attachments=attachments or None,
-            resources=resources,
-            revision=if_revision,
-        )
-    if yard.output == "name":
-        sys.stdout.write(answer.task.id + "\n")
-    elif yard.output == "table":
-        write_table(["FIELD", "VERDICT", "MESSAGE"], verdict_rows(answer.verdicts))
-    else:
-        show_document(yard.output, to_document(answer))
-    rejected = task_pb2.FIELD_VERDICT_KIND_REJECTED
-    is_rejected = any(verdict.kind == rejected for verdict in answer.verdicts)
-    return exit_codes.CONFLICT if is_rejected else exit_codes.DONE
+        changes: dict[str, Any] = {
+            "params": work_options.params_of(param) if param else None,
+            "priority": priority,
+            "run_timeout": _seconds(timeout) if timeout else None,
+            "queue_timeout": _seconds(queue_timeout) if queue_timeout else None,
+            "labels": work_options.pairs(tag, "--tag") if tag else None,
+            "attachments": attachments or None,
+            "resources": resources,
+        }
+        if task:
+            return show_modification(
+                yard.output, await client.tasks.modify(task, revision=if_revision, **changes)
+            )
+        found = await client.tasks.modify_all(filter, all_tasks=all_tasks, validate_only=dry_run, **changes)
+        return show_modifications(yard.output, found)
 
 
 @command(app)

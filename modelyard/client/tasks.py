@@ -97,28 +97,55 @@ class Tasks:
         request = task_pb2.ModifyTaskRequest(
             request_id=request_id or new_request_id(), task_id=task_id, revision=revision
         )
-        changes, paths = request.changes, request.update_mask.paths
-        if params is not None:
-            changes.params_json = encode_params(params)
-            paths.append("params_json")
-        if priority is not None:
-            changes.priority = priority
-            paths.append("priority")
-        for name, value in (("queue_timeout", queue_timeout), ("run_timeout", run_timeout)):
-            if value is not None:
-                path = f"timeouts.{name}"
-                getattr(changes.timeouts, name).CopyFrom(duration(value, path))
-                paths.append(path)
-        if labels is not None:
-            changes.labels.update(labels)
-            paths.append("labels")
-        if attachments is not None:
-            changes.attachments.extend(attachments)
-            paths.append("attachments")
-        if resources is not None:
-            changes.resources.CopyFrom(resources)
-            paths.append("resources")
+        set_changes(
+            request,
+            params=params,
+            priority=priority,
+            run_timeout=run_timeout,
+            queue_timeout=queue_timeout,
+            labels=labels,
+            attachments=attachments,
+            resources=resources,
+        )
         return await self._connection.unary(self._stub.ModifyTask, request)
+
+    async def modify_all(
+        self,
+        filter: task_pb2.TaskFilter | None = None,
+        *,
+        all_tasks: bool = False,
+        validate_only: bool = False,
+        params: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        run_timeout: float | str | None = None,
+        queue_timeout: float | str | None = None,
+        labels: Mapping[str, str] | None = None,
+        attachments: Iterable[task_pb2.Attachment] | None = None,
+        resources: task_pb2.Resources | None = None,
+        request_id: str = "",
+    ) -> Sequence[task_pb2.ModifiedTask]:
+        """Changes every unfinished task that meets the filter, all or none; each with its verdicts.
+
+        The changes are those of `modify`. ``all_tasks``: without a filter. ``validate_only``: what would become of
+        them; nothing is changed. At most 10,000 tasks. Idempotent by request_id.
+        """
+        request = task_pb2.ModifyTasksRequest(
+            request_id=request_id or new_request_id(),
+            filter=filter,
+            all_tasks=all_tasks,
+            validate_only=validate_only,
+        )
+        set_changes(
+            request,
+            params=params,
+            priority=priority,
+            run_timeout=run_timeout,
+            queue_timeout=queue_timeout,
+            labels=labels,
+            attachments=attachments,
+            resources=resources,
+        )
+        return (await self._connection.unary(self._stub.ModifyTasks, request)).tasks
 
     async def cancel(
         self, *task_ids: str, grace_s: float | None = None, comment: str = ""
@@ -182,6 +209,41 @@ class Tasks:
 
     def _logs(self, request: task_pb2.StreamLogsRequest) -> object:
         return self._stub.StreamLogs(request)
+
+
+def set_changes(
+    request: task_pb2.ModifyTaskRequest | task_pb2.ModifyTasksRequest,
+    *,
+    params: Mapping[str, Any] | None,
+    priority: int | None,
+    run_timeout: float | str | None,
+    queue_timeout: float | str | None,
+    labels: Mapping[str, str] | None,
+    attachments: Iterable[task_pb2.Attachment] | None,
+    resources: task_pb2.Resources | None,
+) -> None:
+    """What is not None is to change; its path is in the mask."""
+    changes, paths = request.changes, request.update_mask.paths
+    if params is not None:
+        changes.params_json = encode_params(params)
+        paths.append("params_json")
+    if priority is not None:
+        changes.priority = priority
+        paths.append("priority")
+    for name, value in (("queue_timeout", queue_timeout), ("run_timeout", run_timeout)):
+        if value is not None:
+            path = f"timeouts.{name}"
+            getattr(changes.timeouts, name).CopyFrom(duration(value, path))
+            paths.append(path)
+    if labels is not None:
+        changes.labels.update(labels)
+        paths.append("labels")
+    if attachments is not None:
+        changes.attachments.extend(attachments)
+        paths.append("attachments")
+    if resources is not None:
+        changes.resources.CopyFrom(resources)
+        paths.append("resources")
 
 
 class _LogPosition:

@@ -32,8 +32,8 @@ from services.scheduler.marks import Kept, Mark, current, marking
 from services.scheduler.model import RequestIdReused
 from services.scheduler.submission import check_request_id, recall
 
-# These are told apart by the machine: a submission's answer is its numbers, a modification's lies with its task.
-OWN_PROMISE = frozenset({"SubmitTasks", "ModifyTask"})
+# These are told apart by the machine: a submission's answer is its numbers, a modification's lies with its tasks.
+OWN_PROMISE = frozenset({"SubmitTasks", "ModifyTask", "ModifyTasks"})
 _NONCE_BYTES = 12
 
 T = TypeVar("T")

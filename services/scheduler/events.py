@@ -118,6 +118,16 @@ class ModifyRequested(Event, frozen=True):
     fallbacks: tuple[tuple[tuple[str, ...], Spec], ...] = ()
 
 
+class TasksModifyRequested(Event, frozen=True):
+    """Many tasks are to change, all or none; each as by a request of its own without an id."""
+
+    reply: int
+    account: str
+    request_id: str
+    content: bytes
+    changes: tuple[ModifyRequested, ...]
+
+
 class RequestRecalled(Event, frozen=True):
     """The database knows a request that memory does not: forgotten there, or carried out without an event."""
 

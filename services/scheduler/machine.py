@@ -115,6 +115,7 @@ HANDLERS: dict[type[ev.Event], Callable[[State, Any, Now, Effects], None]] = {
     ev.AccountOpened: requests.on_account_opened,
     ev.ContactsChanged: requests.on_contacts_changed,
     ev.ModifyRequested: modify.on_modify_requested,
+    ev.TasksModifyRequested: modify.on_tasks_modify_requested,
     ev.QuoteRequested: quoting.on_quote_requested,
     ev.QuoteRenewed: quoting.on_quote_renewed,
     ev.QuoteDeleted: quoting.on_quote_deleted,

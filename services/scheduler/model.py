@@ -491,6 +491,10 @@ class TooManyTasks(ResourceExhausted):
     """The scheduler holds as many unfinished tasks as it may."""
 
 
+class TooManyMatches(ResourceExhausted):
+    """More tasks meet the filter than can be changed at once."""
+
+
 class TooManyChanges(ResourceExhausted):
     """Too many changes of this task wait for its agent."""
 

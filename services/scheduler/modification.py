@@ -2,8 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
+
+import msgspec
 
 from modelyard.v1 import task_pb2
 from services.chassis import masks
@@ -51,6 +53,17 @@ _LAID_OVER = (PARAMS, PARAMS_JSON, LABELS, ATTACHMENTS, RESOURCES)
 _NOTHING = Spec(0, b"", Shape("", (), "", (), Policy.LEAST_LOADED, "", 0))
 
 
+class Change(msgspec.Struct, frozen=True):
+    """The fields of `ModifyRequested` under the same names."""
+
+    waiting: Spec
+    running: Spec
+    base: int = 0
+    params: str = ""
+    attachments: tuple[AttachmentChange, ...] = ()
+    fallbacks: tuple[tuple[tuple[str, ...], Spec], ...] = ()
+
+
 class Modification:
     """Changes one task at a time, for whoever may see it."""
 
@@ -66,13 +79,13 @@ class Modification:
         """The task and a verdict for each field, as they are on disk. Safe to cancel: the change then stands."""
         check_request_id(request.request_id)
         key = parse_task_id(request.task_id)
-        paths = _paths(request)
+        paths = paths_of(request)
         if request.revision < 0:
             raise InvalidRequest("revision: it is negative", field="revision", next_step="0 stands for any")
         await self._tasks.get(key, caller)
         await recall(self._engine, caller.account, request.request_id)
         revision = await self._ask(request, caller, key, paths)
-        is_under_way = await self._settle(key, revision)
+        is_under_way = await self.settle({key: revision})
         task = await self._tasks.get(key, caller)
         verdicts = await self._verdicts(key, revision, paths, is_under_way)
         return task_pb2.ModifyTaskResponse(task=task, verdicts=verdicts)
@@ -97,33 +110,41 @@ class Modification:
         state = self._engine.state
         task = state.tasks.get(key)
         # Of a task that has ended, and of a request that was answered before, only the machine says more.
-        waiting = running = _NOTHING
-        base, params = 0, ""
-        added: tuple[AttachmentChange, ...] = ()
-        fallbacks: tuple[tuple[tuple[str, ...], Spec], ...] = ()
+        change = Change(_NOTHING, _NOTHING)
         if task is not None and (caller.account, request.request_id) not in state.requests:
-            base = task.spec.number
-            if PARAMS in paths or PARAMS_JSON in paths:
-                params = self._params(request.changes, task)
-            waiting = self._changed(task, request.changes, paths)
-            running = self._changed(task, request.changes, [path for path in paths if path in RUNNING_PATHS])
-            fallbacks = tuple(
-                (out, self._without(task, request.changes, paths, out)) for out in _subsets(paths)
-            )
-            added = tuple(
-                AttachmentChange(item.path, item.digest, item.is_directory)
-                for item in (request.changes.attachments if ATTACHMENTS in paths else ())
-            )
-            if RESOURCES in paths and not task.node:
-                specs.check_placeable(waiting.shape, self._engine.state.cluster, FIELD)
-            await self._inputs.refer(task.account, (waiting, running, *(spec for _, spec in fallbacks)))
+            change = self.change_of(task, request.changes, paths)
+            await self.refer(task.account, [change])
         reply, answer = self._engine.new_reply()
         content = hashlib.sha256(_bare(request).SerializeToString(deterministic=True)).digest()
         event = ModifyRequested(
-            reply, caller.account, request.request_id, content, key, request.revision, paths, params, base,
-            waiting, running, added, fallbacks,
+            reply, caller.account, request.request_id, content, key, request.revision, paths, change.params,
+            change.base, change.waiting, change.running, change.attachments, change.fallbacks,
         )  # fmt: skip
         return event, answer
+
+    def change_of(self, task: Task, changes: task_pb2.TaskChanges, paths: Sequence[str]) -> "Change":
+        """What the changes come to for one task. Raises where they do not fit it."""
+        params = self._params(changes, task) if PARAMS in paths or PARAMS_JSON in paths else ""
+        waiting = self._changed(task, changes, paths)
+        if RESOURCES in paths and not task.node:
+            specs.check_placeable(waiting.shape, self._engine.state.cluster, FIELD)
+        return Change(
+            waiting=waiting,
+            running=self._changed(task, changes, [path for path in paths if path in RUNNING_PATHS]),
+            base=task.spec.number,
+            params=params,
+            attachments=tuple(
+                AttachmentChange(item.path, item.digest, item.is_directory)
+                for item in (changes.attachments if ATTACHMENTS in paths else ())
+            ),
+            fallbacks=tuple((out, self._without(task, changes, paths, out)) for out in _subsets(paths)),
+        )
+
+    async def refer(self, account: str, changes: Iterable["Change"]) -> None:
+        """Makes sure that what changed specifications name is in the store."""
+        for change in changes:
+            fallbacks = [spec for _, spec in change.fallbacks]
+            await self._inputs.refer(account, (change.waiting, change.running, *fallbacks))
 
     def _without(
         self, task: Task, changes: task_pb2.TaskChanges, paths: Sequence[str], out: tuple[str, ...]
@@ -165,13 +186,14 @@ class Modification:
         changed = specs.convert(spec, task.account, FIELD)
         return self._engine.state.specs.get((task.account, changed.body), changed)
 
-    async def _settle(self, key: int, revision: int) -> bool:
-        """Waits for the agent's word, while it can be had and for no longer than `ANSWER_S`; whether it is missing."""
+    async def settle(self, changes: Mapping[int, int]) -> bool:
+        """Waits for the agents' word on changes (revision by key), while it can be had and for no longer than
+        `ANSWER_S`; whether some is missing."""
         engine = self._engine
         with engine.watch() as changed:
             try:
                 async with asyncio.timeout(ANSWER_S):
-                    while (node := self._holder(key, revision)) and node.session:
+                    while any(node.session for node in self._holders(changes)):
                         changed.clear()
                         await changed.wait()
                     end = engine.state.revision
@@ -181,7 +203,11 @@ class Modification:
                         await changed.wait()
             except TimeoutError:
                 pass
-        return self._holder(key, revision) is not None
+        return any(True for _ in self._holders(changes))
+
+    def _holders(self, changes: Mapping[int, int]) -> Iterator[Node]:
+        holders = (self._holder(key, revision) for key, revision in changes.items())
+        return (node for node in holders if node is not None)
 
     def _holder(self, key: int, revision: int) -> Node | None:
         """The node whose agent is yet to take the change in; None: there is nothing to wait for any more."""
@@ -195,6 +221,17 @@ class Modification:
     ) -> list[task_pb2.FieldVerdict]:
         """The latest word on each field."""
         verdicts = await self._engine.store.get_verdicts(key, revision)
+        return self.said(key, revision, verdicts, paths, is_under_way)
+
+    def said(
+        self,
+        key: int,
+        revision: int,
+        verdicts: Iterable[FieldVerdict],
+        paths: Sequence[str],
+        is_under_way: bool,
+    ) -> list[task_pb2.FieldVerdict]:
+        """The latest word on each field, from all that was recorded of one change, oldest first."""
         latest = {verdict.path: verdict for verdict in verdicts}
         return [self._verdict(latest[path], key, revision, is_under_way) for path in paths]
 
@@ -212,7 +249,7 @@ class Modification:
         return task_pb2.FieldVerdict(path=verdict.path, kind=number, message=message)
 
 
-def _paths(request: task_pb2.ModifyTaskRequest) -> tuple[str, ...]:
+def paths_of(request: task_pb2.ModifyTaskRequest | task_pb2.ModifyTasksRequest) -> tuple[str, ...]:
     """What is to change, in the order of `PATHS`."""
     changes = request.changes
     named = request.update_mask.paths or masks.set_paths(changes, PATHS)

@@ -6,6 +6,7 @@ agent has said so; where the attempt ends before that they hold from the next on
 """
 
 import heapq
+from collections.abc import Sequence
 
 from msgspec import structs
 
@@ -13,7 +14,7 @@ from services.chassis.errors import ServiceError
 from services.scheduler import events as ev
 from services.scheduler import lifecycle, requests, resizing
 from services.scheduler.cluster import Node
-from services.scheduler.effects import Answer, Effects, ModifyTask
+from services.scheduler.effects import Answer, Effects, ModifyTask, RecordRequest
 from services.scheduler.model import (
     FieldVerdict,
     Now,
@@ -54,17 +55,71 @@ def on_modify_requested(state: State, event: ev.ModifyRequested, now: Now, effec
     if error := _objection(task, event):
         effects.answers.append(Answer(event.reply, error=error))
         return
+    request = None
+    if event.request_id:
+        request = (event.account, event.request_id, event.content)
+        state.remember_request(event.account, event.request_id, event.content, state.revision + 1, 0)
+    effects.answers.append(Answer(event.reply, first=take(state, task, event, now, effects, request)))
+
+
+def on_tasks_modify_requested(
+    state: State, event: ev.TasksModifyRequested, now: Now, effects: Effects
+) -> None:
+    """All or none. The verdicts are recorded under ``count`` revisions from the answer's ``first`` on."""
+    known = state.requests.get((event.account, event.request_id)) if event.request_id else None
+    if known is not None:
+        effects.answers.append(requests.repeat(event.reply, event.content, known))
+        return
+    for change in event.changes:
+        task = state.tasks.get(change.key)
+        error = requests.absent(state, change.key) if task is None else _objection(task, change)
+        if error is not None:
+            effects.answers.append(Answer(event.reply, error=error))
+            return
+    first = state.revision + 1
+    for change in event.changes:
+        take(state, state.tasks[change.key], change, now, effects)
+    count = state.revision + 1 - first
+    if event.request_id:
+        row = RecordRequest(event.account, event.request_id, event.content, first, count)
+        state.remember_request(event.account, event.request_id, event.content, first, count)
+        effects.rows.append(row)
+    effects.answers.append(Answer(event.reply, first=first, count=count))
+
+
+def take(
+    state: State,
+    task: Task,
+    event: ev.ModifyRequested,
+    now: Now,
+    effects: Effects,
+    request: tuple[str, str, bytes] | None = None,
+) -> int:
+    """Changes the task; the revision under which the verdicts are recorded."""
     revision = state.revision + 1
     if task.node:
         verdicts = _take_on_node(state, task, event, revision, effects)
     else:
         verdicts = _take_waiting(state, task, event, effects)
-    request = None
-    if event.request_id:
-        request = (event.account, event.request_id, event.content)
-        state.remember_request(event.account, event.request_id, event.content, revision, 0)
     lifecycle.record_modification(state, task, verdicts, now, effects, request=request)
-    effects.answers.append(Answer(event.reply, first=revision))
+    return revision
+
+
+def foresee(task: Task, paths: Sequence[str]) -> tuple[FieldVerdict, ...]:
+    """What would become of each field; nothing is changed."""
+    if not task.node:
+        return tuple(FieldVerdict(path, VerdictKind.APPLIED) for path in paths)
+    found = []
+    for path in paths:
+        if path in TOLD_PATHS:
+            found.append(
+                FieldVerdict(path, VerdictKind.DEFERRED, f"its agent on {task.node} has the last word")
+            )
+        elif path in RUNNING_PATHS:
+            found.append(FieldVerdict(path, VerdictKind.APPLIED))
+        else:
+            found.append(FieldVerdict(path, VerdictKind.REJECTED, f"it is on {task.node} already"))
+    return tuple(found)
 
 
 def _objection(task: Task, event: ev.ModifyRequested) -> ServiceError | None:

@@ -81,6 +81,14 @@ ORDER BY revision
 -- name: insert_dependency
 INSERT INTO dependency (task, place, on_task, condition, is_element_wise) VALUES (?, ?, ?, ?, ?)
 
+-- name: modifications_of_request
+-- Of the tasks that were changed under these revisions, all that was recorded of these changes.
+SELECT m.task, m.revision, m.request_revision, m.attempt, m.time_ms, m.spec, m.params, m.pending, m.verdicts
+FROM modification AS m
+WHERE m.task IN (SELECT task FROM modification WHERE revision BETWEEN :first AND :last)
+  AND m.request_revision BETWEEN :first AND :last
+ORDER BY m.revision
+
 -- name: dependencies_of_live_tasks
 SELECT d.task, d.on_task, d.condition, d.is_element_wise
 FROM dependency AS d

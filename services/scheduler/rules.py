@@ -16,6 +16,7 @@ _BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
         "WatchTasks": _READ,
         "WaitTask": _READ,
         "ModifyTask": _WRITE,
+        "ModifyTasks": _WRITE,
         "CancelTasks": _WRITE,
         "HoldTasks": _WRITE,
         "ReleaseTasks": _WRITE,

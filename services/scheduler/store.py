@@ -446,6 +446,12 @@ class SchedulerStore:
 
         return await self.database.read(query)
 
+    async def get_modifications_of_request(self, first: int, count: int) -> list[ModificationRow]:
+        """What was recorded of the changes that were made under these revisions, oldest first."""
+        named = {"first": first, "last": first + count - 1}
+        sql = self.sql["modifications_of_request"]
+        return await self.database.read(lambda c: list(map(_modification, c.execute(sql, named))))
+
     async def list_tasks(
         self, account: str | None, before: int, ended_after_ms: int, most: int, array: int = 0
     ) -> list[int]:

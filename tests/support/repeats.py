@@ -33,6 +33,15 @@ async def modify(yard: SchedulerYard) -> Pair:
     )
 
 
+async def modify_many(yard: SchedulerYard) -> Pair:
+    task_id = await held(yard.admin)
+    assert task_id
+    return (
+        pb.ModifyTasksRequest(all_tasks=True, changes=pb.TaskChanges(priority=3)),
+        pb.ModifyTasksRequest(all_tasks=True, changes=pb.TaskChanges(priority=4)),
+    )
+
+
 def of_tasks(request_type: Callable[..., Any], *, is_held: bool = True, has_ended: bool = False) -> Any:
     """An RPC that moves tasks: its own, then another one."""
 
@@ -150,6 +159,7 @@ async def update_account(yard: SchedulerYard) -> Pair:
 CASES: dict[str, Callable[[SchedulerYard], Awaitable[Pair]]] = {
     "SubmitTasks": submit,
     "ModifyTask": modify,
+    "ModifyTasks": modify_many,
     "CancelTasks": of_tasks(pb.CancelTasksRequest, is_held=False),
     "HoldTasks": of_tasks(pb.HoldTasksRequest),
     "ReleaseTasks": of_tasks(pb.ReleaseTasksRequest),

@@ -12,6 +12,7 @@ from services.scheduler import explain
 from services.scheduler.arrays import has_unmade
 from services.scheduler.engine import Engine
 from services.scheduler.events import CancelRequested, HoldRequested, ReleaseRequested
+from services.scheduler.mass_modification import MassModification
 from services.scheduler.model import (
     InvalidRequest,
     TaskHasEnded,
@@ -49,6 +50,7 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
         self._submission = submission
         self._retrying = Retrying(tasks, submission)
         self._modification = modification
+        self._mass_modification = MassModification(engine, modification)
         self._logs = logs
 
     async def Session(  # type: ignore[override]
@@ -88,6 +90,9 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
 
     async def ModifyTask(self, request: pb.ModifyTaskRequest, context: Any) -> pb.ModifyTaskResponse:
         return await self._modification.modify(request, principal())
+
+    async def ModifyTasks(self, request: pb.ModifyTasksRequest, context: Any) -> pb.ModifyTasksResponse:
+        return await self._mass_modification.modify(request, principal())
 
     async def CancelTasks(self, request: pb.CancelTasksRequest, context: Any) -> pb.CancelTasksResponse:
         keys = await self._own(request.request_id, request.task_ids)
