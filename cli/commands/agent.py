@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import sys
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,11 +17,12 @@ from cli import exit_codes
 from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command, new_group
 from cli.supervisor.child import environment
-from cli.supervisor.files import write_atomically
+from cli.supervisor.files import read_ready, write_atomically
 from cli.work_options import pairs
 
 app = new_group("Make this machine a node of a yard.")
 
+POLL_S = 0.05
 _TOKEN = re.compile(r"yard_join_[A-Za-z0-9_-]+(\.[0-9a-f]{64})?")
 
 
@@ -76,6 +79,56 @@ def run(
             next_step="yard agent run --name NODE" if homes else "yard agent join TOKEN@HOST:PORT",
         )
     _become_agent(yard.settings.state, homes[0])
+
+
+@command(app)
+def restart(
+    yard: Invocation,
+    name: Annotated[str, typer.Option(help="Which node", show_default="all of this machine")] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for each")] = 60.0,
+) -> None:
+    """Begin the agent anew, for an upgrade: its tasks run on, and the new process finds them.
+
+    Install the new version first, then: yard agent restart
+    """
+    run = yard.settings.state / "run"
+    found = {
+        path: ready for path in sorted(run.glob(f"agent-{name or '*'}.json")) if (ready := _serving(path))
+    }
+    if not found:
+        raise CommandError(
+            f"no agent {name} of {yard.settings.state} runs on this machine".replace("  ", " "),
+            code=exit_codes.NOT_FOUND,
+            next_step="yard agent run; the agents of `yard up` have its --state",
+        )
+    for path, ready in found.items():
+        os.kill(ready["pid"], signal.SIGUSR1)
+        node = path.stem.removeprefix("agent-")
+        if not _is_serving_again(path, ready["start_time_ms"], timeout):
+            raise CommandError(
+                f"{node} does not serve again after {timeout:g} s",
+                code=exit_codes.WAIT_TIMED_OUT,
+                next_step=f"read its log; yard nodes get {node}",
+            )
+        yard.say(f"{node} has begun anew; its tasks were not touched")
+
+
+def _serving(path: Path) -> dict[str, Any] | None:
+    """The ready file of an agent that is alive."""
+    ready = read_ready(path)
+    if ready is None or not Path(f"/proc/{ready['pid']}").exists():
+        return None
+    return ready
+
+
+def _is_serving_again(path: Path, before_ms: int, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        ready = _serving(path)
+        if ready is not None and ready["start_time_ms"] != before_ms:
+            return True
+        time.sleep(POLL_S)
+    return False
 
 
 def _parse(where: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from modelyard.v1 import node_pb2, operator_pb2
 from services.agent.config import AgentConfig, check_node_name, parse_bytes, parse_custom, parse_pairs
 from services.agent.model import UNITS
 from services.chassis.logs import get_logger
+from services.chassis.state_dir import write_atomically
 
 _log = get_logger("agent.host")
 PROTOCOL_VERSION = 1
@@ -76,12 +77,12 @@ def boot_id() -> str:
 
 
 def next_incarnation(path: Path) -> int:
-    """A number that grows with every start of the agent."""
+    """A number that grows with every start of the agent, also after a power loss."""
     try:
         last = int(path.read_text())
     except (FileNotFoundError, ValueError):
         last = 0
-    path.write_text(f"{last + 1}\n")
+    write_atomically(path, b"%d\n" % (last + 1))
     return last + 1
 
 

@@ -2,7 +2,8 @@
 
 How it ends: SIGTERM and SIGINT give back what has not started, let the rest end, and take launcher
 and workers along; after SIGHUP, a crash or SIGKILL launcher and workers go on, and the next agent
-process finds them again.
+process finds them again. After SIGUSR1 the process itself becomes that next agent, with the code
+that is installed by then.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ from services.chassis.supervise import Loops
 _log = logs.get_logger("agent.service")
 
 TICK_S = 1.0
+BEGIN_ANEW = -1
 SWEEP_S = 60.0
 TRIM_S = 600.0
 ACK_WAIT_S = 5.0
@@ -71,18 +73,24 @@ def run(config: AgentConfig) -> int:
     logs.setup(config.log_level, config.log_format)
     try:
         failpoints.arm(os.environ)
-        return asyncio.run(_live(config))
+        code = asyncio.run(_live(config))
     except (StartRefused, LauncherFailed) as refusal:
         sys.stderr.write(f"{refusal}\n")
         return 2
 
+    if code == BEGIN_ANEW:
+        _log.info("agent_begins_anew")
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    return code
+
 
 async def _live(config: AgentConfig) -> int:
-    stopping, leaving = asyncio.Event(), asyncio.Event()
+    stopping, leaving, renewing = asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, leaving.set)
+    loop.add_signal_handler(signal.SIGUSR1, renewing.set)
     node = node_name(config)
     name = f"agent-{node}"
     with StateLock(config.state_dir, name):
@@ -92,10 +100,12 @@ async def _live(config: AgentConfig) -> int:
         metrics.add(agent.figures)
         try:
             await agent.open()
-            ended = await _first(stopping.wait(), leaving.wait(), agent.crashed(), agent.serve(name))
+            ended = await _first(
+                stopping.wait(), leaving.wait(), agent.crashed(), renewing.wait(), agent.serve(name)
+            )
             if stopping.is_set():
                 await agent.drain()
-            return 1 if ended == 2 else 0
+            return {2: 1, 3: BEGIN_ANEW}.get(ended, 0)
         except StartRefused:
             is_refused = True
             raise
