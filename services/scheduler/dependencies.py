@@ -62,15 +62,15 @@ def code_of(state: State, key: int, ended: Mapping[int, EndedTask]) -> int | Non
     task = state.tasks.get(key)
     if task is not None:
         return STARTED if task.has_started else 0
+    array, index = state.tasks.get(array_of(key)), index_of(key)
+    tally = array.tally if array is not None and index >= 0 else None
+    if tally is not None and tally.is_left(index):
+        return 0
     known = ended.get(key)
     if known is not None and known.state is not None:
         return known.state | (STARTED if known.has_started else 0)
-    array, index = state.tasks.get(array_of(key)), index_of(key)
-    if array is None or array.tally is None or index < 0:
+    if tally is None:
         return None
-    tally = array.tally
-    if tally.is_left(index):
-        return 0
     if index < len(tally.ended) and tally.ended[index]:
         return tally.ended[index]
     return None if tally.is_partial else TaskState.CANCELLED

@@ -31,10 +31,11 @@ from services.agent.events import (
 from services.agent.machine import apply, wake_ms
 from services.agent.state import Settings, State, check_invariants
 from tests.simulation.agent_link import AgentLink
-from tests.simulation.computer import Computer, Frame
+from tests.simulation.computer import Computer
 from tests.simulation.kernel import MS, SECOND, Kernel, Process
 from tests.simulation.network import Network
 from tests.simulation.scheduler_host import SchedulerHost
+from tests.simulation.worker import Frame
 
 _TICK_US = SECOND
 
@@ -68,6 +69,8 @@ class AgentHost(Process):
             do.ChangeParams: lambda effect: self._send(
                 effect.worker, "modify", effect.task.work_key, effect.revision
             ),
+            do.SuspendWork: lambda effect: self.computer.halt(effect.task),
+            do.ResumeWork: lambda effect: self.computer.proceed(effect.task),
             do.KillWorker: lambda effect: self.after(200, self.computer.kill_worker, effect.worker),
             do.QuitWorker: lambda effect: self._send(effect.worker, "quit"),
             do.AckWork: lambda effect: self._send(effect.worker, "ack", effect.work_keys),
@@ -112,6 +115,11 @@ class AgentHost(Process):
                 self._restore_worker(name, inventory)
         for work_key, end in list(self.computer.records.values()):
             self.dispatch(OutcomeRestored(self._start_of(work_key), end))
+        for task in self.state.tasks.values():
+            if task.is_suspended:
+                self.computer.halt_again(task)
+        suspensions = self.computer.suspensions
+        self.computer.suspensions = {key: suspensions[key] for key in self.state.tasks if key in suspensions}
         self._is_restored = True
         held_back, self._held_back = self._held_back, []
         for name, kind, what in held_back:
@@ -123,7 +131,9 @@ class AgentHost(Process):
         tasks = []
         if inventory.running is not None:
             key, start_ms = inventory.running
-            tasks.append(TaskRestored(self._start_of(key), True, start_ms))
+            start = self._start_of(key)
+            stopped = self.computer.suspended_for_ms(f"{start.task_id}/{start.attempt}")
+            tasks.append(TaskRestored(start, True, start_ms, *stopped))
         tasks.extend(TaskRestored(self._start_of(key)) for key in inventory.waiting)
         ended = tuple(TaskRestored(self._start_of(key)) for key, _, _ in inventory.ended)
         self.dispatch(WorkerRestored(name, self.computer.pools.get(name), tuple(tasks), ended))
@@ -227,7 +237,7 @@ class AgentHost(Process):
         self._send(effect.worker, "run", tuple(self.computer.work_of(task) for task in effect.tasks))
 
     def _on_cancel_task(self, effect: do.CancelTask) -> None:
-        self._send(effect.worker, "cancel", effect.task.work_key, effect.grace_ms)
+        self._send(effect.worker, "cancel", effect.task.work_key, effect.grace_ms, effect.if_waiting)
 
     def _on_prepare(self, effect: do.Prepare) -> None:
         event = NeedFailed(effect.need, "not there") if self.kernel.chance(0.03) else NeedReady(effect.need)
@@ -239,6 +249,8 @@ class AgentHost(Process):
 
     def _on_forget_tasks(self, effect: do.ForgetTasks) -> None:
         keys = [task.key for task in effect.tasks]
+        for key in keys:
+            self.computer.suspensions.pop(key, None)
         self.after(self.kernel.between(MS, SECOND), self._remove_records, keys)
 
     def _remove_records(self, keys: list[str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 from services.chassis.sqlite import Database, load_migrations
+from services.scheduler.events import EndedTask
 from services.scheduler.store import PACKAGE, Counters, Recovered, Row, SchedulerStore
 
 T = TypeVar("T")
@@ -65,6 +66,9 @@ class Disk:
 
     def recover(self, now_ms: int, most_requests: int, most_changes: int) -> Recovered:
         return _finish(self.store.recover(now_ms, most_requests, most_changes))
+
+    def ended(self, key: int, *, with_elements: bool = False) -> EndedTask:
+        return _finish(self.store.get_ended(key, with_elements=with_elements))
 
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return self.database.connection.execute(sql, values).fetchall()

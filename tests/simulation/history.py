@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.scheduler.effects import InsertTask, RecordChange, RecordModification
+from services.scheduler.effects import InsertSpec, InsertTask, RecordChange, RecordModification
 from services.scheduler.machine import TRANSITIONS
-from services.scheduler.model import TERMINAL, TaskState, array_of, format_task_id, parse_task_id
+from services.scheduler.model import TERMINAL, Spec, TaskState, array_of, format_task_id, parse_task_id
 from services.scheduler.pace import LEASE_MS
 from services.scheduler.recovery import FAILOVER_LEASE_MS
 from services.scheduler.state import State
@@ -22,10 +22,10 @@ from services.scheduler.timers import STALL_MS
 from tests.simulation.kernel import MS, Kernel, Violation
 
 if TYPE_CHECKING:
-    from tests.simulation.computer import Work
+    from tests.simulation.worker import Work
 
 WALL_MS = 1_800_000_000_000
-_ON_NODE = (TaskState.ASSIGNED, TaskState.RUNNING)
+_ON_NODE = (TaskState.ASSIGNED, TaskState.RUNNING, TaskState.SUSPENDED)
 
 
 class Execution(msgspec.Struct):
@@ -40,6 +40,8 @@ class Execution(msgspec.Struct):
     is_unsaid: bool = False
     # It succeeded, and its report is where a restarted agent finds it.
     is_kept: bool = False
+    # Another attempt was rightly begun, or kept, in its place.
+    is_given_up: bool = False
 
 
 class Committed(msgspec.Struct):
@@ -51,6 +53,10 @@ class Committed(msgspec.Struct):
     node: str = ""
     assign_us: int = 0
     revision: int = 0
+    spec: Spec | None = None
+    has_started: bool = False
+    # (epoch, node) of every attempt there was.
+    tokens: dict[int, tuple[int, str]] = {}
     # No attempt may begin any more: a cancel was acknowledged.
     most_attempts: int = 1 << 30
 
@@ -60,6 +66,7 @@ class History:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
+        self.specs: dict[int, Spec] = {}
         self.tasks: dict[int, Committed] = {}
         self.executions: dict[int, list[Execution]] = defaultdict(list)
         self.counts: dict[str, int] = defaultdict(int)
@@ -129,10 +136,12 @@ class History:
 
     def on_commit(self, rows: Iterable[Row]) -> None:
         for row in rows:
-            if type(row) is InsertTask:
+            if type(row) is InsertSpec:
+                self.specs[row.spec.number] = row.spec
+            elif type(row) is InsertTask:
                 if row.key in self.tasks:
                     raise Violation(f"{format_task_id(row.key)} was made twice", format_task_id(row.key))
-                self.tasks[row.key] = Committed(revision=row.revision)
+                self.tasks[row.key] = Committed(revision=row.revision, spec=self.specs[row.spec], tokens={})
                 self.count("tasks made")
                 if array_of(row.key) in self._arrays_cancelled and array_of(row.key) != row.key:
                     raise Violation("an element was made after its array's cancel", format_task_id(row.key))
@@ -150,15 +159,17 @@ class History:
             raise Violation(f"{name} changed after its end", name)
         if row.revision <= task.revision:
             raise Violation(f"{name} went back to revision {row.revision}", name)
-        if row.attempt > task.attempt:
+        if row.attempt > max(task.tokens, default=0):
             self._check_attempt(name, task, row)
             task.assign_us = self.kernel.now_us
+            task.tokens[row.attempt] = (row.epoch, row.node)
         elif (row.attempt, row.epoch) != (task.attempt, task.epoch):
-            raise Violation(f"{name}: a change with token {row.epoch}/{row.attempt}", name)
+            self._check_original(name, task, row)
         if row.state in TERMINAL and row.payload:
             self._check_outcome(name, task, row)
         task.state, task.attempt, task.epoch, task.node = row.state, row.attempt, row.epoch, row.node
         task.revision = row.revision
+        task.has_started |= row.state is TaskState.RUNNING or row.start_ms > 0
         if row.state in TERMINAL:
             self.count("tasks ended")
             self.last_end_us = self.kernel.now_us
@@ -170,15 +181,18 @@ class History:
         if task.state in TERMINAL or row.revision <= task.revision:
             raise Violation(f"{name} was modified after its end, or in the past", name)
         task.revision = row.revision
+        task.spec = self.specs[row.spec]
         self.count("modifications")
 
     def _check_attempt(self, name: str, task: Committed, row: RecordChange) -> None:
         """A further attempt needs an end of the one before: its own, or that of its node."""
         if row.attempt > task.most_attempts:
             raise Violation(f"{name} begins attempt {row.attempt} after its cancel was acknowledged", name)
-        if row.attempt != task.attempt + 1 or row.state is not TaskState.ASSIGNED:
+        if row.attempt != max(task.tokens, default=0) + 1 or row.state is not TaskState.ASSIGNED:
             raise Violation(f"{name} jumps to attempt {row.attempt}", name)
         for execution in self.executions[row.task]:
+            if execution.is_given_up:
+                continue
             if execution.end_us >= 0 and not (execution.is_kept and execution.attempt == task.attempt):
                 continue
             lost = self._lost_us[execution.node]
@@ -188,6 +202,16 @@ class History:
                     f"{'succeeded' if execution.is_kept else 'runs'} on {execution.node}",
                     name,
                 )
+            execution.is_given_up = True
+
+    def _check_original(self, name: str, task: Committed, row: RecordChange) -> None:
+        """An earlier attempt goes on in place of a later one, as was asked for; it is the very same."""
+        was_replaced = self._lost_us[row.node]
+        if task.tokens[row.attempt] != (row.epoch, row.node) or not was_replaced:
+            raise Violation(f"{name}: a change with token {row.epoch}/{row.attempt}", name)
+        self.count("originals kept")
+        for execution in self.executions[row.task]:
+            execution.is_given_up = execution.attempt != row.attempt
 
     def _check_outcome(self, name: str, task: Committed, row: RecordChange) -> None:
         """What is taken as an outcome was really produced, by the holder of the current token."""
@@ -254,6 +278,12 @@ class History:
 
     def on_reboot(self, node: str) -> None:
         self._rebooted_us[node].append(self.kernel.now_us)
+
+    def spec_of(self, key: int) -> Spec:
+        """What holds of a task, as the disk has it."""
+        spec = self.tasks[key].spec
+        assert spec is not None
+        return spec
 
     def is_current(self, work: Work) -> bool:
         """Whether the scheduler's disk wants this attempt to run."""

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from services.scheduler.model import parse_task_id
 from tests.simulation.agent_host import AgentHost
-from tests.simulation.computer import Work
 from tests.simulation.history import History
 from tests.simulation.kernel import SECOND, Kernel, Violation
 from tests.simulation.network import Network
 from tests.simulation.scheduler_host import SchedulerHost
+from tests.simulation.worker import Work
 
 MOST_US = 10 * SECOND
 

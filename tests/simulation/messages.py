@@ -96,6 +96,10 @@ def command_of(command: do.Command, bodies: Mapping[int, Body]) -> agent.Command
         )  # fmt: skip
     if isinstance(command, do.RetractTask):
         return agent.RetractAsked(task_id, command.attempt)
+    if isinstance(command, do.SuspendTask):
+        return agent.SuspendAsked(task_id, command.attempt)
+    if isinstance(command, do.ResumeTask):
+        return agent.ResumeAsked(task_id, command.attempt)
     if isinstance(command, do.ModifyTask):
         return agent.ModifyAsked(
             task_id, command.attempt, command.revision, command.params, command.run_timeout_ms
@@ -135,7 +139,8 @@ def hello(
 def _held(task: Task) -> ev.HeldTask:
     key = parse_task_id(task.task_id)
     ended = _exited(task, task.exit) if task.exit is not None else None
-    return ev.HeldTask(key, task.attempt, task.epoch, task.phase in RUNNING, ended)
+    is_running = task.phase in RUNNING
+    return ev.HeldTask(key, task.attempt, task.epoch, is_running, ended, task.is_suspended)
 
 
 def _exited(task: Task, end: Exit) -> ev.TaskExited:
@@ -165,6 +170,8 @@ _REPORTS: dict[NoteKind, Callable[[Note, int], ev.TaskReport]] = {
     NoteKind.MODIFIED: lambda n, key: ev.TaskModified(
         key, n.task.attempt, n.task.epoch, n.revision, ((n.field, not n.message, n.message),)
     ),
+    NoteKind.SUSPENDED: lambda n, key: ev.TaskSuspended(key, n.task.attempt, n.task.epoch),
+    NoteKind.RESUMED: lambda n, key: ev.TaskResumed(key, n.task.attempt, n.task.epoch),
     NoteKind.REJECTED: lambda n, key: ev.TaskRejected(
         key, n.task.attempt, n.task.epoch, n.message or n.reason
     ),

@@ -8,12 +8,21 @@ from typing import Any
 
 import msgspec
 
-from services.scheduler.model import Cause, Policy, Retry, Shape, Spec
+from services.scheduler.model import (
+    Cause,
+    Disconnect,
+    DisconnectMode,
+    Policy,
+    Reconciliation,
+    Retry,
+    Shape,
+    Spec,
+)
 from services.scheduler.resources import Amounts, amounts
 
 GIB = 1 << 30
 ACCOUNTS = ("ann", "bob")
-FEATURES = ("quotes", "pools", "modify")
+FEATURES = ("quotes", "pools", "modify", "caps", "dependencies", "disconnect", "suspend")
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -85,7 +94,23 @@ def draw_spec(rng: random.Random, nodes: list[str], menu: frozenset[str], *, has
         is_command=is_command,
         run_timeout_ms=run_timeout_ms,
     )
-    return restate(spec)
+    return restate(_conduct(rng, spec, menu))
+
+
+def _conduct(rng: random.Random, spec: Spec, menu: frozenset[str]) -> Spec:
+    """How it stands to others and to its own repetitions."""
+    if "dependencies" in menu and spec.array_size and rng.random() < 0.3:
+        indexes = tuple(sorted(rng.sample(range(spec.array_size), rng.randint(1, spec.array_size))))
+        if len(indexes) < spec.array_size:
+            spec = msgspec.structs.replace(spec, array_indexes=indexes)
+    if "disconnect" in menu and rng.random() < 0.6:
+        wish = Disconnect(
+            rng.choice((DisconnectMode.REPLACE, DisconnectMode.KEEP)),
+            rng.choice((0, 0, 40_000)),
+            rng.choice(tuple(Reconciliation)),
+        )
+        spec = msgspec.structs.replace(spec, disconnect=wish)
+    return spec
 
 
 def restate(spec: Spec, **changes: Any) -> Spec:
@@ -112,6 +137,7 @@ def _draw_shape(rng: random.Random, nodes: list[str], menu: frozenset[str], *, h
         "",
         rng.choices((0, 5, -5), (8, 1, 1))[0],
         pool,
+        caps=((rng.choice("xy"), rng.randint(1, 3)),) if "caps" in menu and rng.random() < 0.3 else (),
     )
 
 

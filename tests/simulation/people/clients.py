@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer
-from services.scheduler.model import RequestIdReused, Spec, TaskState, element_key, task_key
+from services.scheduler.model import DependencyMoved, RequestIdReused, Spec, TaskState, element_key, task_key
 from tests.simulation.history import History
-from tests.simulation.kernel import SECOND, Violation
+from tests.simulation.kernel import MS, SECOND, Violation
 from tests.simulation.people.caller import Action, Caller
+from tests.simulation.people.dependents import Known, draw_dependencies, known_of, look_up
 from tests.simulation.workload import ACCOUNTS
 
 
@@ -33,20 +35,26 @@ class Submission(msgspec.Struct):
     def content(self) -> bytes:
         return hashlib.sha256(repr((self.specs, self.items)).encode()).digest()
 
-    def event(self, reply: int) -> ev.Event:
-        return ev.TasksSubmitted(reply, self.account, self.request_id, self.content, self.specs, self.items)
+    def event(self, reply: int, ended: Mapping[int, ev.EndedTask]) -> ev.Event:
+        return ev.TasksSubmitted(
+            reply, self.account, self.request_id, self.content, self.specs, self.items, ended
+        )
 
 
 class Clients:
     """Everybody who has work to be done."""
 
-    def __init__(self, caller: Caller, history: History, draw: Callable[[], Spec]) -> None:
+    def __init__(
+        self, caller: Caller, history: History, menu: frozenset[str], draw: Callable[[], Spec]
+    ) -> None:
         self.caller = caller
         self.kernel = caller.kernel
         self.state = lambda: caller.scheduler.state
         self.history = history
         self.submissions: list[Submission] = []
         self.keys: list[int] = []
+        self._known: dict[str, list[Known]] = defaultdict(list)
+        self._has_dependencies = "dependencies" in menu
         self.is_active = True
         self._draw = draw
         self.specs = [draw() for _ in range(self.kernel.random.randint(2, 8))]
@@ -73,6 +81,11 @@ class Clients:
         if any(spec.array_size for spec in specs):
             count = min(count, 3)
         items = tuple((rng.randrange(len(specs)), "{}") for _ in range(count))
+        if self._has_dependencies and rng.random() < 0.5:
+            for number in range(rng.choice((0, 1)), count):
+                dependent = draw_dependencies(rng, specs[items[number][0]], number, self._known[account][-20:])
+                specs += (dependent,)
+                items = (*items[:number], (len(specs) - 1, "{}"), *items[number + 1 :])
         request_id = f"r-{len(self.submissions)}" if rng.random() < 0.8 else ""
         self.send(Submission(request_id, account, specs, items))
 
@@ -81,18 +94,33 @@ class Clients:
         self.submissions.append(submission)
 
         def answered(answer: Answer) -> None:
+            if isinstance(answer.error, DependencyMoved):
+                self.kernel.after(50 * MS, ask)
+                return
             self._on_submitted(submission, answer)
             if on_answer is not None:
                 on_answer(answer)
 
-        self.caller.ask(submission.event, answered, 30 if submission.request_id else 0)
+        def ask() -> None:
+            self.caller.ask(self._event_of(submission), answered, 30 if submission.request_id else 0)
+
+        ask()
         if submission.request_id and self.kernel.chance(0.1):
             self.kernel.after(self.kernel.between(SECOND, 60 * SECOND), self._replay, submission)
+
+    def _event_of(self, submission: Submission) -> Callable[[int], ev.Event]:
+        def make(reply: int) -> ev.Event:
+            host = self.caller.scheduler
+            return submission.event(reply, look_up(host.disk, host.state, submission.specs))
+
+        return make
 
     def _replay(self, submission: Submission) -> None:
         """The same bytes come again, much later."""
         if self.is_active:
-            self.caller.ask(submission.event, lambda answer: self._on_submitted(submission, answer))
+            self.caller.ask(
+                self._event_of(submission), lambda answer: self._on_submitted(submission, answer)
+            )
 
     def _on_submitted(self, submission: Submission, answer: Answer) -> None:
         if answer.error is not None:
@@ -105,6 +133,7 @@ class Clients:
             return
         submission.first = answer.first
         self.history.count("submissions acknowledged")
+        self._known[submission.account] += known_of(answer.first, submission.specs, submission.items)
         for number, (index, _) in enumerate(submission.items, answer.first):
             key = task_key(number)
             if key not in self.history.tasks:
@@ -114,12 +143,12 @@ class Clients:
             if size:
                 self.keys.append(element_key(key, self.kernel.random.randrange(size)))
 
-    def _some_keys(self) -> tuple[int, ...]:
+    def some_keys(self) -> tuple[int, ...]:
         recent = self.keys[-40:]
         return tuple(self.kernel.random.sample(recent, min(len(recent), self.kernel.random.randint(1, 3))))
 
     def cancel(self) -> None:
-        keys = self._some_keys()
+        keys = self.some_keys()
         grace_ms = self.kernel.random.choice((0, 500, 5_000))
 
         def on_answer(answer: Answer) -> None:
@@ -129,11 +158,11 @@ class Clients:
         self.caller.ask(lambda reply: ev.CancelRequested(reply, keys, grace_ms, "no more"), on_answer, 10)
 
     def hold(self) -> None:
-        keys = self._some_keys()
+        keys = self.some_keys()
         self.caller.ask(lambda reply: ev.HoldRequested(reply, keys), lambda answer: None, 3)
 
     def release(self) -> None:
-        keys = self._some_keys()
+        keys = self.some_keys()
         self.caller.ask(lambda reply: ev.ReleaseRequested(reply, keys), lambda answer: None, 3)
 
     # The end

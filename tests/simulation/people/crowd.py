@@ -13,6 +13,7 @@ from tests.simulation.people.caretakers import Caretakers
 from tests.simulation.people.clients import Clients
 from tests.simulation.people.modifiers import Modifiers
 from tests.simulation.people.quoters import Quoters
+from tests.simulation.people.suspenders import Suspenders
 from tests.simulation.scheduler_host import SchedulerHost
 from tests.simulation.workload import draw_menu, draw_spec
 
@@ -32,9 +33,12 @@ class Crowd:
         def draw() -> Spec:
             return draw_spec(kernel.random, nodes, menu, has_gpu=has_gpu)
 
-        self.clients = Clients(self.caller, history, draw)
+        self.clients = Clients(self.caller, history, menu, draw)
         self.caretakers = Caretakers(self.caller, nodes, has_pools=bool(self.pooled))
         self._actions: list[Action] = [*self.clients.actions, *self.caretakers.actions]
+        self.suspenders = Suspenders(self.caller, self.clients)
+        if "suspend" in menu:
+            self._actions += self.suspenders.actions
         if "modify" in menu:
             self._actions += Modifiers(self.caller, self.clients).actions
         if "quotes" in menu:
@@ -52,6 +56,7 @@ class Crowd:
         """Takes back what would keep tasks waiting for ever, and again until it is so."""
         self.clients.is_active = False
         self.clients.tidy()
+        self.suspenders.tidy()
         self.caretakers.tidy(self.pooled)
         self._cancel_homeless()
         self.kernel.after(2 * SECOND, self.tidy)

@@ -43,5 +43,5 @@ class Explaining(Promise):
 def waits(task: Task) -> bool:
     """For a node; an array whose elements have all had their turn does not."""
     if task.tally is not None:
-        return task.tally.next_index < task.tally.size
+        return task.tally.left > 0
     return not task.node

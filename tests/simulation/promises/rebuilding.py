@@ -9,8 +9,9 @@ from typing import Any
 from services.scheduler import recovery
 from services.scheduler.cluster import Node
 from services.scheduler.model import Now, TaskState, format_task_id
-from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State, Tally
+from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
 from services.scheduler.store import Row
+from services.scheduler.tally import Tally
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation
 from tests.simulation.promises.promise import Promise
@@ -71,16 +72,14 @@ def _task(state: State, key: int, now: Now) -> dict[str, Any]:
 
 
 _TASK_FIELDS = (
-    "account", "attempt", "devices", "epoch", "failures", "limit_revision", "node", "params", "pending",
+    "account", "attempt", "awaits", "counterparts", "devices", "epoch", "failures", "has_started", "limit_revision", "node", "original", "params", "pending",
     "recorded", "start_ms", "state", "submit_ms",
 )  # fmt: skip
 
 
 def _tally(tally: Tally) -> tuple[Any, ...]:
-    return (
-        tally.size, tally.next_index, sorted(tally.skipped), tally.active, tally.succeeded, tally.failed,
-        tally.cancelled,
-    )  # fmt: skip
+    left = [index for index in range(tally.size) if tally.is_left(index)]
+    return (left, tally.active, tally.succeeded, tally.failed, tally.cancelled)
 
 
 def _node(state: State, node_id: str) -> dict[str, Any]:
