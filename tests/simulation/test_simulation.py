@@ -127,7 +127,7 @@ def _break_acknowledging(patch: pytest.MonkeyPatch) -> None:
 
 def _break_missing(patch: pytest.MonkeyPatch) -> None:
     """What never reached an agent is taken to run there."""
-    patch.setattr(agents, "_miss", lambda state, task, now, effects: None)
+    patch.setattr(agents, "_miss", lambda *anything: None)
 
 
 def _break_stopping(patch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ class Clients:
         self._draw = draw
         self.specs = [draw() for _ in range(self.kernel.random.randint(2, 8))]
         self.actions: list[Action] = [
-            (60, self.submit),
+            (90, self.submit),
             (14, self.cancel),
             (4, self.hold),
             (6, self.release),
@@ -83,7 +83,9 @@ class Clients:
         items = tuple((rng.randrange(len(specs)), "{}") for _ in range(count))
         if self._has_dependencies and rng.random() < 0.5:
             for number in range(rng.choice((0, 1)), count):
-                dependent = draw_dependencies(rng, specs[items[number][0]], number, self._known[account][-20:])
+                dependent = draw_dependencies(
+                    rng, specs[items[number][0]], number, self._known[account][-20:]
+                )
                 specs += (dependent,)
                 items = (*items[:number], (len(specs) - 1, "{}"), *items[number + 1 :])
         request_id = f"r-{len(self.submissions)}" if rng.random() < 0.8 else ""
@@ -118,9 +120,7 @@ class Clients:
     def _replay(self, submission: Submission) -> None:
         """The same bytes come again, much later."""
         if self.is_active:
-            self.caller.ask(
-                self._event_of(submission), lambda answer: self._on_submitted(submission, answer)
-            )
+            self.caller.ask(self._event_of(submission), lambda answer: self._on_submitted(submission, answer))
 
     def _on_submitted(self, submission: Submission, answer: Answer) -> None:
         if answer.error is not None:

@@ -1,5 +1,4 @@
-"""What submissions depend on: drawn from what was submitted before, looked up as `services.scheduler.prerequisites` does.
-"""
+"""What submissions depend on: drawn from what came before, looked up as `services.scheduler.prerequisites` does."""
 
 from __future__ import annotations
 
@@ -39,9 +38,7 @@ def draw_dependencies(rng: random.Random, spec: Spec, number: int, known: list[K
 
 
 def known_of(first: int, specs: tuple[Spec, ...], items: tuple[tuple[int, str], ...]) -> list[Known]:
-    return [
-        (task_key(number), specs[index].array_size) for number, (index, _) in enumerate(items, first)
-    ]
+    return [(task_key(number), specs[index].array_size) for number, (index, _) in enumerate(items, first)]
 
 
 def look_up(disk: Disk, state: State, specs: tuple[Spec, ...]) -> dict[int, EndedTask]:

@@ -8,6 +8,7 @@ from services.scheduler import events as ev
 from services.scheduler.effects import Answer, QuoteView
 from services.scheduler.model import (
     NoRoom,
+    QuotaInUse,
     QuoteExpired,
     QuoteNotFound,
     QuoteTooSmall,
@@ -125,5 +126,5 @@ class Quoters:
             raise Violation(f"{name} was forgotten without a restart")
         if isinstance(error, QuoteExpired) and host.now().wall_ms < held.until_ms and not held.is_given_back:
             raise Violation(f"{name} ended {held.until_ms - host.now().wall_ms} ms early")
-        if not isinstance(error, QuoteNotFound | QuoteExpired | QuoteTooSmall):
+        if not isinstance(error, QuoteNotFound | QuoteExpired | QuoteTooSmall | QuotaInUse):
             raise Violation(f"{name} was refused: {error!r}")

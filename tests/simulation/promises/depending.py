@@ -55,7 +55,11 @@ class Depending(Promise):
         tasks = self._history.tasks
         task = tasks.get(key)
         if task is None:
-            # An element that was never made has ended, cancelled, with its array.
+            # An element that was never made has ended, cancelled, with its array; one that the array does not have is
+            # as good as the array.
             array = tasks[array_of(key)]
+            indexes = self._history.spec_of(array_of(key)).array_indexes
+            if indexes and index_of(key) not in indexes:
+                return condition is not Condition.FAILED and array.state is TaskState.SUCCEEDED
             return condition is Condition.ENDED and array.state.is_terminal
         return task.has_started if condition is Condition.STARTED else task.state in _FINAL[condition]

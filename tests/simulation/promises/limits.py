@@ -48,4 +48,6 @@ class Limits(Promise):
             self._history.count("caps")
             if (found := self._by_cap[spec.shape.account, key]) > most:
                 name = format_task_id(task)
-                raise Violation(f"{name} is number {found} on nodes with the key {key}, of at most {most}", name)
+                raise Violation(
+                    f"{name} is number {found} on nodes with the key {key}, of at most {most}", name
+                )

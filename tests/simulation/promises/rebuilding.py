@@ -62,8 +62,9 @@ def _task(state: State, key: int, now: Now) -> dict[str, Any]:
     if task.state is TaskState.QUEUED and not task.attempt:
         told["queued since"] = task.queued_ms
     told["is to stop"] = task.stop is not None
-    # An agent's refusal is not remembered: after a restart it may be asked again at once.
-    backs_off = key in state.backing_off and not task.reason.startswith("REJECTED")
+    # Neither an agent's refusal is remembered, nor a back-off over a hold: such a one may start earlier.
+    is_fresh = task.state is TaskState.QUEUED and task.reason and not task.reason.startswith("REJECTED")
+    backs_off = key in state.backing_off and is_fresh
     if backs_off and task.not_before_ms > now.wall_ms:
         told["backs off until"] = task.not_before_ms
     if task.tally is not None:
@@ -72,8 +73,8 @@ def _task(state: State, key: int, now: Now) -> dict[str, Any]:
 
 
 _TASK_FIELDS = (
-    "account", "attempt", "awaits", "counterparts", "devices", "epoch", "failures", "has_started", "limit_revision", "node", "original", "params", "pending",
-    "recorded", "start_ms", "state", "submit_ms",
+    "account", "attempt", "awaits", "counterparts", "devices", "epoch", "failures", "has_started", "limit_revision",
+    "node", "original", "params", "pending", "recorded", "start_ms", "state", "submit_ms",
 )  # fmt: skip
 
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from services.chassis.security import ADMIN, Principal
 from services.scheduler import events as ev
-from services.scheduler import machine, recovery
+from services.scheduler import explain, machine, recovery
 from services.scheduler.effects import Effects, StopTask
-from services.scheduler.model import Cause, NodeState, Now, Policy, Shape, Spec, task_key
+from services.scheduler.model import (
+    Cause,
+    Condition,
+    Dependency,
+    NodeState,
+    Now,
+    Policy,
+    Shape,
+    Spec,
+    element_key,
+    task_key,
+)
 from services.scheduler.state import State
 from services.scheduler.store import Counters
 from services.scheduler.watching import changed_since
@@ -48,9 +61,9 @@ class Yard:
             ev.AgentConnected("n0", 1, "boot", 1, {}, capacity, (), frozenset(), tasks), ev.Ticked()
         )
 
-    def submit(self, array_size: int = 0) -> int:
+    def submit(self, array_size: int = 0, **fields: Any) -> int:
         shape = Shape("ann", CPU, "", (), Policy.LEAST_LOADED, "", 0)
-        spec = Spec(0, b"body", shape, array_size=array_size)
+        spec = Spec(0, repr((array_size, fields)).encode(), shape, array_size=array_size, **fields)
         number = self.state.next_number
         self.step(ev.TasksSubmitted(1, "ann", "", b"", (spec,), ((0, ""),)))
         return task_key(number)
@@ -124,3 +137,33 @@ def test_drain_whose_orders_were_lost_says_them_again() -> None:
     yard.now_ms += 11_000
     effects = yard.step(ev.Ticked())
     assert [type(command) for command in effects.commands["n0"][1]] == [StopTask]
+
+
+def test_dependent_on_an_unmade_element_waits_on_after_a_restart() -> None:
+    """The database has no row of an element whose turn has not come; it has not ended for that."""
+    yard = Yard()
+    array = yard.submit(array_size=2)
+    for condition in (Condition.ENDED, Condition.SUCCEEDED):
+        yard.submit(dependencies=(Dependency(element_key(array, 1), condition),))
+    before = {key: task.awaits for key, task in yard.state.tasks.items()}
+    yard.restart()
+    assert {key: task.awaits for key, task in yard.state.tasks.items()} == before
+    yard.step(ev.Ticked())
+    assert len(yard.state.tasks) == 3
+
+
+def test_explain_of_whoever_used_a_quote_knows_its_node() -> None:
+    """It is tied to the node of the quote for further attempts; another node that is free does not fit."""
+    yard = Yard()
+    yard.connect()
+    wish = ev.QuoteWish(Shape("ann", CPU, "n0", (), Policy.LEAST_LOADED, "", 0), 1)
+    yard.step(ev.QuoteRequested(2, "ann", "q-1", (wish,), 10_000))
+    key = yard.submit(quote="q-1")
+    task = yard.state.tasks[key]
+    hello = ev.AgentConnected("n1", 2, "boot", 1, {}, {"cpu": 40_000}, (), frozenset(), ())
+    yard.step(hello, ev.TasksReported("n0", 1, 1, (ev.TaskRejected(key, 1, task.epoch, "no"),)))
+    yard.step(ev.NodeCordoned(3, "n0", True))
+    yard.now_ms += 2_000
+    yard.step(ev.Ticked())
+    assert not task.node
+    assert not explain.explain(yard.state, task, yard.now()).starts_now
