@@ -152,10 +152,10 @@ def test_simulator_broken_code_is_caught(
     break_it: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_it(monkeypatch)
-    for seed in range(60):
+    for seed in range(SEEDS):
         try:
             if simulate(seed).failure:
                 return
         except (AssertionError, LookupError, ValueError):
             return
-    pytest.fail("no seed of 60 noticed it")
+    pytest.fail(f"no seed of {SEEDS} noticed it")
