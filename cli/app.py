@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tokens": ("tokens", "add, ls, rm"),
     "audit": ("audit", "ls: who changed what, and who was refused"),
     "contacts": ("contacts", "add, ls, get, test, default, rm, deliveries, replay"),
+    "queues": ("queues", "ls, get, add, set, stop, start, rm: in which order accounts share"),
+    "quotas": ("quotas", "ls, get, set: what an account may hold"),
     "backup": ("backup", "Write a consistent copy of a yard to a file"),
     "restore": ("restore", "Make a state directory from a backup"),
     "api": ("api", "Call any method of the gRPC contract with JSON"),

@@ -32,6 +32,11 @@ def complete_operators(ctx: Any, args: list[str], incomplete: str) -> Names:
     return _ask(ctx, _operators, incomplete)
 
 
+def complete_queues(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Queue names with what waits in them."""
+    return _ask(ctx, _queues, incomplete)
+
+
 async def _tasks(client: Client) -> Names:
     from modelyard.client.outcomes import state_name
 
@@ -47,6 +52,11 @@ async def _nodes(client: Client) -> Names:
 async def _operators(client: Client) -> Names:
     listed = await client.operators.list(page_size=200)
     return [(operator.name, operator.summary) for operator in listed.operators]
+
+
+async def _queues(client: Client) -> Names:
+    listed = await client.queues.list(page_size=200)
+    return [(queue.name, f"{queue.waiting_count} waiting") for queue in listed.queues]
 
 
 def _ask(ctx: Any, names: Callable[[Client], Awaitable[Names]], incomplete: str) -> Names:

@@ -65,6 +65,14 @@ Attach = Annotated[
 Keep = Annotated[list[str], typer.Option(help="Glob of files to keep; repeatable", show_default=False)]
 Name = Annotated[str, typer.Option(help="A name for people")]
 Priority = Annotated[int, typer.Option(help="Higher goes first, −1000 … 1000")]
+Cap = Annotated[
+    list[str],
+    typer.Option(
+        metavar="KEY=N",
+        help="At most N tasks of the account with this key run at a time; repeatable",
+        show_default=False,
+    ),
+]
 Retries = Annotated[int, typer.Option(help="Further attempts")]
 Timeout = Annotated[str, typer.Option(help="Longest run, for example 10m")]
 QueueTimeout = Annotated[str, typer.Option(help="Longest wait for a place")]
@@ -214,6 +222,13 @@ def _amounts(words: Sequence[str]) -> dict[str, float]:
         raise UsageError(f"--resource: {error}") from error
 
 
+def _counts(words: Sequence[str]) -> dict[str, int]:
+    try:
+        return {key: int(count) for key, count in pairs(words, "--cap").items()}
+    except ValueError as error:
+        raise UsageError(f"--cap: write it as key=number, for example --cap licence=2 ({error})") from error
+
+
 def _same(value: Any) -> Any:
     return value
 
@@ -234,6 +249,8 @@ _TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "keep": ("outputs", _same),
     "name": ("name", _same),
     "priority": ("priority", _same),
+    "queue": ("queue", _same),
+    "cap": ("caps", _counts),
     "retries": ("retries", _same),
     "timeout": ("timeout", _same),
     "queue_timeout": ("queue_timeout", _same),

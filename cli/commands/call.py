@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import exit_codes, work_options
-from cli.completion import complete_operators
+from cli.completion import complete_operators, complete_queues
 from cli.invocation import Invocation, command, new_command
 from cli.output.render import show_document
 from cli.output.uploads import showing_uploads
@@ -35,6 +35,10 @@ async def call(
     dir: work_options.Dir = "",
     name: work_options.Name = "",
     priority: work_options.Priority = 0,
+    queue: Annotated[
+        str, typer.Option(help="Queue to wait in", show_default="default", autocompletion=complete_queues)
+    ] = "",
+    cap: work_options.Cap = [],  # noqa: B006
     retries: work_options.Retries = 0,
     timeout: work_options.Timeout = "",
     queue_timeout: work_options.QueueTimeout = "",
@@ -66,6 +70,8 @@ async def call(
         requirements=requirements,
         name=name,
         priority=priority,
+        queue=queue,
+        cap=cap,
         retries=retries,
         timeout=timeout,
         queue_timeout=queue_timeout,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import exit_codes, work_options
-from cli.completion import complete_nodes
+from cli.completion import complete_nodes, complete_queues
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_command
 from cli.output.render import show_document, to_document
@@ -50,6 +50,10 @@ async def run(
     keep: work_options.Keep = [],  # noqa: B006
     name: work_options.Name = "",
     priority: work_options.Priority = 0,
+    queue: Annotated[
+        str, typer.Option(help="Queue to wait in", show_default="default", autocompletion=complete_queues)
+    ] = "",
+    cap: work_options.Cap = [],  # noqa: B006
     retries: work_options.Retries = 0,
     timeout: work_options.Timeout = "",
     queue_timeout: work_options.QueueTimeout = "",
@@ -99,6 +103,8 @@ async def run(
         keep=keep,
         name=name,
         priority=priority,
+        queue=queue,
+        cap=cap,
         retries=retries,
         timeout=timeout,
         queue_timeout=queue_timeout,

@@ -39,6 +39,7 @@ async def list_tasks(
     node: Annotated[str, typer.Option(help="Only on this node", autocompletion=complete_nodes)] = "",
     tag: Annotated[list[str], typer.Option(help="Only with label k=v; repeatable")] = [],  # noqa: B006
     array: Annotated[str, typer.Option(help="Elements of this array")] = "",
+    queue: Annotated[str, typer.Option(help="Only of this queue")] = "",
     all_times: Annotated[bool, typer.Option("--all-times", help="Ended tasks however old")] = False,
     all_accounts: Annotated[bool, typer.Option("--all-accounts", help="Every account's; for admins")] = False,
     page_size: Annotated[int, typer.Option(help="Most rows")] = 50,
@@ -54,6 +55,7 @@ async def list_tasks(
         node=node,
         labels=work_options.pairs(tag, "--tag"),
         array_task_id=array,
+        queue=queue,
         all_accounts=all_accounts,
         all_times=all_times,
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Unpack
 
 from modelyard.client.connection import Connection, new_request_id
+from modelyard.client.sharing import QuotaChanges, fill
 from modelyard.client.specs import InvalidSpecification, duration
 from modelyard.v1 import account_pb2, account_pb2_grpc
 
@@ -29,6 +31,19 @@ class Accounts:
         """Makes an account."""
         request = account_pb2.CreateAccountRequest(request_id=new_request_id(), name=name)
         return (await self._connection.unary(self._stub.CreateAccount, request)).account
+
+    async def get(self, name: str = "") -> account_pb2.Account:
+        """An account with its quota and what it holds; unnamed: the caller's own."""
+        request = account_pb2.GetAccountRequest(name=name)
+        return (await self._connection.unary(self._stub.GetAccount, request)).account
+
+    async def set(self, name: str, **changes: Unpack[QuotaChanges]) -> account_pb2.Account:
+        """Changes weight and quota as far as they are named here; the rest stays."""
+        request = account_pb2.UpdateAccountRequest(
+            request_id=new_request_id(), account=account_pb2.Account(name=name)
+        )
+        request.update_mask.paths.extend(fill(request.account, changes))
+        return (await self._connection.unary(self._stub.UpdateAccount, request)).account
 
     async def list(self, *, page_size: int = 0, page_token: str = "") -> account_pb2.ListAccountsResponse:
         """One page of accounts."""

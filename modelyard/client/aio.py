@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from modelyard.client.contacts import Contacts
     from modelyard.client.nodes import Nodes
     from modelyard.client.operators import Operators
+    from modelyard.client.queues import Queues
     from modelyard.client.tasks import Tasks
 
 
@@ -108,6 +109,13 @@ class Client:
         from modelyard.client.accounts import Tokens
 
         return Tokens(self.connection)
+
+    @cached_property
+    def queues(self) -> Queues:
+        """The queues that tasks wait in."""
+        from modelyard.client.queues import Queues
+
+        return Queues(self.connection)
 
     @cached_property
     def artifacts(self) -> Artifacts:

@@ -73,6 +73,9 @@ class Options(TypedDict, total=False):
     env: Mapping[str, str]
     outputs: Sequence[str]
     priority: int
+    queue: str
+    # At most so many tasks of the account with this key run at a time.
+    caps: Mapping[str, int]
     array_size: int
     retries: int
     retry_backoff: float | str
@@ -137,6 +140,9 @@ def _apply(spec: task_pb2.TaskSpec, options: Options) -> task_pb2.TaskSpec:
     spec.name = options.get("name", "")
     spec.bundle_digest = options.get("bundle_digest", "")
     spec.priority = options.get("priority", 0)
+    spec.queue = options.get("queue", "")
+    for key, most in options.get("caps", {}).items():
+        spec.concurrency_caps.add(key=key, max_running=most)
     spec.array_size = options.get("array_size", 0)
     spec.hold = options.get("hold", False)
     spec.outputs.extend(options.get("outputs", ()))

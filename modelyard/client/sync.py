@@ -16,7 +16,7 @@ from typing import Any
 
 from modelyard.client.aio import Client
 
-GROUPS = ("tasks", "nodes", "accounts", "tokens", "artifacts", "operators", "contacts", "audit")
+GROUPS = ("tasks", "nodes", "accounts", "tokens", "artifacts", "operators", "contacts", "audit", "queues")
 
 
 class _Loop:

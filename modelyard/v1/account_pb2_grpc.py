@@ -40,6 +40,11 @@ class AccountServiceStub:
                 request_serializer=modelyard_dot_v1_dot_account__pb2.CreateAccountRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_account__pb2.CreateAccountResponse.FromString,
                 _registered_method=True)
+        self.GetAccount = channel.unary_unary(
+                '/modelyard.v1.AccountService/GetAccount',
+                request_serializer=modelyard_dot_v1_dot_account__pb2.GetAccountRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_account__pb2.GetAccountResponse.FromString,
+                _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/modelyard.v1.AccountService/ListAccounts',
                 request_serializer=modelyard_dot_v1_dot_account__pb2.ListAccountsRequest.SerializeToString,
@@ -88,6 +93,13 @@ class AccountServiceServicer:
 
     def CreateAccount(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAccount(self, request, context):
+        """An account with its quota and what it holds; others than the caller's own are for administrators.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -152,6 +164,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.CreateAccount,
                     request_deserializer=modelyard_dot_v1_dot_account__pb2.CreateAccountRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_account__pb2.CreateAccountResponse.SerializeToString,
+            ),
+            'GetAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAccount,
+                    request_deserializer=modelyard_dot_v1_dot_account__pb2.GetAccountRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_account__pb2.GetAccountResponse.SerializeToString,
             ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
@@ -222,6 +239,33 @@ class AccountService:
             '/modelyard.v1.AccountService/CreateAccount',
             modelyard_dot_v1_dot_account__pb2.CreateAccountRequest.SerializeToString,
             modelyard_dot_v1_dot_account__pb2.CreateAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.AccountService/GetAccount',
+            modelyard_dot_v1_dot_account__pb2.GetAccountRequest.SerializeToString,
+            modelyard_dot_v1_dot_account__pb2.GetAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

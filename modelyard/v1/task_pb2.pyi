@@ -1727,6 +1727,7 @@ class TaskFilter(_message.Message):
     ARRAY_TASK_ID_FIELD_NUMBER: _builtins.int
     ALL_ACCOUNTS_FIELD_NUMBER: _builtins.int
     ALL_TIMES_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     node: _builtins.str
     array_task_id: _builtins.str
@@ -1735,6 +1736,8 @@ class TaskFilter(_message.Message):
     """Every account's; for administrators."""
     all_times: _builtins.bool
     """Ended tasks however old."""
+    queue: _builtins.str
+    """Submitted to this queue."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskState.ValueType]: ...
     @_builtins.property
@@ -1749,10 +1752,11 @@ class TaskFilter(_message.Message):
         array_task_id: _builtins.str = ...,
         all_accounts: _builtins.bool = ...,
         all_times: _builtins.bool = ...,
+        queue: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_accounts", b"all_accounts", "all_times", b"all_times", "array_task_id", b"array_task_id", "labels", b"labels", "name", b"name", "node", b"node", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_accounts", b"all_accounts", "all_times", b"all_times", "array_task_id", b"array_task_id", "labels", b"labels", "name", b"name", "node", b"node", "queue", b"queue", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,7 +35,7 @@ def obstacle(queue: ShapeQueue, count: int = 1) -> Obstacle | None:
                 QUEUE_QUOTA, place, f"queue {place.name}", f"yard queues get {place.name}", excess
             )
         if excess := _excess(account, queue, count):
-            return _exceeded(ACCOUNT_QUOTA, account, f"account {account.name}", "yard quotas ls", excess)
+            return _exceeded(ACCOUNT_QUOTA, account, f"account {account.name}", "yard quotas get", excess)
     for cap, most in queue.caps:
         if cap.running_count + count > most:
             excess = f"{cap.running_count} of at most {most} tasks with the key {cap.key} are on nodes"

@@ -37,19 +37,19 @@ def check_entry(tenancy: Tenancy, shape: Shape, field: str) -> None:
             f"yard queues set {queue.name} --account {shape.account}",
         )  # fmt: skip
     if queue.quota.limit:
-        _check_fits(queue.quota, shape, f"queue {queue.name}", field)
+        _check_fits(queue.quota, shape, f"queue {queue.name}", f"yard queues get {queue.name}", field)
     account = tenancy.accounts.get(shape.account)
     if account is not None and account.quota.limit:
-        _check_fits(account.quota, shape, f"account {account.name}", field)
+        _check_fits(account.quota, shape, f"account {account.name}", "yard quotas get", field)
 
 
-def _check_fits(quota: Quota, shape: Shape, name: str, field: str) -> None:
+def _check_fits(quota: Quota, shape: Shape, name: str, command: str, field: str) -> None:
     limits = dict(quota.limit)
     for resource, amount in shape.amounts:
         if amount > limits.get(resource, amount):
             raise QuotaTooSmall(
                 f"it asks for {describe(resource, amount)}; {name} may hold {describe(resource, limits[resource])}",
-                field=f"{field}.resources.{resource}", next_step="ask for less, or for a larger quota: yard quotas ls",
+                field=f"{field}.resources.{resource}", next_step=f"ask for less, or for a larger quota: {command}",
             )  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def _check_count(state: State, holder: Queue | Account, name: str, count: int) -
     if live + count > most:
         raise TooManyUnfinished(
             f"{name} has {live} unfinished tasks, {count} more would be over its {most}",
-            next_step="submit again when some have ended, or ask for a larger quota: yard quotas ls",
+            next_step="submit again when some have ended, or ask for a larger quota: yard quotas get",
             metadata={"most": str(most), "unfinished": str(live)},
         )
 

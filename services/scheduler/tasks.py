@@ -10,6 +10,7 @@ from services.scheduler import gates, views
 from services.scheduler.arrays import has_unmade
 from services.scheduler.engine import Engine
 from services.scheduler.model import (
+    MAIN_QUEUE,
     NotYourAccount,
     TaskNotFound,
     TaskState,
@@ -152,6 +153,8 @@ class Tasks:
         live = self._engine.state.tasks.get(key)
         if live is not None and wanted.states and int(live.state) not in wanted.states:
             return None
+        if live is not None and wanted.queue and live.spec.shape.queue != wanted.queue:
+            return None
         try:
             task = await self.get(key, caller)
         except TaskNotFound:
@@ -161,6 +164,8 @@ class Tasks:
         if (wanted.name and task.name != wanted.name) or (wanted.node and task.node != wanted.node):
             return None
         if any(task.spec.labels.get(name) != value for name, value in wanted.labels.items()):
+            return None
+        if wanted.queue and (task.spec.queue or MAIN_QUEUE) != wanted.queue:
             return None
         return task
 

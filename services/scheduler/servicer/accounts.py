@@ -62,6 +62,10 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         self._engine.post(AccountOpened(row.name))
         return _created(row)
 
+    async def GetAccount(self, request: pb.GetAccountRequest, context: Any) -> pb.GetAccountResponse:
+        name = _own_account(principal(), request.name)
+        return pb.GetAccountResponse(account=self._view(await self._accounts.require(name, "name")))
+
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: Any) -> pb.ListAccountsResponse:
         size = page_size(request.page_size)
         rows = await self._accounts.list(decode_token(request.page_token, b"accounts"), size + 1)

@@ -1,0 +1,68 @@
+"""The words of weights and quotas, the same for `yard queues` and `yard quotas`. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from cli.errors import UsageError
+from cli.work_options import pairs
+from modelyard.client.sharing import QuotaChanges
+
+NOTHING = "none"
+
+Weight = Annotated[
+    float | None, typer.Option(help="Its share beside the others, for example 2", show_default=False)
+]
+Limit = Annotated[
+    list[str],
+    typer.Option(help="Never more than this: cpu=8, memory=64Gi, gpu=2; none: no limits; repeatable",
+                 show_default=False),
+]  # fmt: skip
+Guarantee = Annotated[
+    list[str],
+    typer.Option(help="Up to this it goes before those who hold more than theirs; none; repeatable",
+                 show_default=False),
+]  # fmt: skip
+MaxRunning = Annotated[
+    int | None, typer.Option(min=0, help="Tasks on nodes at a time; 0: no limit", show_default=False)
+]
+MaxUnfinished = Annotated[
+    int | None, typer.Option(min=0, help="Unfinished tasks; 0: no limit", show_default=False)
+]
+
+
+def changes_of(
+    weight: float | None,
+    limit: Sequence[str],
+    guarantee: Sequence[str],
+    max_running: int | None,
+    max_unfinished: int | None,
+) -> QuotaChanges:
+    """What the flags name, and nothing else. Raises UsageError."""
+    changes: QuotaChanges = {}
+    if weight is not None:
+        changes["weight"] = weight
+    if limit:
+        changes["limit"] = _amounts(limit, "--limit")
+    if guarantee:
+        changes["guaranteed"] = _amounts(guarantee, "--guarantee")
+    if max_running is not None:
+        changes["max_running"] = max_running
+    if max_unfinished is not None:
+        changes["max_unfinished"] = max_unfinished
+    return changes
+
+
+def _amounts(words: Sequence[str], flag: str) -> dict[str, float | str]:
+    if list(words) == [NOTHING]:
+        return {}
+    found: dict[str, float | str] = {}
+    for name, amount in pairs(words, flag).items():
+        try:
+            found[name] = amount if name == "memory" else float(amount)
+        except ValueError as error:
+            raise UsageError(f"{flag} {name}={amount}: {amount!r} is not a number") from error
+    return found
