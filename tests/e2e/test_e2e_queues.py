@@ -141,8 +141,11 @@ def test_grpcurl_makes_shows_and_deletes_a_queue(yard: Yard) -> None:
     queue = {"name": "byhand", "weight": 2, "quota": {"limit": {"amounts": {"cpu": 1}}}}
     code, text = call("CreateQueue", {"queue": queue})
     assert code == 0 and json.loads(text)["queue"]["quota"]["limit"]["amounts"] == {"cpu": 1}
-    code, text = call("UpdateQueue", {"queue": {"name": "byhand"}, "updateMask": "isStopped,weight"})
-    assert code == 0 and json.loads(text)["queue"]["weight"] == 1
+    code, text = call(
+        "UpdateQueue", {"queue": {"name": "byhand"}, "updateMask": {"paths": ["is_stopped", "weight"]}}
+    )
+    assert code == 0, text
+    assert json.loads(text)["queue"]["weight"] == 1
     code, text = call("ListQueues", {})
     assert code == 0 and {queue["name"] for queue in json.loads(text)["queues"]} >= {"byhand", "default"}
     code, text = call("DeleteQueue", {"name": "default"})
