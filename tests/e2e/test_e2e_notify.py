@@ -95,7 +95,12 @@ async def test_command_line_makes_tests_and_uses_a_contact(processes: tuple[Yard
         assert (called.code, called.stdout.strip()) == (0, "7")
         assert (await hook.wait(4))[3].document["task"]["figures"] == {"result": 7}
         listed = await asyncio.to_thread(yard.json, "contacts", "deliveries", "--contact", "team")
-        assert [item["title"].split()[-1] for item in listed["deliveries"]] == ["succeeded", "succeeded", "failed", "yard"]
+        assert [item["title"].split()[-1] for item in listed["deliveries"]] == [
+            "succeeded",
+            "succeeded",
+            "failed",
+            "yard",
+        ]
         event_id = listed["deliveries"][2]["eventId"]
         assert (await cli("contacts", "replay", event_id)).code == 0
         assert (await hook.wait(5))[4].event_id == event_id
