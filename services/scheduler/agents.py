@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.scheduler import events as ev
-from services.scheduler import lifecycle, modify, pace, quoting, silence, suspension
+from services.scheduler import lifecycle, modify, pace, quoting, reliance, silence, suspension
 from services.scheduler.cluster import Node
 from services.scheduler.effects import (
     AcknowledgeEvents,
@@ -38,6 +38,7 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
         return
     if node.session:
         effects.closes.append(CloseSession(node.id, node.session, "this node connected again"))
+        reliance.note(node, 1, now)
     # Commands of this very step were meant for the stream that has just been replaced.
     effects.commands.pop(node.id, None)
     if is_new:
@@ -55,6 +56,7 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
     _set_capacity(state, node, event)
     verdicts = _settle(state, node, event, believed, heard, now, effects)
     quoting.keep_after_hello(state, node, rooms)
+    reliance.welcome(state, node, now)
     set_node_state(state, node)
     effects.messages.append(
         SendWelcome(node.id, node.session, verdicts, node.is_cordoned or node.is_draining, beat_ms, lease_ms)
@@ -223,6 +225,7 @@ def on_agent_disconnected(state: State, event: ev.AgentDisconnected, now: Now, e
     if event.is_final:
         lose_node(state, node, "the agent ended", now, effects)
     else:
+        reliance.note(node, 1, now)
         state.cluster.touch(node)
 
 
@@ -261,6 +264,8 @@ def set_node_state(state: State, node: Node) -> None:
         node.state = NodeState.DRAINING
     elif node.is_cordoned:
         node.state = NodeState.CORDONED
+    elif node.held_until_ms:
+        node.state = NodeState.HELD_BACK
     else:
         node.state = NodeState.READY
     node.labels = {**node.agent_labels, **{k: v for k, v in node.label_overrides.items() if v is not None}}
@@ -291,6 +296,7 @@ def on_beat_received(state: State, event: ev.BeatReceived, now: Now, effects: Ef
     node.samples = event.samples
     state.cluster.measure(node, event.windows, event.as_of_command)
     effects.messages.append(SendBeatAck(node.id, node.session, event.number, beat_ms, lease_ms))
+    reliance.hear(state, node, event.as_of_command, now, effects)
 
 
 def on_commands_acknowledged(

@@ -34,6 +34,7 @@ class Node:
         "boot_id",
         "capacity",
         "command",
+        "complaint",
         "connect_ms",
         "declared",
         "devices",
@@ -41,6 +42,9 @@ class Node:
         "drain_deadline_ms",
         "enforcement",
         "expected",
+        "held_last_ms",
+        "held_until_ms",
+        "hold_count",
         "id",
         "incarnation",
         "is_cordoned",
@@ -63,6 +67,8 @@ class Node:
         "session",
         "state",
         "tasks",
+        "troubles",
+        "unheard",
         "version",
         "wall_beat_ms",
         "windows",
@@ -112,6 +118,15 @@ class Node:
         # Wall clock: when a drain ends what runs (0: nobody drains it), and when what is left is told so again.
         self.drain_deadline_ms = 0
         self.drain_again_ms = 0
+        # When its stream was lost or reset lately, by the monotonic clock; the command that it is yet to acknowledge
+        # and since when; until when it is held back, by the wall clock (0: it is not), how often, and the last end.
+        self.troubles: deque[int] = deque()
+        self.unheard = (0, 0)
+        self.held_until_ms = 0
+        self.held_last_ms = 0
+        self.hold_count = 0
+        # What is wrong with it, for people.
+        self.complaint = ""
         # Monotonic: until when the agent is believed, and when it was last heard.
         self.lease_ms = 0
         # How long the lease was when it was given last.

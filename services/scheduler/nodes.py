@@ -1,7 +1,7 @@
 """What people do with nodes: cordon, drain, label, forget. Pure."""
 
 from services.chassis.errors import ServiceError
-from services.scheduler import agents, lifecycle
+from services.scheduler import agents, lifecycle, reliance
 from services.scheduler import events as ev
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Answer, Effects, ForgetNode, RecordNode
@@ -41,6 +41,8 @@ def on_node_cordoned(state: State, event: ev.NodeCordoned, now: Now, effects: Ef
         node.is_cordoned = event.is_cordoned
         if not event.is_cordoned:
             node.drain_deadline_ms = node.drain_again_ms = 0
+            reliance.trust(node)
+            node.hold_count = 0
         _record(state, node, event.reply, effects)
 
 

@@ -205,6 +205,7 @@ def check_invariants(state: State) -> None:
     for task in state.tasks.values():
         _check_task(state, task)
     _check_absent(state)
+    _check_held_back(state)
     shares = wrong_with_shares(state.waiting.tenancy, state.tasks.values())
     _require(not shares, shares)
 
@@ -221,6 +222,12 @@ def _check_devices(state: State, node: Node) -> None:
             left[index] -= share
     _require(left == node.devices.left, f"{node.id}: its devices have {node.devices.left} left, not {left}")
     _require(all(share >= 0 for share in left), f"{node.id}: a device is oversubscribed")
+
+
+def _check_held_back(state: State) -> None:
+    for node in state.cluster.nodes.values():
+        is_held = node.state is NodeState.HELD_BACK
+        _require(not is_held or node.held_until_ms > 0, f"{node.id} is held back for no time")
 
 
 def _check_absent(state: State) -> None:

@@ -4,7 +4,7 @@ Leases use the monotonic clock."""
 
 import heapq
 
-from services.scheduler import agents, arrays, lifecycle, nodes, pace, quoting, sharing, silence
+from services.scheduler import agents, arrays, lifecycle, nodes, pace, quoting, reliance, sharing, silence
 from services.scheduler import events as ev
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects, RetractTask
@@ -49,6 +49,11 @@ def _watch_nodes(state: State, now: Now, effects: Effects) -> None:
     for node in state.cluster.nodes.values():
         if node.id in state.absent or (node.state is NodeState.LOST and not node.expected):
             continue
+        if reliance.is_hold_over(node, now):
+            reliance.trust(node)
+            if node.session:
+                agents.set_node_state(state, node)
+                effects.changed_nodes.add(node.id)
         if node.drain_deadline_ms and now.wall_ms >= node.drain_again_ms and node.session:
             nodes.stop_drained(state, node, now, effects)
         if now.monotonic_ms > node.lease_ms + LOSS_MARGIN_MS:

@@ -1,6 +1,7 @@
 """Tasks and nodes as callers see them: from the live state or from the database into messages. Decides nothing."""
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -246,14 +247,18 @@ def node(found: Node) -> node_pb2.Node:
 def node_detail(found: Node) -> str:
     """Why a node takes no work, and what comes next; empty for one that does."""
     left = len(found.believed())
+    complaint = f"; {found.complaint}" if found.complaint else ""
     if not found.session:
-        return f"not connected; {left} tasks wait for it" if left else "not connected"
+        return (f"not connected; {left} tasks wait for it" if left else "not connected") + complaint
     if found.is_leaving:
         return "its agent was told to stop"
     if found.drain_deadline_ms and not left:
         return "drained: nothing is left here"
     if found.drain_deadline_ms:
         return f"draining, {left} tasks left"
+    if found.held_until_ms:
+        until = datetime.fromtimestamp(found.held_until_ms // 1000, UTC).isoformat().replace("+00:00", "Z")
+        return f"{found.complaint}; until {until}, or: yard nodes uncordon {found.id}"
     return "" if found.takes_work() else "takes no new work"
 
 
