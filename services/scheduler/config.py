@@ -26,4 +26,5 @@ class SchedulerConfig(AuditedConfig):
     notify_backoff_s: float = option(
         5.0, "seconds before a message that was not taken is tried again; doubles each time, up to an hour"
     )
+    keep_ended_days: float = option(30.0, "days that ended tasks and what they wrote are kept; 0: for ever")
     validate: bool = option(False, "check every invariant after every step; slow, for tests")

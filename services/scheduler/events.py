@@ -138,6 +138,12 @@ class RequestRecalled(Event, frozen=True):
     count: int
 
 
+class SpecsRetired(Event, frozen=True):
+    """No row refers to specifications of these numbers; none of them is given out again."""
+
+    numbers: frozenset[int]
+
+
 class Marked(Event, frozen=True):
     """``event`` was asked for under a request id, which is recorded with it; a repetition does not apply it again."""
 

@@ -4,6 +4,7 @@ Bytes are placed by offset: a chunk that comes twice changes nothing, and one th
 """
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 from services.chassis.errors import Unavailable
@@ -59,6 +60,16 @@ class LogFiles:
                 return file.read(READ_BYTES)
         except FileNotFoundError:
             return b""
+
+    def remove(self, numbers: Collection[int]) -> None:
+        """Removes what these tasks and arrays wrote. Idempotent."""
+        for folder in {self._root / f"{number // 1000}" for number in numbers}:
+            if not folder.is_dir():
+                continue
+            for path in folder.iterdir():
+                number = path.name.removeprefix("t-").partition(".")[0]
+                if number.isdigit() and int(number) in numbers:
+                    path.unlink(missing_ok=True)
 
     def watch(self, key: int, event: asyncio.Event) -> None:
         self._watchers.setdefault(key, set()).add(event)

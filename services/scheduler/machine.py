@@ -111,6 +111,7 @@ HANDLERS: dict[type[ev.Event], Callable[[State, Any, Now, Effects], None]] = {
     ev.TasksSubmitted: requests.on_tasks_submitted,
     ev.RequestRecalled: requests.on_request_recalled,
     ev.Marked: _on_marked,
+    ev.SpecsRetired: requests.on_specs_retired,
     ev.AccountClosed: requests.on_account_closed,
     ev.AccountOpened: requests.on_account_opened,
     ev.ContactsChanged: requests.on_contacts_changed,

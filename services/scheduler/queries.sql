@@ -152,6 +152,43 @@ DELETE FROM request WHERE (account, request_id) IN (
     SELECT account, request_id FROM request WHERE time_ms < ? ORDER BY time_ms LIMIT 1000
 )
 
+-- name: history_from
+SELECT revision, task, state, time_ms FROM change WHERE revision > ? ORDER BY revision LIMIT ?
+
+-- name: awaited_tasks
+SELECT DISTINCT d.on_task
+FROM dependency AS d
+WHERE NOT EXISTS (SELECT 1 FROM change AS o WHERE o.task = d.task AND o.state IN (4, 5, 6))
+
+-- name: some_elements
+SELECT key FROM task WHERE key > ? AND key <= ? LIMIT ?
+
+-- name: outcome_payload
+SELECT payload FROM change WHERE task = ? AND state IN (4, 5, 6)
+
+-- name: last_revision_of_task
+SELECT max(revision) FROM change WHERE task = ?
+
+-- name: delete_task
+DELETE FROM task WHERE key = ?
+
+-- name: delete_change
+DELETE FROM change WHERE task = ?
+
+-- name: delete_modification
+DELETE FROM modification WHERE task = ?
+
+-- name: delete_dependency
+DELETE FROM dependency WHERE task = ?
+
+-- name: unused_specs
+SELECT s.number, s.account, s.body, s.head
+FROM spec AS s
+WHERE s.number NOT IN (SELECT spec FROM task UNION SELECT spec FROM modification)
+
+-- name: delete_spec
+DELETE FROM spec WHERE number = ?
+
 -- name: get_task
 -- As it is after its latest modification.
 SELECT t.key, s.number, t.account, coalesce(m.params, t.params), t.submit_ms, t.revision, s.body

@@ -50,7 +50,7 @@ def restore(recovered: Recovered, now: Now, half_life_ms: int = HALF_LIFE_MS) ->
     state.changes.extend(sorted([*recovered.recent, *untouched]))
     # Before the oldest of these nothing can be replayed; with fewer than asked for they are all there are.
     is_full = len(recovered.recent) >= REMEMBERED_CHANGES
-    state.compacted_revision = recovered.recent[0][0] - 1 if is_full else 0
+    state.compacted_revision = recovered.recent[0][0] - 1 if is_full else recovered.pruned_revision
     for node_id, is_cordoned, labels, drain_deadline_ms in recovered.nodes:
         node = state.cluster.add(node_id)
         node.is_cordoned = is_cordoned

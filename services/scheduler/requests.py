@@ -82,6 +82,14 @@ def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects
     effects.answers.append(Answer(event.reply, first=first, count=count))
 
 
+def on_specs_retired(state: State, event: ev.SpecsRetired, now: Now, effects: Effects) -> None:
+    """What a task refers to that was taken in meanwhile stays."""
+    used = {task.spec.number for task in state.tasks.values()}
+    numbers = event.numbers - used
+    for key in [key for key, spec in state.specs.items() if spec.number in numbers]:
+        del state.specs[key]
+
+
 def on_request_recalled(state: State, event: ev.RequestRecalled, now: Now, effects: Effects) -> None:
     state.remember_request(event.account, event.request_id, event.content, event.first, event.count)
 

@@ -42,6 +42,8 @@ from services.scheduler.notify.outbox import Outbox
 from services.scheduler.notify.pool import SenderPool
 from services.scheduler.notify.seal import Seal
 from services.scheduler.operators import Operators
+from services.scheduler.past import Past
+from services.scheduler.retention import Retention
 from services.scheduler.rules import RULES
 from services.scheduler.servicer.accounts import AccountServicer
 from services.scheduler.servicer.contacts import ContactServicer
@@ -102,10 +104,19 @@ class SchedulerService:
         service_token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
         self._store_channel = connect(config.store, token=service_token, ca_file=self._authority_file())
         self._open_notify()
+        self._inputs = Inputs(self._store_channel)
         self._loops.start("engine", self._engine.run())
         self._loops.start("ticks", self._engine.tick())
         self._loops.start("outbox", self._outbox.run())
         self._loops.start("housekeeping", self._keep_house())
+        self._loops.start("retention", self._retention().run())
+
+    def _retention(self) -> Retention:
+        assert self._store is not None and self._store_channel is not None
+        return Retention(
+            self._engine, Past(self._store), LogFiles(self._home / "logs"), self._inputs, self._clock,
+            self._config.keep_ended_days,
+        )  # fmt: skip
 
     def _key(self, name: str) -> bytes:
         """256 bits that are this yard's."""
@@ -195,7 +206,7 @@ class SchedulerService:
         engine, accounts = self._engine, self._accounts
         logs = LogFiles(self._home / "logs")
         tasks = Tasks(engine, self._store, self._clock)
-        inputs = Inputs(self._store_channel)
+        inputs = self._inputs
         submission = Submission(engine, self._operators, inputs, self._disk)
         modification = Modification(engine, tasks, self._operators, inputs)
         follower = LogFollower(engine, tasks, self._store, logs)

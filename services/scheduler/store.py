@@ -139,6 +139,8 @@ class Recovered(msgspec.Struct):
     queues: list[tuple[str, QueueSettings]] = []
     account_settings: list[tuple[str, AccountSettings]] = []
     uses: list[UseRow] = []
+    # Up to here changes of tasks that are no longer kept are missing.
+    pruned_revision: int = 0
 
 
 class SchedulerStore:
@@ -322,7 +324,12 @@ class SchedulerStore:
             counters, specs, accounts, tasks, changes, arrays, requests[::-1], has_more, recent[::-1], nodes,
             modifications, dependencies, ended, self._known_contacts(connection),
             *self._sharing(connection),
+            pruned_revision=self._pruned_revision(connection),
         )  # fmt: skip
+
+    def _pruned_revision(self, connection: sqlite3.Connection) -> int:
+        found = connection.execute(self.sql["get_meta"], ("pruned_revision",)).fetchone()
+        return int(found[0]) if found else 0
 
     def _known_contacts(self, connection: sqlite3.Connection) -> dict[str, dict[str, KnownContact]]:
         contacts: dict[str, dict[str, KnownContact]] = defaultdict(dict)

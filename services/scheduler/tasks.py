@@ -17,6 +17,7 @@ from services.scheduler.model import (
     array_of,
     format_task_id,
     index_of,
+    number_of,
     parse_task_id,
 )
 from services.scheduler.state import Task
@@ -54,14 +55,14 @@ class Tasks:
     async def _get(self, key: int, caller: Principal, with_history: bool) -> pb.Task:
         task = self._engine.state.tasks.get(key)
         if task is not None and not may_see(caller, task.account, key):
-            raise _not_found(key)
+            raise _not_found(key, self._engine.state.next_number)
         if task is not None and not with_history:
             return self.view(task)
         if task is None and has_unmade(self._engine.state, key):
             return self._unmade(key, caller)
         stored = await self._store.get_task(key)
         if stored is None or not may_see(caller, stored[0].account, key):
-            raise _not_found(key)
+            raise _not_found(key, self._engine.state.next_number)
         row, changes = stored
         # It may have ended while the database was read.
         task = self._engine.state.tasks.get(key)
@@ -80,7 +81,7 @@ class Tasks:
         """An element whose turn has not come: it is what its array says."""
         array = self._engine.state.tasks[array_of(key)]
         if not may_see(caller, array.account, key):
-            raise _not_found(key)
+            raise _not_found(key, self._engine.state.next_number)
         view = views.live_task(array)
         view.id = format_task_id(key)
         view.state = pb.TASK_STATE_HELD if array.state is TaskState.HELD else pb.TASK_STATE_QUEUED
@@ -177,5 +178,9 @@ def _position(cursor: str) -> int:
     return int(cursor)
 
 
-def _not_found(key: int) -> TaskNotFound:
-    return TaskNotFound(f"there is no task {format_task_id(key)}", field="task_id", next_step="yard tasks ls")
+def _not_found(key: int, next_number: int = 0) -> TaskNotFound:
+    message = f"there is no task {format_task_id(key)}"
+    if number_of(key) < next_number:
+        # Said of another account's task as well.
+        message += ", or it ended long ago and is no longer kept"
+    return TaskNotFound(message, field="task_id", next_step="yard tasks ls")

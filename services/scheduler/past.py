@@ -1,0 +1,100 @@
+"""The database's rows of tasks that have ended, for whoever lets go of them. Knows SQL, decides nothing."""
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from services.scheduler.model import STRIDE, Spec
+from services.scheduler.store import SchedulerStore
+
+_TABLES = ("change", "modification", "dependency")
+PRUNED = "pruned_revision"
+
+
+class UnusedSpec(msgspec.Struct, frozen=True):
+    """A specification that no row refers to."""
+
+    number: int
+    account: str
+    body: bytes
+    # Whether it refers to artefacts.
+    has_inputs: bool
+
+
+class Past:
+    """Every call is one short transaction."""
+
+    def __init__(self, store: SchedulerStore) -> None:
+        self._database = store.database
+        self._sql = store.sql
+
+    async def ended(self, after_revision: int, before_ms: int, most: int) -> tuple[list[int], int]:
+        """Tasks and arrays that ended before, in the order in which they did, and how far was looked."""
+
+        def query(connection: sqlite3.Connection) -> tuple[list[int], int]:
+            keys, last = [], after_revision
+            for revision, key, state, time_ms in connection.execute(
+                self._sql["history_from"], (after_revision, most)
+            ):
+                if time_ms >= before_ms:
+                    break
+                last = revision
+                if state in (4, 5, 6) and key % STRIDE == 0:
+                    keys.append(key)
+            return keys, last
+
+        return await self._database.read(query)
+
+    async def awaited(self) -> set[int]:
+        """Tasks and arrays whose outcome an unfinished task asks for, also after a restart."""
+        return await self._database.read(
+            lambda c: {key - key % STRIDE for (key,) in c.execute(self._sql["awaited_tasks"])}
+        )
+
+    async def elements(self, array: int, most: int) -> list[int]:
+        """Elements of an array that have rows."""
+        values = (array, array + STRIDE - 1, most)
+        return await self._database.read(
+            lambda c: [key for (key,) in c.execute(self._sql["some_elements"], values)]
+        )
+
+    async def outcomes(self, keys: Sequence[int]) -> list[tuple[int, bytes]]:
+        """What agents said of their ends; of those that did not end at an agent nothing."""
+
+        def query(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
+            sql = self._sql["outcome_payload"]
+            found = [(key, connection.execute(sql, (key,)).fetchone()) for key in keys]
+            return [(key, row[0]) for key, row in found if row and row[0]]
+
+        return await self._database.read(query)
+
+    async def delete(self, keys: Sequence[int]) -> None:
+        """All rows of these, and up to where history is gone."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            rows = [(key,) for key in keys]
+            pruned = connection.execute(self._sql["get_meta"], (PRUNED,)).fetchone()
+            last = int(pruned[0]) if pruned else 0
+            for row in rows:
+                found = connection.execute(self._sql["last_revision_of_task"], row).fetchone()[0] or 0
+                last = max(last, found)
+            for table in _TABLES:
+                connection.executemany(self._sql[f"delete_{table}"], rows)
+            connection.executemany(self._sql["delete_task"], rows)
+            connection.execute(self._sql["set_meta"], (PRUNED, str(last)))
+
+        await self._database.write(change)
+
+    async def unused_specs(self) -> list[UnusedSpec]:
+        """Looks at every task's row, on the reader's thread."""
+        return await self._database.read(
+            lambda c: [
+                UnusedSpec(number, account, body, bool(msgspec.json.decode(head, type=Spec).digests))
+                for number, account, body, head in c.execute(self._sql["unused_specs"])
+            ]
+        )
+
+    async def delete_spec(self, number: int) -> None:
+        """It is known that nothing refers to it, nor can."""
+        await self._database.write(lambda c: c.execute(self._sql["delete_spec"], (number,)))
