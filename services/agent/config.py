@@ -26,7 +26,10 @@ class AgentConfig(ServiceConfig):
     labels: str = option("", "comma-separated key=value pairs that tasks can ask for")
     cpu: float = option(0.0, "cores to offer; 0: all that the process may use")
     memory: str = option("", "memory to offer, for example 8Gi; empty: all of the machine or its cgroup")
-    gpu: str = option("auto", "comma-separated device numbers to offer; auto: what nvidia-smi lists; none")
+    gpu: str = option(
+        "auto",
+        "comma-separated device numbers to offer; auto: what NVIDIA's library or nvidia-smi lists; none",
+    )
     custom: str = option("", "comma-separated name=amount pairs of anything else that tasks can ask for")
     warm_workers: int = option(2, "workers that are kept forked for the first who asks")
     workers_most: int = option(256, "worker processes at the same time")

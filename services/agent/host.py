@@ -18,6 +18,7 @@ import psutil
 from modelyard.v1 import agent_link_pb2 as pb
 from modelyard.v1 import node_pb2, operator_pb2
 from services.agent.config import AgentConfig, check_node_name, parse_bytes, parse_custom, parse_pairs
+from services.agent.gpus import Gpus
 from services.agent.model import UNITS
 from services.chassis.logs import get_logger
 from services.chassis.state_dir import write_atomically
@@ -149,6 +150,9 @@ def _gpus(wanted: str) -> list[str]:
         return []
     if wanted != "auto":
         return [device.strip() for device in wanted.split(",") if device.strip()]
+    library = Gpus.open()
+    if library is not None:
+        return library.devices()
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []

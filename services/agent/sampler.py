@@ -7,7 +7,7 @@ task figures are read only while tasks run for longer than a moment.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import psutil
@@ -21,6 +21,7 @@ class Sample(NamedTuple):
     at_ms: int
     cpu_s: float
     memory_bytes: int
+    gpu: float = 0.0
 
 
 class Usage(NamedTuple):
@@ -29,6 +30,7 @@ class Usage(NamedTuple):
     window_s: int
     cpu: float
     memory_bytes: int
+    gpu: float = 0.0
 
 
 class TaskUsage(NamedTuple):
@@ -45,7 +47,10 @@ class Sampler:
     several agents is taken to cause its share of what is measured; nothing is counted twice that way.
     """
 
-    def __init__(self, cpu_share: float = 1.0, memory_share: float = 1.0) -> None:
+    def __init__(
+        self, cpu_share: float = 1.0, memory_share: float = 1.0, busy_gpus: Callable[[], float] | None = None
+    ) -> None:
+        self._busy_gpus = busy_gpus
         self._cpu_share = cpu_share
         self._memory_share = memory_share
         self._samples: deque[Sample] = deque(maxlen=WINDOWS_S[-1] + 2)
@@ -58,7 +63,8 @@ class Sampler:
         # Guest time is part of user time already.
         busy_s = sum(times[:8]) - idle_s
         memory = psutil.virtual_memory()
-        self._samples.append(Sample(now_ms, busy_s, memory.total - memory.available))
+        gpu = self._busy_gpus() if self._busy_gpus is not None else 0.0
+        self._samples.append(Sample(now_ms, busy_s, memory.total - memory.available, gpu))
 
     def windows(self) -> list[Usage]:
         """Means over what is there of each window."""
@@ -93,7 +99,8 @@ class Sampler:
         elapsed_s = max((last.at_ms - first.at_ms) / 1000, 0.001)
         memory_bytes = sum(sample.memory_bytes for sample in inside) / len(inside)
         cpu = max(0.0, (last.cpu_s - first.cpu_s) / elapsed_s)
-        return Usage(window_s, cpu * self._cpu_share, round(memory_bytes * self._memory_share))
+        gpu = sum(sample.gpu for sample in inside) / len(inside)
+        return Usage(window_s, cpu * self._cpu_share, round(memory_bytes * self._memory_share), gpu)
 
 
 def _processes() -> tuple[dict[int, list[int]], dict[int, tuple[float, int]]]:

@@ -15,6 +15,7 @@ from modelyard.v1 import agent_link_pb2 as pb
 from modelyard.v1 import node_pb2
 from services.agent.artifacts import Artifacts
 from services.agent.config import AgentConfig
+from services.agent.gpus import Gpus
 from services.agent.host import offered_shares
 from services.agent.join import Credentials
 from services.agent.model import Phase
@@ -51,7 +52,10 @@ class Surroundings:
         self._workers = workers
         self._clock = clock
         self._run_beside = run_beside
-        self._sampler = Sampler(*offered_shares(hello.capacity))
+        gpus = Gpus.open() if hello.capacity.gpu_devices else None
+        if gpus is not None:
+            gpus.offer(hello.capacity.gpu_devices)
+        self._sampler = Sampler(*offered_shares(hello.capacity), gpus.busy if gpus is not None else None)
         self._visible: deque[tuple[int, int]] = deque()
         self._lag_ms = 0.0
 
@@ -86,7 +90,7 @@ class Surroundings:
         """What the machine is busy with."""
         now_ms = self._clock.monotonic_ms()
         windows = [
-            node_pb2.WindowUsage(window_s=w.window_s, cpu=w.cpu, memory_bytes=w.memory_bytes)
+            node_pb2.WindowUsage(window_s=w.window_s, cpu=w.cpu, memory_bytes=w.memory_bytes, gpu=w.gpu)
             for w in self._sampler.windows()
         ]
         tasks = [
