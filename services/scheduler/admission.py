@@ -1,6 +1,6 @@
 """Whether quotas, caps and queues let a task start: asked by placement, and by `explain` in the same words. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -65,6 +65,26 @@ def _excess(holder: Holder, queue: ShapeQueue, count: int) -> str:
                 return (
                     f"{describe(name, held)} held of at most {describe(name, limit)}, "
                     f"{describe(name, wanted)} asked"
+                )
+    return ""
+
+
+def growth(queue: ShapeQueue, more: Mapping[str, int]) -> str:
+    """Why a task on a node may not hold so much more; empty: it may."""
+    tenant = queue.tenant
+    if not tenant.is_limited:
+        return ""
+    holders = (
+        (tenant.queue, f"queue {tenant.queue.name}"),
+        (tenant.account, f"account {tenant.account.name}"),
+    )
+    for holder, name in holders:
+        for resource, limit in holder.quota.limit:
+            held, wanted = holder.held.get(resource, 0), more.get(resource, 0)
+            if wanted > 0 and held + wanted > limit:
+                return (
+                    f"{name} holds {describe(resource, held)} of at most {describe(resource, limit)}, "
+                    f"and it asks for {describe(resource, wanted)} more"
                 )
     return ""
 

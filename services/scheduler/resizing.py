@@ -4,6 +4,7 @@ Cores and memory can change while a task runs. What it asks for more is reserved
 up is kept until the agent has said that it holds; so the node never promises what something still uses.
 """
 
+from services.scheduler import admission
 from services.scheduler.cluster import Node
 from services.scheduler.model import Spec
 from services.scheduler.resources import CPU, MEMORY, describe
@@ -28,7 +29,7 @@ def refusal(task: Task, node: Node, spec: Spec) -> str:
         if more > 0 and not node.has_room(((name, more),)):
             left = max(node.capacity.get(name, 0) - node.reserved.get(name, 0), 0)
             return f"{node.id} has {describe(name, left)} left, and it asks for {describe(name, more)} more"
-    return ""
+    return admission.growth(task.queue, {name: then.get(name, 0) - now.get(name, 0) for name in CHANGING})
 
 
 def settle(state: State, task: Task, node: Node) -> None:

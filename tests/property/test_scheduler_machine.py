@@ -80,6 +80,10 @@ MOVES = st.lists(
 )  # fmt: skip
 
 
+# Attachments and resources come with what to fall back on; they have tests of their own.
+MODIFIED = (modify.PARAMS_JSON, modify.PRIORITY, modify.QUEUE_TIMEOUT, modify.RUN_TIMEOUT, modify.LABELS)
+
+
 class Player:
     """Turns numbers into events that make sense in the state of the moment, and some that make none."""
 
@@ -153,7 +157,7 @@ class Player:
             self.cluster.report(task.node, report)
 
     def _modify(self, number: int, fields: int, value: int) -> None:
-        paths = [path for bit, path in enumerate(modify.PATHS[1:]) if fields >> bit & 1]
+        paths = [path for bit, path in enumerate(MODIFIED) if fields >> bit & 1]
         params = json.dumps({"abc"[value % 3]: value}) if modify.PARAMS_JSON in paths else ""
         wanted: dict[str, Any] = {}
         for path, name, most in (

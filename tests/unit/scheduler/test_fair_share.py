@@ -7,8 +7,12 @@ import random
 
 import pytest
 
-from services.scheduler.model import Quota, TaskState
+from services.scheduler import sharing
+from services.scheduler.effects import RecordUse
+from services.scheduler.explain import explain
+from services.scheduler.model import Now, Quota, TaskState
 from services.scheduler.resources import amounts
+from services.scheduler.state import State
 from services.scheduler.tenants import AccountSettings, Queue, QueueSettings
 from services.scheduler.turns import Turns
 from tests.support.scheduler_cluster import MachineCluster, make_spec
@@ -201,3 +205,64 @@ def test_turns_after_any_changes_give_the_first() -> None:
             turns.touch(member)
         first = min(turns.listed, key=lambda m: m.rank, default=None)
         assert turns.first() is first
+
+
+def test_past_outlasts_a_restart_and_fades_meanwhile() -> None:
+    cluster = MachineCluster(nodes=1, cpu=1)
+    cluster.submit(make_spec(account="ann"), account="ann")
+    for _ in range(24):
+        cluster.turn(HOUR_MS)
+        cluster.beat("n0")
+        cluster.tick(0)
+    rows = [use for row in cluster.rows if isinstance(row, RecordUse) for use in row.uses]
+    before = {name: sharer.decayed for _, name, sharer in cluster.state.waiting.tenancy.sharers()}
+    assert before["ann"] == pytest.approx(0.5, abs=0.001)
+    state = State(2, 1, 0)
+    later = Now(cluster.wall_ms + 24 * HOUR_MS, 5)
+    state.waiting.advance(later, state.cluster)
+    sharing.restore(state, [], [], rows, later)
+    after = {name: sharer.decayed for _, name, sharer in state.waiting.tenancy.sharers()}
+    assert after == pytest.approx({name: share / 2 for name, share in before.items()}, abs=0.001)
+
+
+def test_past_is_written_only_where_it_changed_enough() -> None:
+    cluster = MachineCluster(nodes=1, cpu=1)
+    cluster.submit(make_spec(account="ann"), account="ann")
+    before = len(cluster.rows)
+    cluster.pass_time(600_000, beating=("n0",))
+    written = [row for row in cluster.rows[before:] if isinstance(row, RecordUse)]
+    assert 5 <= len(written) <= 12
+    idle = MachineCluster(nodes=1)
+    idle.pass_time(600_000, beating=("n0",))
+    assert not any(isinstance(row, RecordUse) for row in idle.rows)
+
+
+def test_position_of_a_task_follows_the_order_of_turns() -> None:
+    cluster = MachineCluster(nodes=1, cpu=1)
+    _weigh(cluster, {"ann": 1.0, "bob": 2.0})
+    cluster.submit(make_spec(account="eve"), account="eve")
+    ann = cluster.submit(make_spec(account="ann"), 4, account="ann")
+    bob = cluster.submit(make_spec(account="bob"), 8, account="bob")
+    (urgent,) = cluster.submit(make_spec(account="ann", priority=5, cpu=0.5), account="ann")
+
+    def position(key: int) -> int:
+        return explain(cluster.state, cluster.task(key), cluster.now).position
+
+    assert position(urgent) == 0
+    # Its own elder ones and twice as many of the other.
+    assert [position(key) for key in ann] == [3, 6, 9, 12]
+    assert position(bob[0]) in (0, 1)
+    assert position(bob[7]) == 11
+
+
+def test_order_of_shapes_as_a_whole_is_that_of_their_turns() -> None:
+    cluster = MachineCluster(nodes=1, cpu=1)
+    _queue(cluster, "urgent", QueueSettings(priority=1))
+    cluster.submit(make_spec(account="eve"), account="eve")
+    plain = cluster.submit(make_spec(account="ann"), account="ann")
+    first = cluster.submit(make_spec(account="ann", priority=2), account="ann")
+    urgent = cluster.submit(make_spec(account="bob", queue="urgent"), account="bob")
+    waiting = cluster.state.waiting
+    queues = [cluster.task(keys[0]).queue for keys in (urgent, first, plain)]
+    assert list(waiting.in_order()) == queues
+    assert waiting.goes_before(queues[0], queues[1]) and not waiting.goes_before(queues[2], queues[1])

@@ -11,10 +11,11 @@ import pytest
 
 from services.scheduler import events as ev
 from services.scheduler.effects import ModifyTask, RecordModification
-from services.scheduler.model import AttachmentChange, Spec, VerdictKind
+from services.scheduler.model import AttachmentChange, Quota, Spec, VerdictKind
 from services.scheduler.recovery import restore
 from services.scheduler.resources import amounts
 from services.scheduler.store import SchedulerStore
+from services.scheduler.tenants import AccountSettings
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 _replies = itertools.count(2_000_000)
@@ -161,3 +162,17 @@ async def test_restart_finds_changes_that_are_under_way_and_those_that_hold(tmp_
         assert (after.spec, after.pending, after.holding) == (before.spec, before.pending, before.holding)
         assert after.resource_revision == before.resource_revision
     assert [bool(found.tasks[key].resource_revision) for key in keys] == [True, False, True]
+
+
+def test_more_than_the_quota_allows_is_rejected() -> None:
+    cluster = MachineCluster(cpu=8)
+    reply = next(_replies)
+    settings = AccountSettings(quota=Quota(limit=amounts({"cpu": 3})))
+    cluster.step(ev.AccountChanged(reply, "ada", ("quota.limit",), settings))
+    key = running(cluster)
+    running(cluster)
+    row = modify(cluster, key, "resources", cpu=3)
+    assert kinds(row) == {"resources": VerdictKind.REJECTED}
+    assert "account ada holds 2 cpu of at most 3 cpu" in row.verdicts[0].message
+    assert kinds(modify(cluster, key, "resources", cpu=2)) == {"resources": VerdictKind.DEFERRED}
+    assert cluster.state.waiting.tenancy.accounts["ada"].held["cpu"] == 30_000
