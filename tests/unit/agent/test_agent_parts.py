@@ -129,8 +129,8 @@ def test_half_of_a_machine_is_charged_with_half_of_what_is_measured() -> None:  
     whole, half = Sampler(), Sampler(0.5, 0.25)
     for sampler in (whole, half):
         sampler._samples.extend([Sample(0, 10.0, 1_000), Sample(1_000, 12.0, 3_000)])
-    assert whole.windows()[0] == (1, 2.0, 2_000)
-    assert half.windows()[0] == (1, 1.0, 500)
+    assert whole.windows()[0] == (1, 2.0, 2_000, 0.0)
+    assert half.windows()[0] == (1, 1.0, 500, 0.0)
 
 
 def test_offer_is_never_more_than_the_whole_machine() -> None:
