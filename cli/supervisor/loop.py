@@ -18,6 +18,7 @@ from cli.supervisor.child import Child, environment
 from cli.supervisor.files import process_start, write_atomically
 from cli.supervisor.options import Options
 from cli.supervisor.plan import programs
+from cli.supervisor.rotation import LOOK_S, rotate_all
 from cli.supervisor.state import CannotStart, check_ports, prepare
 from cli.supervisor.stop import stop_services
 
@@ -115,12 +116,19 @@ class Supervisor:
                 if child.due:
                     child.start(environ)
                     self._write_ready()
+            self._rotate_logs()
             self._sleep()
         return 0
 
+    def _rotate_logs(self) -> None:
+        try:
+            rotate_all(self.state / "logs")
+        except OSError as error:
+            self._say(f"logs cannot be rotated: {error}")
+
     def _sleep(self) -> None:
         unsettled = any(not child.ready for child in self.children)
-        readable, _, _ = select.select([self._awake], [], [], 0.05 if unsettled else None)
+        readable, _, _ = select.select([self._awake], [], [], 0.05 if unsettled else LOOK_S)
         if readable:
             os.read(self._awake, 4096)
 
