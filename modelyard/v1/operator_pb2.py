@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmodelyard/v1/operator.proto\x12\x0cmodelyard.v1\"\xae\x01\n\x08Operator\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x1a\n\x12params_schema_json\x18\x04 \x01(\t\x12\"\n\x06inputs\x18\x05 \x03(\x0b\x32\x12.modelyard.v1.Port\x12#\n\x07outputs\x18\x06 \x03(\x0b\x32\x12.modelyard.v1.Port\x12\r\n\x05nodes\x18\x07 \x03(\t\"4\n\x04Port\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\"=\n\x14ListOperatorsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x15ListOperatorsResponse\x12)\n\toperators\x18\x01 \x03(\x0b\x32\x16.modelyard.v1.Operator\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12GetOperatorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x13GetOperatorResponse\x12(\n\x08operator\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Operator2\xbf\x01\n\x0fOperatorService\x12X\n\rListOperators\x12\".modelyard.v1.ListOperatorsRequest\x1a#.modelyard.v1.ListOperatorsResponse\x12R\n\x0bGetOperator\x12 .modelyard.v1.GetOperatorRequest\x1a!.modelyard.v1.GetOperatorResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmodelyard/v1/operator.proto\x12\x0cmodelyard.v1\"\xd8\x01\n\x08Operator\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x1a\n\x12params_schema_json\x18\x04 \x01(\t\x12\"\n\x06inputs\x18\x05 \x03(\x0b\x32\x12.modelyard.v1.Port\x12#\n\x07outputs\x18\x06 \x03(\x0b\x32\x12.modelyard.v1.Port\x12\r\n\x05nodes\x18\x07 \x03(\t\x12\x13\n\x0bhas_effects\x18\x08 \x01(\x08\x12\x13\n\x0b\x63ode_digest\x18\t \x01(\t\"4\n\x04Port\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\"=\n\x14ListOperatorsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x15ListOperatorsResponse\x12)\n\toperators\x18\x01 \x03(\x0b\x32\x16.modelyard.v1.Operator\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12GetOperatorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x13GetOperatorResponse\x12(\n\x08operator\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Operator2\xbf\x01\n\x0fOperatorService\x12X\n\rListOperators\x12\".modelyard.v1.ListOperatorsRequest\x1a#.modelyard.v1.ListOperatorsResponse\x12R\n\x0bGetOperator\x12 .modelyard.v1.GetOperatorRequest\x1a!.modelyard.v1.GetOperatorResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,17 +32,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'modelyard.v1.operator_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OPERATOR']._serialized_start=46
-  _globals['_OPERATOR']._serialized_end=220
-  _globals['_PORT']._serialized_start=222
-  _globals['_PORT']._serialized_end=274
-  _globals['_LISTOPERATORSREQUEST']._serialized_start=276
-  _globals['_LISTOPERATORSREQUEST']._serialized_end=337
-  _globals['_LISTOPERATORSRESPONSE']._serialized_start=339
-  _globals['_LISTOPERATORSRESPONSE']._serialized_end=430
-  _globals['_GETOPERATORREQUEST']._serialized_start=432
-  _globals['_GETOPERATORREQUEST']._serialized_end=466
-  _globals['_GETOPERATORRESPONSE']._serialized_start=468
-  _globals['_GETOPERATORRESPONSE']._serialized_end=531
-  _globals['_OPERATORSERVICE']._serialized_start=534
-  _globals['_OPERATORSERVICE']._serialized_end=725
+  _globals['_OPERATOR']._serialized_end=262
+  _globals['_PORT']._serialized_start=264
+  _globals['_PORT']._serialized_end=316
+  _globals['_LISTOPERATORSREQUEST']._serialized_start=318
+  _globals['_LISTOPERATORSREQUEST']._serialized_end=379
+  _globals['_LISTOPERATORSRESPONSE']._serialized_start=381
+  _globals['_LISTOPERATORSRESPONSE']._serialized_end=472
+  _globals['_GETOPERATORREQUEST']._serialized_start=474
+  _globals['_GETOPERATORREQUEST']._serialized_end=508
+  _globals['_GETOPERATORRESPONSE']._serialized_start=510
+  _globals['_GETOPERATORRESPONSE']._serialized_end=573
+  _globals['_OPERATORSERVICE']._serialized_start=576
+  _globals['_OPERATORSERVICE']._serialized_end=767
 # @@protoc_insertion_point(module_scope)

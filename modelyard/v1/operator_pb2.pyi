@@ -29,12 +29,18 @@ class Operator(_message.Message):
     INPUTS_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
+    HAS_EFFECTS_FIELD_NUMBER: _builtins.int
+    CODE_DIGEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     summary: _builtins.str
     """The first sentence of its docstring."""
     params_schema_json: _builtins.str
     """JSON Schema of the parameters, an object."""
+    has_effects: _builtins.bool
+    """It does something beside giving results: never taken from a cache, kept in order."""
+    code_digest: _builtins.str
+    """sha256 of what computes it; results of equal digests, parameters and inputs are equal."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port]: ...
     @_builtins.property
@@ -53,10 +59,12 @@ class Operator(_message.Message):
         inputs: _abc.Iterable[Global___Port] | None = ...,
         outputs: _abc.Iterable[Global___Port] | None = ...,
         nodes: _abc.Iterable[_builtins.str] | None = ...,
+        has_effects: _builtins.bool = ...,
+        code_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "name", b"name", "nodes", b"nodes", "outputs", b"outputs", "params_schema_json", b"params_schema_json", "summary", b"summary", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_digest", b"code_digest", "has_effects", b"has_effects", "inputs", b"inputs", "name", b"name", "nodes", b"nodes", "outputs", b"outputs", "params_schema_json", b"params_schema_json", "summary", b"summary", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
