@@ -6,11 +6,12 @@ function.
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints, overload
 
 from modelyard.context import Context
+from modelyard.operator.digests import code_digest
 from modelyard.operator.ports import File, InputMarker, Port, port_type
 from modelyard.operator.schema import Convert, UnsupportedType, default_json, shape
 
@@ -33,11 +34,19 @@ class Operator:
     what is defined further down; a signature that cannot be described raises TypeError then."""
 
     def __init__(
-        self, function: Function, name: str = "", version: str = "", outputs: Mapping[str, str] | None = None
+        self,
+        function: Function,
+        name: str = "",
+        version: str = "",
+        outputs: Mapping[str, str] | None = None,
+        has_effects: bool = False,
+        libraries: Sequence[str] = (),
     ) -> None:
         self.function = function
         self.name = name or function.__name__
         self.version = version
+        self.has_effects = has_effects
+        self.libraries = tuple(libraries)
         self.is_async = inspect.iscoroutinefunction(function)
         self._outputs = outputs
 
@@ -87,7 +96,12 @@ class Signature(NamedTuple):
 def operator(function: F, /) -> F: ...
 @overload
 def operator(
-    *, name: str = "", version: str = "", outputs: Mapping[str, str] | None = None
+    *,
+    name: str = "",
+    version: str = "",
+    outputs: Mapping[str, str] | None = None,
+    has_effects: bool = False,
+    libraries: Sequence[str] = (),
 ) -> Callable[[F], F]: ...
 def operator(
     function: F | None = None,
@@ -96,15 +110,20 @@ def operator(
     name: str = "",
     version: str = "",
     outputs: Mapping[str, str] | None = None,
+    has_effects: bool = False,
+    libraries: Sequence[str] = (),
 ) -> F | Callable[[F], F]:
     """Declares a function as an operator; the function itself stays as it is and can be called and tested.
 
     ``name`` is what tasks call it by (default: the function's name), ``version`` is the author's own,
-    ``outputs`` names the outputs of a function that returns a dictionary: name → "json" or "file".
+    ``outputs`` names the outputs of a function that returns a dictionary: name → "json", "text", "bytes" or "file".
+    ``has_effects`` says that it does something beside giving results: such calls keep their order in a graph and
+    are never answered from its cache. ``libraries`` are the distributions that the function imports when it is called;
+    their installed versions are part of the code's digest.
     """
 
     def declare(target: F) -> F:
-        setattr(target, _ATTRIBUTE, Operator(target, name, version, outputs))
+        setattr(target, _ATTRIBUTE, Operator(target, name, version, outputs, has_effects, libraries))
         return target
 
     return declare if function is None else declare(function)
@@ -118,7 +137,8 @@ def declared(function: Function) -> Operator:
 
 def describe(function: Function) -> dict[str, Any]:
     """What the contract's ``Operator`` says: name, version, summary, params_schema (and the same as
-    ``params_schema_json``), inputs, outputs. Raises TypeError for a signature that JSON cannot carry."""
+    ``params_schema_json``), inputs, outputs, has_effects, code_digest. Raises TypeError for a signature that JSON
+    cannot carry."""
     of = declared(function)
     return {
         "name": of.name,
@@ -128,6 +148,8 @@ def describe(function: Function) -> dict[str, Any]:
         "params_schema_json": json.dumps(of.params_schema, separators=(",", ":")),
         "inputs": [port._asdict() for port, _ in of.signature.inputs.values()],
         "outputs": [port._asdict() for port in of.outputs],
+        "has_effects": of.has_effects,
+        "code_digest": code_digest(of),
     }
 
 

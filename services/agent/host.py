@@ -125,6 +125,8 @@ def _operator(description: dict[str, Any]) -> operator_pb2.Operator:
         params_schema_json=description["params_schema_json"],
         inputs=[_port(port) for port in description["inputs"]],
         outputs=[_port(port) for port in description["outputs"]],
+        has_effects=description["has_effects"],
+        code_digest=description["code_digest"],
     )
 
 
