@@ -198,6 +198,11 @@ class PlannedNode(msgspec.Struct, frozen=True):
     body: bytes
     """A serialised TaskSpec without parameters and inputs, made at the edge; empty for control nodes."""
     control: Control | None
+    outputs: tuple[str, ...] = ()
+    """Names of the output ports, as declared; several of them: an operator's value is an object with these keys."""
+    identity: str = ""
+    """sha256 of what computes it: the operator's code, or the command, with bundle and environment. Empty: unknown,
+    its results are never taken from the cache."""
 
 
 class Graph(msgspec.Struct, frozen=True):
