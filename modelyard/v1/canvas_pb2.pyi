@@ -166,6 +166,30 @@ COMPARISON_IN: Comparison.ValueType  # 7
 COMPARISON_EXISTS: Comparison.ValueType  # 8
 Global___Comparison: _TypeAlias = Comparison  # noqa: Y015
 
+class _CanvasView:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CanvasViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CanvasView.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CANVAS_VIEW_UNSPECIFIED: _CanvasView.ValueType  # 0
+    """Both forms."""
+    CANVAS_VIEW_MESSAGE: _CanvasView.ValueType  # 1
+    CANVAS_VIEW_DOCUMENT: _CanvasView.ValueType  # 2
+    CANVAS_VIEW_VERSION: _CanvasView.ValueType  # 3
+    """Neither."""
+
+class CanvasView(_CanvasView, metaclass=_CanvasViewEnumTypeWrapper):
+    """How much of a version is wanted: one of the two forms is enough for most, and a large canvas fits only once."""
+
+CANVAS_VIEW_UNSPECIFIED: CanvasView.ValueType  # 0
+"""Both forms."""
+CANVAS_VIEW_MESSAGE: CanvasView.ValueType  # 1
+CANVAS_VIEW_DOCUMENT: CanvasView.ValueType  # 2
+CANVAS_VIEW_VERSION: CanvasView.ValueType  # 3
+"""Neither."""
+Global___CanvasView: _TypeAlias = CanvasView  # noqa: Y015
+
 class _CanvasChangeKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -455,21 +479,25 @@ class CanvasParam(_message.Message):
     SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     DEFAULT_JSON_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     schema_json: _builtins.str
     """A JSON Schema; empty: anything."""
     default_json: _builtins.str
     """Empty: a run must give it."""
     description: _builtins.str
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct: ...
     def __init__(
         self,
         *,
         schema_json: _builtins.str = ...,
         default_json: _builtins.str = ...,
         description: _builtins.str = ...,
+        extra: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_json", b"default_json", "description", b"description", "schema_json", b"schema_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_json", b"default_json", "description", b"description", "extra", b"extra", "schema_json", b"schema_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -603,17 +631,21 @@ class Position(_message.Message):
 
     X_FIELD_NUMBER: _builtins.int
     Y_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     x: _builtins.float
     y: _builtins.float
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct: ...
     def __init__(
         self,
         *,
         x: _builtins.float = ...,
         y: _builtins.float = ...,
+        extra: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["x", b"x", "y", b"y"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "x", b"x", "y", b"y"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -673,19 +705,23 @@ class CanvasGroup(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     IS_COLLAPSED_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     title: _builtins.str
     is_collapsed: _builtins.bool
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct: ...
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         title: _builtins.str = ...,
         is_collapsed: _builtins.bool = ...,
+        extra: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "is_collapsed", b"is_collapsed", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "id", b"id", "is_collapsed", b"is_collapsed", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -849,22 +885,26 @@ class Subgraph(_message.Message):
     CANVAS_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def canvas(self) -> Global___Canvas: ...
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubgraphPort]: ...
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubgraphPort]: ...
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct: ...
     def __init__(
         self,
         *,
         canvas: Global___Canvas | None = ...,
         inputs: _abc.Iterable[Global___SubgraphPort] | None = ...,
         outputs: _abc.Iterable[Global___SubgraphPort] | None = ...,
+        extra: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["canvas", b"canvas"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canvas", b"canvas", "extra", b"extra"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canvas", b"canvas", "inputs", b"inputs", "outputs", b"outputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canvas", b"canvas", "extra", b"extra", "inputs", b"inputs", "outputs", b"outputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1300,18 +1340,21 @@ class GetCanvasRequest(_message.Message):
 
     PROJECT_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     version: _builtins.int
     """0: the latest."""
+    view: Global___CanvasView.ValueType
     def __init__(
         self,
         *,
         project_id: _builtins.str = ...,
         version: _builtins.int = ...,
+        view: Global___CanvasView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["project_id", b"project_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project_id", b"project_id", "version", b"version", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
