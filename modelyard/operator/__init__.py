@@ -15,6 +15,7 @@ from modelyard.operator import declaration
 from modelyard.operator.declaration import Operator, describe, operator
 from modelyard.operator.ports import File, Input, Port
 from modelyard.operator.registry import OperatorNotFound, find, installed
+from modelyard.operator.schema import Range
 from modelyard.operator.validation import Problem, validate_params
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "OperatorNotFound",
     "Port",
     "Problem",
+    "Range",
     "describe",
     "find",
     "installed",

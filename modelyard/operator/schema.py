@@ -22,6 +22,13 @@ class Shape(NamedTuple):
     convert: Convert | None = None
 
 
+class Range(NamedTuple):
+    """Bounds of a number, both allowed: ``width: Annotated[int, Range(1, 4096)]``; None: no bound."""
+
+    least: float | None = None
+    most: float | None = None
+
+
 class UnsupportedType(TypeError):
     """An annotation that has no meaning as JSON."""
 
@@ -45,7 +52,7 @@ def shape(annotation: Any) -> Shape:
         return Shape({})
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return shape(arguments[0])
+        return _annotated(shape(arguments[0]), arguments[1:])
     if origin is Literal:
         return Shape({"enum": list(arguments)})
     if origin in (Union, types.UnionType):
@@ -72,6 +79,17 @@ def default_json(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise UnsupportedType(f"{value!r} is not JSON")
+
+
+def _annotated(of: Shape, notes: tuple[Any, ...]) -> Shape:
+    """A type with bounds, where it is a number's; other annotations mean nothing here."""
+    bounds = next((note for note in notes if isinstance(note, Range)), None)
+    if bounds is None:
+        return of
+    if of.schema.get("type") not in ("integer", "number"):
+        raise UnsupportedType(f"{bounds} bounds a number, int or float")
+    limits = {"minimum": bounds.least, "maximum": bounds.most}
+    return Shape({**of.schema, **{k: v for k, v in limits.items() if v is not None}}, of.convert)
 
 
 def _union(arguments: tuple[Any, ...]) -> Shape:

@@ -11,11 +11,16 @@ from typing import Any, NamedTuple
 
 
 class Problem(NamedTuple):
-    """One wrong parameter: its path ("n", "boxes[0].width") and a sentence that says what to change."""
+    """One wrong parameter: its path ("n", "boxes[0].width"), a sentence that says what to change, and what is wrong
+    with it: "missing", "unknown", "type" or "range" (of the right type, but none of the allowed values)."""
 
     field: str
     message: str
+    kind: str = "type"
 
+
+Wrong = tuple[str, str, str]
+"""Path, message, kind."""
 
 _NAMES = {
     "integer": "an integer",
@@ -37,8 +42,8 @@ def validate_params(schema: Mapping[str, Any], params: Mapping[str, Any]) -> lis
     if not isinstance(params, Mapping):
         return [Problem("", f"parameters of operator {operator!r} must be an object, got {_shown(params)}")]
     return [
-        Problem(field, f"parameter {field!r} of operator {operator!r} {message}")
-        for field, message in _object_problems(schema, params, "")
+        Problem(field, f"parameter {field!r} of operator {operator!r} {message}", kind)
+        for field, message, kind in _object_problems(schema, params, "")
     ]
 
 
@@ -47,10 +52,11 @@ def matches(schema: Mapping[str, Any], value: Any) -> bool:
     return next(_problems(schema, value, ""), None) is None
 
 
-def _problems(schema: Mapping[str, Any], value: Any, path: str) -> Iterator[tuple[str, str]]:
+def _problems(schema: Mapping[str, Any], value: Any, path: str) -> Iterator[Wrong]:
     if "enum" in schema:
         if not any(value == choice and type(value) is type(choice) for choice in schema["enum"]):
-            yield path, f"must be {_either(json.dumps(c) for c in schema['enum'])}, got {_shown(value)}"
+            choices = _either(json.dumps(choice) for choice in schema["enum"])
+            yield path, f"must be {choices}, got {_shown(value)}", "range"
         return
     if "anyOf" in schema:
         yield from _union_problems(schema["anyOf"], value, path)
@@ -59,14 +65,28 @@ def _problems(schema: Mapping[str, Any], value: Any, path: str) -> Iterator[tupl
     if kind is None:
         return
     if not _is(kind, value):
-        yield path, f"must be {_NAMES[kind]}, got {_shown(value)}"
+        yield path, f"must be {_NAMES[kind]}, got {_shown(value)}", "type"
+    elif kind in ("integer", "number"):
+        yield from _range_problems(schema, value, path)
     elif kind == "array":
         yield from _array_problems(schema, value, path)
     elif kind == "object":
         yield from _object_problems(schema, value, path)
 
 
-def _union_problems(options: list[Any], value: Any, path: str) -> Iterator[tuple[str, str]]:
+def _range_problems(schema: Mapping[str, Any], value: float, path: str) -> Iterator[Wrong]:
+    least, most = schema.get("minimum"), schema.get("maximum")
+    if (least is None or value >= least) and (most is None or value <= most):
+        return
+    if least is None:
+        yield path, f"must be at most {most}, got {_shown(value)}", "range"
+    elif most is None:
+        yield path, f"must be at least {least}, got {_shown(value)}", "range"
+    else:
+        yield path, f"must be {least} to {most}, got {_shown(value)}", "range"
+
+
+def _union_problems(options: list[Any], value: Any, path: str) -> Iterator[Wrong]:
     found = [list(_problems(option, value, path)) for option in options]
     if all(found):
         # The option that the value came furthest with says most; a bare type mismatch says least.
@@ -74,13 +94,15 @@ def _union_problems(options: list[Any], value: Any, path: str) -> Iterator[tuple
         if deepest[0][0] != path:
             yield from deepest
         else:
-            yield path, f"must be {_either(_wanted(option) for option in options)}, got {_shown(value)}"
+            kind = "range" if any(problem[0][2] == "range" for problem in found) else "type"
+            yield path, f"must be {_either(_wanted(option) for option in options)}, got {_shown(value)}", kind
 
 
-def _array_problems(schema: Mapping[str, Any], value: Any, path: str) -> Iterator[tuple[str, str]]:
+def _array_problems(schema: Mapping[str, Any], value: Any, path: str) -> Iterator[Wrong]:
     least, most = schema.get("minItems", 0), schema.get("maxItems")
     if len(value) < least or (most is not None and len(value) > most):
-        yield path, f"must have {least if least == most else f'{least} to {most}'} items, got {len(value)}"
+        wanted = least if least == most else f"{least} to {most}"
+        yield path, f"must have {wanted} items, got {len(value)}", "range"
         return
     prefix = schema.get("prefixItems", [])
     for index, item in enumerate(value):
@@ -88,19 +110,17 @@ def _array_problems(schema: Mapping[str, Any], value: Any, path: str) -> Iterato
         yield from _problems(of_item, item, f"{path}[{index}]")
 
 
-def _object_problems(
-    schema: Mapping[str, Any], value: Mapping[str, Any], path: str
-) -> Iterator[tuple[str, str]]:
+def _object_problems(schema: Mapping[str, Any], value: Mapping[str, Any], path: str) -> Iterator[Wrong]:
     properties: Mapping[str, Any] = schema.get("properties", {})
     others = schema.get("additionalProperties", True)
     for name in schema.get("required", ()):
         if name not in value:
-            yield _below(path, name), f"is missing; it must be {_wanted(properties[name])}"
+            yield _below(path, name), f"is missing; it must be {_wanted(properties[name])}", "missing"
     for name, item in value.items():
         if name in properties:
             yield from _problems(properties[name], item, _below(path, name))
         elif others is False:
-            yield _below(path, name), f"is not known{_near(name, properties)}"
+            yield _below(path, name), f"is not known{_near(name, properties)}", "unknown"
         elif others is not True:
             yield from _problems(others, item, _below(path, name))
 

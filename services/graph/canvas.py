@@ -15,7 +15,7 @@ from services.graph.model import CachePolicy, Comparison, OnError, Trigger
 Extra = dict[str, Any]
 
 
-class Position(msgspec.Struct, frozen=True, omit_defaults=True):
+class Position(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Where it is drawn."""
 
     x: float = 0.0
@@ -85,7 +85,7 @@ class GateWork(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     approvers: tuple[str, ...] = ()
 
 
-class Node(msgspec.Struct, frozen=True, omit_defaults=True):
+class Node(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One node. Exactly one of `operator` and the works is set in a valid canvas."""
 
     id: str = ""
@@ -126,7 +126,7 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True):
         return [name for name in WORKS if getattr(self, name)]
 
 
-class Edge(msgspec.Struct, frozen=True, omit_defaults=True):
+class Edge(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """From a node's output to a node's input; an order edge carries nothing."""
 
     id: str = ""

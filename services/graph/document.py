@@ -77,6 +77,11 @@ def digest(canvas: Canvas) -> str:
     return hashlib.sha256(write(canvas)).hexdigest()
 
 
+def json_text(value: Any) -> str:
+    """Compact JSON."""
+    return msgspec.json.encode(value).decode()
+
+
 def time_of(text: str) -> int:
     """Nanoseconds since 1970 of an RFC 3339 time. Raises ValueError."""
     parts = _TIME.fullmatch(text)

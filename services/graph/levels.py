@@ -6,7 +6,7 @@ O((nodes + edges) · log nodes).
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from services.graph.model import CycleFound, Order
 
@@ -16,7 +16,7 @@ Successors = Sequence[Sequence[int]]
 class Key(Protocol):
     """Anything that sorts."""
 
-    def __lt__(self, other: "Key", /) -> bool: ...
+    def __lt__(self, other: Any, /) -> bool: ...
 
 
 def gradients(successors: Successors) -> list[int]:

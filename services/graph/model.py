@@ -106,7 +106,7 @@ class BranchCase(msgspec.Struct, frozen=True):
     condition: Condition
 
 
-class InputEdge(msgspec.Struct, frozen=True):
+class InputEdge(msgspec.Struct, frozen=True, gc=False):
     """What a planned node waits for: a value of `source`, or (`is_order`) only its end."""
 
     source: int
@@ -171,7 +171,7 @@ class LoopControl(msgspec.Struct, frozen=True, tag="loop"):
 Control = BranchControl | MapControl | LoopControl | GateControl
 
 
-class PlannedNode(msgspec.Struct, frozen=True):
+class PlannedNode(msgspec.Struct, frozen=True, gc=False):
     """A node in its place. Everything that a run has to know of it."""
 
     rank: int

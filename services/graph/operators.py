@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from services.graph.canvas import Canvas, Node, Subgraph, body_of
+from services.graph.model import SUBGRAPH_DEPTH_MOST
 
 ANY = "any"
 """Of a port whose type is only known when values flow."""
@@ -129,7 +130,7 @@ class Signatures:
 
     def of_subgraph(self, name: str) -> Ports:
         """The ports of a body; NO_PORTS for one that is not there, or contains itself."""
-        if name not in self.subgraphs or name in self._open:
+        if name not in self.subgraphs or name in self._open or len(self._open) > SUBGRAPH_DEPTH_MOST:
             return NO_PORTS
         known = self._of_subgraph.get(name)
         if known is None:

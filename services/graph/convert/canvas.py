@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.v1 import canvas_pb2 as pb
 from services.graph import canvas as c
-from services.graph.document import JSON_DEPTH_MOST, is_too_deep
+from services.graph.document import JSON_DEPTH_MOST, is_too_deep, json_text
 from services.graph.model import SUBGRAPH_DEPTH_MOST, CachePolicy, Comparison, OnError, Trigger
 from services.graph.problems import Findings, Problem, Reason, shown
 
@@ -384,11 +384,6 @@ def _struct(extra: Mapping[str, Any]) -> Struct | None:
     struct = Struct()
     struct.update(extra)
     return struct
-
-
-def json_text(value: Any) -> str:
-    """Compact JSON."""
-    return msgspec.json.encode(value).decode()
 
 
 def timestamp(time_ns: int) -> Timestamp:

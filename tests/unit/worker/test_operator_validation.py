@@ -1,9 +1,9 @@
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
-from modelyard.operator import describe, validate_params
+from modelyard.operator import Range, describe, validate_params
 
 
 @dataclasses.dataclass
@@ -55,3 +55,35 @@ def test_validate_right_params_finds_nothing() -> None:
 
 def test_validate_several_mistakes_reports_all() -> None:
     assert [problem.field for problem in validate_params(SCHEMA, {"name": 1, "x": 2})] == ["n", "name", "x"]
+
+
+def test_validate_number_beyond_its_range_says_the_range() -> None:
+    def bounded(
+        width: Annotated[int, Range(1, 4096)],
+        rate: Annotated[float, Range(most=1)] = 0.5,
+        mode: Literal["a"] = "a",
+    ) -> None: ...
+
+    schema = describe(bounded)["params_schema"]
+    assert schema["properties"]["width"] == {"type": "integer", "minimum": 1, "maximum": 4096}
+    problems = validate_params(schema, {"width": 0, "rate": 1.5, "mode": "b"})
+    assert [(problem.field, problem.kind) for problem in problems] == [
+        ("width", "range"),
+        ("rate", "range"),
+        ("mode", "range"),
+    ]
+    assert "must be 1 to 4096, got 0" in problems[0].message
+    assert "must be at most 1, got 1.5" in problems[1].message
+    assert validate_params(schema, {"width": 4096, "rate": 1.0}) == []
+
+
+def test_validate_says_what_kind_of_mistake_it_is() -> None:
+    kinds = {problem.field: problem.kind for problem in validate_params(SCHEMA, {"name": 1, "x": 2})}
+    assert kinds == {"n": "missing", "name": "type", "x": "unknown"}
+
+
+def test_describe_range_of_a_text_is_refused() -> None:
+    def wrong(name: Annotated[str, Range(1, 2)]) -> None: ...
+
+    with pytest.raises(TypeError, match="bounds a number"):
+        describe(wrong)
