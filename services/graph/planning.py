@@ -1,7 +1,7 @@
 """From a valid canvas to the graph that a run executes (S1.3): instances written out, gradients, the total order.
 
 Instances of sub-graphs are replaced by their nodes, whose ids have the instance's before them: "n5/n1". Bodies of maps
-and loops stay templates, with ids of their own. Among nodes that the topology leaves open the drag-in times decide, from
+and loops stay templates, with ids of their own. Where the topology leaves an order open the drag-in times decide, from
 the outside in: a node of an instance stands where the instance does, and within it where it was drawn. Pure.
 """
 

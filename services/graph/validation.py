@@ -8,7 +8,7 @@ logarithm. Pure.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from services.graph import controls, parameters
+from services.graph import controls, param_problems
 from services.graph.canvas import WORKS, Canvas, Edge, Node, Subgraph, body_of
 from services.graph.identifiers import is_id, is_port
 from services.graph.levels import find_cycle
@@ -99,7 +99,7 @@ class _Validation:
 
     def _check_params(self) -> None:
         for name, param in self._canvas.params.items():
-            for problem in parameters.of_param(name, param):
+            for problem in param_problems.of_param(name, param):
                 self._findings.extend([problem])
 
     def _scopes(self) -> Iterator[_Scope]:
@@ -174,7 +174,7 @@ class _Validation:
         operator = self._operator(at, node) if node.operator else None
         self._findings.extend(controls.of_node(at, node, self._signatures))
         schema = operator.schema if operator else None
-        self._findings.extend(parameters.of_node(at, node, schema, self._canvas.params))
+        self._findings.extend(param_problems.of_node(at, node, schema, self._canvas.params))
         wrong = self._check_settings(node)
         if wrong is not None:
             self._findings.add(Reason.BAD_SETTING, wrong[1], node=at, field=wrong[0])

@@ -81,17 +81,6 @@ def of_node(
         yield Problem(reason, message, at, field=f"initial_params.{path}" if path else "initial_params")
 
 
-def fill(value: Any, params: Mapping[str, Any]) -> Any:
-    """The value with every {"$param": name} replaced. Raises KeyError for a name that `params` lacks."""
-    if isinstance(value, dict):
-        if len(value) == 1 and isinstance(name := value.get(REFERENCE), str):
-            return params[name]
-        return {key: fill(inner, params) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [fill(inner, params) for inner in value]
-    return value
-
-
 def _filled(
     value: Any, params: Mapping[str, Param], path: str, still_open: list[str], unknown: list[tuple[str, str]]
 ) -> Any:
