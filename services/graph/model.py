@@ -115,6 +115,8 @@ class InputEdge(msgspec.Struct, frozen=True, gc=False):
     port: str
     is_order: bool
     on_error: OnError
+    takes: str = "json"
+    """Type of the port here, as declared: a text or bytes port gets the text of a JSON string, not its JSON."""
 
 
 class BranchControl(msgspec.Struct, frozen=True, tag="branch"):
@@ -200,6 +202,8 @@ class PlannedNode(msgspec.Struct, frozen=True, gc=False):
     control: Control | None
     outputs: tuple[str, ...] = ()
     """Names of the output ports, as declared; several of them: an operator's value is an object with these keys."""
+    files: tuple[tuple[str, str], ...] = ()
+    """Of a command: (path below the working directory, output port) of what it leaves behind."""
     identity: str = ""
     """sha256 of what computes it: the operator's code, or the command, with bundle and environment. Empty: unknown,
     its results are never taken from the cache."""

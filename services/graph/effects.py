@@ -1,0 +1,186 @@
+"""What the machine wants done, in the imperative: rows to persist first, and what may leave after that."""
+
+import msgspec
+
+from services.chassis.errors import ServiceError
+from services.graph.state import End, Failure, Output, RunState, Spec
+
+
+class InsertRun(msgspec.Struct, frozen=True):
+    spec: Spec
+    plan: int
+    revision: int
+    changed: dict[int, str]
+    request: tuple[str, str, bytes] | None
+
+
+class KeepNode(msgspec.Struct, frozen=True):
+    """What an earlier run has of a node of this one."""
+
+    run: int
+    rank: int
+    from_run: int
+    end: End
+
+
+class InsertBatch(msgspec.Struct, frozen=True):
+    """Nodes that leave together, with the content that they leave with."""
+
+    batch: int
+    run: int
+    request_id: str
+    ranks: tuple[int, ...]
+    content: bytes
+
+
+class RecordTasks(msgspec.Struct, frozen=True):
+    """The batch's tasks have consecutive numbers from this one on."""
+
+    batch: int
+    first_task: str
+
+
+class CommitNode(msgspec.Struct, frozen=True):
+    """The next of the committed log; `sequence` counts from 1."""
+
+    run: int
+    rank: int
+    sequence: int
+    revision: int
+    end: End
+
+
+class DropOutputs(msgspec.Struct, frozen=True):
+    """Nobody needs the values any more."""
+
+    run: int
+    rank: int
+    outputs: tuple[Output, ...]
+
+
+class PutCached(msgspec.Struct, frozen=True):
+    account: str
+    key: bytes
+    run: int
+    node_id: str
+    outputs: tuple[Output, ...]
+    size_bytes: int
+    time_ms: int
+
+
+class TouchCached(msgspec.Struct, frozen=True):
+    account: str
+    key: bytes
+    time_ms: int
+
+
+class DropCached(msgspec.Struct, frozen=True):
+    account: str
+    key: bytes
+
+
+class RecordRunState(msgspec.Struct, frozen=True):
+    run: int
+    state: RunState
+    revision: int
+    end_ms: int = 0
+    done: int = 0
+    error: int = 0
+    cached: int = 0
+    order_wait_ms: int = 0
+    failure: Failure | None = None
+
+
+class InsertModification(msgspec.Struct, frozen=True):
+    run: int
+    rank: int
+    revision: int
+    params: str
+    time_ms: int
+
+
+Row = (
+    InsertRun
+    | KeepNode
+    | InsertBatch
+    | RecordTasks
+    | CommitNode
+    | DropOutputs
+    | PutCached
+    | TouchCached
+    | DropCached
+    | RecordRunState
+    | InsertModification
+)
+
+
+class Submit(msgspec.Struct, frozen=True):
+    """Nodes that start now, ascending. The engine makes an InsertBatch of it, and sends it after the commit."""
+
+    run: int
+    ranks: tuple[int, ...]
+
+
+class SubmitAgain(msgspec.Struct, frozen=True):
+    """A batch that is on disk and was never answered."""
+
+    run: int
+    batch: int
+
+
+class Follow(msgspec.Struct, frozen=True):
+    """Tasks whose outcomes are wanted."""
+
+    account: str
+    tasks: tuple[str, ...]
+
+
+class CancelTasks(msgspec.Struct, frozen=True):
+    account: str
+    tasks: tuple[str, ...]
+
+
+class Prepare(msgspec.Struct, frozen=True):
+    """Read what the node's parameter address names; answered by NodePrepared."""
+
+    run: int
+    rank: int
+
+
+class FetchCached(msgspec.Struct, frozen=True):
+    """Answered by CacheAnswered."""
+
+    run: int
+    rank: int
+    account: str
+    key: bytes
+
+
+class KeepArtifacts(msgspec.Struct, frozen=True):
+    """A holder refers to artefacts, or (none) to nothing any more."""
+
+    account: str
+    holder: str
+    digests: tuple[str, ...]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    reply: int
+    run: int = 0
+    error: ServiceError | None = None
+
+
+Wish = Submit | SubmitAgain | Follow | CancelTasks | Prepare | FetchCached | KeepArtifacts
+
+
+class Effects:
+    """What one step wants."""
+
+    __slots__ = ("answers", "changed", "rows", "wishes")
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.wishes: list[Wish] = []
+        self.answers: list[Answer] = []
+        self.changed: set[int] = set()
+        """Runs of which something is to be told."""
