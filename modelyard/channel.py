@@ -28,6 +28,8 @@ UNARY_TIMEOUT_S = 30.0
 """The deadline of a unary call that sets none."""
 
 REQUEST_ID_KEY = "x-request-id"
+ACCOUNT_KEY = "x-yard-account"
+"""For services: the account on whose behalf they call."""
 
 incoming: ContextVar[tuple[str, float] | None] = ContextVar("yard_incoming", default=None)
 """(request id, deadline on the event loop's clock or infinity) of the RPC being served, set by servers."""

@@ -19,9 +19,12 @@ from services.chassis.security import (
     AGENT,
     ANONYMOUS,
     NOBODY,
+    ON_BEHALF,
     ROLES,
+    SERVICE,
     TASK,
     Authenticator,
+    BehalfMissing,
     Principal,
     Revoking,
     RoleNotAllowed,
@@ -106,8 +109,13 @@ class Access:
     def authorise(self, method: str, caller: Principal) -> None:
         """Raise unless the rule table lets the caller's role make this call."""
         allowed = self._rules.get(method)
-        if allowed is not None and caller.role in allowed:
-            return
+        if allowed is not None:
+            if caller.role in allowed:
+                return
+            if caller.role == SERVICE and ON_BEHALF in allowed:
+                if caller.account:
+                    return
+                raise BehalfMissing(metadata={"rpc": method})
         if caller.role == ANONYMOUS:
             raise TokenMissing(
                 next_step="yard up writes a token for this user; yard tokens create makes more"
@@ -116,7 +124,7 @@ class Access:
             raise RpcWithoutRule(metadata={"rpc": method})
         raise RoleNotAllowed(
             f"the role {caller.role!r} may not call {method}",
-            next_step=f"use a token with one of the roles: {', '.join(sorted(allowed)) or 'none'}",
+            next_step=f"use a token with one of the roles: {', '.join(sorted(allowed - {ON_BEHALF})) or 'none'}",
             metadata={"rpc": method, "role": caller.role},
         )
 

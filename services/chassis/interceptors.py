@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from modelyard.channel import REQUEST_ID_KEY, UNARY_TIMEOUT_S, incoming
+from modelyard.channel import ACCOUNT_KEY, REQUEST_ID_KEY, UNARY_TIMEOUT_S, incoming
 from modelyard.errors import YardError
 from services.chassis import logs, status
 from services.chassis.access import Access
@@ -28,7 +28,7 @@ from services.chassis.decoding import MALFORMED, MalformedMessage, marking, refu
 from services.chassis.errors import Internal, ServiceError, Unavailable
 from services.chassis.linger import let_finish
 from services.chassis.metrics import Metrics, NoMetrics
-from services.chassis.security import ADMIN, NOBODY, USER, VIEWER, Principal, set_principal
+from services.chassis.security import ADMIN, NOBODY, USER, VIEWER, Principal, on_behalf, set_principal
 
 __all__ = ["WAIT_TIMEOUT_S", "InternalError", "MalformedMessage", "PeerFailed", "RpcInterceptor"]
 
@@ -169,7 +169,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 
     async def _admit(self, call: _Call, context: Servicer, remaining_s: float) -> None:
         """Name the call, then find out who calls and whether they may."""
-        authorization = ""
+        authorization = account = ""
         key: str
         value: Any
         for key, value in context.invocation_metadata() or ():
@@ -177,6 +177,8 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
                 authorization = value
             elif key == REQUEST_ID_KEY:
                 call.request_id = value[:_REQUEST_ID_CHARACTERS_MOST]
+            elif key == ACCOUNT_KEY:
+                account = value
         if not call.request_id:
             call.request_id = os.urandom(8).hex()
         logs.request_id.set(call.request_id)
@@ -185,6 +187,8 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         caller = self._access.known(authorization)
         if caller is None:
             caller = await self._access.identify(authorization, context)
+        if account:
+            caller = on_behalf(caller, account)
         call.caller = caller
         self._access.authorise(call.method, caller)
         set_principal(caller)

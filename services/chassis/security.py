@@ -13,7 +13,7 @@ import secrets
 import stat
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -26,6 +26,8 @@ AGENT = "agent"
 SERVICE = "service"
 TASK = "task"
 ANONYMOUS = "anonymous"
+ON_BEHALF = "service on behalf"
+"""In rule tables: a service that names the account for which it calls. SERVICE alone admits it with or without one."""
 
 ROLES = frozenset({ADMIN, USER, VIEWER, AGENT, SERVICE, TASK})
 """Every role that a token or a certificate can give; anonymous is the lack of one."""
@@ -76,8 +78,23 @@ class RoleNotAllowed(PermissionDenied):
     """The caller's role may not make this call."""
 
 
+class BehalfForbidden(PermissionDenied):
+    """Only services call on behalf of an account: leave the metadata 'x-yard-account' away."""
+
+
+class BehalfMissing(PermissionDenied):
+    """Services make this call on behalf of an account: name it in the metadata 'x-yard-account'."""
+
+
 class RpcWithoutRule(PermissionDenied):
     """This call has no access rule, so nobody may make it."""
+
+
+def on_behalf(caller: Principal, account: str) -> Principal:
+    """The service as it acts for `account`. Raises BehalfForbidden for everybody else."""
+    if caller.role != SERVICE:
+        raise BehalfForbidden
+    return replace(caller, account=account)
 
 
 class Authenticator(Protocol):

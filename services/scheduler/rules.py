@@ -1,38 +1,51 @@
 """Who may call what: every RPC of the scheduler with the roles that may make it. One that is missing is refused."""
 
-from services.chassis.security import ADMIN, AGENT, ANONYMOUS, SERVICE, TASK, USER, VIEWER, RuleTable
+from services.chassis.security import (
+    ADMIN,
+    AGENT,
+    ANONYMOUS,
+    ON_BEHALF,
+    SERVICE,
+    TASK,
+    USER,
+    VIEWER,
+    RuleTable,
+)
 
 _READ = frozenset({ADMIN, USER, VIEWER})
 _WRITE = frozenset({ADMIN, USER})
+# Services run the tasks of their users: what they do for an account is as if it did it.
+_READ_FOR = _READ | {ON_BEHALF}
+_WRITE_FOR = _WRITE | {ON_BEHALF}
 _ADMIN = frozenset({ADMIN})
 _ALL = frozenset({ADMIN, USER, VIEWER, SERVICE, AGENT, TASK})
 
 _BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
     "TaskService": {
-        "Session": _WRITE,
-        "SubmitTasks": _WRITE,
-        "GetTask": _READ | {TASK},
-        "ListTasks": _READ,
-        "WatchTasks": _READ,
-        "WaitTask": _READ,
+        "Session": _WRITE_FOR,
+        "SubmitTasks": _WRITE_FOR,
+        "GetTask": _READ_FOR | {TASK},
+        "ListTasks": _READ_FOR,
+        "WatchTasks": _READ_FOR,
+        "WaitTask": _READ_FOR,
         "ModifyTask": _WRITE,
         "ModifyTasks": _WRITE,
-        "CancelTasks": _WRITE,
+        "CancelTasks": _WRITE_FOR,
         "HoldTasks": _WRITE,
         "ReleaseTasks": _WRITE,
         "SuspendTasks": _WRITE,
         "ResumeTasks": _WRITE,
         "RetryTasks": _WRITE,
-        "ExplainTask": _READ,
-        "PlanTask": _READ,
+        "ExplainTask": _READ_FOR,
+        "PlanTask": _READ_FOR,
         "StreamLogs": _READ,
     },
-    "OperatorService": {"ListOperators": _READ, "GetOperator": _READ},
+    "OperatorService": {"ListOperators": _READ | {SERVICE}, "GetOperator": _READ | {SERVICE}},
     "NodeService": {
-        "ListNodes": _READ,
+        "ListNodes": _READ | {SERVICE},
         "GetNode": _READ,
         "WatchNodes": _READ,
-        "GetOccupancy": _READ,
+        "GetOccupancy": _READ_FOR,
         "CreateQuote": _WRITE,
         "RenewQuote": _WRITE,
         "DeleteQuote": _WRITE,

@@ -18,9 +18,10 @@ from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from modelyard.channel import ACCOUNT_KEY
 from modelyard.errors import from_rpc_error
 from modelyard.v1 import account_pb2, agent_link_pb2, contact_pb2, node_pb2, operator_pb2, queue_pb2, task_pb2
-from services.chassis.security import ADMIN, AGENT, ANONYMOUS, ROLES, SERVICE, TASK, USER, VIEWER
+from services.chassis.security import ADMIN, AGENT, ANONYMOUS, ON_BEHALF, ROLES, SERVICE, TASK, USER, VIEWER
 from services.scheduler.rules import RULES
 from tests.support.scheduler_service import Client, SchedulerYard, command, scheduler_yard
 from tests.support.scripted_agent import connected
@@ -30,13 +31,14 @@ SERVICES = [s for file in FILES for s in file.DESCRIPTOR.services_by_name.values
 METHODS: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
 
 ADMITTED = "admitted"
+BEHALF = {"BEHALF_FORBIDDEN", "BEHALF_MISSING"}
 
 
 def path(method: MethodDescriptor) -> str:
     return f"/{method.containing_service.full_name}/{method.name}"
 
 
-def start_call(client: Client, method: MethodDescriptor, *requests: Any) -> Any:
+def start_call(client: Client, method: MethodDescriptor, *requests: Any, account: str = "") -> Any:
     """A call of any RPC with these messages; ``requests`` are sent as bytes if they are bytes."""
     answer = message_factory.GetMessageClass(method.output_type)
     kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
@@ -50,23 +52,24 @@ def start_call(client: Client, method: MethodDescriptor, *requests: Any) -> Any:
         for request in requests:
             yield request
 
-    return call(stream()) if method.client_streaming else call(requests[0])
+    metadata = [(ACCOUNT_KEY, account)] if account else None
+    return call(stream() if method.client_streaming else requests[0], metadata=metadata)
 
 
-async def answer_of(client: Client, method: MethodDescriptor, secret: str) -> str:
+async def answer_of(client: Client, method: MethodDescriptor, secret: str, account: str = "") -> str:
     """`ADMITTED`, or the reason of the refusal, for an empty request."""
     request: Any = message_factory.GetMessageClass(method.input_type)()
     if method.name == "ResolveToken":
         # A token that is none is refused like a caller's own.
         request.secret = secret
-    call = start_call(client, method, request)
+    call = start_call(client, method, request, account=account)
     try:
         # Every stream has something to say at once.
         await asyncio.wait_for(call.read() if method.server_streaming else call, 30)
     except grpc.aio.AioRpcError as error:
         refused = from_rpc_error(error)
         assert refused.code not in ("UNKNOWN", "INTERNAL"), f"{path(method)}: {refused.message}"
-        gate = {"ROLE_NOT_ALLOWED", "TOKEN_MISSING", "TOKEN_INVALID", "RPC_WITHOUT_RULE"}
+        gate = {"ROLE_NOT_ALLOWED", "TOKEN_MISSING", "TOKEN_INVALID", "RPC_WITHOUT_RULE", *BEHALF}
         return refused.reason if refused.reason in gate else ADMITTED
     finally:
         call.cancel()
@@ -118,6 +121,8 @@ async def test_every_rpc_admits_exactly_whom_its_rule_names(tmp_path: Path) -> N
                 expected = "TOKEN_INVALID"
             else:
                 expected = "TOKEN_MISSING" if role == ANONYMOUS else "ROLE_NOT_ALLOWED"
+            if role == SERVICE and ON_BEHALF in RULES[path(method)] and expected != ADMITTED:
+                expected = "BEHALF_MISSING"
             return "" if answer == expected else f"{name} → {path(method)}: {answer}, not {expected}"
 
         wrong = await asyncio.gather(*[check(name, method) for name in found for method in METHODS])
@@ -129,12 +134,49 @@ async def test_every_rpc_admits_exactly_whom_its_rule_names(tmp_path: Path) -> N
             await yard.service.authenticator().authenticate(start.task_token)
 
 
+@pytest.mark.asyncio
+@pytest.mark.timeout(90)
+async def test_only_services_act_on_behalf_of_an_account_and_only_where_the_rule_says_so(
+    tmp_path: Path,
+) -> None:
+    async with scheduler_yard(tmp_path) as yard, connected(yard) as agent:
+        ada = await yard.user("ada")
+        await ada.submit(command())
+        found = await callers(yard, (await agent.start()).task_token)
+
+        async def check(name: str, method: MethodDescriptor) -> str:
+            role, client = found[name]
+            answer = await answer_of(client, method, yard.admin.token, account="ada")
+            rule = RULES[path(method)]
+            if role == SERVICE:
+                expected = ADMITTED if rule & {SERVICE, ON_BEHALF} else "ROLE_NOT_ALLOWED"
+            else:
+                expected = "TOKEN_INVALID" if not role else "BEHALF_FORBIDDEN"
+            return "" if answer == expected else f"{name} → {path(method)}: {answer}, not {expected}"
+
+        wrong = await asyncio.gather(*[check(name, method) for name in found for method in METHODS])
+        assert [line for line in wrong if line] == []
+
+
+@pytest.mark.asyncio
+async def test_what_a_service_submits_on_behalf_of_an_account_is_that_accounts(tmp_path: Path) -> None:
+    async with scheduler_yard(tmp_path) as yard, connected(yard):
+        ada, bob = await yard.user("ada"), await yard.user("bob")
+        request = task_pb2.SubmitTasksRequest(specs=[command()])
+        answer = await yard.service_client.tasks.SubmitTasks(request, metadata=[(ACCOUNT_KEY, "ada")])
+        assert (
+            await ada.tasks.GetTask(task_pb2.GetTaskRequest(task_id=answer.task_ids[0]))
+        ).task.account == "ada"
+        with pytest.raises(grpc.aio.AioRpcError, match="NOT_FOUND"):
+            await bob.tasks.GetTask(task_pb2.GetTaskRequest(task_id=answer.task_ids[0]))
+
+
 def test_every_rpc_has_a_rule_and_every_rule_an_rpc() -> None:
     assert {path(method) for method in METHODS} == set(RULES)
 
 
 def test_rules_name_known_roles_and_nobody_is_let_in_but_to_join() -> None:
-    assert all(roles <= ROLES | {ANONYMOUS} for roles in RULES.values())
+    assert all(roles <= ROLES | {ANONYMOUS, ON_BEHALF} for roles in RULES.values())
     assert {rpc for rpc, roles in RULES.items() if ANONYMOUS in roles} == {
         "/modelyard.v1.AgentLinkService/Join"
     }
