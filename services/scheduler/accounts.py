@@ -6,8 +6,8 @@ from collections.abc import Collection
 import msgspec
 
 from services.chassis.clock import Clock
+from services.chassis.marks import Kept, nothing_kept
 from services.chassis.security import AGENT, Principal, TokenInvalid, hash_secret
-from services.scheduler.marks import Kept, nothing_kept
 from services.scheduler.model import (
     AccountExists,
     AccountNameUsed,

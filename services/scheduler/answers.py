@@ -1,194 +1,55 @@
-"""Request ids make every mutation repeatable: the same id and content gets the first answer again, for a day.
+"""The scheduler's first answers (`chassis.answers`), together with what the machine remembers of requests.
 
-Owns the table ``answer`` and the order in which things are remembered. `repeatable(servicer, answers)` gives the
-promise to each unary RPC of a servicer whose request has a ``request_id``; nothing else is needed for it to hold:
-
-* An RPC that changes things by an event of the machine (`Engine.post`) has its id recorded in the same transaction.
-  The repetition is then not applied again, its `Answer` has the first one's ``first`` and ``count``.
-* An RPC that writes to the database itself keeps its answer in its own transaction, because whoever repeats it after
-  a crash could get it from nowhere else. In the servicer: ``kept = answers.keep(lambda row: pb.CreateXResponse(...))``;
-  in the function given to ``database.write``, as its last step: ``kept(connection, row)``.
-
-A refusal is not remembered. Answers lie in the database encrypted, since some hold a secret that is shown once.
+An RPC that changes things by an event of the machine (`Engine.post`) has its id recorded in the same transaction. The
+repetition is then not applied again, its `Answer` has the first one's ``first`` and ``count``.
 """
 
-import asyncio
-import hashlib
-import os
 import sqlite3
-import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
-from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.descriptor import FileDescriptor
 
-from services.chassis.security import principal
+from services.chassis import answers as chassis
+from services.chassis.marks import Mark
 from services.scheduler.engine import Engine
 from services.scheduler.events import RequestRecalled
-from services.scheduler.marks import Kept, Mark, current, marking
-from services.scheduler.model import RequestIdReused
 from services.scheduler.submission import check_request_id, recall
 
 # These are told apart by the machine: a submission's answer is its numbers, a modification's lies with its tasks.
 OWN_PROMISE = frozenset({"SubmitTasks", "ModifyTask", "ModifyTasks"})
-_NONCE_BYTES = 12
 
 T = TypeVar("T")
-Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
-class _Turn:
-    """Requests under one id that are under way: one of them works, the others wait."""
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.count = 0
-
-
-class Answers:
+class Answers(chassis.Answers):
     """The memory of first answers. ``key`` (32 bytes) lies in the state directory, not in the database."""
 
     def __init__(self, engine: Engine, key: bytes) -> None:
+        super().__init__(engine.store.database, engine.store.sql, engine.clock.now_ms, key)
         self._engine = engine
-        self._database = engine.store.database
-        self._sql = engine.store.sql
-        self._key = key
-        self._turns: dict[tuple[str, str], _Turn] = {}
 
-    async def once(self, method: MethodDescriptor, request: Any, context: Any, handler: Handler) -> Any:
-        """The handler's answer, or the one that it gave to the same request before.
+    def check_id(self, text: str) -> None:
+        check_request_id(text)
 
-        Raises `RequestIdReused` if the id came with other content. Two that come together wait for each other. Safe
-        to cancel: what the handler began may then be there, and a repetition finds it.
-        """
-        if not request.request_id or getattr(request, "validate_only", False):
-            return await handler(request, context)
-        check_request_id(request.request_id)
-        caller = principal()
-        mark = Mark(caller.account, request.request_id, _content(method, caller.role, request))
-        async with self._turn(mark):
-            first = await self._find(mark)
-            if first is not None:
-                return GetMessageClass(method.output_type).FromString(first)
-            await recall(self._engine, mark.account, mark.request_id)
-            with marking(mark):
-                answer = await handler(request, context)
-            if not mark.is_kept:
-                await self._database.write(lambda c: self._insert(c, mark, answer))
-            if (mark.account, mark.request_id) not in self._engine.state.requests:
-                # Submissions look there whether an id was used.
-                self._engine.post(RequestRecalled(mark.account, mark.request_id, mark.content, 0, 0))
-        return answer
+    async def before(self, mark: Mark) -> None:
+        await recall(self._engine, mark.account, mark.request_id)
 
-    def keep(self, answer_of: Callable[[T], Message]) -> Kept[T]:
-        """For a change that is no event: to be called inside its transaction, with what the answer is made of."""
-        mark = current()
+    def after(self, mark: Mark) -> None:
+        if (mark.account, mark.request_id) not in self._engine.state.requests:
+            # Submissions look there whether an id was used.
+            self._engine.post(RequestRecalled(mark.account, mark.request_id, mark.content, 0, 0))
 
-        def kept(connection: sqlite3.Connection, made: T) -> None:
-            if mark is not None:
-                self._require_unused(connection, mark)
-                self._insert(connection, mark, answer_of(made))
-                mark.is_kept = True
-
-        return kept
-
-    @asynccontextmanager
-    async def _turn(self, mark: Mark) -> AsyncIterator[None]:
-        """One at a time for each id."""
-        key = (mark.account, mark.request_id)
-        turn = self._turns.setdefault(key, _Turn())
-        turn.count += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.count -= 1
-            if not turn.count:
-                del self._turns[key]
-
-    async def _find(self, mark: Mark) -> bytes | None:
-        values = (mark.account, mark.request_id)
-        found = await self._database.read(lambda c: c.execute(self._sql["get_answer"], values).fetchone())
-        if found is None:
-            return None
-        if found[0] != mark.content:
-            raise _reused()
-        return self._open(found[1], mark)
-
-    def _require_unused(self, connection: sqlite3.Connection, mark: Mark) -> None:
+    def require_unused(self, connection: sqlite3.Connection, mark: Mark) -> None:
         """The id may have been used by a request that the machine answered."""
         found = connection.execute(self._sql["get_request"], (mark.account, mark.request_id)).fetchone()
         if found is not None and found[0] != mark.content:
-            raise _reused()
+            raise chassis.reused()
 
-    def _insert(self, connection: sqlite3.Connection, mark: Mark, answer: Message) -> None:
-        time_ms = self._engine.clock.now_ms()
-        sealed = self._seal(answer.SerializeToString(), mark)
+    def recorded(self, connection: sqlite3.Connection, mark: Mark, time_ms: int) -> None:
         own = (mark.account, mark.request_id, mark.content)
         connection.execute(self._sql["insert_request_if_new"], (*own, 0, 0, time_ms))
-        connection.execute(self._sql["insert_answer"], (*own, sealed, time_ms))
-
-    def _seal(self, answer: bytes, mark: Mark) -> bytes:
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed: bytes = self._cipher().encrypt(nonce, zlib.compress(answer, 1), _bound_to(mark))
-        return nonce + sealed
-
-    def _open(self, sealed: bytes, mark: Mark) -> bytes | None:
-        """None: it was sealed under another key, so that only the state can tell what became of the request."""
-        from cryptography.exceptions import InvalidTag
-
-        try:
-            opened: bytes = self._cipher().decrypt(
-                sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound_to(mark)
-            )
-        except InvalidTag:
-            return None
-        return zlib.decompress(opened)
-
-    def _cipher(self) -> Any:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-        return AESGCM(self._key)
 
 
 def repeatable(servicer: T, file: FileDescriptor, answers: Answers) -> T:
-    """The servicer, with the promise around each of its RPCs that has a request id and does not keep it itself."""
-    for service in file.services_by_name.values():
-        for method in service.methods:
-            if has_promise(method) and hasattr(servicer, method.name):
-                setattr(servicer, method.name, _wrapped(method, getattr(servicer, method.name), answers))
-    return servicer
-
-
-def has_promise(method: MethodDescriptor) -> bool:
-    """Whether `Answers` keeps the promise for this RPC."""
-    is_unary = not method.client_streaming and not method.server_streaming
-    return is_unary and "request_id" in method.input_type.fields_by_name and method.name not in OWN_PROMISE
-
-
-def _wrapped(method: MethodDescriptor, handler: Handler, answers: Answers) -> Handler:
-    async def call(request: Any, context: Any) -> Any:
-        return await answers.once(method, request, context, handler)
-
-    return call
-
-
-def _content(method: MethodDescriptor, role: str, request: Message) -> bytes:
-    """What makes two requests the same, whatever their id. Not another role: its answer may be more than it may see."""
-    bare = type(request)()
-    bare.CopyFrom(request)
-    bare.ClearField("request_id")
-    named = f"{method.full_name} {role} ".encode()
-    return hashlib.sha256(named + bare.SerializeToString(deterministic=True)).digest()
-
-
-def _bound_to(mark: Mark) -> bytes:
-    """An answer cannot be moved to another request."""
-    return f"{mark.account}\0{mark.request_id}".encode() + mark.content
-
-
-def _reused() -> RequestIdReused:
-    return RequestIdReused(field="request_id", next_step="use a new UUID for a new request")
+    """The servicer, with the promise around each of its RPCs that the machine does not keep."""
+    return chassis.repeatable(servicer, file, answers, OWN_PROMISE)

@@ -13,11 +13,13 @@ from services.chassis.clock import Clock
 from services.chassis.errors import ServiceError
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
-from services.scheduler import machine, marks, recovery
+from services.chassis.marks import current as current_mark
+from services.scheduler import machine, recovery
 from services.scheduler.arrays import has_unmade
 from services.scheduler.counts import Counts
 from services.scheduler.effects import Answer, Command, Effects, RecordChange, Row, SendBeatAck, SendWelcome
 from services.scheduler.events import Event, Ticked
+from services.scheduler.marks import marked
 from services.scheduler.model import TERMINAL, Now, task_key
 from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
 from services.scheduler.store import Counters, SchedulerStore
@@ -112,8 +114,7 @@ class Engine:
 
     def post(self, event: Event) -> None:
         """Hands an event in; it takes effect with the next step, together with the mark of the RPC that asks for it."""
-        mark = marks.current()
-        self._inbox.append(event if mark is None else mark.on(event))
+        self._inbox.append(marked(current_mark(), event))
         self._wake.set()
 
     def new_reply(self, follower: Follower | None = None) -> tuple[int, asyncio.Future[Answer]]:

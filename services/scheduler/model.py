@@ -19,6 +19,7 @@ from services.chassis.errors import (
     Unauthenticated,
     Unavailable,
 )
+from services.chassis.marks import RequestIdReused as RequestIdReused
 from services.scheduler.notify.model import Notice
 from services.scheduler.resources import Amounts
 
@@ -469,10 +470,6 @@ class DependencyMoved(Aborted):
 
 class RevisionStale(Aborted):
     """The task has changed since that revision."""
-
-
-class RequestIdReused(AlreadyExists):
-    """This request_id was used before, with other content."""
 
 
 class AccountExists(AlreadyExists):

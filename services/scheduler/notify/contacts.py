@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from services.chassis.clock import Clock
+from services.chassis.marks import Kept, nothing_kept
 from services.chassis.security import make_secret
 from services.scheduler.engine import Engine
 from services.scheduler.events import ContactsChanged
-from services.scheduler.marks import Kept, nothing_kept
 from services.scheduler.notify.model import (
     MOST_CONTACTS,
     Contact,

@@ -5,6 +5,7 @@ from typing import Any
 from modelyard.v1 import account_pb2 as pb
 from modelyard.v1 import account_pb2_grpc
 from services.chassis.clock import Clock
+from services.chassis.marks import unmarked
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import (
     ADMIN,
@@ -21,7 +22,6 @@ from services.scheduler.accounts import AccountRow, Accounts, TokenRow
 from services.scheduler.answers import Answers
 from services.scheduler.engine import Engine
 from services.scheduler.events import AccountChanged, AccountClosed, AccountOpened
-from services.scheduler.marks import unmarked
 from services.scheduler.model import InvalidRequest, NotYourAccount, TokenNotFound
 from services.scheduler.sharing import merged
 from services.scheduler.specs import NAME

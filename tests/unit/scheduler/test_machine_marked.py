@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from services.chassis import marks
 from services.chassis.clock import FakeClock
 from services.chassis.sqlite import Database, load_migrations
 from services.scheduler import events as ev
-from services.scheduler import marks
 from services.scheduler.effects import Answer, RecordRequest
 from services.scheduler.engine import Engine
 from services.scheduler.model import RequestIdReused, TaskIsNotHeld, TaskState
