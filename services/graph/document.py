@@ -73,8 +73,13 @@ def write(canvas: Canvas) -> bytes:
 
 
 def digest(canvas: Canvas) -> str:
-    """sha256 of the document."""
-    return hashlib.sha256(write(canvas)).hexdigest()
+    """What the canvas is known by: the same for the same canvas."""
+    return digest_of(write(canvas))
+
+
+def digest_of(document: bytes) -> str:
+    """sha256 of what `write` gave."""
+    return hashlib.sha256(document).hexdigest()
 
 
 def json_text(value: Any) -> str:
