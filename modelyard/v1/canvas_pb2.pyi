@@ -173,7 +173,7 @@ class _CanvasView:
 class _CanvasViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CanvasView.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CANVAS_VIEW_UNSPECIFIED: _CanvasView.ValueType  # 0
-    """Both forms."""
+    """Both forms; the document alone where both do not fit into one message."""
     CANVAS_VIEW_MESSAGE: _CanvasView.ValueType  # 1
     CANVAS_VIEW_DOCUMENT: _CanvasView.ValueType  # 2
     CANVAS_VIEW_VERSION: _CanvasView.ValueType  # 3
@@ -183,7 +183,7 @@ class CanvasView(_CanvasView, metaclass=_CanvasViewEnumTypeWrapper):
     """How much of a version is wanted: one of the two forms is enough for most, and a large canvas fits only once."""
 
 CANVAS_VIEW_UNSPECIFIED: CanvasView.ValueType  # 0
-"""Both forms."""
+"""Both forms; the document alone where both do not fit into one message."""
 CANVAS_VIEW_MESSAGE: CanvasView.ValueType  # 1
 CANVAS_VIEW_DOCUMENT: CanvasView.ValueType  # 2
 CANVAS_VIEW_VERSION: CanvasView.ValueType  # 3
@@ -205,6 +205,10 @@ class _CanvasChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Canv
     CANVAS_CHANGE_KIND_EDGE_REMOVED: _CanvasChangeKind.ValueType  # 6
     CANVAS_CHANGE_KIND_EDGE_CHANGED: _CanvasChangeKind.ValueType  # 7
     CANVAS_CHANGE_KIND_PARAM_CHANGED: _CanvasChangeKind.ValueType  # 8
+    CANVAS_CHANGE_KIND_SUBGRAPH_CHANGED: _CanvasChangeKind.ValueType  # 9
+    """Added, removed, or its ports; its nodes and edges are told one by one, "body/n1"."""
+    CANVAS_CHANGE_KIND_DRAWING_CHANGED: _CanvasChangeKind.ValueType  # 10
+    """Groups, and what the drawing program keeps for itself."""
 
 class CanvasChangeKind(_CanvasChangeKind, metaclass=_CanvasChangeKindEnumTypeWrapper): ...
 
@@ -217,6 +221,10 @@ CANVAS_CHANGE_KIND_EDGE_ADDED: CanvasChangeKind.ValueType  # 5
 CANVAS_CHANGE_KIND_EDGE_REMOVED: CanvasChangeKind.ValueType  # 6
 CANVAS_CHANGE_KIND_EDGE_CHANGED: CanvasChangeKind.ValueType  # 7
 CANVAS_CHANGE_KIND_PARAM_CHANGED: CanvasChangeKind.ValueType  # 8
+CANVAS_CHANGE_KIND_SUBGRAPH_CHANGED: CanvasChangeKind.ValueType  # 9
+"""Added, removed, or its ports; its nodes and edges are told one by one, "body/n1"."""
+CANVAS_CHANGE_KIND_DRAWING_CHANGED: CanvasChangeKind.ValueType  # 10
+"""Groups, and what the drawing program keeps for itself."""
 Global___CanvasChangeKind: _TypeAlias = CanvasChangeKind  # noqa: Y015
 
 class _ExecutionState:
@@ -1526,6 +1534,7 @@ class ValidateCanvasRequest(_message.Message):
     project_id: _builtins.str
     """A saved version, or a canvas that was not saved."""
     version: _builtins.int
+    """0: the latest."""
     canvas_json: _builtins.str
     @_builtins.property
     def canvas(self) -> Global___Canvas: ...
@@ -1552,13 +1561,16 @@ class ValidateCanvasResponse(_message.Message):
     PROBLEMS_FIELD_NUMBER: _builtins.int
     GRAPH_FIELD_NUMBER: _builtins.int
     WAS_KNOWN_FIELD_NUMBER: _builtins.int
+    NODE_COUNT_FIELD_NUMBER: _builtins.int
     was_known: _builtins.bool
     """It was found right before, and was not looked at again."""
+    node_count: _builtins.int
+    """Of the graph, sub-graphs written out."""
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanvasProblem]: ...
     @_builtins.property
     def graph(self) -> Global___ExecutionGraph:
-        """What a run of it would execute; empty while there are problems."""
+        """What a run of it would execute; empty while there are problems, and where it does not fit into one message."""
 
     def __init__(
         self,
@@ -1566,10 +1578,11 @@ class ValidateCanvasResponse(_message.Message):
         problems: _abc.Iterable[Global___CanvasProblem] | None = ...,
         graph: Global___ExecutionGraph | None = ...,
         was_known: _builtins.bool = ...,
+        node_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "problems", b"problems", "was_known", b"was_known"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "node_count", b"node_count", "problems", b"problems", "was_known", b"was_known"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,7 +15,7 @@ from services.graph.model import CachePolicy, Comparison, OnError, Trigger
 Extra = dict[str, Any]
 
 
-class Position(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """Where it is drawn."""
 
     x: float = 0.0
@@ -113,8 +113,8 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     placement: dict[str, Any] | None = None
     resources: dict[str, Any] | None = None
     environment: dict[str, Any] | None = None
-    timeout_s: float = 0.0
-    """0: none."""
+    timeout_s: float | None = None
+    """None, and 0: none."""
     bundle_digest: str = ""
     cache: CachePolicy | None = None
     has_effects: bool = False

@@ -316,7 +316,7 @@ def _flat(value: Any) -> dict[str, Any]:
 
 def _plain_node(node: Node) -> dict[str, Any]:
     document = _flat(node)
-    if node.position is not None and node.position.extra:
+    if node.position is not None:
         document["position"] = _flat(node.position)
     if document.pop("drag_in_time_ns", 0):
         document["drag_in_time"] = time_text(node.drag_in_time_ns)

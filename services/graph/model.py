@@ -247,6 +247,10 @@ class ProjectInUse(FailedPrecondition):
     """A run of the project goes on."""
 
 
+class VersionInvalid(InvalidArgument):
+    """A version is counted from 1; 0 stands for the latest."""
+
+
 class VersionConflict(Aborted):
     """Somebody else saved a version on the same parent."""
 
@@ -259,12 +263,12 @@ class CanvasUnreadable(InvalidArgument):
     """The document is not a canvas."""
 
 
-class CanvasTooLarge(InvalidArgument):
-    """The canvas is larger than the service takes."""
-
-
 class CanvasInvalid(InvalidArgument):
     """The canvas has errors; ValidateCanvas tells all of them."""
+
+
+class FormatUnknown(InvalidArgument):
+    """There is no such format of canvases."""
 
 
 class NameInvalid(InvalidArgument):
@@ -291,7 +295,3 @@ class OperatorsUnavailable(ServiceError):
     """The scheduler, which knows the operators, does not answer."""
 
     code: ClassVar[str] = "UNAVAILABLE"
-
-
-class GraphTooLarge(InvalidArgument):
-    """The execution graph does not fit into one answer."""

@@ -34,7 +34,7 @@ from services.graph.model import (
     PlannedNode,
     Trigger,
 )
-from services.graph.operators import Catalogue, Port, Ports, Signatures, only, split_name
+from services.graph.operators import ANY, Catalogue, Operator, Port, Ports, Signatures, only, split_name
 
 BodyOf = Callable[[Node], bytes]
 """The serialised specification of a node's task, without parameters and inputs."""
@@ -248,6 +248,9 @@ class _Planner:
             successors=tuple(sorted({ranks[number] for number in successors})),
             body=self._body_of(node) if is_task else b"",
             control=self._control(node),
+            outputs=tuple(flat.ports.outputs),
+            files=tuple((path, port) for port, path in node.command.outputs.items()) if node.command else (),
+            identity=identity_of(node, operator),
         )
 
     def _control(self, node: Node) -> Control | None:
@@ -297,6 +300,22 @@ def kind_of(node: Node) -> Kind:
     return Kind(node.works[0])
 
 
+def identity_of(node: Node, operator: Operator | None) -> str:
+    """sha256 of what computes the node; empty: it is not known, or nothing that a cache could know."""
+    if node.command is not None:
+        what: tuple[object, ...] = ("command", node.command)
+    elif operator is not None:
+        if not operator.code_digest:
+            return ""
+        what = ("operator", operator.code_digest)
+    elif node.operator and node.bundle_digest:
+        what = ("operator", node.operator)
+    else:
+        return ""
+    parts = (*what, node.bundle_digest, node.environment)
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+
+
 def _inputs(ports: Mapping[str, Port], incoming: list[_Flow], ranks: list[int]) -> tuple[InputEdge, ...]:
     """By port as the operator declares them, then other ports by name; within one by index, then rank (S1.8)."""
     if len(incoming) > 1:
@@ -314,7 +333,14 @@ def _inputs(ports: Mapping[str, Port], incoming: list[_Flow], ranks: list[int]) 
             ),
         )
     return tuple(
-        InputEdge(ranks[flow.source], flow.source_port, flow.port, flow.is_order, flow.on_error)
+        InputEdge(
+            ranks[flow.source],
+            flow.source_port,
+            flow.port,
+            flow.is_order,
+            flow.on_error,
+            ports[flow.port].type if flow.port in ports else ANY,
+        )
         for flow in incoming
     )
 

@@ -114,9 +114,14 @@ class Projects:
 
         return await self._database.read(query)
 
-    async def delete(self, number: int) -> None:
+    async def delete(self, number: int, kept: Kept[None]) -> None:
         """With all of its versions. Idempotent."""
-        await self._database.write(lambda db: self._run(db, "delete_project", {"project": number}).rowcount)
+
+        def change(db: sqlite3.Connection) -> None:
+            self._run(db, "delete_project", {"project": number})
+            kept(db, None)
+
+        await self._database.write(change)
 
     async def set_access(self, number: int, account: str, role: Role | None, kept: Kept[Project]) -> Project:
         """Lets an account in, or (None) out."""

@@ -65,7 +65,7 @@ class ScriptedAgent:
             capacity=node_pb2.NodeCapacity(cpu=self._hello.get("cpu", 8), memory_bytes=1 << 33),
             labels=self._hello.get("labels", {}), tasks=held,
             operators=[operator_pb2.Operator(name=n, params_schema_json=s)
-                       for n, s in self._hello.get("operators", {}).items()],
+                       for n, s in self._hello.get("operators", {}).items()] + self._hello.get("described", []),
         )  # fmt: skip
         await self._call.write(pb.ConnectRequest(hello=hello))
         known = len(self.welcomes)

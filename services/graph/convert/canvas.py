@@ -98,7 +98,7 @@ class _Reader:
             label=message.label,
             group=message.group,
             trigger=self._word(_TRIGGERS, message.trigger, "trigger", at),
-            timeout_s=message.timeout.ToNanoseconds() / 1e9 if message.HasField("timeout") else 0.0,
+            timeout_s=message.timeout.ToNanoseconds() / 1e9 if message.HasField("timeout") else None,
             bundle_digest=message.bundle_digest,
             cache=self._word(_CACHE_POLICIES, message.cache, "cache", at),
             has_effects=message.has_effects,

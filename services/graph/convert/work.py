@@ -62,7 +62,7 @@ def _specification(node: Node) -> task_pb2.TaskSpec:
     for name, value, message in settings:
         if value is not None and (wrong := fill(message, value)):
             raise SettingInvalid(name, wrong)
-    if not 0 <= node.timeout_s <= _TIMEOUT_MOST_S:
+    if not 0 <= (node.timeout_s or 0) <= _TIMEOUT_MOST_S:
         raise SettingInvalid("timeout_s", "a timeout is 0 (none) to ten years of seconds")
     if node.timeout_s:
         spec.timeouts.run_timeout.CopyFrom(duration(node.timeout_s))

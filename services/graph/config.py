@@ -1,0 +1,22 @@
+"""What the graph service can be told. Read once; see chassis.config for where values come from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.chassis.config import AuditedConfig, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphConfig(AuditedConfig):
+    """The graph service keeps projects and runs their canvases over the agents."""
+
+    port: int = option(7072, "TCP port to listen on; 0 takes any free one")
+    scheduler: str = option(
+        "127.0.0.1:7070", "host:port of the scheduler, which knows tokens, operators, agents"
+    )
+    store: str = option("127.0.0.1:7071", "host:port of the store, which has the artefacts")
+
+    @property
+    def home(self) -> Path:
+        """The service's room in the state directory."""
+        return self.state_dir / "graph"

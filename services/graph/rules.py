@@ -1,0 +1,27 @@
+"""Who may call what: the graph service's rule table. What a caller may do with a project is decided in access.py."""
+
+from services.chassis.security import ADMIN, ON_BEHALF, USER, VIEWER, RuleTable
+
+_READ = frozenset({ADMIN, USER, VIEWER, ON_BEHALF})
+_CHANGE = frozenset({ADMIN, USER, ON_BEHALF})
+
+_TABLE = {
+    "ProjectService": {
+        "CreateProject": _CHANGE,
+        "GetProject": _READ,
+        "ListProjects": _READ,
+        "DeleteProject": _CHANGE,
+        "SetProjectAccess": _CHANGE,
+        "SaveCanvas": _CHANGE,
+        "GetCanvas": _READ,
+        "ListVersions": _READ,
+        "DiffVersions": _READ,
+        "ValidateCanvas": _READ,
+        "ImportCanvas": _CHANGE,
+        "ExportCanvas": _READ,
+    },
+}
+
+RULES: RuleTable = {
+    f"/modelyard.v1.{service}/{rpc}": roles for service, rpcs in _TABLE.items() for rpc, roles in rpcs.items()
+}

@@ -1,0 +1,106 @@
+"""The graph service as the chassis runs it: what is opened in which order, and closed again."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc.aio
+
+from modelyard.channel import connect
+from modelyard.v1 import canvas_pb2, canvas_pb2_grpc
+from services.chassis.answers import Answers, repeatable
+from services.chassis.clock import SystemClock
+from services.chassis.errors import InvariantViolation
+from services.chassis.figures import Family, gauge
+from services.chassis.peers import RemoteAuthenticator
+from services.chassis.security import Authenticator, ensure_secret
+from services.chassis.sqlite import Database, load_migrations, load_queries
+from services.chassis.supervise import Loops
+from services.graph.catalogue import Catalogue
+from services.graph.config import GraphConfig
+from services.graph.library import Library
+from services.graph.projects import Projects
+from services.graph.rules import RULES
+from services.graph.servicer.projects import ProjectServicer
+
+PACKAGE = "services.graph"
+PRUNE_S = 3_600.0
+ANSWERS_KEPT_MS = 24 * 3_600_000
+
+
+class GraphService:
+    """One graph service on one state directory."""
+
+    name = "graph"
+    rules = RULES
+
+    def __init__(self, config: GraphConfig, loops: Loops) -> None:
+        self._config = config
+        self._loops = loops
+        self._clock = SystemClock()
+        self._database: Database | None = None
+        self._scheduler: grpc.aio.Channel | None = None
+        self._library: Library | None = None
+
+    async def open(self) -> None:
+        """Opens the tables and the way to the scheduler. Raises StartRefused leaves."""
+        config = self._config
+        token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
+        self._database = await Database.open(config.home / "graph.db", load_migrations(PACKAGE))
+        sql = load_queries(PACKAGE)
+        self._scheduler = connect(config.scheduler, token=token, ca_file=self._authority_file())
+        self._catalogue = Catalogue(self._scheduler, self._clock)
+        self._projects = Projects(self._database, sql)
+        self._library = Library(self._projects, self._catalogue, self._clock)
+        self._answers = Answers(self._database, sql, self._clock.now_ms, self._key("graph.answers.key"))
+        self._loops.start("answers", self._prune_answers())
+
+    async def figures(self) -> list[Family]:
+        """For whoever scrapes."""
+        if self._library is None:
+            return []
+        return [
+            gauge("yard_graph_canvases_judged", "Canvases that were validated.", self._library.judged),
+            gauge("yard_graph_canvases_spared", "Validations that were not needed.", self._library.spared),
+        ]
+
+    def authenticator(self) -> Authenticator:
+        """Tokens are the scheduler's: see RemoteAuthenticator."""
+        if self._scheduler is None:
+            raise InvariantViolation("the graph service is not open")
+        return RemoteAuthenticator(self._scheduler)
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        """Adds ProjectService."""
+        if self._library is None:
+            raise InvariantViolation("the graph service is not open")
+        projects = ProjectServicer(self._projects, self._library, self._catalogue, self._answers, self._clock)
+        file = canvas_pb2.DESCRIPTOR
+        canvas_pb2_grpc.add_ProjectServiceServicer_to_server(
+            repeatable(projects, file, self._answers), server
+        )
+        return [file.services_by_name["ProjectService"].full_name]
+
+    async def drain(self) -> None:
+        """Nothing to do: no call of this service is long."""
+
+    async def close(self) -> None:
+        """Closes everything that is open."""
+        if self._scheduler is not None:
+            await self._scheduler.close()
+        if self._database is not None:
+            await self._database.close()
+
+    async def _prune_answers(self) -> None:
+        while True:
+            while await self._answers.prune(self._clock.now_ms() - ANSWERS_KEPT_MS):
+                pass
+            await self._clock.sleep(PRUNE_S)
+
+    def _key(self, name: str) -> bytes:
+        """256 bits that are this yard's."""
+        secret = ensure_secret(self._config.state_dir / "secrets" / name, "key")
+        return hashlib.sha256(secret.encode()).digest()
+
+    def _authority_file(self) -> Path | None:
+        return self._config.state_dir / "tls" / "ca.pem" if self._config.tls else None

@@ -1,0 +1,1 @@
+"""The RPC edge of the graph service: decode, one call, encode."""

@@ -1,0 +1,295 @@
+"""ProjectService: projects, versions, validation."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from modelyard.v1 import canvas_pb2 as pb
+from modelyard.v1 import canvas_pb2_grpc
+from services.chassis.answers import Answers
+from services.chassis.clock import Clock
+from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.security import principal
+from services.graph import document
+from services.graph.access import account_of, require_owner, require_role, sees_all
+from services.graph.canvas import Canvas
+from services.graph.convert.canvas import canvas_message, canvas_of
+from services.graph.convert.execution import graph_message
+from services.graph.convert.project import (
+    change_message,
+    problem_message,
+    project_message,
+    role_of,
+    version_message,
+)
+from services.graph.diff import diff
+from services.graph.library import Library, OperatorSource, invalid, unreadable
+from services.graph.model import (
+    AccountInvalid,
+    CanvasMissing,
+    CanvasUnreadable,
+    FormatUnknown,
+    NameInvalid,
+    OperatorsUnavailable,
+    Order,
+    ProjectInUse,
+    Role,
+    VersionInvalid,
+)
+from services.graph.problems import Problem, Reason
+from services.graph.projects import Project, Projects, Version, number_of
+
+FORMAT = "canvas"
+NAME_LENGTH = 200
+COMMENT_LENGTH = 2_000
+MESSAGE_BYTES_MOST = 3_900_000
+"""A little below what a message may have."""
+_FIRST = 1 << 60
+"""Before every position: newer than anything."""
+
+IsInUse = Callable[[int], Awaitable[bool]]
+"""Whether a run of the project goes on."""
+
+
+async def never_in_use(project: int) -> bool:
+    """Where there are no runs."""
+    return False
+
+
+class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
+    """Projects of accounts, and what they let others do."""
+
+    def __init__(
+        self,
+        projects: Projects,
+        library: Library,
+        source: OperatorSource,
+        answers: Answers,
+        clock: Clock,
+        is_in_use: IsInUse = never_in_use,
+    ) -> None:
+        self._projects = projects
+        self._library = library
+        self._source = source
+        self._answers = answers
+        self._clock = clock
+        self._is_in_use = is_in_use
+
+    async def CreateProject(self, request: pb.CreateProjectRequest, context: Any) -> pb.CreateProjectResponse:
+        def answer(project: Project) -> pb.CreateProjectResponse:
+            return pb.CreateProjectResponse(project=project_message(project))
+
+        name, account = _name_of(request.name), account_of(principal())
+        kept = self._answers.keep(answer)
+        return answer(await self._projects.create(account, name, self._clock.now_ms(), kept))
+
+    async def GetProject(self, request: pb.GetProjectRequest, context: Any) -> pb.GetProjectResponse:
+        project = await self._project(request.project_id, Role.VIEWER)
+        return pb.GetProjectResponse(project=project_message(project))
+
+    async def ListProjects(self, request: pb.ListProjectsRequest, context: Any) -> pb.ListProjectsResponse:
+        caller, size = principal(), page_size(request.page_size)
+        account = None if sees_all(caller) else account_of(caller)
+        filter_key = f"projects {account} {request.name}".encode()
+        before = _position(decode_token(request.page_token, filter_key))
+        found = await self._projects.page(account, request.name[: NAME_LENGTH + 1], before, size + 1)
+        token = encode_token(str(found[size - 1].number), filter_key) if len(found) > size else ""
+        return pb.ListProjectsResponse(
+            projects=[project_message(project) for project in found[:size]], next_page_token=token
+        )
+
+    async def DeleteProject(self, request: pb.DeleteProjectRequest, context: Any) -> pb.DeleteProjectResponse:
+        project = await self._projects.get(number_of(request.project_id))
+        require_owner(principal(), project)
+        if await self._is_in_use(project.number):
+            raise ProjectInUse(
+                f"a run of {project.id} goes on", field="project_id",
+                next_step=f"yard graph runs --project {project.id}; cancel it, or wait for its end",
+            )  # fmt: skip
+        await self._projects.delete(project.number, self._answers.keep(lambda _: pb.DeleteProjectResponse()))
+        return pb.DeleteProjectResponse()
+
+    async def SetProjectAccess(
+        self, request: pb.SetProjectAccessRequest, context: Any
+    ) -> pb.SetProjectAccessResponse:
+        def answer(project: Project) -> pb.SetProjectAccessResponse:
+            return pb.SetProjectAccessResponse(project=project_message(project))
+
+        project = await self._projects.get(number_of(request.project_id))
+        require_owner(principal(), project)
+        if not 0 < len(request.account) <= 100 or not request.account.isprintable():
+            raise AccountInvalid(field="account")
+        if request.account == project.account:
+            raise AccountInvalid(f"{request.account} owns the project", field="account")
+        kept = self._answers.keep(answer)
+        role = role_of(request.role)
+        return answer(await self._projects.set_access(project.number, request.account, role, kept))
+
+    async def SaveCanvas(self, request: pb.SaveCanvasRequest, context: Any) -> pb.SaveCanvasResponse:
+        project = await self._project(request.project_id, Role.EDITOR)
+        canvas, malformed = _read(request.canvas if request.HasField("canvas") else None, request.canvas_json)
+        if malformed:
+            raise unreadable(malformed)
+        version, problems = await self.save(
+            project, request.parent, canvas, request.comment, must_be_valid=request.must_be_valid
+        )
+        return _saved(version, problems)
+
+    async def save(
+        self, project: Project, parent: int, canvas: Canvas, comment: str, *, must_be_valid: bool = False
+    ) -> tuple[Version, tuple[Problem, ...]]:
+        """A new version, and what is wrong with it. Raises VersionConflict, CanvasInvalid."""
+        if len(comment) > COMMENT_LENGTH:
+            raise NameInvalid(f"a comment has at most {COMMENT_LENGTH} characters", field="comment")
+        now_ms = self._clock.now_ms()
+        draft = await self._projects.draft(project.number, parent, canvas, now_ms)
+        problems = await self._problems(draft.canvas, draft.digest, must_answer=must_be_valid)
+        if problems and must_be_valid:
+            raise invalid(problems)
+
+        def answer(version: Version) -> pb.SaveCanvasResponse:
+            return _saved(version, problems)
+
+        kept = self._answers.keep(answer)
+        version = await self._projects.save(draft, principal().account, comment, now_ms, kept)
+        self._library.learn(draft.canvas, draft.digest)
+        return version, problems
+
+    async def _problems(self, canvas: Canvas, digest: str, *, must_answer: bool) -> tuple[Problem, ...]:
+        try:
+            return (await self._library.judge(canvas, digest)).problems
+        except OperatorsUnavailable as error:
+            if must_answer:
+                raise
+            return (Problem(Reason.OPERATORS_UNKNOWN, error.message, next_step=error.next_step),)
+
+    async def GetCanvas(self, request: pb.GetCanvasRequest, context: Any) -> pb.GetCanvasResponse:
+        project = await self._project(request.project_id, Role.VIEWER)
+        version = await self._version(project, request.version)
+        answer = pb.GetCanvasResponse(version=version_message(version))
+        view = request.view
+        if view in (pb.CANVAS_VIEW_UNSPECIFIED, pb.CANVAS_VIEW_DOCUMENT):
+            answer.canvas_json = (await self._projects.document(version)).decode()
+        if view in (pb.CANVAS_VIEW_UNSPECIFIED, pb.CANVAS_VIEW_MESSAGE):
+            message = canvas_message(await self._library.canvas(version))
+            if view == pb.CANVAS_VIEW_MESSAGE or answer.ByteSize() + message.ByteSize() <= MESSAGE_BYTES_MOST:
+                answer.canvas.CopyFrom(message)
+        return answer
+
+    async def ListVersions(self, request: pb.ListVersionsRequest, context: Any) -> pb.ListVersionsResponse:
+        project, size = await self._project(request.project_id, Role.VIEWER), page_size(request.page_size)
+        filter_key = f"versions {project.id}".encode()
+        before = _position(decode_token(request.page_token, filter_key))
+        found = await self._projects.versions(project.number, before, size + 1)
+        token = encode_token(str(found[size - 1].version), filter_key) if len(found) > size else ""
+        return pb.ListVersionsResponse(
+            versions=[version_message(version) for version in found[:size]], next_page_token=token
+        )
+
+    async def DiffVersions(self, request: pb.DiffVersionsRequest, context: Any) -> pb.DiffVersionsResponse:
+        project = await self._project(request.project_id, Role.VIEWER)
+        after = await self._version(project, request.to_version, "to_version")
+        if request.from_version < 0:
+            raise VersionInvalid(field="from_version")
+        before = Canvas()
+        if request.from_version:
+            before = await self._library.canvas(
+                await self._version(project, request.from_version, "from_version")
+            )
+        answer, size = pb.DiffVersionsResponse(), 0
+        for change in diff(before, await self._library.canvas(after)):
+            message = change_message(change)
+            size += message.ByteSize() + 8
+            if size > MESSAGE_BYTES_MOST:
+                break
+            answer.changes.append(message)
+        return answer
+
+    async def ValidateCanvas(
+        self, request: pb.ValidateCanvasRequest, context: Any
+    ) -> pb.ValidateCanvasResponse:
+        given = request.canvas if request.HasField("canvas") else None
+        malformed: tuple[Problem, ...] = ()
+        digest = ""
+        if given is None and not request.canvas_json:
+            project = await self._project(request.project_id, Role.VIEWER)
+            version = await self._version(project, request.version)
+            canvas, digest = await self._library.canvas(version), version.digest
+        else:
+            canvas, malformed = _read(given, request.canvas_json)
+        verdict = await self._library.judge(canvas, digest)
+        problems = (*malformed, *verdict.problems)
+        if problems:
+            return pb.ValidateCanvasResponse(problems=[problem_message(problem) for problem in problems])
+        graph = await self._library.planned(canvas, verdict, Order.LEVELS)
+        message = graph_message(graph, await self._source.operators())
+        fits = message.ByteSize() <= MESSAGE_BYTES_MOST
+        return pb.ValidateCanvasResponse(
+            graph=message if fits else None, was_known=verdict.was_known, node_count=len(graph.nodes)
+        )
+
+    async def ImportCanvas(self, request: pb.ImportCanvasRequest, context: Any) -> pb.ImportCanvasResponse:
+        if request.format not in ("", FORMAT):
+            raise _unknown_format(request.format)
+        project = await self._project(request.project_id, Role.EDITOR) if request.project_id else None
+        canvas, malformed = _read(None, request.document.decode(errors="replace"))
+        findings = [
+            pb.ImportFinding(path=problem.field, message=problem.message, node=problem.node)
+            for problem in malformed
+        ]
+        answer = pb.ImportCanvasResponse(canvas=canvas_message(canvas), format=FORMAT, findings=findings)
+        if project is not None:
+            version, _ = await self.save(project, request.parent, canvas, f"imported from {FORMAT}")
+            answer.version.CopyFrom(version_message(version))
+        return answer
+
+    async def ExportCanvas(self, request: pb.ExportCanvasRequest, context: Any) -> pb.ExportCanvasResponse:
+        if request.format not in ("", FORMAT):
+            raise _unknown_format(request.format)
+        project = await self._project(request.project_id, Role.VIEWER)
+        version = await self._version(project, request.version)
+        return pb.ExportCanvasResponse(document=await self._projects.document(version))
+
+    async def _project(self, project_id: str, role: Role) -> Project:
+        project = await self._projects.get(number_of(project_id))
+        require_role(principal(), project, role)
+        return project
+
+    async def _version(self, project: Project, version: int, field: str = "version") -> Version:
+        if not 0 <= version < _FIRST:
+            raise VersionInvalid(field=field)
+        return await self._projects.version(project, version)
+
+
+def _unknown_format(name: str) -> FormatUnknown:
+    return FormatUnknown(
+        f"there is no format {name[:40]!r}", field="format", next_step=f"known is {FORMAT!r}"
+    )
+
+
+def _saved(version: Version, problems: tuple[Problem, ...]) -> pb.SaveCanvasResponse:
+    return pb.SaveCanvasResponse(
+        version=version_message(version), problems=[problem_message(problem) for problem in problems]
+    )
+
+
+def _read(message: pb.Canvas | None, text: str) -> tuple[Canvas, tuple[Problem, ...]]:
+    """The canvas of a request, in one of its two forms. Raises CanvasMissing, CanvasUnreadable."""
+    if (message is None) == (not text):
+        raise CanvasMissing(field="canvas", next_step="set canvas or canvas_json")
+    if message is not None:
+        return canvas_of(message)
+    try:
+        return document.read(text)
+    except document.DocumentUnreadable as error:
+        raise CanvasUnreadable(str(error), field="canvas_json") from error
+
+
+def _name_of(text: str) -> str:
+    if not 0 < len(text) <= NAME_LENGTH or not text.isprintable() or text != text.strip():
+        raise NameInvalid(field="name")
+    return text
+
+
+def _position(cursor: str) -> int:
+    """The number that a page ended with; the empty cursor is before everything."""
+    return int(cursor) if cursor.isascii() and cursor.isdecimal() and len(cursor) < 18 else _FIRST

@@ -1,0 +1,114 @@
+"""A scheduler and a graph service with real ports, databases and tokens, in one process, and clients of the second."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from modelyard.channel import connect
+from modelyard.v1 import account_pb2, canvas_pb2, canvas_pb2_grpc, operator_pb2
+from services.chassis.server import add_health_and_reflection, make_server
+from services.chassis.supervise import Loops
+from services.graph.config import GraphConfig
+from services.graph.service import GraphService
+from tests.support.scheduler_service import SchedulerYard, scheduler_yard
+from tests.support.scripted_agent import connected
+
+
+class GraphClient:
+    """The graph service as one account sees it."""
+
+    def __init__(self, address: str, token: str) -> None:
+        self.token = token
+        self.channel = connect(address, token=token)
+        self.projects = canvas_pb2_grpc.ProjectServiceStub(self.channel)
+
+    async def create(self, name: str = "ocr") -> str:
+        """A new project's id."""
+        answer = await self.projects.CreateProject(canvas_pb2.CreateProjectRequest(name=name))
+        return str(answer.project.id)
+
+    async def save(self, project_id: str, document: bytes | str, parent: int = 0, **fields: Any) -> Any:
+        """Saves a document; the answer."""
+        text = document.decode() if isinstance(document, bytes) else document
+        request = canvas_pb2.SaveCanvasRequest(
+            project_id=project_id, canvas_json=text, parent=parent, **fields
+        )
+        return await self.projects.SaveCanvas(request)
+
+
+class GraphYard:
+    """Both services; `restart` ends the graph service and starts it again on the same state."""
+
+    def __init__(self, scheduler: SchedulerYard, state_dir: Path) -> None:
+        self.scheduler = scheduler
+        self._state_dir = state_dir
+        self._clients: list[GraphClient] = []
+
+    async def start(self) -> None:
+        self._loops = Loops()
+        config = GraphConfig(state_dir=self._state_dir, scheduler=self.scheduler.address)
+        self.service = GraphService(config, self._loops)
+        await self.service.open()
+        self._server = make_server(self.service.authenticator(), self.service.rules)
+        names = self.service.register(self._server)
+        await add_health_and_reflection(self._server, names)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        await self._server.start()
+        self.admin = self.client(self.scheduler.admin.token)
+
+    async def stop(self) -> None:
+        for client in self._clients:
+            await client.channel.close()
+        self._clients.clear()
+        await self._server.stop(0)
+        await self._loops.close()
+        await self.service.close()
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    def client(self, token: str) -> GraphClient:
+        client = GraphClient(self.address, token)
+        self._clients.append(client)
+        return client
+
+    async def user(self, account: str, role: int = account_pb2.ROLE_USER) -> GraphClient:
+        return self.client((await self.scheduler.user(account, role)).token)
+
+
+def port(name: str, type_: str = "json", *, required: bool = True) -> operator_pb2.Port:
+    """A port of an operator."""
+    return operator_pb2.Port(name=name, type=type_, required=required)
+
+
+SCHEMA = (
+    '{"title":"resize","type":"object","additionalProperties":false,"required":["w"],"properties":'
+    '{"w":{"type":"integer","minimum":1,"maximum":4096},"mode":{"enum":["fit","fill"]}}}'
+)
+OPERATORS = [
+    operator_pb2.Operator(name="load", version="1", outputs=[port("image", "file"), port("meta")]),
+    operator_pb2.Operator(
+        name="resize", version="2", params_schema_json=SCHEMA, inputs=[port("image", "file")],
+        outputs=[port("image", "file")],
+    ),
+    operator_pb2.Operator(name="join", version="1", inputs=[port("values", required=False)], outputs=[port("result")]),
+]  # fmt: skip
+"""What the agent of `graph_yard` offers unless another list is given."""
+
+
+@asynccontextmanager
+async def graph_yard(
+    state_dir: Path, operators: Sequence[operator_pb2.Operator] = OPERATORS
+) -> AsyncIterator[GraphYard]:
+    """Both services, and an agent that offers the operators."""
+    async with scheduler_yard(state_dir) as scheduler, connected(scheduler, "n0", described=list(operators)):
+        yard = GraphYard(scheduler, state_dir)
+        await yard.start()
+        try:
+            yield yard
+        finally:
+            await yard.stop()
