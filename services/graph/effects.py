@@ -40,6 +40,12 @@ class RecordTasks(msgspec.Struct, frozen=True):
     first_task: str
 
 
+class DropBatch(msgspec.Struct, frozen=True):
+    """It was refused; nothing of it may be sent again."""
+
+    batch: int
+
+
 class CommitNode(msgspec.Struct, frozen=True):
     """The next of the committed log; `sequence` counts from 1."""
 
@@ -104,6 +110,7 @@ Row = (
     | KeepNode
     | InsertBatch
     | RecordTasks
+    | DropBatch
     | CommitNode
     | DropOutputs
     | PutCached

@@ -61,6 +61,13 @@ class NodePrepared(msgspec.Struct, frozen=True):
     failure: Failure | None = None
 
 
+class InputsUploaded(msgspec.Struct, frozen=True):
+    """What was too large for a message lies in the store."""
+
+    run: int
+    rank: int
+
+
 class CacheAnswered(msgspec.Struct, frozen=True):
     """`outputs` None: it is not there any more."""
 
@@ -110,6 +117,7 @@ Event = (
     | NodeEnded
     | NodePrepared
     | CacheAnswered
+    | InputsUploaded
     | NodeProgressed
     | CancelAsked
     | PauseAsked

@@ -8,12 +8,14 @@ from services.chassis.errors import FailedPrecondition, NotFound, ServiceError
 from services.graph.effects import (
     Answer,
     CancelTasks,
+    DropBatch,
     Effects,
     Follow,
     InsertModification,
     InsertRun,
     KeepNode,
     RecordTasks,
+    Submit,
     SubmitAgain,
 )
 from services.graph.events import (
@@ -21,6 +23,7 @@ from services.graph.events import (
     CacheAnswered,
     CancelAsked,
     Event,
+    InputsUploaded,
     NodeEnded,
     NodeModified,
     NodePrepared,
@@ -65,7 +68,7 @@ def step(state: State, events: Iterable[Event], now: int) -> Effects:
 
 
 def _apply(state: State, event: Event, effects: Effects, now: int) -> None:
-    if isinstance(event, NodeEnded | NodeProgressed | CacheAnswered | NodePrepared):
+    if isinstance(event, NodeEnded | NodeProgressed | CacheAnswered | NodePrepared | InputsUploaded):
         run = state.runs.get(event.run)
         if run is not None:
             _on_node(Step(state, run, effects, now), event)
@@ -81,7 +84,9 @@ def _apply(state: State, event: Event, effects: Effects, now: int) -> None:
         _on_wish(state, event, effects, now)
 
 
-def _on_node(step: Step, event: NodeEnded | NodeProgressed | CacheAnswered | NodePrepared) -> None:
+def _on_node(
+    step: Step, event: NodeEnded | NodeProgressed | CacheAnswered | NodePrepared | InputsUploaded
+) -> None:
     if isinstance(event, NodeProgressed):
         if event.rank in step.run.running:
             step.run.nodes[event.rank].progress = (event.ratio, event.message)
@@ -94,6 +99,8 @@ def _on_node(step: Step, event: NodeEnded | NodeProgressed | CacheAnswered | Nod
         if event.outputs is not None:
             found = End(Detail.CACHED, event.outputs, reason=event.reason)
         step.cache_answered(event.rank, found)
+    elif isinstance(event, InputsUploaded):
+        step.uploaded(event.rank)
     else:
         step.prepared(event.rank, event.params, event.failure)
     step.move()
@@ -147,7 +154,12 @@ def _on_refused(state: State, event: BatchRefused, effects: Effects, now: int) -
     run = state.runs.get(event.run)
     if run is None:
         return
+    effects.rows.append(DropBatch(event.batch))
     step = Step(state, run, effects, now)
+    if len(event.ranks) > 1:
+        # One of them may be at fault: each gets its own answer.
+        effects.wishes += [Submit(event.run, (rank,)) for rank in event.ranks if rank in run.running]
+        return
     for rank in event.ranks:
         if rank in run.running:
             step.end(rank, End(Detail.FAILED, failure=event.failure))

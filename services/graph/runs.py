@@ -293,6 +293,11 @@ class Step:
         run.running.discard(rank)
         self._launch(rank)
 
+    def uploaded(self, rank: int) -> None:
+        """Its inputs lie in the store: it is submitted after all."""
+        if rank in self.run.running and not self.run.nodes[rank].task:
+            self.submitted.append(rank)
+
     def cache_answered(self, rank: int, found: End | None) -> None:
         """The cache had it, or it goes to an agent after all."""
         run, node = self.run, self.run.nodes[rank]

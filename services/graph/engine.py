@@ -1,0 +1,282 @@
+"""The only owner of live runs and of asyncio around them: inbox → machine → one transaction → effects released.
+
+Batches are on disk before they leave; an answer means that what it tells is on disk. If a commit fails, nothing of its
+step has left, and the service ends: its successor takes everything up from the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from modelyard.errors import YardError
+from modelyard.v1 import task_pb2
+from services.chassis.clock import Clock
+from services.chassis.failpoints import failpoint
+from services.chassis.logs import get_logger
+from services.chassis.supervise import Loops
+from services.graph import effects as e
+from services.graph import machine, parameters, recovery, submissions
+from services.graph.events import (
+    BatchRefused,
+    CacheAnswered,
+    Event,
+    InputsUploaded,
+    NodeEnded,
+    NodePrepared,
+    RunRecovered,
+    TasksAccepted,
+)
+from services.graph.peers import Artifacts, Batch, Scheduler, Session
+from services.graph.runs import CAUSE_SETUP, failed
+from services.graph.state import Failure, State
+from services.graph.store import RunStore
+
+MOST_EVENTS = 2_048
+PARAMS_BYTES_MOST = 256 << 10
+RETRY_S = 2.0
+
+_log = get_logger("graph.engine")
+
+
+class Engine:
+    """Made by `open`; `run` is a loop that the service starts."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        scheduler: Scheduler,
+        artifacts: Artifacts,
+        clock: Clock,
+        loops: Loops,
+        *,
+        cache_bytes: int = 256 << 20,
+    ) -> None:
+        self.store = store
+        self.state = State()
+        self.released_revision = 0
+        self._scheduler = scheduler
+        self._artifacts = artifacts
+        self._clock = clock
+        self._loops = loops
+        self._cache_bytes = cache_bytes
+        self._inbox: list[Event] = []
+        self._wake = asyncio.Event()
+        self._replies: dict[int, asyncio.Future[int]] = {}
+        self._next_reply = 0
+        self._sessions: dict[str, Session] = {}
+        self._tasks: dict[str, tuple[int, int]] = {}
+        """Run and rank by task."""
+        self._uploaded: submissions.Uploaded = {}
+        self._watchers: dict[int, set[asyncio.Event]] = {}
+
+    async def open(self) -> None:
+        """Takes up what the database holds; the runs go on with the first step."""
+        recovered = await self.store.begin()
+        self.state, runs = recovery.restore(recovered)
+        self.state.cache.bytes_most = self._cache_bytes
+        self.released_revision = self.state.revision
+        for run, again in runs:
+            for task, rank in run.tasks.items():
+                self._tasks[task] = (run.spec.number, rank)
+            self.post(RunRecovered(run, again))
+        _log.info("runs_recovered", runs=len(runs), cached=len(self.state.cache))
+
+    def post(self, event: Event) -> None:
+        """Hands an event in; it takes effect with the next step."""
+        self._inbox.append(event)
+        self._wake.set()
+
+    def new_reply(self) -> tuple[int, asyncio.Future[int]]:
+        """A number for an event that wants an answer, and the run's number to come."""
+        self._next_reply += 1
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._replies[self._next_reply] = future
+        return self._next_reply, future
+
+    async def run(self) -> None:
+        """Steps through the inbox, for ever."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._inbox:
+                events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
+                await self._step(events)
+
+    @contextmanager
+    def watch(self, run: int) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the run has changed, for as long as the block lasts."""
+        changed = asyncio.Event()
+        self._watchers.setdefault(run, set()).add(changed)
+        try:
+            yield changed
+        finally:
+            left = self._watchers[run]
+            left.discard(changed)
+            if not left:
+                del self._watchers[run]
+
+    async def _step(self, events: list[Event]) -> None:
+        effects = machine.step(self.state, events, self._clock.now_ms())
+        batches = self._pack(effects)
+        if effects.rows:
+            failpoint("graph.before_commit")
+            await self.store.persist(effects.rows, self.state.revision)
+            failpoint("graph.after_commit")
+        self._release(effects, batches)
+
+    def _pack(self, effects: e.Effects) -> list[tuple[str, Batch]]:
+        """Batches of what starts now; their rows go with the step's."""
+        batches = []
+        for wish in effects.wishes:
+            if not isinstance(wish, e.Submit):
+                continue
+            run = self.state.runs[wish.run]
+            ranks = [rank for rank in wish.ranks if not self._uploads(wish.run, rank)]
+            for taken, request in submissions.messages(run, ranks, self._uploaded):
+                number, self.state.next_batch = self.state.next_batch, self.state.next_batch + 1
+                request.request_id = str(uuid.uuid4())
+                content = request.SerializeToString()
+                effects.rows.append(e.InsertBatch(number, wish.run, request.request_id, taken, content))
+                batches.append((run.spec.account, Batch(number, wish.run, taken, request)))
+        return batches
+
+    def _uploads(self, number: int, rank: int) -> bool:
+        """Whether inputs have to go into the store first; then it is submitted once they are there."""
+        run = self.state.runs[number]
+        if (number, rank) in self._uploaded or not submissions.is_large(run, rank):
+            return False
+        large = submissions.too_large(run, rank)
+        if large:
+            self._loops.start("upload", self._upload(number, rank, run.spec.account, large))
+        return bool(large)
+
+    def _release(self, effects: e.Effects, batches: list[tuple[str, Batch]]) -> None:
+        """Everything of the step is on disk."""
+        self.released_revision = self.state.revision
+        failpoint("graph.before_submit")
+        for account, batch in batches:
+            self._session(account).submit(batch)
+        failpoint("graph.after_submit")
+        for wish in effects.wishes:
+            self._grant(wish)
+        for answer in effects.answers:
+            future = self._replies.pop(answer.reply, None)
+            if future is None or future.done():
+                continue
+            if answer.error is not None:
+                future.set_exception(answer.error)
+            else:
+                future.set_result(answer.run)
+        for run in effects.changed:
+            for watcher in self._watchers.get(run, ()):
+                watcher.set()
+
+    def _grant(self, wish: e.Wish) -> None:
+        start = self._loops.start
+        if isinstance(wish, e.FetchCached):
+            start("cache", self._fetch_cached(wish))
+        elif isinstance(wish, e.Prepare):
+            start("prepare", self._prepare(wish))
+        elif isinstance(wish, e.CancelTasks):
+            start("cancel", self._scheduler.cancel(wish.account, wish.tasks))
+        elif isinstance(wish, e.KeepArtifacts):
+            start("hold", self._hold(wish))
+        elif isinstance(wish, e.Follow):
+            self._session(wish.account).follow(wish.tasks)
+        elif isinstance(wish, e.SubmitAgain):
+            start("again", self._submit_again(wish))
+
+    def _session(self, account: str) -> Session:
+        session = self._sessions.get(account)
+        if session is None:
+            session = self._sessions[account] = self._scheduler.session(account, self)
+            self._loops.start(f"session-{account}", session.run())
+        return session
+
+    # What comes back
+
+    def on_accepted(self, account: str, batch: Batch, tasks: Sequence[str]) -> None:
+        for rank, task in zip(batch.ranks, tasks, strict=True):
+            self._tasks[task] = (batch.run, rank)
+        self.post(TasksAccepted(account, batch.number, batch.run, batch.ranks, tuple(tasks)))
+
+    def on_refused(self, account: str, batch: Batch, refusal: task_pb2.Refusal) -> None:
+        failure = Failure(CAUSE_SETUP, refusal.message, refusal.next_step)
+        self.post(BatchRefused(batch.number, batch.run, batch.ranks, failure))
+
+    def on_outcomes(self, account: str, outcomes: Sequence[task_pb2.TaskOutcome]) -> None:
+        for outcome in outcomes:
+            number, rank = self._tasks.pop(outcome.task_id, (0, 0))
+            run = self.state.runs.get(number)
+            if run is not None:
+                self.post(NodeEnded(number, rank, submissions.end_of(run, rank, outcome)))
+
+    # What has to be waited for
+
+    async def _submit_again(self, wish: e.SubmitAgain) -> None:
+        found = await self.store.batch(wish.batch)
+        run = self.state.runs.get(wish.run)
+        if found is not None and run is not None:
+            number, row = found
+            request = task_pb2.SubmitTasksRequest.FromString(row.content)
+            self._session(run.spec.account).submit(Batch(wish.batch, number, row.ranks, request))
+
+    async def _fetch_cached(self, wish: e.FetchCached) -> None:
+        found = await self.store.cached(wish.account, wish.key)
+        if found is None:
+            self.post(CacheAnswered(wish.run, wish.rank, None))
+        else:
+            run, node_id, outputs = found
+            self.post(CacheAnswered(wish.run, wish.rank, outputs, f"computed by {node_id} of r-{run}"))
+
+    async def _upload(self, run: int, rank: int, account: str, large: dict[str, bytes]) -> None:
+        """What the nodes before gave is too much for a message when taken together."""
+        try:
+            digests = {
+                name: await self._artifacts.put(account, data, f"run:r-{run}") for name, data in large.items()
+            }
+        except YardError as error:
+            self.post(
+                NodeEnded(run, rank, failed(CAUSE_SETUP, f"its inputs could not be kept: {error.message}"))
+            )
+            return
+        self._uploaded[run, rank] = digests
+        self.post(InputsUploaded(run, rank))
+
+    async def _prepare(self, wish: e.Prepare) -> None:
+        run = self.state.runs.get(wish.run)
+        if run is None:
+            return
+        address = parameters.parse_address(run.graph.nodes[wish.rank].parameter_address)
+        assert address is not None
+        try:
+            params = await self._read(run.spec.account, address)
+        except (YardError, ValueError) as error:
+            failure = Failure(CAUSE_SETUP, f"its parameters at {address.kind}:{address.name}: {error}")
+            self.post(NodePrepared(wish.run, wish.rank, "", failure))
+            return
+        self.post(NodePrepared(wish.run, wish.rank, params))
+
+    async def _read(self, account: str, address: parameters.Address) -> str:
+        """A JSON object. Raises YardError, ValueError."""
+        if address.kind != "artifact":
+            raise ValueError(f"{address.kind} is not read here")
+        data = await self._artifacts.read(account, address.name, PARAMS_BYTES_MOST)
+        text = data.decode()
+        parameters.decode_object(text, address.name)
+        return text
+
+    async def _hold(self, wish: e.KeepArtifacts) -> None:
+        """Until the store has taken it."""
+        while True:
+            try:
+                await self._artifacts.hold(wish.account, wish.holder, wish.digests)
+                return
+            except YardError as error:
+                if error.code != "UNAVAILABLE":
+                    _log.warning("artifacts_not_held", holder=wish.holder, reason=error.reason)
+                    return
+            await asyncio.sleep(RETRY_S)

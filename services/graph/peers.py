@@ -1,0 +1,296 @@
+"""Outgoing calls: one session to the scheduler for each account, the operators' catalogue, artefacts in the store.
+
+The session resubmits what was not answered under the same request ids and follows what is open, for as long as the
+process lives; so a scheduler that restarts costs time only. All calls carry the service's token and say for which
+account they are made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+import msgspec
+
+from modelyard.channel import ACCOUNT_KEY
+from modelyard.errors import from_rpc_error
+from modelyard.v1 import (
+    artifact_pb2,
+    artifact_pb2_grpc,
+    operator_pb2,
+    operator_pb2_grpc,
+    task_pb2,
+    task_pb2_grpc,
+)
+from services.chassis.logs import get_logger
+from services.graph.model import OperatorsUnavailable
+from services.graph.operators import Operator, Port
+
+FOLLOW_MOST = 2_000
+CATALOGUE_S = 2.0
+CANCEL_MOST = 10_000
+CHUNK_BYTES = 1 << 20
+REFERENCES_MOST = 1_000
+# The scheduler is there, but not yet or not now.
+_AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE.value[0], grpc.StatusCode.DEADLINE_EXCEEDED.value[0]})
+_SLOWEST_S = 2.0
+
+_log = get_logger("graph.peers")
+
+
+def on_behalf_of(account: str) -> tuple[tuple[str, str], ...]:
+    """Metadata of a call for an account."""
+    return ((ACCOUNT_KEY, account),)
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """A submission that is on disk."""
+
+    number: int
+    run: int
+    ranks: tuple[int, ...]
+    request: task_pb2.SubmitTasksRequest
+
+
+class Listener(Protocol):
+    """Hears what becomes of batches; called on the event loop, must not block."""
+
+    def on_accepted(self, account: str, batch: Batch, tasks: Sequence[str]) -> None: ...
+    def on_refused(self, account: str, batch: Batch, refusal: task_pb2.Refusal) -> None: ...
+    def on_outcomes(self, account: str, outcomes: Sequence[task_pb2.TaskOutcome]) -> None: ...
+
+
+class Session:
+    """One account's stream to the scheduler."""
+
+    def __init__(self, channel: grpc.aio.Channel, account: str, listener: Listener) -> None:
+        self._stub = task_pb2_grpc.TaskServiceStub(channel)
+        self._account = account
+        self._listener = listener
+        self._sequence = 0
+        self._unanswered: dict[int, Batch] = {}
+        self._open: set[str] = set()
+        self._early: dict[str, task_pb2.TaskOutcome] = {}
+        self._outbox: deque[task_pb2.SessionRequest] = deque()
+        self._wake = asyncio.Event()
+        self._heard = False
+
+    def submit(self, batch: Batch) -> None:
+        """Sends it, and again until it is answered."""
+        self._sequence += 1
+        self._unanswered[self._sequence] = batch
+        self._outbox.append(task_pb2.SessionRequest(sequence=self._sequence, submit=batch.request))
+        self._wake.set()
+
+    def follow(self, tasks: Sequence[str]) -> None:
+        """Their outcomes are wanted."""
+        self._open.update(tasks)
+        for start in range(0, len(tasks), FOLLOW_MOST):
+            self._sequence += 1
+            follow = task_pb2.FollowTasks(task_ids=tasks[start : start + FOLLOW_MOST])
+            self._outbox.append(task_pb2.SessionRequest(sequence=self._sequence, follow=follow))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keeps a stream open, for ever."""
+        delay_s = 0.05
+        while True:
+            self._heard = False
+            try:
+                await self._converse()
+            except grpc.aio.AioRpcError as error:
+                _log.warning(
+                    "session_broke", account=self._account, code=error.code().name, why=error.details()
+                )
+            if self._heard:
+                delay_s = 0.05
+            await asyncio.sleep(delay_s * (0.5 + random.random() / 2))
+            delay_s = min(delay_s * 2, _SLOWEST_S)
+            self._repeat()
+
+    async def _converse(self) -> None:
+        call = self._stub.Session(metadata=on_behalf_of(self._account))
+        writer = asyncio.create_task(self._write(call), name="graph-session-writer")
+        try:
+            async for response in call:
+                self._heard = True
+                self._take(response)
+        finally:
+            writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await writer
+            call.cancel()
+
+    async def _write(self, call: Any) -> None:
+        while True:
+            while self._outbox:
+                await call.write(self._outbox.popleft())
+            self._wake.clear()
+            await self._wake.wait()
+
+    def _repeat(self) -> None:
+        """What a new stream has to be told."""
+        self._outbox.clear()
+        self._early.clear()
+        for sequence, batch in self._unanswered.items():
+            self._outbox.append(task_pb2.SessionRequest(sequence=sequence, submit=batch.request))
+        self.follow(sorted(self._open))
+
+    def _take(self, response: task_pb2.SessionResponse) -> None:
+        batch = self._unanswered.pop(response.sequence, None) if response.sequence else None
+        if batch is not None and response.HasField("submitted"):
+            tasks = list(response.submitted.task_ids)
+            self._listener.on_accepted(self._account, batch, tasks)
+            known = [self._early.pop(task) for task in tasks if task in self._early]
+            self._open.update(tasks)
+            if not self._unanswered:
+                self._early.clear()
+            if known:
+                self._tell(known)
+        elif batch is not None and response.HasField("refused"):
+            self._refused(batch, response.refused)
+        if response.HasField("outcomes"):
+            self._tell(response.outcomes.outcomes)
+
+    def _refused(self, batch: Batch, refusal: task_pb2.Refusal) -> None:
+        if refusal.code in _AGAIN:
+            asyncio.get_running_loop().call_later(1.0, self.submit, batch)
+            return
+        self._listener.on_refused(self._account, batch, refusal)
+
+    def _tell(self, outcomes: Sequence[task_pb2.TaskOutcome]) -> None:
+        known = []
+        for outcome in outcomes:
+            if outcome.task_id in self._open:
+                self._open.discard(outcome.task_id)
+                known.append(outcome)
+            elif self._unanswered:
+                self._early[outcome.task_id] = outcome
+        if known:
+            self._listener.on_outcomes(self._account, known)
+
+
+class Scheduler:
+    """Everything that is asked of the scheduler."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+        self._tasks = task_pb2_grpc.TaskServiceStub(channel)
+        self._operators = operator_pb2_grpc.OperatorServiceStub(channel)
+        self._catalogue: dict[str, Operator] = {}
+        self._catalogue_until = 0.0
+
+    def session(self, account: str, listener: Listener) -> Session:
+        return Session(self._channel, account, listener)
+
+    async def cancel(self, account: str, tasks: Sequence[str]) -> None:
+        """Asks them to end. What cannot be asked now is logged: such a task runs to its end, and is not waited for."""
+        for start in range(0, len(tasks), CANCEL_MOST):
+            request = task_pb2.CancelTasksRequest(
+                task_ids=tasks[start : start + CANCEL_MOST], comment="its run ended"
+            )
+            try:
+                await self._tasks.CancelTasks(request, metadata=on_behalf_of(account))
+            except grpc.aio.AioRpcError as error:
+                _log.warning("cancel_failed", account=account, code=error.code().name, why=error.details())
+
+    async def catalogue(self) -> dict[str, Operator]:
+        """The operators that the agents offer, by name; a few seconds old at most. Raises OperatorsUnavailable."""
+        if time.monotonic() >= self._catalogue_until:
+            try:
+                self._catalogue = {
+                    operator.name: _operator(operator) async for operator in self._list_operators()
+                }
+            except grpc.aio.AioRpcError as error:
+                raise OperatorsUnavailable(
+                    f"the scheduler does not tell its operators: {error.details()}",
+                    next_step="repeat in a moment",
+                ) from error
+            self._catalogue_until = time.monotonic() + CATALOGUE_S
+        return self._catalogue
+
+    async def _list_operators(self) -> AsyncIterator[operator_pb2.Operator]:
+        token = ""
+        while True:
+            request = operator_pb2.ListOperatorsRequest(page_size=1000, page_token=token)
+            answer = await self._operators.ListOperators(request)
+            for operator in answer.operators:
+                yield operator
+            token = answer.next_page_token
+            if not token:
+                return
+
+
+def _operator(message: operator_pb2.Operator) -> Operator:
+    schema = None
+    if message.params_schema_json:
+        with contextlib.suppress(msgspec.MsgspecError):
+            schema = msgspec.json.decode(message.params_schema_json, type=dict[str, Any])
+    return Operator(
+        message.name,
+        message.version,
+        schema,
+        tuple(Port(port.name, port.type, port.required) for port in message.inputs),
+        tuple(Port(port.name, port.type, port.required) for port in message.outputs),
+        tuple(sorted(message.nodes)),
+        message.has_effects,
+        message.code_digest,
+    )
+
+
+class Artifacts:
+    """What is asked of the store, always for an account."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = artifact_pb2_grpc.ArtifactServiceStub(channel)
+
+    async def hold(self, account: str, holder: str, digests: Sequence[str]) -> None:
+        """The holder refers to them; none: to nothing any more. Idempotent. Raises YardError."""
+        try:
+            if not digests:
+                await self._stub.RemoveReferences(artifact_pb2.RemoveReferencesRequest(holder=holder))
+            for start in range(0, len(digests), REFERENCES_MOST):
+                some = digests[start : start + REFERENCES_MOST]
+                request = artifact_pb2.AddReferencesRequest(account=account, holder=holder, digests=some)
+                await self._stub.AddReferences(request)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
+    async def put(self, account: str, data: bytes, holder: str) -> str:
+        """Keeps the bytes; their digest. Idempotent. Raises YardError."""
+        digest = sha256(data).hexdigest()
+
+        async def parts() -> AsyncIterator[artifact_pb2.PutArtifactRequest]:
+            header = artifact_pb2.PutArtifactHeader(
+                digest=digest, size_bytes=len(data), account=account, holder=holder, name="inputs.json"
+            )
+            yield artifact_pb2.PutArtifactRequest(header=header)
+            for start in range(0, len(data), CHUNK_BYTES):
+                yield artifact_pb2.PutArtifactRequest(chunk=data[start : start + CHUNK_BYTES])
+
+        try:
+            await self._stub.PutArtifact(parts())
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        return digest
+
+    async def read(self, account: str, digest: str, bytes_most: int) -> bytes:
+        """The bytes of a small artefact. Raises YardError; ValueError where it is larger."""
+        found = bytearray()
+        try:
+            call = self._stub.GetArtifact(artifact_pb2.GetArtifactRequest(digest=digest, account=account))
+            async for part in call:
+                found += part.chunk
+                if len(found) > bytes_most:
+                    raise ValueError(f"the artefact has more than {bytes_most} bytes")
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        return bytes(found)

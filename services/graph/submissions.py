@@ -1,0 +1,124 @@
+"""What leaves for the scheduler and what comes back: batches of tasks, and outcomes as ends of nodes (the edge).
+
+Nodes that share settings and inputs share a specification; parameters travel with the items.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from modelyard.v1 import task_pb2 as pb
+from services.graph import results
+from services.graph.results import PortInput
+from services.graph.runs import CAUSE_TIMEOUT
+from services.graph.state import Detail, End, Failure, Run
+
+ITEMS_MOST = 2_000
+MESSAGE_BYTES_MOST = 2 << 20
+INLINE_BYTES_MOST = 64 << 10
+"""Of one input, as the scheduler takes it."""
+SPEC_BYTES_MOST = 900 << 10
+"""Of all inline inputs of a node; beyond it they go through the store."""
+
+Uploaded = dict[tuple[int, int], dict[str, str]]
+"""By run and rank: digests of what had to be put into the store, by input name."""
+
+
+def messages(
+    run: Run, ranks: Sequence[int], uploaded: Uploaded
+) -> Iterator[tuple[tuple[int, ...], pb.SubmitTasksRequest]]:
+    """The nodes as requests without ids, each with its ranks; as few as their sizes allow."""
+    request, taken, size = pb.SubmitTasksRequest(), list[int](), 0
+    indexes: dict[object, int] = {}
+    for rank in ranks:
+        node = run.graph.nodes[rank]
+        inputs = tuple(results.inputs_of(run, rank))
+        extra = uploaded.get((run.spec.number, rank), {})
+        key = (node.body, inputs, tuple(sorted(extra.items())))
+        index = indexes.get(key)
+        if index is None:
+            index = indexes[key] = len(request.specs)
+            _fill(request.specs.add(), run, node.body, inputs, extra)
+            size += request.specs[index].ByteSize()
+        params = run.nodes[rank].params or ""
+        request.items.add(spec_index=index, params_json="" if params == "{}" else params)
+        taken.append(rank)
+        size += len(params) + 16
+        if size > MESSAGE_BYTES_MOST or len(taken) >= ITEMS_MOST:
+            yield tuple(taken), request
+            request, taken, size = pb.SubmitTasksRequest(), [], 0
+            indexes.clear()
+    if taken:
+        yield tuple(taken), request
+
+
+def _fill(
+    spec: pb.TaskSpec, run: Run, body: bytes, inputs: Sequence[PortInput], extra: dict[str, str]
+) -> None:
+    spec.ParseFromString(body)
+    spec.labels["run"] = f"r-{run.spec.number}"
+    # What is told of is the run, not each of its nodes.
+    spec.notification.silent = True
+    for name, data, digest in _named(inputs):
+        if name in extra:
+            spec.inputs[name].digest = extra[name]
+        elif digest:
+            spec.inputs[name].digest = digest
+        else:
+            spec.inputs[name].data = data
+
+
+def _named(inputs: Sequence[PortInput]) -> Iterator[tuple[str, bytes, str]]:
+    """Name, bytes or digest of each input. Small values of one port are one JSON list; with an artefact among them each
+    is an input of its own, "port.0", "port.1" …, which the worker makes a list of. Empty bytes: the empty set."""
+    for port_input in inputs:
+        if not port_input.is_list:
+            [piece] = port_input.pieces
+            yield port_input.port, results.plain(port_input.takes, piece.value), piece.digest
+            continue
+        text = results.joined(port_input.pieces)
+        if text is not None:
+            yield port_input.port, text.encode(), ""
+            continue
+        for place, piece in enumerate(port_input.pieces):
+            yield f"{port_input.port}.{place}", results.plain(port_input.takes, piece.value), piece.digest
+
+
+def too_large(run: Run, rank: int) -> dict[str, bytes]:
+    """Inline inputs that the scheduler would not take as they are, by name."""
+    found, total = {}, 0
+    for name, data, digest in _named(results.inputs_of(run, rank)):
+        if digest:
+            continue
+        total += len(data)
+        if len(data) > INLINE_BYTES_MOST or total > SPEC_BYTES_MOST:
+            found[name] = data
+    return found
+
+
+def is_large(run: Run, rank: int) -> bool:
+    """Whether `too_large` has to be asked; costs next to nothing for most nodes."""
+    edges = run.graph.nodes[rank].inputs
+    if len(edges) < 2:
+        return False
+    total = 0
+    for edge in edges:
+        end = run.nodes[edge.source].end
+        if end is not None:
+            total += sum(len(output.value) for output in end.outputs)
+    return total > INLINE_BYTES_MOST - 2 * len(edges)
+
+
+def end_of(run: Run, rank: int, outcome: pb.TaskOutcome) -> End:
+    """How the node ended, from how its task did."""
+    if outcome.state == pb.TASK_STATE_SUCCEEDED:
+        result = outcome.result
+        files = [(file.name, file.digest, file.size_bytes) for file in result.outputs]
+        outputs = results.outputs_of(run.graph.nodes[rank], result.value_json, result.value_digest, files)
+        return End(Detail.COMPUTED, outputs, None, outcome.task_id, outcome.attempt, outcome.node)
+    error = outcome.error
+    failure = Failure(
+        error.cause, error.message, error.next_step, error.exit_code, error.signal, error.traceback
+    )
+    detail = Detail.TIMED_OUT if error.cause == CAUSE_TIMEOUT else Detail.FAILED
+    if outcome.state == pb.TASK_STATE_CANCELLED:
+        detail = Detail.CANCELLED
+    return End(detail, (), failure, outcome.task_id, outcome.attempt, outcome.node)
