@@ -16,6 +16,7 @@ from modelyard.v1 import task_pb2
 from services.chassis.clock import Clock
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
+from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.supervise import Loops
 from services.graph import effects as e
 from services.graph import machine, parameters, recovery, submissions
@@ -65,6 +66,7 @@ class Engine:
         self._inbox: list[Event] = []
         self._wake = asyncio.Event()
         self._replies: dict[int, asyncio.Future[int]] = {}
+        self._keeps: dict[int, KeptAnswer[int]] = {}
         self._next_reply = 0
         self._sessions: dict[str, Session] = {}
         self._tasks: dict[str, tuple[int, int]] = {}
@@ -89,9 +91,14 @@ class Engine:
         self._inbox.append(event)
         self._wake.set()
 
-    def new_reply(self) -> tuple[int, asyncio.Future[int]]:
-        """A number for an event that wants an answer, and the run's number to come."""
+    def new_reply(self, kept: KeptAnswer[int] | None = None) -> tuple[int, asyncio.Future[int]]:
+        """A number for an event that wants an answer, and the run's number to come.
+
+        `kept` keeps the answer in the transaction of what it tells of.
+        """
         self._next_reply += 1
+        if kept is not None:
+            self._keeps[self._next_reply] = kept
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._replies[self._next_reply] = future
         return self._next_reply, future
@@ -123,9 +130,17 @@ class Engine:
         batches = self._pack(effects)
         if effects.rows:
             failpoint("graph.before_commit")
-            await self.store.persist(effects.rows, self.state.revision)
+            await self.store.persist(effects.rows, self.state.revision, self._kept(effects))
             failpoint("graph.after_commit")
         self._release(effects, batches)
+
+    def _kept(self, effects: e.Effects) -> list[tuple[KeptAnswer[int], int]]:
+        found = []
+        for answer in effects.answers:
+            kept = self._keeps.pop(answer.reply, None)
+            if kept is not None and answer.error is None:
+                found.append((kept, answer.run))
+        return found
 
     def _pack(self, effects: e.Effects) -> list[tuple[str, Batch]]:
         """Batches of what starts now; their rows go with the step's."""

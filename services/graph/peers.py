@@ -1,4 +1,4 @@
-"""Outgoing calls: one session to the scheduler for each account, the operators' catalogue, artefacts in the store.
+"""Outgoing calls: one session to the scheduler for each account, artefacts in the store.
 
 The session resubmits what was not answered under the same request ids and follows what is open, for as long as the
 process lives; so a scheduler that restarts costs time only. All calls carry the service's token and say for which
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from hashlib import sha256
@@ -22,20 +21,10 @@ import msgspec
 
 from modelyard.channel import ACCOUNT_KEY
 from modelyard.errors import from_rpc_error
-from modelyard.v1 import (
-    artifact_pb2,
-    artifact_pb2_grpc,
-    operator_pb2,
-    operator_pb2_grpc,
-    task_pb2,
-    task_pb2_grpc,
-)
+from modelyard.v1 import artifact_pb2, artifact_pb2_grpc, task_pb2, task_pb2_grpc
 from services.chassis.logs import get_logger
-from services.graph.model import OperatorsUnavailable
-from services.graph.operators import Operator, Port
 
 FOLLOW_MOST = 2_000
-CATALOGUE_S = 2.0
 CANCEL_MOST = 10_000
 CHUNK_BYTES = 1 << 20
 REFERENCES_MOST = 1_000
@@ -184,9 +173,6 @@ class Scheduler:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
         self._tasks = task_pb2_grpc.TaskServiceStub(channel)
-        self._operators = operator_pb2_grpc.OperatorServiceStub(channel)
-        self._catalogue: dict[str, Operator] = {}
-        self._catalogue_until = 0.0
 
     def session(self, account: str, listener: Listener) -> Session:
         return Session(self._channel, account, listener)
@@ -201,49 +187,6 @@ class Scheduler:
                 await self._tasks.CancelTasks(request, metadata=on_behalf_of(account))
             except grpc.aio.AioRpcError as error:
                 _log.warning("cancel_failed", account=account, code=error.code().name, why=error.details())
-
-    async def catalogue(self) -> dict[str, Operator]:
-        """The operators that the agents offer, by name; a few seconds old at most. Raises OperatorsUnavailable."""
-        if time.monotonic() >= self._catalogue_until:
-            try:
-                self._catalogue = {
-                    operator.name: _operator(operator) async for operator in self._list_operators()
-                }
-            except grpc.aio.AioRpcError as error:
-                raise OperatorsUnavailable(
-                    f"the scheduler does not tell its operators: {error.details()}",
-                    next_step="repeat in a moment",
-                ) from error
-            self._catalogue_until = time.monotonic() + CATALOGUE_S
-        return self._catalogue
-
-    async def _list_operators(self) -> AsyncIterator[operator_pb2.Operator]:
-        token = ""
-        while True:
-            request = operator_pb2.ListOperatorsRequest(page_size=1000, page_token=token)
-            answer = await self._operators.ListOperators(request)
-            for operator in answer.operators:
-                yield operator
-            token = answer.next_page_token
-            if not token:
-                return
-
-
-def _operator(message: operator_pb2.Operator) -> Operator:
-    schema = None
-    if message.params_schema_json:
-        with contextlib.suppress(msgspec.MsgspecError):
-            schema = msgspec.json.decode(message.params_schema_json, type=dict[str, Any])
-    return Operator(
-        message.name,
-        message.version,
-        schema,
-        tuple(Port(port.name, port.type, port.required) for port in message.inputs),
-        tuple(Port(port.name, port.type, port.required) for port in message.outputs),
-        tuple(sorted(message.nodes)),
-        message.has_effects,
-        message.code_digest,
-    )
 
 
 class Artifacts:

@@ -132,7 +132,7 @@ def joined(pieces: Sequence[Piece]) -> str | None:
 
 def plain(takes: str, value: str) -> bytes:
     """The bytes of a small value as its port wants them."""
-    if takes != "json" and value[:1] == '"':
+    if takes in ("text", "bytes", "file") and value[:1] == '"':
         return str(_DECODE.decode(value)).encode()
     return value.encode()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.sqlite import Database
 from services.graph import effects as e
 from services.graph.model import Graph
@@ -93,10 +94,17 @@ class RunStore:
         self._sql = sql
         self._plans: dict[int, Graph] = {}
 
-    async def persist(self, rows: Sequence[e.Row], revision: int) -> None:
-        """All or none, durable on return."""
-        is_small = len(rows) <= SMALL_ROWS
-        await self.database.write(lambda c: self._persist(c, rows, revision), is_small=is_small)
+    async def persist(
+        self, rows: Sequence[e.Row], revision: int, answers: Sequence[tuple[KeptAnswer[int], int]] = ()
+    ) -> None:
+        """All or none, durable on return. `answers` keep what is answered for a run with it."""
+
+        def change(c: sqlite3.Connection) -> None:
+            self._persist(c, rows, revision)
+            for kept, run in answers:
+                kept(c, run)
+
+        await self.database.write(change, is_small=len(rows) <= SMALL_ROWS)
 
     def _persist(self, c: sqlite3.Connection, rows: Sequence[e.Row], revision: int) -> None:
         by_query: dict[str, list[tuple[Any, ...]]] = defaultdict(list)

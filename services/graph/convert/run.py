@@ -1,0 +1,140 @@
+"""Runs and their nodes as messages."""
+
+from collections.abc import Mapping, Sequence
+
+from modelyard.v1 import canvas_pb2, run_pb2, task_pb2
+from services.graph.convert.execution import planned_message
+from services.graph.model import Graph, Order
+from services.graph.operators import Operator
+from services.graph.state import Detail, End, Failure, NodeState, Output, Run, RunState, Spec, Start
+from services.graph.store import NodeRow, RunRow
+
+VALUES_BYTES_MOST = 1 << 20
+"""Of the results that a run shows; beyond it values are left out, GetNodeResult has them."""
+SINKS_MOST = 5_000
+
+STATES = {state: run_pb2.RunState.Value(f"RUN_STATE_{state.name}") for state in RunState}
+ORDERS = {order: run_pb2.RunOrder.Value(f"RUN_ORDER_{order.name}") for order in Order}
+STARTS = {start: run_pb2.RunStart.Value(f"RUN_START_{start.name}") for start in Start}
+DETAILS = {detail: canvas_pb2.ExecutionDetail.Value(f"EXECUTION_DETAIL_{detail.name}") for detail in Detail}
+
+
+def live_message(run: Run) -> run_pb2.Run:
+    """A run that has not ended."""
+    message = _head(run.spec, len(run.nodes), run.state, run.revision)
+    message.done_count = run.counts["done"]
+    message.error_count = run.counts["error"]
+    message.cached_count = run.counts["cached"]
+    message.running_count = len(run.running)
+    message.pending_count = len(run.nodes) - run.committed
+    message.order_wait_s = run.order_wait_ms / 1000
+    if run.first_failure is not None:
+        message.error.CopyFrom(error_message(run.first_failure[1]))
+    return message
+
+
+def ended_message(row: RunRow, graph: Graph, sinks: Sequence[NodeRow]) -> run_pb2.Run:
+    """A run that has ended, with the outputs of its sinks in the total order (S1.6)."""
+    message = _head(row.spec, len(graph.nodes), row.state, row.revision)
+    message.done_count, message.error_count, message.cached_count = row.done, row.error, row.cached
+    message.order_wait_s = row.order_wait_ms / 1000
+    message.end_time.FromMilliseconds(row.end_ms)
+    if row.failure is not None:
+        message.error.CopyFrom(error_message(row.failure))
+    left = VALUES_BYTES_MOST
+    for sink in sinks:
+        outputs = [output_message(output) for output in sink.end.outputs]
+        for output in outputs:
+            left -= len(output.value_json) + 100
+            if left < 0:
+                output.value_json = ""
+        message.results.add(node_id=graph.nodes[sink.rank].id, outputs=outputs)
+    return message
+
+
+def _head(spec: Spec, count: int, state: RunState, revision: int) -> run_pb2.Run:
+    message = run_pb2.Run(
+        id=f"r-{spec.number}",
+        project_id=spec.project,
+        version=spec.version,
+        account=spec.account,
+        state=STATES[state],
+        revision=revision,
+        order=ORDERS[spec.order],
+        start=STARTS[spec.start],
+        params_json=spec.params,
+        node_count=count,
+        continued_from=f"r-{spec.continued_from}" if spec.continued_from else "",
+        comment=spec.comment,
+    )
+    message.create_time.FromMilliseconds(spec.create_ms)
+    return message
+
+
+def node_message(graph: Graph, rank: int, operators: Mapping[str, Operator]) -> canvas_pb2.ExecutionNode:
+    """The node as it is planned; `fill_live` or `fill_end` say what became of it."""
+    planned = graph.nodes[rank]
+    outputs = [
+        canvas_pb2.TopologyEdge(
+            node=graph.nodes[successor].id,
+            node_port=edge.port,
+            port=edge.source_port,
+            kind=canvas_pb2.EDGE_KIND_ORDER if edge.is_order else canvas_pb2.EDGE_KIND_DATA,
+        )
+        for successor in planned.successors
+        for edge in graph.nodes[successor].inputs
+        if edge.source == rank
+    ]
+    return planned_message(planned, graph, outputs, operators)
+
+
+def fill_live(message: canvas_pb2.ExecutionNode, node: NodeState, is_committed: bool) -> None:
+    """What may be told of a node of a live run: its end only once it is committed."""
+    if is_committed and node.end is not None:
+        fill_end(message, node.end, message.order + 1)
+        return
+    message.detail = DETAILS[node.detail]
+    message.task = node.task
+    if node.params:
+        message.initial_params_json = node.params
+    if node.ready_ms > 0:
+        message.ready_time.FromMilliseconds(node.ready_ms)
+    if node.start_ms:
+        message.start_time.FromMilliseconds(node.start_ms)
+    if node.progress is not None:
+        message.progress.ratio, message.progress.message = node.progress
+
+
+def fill_end(message: canvas_pb2.ExecutionNode, end: End, sequence: int) -> None:
+    """How a committed node ended (S1.7)."""
+    is_error = end.detail.is_error
+    message.state = canvas_pb2.EXECUTION_STATE_ERROR if is_error else canvas_pb2.EXECUTION_STATE_DONE
+    message.detail = DETAILS[end.detail]
+    message.commit_sequence = sequence
+    message.task, message.attempt, message.node = end.task, end.attempt, end.node
+    message.cache_key, message.cache_reason = end.key.hex(), end.reason
+    if end.params:
+        message.initial_params_json = end.params
+    message.outputs.extend(output_message(output) for output in end.outputs)
+    if end.failure is not None:
+        message.error.CopyFrom(error_message(end.failure))
+    for field, time_ms in (("ready", end.ready_ms), ("start", end.start_ms), ("end", end.end_ms)):
+        if time_ms:
+            getattr(message, f"{field}_time").FromMilliseconds(time_ms)
+
+
+def output_message(output: Output) -> canvas_pb2.NodeOutput:
+    return canvas_pb2.NodeOutput(
+        port=output.port, value_json=output.value, digest=output.digest, size_bytes=output.size_bytes
+    )
+
+
+def error_message(failure: Failure) -> task_pb2.TaskError:
+    return task_pb2.TaskError(
+        cause=task_pb2.TaskCause.ValueType(failure.cause),
+        message=failure.message,
+        exit_code=failure.exit_code,
+        signal=failure.signal,
+        traceback=failure.traceback,
+        next_step=failure.next_step,
+    )

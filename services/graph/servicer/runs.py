@@ -1,0 +1,211 @@
+"""RunService: runs are started, seen and steered."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from modelyard.v1 import run_pb2 as pb
+from modelyard.v1 import run_pb2_grpc
+from services.chassis.answers import Answers
+from services.chassis.errors import InvalidArgument
+from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.security import ADMIN, principal
+from services.graph import parameters
+from services.graph.access import account_of, require_role
+from services.graph.convert.run import ORDERS, STARTS, STATES, live_message
+from services.graph.engine import Engine
+from services.graph.events import CancelAsked, Event, NodeModified, PauseAsked, ResumeAsked, RunAsked
+from services.graph.history import History
+from services.graph.model import Order, Role
+from services.graph.projects import Project, Projects, number_of
+from services.graph.starting import NodeUnknown, RunGoesOn, Starting, spec_of
+from services.graph.state import Start
+from services.graph.store import RunRow
+
+PARALLEL_MOST = 1_000_000
+COMMENT_LENGTH = 2_000
+_FIRST = 1 << 60
+_ORDERS = {0: Order.LEVELS} | {value: order for order, value in ORDERS.items()}
+_STARTS = {0: Start.READY} | {value: start for start, value in STARTS.items()}
+_STATES = {value: state for state, value in STATES.items()}
+
+
+class RunRequestInvalid(InvalidArgument):
+    """A field has no meaning."""
+
+
+class RunServicer(run_pb2_grpc.RunServiceServicer):
+    """Who may run a project may start, cancel, pause, resume and continue; who may see it may look."""
+
+    def __init__(
+        self, engine: Engine, projects: Projects, starting: Starting, history: History, answers: Answers
+    ) -> None:
+        self._engine = engine
+        self._projects = projects
+        self._starting = starting
+        self._history = history
+        self._answers = answers
+
+    async def StartRun(self, request: pb.StartRunRequest, context: Any) -> pb.StartRunResponse:
+        account = account_of(principal())
+        project = await self._project(request.project_id)
+        spec = spec_of(
+            account,
+            project.id,
+            _of(_ORDERS, request.order, "order"),
+            _of(_STARTS, request.start, "start"),
+            params=request.params_json,
+            max_parallel=_parallel(request.max_parallel),
+            refresh=request.refresh,
+            comment=request.comment[:COMMENT_LENGTH],
+        )
+        plan = await self._starting.plan(project, request.version, spec)
+        if request.validate_only:
+            return pb.StartRunResponse()
+        number = await self._ask(
+            lambda reply: RunAsked(reply, plan.spec, plan.graph, plan.plan),
+            lambda made: pb.StartRunResponse(run=self._begun(made)),
+        )
+        return pb.StartRunResponse(run=await self._view(number))
+
+    async def ContinueRun(self, request: pb.ContinueRunRequest, context: Any) -> pb.ContinueRunResponse:
+        old = await self._history.require(request.run_id, principal(), Role.RUNNER)
+        if not old.state.has_ended:
+            raise RunGoesOn(
+                f"{request.run_id} goes on", field="run_id", next_step=f"yard graph cancel {request.run_id}"
+            )
+        project = await self._projects.get(number_of(old.spec.project))
+        for name, params in request.node_params_json.items():
+            parameters.decode_object(params, f"node_params_json[{name!r}]")
+        params = parameters.laid_over(old.spec.params, request.params_json)
+        spec = spec_of(
+            account_of(principal()), project.id, old.spec.order, old.spec.start, params=params,
+            max_parallel=old.spec.max_parallel, refresh=old.spec.refresh, comment=old.spec.comment,
+            continued_from=old.number,
+        )  # fmt: skip
+        plan = await self._starting.plan(project, request.version or old.spec.version, spec)
+        patched = dict(request.node_params_json)
+        kept = await self._starting.kept(old, plan.graph, frozenset(request.from_nodes), patched)
+        ranks = {node.id: node.rank for node in plan.graph.nodes}
+        changed = {ranks[name]: params for name, params in patched.items()}
+        number = await self._ask(
+            lambda reply: RunAsked(reply, plan.spec, plan.graph, plan.plan, kept, changed),
+            lambda made: pb.ContinueRunResponse(run=self._begun(made), kept_count=len(kept)),
+        )
+        return pb.ContinueRunResponse(run=await self._view(number), kept_count=len(kept))
+
+    async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:
+        row = await self._history.require(request.run_id, principal(), Role.VIEWER)
+        return pb.GetRunResponse(run=await self._history.view(row))
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:
+        caller, size = principal(), page_size(request.page_size)
+        account, project = (None if caller.role == ADMIN else account_of(caller)), 0
+        if request.project_id:
+            found = await self._projects.get(number_of(request.project_id))
+            require_role(caller, found, Role.VIEWER)
+            account, project = None, found.number
+        states = [_of(_STATES, state, "states") for state in request.states]
+        key = f"runs {account} {project} {states}".encode()
+        before = int(decode_token(request.page_token, key) or _FIRST)
+        rows = await self._engine.store.runs(account, project, states, before, size + 1)
+        token = encode_token(str(rows[size - 1].number), key) if len(rows) > size else ""
+        runs = [await self._history.brief(row) for row in rows[:size]]
+        return pb.ListRunsResponse(runs=runs, next_page_token=token)
+
+    async def ListRunNodes(self, request: pb.ListRunNodesRequest, context: Any) -> pb.ListRunNodesResponse:
+        row = await self._history.require(request.run_id, principal(), Role.VIEWER)
+        size = page_size(request.page_size)
+        key = f"nodes {row.number}".encode()
+        first, revision = int(decode_token(request.page_token, key) or 0), self._engine.released_revision
+        nodes = await self._history.nodes(row, first, size + 1)
+        token = encode_token(str(first + size), key) if len(nodes) > size else ""
+        shown = [node for node in nodes[:size] if not request.states or node.state in request.states]
+        return pb.ListRunNodesResponse(nodes=shown, next_page_token=token, revision=revision)
+
+    async def WatchRun(
+        self, request: pb.WatchRunRequest, context: Any
+    ) -> AsyncIterator[pb.WatchRunResponse]:
+        row = await self._history.require(request.run_id, principal(), Role.VIEWER)
+        async for response in self._history.watch(row, request.revision):
+            yield response
+
+    async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
+        row = await self._history.require(request.run_id, principal(), Role.RUNNER)
+        if not row.state.has_ended:
+            comment = request.comment[:COMMENT_LENGTH]
+            await self._ask(lambda reply: CancelAsked(reply, row.number, comment))
+        return pb.CancelRunResponse(run=await self._history.view(row))
+
+    async def PauseRun(self, request: pb.PauseRunRequest, context: Any) -> pb.PauseRunResponse:
+        row = await self._history.require(request.run_id, principal(), Role.RUNNER)
+        await self._ask(lambda reply: PauseAsked(reply, row.number))
+        return pb.PauseRunResponse(run=await self._history.view(row))
+
+    async def ResumeRun(self, request: pb.ResumeRunRequest, context: Any) -> pb.ResumeRunResponse:
+        row = await self._history.require(request.run_id, principal(), Role.RUNNER)
+        await self._ask(lambda reply: ResumeAsked(reply, row.number))
+        return pb.ResumeRunResponse(run=await self._history.view(row))
+
+    async def ModifyRunNode(
+        self, request: pb.ModifyRunNodeRequest, context: Any
+    ) -> pb.ModifyRunNodeResponse:
+        row = await self._history.require(request.run_id, principal(), Role.RUNNER)
+        rank = await self._rank(row, request.node_id)
+        parameters.decode_object(request.params_json, "params_json")
+        await self._ask(lambda reply: NodeModified(reply, row.number, rank, request.params_json))
+        [node] = await self._history.nodes(row, rank, 1)
+        return pb.ModifyRunNodeResponse(node=node)
+
+    async def GetNodeResult(
+        self, request: pb.GetNodeResultRequest, context: Any
+    ) -> pb.GetNodeResultResponse:
+        row = await self._history.require(request.run_id, principal(), Role.VIEWER)
+        [node] = await self._history.nodes(row, await self._rank(row, request.node_id), 1)
+        return pb.GetNodeResultResponse(node=node)
+
+    async def _rank(self, row: RunRow, node_id: str) -> int:
+        rank = await self._history.rank_of(row, node_id)
+        if rank is None:
+            raise NodeUnknown(
+                f"r-{row.number} has no node {node_id[:80]!r}", field="node_id",
+                next_step=f"yard graph show r-{row.number}",
+            )  # fmt: skip
+        return rank
+
+    async def _project(self, project_id: str) -> Project:
+        project = await self._projects.get(number_of(project_id))
+        require_role(principal(), project, Role.RUNNER)
+        return project
+
+    async def _ask(
+        self, event_of: Callable[[int], Event], answer_of: Callable[[int], Any] | None = None
+    ) -> int:
+        """The machine's answer: a run's number, once it is on disk; the answer to the request lies with it."""
+        kept = self._answers.keep(answer_of) if answer_of is not None else None
+        reply, answer = self._engine.new_reply(kept)
+        self._engine.post(event_of(reply))
+        return await answer
+
+    def _begun(self, number: int) -> pb.Run:
+        """While its first transaction is made."""
+        run = self._engine.state.runs.get(number)
+        return live_message(run) if run is not None else pb.Run(id=f"r-{number}")
+
+    async def _view(self, number: int) -> pb.Run:
+        row = await self._engine.store.run(number)
+        assert row is not None
+        return await self._history.view(row)
+
+
+def _of(words: Mapping[int, Any], value: int, field: str) -> Any:
+    if value not in words:
+        raise RunRequestInvalid(f"{field}: {value} means nothing", field=field)
+    return words[value]
+
+
+def _parallel(count: int) -> int:
+    if not 0 <= count <= PARALLEL_MOST:
+        raise RunRequestInvalid(f"max_parallel: {count} is not within 0 … {PARALLEL_MOST}", field="max_parallel")
+    return count
+
+
