@@ -16,6 +16,8 @@ class GraphConfig(AuditedConfig):
     )
     store: str = option("127.0.0.1:7071", "host:port of the store, which has the artefacts")
 
+    cache_bytes: int = option(256 << 20, "bytes of results that the cache keeps; the least used go first")
+
     @property
     def home(self) -> Path:
         """The service's room in the state directory."""

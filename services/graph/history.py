@@ -32,7 +32,9 @@ def run_number(run_id: str) -> int:
     digits = run_id.removeprefix("r-")
     if run_id.startswith("r-") and digits.isascii() and digits.isdecimal() and len(digits) <= 15:
         return int(digits)
-    raise RunNotFound(f"there is no run {run_id[:40]!r}", field="run_id", next_step="yard graph runs shows yours")
+    raise RunNotFound(
+        f"there is no run {run_id[:40]!r}", field="run_id", next_step="yard graph runs shows yours"
+    )
 
 
 class History:

@@ -77,3 +77,116 @@ ON CONFLICT (digest) DO UPDATE SET time_ms = excluded.time_ms;
 DELETE FROM valid_canvas WHERE digest IN (
     SELECT digest FROM valid_canvas ORDER BY time_ms DESC LIMIT -1 OFFSET :most
 );
+
+-- name: get_meta
+SELECT value FROM meta WHERE name = ?;
+
+-- name: set_meta
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: find_plan
+SELECT number FROM plan WHERE digest = ?;
+
+-- name: insert_plan
+INSERT INTO plan (digest, node_count, graph) VALUES (?, ?, ?) RETURNING number;
+
+-- name: get_plan
+SELECT graph FROM plan WHERE number = ?;
+
+-- name: next_run
+SELECT coalesce(max(number), 0) + 1 FROM run;
+
+-- name: next_batch
+SELECT coalesce(max(number), 0) + 1 FROM batch;
+
+-- name: insert_run
+INSERT INTO run (number, account, project, plan, spec, changed, state, revision)
+VALUES (?, ?, ?, ?, ?, ?, 'running', ?);
+
+-- name: end_run
+UPDATE run SET state = ?, revision = ?, end_ms = ?, done = ?, error = ?, cached = ?, order_wait_ms = ?, failure = ?
+WHERE number = ?;
+
+-- name: delete_batches
+DELETE FROM batch WHERE run = ?;
+
+-- name: delete_batch
+DELETE FROM batch WHERE number = ?;
+
+-- name: delete_kept
+DELETE FROM kept_node WHERE run = ?;
+
+-- name: insert_kept
+INSERT INTO kept_node (run, rank, from_run, ended) VALUES (?, ?, ?, ?);
+
+-- name: insert_batch
+INSERT INTO batch (number, run, request_id, ranks, content) VALUES (?, ?, ?, ?, ?);
+
+-- name: record_tasks
+UPDATE batch SET first_task = ?, content = x'' WHERE number = ?;
+
+-- name: insert_run_node
+INSERT INTO run_node (run, rank, sequence, revision, outputs, ended) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: drop_outputs
+UPDATE run_node SET outputs = ? WHERE run = ? AND rank = ?;
+
+-- name: insert_node_modification
+INSERT INTO node_modification (run, rank, revision, params, time_ms) VALUES (?, ?, ?, ?, ?);
+
+-- name: put_cached
+INSERT INTO cache (account, key, run, node_id, outputs, size_bytes, has_artifacts, time_ms, used_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (account, key) DO UPDATE SET
+    run = excluded.run, node_id = excluded.node_id, outputs = excluded.outputs, size_bytes = excluded.size_bytes,
+    has_artifacts = excluded.has_artifacts, time_ms = excluded.time_ms, used_ms = excluded.used_ms;
+
+-- name: touch_cached
+UPDATE cache SET used_ms = ? WHERE account = ? AND key = ?;
+
+-- name: drop_cached
+DELETE FROM cache WHERE account = ? AND key = ?;
+
+-- name: get_cached
+SELECT run, node_id, outputs FROM cache WHERE account = ? AND key = ?;
+
+-- name: all_cached
+SELECT account, key, run, size_bytes, has_artifacts FROM cache ORDER BY used_ms;
+
+-- name: live_runs
+SELECT number, plan, spec, changed, state, revision FROM run WHERE state IN ('running', 'paused') ORDER BY number;
+
+-- name: get_run
+SELECT number, plan, spec, changed, state, revision, end_ms, done, error, cached, order_wait_ms, failure
+FROM run WHERE number = ?;
+
+-- name: list_runs
+SELECT number, plan, spec, changed, state, revision, end_ms, done, error, cached, order_wait_ms, failure
+FROM run
+WHERE number < :before AND (:account IS NULL OR account = :account) AND (:project = 0 OR project = :project)
+    AND (:states = '' OR instr(:states, ' ' || state || ' '))
+ORDER BY number DESC LIMIT :most;
+
+-- name: has_live_run
+SELECT 1 FROM run WHERE project = ? AND state IN ('running', 'paused') LIMIT 1;
+
+-- name: run_nodes
+SELECT rank, sequence, revision, outputs, ended FROM run_node WHERE run = ? AND rank >= ? ORDER BY rank LIMIT ?;
+
+-- name: run_nodes_since
+SELECT rank, sequence, revision, outputs, ended FROM run_node WHERE run = ? AND revision > ? ORDER BY rank;
+
+-- name: kept_nodes
+SELECT rank, from_run, ended FROM kept_node WHERE run = ?;
+
+-- name: batches
+SELECT number, request_id, ranks, content, first_task FROM batch WHERE run = ? ORDER BY number;
+
+-- name: get_batch
+SELECT run, request_id, ranks, content FROM batch WHERE number = ?;
+
+-- name: node_modifications
+SELECT rank, params FROM node_modification WHERE run = ? ORDER BY revision;
+
+-- name: last_modification
+SELECT params FROM node_modification WHERE run = ? AND rank = ? ORDER BY revision DESC LIMIT 1;

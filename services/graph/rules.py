@@ -20,6 +20,22 @@ _TABLE = {
         "ImportCanvas": _CHANGE,
         "ExportCanvas": _READ,
     },
+    "RunService": {
+        "StartRun": _CHANGE,
+        "GetRun": _READ,
+        "ListRuns": _READ,
+        "ListRunNodes": _READ,
+        "WatchRun": _READ,
+        "ExplainRun": _READ,
+        "CancelRun": _CHANGE,
+        "PauseRun": _CHANGE,
+        "ResumeRun": _CHANGE,
+        "ContinueRun": _CHANGE,
+        "ModifyRunNode": _CHANGE,
+        "ApproveGate": _CHANGE,
+        "GetNodeResult": _READ,
+        "ExportRunPicture": _READ,
+    },
 }
 
 RULES: RuleTable = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc.aio
 
 from modelyard.channel import connect
-from modelyard.v1 import canvas_pb2, canvas_pb2_grpc
+from modelyard.v1 import canvas_pb2, canvas_pb2_grpc, run_pb2, run_pb2_grpc
 from services.chassis.answers import Answers, repeatable
 from services.chassis.clock import SystemClock
 from services.chassis.errors import InvariantViolation
@@ -18,10 +18,16 @@ from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
 from services.graph.catalogue import Catalogue
 from services.graph.config import GraphConfig
+from services.graph.engine import Engine
+from services.graph.history import History
 from services.graph.library import Library
+from services.graph.peers import Artifacts, Scheduler
 from services.graph.projects import Projects
 from services.graph.rules import RULES
 from services.graph.servicer.projects import ProjectServicer
+from services.graph.servicer.runs import RunServicer
+from services.graph.starting import Starting
+from services.graph.store import RunStore
 
 PACKAGE = "services.graph"
 PRUNE_S = 3_600.0
@@ -41,6 +47,7 @@ class GraphService:
         self._database: Database | None = None
         self._scheduler: grpc.aio.Channel | None = None
         self._library: Library | None = None
+        self._store: grpc.aio.Channel | None = None
 
     async def open(self) -> None:
         """Opens the tables and the way to the scheduler. Raises StartRefused leaves."""
@@ -53,6 +60,13 @@ class GraphService:
         self._projects = Projects(self._database, sql)
         self._library = Library(self._projects, self._catalogue, self._clock)
         self._answers = Answers(self._database, sql, self._clock.now_ms, self._key("graph.answers.key"))
+        self._store = connect(config.store, token=token, ca_file=self._authority_file())
+        self._engine = Engine(
+            RunStore(self._database, sql), Scheduler(self._scheduler), Artifacts(self._store), self._clock,
+            self._loops, cache_bytes=config.cache_bytes,
+        )  # fmt: skip
+        await self._engine.open()
+        self._loops.start("engine", self._engine.run())
         self._loops.start("answers", self._prune_answers())
 
     async def figures(self) -> list[Family]:
@@ -71,23 +85,38 @@ class GraphService:
         return RemoteAuthenticator(self._scheduler)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
-        """Adds ProjectService."""
+        """Adds ProjectService and RunService."""
         if self._library is None:
             raise InvariantViolation("the graph service is not open")
-        projects = ProjectServicer(self._projects, self._library, self._catalogue, self._answers, self._clock)
+        projects = ProjectServicer(
+            self._projects,
+            self._library,
+            self._catalogue,
+            self._answers,
+            self._clock,
+            self._engine.store.is_in_use,
+        )
         file = canvas_pb2.DESCRIPTOR
         canvas_pb2_grpc.add_ProjectServiceServicer_to_server(
             repeatable(projects, file, self._answers), server
         )
-        return [file.services_by_name["ProjectService"].full_name]
+        starting = Starting(self._projects, self._library, self._engine.store)
+        history = History(self._engine, self._projects, self._catalogue)
+        runs = RunServicer(self._engine, self._projects, starting, history, self._answers)  # type: ignore[abstract]
+        run_file = run_pb2.DESCRIPTOR
+        run_pb2_grpc.add_RunServiceServicer_to_server(repeatable(runs, run_file, self._answers), server)
+        names = (file.services_by_name["ProjectService"], run_file.services_by_name["RunService"])
+        return [name.full_name for name in names]
 
     async def drain(self) -> None:
-        """Nothing to do: no call of this service is long."""
+        """Nothing to do: watchers come again, and a run goes on where it was."""
 
     async def close(self) -> None:
         """Closes everything that is open."""
         if self._scheduler is not None:
             await self._scheduler.close()
+        if self._store is not None:
+            await self._store.close()
         if self._database is not None:
             await self._database.close()
 

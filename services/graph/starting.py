@@ -1,4 +1,4 @@
-"""How a run begins: from a project's version to what the machine is asked (S1.2, S1.3), and what of an earlier run it keeps."""
+"""How a run begins: from a project's version to what the machine is asked (S1.2, S1.3); what it keeps of another."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from services.graph.canvas import Canvas
 from services.graph.library import Library
 from services.graph.model import Graph, Kind, Order
 from services.graph.projects import Project, Projects
-from services.graph.state import Kept, Run, Spec, Start
+from services.graph.state import Kept, Spec, Start
 from services.graph.store import NodeRow, RunRow, RunStore
 
 CONTROL = frozenset({Kind.BRANCH, Kind.MAP, Kind.LOOP, Kind.GATE})
@@ -104,9 +104,7 @@ def keep(
         lacks = row is not None and any(output.is_dropped for output in row.end.outputs)
         if lacks and any(runs[successor] for successor in node.successors):
             runs[node.rank] = 1
-    return {
-        node.rank: Kept(old.number, rows[node.id].end) for node in graph.nodes if not runs[node.rank]
-    }
+    return {node.rank: Kept(old.number, rows[node.id].end) for node in graph.nodes if not runs[node.rank]}
 
 
 def _work(node: Any) -> tuple[object, ...]:
@@ -115,7 +113,8 @@ def _work(node: Any) -> tuple[object, ...]:
 
 def _feeds(graph: Graph, rank: int) -> list[tuple[str, str, str, bool]]:
     return [
-        (graph.nodes[edge.source].id, edge.source_port, edge.port, edge.is_order) for edge in graph.nodes[rank].inputs
+        (graph.nodes[edge.source].id, edge.source_port, edge.port, edge.is_order)
+        for edge in graph.nodes[rank].inputs
     ]
 
 
@@ -126,7 +125,9 @@ def settled_params(canvas: Canvas, given: str) -> str:
         if name not in canvas.params:
             known = ", ".join(sorted(canvas.params)) or "none"
             raise ParamUnknown(
-                f"the canvas has no parameter {name[:80]!r}", field="params_json", next_step=f"it has: {known}"
+                f"the canvas has no parameter {name[:80]!r}",
+                field="params_json",
+                next_step=f"it has: {known}",
             )
     settled = {}
     for name, param in canvas.params.items():
@@ -155,7 +156,17 @@ def spec_of(
 ) -> Spec:  # fmt: skip
     """What is asked for; number, version and time come later."""
     return Spec(
-        0, account, account, project, 0, order, start, params, max_parallel, refresh, comment, continued_from, 0
+        0,
+        account,
+        account,
+        project,
+        0,
+        order,
+        start,
+        params,
+        max_parallel,
+        refresh,
+        comment,
+        continued_from,
+        0,
     )
-
-

@@ -197,6 +197,13 @@ class RunStore:
         found = await self.database.read(lambda c: c.execute(self._sql["list_runs"], values).fetchall())
         return [_run_row(row) for row in found]
 
+    async def is_in_use(self, project: int) -> bool:
+        """Whether a run of the project goes on."""
+        found = await self.database.read(
+            lambda c: c.execute(self._sql["has_live_run"], (project,)).fetchone()
+        )
+        return found is not None
+
     async def nodes(self, run: int, first: int = 0, most: int = -1) -> list[NodeRow]:
         """Committed nodes from a rank on; most −1: all."""
         values = (run, first, most)

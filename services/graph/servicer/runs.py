@@ -18,7 +18,7 @@ from services.graph.history import History
 from services.graph.model import Order, Role
 from services.graph.projects import Project, Projects, number_of
 from services.graph.starting import NodeUnknown, RunGoesOn, Starting, spec_of
-from services.graph.state import Start
+from services.graph.state import RunState, Start
 from services.graph.store import RunRow
 
 PARALLEL_MOST = 1_000_000
@@ -26,7 +26,7 @@ COMMENT_LENGTH = 2_000
 _FIRST = 1 << 60
 _ORDERS = {0: Order.LEVELS} | {value: order for order, value in ORDERS.items()}
 _STARTS = {0: Start.READY} | {value: start for start, value in STARTS.items()}
-_STATES = {value: state for state, value in STATES.items()}
+_STATES: dict[int, RunState] = {int(value): state for state, value in STATES.items()}
 
 
 class RunRequestInvalid(InvalidArgument):
@@ -122,9 +122,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         shown = [node for node in nodes[:size] if not request.states or node.state in request.states]
         return pb.ListRunNodesResponse(nodes=shown, next_page_token=token, revision=revision)
 
-    async def WatchRun(
-        self, request: pb.WatchRunRequest, context: Any
-    ) -> AsyncIterator[pb.WatchRunResponse]:
+    async def WatchRun(self, request: pb.WatchRunRequest, context: Any) -> AsyncIterator[pb.WatchRunResponse]:
         row = await self._history.require(request.run_id, principal(), Role.VIEWER)
         async for response in self._history.watch(row, request.revision):
             yield response
@@ -146,9 +144,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         await self._ask(lambda reply: ResumeAsked(reply, row.number))
         return pb.ResumeRunResponse(run=await self._history.view(row))
 
-    async def ModifyRunNode(
-        self, request: pb.ModifyRunNodeRequest, context: Any
-    ) -> pb.ModifyRunNodeResponse:
+    async def ModifyRunNode(self, request: pb.ModifyRunNodeRequest, context: Any) -> pb.ModifyRunNodeResponse:
         row = await self._history.require(request.run_id, principal(), Role.RUNNER)
         rank = await self._rank(row, request.node_id)
         parameters.decode_object(request.params_json, "params_json")
@@ -156,9 +152,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         [node] = await self._history.nodes(row, rank, 1)
         return pb.ModifyRunNodeResponse(node=node)
 
-    async def GetNodeResult(
-        self, request: pb.GetNodeResultRequest, context: Any
-    ) -> pb.GetNodeResultResponse:
+    async def GetNodeResult(self, request: pb.GetNodeResultRequest, context: Any) -> pb.GetNodeResultResponse:
         row = await self._history.require(request.run_id, principal(), Role.VIEWER)
         [node] = await self._history.nodes(row, await self._rank(row, request.node_id), 1)
         return pb.GetNodeResultResponse(node=node)
@@ -205,7 +199,7 @@ def _of(words: Mapping[int, Any], value: int, field: str) -> Any:
 
 def _parallel(count: int) -> int:
     if not 0 <= count <= PARALLEL_MOST:
-        raise RunRequestInvalid(f"max_parallel: {count} is not within 0 … {PARALLEL_MOST}", field="max_parallel")
+        raise RunRequestInvalid(
+            f"max_parallel: {count} is not within 0 … {PARALLEL_MOST}", field="max_parallel"
+        )
     return count
-
-
