@@ -23,7 +23,11 @@ FAMILY = "comfyui"
 def _recognises(value: Any) -> bool:
     prompt = _prompt(value)
     if not prompt:
-        return isinstance(value, dict) and value.get("prompt") == {} and isinstance(value.get("extra_data"), dict)
+        return (
+            isinstance(value, dict)
+            and value.get("prompt") == {}
+            and isinstance(value.get("extra_data"), dict)
+        )
     return all(isinstance(one, dict) and "class_type" in one for one in list(prompt.values())[:10])
 
 

@@ -7,7 +7,6 @@ same paths, as there. Other components are placeholders unless an agent offers t
 sub-graphs. The order of the list stands in for the order in which nodes were dragged in. Pure.
 """
 
-from pathlib import PurePosixPath
 from typing import Any
 
 from msgspec.structs import replace
@@ -165,9 +164,11 @@ class _Pipeline:
 
     def _command(self, details: Part, program: str, node_id: str, inputs: list[str]) -> Any:
         filename = details.text("filename")
-        argv = [program, filename]
+        # A name that begins with a dash would be taken for an option.
+        script = f"./{filename}" if filename.startswith("-") else filename
+        argv = [program, script]
         if program == "papermill":
-            argv.append(str(PurePosixPath(filename).with_suffix("")) + "-output.ipynb")
+            argv.append(script.removesuffix(".ipynb") + "-output.ipynb")
         if filename:
             details.report.add(
                 details.at("filename"),

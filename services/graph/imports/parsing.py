@@ -135,6 +135,8 @@ def _inner(value: Any) -> Iterator[Any]:
         yield from value.values()
     elif isinstance(value, list):
         yield from value
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ImportRefused("the document has a number with more than 64 bits", field="document")
     elif isinstance(value, float) and not math.isfinite(value):
         raise ImportRefused(
             f"the document has the number {value}, which JSON does not have", field="document"

@@ -52,7 +52,12 @@ class Part:
 
     def integer(self, name: str, default: int = 0) -> int:
         value = self.value(name)
-        is_whole = isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
+        is_whole = (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and abs(value) < 2**53
+            and value == int(value)
+        )
         return int(value) if is_whole else self._wrong(name, value, "a whole number", default)
 
     def flag(self, name: str, default: bool = False) -> bool:
