@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 from cli.coercion import convert_plainly
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "up": ("up", "Bring up a yard: scheduler, store and agents, one command"),
+    "up": ("up", "Bring up a yard: its services and agents, one command"),
     "down": ("down", "Stop the yard that `yard up` started"),
     "demo": ("demo", "Real work on a yard of two nodes, in under a minute"),
     "doctor": ("doctor", "Check this machine and the yard"),
@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tokens": ("tokens", "add, ls, rm"),
     "audit": ("audit", "ls: who changed what, and who was refused"),
     "contacts": ("contacts", "add, ls, get, test, default, rm, deliveries, replay"),
+    "graph": ("graph", "save, get, ls, versions, diff, validate, show: canvases, and what becomes of them"),
     "queues": ("queues", "ls, get, add, set, stop, start, rm: in which order accounts share"),
     "quotas": ("quotas", "ls, get, set: what an account may hold"),
     "backup": ("backup", "Write a consistent copy of a yard to a file"),

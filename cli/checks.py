@@ -124,7 +124,11 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     """Either our yard has the ports or nobody has them."""
-    for name, address in (("scheduler", settings.endpoint), ("store", settings.store)):
+    for name, address in (
+        ("scheduler", settings.endpoint),
+        ("store", settings.store),
+        ("graph", settings.graph),
+    ):
         host, _, port = address.rpartition(":")
         try:
             with socket.create_connection((host.strip("[]"), int(port)), timeout=2):

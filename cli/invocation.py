@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 COMMON_HELP = (
-    "Every command also takes --context, --endpoint, --store, --token-file, --ca-file, --state and --debug; "
+    "Every command also takes --context, --endpoint, --store, --graph, --token-file, --ca-file, --state and --debug; "
     "`yard config view` shows their values."
 )
 
@@ -88,6 +88,7 @@ COMMON: dict[str, Any] = {
     "context": _hidden("--context", "A yard of the configuration file"),
     "endpoint": _hidden("--endpoint", "host:port of the scheduler"),
     "store": _hidden("--store", "host:port of the store"),
+    "graph": _hidden("--graph", "host:port of the graph service"),
     "token_file": _hidden("--token-file", "File with the token"),
     "ca_file": _hidden("--ca-file", "Authority to trust"),
     "state": _hidden("--state", "State directory"),

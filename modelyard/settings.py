@@ -14,12 +14,14 @@ from pathlib import Path
 
 DEFAULT_ENDPOINT = "127.0.0.1:7070"
 DEFAULT_STORE = "127.0.0.1:7071"
+DEFAULT_GRAPH = "127.0.0.1:7072"
 
 VARIABLES = {
     "state": "YARD_STATE",
     "context": "YARD_CONTEXT",
     "endpoint": "YARD_ENDPOINT",
     "store": "YARD_STORE",
+    "graph": "YARD_GRAPH",
     "token": "YARD_TOKEN",
     "token_file": "YARD_TOKEN_FILE",
     "ca_file": "YARD_CA_FILE",
@@ -27,7 +29,7 @@ VARIABLES = {
 }
 """The environment variable of each setting."""
 
-CONTEXT_KEYS = ("endpoint", "store", "token_file", "ca_file")
+CONTEXT_KEYS = ("endpoint", "store", "graph", "token_file", "ca_file")
 """What a context, or a `client.toml`, may say."""
 
 
@@ -72,6 +74,11 @@ class Settings:
         return self["store"]
 
     @property
+    def graph(self) -> str:
+        """host:port of the graph service."""
+        return self["graph"]
+
+    @property
     def ca_file(self) -> Path | None:
         """The certificate authority to trust; None: plaintext."""
         return Path(self["ca_file"]) if self["ca_file"] else None
@@ -113,7 +120,7 @@ def load(flags: Mapping[str, str] | None = None, environ: Mapping[str, str] | No
     return Settings(given)
 
 
-_DEFAULTS = {"endpoint": DEFAULT_ENDPOINT, "store": DEFAULT_STORE, "output": "table"}
+_DEFAULTS = {"endpoint": DEFAULT_ENDPOINT, "store": DEFAULT_STORE, "graph": DEFAULT_GRAPH, "output": "table"}
 
 
 def _flag(name: str) -> str:
@@ -136,7 +143,7 @@ def _context_values(given: Mapping[str, Value], environ: Mapping[str, str]) -> d
         known = ", ".join(sorted(contexts)) or "none"
         raise SettingsError(
             f"there is no context {chosen.text!r} in {path} (known: {known})",
-            f"add a table [contexts.{chosen.text}] with endpoint, store, token_file and ca_file to {path}",
+            f"add a table [contexts.{chosen.text}] with endpoint, store, graph, token_file and ca_file to {path}",
         )
     values = _values_of(_table(contexts[chosen.text]), f"context {chosen.text}")
     return {**values, "context": chosen}

@@ -29,7 +29,11 @@ async def api(
     from cli.reflection import Reflection
 
     async with yard.client() as client:
-        servers = [Reflection(client.connection.scheduler()), Reflection(client.connection.store())]
+        connection = client.connection
+        servers = [
+            Reflection(channel)
+            for channel in (connection.scheduler(), connection.store(), connection.graph())
+        ]
         if not method:
             for server in servers:
                 for line in await server.methods():

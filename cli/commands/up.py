@@ -26,7 +26,7 @@ def up(
         typer.Option(help="Address to listen on; any but loopback turns TLS on", show_default="127.0.0.1"),
     ] = "",
     port_base: Annotated[
-        int, typer.Option(help="Scheduler; the store listens one above", show_default="7070")
+        int, typer.Option(help="Scheduler; store and graph service listen above it", show_default="7070")
     ] = 0,
     agents: Annotated[int, typer.Option(help="Nodes on this machine", show_default="1")] = -1,
     cpu: Annotated[
@@ -38,13 +38,13 @@ def up(
     metrics_port_base: Annotated[
         int,
         typer.Option(
-            help="Loopback port of the scheduler's Prometheus metrics; store and nodes have the next ones",
+            help="Loopback port of the scheduler's Prometheus metrics; the others have the next ones",
             show_default="off",
         ),
     ] = 0,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything serves")] = False,
 ) -> int:
-    """Bring up a yard: scheduler, store and agents.
+    """Bring up a yard: scheduler, store, graph service and agents.
 
     In the foreground it shows what runs where and stops cleanly on Ctrl-C. With --detach it returns when
     everything is serving (exit 0) or has failed (exit code ≠ 0, with the reason).
@@ -88,6 +88,7 @@ def summary(state: Path, options: Options) -> str:
     lines = [
         f"scheduler  {options.endpoint}{'  (TLS)' if options.tls else ''}",
         f"store      {options.store}",
+        f"graph      {options.graph}",
         f"nodes      {nodes} on this machine",
         f"state      {state}",
     ]

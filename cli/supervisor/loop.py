@@ -133,7 +133,7 @@ class Supervisor:
             os.read(self._awake, 4096)
 
     def _stop_all(self) -> None:
-        """Agents first, so that they can still tell the scheduler; then the store and the scheduler."""
+        """Agents first, so that they can still tell the scheduler; then the services."""
         deadline = time.monotonic() + STOP_TIMEOUT_S
         agents = [child for child in self.children if child.program.name.startswith("agent-")]
         services = [child for child in self.children if child not in agents]

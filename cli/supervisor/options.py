@@ -27,7 +27,7 @@ class Options:
     agents: int = 1
     cpu: float = 0.0
     memory_bytes: int = 0
-    # Of the scheduler; the store and the agents have the next ones. 0: none.
+    # Of the scheduler; the store, the graph service and the agents have the next ones. 0: none.
     metrics_port_base: int = 0
 
     @property
@@ -49,9 +49,13 @@ class Options:
         return f"{self.reach}:{self.port_base + 1}"
 
     @property
+    def graph(self) -> str:
+        return f"{self.reach}:{self.port_base + 2}"
+
+    @property
     def ports(self) -> dict[str, int]:
         """Every port that is taken, by service."""
-        ports = {"scheduler": self.port_base, "store": self.port_base + 1}
+        ports = {"scheduler": self.port_base, "store": self.port_base + 1, "graph": self.port_base + 2}
         return {**ports, "scheduler (agents)": self.port_base + AGENT_PORT_OFFSET} if self.tls else ports
 
 
@@ -78,7 +82,7 @@ def remembered(state: Path, **given: Any) -> Options:
     options = Options(**{**stored, **{key: value for key, value in given.items() if value is not None}})
     if not 1 <= options.port_base <= 65535 - AGENT_PORT_OFFSET:
         raise CommandError(f"port base {options.port_base} is not a port", code=exit_codes.USAGE)
-    if not 0 <= options.metrics_port_base <= 65535 - options.agents - 1:
+    if not 0 <= options.metrics_port_base <= 65535 - options.agents - 2:
         raise CommandError(
             f"--metrics-port-base {options.metrics_port_base} is not a port", code=exit_codes.USAGE
         )

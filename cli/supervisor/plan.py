@@ -21,7 +21,7 @@ class Program:
 
 
 def programs(state: Path, options: Options) -> list[Program]:
-    """Scheduler, store and agents; stopped in the reverse order."""
+    """Scheduler, store, graph service and agents; stopped in the reverse order."""
     tls: tuple[str, ...] = ("--tls",) if options.tls else ()
     scheduler: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base), *tls)
     scheduler += ("--store", options.store)
@@ -29,9 +29,12 @@ def programs(state: Path, options: Options) -> list[Program]:
         scheduler += ("--agent-port", str(options.ports["scheduler (agents)"]))
     store: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base + 1), *tls)
     store += ("--scheduler", options.endpoint)
+    graph: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base + 2), *tls)
+    graph += ("--scheduler", options.endpoint, "--store", options.store)
     services = [
         _program(state, "scheduler", "services.scheduler", (*scheduler, *_metrics(options, 0))),
         _program(state, "store", "services.store", (*store, *_metrics(options, 1))),
+        _program(state, "graph", "services.graph", (*graph, *_metrics(options, 2))),
     ]
     return services + [_agent(state, options, number) for number in range(1, options.agents + 1)]
 
@@ -59,7 +62,7 @@ def _agent(state: Path, options: Options, number: int) -> Program:
         arguments += ("--cpu", f"{cpu:g}")
     if options.agents > 1 or options.memory_bytes:
         arguments += ("--memory", str(memory_bytes))
-    arguments += _metrics(options, 1 + number)
+    arguments += _metrics(options, 2 + number)
     return _program(state, f"agent-{node}", "services.agent", arguments)
 
 

@@ -74,6 +74,7 @@ def client_toml(state: Path, options: Options) -> str:
     return (
         f'endpoint = "{options.endpoint}"\n'
         f'store = "{options.store}"\n'
+        f'graph = "{options.graph}"\n'
         f'token_file = "{state / "secrets" / "admin.token"}"\n'
         f'ca_file = "{ca_file}"\n'
     )

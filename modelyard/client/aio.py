@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from modelyard.client.artifacts import Artifacts, AttachmentSource, InputSource
     from modelyard.client.audit import Audit
     from modelyard.client.contacts import Contacts
+    from modelyard.client.graph import Projects
     from modelyard.client.nodes import Nodes
     from modelyard.client.operators import Operators
     from modelyard.client.queues import Queues
@@ -50,6 +51,7 @@ class Client:
         endpoint: str = "",
         *,
         store: str = "",
+        graph: str = "",
         token: str = "",
         token_file: str | Path = "",
         ca_file: str | Path = "",
@@ -64,6 +66,7 @@ class Client:
             {
                 "endpoint": endpoint,
                 "store": store,
+                "graph": graph,
                 "token": token,
                 "token_file": str(token_file),
                 "ca_file": str(ca_file),
@@ -109,6 +112,13 @@ class Client:
         from modelyard.client.accounts import Tokens
 
         return Tokens(self.connection)
+
+    @cached_property
+    def projects(self) -> Projects:
+        """Projects, their canvases and versions."""
+        from modelyard.client.graph import Projects
+
+        return Projects(self.connection)
 
     @cached_property
     def queues(self) -> Queues:

@@ -8,7 +8,7 @@ from modelyard.client.connection import Connection
 from modelyard.client.specs import InvalidSpecification
 from modelyard.v1 import audit_pb2, audit_pb2_grpc
 
-SERVICES = ("scheduler", "store")
+SERVICES = ("scheduler", "store", "graph")
 
 
 class Audit:
@@ -39,5 +39,6 @@ class Audit:
         if since is not None:
             request.since.FromDatetime(since)
         connection = self._connection
-        channel = connection.scheduler() if service == "scheduler" else connection.store()
+        channels = {"scheduler": connection.scheduler, "store": connection.store, "graph": connection.graph}
+        channel = channels[service]()
         return await connection.unary(audit_pb2_grpc.AuditServiceStub(channel).ListAuditEntries, request)

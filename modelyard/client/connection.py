@@ -44,7 +44,7 @@ def broke_off(error: YardError) -> bool:
 
 
 class Connection:
-    """The scheduler's channel and the store's, each opened when first needed."""
+    """The channels to the services, each opened when first needed."""
 
     def __init__(
         self,
@@ -68,6 +68,10 @@ class Connection:
     def store(self) -> grpc.aio.Channel:
         """Raises SettingsError when the token cannot be read."""
         return self._channel(self.settings.store)
+
+    def graph(self) -> grpc.aio.Channel:
+        """Raises SettingsError when the token cannot be read."""
+        return self._channel(self.settings.graph)
 
     def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)

@@ -16,7 +16,18 @@ from typing import Any
 
 from modelyard.client.aio import Client
 
-GROUPS = ("tasks", "nodes", "accounts", "tokens", "artifacts", "operators", "contacts", "audit", "queues")
+GROUPS = (
+    "tasks",
+    "nodes",
+    "accounts",
+    "tokens",
+    "artifacts",
+    "operators",
+    "contacts",
+    "audit",
+    "queues",
+    "projects",
+)
 
 
 class _Loop:

@@ -38,23 +38,29 @@ def test_plan_splits_the_machine_evenly_and_starts_services_first(tmp_path: Path
     options = Options(agents=2, cpu=4.0, memory_bytes=8 << 30, port_base=8000)
     assert share_of_machine(options) == (2.0, 4 << 30)
     plan = programs(tmp_path, options)
-    assert [program.name for program in plan] == ["scheduler", "store", "agent-node-1", "agent-node-2"]
-    agent = " ".join(plan[2].argv)
+    assert [program.name for program in plan] == [
+        "scheduler",
+        "store",
+        "graph",
+        "agent-node-1",
+        "agent-node-2",
+    ]
+    agent = " ".join(plan[3].argv)
     assert "--node node-1 --scheduler 127.0.0.1:8000 --store 127.0.0.1:8001" in agent
     assert f"--cpu 2 --memory {4 << 30}" in agent
     assert "--tls" not in " ".join(plan[0].argv)
 
 
 def test_plan_of_one_agent_leaves_the_machine_to_it(tmp_path: Path) -> None:
-    assert "--cpu" not in programs(tmp_path, Options())[2].argv
+    assert "--cpu" not in programs(tmp_path, Options())[3].argv
 
 
 def test_plan_beyond_loopback_is_encrypted(tmp_path: Path) -> None:
     options = Options(host="0.0.0.0", port_base=8000)
     plan = programs(tmp_path, options)
-    assert all("--tls" in program.argv for program in plan[:2])
-    assert "--ca-file" in plan[2].argv
-    assert options.ports == {"scheduler": 8000, "store": 8001, "scheduler (agents)": 8009}
+    assert all("--tls" in program.argv for program in plan[:3])
+    assert "--ca-file" in plan[3].argv
+    assert options.ports == {"scheduler": 8000, "store": 8001, "graph": 8002, "scheduler (agents)": 8009}
     assert str(tmp_path / "tls" / "ca.pem") in client_toml(tmp_path, options)
 
 

@@ -1,0 +1,247 @@
+"""`yard graph`: canvases, their versions, and what they come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import exit_codes
+from cli.errors import CommandError, UsageError
+from cli.invocation import Invocation, command, new_group
+from cli.output.render import show_list, show_one
+from cli.prompts import confirm
+
+if TYPE_CHECKING:
+    from modelyard.client.aio import Client
+
+app = new_group("Canvases and their versions: what is drawn, what is wrong with it, what it comes to.")
+
+Project = Annotated[str, typer.Argument(help="Id (p-7) or name of a project")]
+Version = Annotated[int, typer.Option("--version", help="Which version", show_default="the latest")]
+PageSize = Annotated[int, typer.Option(help="Most rows")]
+PageToken = Annotated[str, typer.Option(help="Where the last page ended")]
+
+
+async def project_id(client: Client, project: str) -> str:
+    """The id of a project that was named by its id or its name. Raises CommandError."""
+    prefix, _, digits = project.partition("-")
+    if prefix == "p" and digits.isdecimal():
+        return project
+    found = (await client.projects.list(name=project)).projects
+    if len(found) == 1:
+        return str(found[0].id)
+    if found:
+        ids = ", ".join(each.id for each in found)
+        raise CommandError(
+            f"{len(found)} projects are called {project!r}: {ids}", code=exit_codes.CONFLICT,
+            next_step="name one by its id",
+        )  # fmt: skip
+    raise CommandError(
+        f"there is no project {project!r}", code=exit_codes.NOT_FOUND, next_step="yard graph ls"
+    )
+
+
+def read_document(path: str) -> str:
+    """The text of a file, or of standard input for "-". Raises UsageError."""
+    if path == "-":
+        import sys
+
+        return sys.stdin.read()
+    try:
+        return Path(path).read_text()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text") from error
+
+
+@command(app)
+async def save(
+    yard: Invocation,
+    project: Annotated[str, typer.Argument(help="Id or name; a new name makes a project")],
+    file: Annotated[str, typer.Argument(help="The canvas, a JSON document; - reads stdin")],
+    parent: Annotated[
+        int, typer.Option(help="The version that it was made from", show_default="the latest")
+    ] = -1,
+    comment: Annotated[str, typer.Option(help="What changed, for people")] = "",
+    valid: Annotated[bool, typer.Option("--valid", help="Refuse a canvas with errors")] = False,
+) -> None:
+    """Save a canvas as a new version; tell what is wrong with it."""
+    from cli.output.graphs import VERSION_FIELDS, version_name, write_problems
+
+    document = read_document(file)
+    async with yard.client() as client:
+        found = await _found_or_made(client, project)
+        base = found.latest_version if parent < 0 else parent
+        answer = await client.projects.save(
+            found.id, document, parent=base, comment=comment, must_be_valid=valid
+        )
+    if yard.output == "table":
+        show_one("name", answer.version, (), version_name)
+        write_problems(answer.problems)
+        name = version_name(answer.version)
+        yard.say(
+            f"next: yard graph validate {answer.version.project_id}" if answer.problems
+            else f"saved {name}; next: yard graph show {answer.version.project_id}"
+        )  # fmt: skip
+    else:
+        show_one(yard.output, answer, VERSION_FIELDS, lambda item: version_name(item.version))
+
+
+async def _found_or_made(client: Client, project: str) -> Any:
+    prefix, _, digits = project.partition("-")
+    if prefix == "p" and digits.isdecimal():
+        return await client.projects.get(project)
+    if (await client.projects.list(name=project, page_size=1)).projects:
+        return await client.projects.get(await project_id(client, project))
+    return await client.projects.create(project)
+
+
+@command(app)
+async def get(
+    yard: Invocation,
+    project: Project,
+    version: Version = 0,
+    file: Annotated[str, typer.Option("--to", help="Where to write it", show_default="stdout")] = "-",
+) -> None:
+    """Print the canvas of a version as it was saved; with -o json all that is known of the version."""
+    from cli.output.graphs import VERSION_FIELDS, version_name
+
+    async with yard.client() as client:
+        answer = await client.projects.canvas(await project_id(client, project), version)
+    if yard.output != "table":
+        show_one(yard.output, answer, VERSION_FIELDS, lambda item: version_name(item.version))
+    elif file == "-":
+        typer.echo(answer.canvas_json)
+    else:
+        Path(file).write_text(answer.canvas_json + "\n")
+        yard.say(f"wrote {version_name(answer.version)} to {file}")
+
+
+@command(app, "ls")
+async def list_projects(yard: Invocation, page_size: PageSize = 50, page_token: PageToken = "") -> None:
+    """List projects, newest first: your own, and those that you were let into."""
+    from cli.output.graphs import PROJECT_COLUMNS
+
+    async with yard.client() as client:
+        page = await client.projects.list(page_size=page_size, page_token=page_token)
+    show_list(
+        yard.output, page, page.projects, PROJECT_COLUMNS, lambda item: item.id,
+        empty="no projects; next: yard graph save NAME FILE",
+    )  # fmt: skip
+
+
+@command(app)
+async def versions(
+    yard: Invocation, project: Project, page_size: PageSize = 50, page_token: PageToken = ""
+) -> None:
+    """List the versions of a project, newest first."""
+    from cli.output.graphs import VERSION_COLUMNS, version_name
+
+    async with yard.client() as client:
+        page = await client.projects.versions(
+            await project_id(client, project), page_size=page_size, page_token=page_token
+        )
+    show_list(
+        yard.output, page, page.versions, VERSION_COLUMNS, version_name,
+        empty=f"nothing was saved; next: yard graph save {project} FILE",
+    )  # fmt: skip
+
+
+@command(app)
+async def diff(
+    yard: Invocation,
+    project: Project,
+    before: Annotated[int, typer.Argument(help="From this version; 0: from nothing")],
+    after: Annotated[int, typer.Argument(help="To this version", show_default="the latest")] = 0,
+) -> None:
+    """Tell what changed between two versions: nodes, parameters, edges."""
+    from cli.output.graphs import write_changes
+
+    async with yard.client() as client:
+        answer = await client.projects.diff(await project_id(client, project), before, after)
+    if yard.output == "table":
+        write_changes(answer.changes)
+    else:
+        show_list(yard.output, answer, answer.changes, (), lambda item: item.id)
+
+
+@command(app)
+async def validate(
+    yard: Invocation,
+    project: Annotated[str, typer.Argument(help="Id or name of a project, or a file; - reads stdin")],
+    version: Version = 0,
+) -> None:
+    """Tell everything that is wrong with a canvas at once; exit code 7 if anything is."""
+    from cli.output.graphs import write_problems
+
+    async with yard.client() as client:
+        answer = await _judged(client, project, version)
+    if yard.output == "table":
+        write_problems(answer.problems)
+    else:
+        show_list(yard.output, answer, answer.problems, (), lambda item: item.reason)
+    if answer.problems:
+        count = len(answer.problems)
+        raise CommandError(
+            f"{count} {'errors' if count > 1 else 'error'}", code=exit_codes.INVALID_SPECIFICATION,
+            next_step="correct them and save again",
+        )  # fmt: skip
+    yard.say(f"valid: {answer.node_count} nodes{', as was known' if answer.was_known else ''}")
+
+
+async def _judged(client: Client, project: str, version: int) -> Any:
+    if project == "-" or Path(project).is_file():
+        return await client.projects.validate(canvas=read_document(project))
+    return await client.projects.validate(await project_id(client, project), version)
+
+
+@command(app)
+async def show(
+    yard: Invocation,
+    project: Annotated[str, typer.Argument(help="Id or name of a project, or a file")],
+    version: Version = 0,
+) -> None:
+    """Draw what a canvas comes to: its levels, the order, operators and who offers them."""
+    from cli.output.graphs import write_levels, write_problems
+
+    async with yard.client() as client:
+        answer = await _judged(client, project, version)
+    if yard.output != "table":
+        show_list(yard.output, answer, answer.graph.nodes, (), lambda item: item.node_id)
+        return
+    if answer.problems:
+        write_problems(answer.problems)
+        raise CommandError(
+            "a canvas with errors comes to nothing", code=exit_codes.INVALID_SPECIFICATION,
+            next_step="correct them and save again",
+        )  # fmt: skip
+    write_levels(answer.graph.nodes)
+
+
+@command(app)
+async def share(
+    yard: Invocation,
+    project: Project,
+    account: Annotated[str, typer.Argument(help="Whom to let in")],
+    role: Annotated[str, typer.Argument(help="viewer, runner, editor, or none: out again")] = "viewer",
+) -> None:
+    """Let another account see, run or save a project of yours."""
+    from cli.output.graphs import PROJECT_FIELDS
+
+    async with yard.client() as client:
+        shared = await client.projects.share(await project_id(client, project), account, role)
+    show_one(yard.output, shared, PROJECT_FIELDS, lambda item: item.id)
+
+
+@command(app, "rm")
+async def remove(
+    yard: Invocation,
+    project: Project,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
+) -> None:
+    """Delete a project with all of its versions."""
+    confirm(f"Delete the project {project} with all of its versions?", yes=yes)
+    async with yard.client() as client:
+        await client.projects.remove(await project_id(client, project))
+    yard.say(f"deleted {project}")
