@@ -75,7 +75,9 @@ def write_changes(changes: Sequence[canvas_pb2.CanvasChange]) -> None:
         word = canvas_pb2.CanvasChangeKind.Name(change.kind).removeprefix("CANVAS_CHANGE_KIND_")
         what, _, kind = word.rpartition("_")
         field = f" {change.field}" if change.field else ""
-        values = f": {_cut(change.before_json) or '-'} → {_cut(change.after_json) or '-'}" if field else ""
+        values = f": {_cut(change.before_json) or '-'} → {_cut(change.after_json) or '-'}"
+        if kind in ("ADDED", "REMOVED"):
+            values = ""
         sys.stdout.write(f"{_MARKS[kind]} {what.lower()} {change.id}{field}{values}\n")
     if not changes:
         sys.stderr.write("nothing changed\n")

@@ -22,6 +22,7 @@ _CHARACTERS_MOST = 100
 _NAMES = {
     "task_id": "tasks", "task_ids": "tasks", "node": "nodes", "account": "accounts", "token_id": "tokens",
     "digest": "artifacts", "digests": "artifacts", "holder": "holders", "quote_id": "quotes", "event_id": "deliveries",
+    "project_id": "projects", "run_id": "runs",
     "name": "", "id": "",
 }  # fmt: skip
 
