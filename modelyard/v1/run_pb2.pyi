@@ -436,18 +436,22 @@ class WatchRunRequest(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    WITHOUT_NODES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     revision: _builtins.int
     """Changes after this revision; 0: the present state first."""
+    without_nodes: _builtins.bool
+    """Only the run itself, for those who wait for its end."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         revision: _builtins.int = ...,
+        without_nodes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "run_id", b"run_id", "without_nodes", b"without_nodes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -73,6 +73,8 @@ class Engine:
         """Run and rank by task."""
         self._uploaded: submissions.Uploaded = {}
         self._watchers: dict[int, set[asyncio.Event]] = {}
+        self.quiet = asyncio.Lock()
+        """Held while a step is on its way to the disk, and by whoever shows live runs: what is shown is on disk."""
 
     async def open(self) -> None:
         """Takes up what the database holds; the runs go on with the first step."""
@@ -110,7 +112,8 @@ class Engine:
             self._wake.clear()
             while self._inbox:
                 events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
-                await self._step(events)
+                async with self.quiet:
+                    await self._step(events)
 
     @contextmanager
     def watch(self, run: int) -> Iterator[asyncio.Event]:

@@ -61,22 +61,23 @@ class History:
 
     async def view(self, row: RunRow) -> run_pb2.Run:
         """The run as it is now."""
-        live = self._engine.state.runs.get(row.number)
-        if live is not None:
-            return convert.live_message(live)
+        async with self._engine.quiet:
+            live = self._engine.state.runs.get(row.number)
+            if live is not None:
+                return convert.live_message(live)
         latest = await self._store.run(row.number)
         assert latest is not None
         graph = await self._store.graph(latest.plan)
-        if not latest.state.has_ended:
-            # It has just ended, and its end is on its way to the disk.
-            return convert.ended_message(latest, graph, ())
         return convert.ended_message(latest, graph, await self._sinks(latest, graph))
 
     async def brief(self, row: RunRow) -> run_pb2.Run:
         """The same without results, for lists."""
-        live = self._engine.state.runs.get(row.number)
-        if live is not None:
-            return convert.live_message(live)
+        async with self._engine.quiet:
+            live = self._engine.state.runs.get(row.number)
+            if live is not None:
+                return convert.live_message(live)
+        if not row.state.has_ended:
+            row = await self._store.run(row.number) or row
         return convert.ended_message(row, await self._store.graph(row.plan), ())
 
     async def _sinks(self, row: RunRow, graph: Graph) -> Sequence[NodeRow]:
@@ -90,10 +91,11 @@ class History:
         """Nodes in the total order, from a rank on."""
         graph = await self._store.graph(row.plan)
         ranks = range(first, min(first + most, len(graph.nodes)))
-        live = self._engine.state.runs.get(row.number)
         operators = await self._operators()
-        if live is not None:
-            return [self._live(live, rank, operators) for rank in ranks]
+        async with self._engine.quiet:
+            live = self._engine.state.runs.get(row.number)
+            if live is not None:
+                return [self._live(live, rank, operators) for rank in ranks]
         ended = {node.rank: node for node in await self._store.nodes(row.number, first, most)}
         messages = []
         for rank in ranks:
@@ -108,55 +110,66 @@ class History:
         graph = await self._store.graph(row.plan)
         return next((node.rank for node in graph.nodes if node.id == node_id), None)
 
-    async def watch(self, row: RunRow, revision: int) -> AsyncIterator[run_pb2.WatchRunResponse]:
+    async def watch(
+        self, row: RunRow, revision: int, *, without_nodes: bool = False
+    ) -> AsyncIterator[run_pb2.WatchRunResponse]:
         """Every change after a revision until the run has ended, each as it is by then; 0: the present state first.
 
         No gap and no repeat, over restarts too. Raises RevisionUnknown.
         """
-        if revision > self._engine.released_revision:
+        if revision > self._engine.state.revision:
             raise RevisionUnknown(field="revision", next_step=f"yard graph show r-{row.number}")
-        position, is_first = revision, True
+        position, is_whole = revision, not revision
         with self._engine.watch(row.number) as changed:
             while True:
                 changed.clear()
-                live, end = self._engine.state.runs.get(row.number), self._engine.released_revision
-                if live is None:
-                    break
-                async for response in self._changes(live, position, end, whole=is_first and not revision):
+                operators = {} if without_nodes else await self._operators()
+                async with self._engine.quiet:
+                    live, end = self._engine.state.runs.get(row.number), self._engine.state.revision
+                    if live is None:
+                        break
+                    told = self._changes(live, position, end, operators, is_whole, without_nodes)
+                for response in told:
                     yield response
-                position, is_first = max(position, end), False
+                position, is_whole = end, False
                 await changed.wait()
-        async for response in self._end(row, position, whole=is_first and not revision):
+        async for response in self._end(row, position, is_whole, without_nodes):
             yield response
 
-    async def _changes(
-        self, live: Run, position: int, end: int, *, whole: bool
-    ) -> AsyncIterator[run_pb2.WatchRunResponse]:
-        """What of a live run changed after `position`, up to `end`."""
-        ranks = range(len(live.nodes)) if whole else changed_since(live, position, end)
-        operators = await self._operators() if ranks else {}
-        is_changed = live.revision > position or whole or bool(ranks)
-        head = run_pb2.WatchRunResponse(revision=end)
-        if is_changed:
-            head.run.CopyFrom(convert.live_message(live))
-        nodes = [self._live(live, rank, operators) for rank in ranks]
-        head.nodes.extend(nodes[:NODES_A_MESSAGE])
-        if len(nodes) > NODES_A_MESSAGE:
-            # Only the last message of a round may be resumed from.
-            head.revision = position
-        if is_changed:
-            yield head
-        for start in range(NODES_A_MESSAGE, len(nodes), NODES_A_MESSAGE):
-            is_last = start + NODES_A_MESSAGE >= len(nodes)
-            some = nodes[start : start + NODES_A_MESSAGE]
-            yield run_pb2.WatchRunResponse(revision=end if is_last else position, nodes=some)
+    def _changes(
+        self,
+        live: Run,
+        position: int,
+        end: int,
+        operators: Mapping[str, Operator],
+        is_whole: bool,
+        without_nodes: bool,
+    ) -> list[run_pb2.WatchRunResponse]:
+        """What of a live run changed after `position`. Only the last message of a round may be resumed from."""
+        ranks: Sequence[int] = range(len(live.nodes)) if is_whole else changed_since(live, position)
+        if not ranks and live.revision <= position:
+            return []
+        head = run_pb2.WatchRunResponse(run=convert.live_message(live))
+        if without_nodes:
+            ranks = ()
+        responses = [head]
+        for place, rank in enumerate(ranks):
+            if place and not place % NODES_A_MESSAGE:
+                responses.append(run_pb2.WatchRunResponse())
+            responses[-1].nodes.append(self._live(live, rank, operators))
+        for response in responses:
+            response.revision = position
+        responses[-1].revision = end
+        return responses
 
     async def _end(
-        self, row: RunRow, position: int, *, whole: bool
+        self, row: RunRow, position: int, is_whole: bool, without_nodes: bool
     ) -> AsyncIterator[run_pb2.WatchRunResponse]:
         """What an ended run committed after `position`, and how it ended."""
         graph, operators = await self._store.graph(row.plan), await self._operators()
-        nodes = await self._store.nodes_since(row.number, 0 if whole else position)
+        nodes = (
+            [] if without_nodes else await self._store.nodes_since(row.number, 0 if is_whole else position)
+        )
         for start in range(0, len(nodes), NODES_A_MESSAGE):
             response = run_pb2.WatchRunResponse(revision=position)
             for node in nodes[start : start + NODES_A_MESSAGE]:
@@ -166,7 +179,7 @@ class History:
             yield response
         ended = await self._store.run(row.number)
         assert ended is not None
-        if ended.revision > position or whole:
+        if ended.revision > position or is_whole:
             yield run_pb2.WatchRunResponse(revision=ended.revision, run=await self.view(ended))
 
     def _live(self, live: Run, rank: int, operators: Mapping[str, Operator]) -> canvas_pb2.ExecutionNode:
@@ -182,15 +195,11 @@ class History:
             return {}
 
 
-def changed_since(live: Run, position: int, end: int) -> list[int]:
-    """Ranks that changed after `position` and up to `end`, by their latest change."""
-    latest: dict[int, int] = {}
-    for revision, rank in live.changes[bisect.bisect_right(live.changes, (position, len(live.nodes))) :]:
-        if revision > end:
-            break
-        latest.pop(rank, None)
-        latest[rank] = revision
-    return list(latest)
+def changed_since(live: Run, position: int) -> list[int]:
+    """Ranks that changed after `position`, by their latest change."""
+    first = bisect.bisect_right(live.changes, (position, len(live.nodes)))
+    latest = dict.fromkeys(rank for _, rank in reversed(live.changes[first:]))
+    return list(reversed(latest))
 
 
 def _missing(run_id: str) -> RunNotFound:

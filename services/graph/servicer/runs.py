@@ -124,7 +124,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Any) -> AsyncIterator[pb.WatchRunResponse]:
         row = await self._history.require(request.run_id, principal(), Role.VIEWER)
-        async for response in self._history.watch(row, request.revision):
+        async for response in self._history.watch(row, request.revision, without_nodes=request.without_nodes):
             yield response
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
