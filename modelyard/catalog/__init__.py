@@ -1,7 +1,7 @@
 """The operators that every agent offers.
 
-Owns their names. Each is an ordinary operator, written with the standard library only, and is imported when
-it is first used.
+Owns their names. Each is an ordinary operator, and its module is imported when it is first described or used. Those
+modules need the standard library only: what else an operator needs it loads when it is called (`libraries`).
 """
 
 from collections.abc import Callable
@@ -16,11 +16,28 @@ OPERATORS = {
     "fail": "modelyard.catalog.basics:fail",
     "files.list": "modelyard.catalog.texts:list_files",
     "files.read": "modelyard.catalog.texts:read_file",
+    "image.convert": "modelyard.catalog.images:convert_image",
+    "image.describe": "modelyard.catalog.images:describe_image",
+    "image.grayscale": "modelyard.catalog.images:grayscale_image",
+    "image.resize": "modelyard.catalog.images:resize_image",
     "pi": "modelyard.catalog.basics:pi",
+    "plot.table": "modelyard.catalog.plots:plot_table",
+    "shell.run": "modelyard.catalog.shell:run_shell",
+    "sklearn.fit": "modelyard.catalog.learning:fit",
+    "sklearn.predict": "modelyard.catalog.learning:predict",
+    "sklearn.score": "modelyard.catalog.learning:score",
     "sleep": "modelyard.catalog.basics:sleep",
+    "table.convert": "modelyard.catalog.dataframes:convert_table",
     "table.describe": "modelyard.catalog.tables:describe_table",
     "table.filter": "modelyard.catalog.tables:filter_table",
+    "table.join": "modelyard.catalog.dataframes:join_tables",
+    "table.preview": "modelyard.catalog.dataframes:preview_table",
+    "table.query": "modelyard.catalog.dataframes:query_table",
+    "table.split": "modelyard.catalog.dataframes:split_table",
     "text.count": "modelyard.catalog.texts:count",
+    "text.join": "modelyard.catalog.texts:join",
+    "text.replace": "modelyard.catalog.texts:replace",
+    "text.split": "modelyard.catalog.texts:split",
 }
 
 

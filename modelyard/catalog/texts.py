@@ -1,16 +1,48 @@
 """Operators on text and files."""
 
+import re
 from pathlib import Path
+from typing import Any, Literal
 
 from modelyard.context import Context
 from modelyard.operator.declaration import operator
 from modelyard.operator.ports import Input
+
+_BORDERS = {"line": r"\r?\n", "paragraph": r"(?:\r?\n[ \t]*){2,}"}
 
 
 @operator(name="text.count", version="1")
 def count(text: Input[str]) -> dict[str, int]:
     """Counts the lines, words and characters of a text."""
     return {"lines": len(text.splitlines()), "words": len(text.split()), "characters": len(text)}
+
+
+@operator(name="text.split", version="1")
+def split(text: Input[str], by: Literal["line", "paragraph", "word"] = "line", size: int = 1) -> list[str]:
+    """Divides a text into pieces of so many lines, paragraphs or words: the items of a map."""
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
+    between = {"line": "\n", "paragraph": "\n\n", "word": " "}[by]
+    pieces = (
+        text.split() if by == "word" else [piece for piece in re.split(_BORDERS[by], text) if piece.strip()]
+    )
+    return [between.join(pieces[first : first + size]) for first in range(0, len(pieces), size)]
+
+
+@operator(name="text.join", version="1")
+def join(texts: Input[Any], between: str = "\n") -> str:
+    """Joins a list of texts to one; anything else in the list is written as it is shown."""
+    if not isinstance(texts, list):
+        raise ValueError(f"texts must be a list, got {type(texts).__name__}")
+    return between.join(text if isinstance(text, str) else str(text) for text in texts)
+
+
+@operator(name="text.replace", version="1")
+def replace(text: Input[str], find: str, replacement: str = "") -> str:
+    """Replaces every occurrence of a text in another."""
+    if not find:
+        raise ValueError("find must not be empty")
+    return text.replace(find, replacement)
 
 
 @operator(name="files.list", version="1")
