@@ -4,17 +4,17 @@ Which one a file is shows its content. For small CSV texts without any library s
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from modelyard.catalog.libraries import library
 from modelyard.context import Context
 from modelyard.operator.declaration import operator
 from modelyard.operator.ports import File, Input
+from modelyard.operator.schema import Range
 
 TableFormat = Literal["parquet", "csv"]
 How = Literal["inner", "left", "full", "semi", "anti"]
 LIBRARIES = ("polars",)
-_PREVIEW_MOST = 1_000
 
 
 @operator(name="table.convert", version="1", libraries=LIBRARIES)
@@ -28,7 +28,7 @@ def query_table(ctx: Context, table: Input[Path], sql: str, to: TableFormat = "p
     """Runs a SQL query on a table, which it calls ``self``. For example: select city, avg(price) as price from self
     group by city order by city."""
     polars = library("polars")
-    with polars.SQLContext(self=read_table(table), eager=True) as context:
+    with polars.SQLContext({"self": read_table(table)}, eager=True) as context:
         return write_table(ctx, context.execute(sql), "table", to)
 
 
@@ -67,10 +67,8 @@ def split_table(
 
 
 @operator(name="table.preview", version="1", libraries=LIBRARIES)
-def preview_table(table: Input[Path], rows: int = 10) -> dict[str, Any]:
+def preview_table(table: Input[Path], rows: Annotated[int, Range(0, 1_000)] = 10) -> dict[str, Any]:
     """Tells the columns of a table with their types, how many rows it has, and the first of them."""
-    if not 0 <= rows <= _PREVIEW_MOST:
-        raise ValueError(f"rows must be between 0 and {_PREVIEW_MOST}, got {rows}")
     frame = read_table(table)
     head = frame.head(rows)
     return {

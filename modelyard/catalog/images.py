@@ -1,17 +1,18 @@
 """Operators on images, by Pillow."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from modelyard.catalog.libraries import library
 from modelyard.context import Context
 from modelyard.operator.declaration import operator
 from modelyard.operator.ports import File, Input
+from modelyard.operator.schema import Range
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 Fit = Literal["inside", "cover", "exact"]
 LIBRARIES = ("pillow",)
-_SIDE_MOST = 16_384
+Side = Annotated[int, Range(1, 16_384)]
 _PIXELS_MOST = 100_000_000
 
 
@@ -29,11 +30,9 @@ def describe_image(image: Input[Path]) -> dict[str, Any]:
 
 @operator(name="image.resize", version="1", libraries=LIBRARIES)
 def resize_image(
-    ctx: Context, image: Input[Path], width: int, height: int, fit: Fit = "inside", to: ImageFormat = "png"
+    ctx: Context, image: Input[Path], width: Side, height: Side, fit: Fit = "inside", to: ImageFormat = "png"
 ) -> File:
     """Resizes an image: inside the size with its own proportions, over it with the rest cut off, or exactly to it."""
-    if not (1 <= width <= _SIDE_MOST and 1 <= height <= _SIDE_MOST):
-        raise ValueError(f"width and height must be between 1 and {_SIDE_MOST}, got {width} and {height}")
     ops = library("PIL.ImageOps", "pillow")
     with _opened(image) as opened:
         upright = ops.exif_transpose(opened)
@@ -54,10 +53,10 @@ def grayscale_image(ctx: Context, image: Input[Path], to: ImageFormat = "png") -
 
 
 @operator(name="image.convert", version="1", libraries=LIBRARIES)
-def convert_image(ctx: Context, image: Input[Path], to: ImageFormat = "png", quality: int = 85) -> File:
+def convert_image(
+    ctx: Context, image: Input[Path], to: ImageFormat = "png", quality: Annotated[int, Range(1, 100)] = 85
+) -> File:
     """Writes an image in another format; quality counts for JPEG and WebP."""
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality must be between 1 and 100, got {quality}")
     with _opened(image) as opened:
         return _written(ctx, opened, to, quality)
 

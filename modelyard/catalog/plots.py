@@ -1,17 +1,18 @@
 """Operators that draw tables, by matplotlib: PNG or SVG."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from modelyard.catalog.dataframes import read_table, require_columns
 from modelyard.catalog.libraries import library
 from modelyard.context import Context
 from modelyard.operator.declaration import operator
 from modelyard.operator.ports import File, Input
+from modelyard.operator.schema import Range
 
 Kind = Literal["line", "scatter", "bar", "histogram"]
 PictureFormat = Literal["png", "svg"]
-_SIDE_MOST = 8_000
+Side = Annotated[int, Range(16, 8_000)]
 
 
 @operator(name="plot.table", version="1", libraries=("matplotlib", "polars"))
@@ -23,15 +24,13 @@ def plot_table(
     kind: Kind = "line",
     title: str = "",
     to: PictureFormat = "png",
-    width: int = 800,
-    height: int = 500,
+    width: Side = 800,
+    height: Side = 500,
 ) -> File:
     """Draws columns of a table against another, or against the row's number, or how their values are distributed. The
     same table gives the same bytes."""
     if not y:
         raise ValueError("y must name a column")
-    if not (16 <= width <= _SIDE_MOST and 16 <= height <= _SIDE_MOST):
-        raise ValueError(f"width and height must be between 16 and {_SIDE_MOST}, got {width} and {height}")
     frame = read_table(table)
     require_columns(frame, [*y, *([x] if x else [])])
     matplotlib = library("matplotlib")

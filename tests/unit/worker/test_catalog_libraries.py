@@ -19,6 +19,14 @@ pytest.importorskip("matplotlib")
 image_module = pytest.importorskip("PIL.Image")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def fonts(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """matplotlib keeps the files of its fonts open from the first picture on."""
+    table = tmp_path_factory.mktemp("fonts") / "table.csv"
+    table.write_text("a\n1\n")
+    function_of("plot.table")(Context(), table, ["a"])
+
+
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
     return Context(directory=str(tmp_path / "task"))
