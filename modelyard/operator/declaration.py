@@ -75,6 +75,11 @@ class Operator:
             schema["required"] = required
         return schema
 
+    @property
+    def declared_outputs(self) -> tuple[str, ...]:
+        """Names of the outputs that the author named."""
+        return tuple(self._outputs or ())
+
     @cached_property
     def outputs(self) -> tuple[Port, ...]:
         if self._outputs is not None:

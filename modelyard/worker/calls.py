@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from resource import RUSAGE_SELF, getrusage
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from modelyard.context import Context, Source, TaskCancelled
 from modelyard.operator.declaration import Operator
@@ -177,7 +177,8 @@ class Caller:
                 if operator.is_async
                 else self._invoke(key, operator, arguments)
             )
-            return report_result(value, context)
+            ports = operator.declared_outputs
+            return report_result(value, context, ports)
         except TaskCancelled:
             raise
         except BaseException as error:
@@ -308,11 +309,24 @@ def _arguments(operator: Operator, context: Context, sources: dict[str, Source])
     for name, (port, kind) in signature.inputs.items():
         if name in sources:
             arguments[name] = _input(operator, name, kind, context, sources[name])
+        elif f"{name}.0" in sources:
+            arguments[name] = _parts(operator, name, kind, context, sources)
         elif port.required:
             raise BadCall(f"input {name!r} of operator {operator.name!r} is missing")
     if signature.context_name:
         arguments[signature.context_name] = context
     return arguments
+
+
+def _parts(
+    operator: Operator, name: str, kind: Any, context: Context, sources: dict[str, Source]
+) -> list[Any]:
+    """Inputs "port.0", "port.1" … are one list: several results flow into the port, and one of them is large."""
+    [item, *_] = get_args(kind) or (Any,)
+    parts = []
+    while (part := f"{name}.{len(parts)}") in sources:
+        parts.append(_input(operator, part, item, context, sources[part]))
+    return parts
 
 
 def _input(operator: Operator, name: str, kind: Any, context: Context, source: Source) -> Any:
@@ -321,6 +335,9 @@ def _input(operator: Operator, name: str, kind: Any, context: Context, source: S
     data = source.read()
     if kind is bytes:
         return data
+    if not data and kind is not str:
+        # What it comes from has failed: the empty set.
+        return None
     try:
         return data.decode() if kind is str else json.loads(data)
     except ValueError as error:

@@ -4,7 +4,7 @@ Owns the split into a JSON value and files. Must not send or upload anything.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,13 @@ class BadResult(TypeError):
     """What was returned cannot be carried."""
 
 
-def report_result(value: Any, context: Context) -> Message:
-    """The fields ``value_json`` or ``value_path``, and ``files``. Raises `BadResult`."""
+def report_result(value: Any, context: Context, ports: Collection[str] = ()) -> Message:
+    """The fields ``value_json`` or ``value_path``, and ``files``. Raises `BadResult`.
+
+    What several output ports give that is too large together is a file for each, so that each can be had alone.
+    """
+    if type(value) is dict and len(ports) > 1 and not value.keys() - set(ports):
+        value = _parted(value, context)
     if type(value) is dict and any(isinstance(item, File | bytes) for item in value.values()):
         files = {name: item for name, item in value.items() if isinstance(item, File | bytes)}
         rest = {name: item for name, item in value.items() if name not in files}
@@ -31,15 +36,32 @@ def report_result(value: Any, context: Context) -> Message:
     return _value(value, context)
 
 
-def _value(value: Any, context: Context) -> Message:
+def _parted(value: dict[str, Any], context: Context) -> dict[str, Any]:
+    """The members, those that are too large to lie beside each other as files of JSON."""
+    texts = {name: _text(item) for name, item in value.items() if not isinstance(item, File | bytes)}
+    left = sum(len(text) + len(name) + 4 for name, text in texts.items())
+    parted = dict(value)
+    for name in sorted(texts, key=lambda name: -len(texts[name])):
+        if left <= MAX_VALUE_BYTES:
+            break
+        left -= len(texts[name]) + len(name) + 4
+        parted[name] = texts[name].encode()
+    return parted
+
+
+def _text(value: Any) -> str:
     try:
-        text = json.dumps(value, separators=(",", ":"), allow_nan=False, default=_plain)
+        return json.dumps(value, separators=(",", ":"), allow_nan=False, default=_plain)
     except ValueError as error:
         if "circular" in str(error).lower():
             raise BadResult("the result contains itself") from error
         raise BadResult(
             "the result contains NaN or Infinity, which JSON does not have; return None or a string there"
         ) from error
+
+
+def _value(value: Any, context: Context) -> Message:
+    text = _text(value)
     if len(text) <= MAX_VALUE_BYTES:
         return {"value_json": text}
     path = context.directory / ".value.json"

@@ -189,7 +189,15 @@ def operators_digest(canvas: Canvas, operators: Catalogue) -> str:
     _collect(canvas, subgraphs)
     names = {split_name(node.operator)[0] for node in all_nodes(canvas, subgraphs) if node.operator}
     described = [
-        (name, operator.version, operator.schema, operator.inputs, operator.outputs, operator.has_effects)
+        (
+            name,
+            operator.version,
+            operator.schema,
+            operator.inputs,
+            operator.outputs,
+            operator.has_effects,
+            operator.code_digest,
+        )
         if (operator := operators.get(name))
         else (name,)
         for name in sorted(names)
