@@ -323,7 +323,7 @@ def _parts(
 ) -> list[Any]:
     """Inputs "port.0", "port.1" … are one list: several results flow into the port, and one of them is large."""
     [item, *_] = get_args(kind) or (Any,)
-    parts = []
+    parts: list[Any] = []
     while (part := f"{name}.{len(parts)}") in sources:
         parts.append(_input(operator, part, item, context, sources[part]))
     return parts

@@ -22,8 +22,8 @@ from tests.support.processes import Processes
 from tests.support.wait import wait_until_sync
 from tests.support.yard import ROOT, Yard, new_yard
 
-NEED_A_CONTACT = {name for name in POINTS if "notif" in name}
-"""Killed at by test_e2e_notify.py."""
+NEED_MORE = {name for name in POINTS if "notif" in name or name.startswith("graph.")}
+"""Killed at by test_e2e_notify.py and test_e2e_graph_recovery.py."""
 SERVICES = {"scheduler": "scheduler", "store": "store", "agent": "agent-node-1"}
 
 
@@ -74,7 +74,7 @@ async def put(client: Client, data: bytes) -> str:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("point", sorted(POINTS.keys() - NEED_A_CONTACT))
+@pytest.mark.parametrize("point", sorted(POINTS.keys() - NEED_MORE))
 async def test_service_killed_at_a_failpoint_loses_nothing(
     processes: tuple[Yard, Processes], point: str, tmp_path: Path
 ) -> None:
