@@ -1,4 +1,4 @@
-"""Graphs of no-op operators through the whole suite: a chain, a fan, layers; milliseconds a node, everything on disk."""
+"""Graphs of no-op operators through the whole suite: a chain, a fan, layers; milliseconds a node, all on disk."""
 
 import asyncio
 import contextlib

@@ -199,13 +199,16 @@ async def _judged(client: Client, project: str, version: int) -> Any:
 @command(app)
 async def show(
     yard: Invocation,
-    project: Annotated[str, typer.Argument(help="Id or name of a project, or a file")],
+    project: Annotated[str, typer.Argument(help="Id or name of a project, a file, or a run (r-12)")],
     version: Version = 0,
 ) -> None:
-    """Draw what a canvas comes to: its levels, the order, operators and who offers them."""
+    """Draw what a canvas comes to: its levels, the order, operators and who offers them; of a run its nodes' states."""
     from cli.output.graphs import write_levels, write_problems
 
     async with yard.client() as client:
+        if project.startswith("r-") and project[2:].isdecimal():
+            await _show_run(yard, client, project)
+            return
         answer = await _judged(client, project, version)
     if yard.output != "table":
         show_list(yard.output, answer, answer.graph.nodes, (), lambda item: item.node_id)
@@ -217,6 +220,19 @@ async def show(
             next_step="correct them and save again",
         )  # fmt: skip
     write_levels(answer.graph.nodes)
+
+
+async def _show_run(yard: Invocation, client: Client, run: str) -> None:
+    from cli.output.runs import write_nodes
+    from modelyard.v1 import run_pb2
+
+    nodes = await client.runs.nodes(run)
+    if yard.output == "table":
+        write_nodes(nodes)
+    else:
+        show_list(
+            yard.output, run_pb2.ListRunNodesResponse(nodes=nodes), nodes, (), lambda item: item.node_id
+        )
 
 
 @command(app)
@@ -245,3 +261,6 @@ async def remove(
     async with yard.client() as client:
         await client.projects.remove(await project_id(client, project))
     yard.say(f"deleted {project}")
+
+
+from cli.commands import graph_runs  # noqa: E402, F401 (its commands belong to this group)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from modelyard.client.nodes import Nodes
     from modelyard.client.operators import Operators
     from modelyard.client.queues import Queues
+    from modelyard.client.runs import Runs
     from modelyard.client.tasks import Tasks
 
 
@@ -119,6 +120,13 @@ class Client:
         from modelyard.client.graph import Projects
 
         return Projects(self.connection)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """Canvases executed."""
+        from modelyard.client.runs import Runs
+
+        return Runs(self.connection)
 
     @cached_property
     def queues(self) -> Queues:

@@ -27,6 +27,7 @@ GROUPS = (
     "audit",
     "queues",
     "projects",
+    "runs",
 )
 
 

@@ -1,0 +1,212 @@
+"""`yard graph run` and what belongs to runs: they are started, watched, steered, and give results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import exit_codes, work_options
+from cli.commands.graph import PageSize, PageToken, Project, Version, app, project_id
+from cli.errors import UsageError
+from cli.invocation import Invocation, command
+from cli.output.render import show_list, show_one
+
+if TYPE_CHECKING:
+    from modelyard.client.aio import Client
+    from modelyard.v1 import run_pb2
+
+Run = Annotated[str, typer.Argument(help="For example r-12")]
+
+
+@command(app)
+async def run(
+    yard: Invocation,
+    project: Project,
+    version: Version = 0,
+    param: work_options.Param = [],  # noqa: B006
+    order: Annotated[str, typer.Option(help="levels|branches: which total order")] = "levels",
+    start: Annotated[str, typer.Option(help="ready|strict: when a node may start")] = "ready",
+    max_parallel: Annotated[
+        int, typer.Option(help="Most nodes on agents at a time", show_default="no limit")
+    ] = 0,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Take nothing from the cache")] = False,
+    comment: Annotated[str, typer.Option(help="What for, for people")] = "",
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait; print the run's id")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Tell of each node as it is committed")] = False,
+    idempotency_key: Annotated[
+        str, typer.Option(help="A UUID; the same key and request is the same run")
+    ] = "",
+) -> int:
+    """Run a version of a project; print the results of its sinks. Interrupting leaves the run alone."""
+    async with yard.client() as client:
+        begun = await client.runs.start(
+            await project_id(client, project), version, params=work_options.params_of(param), order=order,
+            start=start, max_parallel=max_parallel, refresh=refresh, comment=comment, request_id=idempotency_key,
+        )  # fmt: skip
+        return await _followed(yard, client, begun, detach=detach, watch=watch)
+
+
+@command(app, "continue")
+async def continue_(
+    yard: Invocation,
+    run: Run,
+    version: Version = 0,
+    from_node: Annotated[
+        list[str], typer.Option("--from", help="Run this node and what depends on it again; repeatable")
+    ] = [],  # noqa: B006
+    param: work_options.Param = [],  # noqa: B006
+    node_param: Annotated[
+        list[str], typer.Option(help="NODE.k=v: another parameter of a node; repeatable")
+    ] = [],  # noqa: B006
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait; print the run's id")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Tell of each node as it is committed")] = False,
+) -> int:
+    """Run what an ended run has not done, or has to do again; keep the rest."""
+    patched: dict[str, dict[str, Any]] = {}
+    for word in node_param:
+        place, _, value = word.partition("=")
+        node, dot, name = place.rpartition(".")
+        if not dot or not node:
+            raise UsageError(f"{word!r} is no NODE.k=v", next_step="for example --node-param n3.width=224")
+        patched.setdefault(node, {}).update(work_options.params_of([f"{name}={value}"]))
+    async with yard.client() as client:
+        answer = await client.runs.continue_(
+            run, version, from_nodes=from_node, params=work_options.params_of(param), node_params=patched
+        )
+        yard.say(f"{answer.run.id} keeps {answer.kept_count} of {answer.run.node_count} nodes of {run}")
+        return await _followed(yard, client, answer.run, detach=detach, watch=watch)
+
+
+async def _followed(
+    yard: Invocation, client: Client, begun: run_pb2.Run, *, detach: bool, watch: bool
+) -> int:
+    from cli.output.runs import RUN_FIELDS, show_results
+
+    if detach:
+        show_one("name" if yard.output == "table" else yard.output, begun, RUN_FIELDS, lambda item: item.id)
+        return exit_codes.DONE
+    yard.say(f"{begun.id}: {begun.node_count} nodes; to stop it: yard graph cancel {begun.id}")
+    ended = await _watched(client, begun, with_nodes=watch)
+    return show_results(yard.output, ended)
+
+
+async def _watched(client: Client, begun: run_pb2.Run, *, with_nodes: bool) -> run_pb2.Run:
+    """The run once it has ended; a bar, and with nodes a line for each that is committed."""
+    from cli.output.progress import Progress
+    from cli.output.runs import node_line
+    from modelyard.client.runs import ENDED
+
+    progress, latest = Progress(begun.id), begun
+    async for told in client.runs.watch(begun.id, without_nodes=not with_nodes):
+        for node in told.nodes:
+            if node.commit_sequence:
+                progress.clear()
+                typer.echo(node_line(node), err=True)
+        if told.HasField("run"):
+            latest = told.run
+            ended = latest.node_count - latest.pending_count
+            progress.update(ended / max(1, latest.node_count), f"{latest.running_count} running")
+        if latest.state in ENDED:
+            break
+    progress.clear()
+    return latest
+
+
+@command(app)
+async def runs(
+    yard: Invocation,
+    project: Annotated[str, typer.Option(help="Only of this project")] = "",
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
+) -> None:
+    """List runs, newest first."""
+    from cli.output.runs import RUN_COLUMNS
+
+    async with yard.client() as client:
+        wanted = await project_id(client, project) if project else ""
+        answer = await client.runs.list(wanted, page_size=page_size, page_token=page_token)
+    show_list(
+        yard.output,
+        answer,
+        answer.runs,
+        RUN_COLUMNS,
+        lambda item: item.id,
+        empty="no runs; next: yard graph run",
+    )
+
+
+@command(app)
+async def watch(yard: Invocation, run: Run) -> int:
+    """Tell of each node of a run as it is committed, until its end."""
+    from cli.output.runs import show_results
+
+    async with yard.client() as client:
+        ended = await _watched(client, await client.runs.get(run), with_nodes=True)
+    return show_results(yard.output, ended)
+
+
+@command(app)
+async def result(
+    yard: Invocation,
+    run: Run,
+    node: Annotated[str, typer.Argument(help="A node of it", show_default="its sinks")] = "",
+) -> int:
+    """Print what a run came to, or what one of its nodes gave."""
+    from cli.output.runs import NODE_FIELDS, show_results
+
+    async with yard.client() as client:
+        if not node:
+            return show_results(yard.output, await client.runs.get(run))
+        found = await client.runs.result(run, node)
+    show_one(yard.output, found, NODE_FIELDS, lambda item: item.node_id)
+    return exit_codes.DONE
+
+
+@command(app)
+async def cancel(
+    yard: Invocation, run: Run, comment: Annotated[str, typer.Option(help="Why, for people")] = ""
+) -> None:
+    """End a run: what has not ended is cancelled."""
+    async with yard.client() as client:
+        _say(yard, await client.runs.cancel(run, comment))
+
+
+@command(app)
+async def pause(yard: Invocation, run: Run) -> None:
+    """Start no further node of a run; those that run go on."""
+    async with yard.client() as client:
+        _say(yard, await client.runs.pause(run))
+
+
+@command(app)
+async def resume(yard: Invocation, run: Run) -> None:
+    """Let a paused run go on."""
+    async with yard.client() as client:
+        _say(yard, await client.runs.resume(run))
+
+
+@command(app)
+async def modify(
+    yard: Invocation,
+    run: Run,
+    node: Annotated[str, typer.Argument(help="A node that has not started")],
+    param: work_options.Param = [],  # noqa: B006
+) -> None:
+    """Change the parameters of a node before it starts."""
+    from cli.output.runs import NODE_FIELDS
+
+    if not param:
+        raise UsageError("nothing is to be changed", next_step="give --param k=v")
+    async with yard.client() as client:
+        changed = await client.runs.modify(run, node, work_options.params_of(param))
+    show_one(yard.output, changed, NODE_FIELDS, lambda item: item.node_id)
+
+
+def _say(yard: Invocation, found: run_pb2.Run) -> None:
+    from cli.output.runs import RUN_FIELDS, state_of
+
+    if yard.output == "table":
+        yard.say(f"{found.id} is {state_of(found)}")
+    else:
+        show_one(yard.output, found, RUN_FIELDS, lambda item: item.id)

@@ -1,0 +1,111 @@
+"""Runs and their nodes in words."""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from cli import exit_codes
+from cli.output.nouns import age
+from cli.output.render import show_one
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cli.output.render import Columns
+    from modelyard.v1 import canvas_pb2, run_pb2
+
+VALUE_CHARACTERS = 100
+
+
+def state_of(run: run_pb2.Run) -> str:
+    """One word."""
+    from modelyard.v1 import run_pb2
+
+    return run_pb2.RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
+
+
+def detail_of(node: canvas_pb2.ExecutionNode) -> str:
+    """One word, finer than the state."""
+    from modelyard.v1 import canvas_pb2
+
+    return canvas_pb2.ExecutionDetail.Name(node.detail).removeprefix("EXECUTION_DETAIL_").lower()
+
+
+def _counts(run: run_pb2.Run) -> str:
+    cached = f", {run.cached_count} cached" if run.cached_count else ""
+    return f"{run.done_count} done{cached}, {run.error_count} error, {run.pending_count} pending"
+
+
+RUN_COLUMNS: Columns = (
+    ("RUN", lambda run: run.id),
+    ("PROJECT", lambda run: f"{run.project_id}/{run.version}"),
+    ("STATE", state_of),
+    ("NODES", lambda run: str(run.node_count)),
+    ("DONE", lambda run: str(run.done_count)),
+    ("ERROR", lambda run: str(run.error_count)),
+    ("AGE", lambda run: age(run.create_time)),
+    ("COMMENT", lambda run: run.comment),
+)
+RUN_FIELDS: Columns = (
+    *((title.lower(), cell) for title, cell in RUN_COLUMNS),
+    ("counts", _counts),
+    ("error", lambda run: run.error.message),
+    ("continued from", lambda run: run.continued_from),
+)
+NODE_FIELDS: Columns = (
+    ("node", lambda node: node.node_id),
+    ("state", detail_of),
+    ("task", lambda node: node.task),
+    ("on", lambda node: node.node),
+    ("parameters", lambda node: node.initial_params_json),
+    ("outputs", lambda node: "\n".join(_output(output) for output in node.outputs)),
+    ("error", lambda node: node.error.message),
+    ("cache", lambda node: node.cache_reason),
+)
+
+
+def _output(output: canvas_pb2.NodeOutput) -> str:
+    value = output.value_json or output.digest or "dropped: nobody needed it any more"
+    return f"{output.port}: {value[:VALUE_CHARACTERS]}{'…' if len(value) > VALUE_CHARACTERS else ''}"
+
+
+def node_line(node: canvas_pb2.ExecutionNode) -> str:
+    """What became of a node, on one line."""
+    where = f" on {node.node}" if node.node else ""
+    what = node.error.message or ", ".join(_output(output) for output in node.outputs)
+    return f"{node.commit_sequence:>6}  {detail_of(node):9} {node.node_id}{where}  {what}"[:200]
+
+
+def show_results(output: str, run: run_pb2.Run) -> int:
+    """The outputs of the sinks, in the total order; the exit code."""
+    from modelyard.v1 import run_pb2
+
+    if output != "table":
+        show_one(output, run, RUN_FIELDS, lambda item: item.id)
+    else:
+        for sink in run.results:
+            for each in sink.outputs:
+                sys.stdout.write(f"{sink.node_id}.{each.port}\t{each.value_json or each.digest}\n")
+        sys.stdout.flush()
+        sys.stderr.write(f"{run.id} {state_of(run)}: {_counts(run)}\n")
+        if run.error.message:
+            sys.stderr.write(f"first error: {run.error.message}\n")
+            sys.stderr.write(f"next: yard graph show {run.id}; yard graph continue {run.id}\n")
+    ended_well = run.state in (
+        run_pb2.RUN_STATE_SUCCEEDED,
+        run_pb2.RUN_STATE_RUNNING,
+        run_pb2.RUN_STATE_PAUSED,
+    )
+    return exit_codes.DONE if ended_well else exit_codes.WORK_FAILED
+
+
+def write_nodes(nodes: Sequence[canvas_pb2.ExecutionNode]) -> None:
+    """Level by level, each node with what became of it."""
+    for level, members in groupby(
+        sorted(nodes, key=lambda node: node.gradient), key=lambda node: node.gradient
+    ):
+        sys.stdout.write(f"level {level}\n")
+        for node in members:
+            sys.stdout.write(f"  {node_line(node)}\n")

@@ -1,0 +1,158 @@
+"""`client.runs`: canvases executed, from the request to what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from modelyard.client.connection import Connection, new_request_id
+from modelyard.client.specs import InvalidSpecification
+from modelyard.v1 import canvas_pb2, run_pb2, run_pb2_grpc
+
+ORDERS = {"levels": run_pb2.RUN_ORDER_LEVELS, "branches": run_pb2.RUN_ORDER_BRANCHES}
+STARTS = {"ready": run_pb2.RUN_START_READY, "strict": run_pb2.RUN_START_STRICT}
+ENDED = frozenset({run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED})
+
+
+class Runs:
+    """Runs of projects. A run that was started goes on, whoever watches."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def _stub(self) -> run_pb2_grpc.RunServiceAsyncStub:
+        return run_pb2_grpc.RunServiceStub(self._connection.graph())
+
+    async def start(
+        self,
+        project: str,
+        version: int = 0,
+        *,
+        params: Mapping[str, Any] | None = None,
+        order: str = "levels",
+        start: str = "ready",
+        max_parallel: int = 0,
+        refresh: bool = False,
+        comment: str = "",
+        request_id: str = "",
+    ) -> run_pb2.Run:
+        """Runs a version (0: the latest). The answer means that the run is on disk."""
+        request = run_pb2.StartRunRequest(
+            request_id=request_id or new_request_id(),
+            project_id=project,
+            version=version,
+            params_json=json.dumps(params) if params else "",
+            order=_word(ORDERS, order, "order"),
+            start=_word(STARTS, start, "start"),
+            max_parallel=max_parallel,
+            refresh=refresh,
+            comment=comment,
+        )
+        return (await self._connection.unary(self._stub.StartRun, request)).run
+
+    async def get(self, run: str) -> run_pb2.Run:
+        """A run as it is now; with its results once it has ended."""
+        return (await self._connection.unary(self._stub.GetRun, run_pb2.GetRunRequest(run_id=run))).run
+
+    async def nodes(self, run: str) -> list[canvas_pb2.ExecutionNode]:
+        """All nodes of a run, in the total order."""
+        found: list[canvas_pb2.ExecutionNode] = []
+        token = ""
+        while True:
+            request = run_pb2.ListRunNodesRequest(run_id=run, page_size=500, page_token=token)
+            answer = await self._connection.unary(self._stub.ListRunNodes, request)
+            found += answer.nodes
+            token = answer.next_page_token
+            if not token:
+                return found
+
+    async def list(
+        self,
+        project: str = "",
+        *,
+        states: Sequence[run_pb2.RunState.ValueType] = (),
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> run_pb2.ListRunsResponse:
+        """One page of runs, newest first."""
+        request = run_pb2.ListRunsRequest(
+            project_id=project, states=states, page_size=page_size, page_token=page_token
+        )
+        return await self._connection.unary(self._stub.ListRuns, request)
+
+    async def watch(
+        self, run: str, revision: int = 0, *, without_nodes: bool = False
+    ) -> AsyncIterator[run_pb2.WatchRunResponse]:
+        """Every change until the run has ended, without gap or repeat, over broken connections too."""
+
+        def begin() -> Any:
+            request = run_pb2.WatchRunRequest(run_id=run, revision=revision, without_nodes=without_nodes)
+            return self._stub.WatchRun(request)
+
+        async for response in self._connection.stream(begin):
+            revision = max(revision, response.revision)
+            yield response
+
+    async def wait(self, run: str) -> run_pb2.Run:
+        """The run once it has ended."""
+        async for response in self.watch(run, without_nodes=True):
+            if response.HasField("run") and response.run.state in ENDED:
+                return response.run
+        return await self.get(run)
+
+    async def result(self, run: str, node: str) -> canvas_pb2.ExecutionNode:
+        """A node with its outputs."""
+        request = run_pb2.GetNodeResultRequest(run_id=run, node_id=node)
+        return (await self._connection.unary(self._stub.GetNodeResult, request)).node
+
+    async def cancel(self, run: str, comment: str = "") -> run_pb2.Run:
+        """Ends it: what has not ended is cancelled. One that has ended stays as it is."""
+        request = run_pb2.CancelRunRequest(request_id=new_request_id(), run_id=run, comment=comment)
+        return (await self._connection.unary(self._stub.CancelRun, request)).run
+
+    async def pause(self, run: str) -> run_pb2.Run:
+        """Starts no further node; those that run go on."""
+        request = run_pb2.PauseRunRequest(request_id=new_request_id(), run_id=run)
+        return (await self._connection.unary(self._stub.PauseRun, request)).run
+
+    async def resume(self, run: str) -> run_pb2.Run:
+        """Lets a paused run go on."""
+        request = run_pb2.ResumeRunRequest(request_id=new_request_id(), run_id=run)
+        return (await self._connection.unary(self._stub.ResumeRun, request)).run
+
+    async def continue_(
+        self,
+        run: str,
+        version: int = 0,
+        *,
+        from_nodes: Sequence[str] = (),
+        params: Mapping[str, Any] | None = None,
+        node_params: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> run_pb2.ContinueRunResponse:
+        """A new run that keeps what the ended one has: from its failures, from nodes, with other parameters, or on a
+        later version."""
+        request = run_pb2.ContinueRunRequest(
+            request_id=new_request_id(),
+            run_id=run,
+            version=version,
+            from_nodes=from_nodes,
+            params_json=json.dumps(params) if params else "",
+            node_params_json={name: json.dumps(values) for name, values in (node_params or {}).items()},
+        )
+        return await self._connection.unary(self._stub.ContinueRun, request)
+
+    async def modify(self, run: str, node: str, params: Mapping[str, Any]) -> canvas_pb2.ExecutionNode:
+        """Changes the parameters of a node that has not started."""
+        request = run_pb2.ModifyRunNodeRequest(
+            request_id=new_request_id(), run_id=run, node_id=node, params_json=json.dumps(params)
+        )
+        return (await self._connection.unary(self._stub.ModifyRunNode, request)).node
+
+
+def _word(words: Mapping[str, Any], word: str, field: str) -> Any:
+    if word not in words:
+        raise InvalidSpecification(f"{word!r} is no {field}; choose {' or '.join(words)}", field)
+    return words[word]
