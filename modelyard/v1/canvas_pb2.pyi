@@ -1887,7 +1887,7 @@ class ImportCanvasRequest(_message.Message):
     """Empty: only converted, not saved."""
     parent: _builtins.int
     format: _builtins.str
-    """"comfyui", "react-flow", "elyra", "wfformat", "kfp"; empty: found out."""
+    """"canvas", "comfyui", "comfyui-api", "react-flow", "wfformat", "elyra", "kfp"; empty: found out."""
     document: _builtins.bytes
     def __init__(
         self,
@@ -1914,7 +1914,11 @@ class ImportCanvasResponse(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    CANVAS_JSON_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
     format: _builtins.str
+    canvas_json: _builtins.str
+    """The canvas as a document; `canvas` is left out where the two do not fit into one message."""
     @_builtins.property
     def canvas(self) -> Global___Canvas: ...
     @_builtins.property
@@ -1923,6 +1927,10 @@ class ImportCanvasResponse(_message.Message):
     def version(self) -> Global___ProjectVersion:
         """Set where it was saved."""
 
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanvasProblem]:
+        """What is wrong with what was saved."""
+
     def __init__(
         self,
         *,
@@ -1930,10 +1938,12 @@ class ImportCanvasResponse(_message.Message):
         format: _builtins.str = ...,
         findings: _abc.Iterable[Global___ImportFinding] | None = ...,
         version: Global___ProjectVersion | None = ...,
+        canvas_json: _builtins.str = ...,
+        problems: _abc.Iterable[Global___CanvasProblem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["canvas", b"canvas", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canvas", b"canvas", "findings", b"findings", "format", b"format", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canvas", b"canvas", "canvas_json", b"canvas_json", "findings", b"findings", "format", b"format", "problems", b"problems", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,7 +17,9 @@ ROWS_MOST = 16
 """Boxes in a lane before it folds."""
 LANES_IN_BAND = 12
 EDGES_MOST = 5_000
-NODES_DRAWN_MOST = 6_000
+LANES_MOST = 1_000
+"""More levels than that share lanes."""
+NODES_DRAWN_MOST = 3_000
 LABEL_LENGTH = 22
 _WIDTH, _HEIGHT, _ACROSS, _DOWN = 184, 42, 244, 56
 _LEFT, _TOP, _HEAD = 24, 96, 26
@@ -97,20 +99,30 @@ class _Box(msgspec.Struct, frozen=True):
 
     x: int
     y: int
-    lane: int
+    lane: str
     row: int
     nodes: tuple[PictureNode, ...]
     is_fold: bool
 
 
-def _lanes(nodes: Sequence[PictureNode]) -> list[tuple[int, list[PictureNode]]]:
+def _lanes(nodes: Sequence[PictureNode]) -> list[tuple[str, list[PictureNode]]]:
+    """Nodes by what their lane is called."""
     lanes: dict[int, list[PictureNode]] = {}
     for node in sorted(nodes, key=lambda each: (each.order, each.id)):
         lanes.setdefault(node.gradient, []).append(node)
-    return sorted(lanes.items())
+    ordered = sorted(lanes)
+    step = -(-len(ordered) // LANES_MOST) or 1
+    shared = [ordered[first : first + step] for first in range(0, len(ordered), step)]
+    return [
+        (
+            f"level {levels[0]}" if len(levels) == 1 else f"levels {levels[0]} to {levels[-1]}",
+            [node for level in levels for node in lanes[level]],
+        )
+        for levels in shared
+    ]
 
 
-def _place(lanes: Sequence[tuple[int, list[PictureNode]]]) -> tuple[list[_Box], int]:
+def _place(lanes: Sequence[tuple[str, list[PictureNode]]]) -> tuple[list[_Box], int]:
     """Boxes with their places, and the height of the picture."""
     rows_most = max(2, min(ROWS_MOST, NODES_DRAWN_MOST // max(1, len(lanes))))
     boxes, top = list[_Box](), _TOP
@@ -184,7 +196,7 @@ def _summary(nodes: Iterable[PictureNode]) -> str:
 
 
 def _lane_head(box: _Box) -> str:
-    return _words(box.x, box.y - 10, f"level {box.lane}", 11)
+    return _words(box.x, box.y - 10, box.lane, 11)
 
 
 def _drawn(box: _Box) -> str:

@@ -4,6 +4,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.v1 import canvas_pb2 as pb
 from services.graph.diff import Change
+from services.graph.imports.report import Finding
 from services.graph.model import Role, RoleInvalid
 from services.graph.problems import Problem
 from services.graph.projects import Project, Version
@@ -83,3 +84,8 @@ def change_message(change: Change) -> pb.CanvasChange:
         before_json=change.before,
         after_json=change.after,
     )
+
+
+def finding_message(finding: Finding) -> pb.ImportFinding:
+    """What an import or export was told of."""
+    return pb.ImportFinding(path=finding.path, message=finding.message, node=finding.node)

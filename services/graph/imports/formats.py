@@ -20,7 +20,8 @@ from services.graph.imports import comfyui, comfyui_prompt, elyra, kfp, react_fl
 from services.graph.imports.format import Format
 from services.graph.imports.merging import differences, merged
 from services.graph.imports.parsing import parse, parse_json_text
-from services.graph.imports.report import Finding, FormatUnknown, ImportRefused, Report
+from services.graph.imports.report import Finding, ImportRefused, Report
+from services.graph.model import FormatUnknown
 from services.graph.operators import Catalogue
 from services.graph.problems import suggestion
 

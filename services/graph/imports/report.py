@@ -16,10 +16,6 @@ class ImportRefused(InvalidArgument):
     """The document cannot be read as a canvas."""
 
 
-class FormatUnknown(InvalidArgument):
-    """There is no such format, or the document is of none."""
-
-
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that was not understood, or was taken to mean something."""
 

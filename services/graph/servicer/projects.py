@@ -9,13 +9,15 @@ from services.chassis.answers import Answers
 from services.chassis.clock import Clock
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import principal
-from services.graph import document
+from services.graph import document, exchange
 from services.graph.access import account_of, require_owner, require_role, sees_all
 from services.graph.canvas import Canvas
 from services.graph.convert.canvas import canvas_message, canvas_of
 from services.graph.convert.execution import graph_message
+from services.graph.convert.picture import planned_nodes
 from services.graph.convert.project import (
     change_message,
+    finding_message,
     problem_message,
     project_message,
     role_of,
@@ -27,7 +29,6 @@ from services.graph.model import (
     AccountInvalid,
     CanvasMissing,
     CanvasUnreadable,
-    FormatUnknown,
     NameInvalid,
     OperatorsUnavailable,
     Order,
@@ -39,6 +40,7 @@ from services.graph.problems import Problem, Reason
 from services.graph.projects import Project, Projects, Version, number_of
 
 FORMAT = "canvas"
+PICTURE = "svg"
 NAME_LENGTH = 200
 COMMENT_LENGTH = 2_000
 MESSAGE_BYTES_MOST = 3_900_000
@@ -228,26 +230,35 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         )
 
     async def ImportCanvas(self, request: pb.ImportCanvasRequest, context: Any) -> pb.ImportCanvasResponse:
-        if request.format not in ("", FORMAT):
-            raise _unknown_format(request.format)
         project = await self._project(request.project_id, Role.EDITOR) if request.project_id else None
-        canvas, malformed = _read(None, request.document.decode(errors="replace"))
-        findings = [
-            pb.ImportFinding(path=problem.field, message=problem.message, node=problem.node)
-            for problem in malformed
-        ]
-        answer = pb.ImportCanvasResponse(canvas=canvas_message(canvas), format=FORMAT, findings=findings)
+        imported = await exchange.read(request.document, request.format, await self._source.operators())
+        answer = pb.ImportCanvasResponse(
+            format=imported.format,
+            findings=[finding_message(finding) for finding in imported.findings],
+            canvas_json=document.write(imported.canvas).decode(),
+        )
+        message = canvas_message(imported.canvas)
+        if answer.ByteSize() + message.ByteSize() <= MESSAGE_BYTES_MOST:
+            answer.canvas.CopyFrom(message)
         if project is not None:
-            version, _ = await self.save(project, request.parent, canvas, f"imported from {FORMAT}")
+            comment = f"imported from {imported.format}"
+            version, problems = await self.save(project, request.parent, imported.canvas, comment)
             answer.version.CopyFrom(version_message(version))
+            answer.problems.extend(problem_message(problem) for problem in problems)
         return answer
 
     async def ExportCanvas(self, request: pb.ExportCanvasRequest, context: Any) -> pb.ExportCanvasResponse:
-        if request.format not in ("", FORMAT):
-            raise _unknown_format(request.format)
         project = await self._project(request.project_id, Role.VIEWER)
         version = await self._version(project, request.version)
-        return pb.ExportCanvasResponse(document=await self._projects.document(version))
+        if request.format in ("", FORMAT):
+            return pb.ExportCanvasResponse(document=await self._projects.document(version))
+        canvas = await self._library.canvas(version)
+        if request.format == PICTURE:
+            graph = await self._library.graph(canvas, Order.LEVELS, version.digest)
+            title = f"{project.name}, version {version.version}"
+            return pb.ExportCanvasResponse(document=await exchange.picture(title, planned_nodes(graph)))
+        text, findings = await exchange.write(canvas, request.format, await self._source.operators())
+        return pb.ExportCanvasResponse(document=text, findings=[finding_message(each) for each in findings])
 
     async def _project(self, project_id: str, role: Role) -> Project:
         project = await self._projects.get(number_of(project_id))
@@ -258,12 +269,6 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         if not 0 <= version < _FIRST:
             raise VersionInvalid(field=field)
         return await self._projects.version(project, version)
-
-
-def _unknown_format(name: str) -> FormatUnknown:
-    return FormatUnknown(
-        f"there is no format {name[:40]!r}", field="format", next_step=f"known is {FORMAT!r}"
-    )
 
 
 def _saved(version: Version, problems: tuple[Problem, ...]) -> pb.SaveCanvasResponse:

@@ -9,8 +9,9 @@ from services.chassis.answers import Answers
 from services.chassis.errors import InvalidArgument
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, principal
-from services.graph import parameters
+from services.graph import exchange, parameters
 from services.graph.access import account_of, require_role
+from services.graph.convert.picture import picture_node, run_title
 from services.graph.convert.run import ORDERS, STARTS, STATES, live_message
 from services.graph.engine import Engine
 from services.graph.events import CancelAsked, Event, NodeModified, PauseAsked, ResumeAsked, RunAsked
@@ -156,6 +157,15 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         row = await self._history.require(request.run_id, principal(), Role.VIEWER)
         [node] = await self._history.nodes(row, await self._rank(row, request.node_id), 1)
         return pb.GetNodeResultResponse(node=node)
+
+    async def ExportRunPicture(
+        self, request: pb.ExportRunPictureRequest, context: Any
+    ) -> pb.ExportRunPictureResponse:
+        row = await self._history.require(request.run_id, principal(), Role.VIEWER)
+        run = await self._history.view(row)
+        nodes = await self._history.nodes(row, 0, max(1, run.node_count))
+        drawn = [picture_node(node) for node in nodes]
+        return pb.ExportRunPictureResponse(svg=await exchange.picture(run_title(run), drawn, run.comment))
 
     async def _rank(self, row: RunRow, node_id: str) -> int:
         rank = await self._history.rank_of(row, node_id)

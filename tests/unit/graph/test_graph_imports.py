@@ -7,8 +7,8 @@ import pytest
 
 from services.graph.canvas import Canvas, Node
 from services.graph.imports import formats
-from services.graph.imports.report import FormatUnknown, ImportRefused
-from services.graph.model import CachePolicy, Trigger
+from services.graph.imports.report import ImportRefused
+from services.graph.model import CachePolicy, FormatUnknown, Trigger
 from services.graph.operators import Operator, Port
 from tests.support.foreign_canvases import ELYRA, KFP, PROMPT, REACT_FLOW, SAMPLES, WFFORMAT, WORKFLOW
 

@@ -87,6 +87,13 @@ def test_a_long_chain_is_drawn_in_bands() -> None:
     assert len(list(root.iter(f"{SVG}path"))) == 999
 
 
+def test_a_chain_of_fifty_thousand_fits_into_a_message() -> None:
+    nodes = [_node(n, n, inputs=(f"n{n - 1}",)) for n in range(50_000)]
+    picture = draw("endless", nodes)
+    assert len(picture) < 3_000_000
+    assert "levels 0 to 49" in _texts(picture)
+
+
 def test_same_values_in_any_order_give_the_same_bytes() -> None:
     nodes = [_node(n, n % 7, inputs=(f"n{n - 1}", f"n{n - 3}")) for n in range(200)]
     assert draw("p", nodes) == draw("p", list(reversed(nodes)))
