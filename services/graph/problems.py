@@ -9,7 +9,7 @@ import msgspec
 SHOWN_LENGTH = 60
 """More of a caller's text is not repeated to them."""
 PROBLEMS_MOST = 1_000
-"""After so many a report ends with how many more there are."""
+"""After so many a report ends, and says so."""
 _NEAR_MOST = 2_000
 
 
@@ -65,7 +65,6 @@ class Findings:
 
     def __init__(self) -> None:
         self._found: list[Problem] = []
-        self._more = 0
 
     def add(
         self,
@@ -80,8 +79,7 @@ class Findings:
         nodes: Iterable[str] = (),
     ) -> None:
         """Takes a problem down."""
-        if len(self._found) >= PROBLEMS_MOST:
-            self._more += 1
+        if self.is_full:
             return
         self._found.append(
             Problem(
@@ -93,14 +91,13 @@ class Findings:
     def extend(self, problems: Iterable[Problem]) -> None:
         """Takes down what was found elsewhere."""
         for problem in problems:
-            if len(self._found) >= PROBLEMS_MOST:
-                self._more += 1
-            else:
-                self._found.append(problem)
+            if self.is_full:
+                return
+            self._found.append(problem)
 
     @property
     def is_full(self) -> bool:
-        """Further problems are only counted."""
+        """Further problems are not told."""
         return len(self._found) >= PROBLEMS_MOST
 
     def __bool__(self) -> bool:
@@ -108,11 +105,11 @@ class Findings:
 
     def all(self) -> tuple[Problem, ...]:
         """Everything that was found."""
-        if not self._more:
+        if not self.is_full:
             return tuple(self._found)
         last = Problem(
             Reason.TOO_MANY_PROBLEMS,
-            f"there are {self._more} more problems",
+            f"these are the first {PROBLEMS_MOST} problems; there may be more",
             next_step="correct these, then validate again",
         )
         return (*self._found, last)
