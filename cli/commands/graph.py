@@ -71,7 +71,7 @@ async def save(
 
     document = read_document(file)
     async with yard.client() as client:
-        found = await _found_or_made(client, project)
+        found = await found_or_made(client, project)
         base = found.latest_version if parent < 0 else parent
         answer = await client.projects.save(
             found.id, document, parent=base, comment=comment, must_be_valid=valid
@@ -88,7 +88,8 @@ async def save(
         show_one(yard.output, answer, VERSION_FIELDS, lambda item: version_name(item.version))
 
 
-async def _found_or_made(client: Client, project: str) -> Any:
+async def found_or_made(client: Client, project: str) -> Any:
+    """The project of that id or name; one is made where there is none of the name."""
     prefix, _, digits = project.partition("-")
     if prefix == "p" and digits.isdecimal():
         return await client.projects.get(project)
@@ -201,11 +202,15 @@ async def show(
     yard: Invocation,
     project: Annotated[str, typer.Argument(help="Id or name of a project, a file, or a run (r-12)")],
     version: Version = 0,
+    svg: Annotated[str, typer.Option(help="Draw it into this file instead")] = "",
 ) -> None:
     """Draw what a canvas comes to: its levels, the order, operators and who offers them; of a run its nodes' states."""
     from cli.output.graphs import write_levels, write_problems
 
     async with yard.client() as client:
+        if svg:
+            await _draw(yard, client, project, version, svg)
+            return
         if project.startswith("r-") and project[2:].isdecimal():
             await _show_run(yard, client, project)
             return
@@ -220,6 +225,19 @@ async def show(
             next_step="correct them and save again",
         )  # fmt: skip
     write_levels(answer.graph.nodes)
+
+
+async def _draw(yard: Invocation, client: Client, project: str, version: int, svg: str) -> None:
+    if project == "-" or Path(project).is_file():
+        raise UsageError("only what is saved is drawn", next_step=f"yard graph save NAME {project}")
+    if project.startswith("r-") and project[2:].isdecimal():
+        picture = await client.runs.picture(project)
+    else:
+        picture = (
+            await client.projects.export(await project_id(client, project), version, format="svg")
+        ).document
+    Path(svg).write_bytes(picture)
+    yard.say(f"drew {project} into {svg}")
 
 
 async def _show_run(yard: Invocation, client: Client, run: str) -> None:
@@ -263,4 +281,4 @@ async def remove(
     yard.say(f"deleted {project}")
 
 
-from cli.commands import graph_runs  # noqa: E402, F401 (its commands belong to this group)
+from cli.commands import graph_exchange, graph_runs  # noqa: E402, F401 (their commands belong to this group)

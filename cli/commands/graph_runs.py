@@ -93,10 +93,13 @@ async def _followed(
 
 async def _watched(client: Client, begun: run_pb2.Run, *, with_nodes: bool) -> run_pb2.Run:
     """The run once it has ended; a bar, and with nodes a line for each that is committed."""
+    from cli.output.levels import Board
     from cli.output.progress import Progress
     from cli.output.runs import node_line
     from modelyard.client.runs import ENDED
 
+    if with_nodes and Board.is_wanted():
+        return await _drawn(client, begun)
     progress, latest = Progress(begun.id), begun
     async for told in client.runs.watch(begun.id, without_nodes=not with_nodes):
         for node in told.nodes:
@@ -110,6 +113,27 @@ async def _watched(client: Client, begun: run_pb2.Run, *, with_nodes: bool) -> r
         if latest.state in ENDED:
             break
     progress.clear()
+    return latest
+
+
+async def _drawn(client: Client, begun: run_pb2.Run) -> run_pb2.Run:
+    """The run once it has ended; its levels are drawn in the meantime, at most ten times a second."""
+    import time
+
+    from cli.output.levels import Board
+    from cli.output.runs import counts_of
+    from modelyard.client.runs import ENDED
+
+    board, latest, next_s = Board(), begun, 0.0
+    async for told in client.runs.watch(begun.id):
+        board.learn(told.nodes)
+        if told.HasField("run"):
+            latest = told.run
+        if time.monotonic() >= next_s or latest.state in ENDED:
+            board.draw(f"{begun.id}: {counts_of(latest)}, {latest.running_count} running")
+            next_s = time.monotonic() + 0.1
+        if latest.state in ENDED:
+            break
     return latest
 
 

@@ -33,7 +33,8 @@ def detail_of(node: canvas_pb2.ExecutionNode) -> str:
     return canvas_pb2.ExecutionDetail.Name(node.detail).removeprefix("EXECUTION_DETAIL_").lower()
 
 
-def _counts(run: run_pb2.Run) -> str:
+def counts_of(run: run_pb2.Run) -> str:
+    """What became of its nodes."""
     cached = f", {run.cached_count} cached" if run.cached_count else ""
     return f"{run.done_count} done{cached}, {run.error_count} error, {run.pending_count} pending"
 
@@ -50,7 +51,7 @@ RUN_COLUMNS: Columns = (
 )
 RUN_FIELDS: Columns = (
     *((title.lower(), cell) for title, cell in RUN_COLUMNS),
-    ("counts", _counts),
+    ("counts", counts_of),
     ("error", lambda run: run.error.message),
     ("continued from", lambda run: run.continued_from),
 )
@@ -89,7 +90,7 @@ def show_results(output: str, run: run_pb2.Run) -> int:
             for each in sink.outputs:
                 sys.stdout.write(f"{sink.node_id}.{each.port}\t{each.value_json or each.digest}\n")
         sys.stdout.flush()
-        sys.stderr.write(f"{run.id} {state_of(run)}: {_counts(run)}\n")
+        sys.stderr.write(f"{run.id} {state_of(run)}: {counts_of(run)}\n")
         if run.error.message:
             sys.stderr.write(f"first error: {run.error.message}\n")
             sys.stderr.write(f"next: yard graph show {run.id}; yard graph continue {run.id}\n")

@@ -118,6 +118,23 @@ class Projects:
         )
         return await self._connection.unary(self._stub.ValidateCanvas, request)
 
+    async def import_(
+        self, document: bytes, *, format: str = "", project: str = "", parent: int = 0
+    ) -> canvas_pb2.ImportCanvasResponse:
+        """The canvas of another tool's document, and what of it was not understood; with a project it is saved on
+        ``parent`` as a new version. Without a format that is found out."""
+        request = canvas_pb2.ImportCanvasRequest(
+            request_id=new_request_id(), project_id=project, parent=parent, format=format, document=document
+        )
+        return await self._connection.unary(self._stub.ImportCanvas, request)
+
+    async def export(
+        self, project: str, version: int = 0, *, format: str = ""
+    ) -> canvas_pb2.ExportCanvasResponse:
+        """A version as a document of another tool, or ("svg") as a picture; and what that form cannot say."""
+        request = canvas_pb2.ExportCanvasRequest(project_id=project, version=version, format=format)
+        return await self._connection.unary(self._stub.ExportCanvas, request)
+
 
 def _text(canvas: Document) -> str:
     if isinstance(canvas, bytes):

@@ -144,6 +144,11 @@ class Runs:
         )
         return await self._connection.unary(self._stub.ContinueRun, request)
 
+    async def picture(self, run: str) -> bytes:
+        """The run as SVG: every node with its state."""
+        request = run_pb2.ExportRunPictureRequest(run_id=run)
+        return (await self._connection.unary(self._stub.ExportRunPicture, request)).svg
+
     async def modify(self, run: str, node: str, params: Mapping[str, Any]) -> canvas_pb2.ExecutionNode:
         """Changes the parameters of a node that has not started."""
         request = run_pb2.ModifyRunNodeRequest(

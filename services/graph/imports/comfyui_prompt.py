@@ -141,4 +141,9 @@ def _numbered(names: list[str]) -> dict[str, int]:
     return numbers
 
 
-FORMAT = Format(NAME, _recognises, _read, _write, ("extra_data",), FAMILY)
+def _envelope(value: Any) -> Any:
+    """A bare prompt as a request: what lies beside its nodes would be taken for one."""
+    return value if _prompt(value) is not value else {"prompt": value, "extra_data": {}}
+
+
+FORMAT = Format(NAME, _recognises, _read, _write, ("extra_data",), FAMILY, _envelope)

@@ -23,3 +23,6 @@ class Format(msgspec.Struct, frozen=True):
     extension: tuple[str, ...] = ()
     """Keys to the object in which other programs leave "modelyard" alone."""
     family: str = ""
+    """Formats of one family are two forms of the same thing."""
+    envelope: Callable[[Any], Any] = lambda value: value
+    """Gives a document the room that `extension` is in, where it may come without."""

@@ -88,7 +88,9 @@ def write(canvas: Canvas, name: str, operators: Catalogue | None = None) -> tupl
     for path, what, node in differences(canvas, said):
         if path != "extra":
             report.add(path, f"{name} cannot say {what}; it is kept under {EXTENSION!r}", node)
-    return _encoded(_given(value, chosen.extension, own.write(canvas).decode())), report.all()
+    return _encoded(
+        _given(chosen.envelope(value), chosen.extension, own.write(canvas).decode())
+    ), report.all()
 
 
 def _read_own(document: bytes) -> Imported:
