@@ -111,7 +111,9 @@ class _DeliveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delivery.Val
     DELIVERY_AT_LEAST_ONCE: _Delivery.ValueType  # 1
     """Started again when the first start is lost."""
     DELIVERY_AT_MOST_ONCE: _Delivery.ValueType  # 2
-    """Never started again unless it is proved that the first start did not happen."""
+    """Never started again unless it is proved that the first start did not happen: its agent rejected it, gave it back,
+    never got it, or could not make it ready. Otherwise it fails with NODE_LOST: it may have run. retry.on: SETUP only.
+    """
 
 class Delivery(_Delivery, metaclass=_DeliveryEnumTypeWrapper): ...
 
@@ -120,7 +122,9 @@ DELIVERY_UNSPECIFIED: Delivery.ValueType  # 0
 DELIVERY_AT_LEAST_ONCE: Delivery.ValueType  # 1
 """Started again when the first start is lost."""
 DELIVERY_AT_MOST_ONCE: Delivery.ValueType  # 2
-"""Never started again unless it is proved that the first start did not happen."""
+"""Never started again unless it is proved that the first start did not happen: its agent rejected it, gave it back,
+never got it, or could not make it ready. Otherwise it fails with NODE_LOST: it may have run. retry.on: SETUP only.
+"""
 Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
 class _NotificationEvent:
@@ -634,6 +638,10 @@ Global___Gang: _TypeAlias = Gang  # noqa: Y015
 
 @_typing.final
 class Dependency(_message.Message):
+    """A dependent waits outside its queue; its queue timeout counts from its submission. When the condition can no longer be
+    met it ends as CANCELLED, cause DEPENDENCY. A retry of the other one is a new task, for which it does not wait.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_ID_FIELD_NUMBER: _builtins.int
@@ -799,7 +807,7 @@ class ArrayLimits(_message.Message):
     MAX_RUNNING_FIELD_NUMBER: _builtins.int
     MAX_FAILS_FIELD_NUMBER: _builtins.int
     max_running: _builtins.int
-    """Elements on nodes at a time; 0: no limit."""
+    """Elements on nodes, or waiting for a further attempt, at a time; 0: no limit."""
     max_fails: _builtins.int
     """When more elements than this have failed, the others are cancelled; unset: no limit."""
     def __init__(
