@@ -187,10 +187,15 @@ def _input(name: str, value: str) -> Any:
 
 def attachments_of(words: Sequence[str]) -> dict[str, Path | str]:
     """Attachments by path: `file`, `dir/`, `file:path`, `sha256:DIGEST:path`. A file whose own name has a colon in it
-    is meant if it is there. Whether there is such a file the client looks."""
+    is meant if it is there. Raises UsageError for what is not there, as for a missing --dir."""
     found: dict[str, Path | str] = {}
     for word in words:
         source, path = _attachment(word)
+        if isinstance(source, Path) and not source.exists():
+            raise UsageError(
+                f"--attach {word}: there is no such file or directory",
+                next_step="write it as FILE, DIR/ or FILE:PATH",
+            )
         if path in found:
             raise UsageError(
                 f"--attach {word}: {path} is attached twice", next_step="name another path: FILE:PATH"
