@@ -77,6 +77,12 @@ Retries = Annotated[int, typer.Option(help="Further attempts")]
 Timeout = Annotated[str, typer.Option(help="Longest run, for example 10m")]
 QueueTimeout = Annotated[str, typer.Option(help="Longest wait for a place")]
 Array = Annotated[int, typer.Option(help="Run this many elements; each knows YARD_ARRAY_INDEX")]
+Gang = Annotated[
+    str, typer.Option(help="Elements start together or not at all, under this name", show_default=False)
+]
+GangMin = Annotated[
+    int, typer.Option(help="So many elements must start together, the others follow", show_default="all")
+]
 Tag = Annotated[list[str], typer.Option(help="Label k=v of the task itself; repeatable", show_default=False)]
 Hold = Annotated[bool, typer.Option("--hold", help="Submit held; release it later")]
 After = Annotated[
@@ -245,6 +251,8 @@ _TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "policy": ("policy", _same),
     "quote": ("quote", _same),
     "distinct_nodes": ("distinct_nodes", _same),
+    "gang": ("gang", _same),
+    "gang_min": ("gang_min", _same),
     "cpu": ("cpu", _same),
     "memory": ("memory", _same),
     "gpu": ("gpu", _same),

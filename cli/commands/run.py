@@ -58,6 +58,8 @@ async def run(
     timeout: work_options.Timeout = "",
     queue_timeout: work_options.QueueTimeout = "",
     array: work_options.Array = 0,
+    gang: work_options.Gang = "",
+    gang_min: work_options.GangMin = 0,
     tag: work_options.Tag = [],  # noqa: B006
     hold: work_options.Hold = False,
     after: work_options.After = [],  # noqa: B006
@@ -109,6 +111,8 @@ async def run(
         timeout=timeout,
         queue_timeout=queue_timeout,
         array=array,
+        gang=gang,
+        gang_min=gang_min,
         tag=tag,
         hold=hold,
         after=after,

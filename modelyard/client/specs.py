@@ -77,6 +77,8 @@ class Options(TypedDict, total=False):
     # At most so many tasks of the account with this key run at a time.
     caps: Mapping[str, int]
     array_size: int
+    gang: str
+    gang_min: int
     retries: int
     retry_backoff: float | str
     retry_on: Sequence[str]
@@ -144,6 +146,9 @@ def _apply(spec: task_pb2.TaskSpec, options: Options) -> task_pb2.TaskSpec:
     for key, most in options.get("caps", {}).items():
         spec.concurrency_caps.add(key=key, max_running=most)
     spec.array_size = options.get("array_size", 0)
+    if options.get("gang") or options.get("gang_min"):
+        spec.gang.name = options.get("gang") or "gang"
+        spec.gang.min_count = options.get("gang_min", 0)
     spec.hold = options.get("hold", False)
     spec.outputs.extend(options.get("outputs", ()))
     spec.env.update(options.get("env", {}))

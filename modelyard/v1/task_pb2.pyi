@@ -613,7 +613,11 @@ Global___TaskSpec: _TypeAlias = TaskSpec  # noqa: Y015
 
 @_typing.final
 class Gang(_message.Message):
-    """Tasks of one submission that name the same gang get their nodes in one step, or none of them does."""
+    """Tasks of one submission that name the same gang get their nodes in one step, or none of them does. While none of its
+    members has ended, one that goes back to its queue takes all of them back: the others are asked to end (cause GANG,
+    not counted), and all start again together. After the first end each is tried again by itself. A gang that can never
+    be whole before it has started, because a member was cancelled or waited too long, is cancelled as a whole.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2700,7 +2704,7 @@ class NodeVerdict(_message.Message):
     fits: _builtins.bool
     reason: _builtins.str
     """A stable word: FITS, NOT_ENOUGH, TOO_SMALL, LABELS, POOL, PINNED_ELSEWHERE, NO_OPERATOR, RESERVED, NOT_CONNECTED,
-    CORDONED, DRAINING, SUSPECT, HELD_BACK or LOST.
+    CORDONED, DRAINING, SUSPECT, HELD_BACK, LOST or DISTINCT_NODES (it has one of these tasks already).
     """
     message: _builtins.str
     occupancy_ratio: _builtins.float

@@ -43,6 +43,8 @@ class Cause(StrEnum):
     SETUP = "SETUP"
     DRAINED = "DRAINED"
     CANCELLED = "CANCELLED"
+    PREEMPTED = "PREEMPTED"
+    GANG = "GANG"
 
 
 class Pool(msgspec.Struct, frozen=True):

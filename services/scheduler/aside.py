@@ -29,6 +29,8 @@ class Aside:
         self._entries: dict[Tenant, list[Entry]] = {}
         # How many of a tenant's entries were asked in this step.
         self._asked: dict[Tenant, int] = {}
+        # Whose tasks need more than room on a node, and were asked in vain in this step.
+        self._in_vain: set[ShapeQueue] = set()
         # No shape here asks for less cpu than this.
         self._least_cpu = 0
         # Nodes that gained before this step, and may still have room for somebody here.
@@ -38,6 +40,8 @@ class Aside:
         """Sets a shape aside that was asked just now."""
         entry = (*queue.key(queue.keys[0][0] if queue.keys else 0), queue.ordinal, queue)
         entries = self._entries.setdefault(queue.tenant, [])
+        if queue.is_bound:
+            self._in_vain.add(queue)
         cpu = next((amount for name, amount in queue.shape.amounts if name == CPU), 0)
         self._least_cpu = min(self._least_cpu, cpu) if len(self._entries) > 1 or entries else cpu
         insort(entries, entry)
@@ -70,6 +74,7 @@ class Aside:
     def begin(self, cluster: Cluster) -> None:
         """A step begins to place: whoever has room on a node that gained may try again."""
         self._asked.clear()
+        self._in_vain.clear()
         gained = cluster.take_gained()
         if self._entries:
             self.gained = {name: cluster.nodes[name] for name in gained if name in cluster.nodes}
@@ -106,6 +111,8 @@ class Aside:
 
     def _has_room(self, queue: "ShapeQueue") -> bool:
         shape = queue.shape
+        if queue in self._in_vain:
+            return False
         return any(admits(node, shape) for node in self.gained.values())
 
     def settle(self, node: Node) -> None:

@@ -197,6 +197,8 @@ class Cluster:
         self.read_end = 0
         # Nodes that changed for the better, for whoever was set aside.
         self.gained: dict[str, None] = {}
+        # Counts changes, those that the log leaves out too.
+        self.changes = 0
         self.rooms_made = 0
         # What the nodes have together is no longer what it was.
         self.is_resized = False
@@ -245,6 +247,7 @@ class Cluster:
     def touch(self, node: Node, *, is_gain: bool = False) -> None:
         """Notes a change that placement could care for; a gain lets tasks that were set aside try again."""
         node.version += 1
+        self.changes += 1
         node._score = None
         if is_gain:
             self.gained[node.id] = None

@@ -143,6 +143,15 @@ class InsertDelivery(msgspec.Struct, frozen=True):
     time_ms: int
 
 
+class RecordGang(msgspec.Struct, frozen=True):
+    """``units`` are (task or array, how many of it must run together)."""
+
+    key: int
+    name: str
+    units: tuple[tuple[int, int], ...]
+    is_loose: bool
+
+
 class StartTask(msgspec.Struct, frozen=True):
     key: int
     attempt: int
@@ -271,6 +280,7 @@ Row = (
     | RecordNode
     | ForgetNode
     | InsertDelivery
+    | RecordGang
 )
 
 

@@ -127,6 +127,13 @@ SELECT task FROM change WHERE task > ? AND task <= ? AND attempt > 0 ORDER BY ta
 -- name: elements
 SELECT key FROM task WHERE key > ? AND key <= ?
 
+-- name: put_gang
+INSERT OR REPLACE INTO gang (key, last, name, units, is_loose) VALUES (?, ?, ?, ?, ?)
+
+-- name: live_gangs
+-- Those that may have an unfinished member, from a key on.
+SELECT key, name, units, is_loose FROM gang WHERE last >= ? ORDER BY key
+
 -- name: recent_requests
 SELECT account, request_id, content, first, count FROM request WHERE time_ms >= ? ORDER BY time_ms DESC LIMIT ?
 

@@ -4,8 +4,9 @@ import heapq
 
 from msgspec import structs
 
-from services.scheduler import dependencies, pace, sharing, silence
-from services.scheduler.effects import Effects
+from services.scheduler import dependencies, lifecycle, pace, sharing, silence
+from services.scheduler.effects import Effects, RecordGang
+from services.scheduler.gangs import Gang, Phase, muster
 from services.scheduler.model import (
     ON_NODE,
     UNCOUNTED,
@@ -70,6 +71,11 @@ def restore(recovered: Recovered, now: Now, half_life_ms: int = HALF_LIFE_MS) ->
     _restore_dependencies(state, recovered, now)
     for key in recovered.arrays:
         _enter_array(state, state.tasks[key])
+    for gang in recovered.gangs:
+        _restore_gang(state, gang)
+    for task in state.tasks.values():
+        if task.node and task.queue.is_bound:
+            lifecycle.keep_apart(state, task, 1)
     state.waiting.tell()
     return state
 
@@ -92,6 +98,21 @@ def _enter_array(state: State, array: Task) -> None:
         state.complete_arrays.add(array.key)
     elif array.state is not TaskState.HELD and tally.left and not array.awaits:
         array.ticket = state.waiting.append(array.queue, array.key, array.queued_ms)
+
+
+def _restore_gang(state: State, row: RecordGang) -> None:
+    """How far it is shows in where its members are."""
+    gang = Gang(row.key, row.name, dict(row.units))
+    if not any(unit in state.tasks for unit in gang.units):
+        return
+    state.gangs.add(gang)
+    found = muster(state, gang)
+    if row.is_loose:
+        gang.phase = Phase.LOOSE
+    elif not found.missing:
+        gang.phase = Phase.FORMED
+    elif found.placed:
+        gang.phase = Phase.DISSOLVING
 
 
 def _restore_task(

@@ -1,6 +1,8 @@
 """Gives what waits to the nodes that have room, and keeps a little work waiting at busy agents. Pure."""
 
-from services.scheduler import admission, arrays, lifecycle
+from collections.abc import Container
+
+from services.scheduler import admission, arrays, gathering, lifecycle
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects
 from services.scheduler.model import Now, TaskState
@@ -34,7 +36,12 @@ def _place_one(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> b
     if queue.is_limited and (obstacle := admission.obstacle(queue)) is not None:
         state.waiting.set_aside(queue, obstacle.holder)
         return False
-    node = queue.candidates.choose(state.cluster)
+    others: Container[str] = ()
+    if queue.is_bound:
+        if queue.shape.gang and gathering.take_turn(state, queue, now, effects):
+            return not queue.is_blocked
+        others = _others(state, queue)
+    node = queue.candidates.choose(state.cluster, others)
     if node is None:
         state.waiting.set_aside(queue)
         return False
@@ -44,6 +51,14 @@ def _place_one(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> b
         lifecycle.assign(state, task, node, now, effects)
         state.waiting.aside.settle(node)
     return True
+
+
+def _others(state: State, queue: ShapeQueue) -> Container[str]:
+    """Nodes that the first task of a queue must keep away from."""
+    task = next((task for _, key in queue.keys if (task := state.tasks.get(key)) is not None), None)
+    if task is None or not queue.shape.is_distinct:
+        return ()
+    return state.apart.get(lifecycle.group_of(state, task), ())
 
 
 def take_head(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> Task | None:
@@ -73,7 +88,7 @@ def take_head(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> Ta
 
 def _prefill(state: State, node: Node, queue: ShapeQueue, now: Now, effects: Effects) -> None:
     """Lets tasks of a short-running shape wait at the agent, so that the next one starts with no round trip."""
-    if not queue.keys or not queue.is_blocked or queue.is_limited:
+    if not queue.keys or not queue.is_blocked or queue.is_limited or queue.is_bound:
         return
     if not node.takes_work() or node.rooms:
         return

@@ -57,7 +57,9 @@ def _replace(state: State, task: Task, node: Node, now: Now, effects: Effects) -
 
 def may_return(task: Task) -> bool:
     """Whether its node may come back with it. A STOP task has ended there by then; one that is started at most once
-    has its outcome."""
+    has its outcome; members of a gang start again together; and nobody else may be where it was to be alone."""
+    if task.queue.is_bound:
+        return False
     is_over = task.spec.disconnect.mode is DisconnectMode.STOP or task.spec.is_at_most_once
     return not is_over and task.stop is None
 

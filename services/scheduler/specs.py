@@ -76,6 +76,8 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         queue=_queue(spec.queue, f"{field}.queue"),
         caps=_caps(spec.concurrency_caps, f"{field}.concurrency_caps"),
         pool=spec.placement.pool,
+        gang=spec.gang.name,
+        is_distinct=spec.placement.distinct_nodes,
     )
     return Spec(
         number=0,
@@ -91,13 +93,13 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         disconnect=_disconnect(spec.disconnect, f"{field}.disconnect"),
         run_timeout_ms=_milliseconds(spec.timeouts.run_timeout, f"{field}.timeouts.run_timeout"),
         quote=spec.placement.quote,
-        is_distinct=spec.placement.distinct_nodes,
         dependencies=ways.dependencies,
         array_indexes=ways.array_indexes,
         max_running=ways.max_running,
         max_fails=ways.max_fails,
         is_at_most_once=ways.is_at_most_once,
         notice=notices.convert(spec.notification, field) if spec.HasField("notification") else None,
+        gang_min=spec.gang.min_count,
     )
 
 
@@ -263,10 +265,35 @@ def _check_rest(spec: task_pb2.TaskSpec, field: str) -> None:
             )
     _milliseconds(spec.timeouts.start_timeout, f"{field}.timeouts.start_timeout")
     _check_quote(spec, field)
-    if spec.placement.distinct_nodes and not spec.array_size:
+    _check_gang(spec, field)
+
+
+def _check_gang(spec: task_pb2.TaskSpec, field: str) -> None:
+    gang = spec.gang
+    if spec.placement.distinct_nodes and not spec.array_size and not gang.name:
         raise _invalid(
             f"{field}.placement.distinct_nodes", "one task has nothing to keep apart from",
-            "it is for the elements of an array",
+            "it is for the elements of an array and the members of a gang",
+        )  # fmt: skip
+    if not spec.HasField("gang"):
+        return
+    if not NAME.fullmatch(gang.name):
+        raise _invalid(f"{field}.gang.name", f"{gang.name[:80]!r} is not a gang's name")
+    if not 0 <= gang.min_count <= spec.array_size:
+        raise _invalid(
+            f"{field}.gang.min_count", f"{gang.min_count} is not within the array's {spec.array_size} elements",
+            "it says how many elements of an array must start together; 0: all",
+        )  # fmt: skip
+    most = spec.array_limits.max_running
+    if most and most < (gang.min_count or spec.array_size):
+        raise _invalid(
+            f"{field}.array_limits.max_running", f"{most} elements at a time are fewer than must start together",
+            "raise it, or lower gang.min_count",
+        )  # fmt: skip
+    if any(dependency.element_wise for dependency in spec.dependencies):
+        raise _invalid(
+            f"{field}.dependencies", "elements that start together cannot each wait for another",
+            "let the whole array wait: element_wise = false",
         )  # fmt: skip
 
 

@@ -10,6 +10,8 @@ from services.chassis.errors import InvariantViolation
 from services.scheduler.census import wrong_with_shares
 from services.scheduler.cluster import Cluster, Node
 from services.scheduler.dependents import Dependents
+from services.scheduler.gangs import Gangs
+from services.scheduler.gangs import wrong_with as wrong_with_gangs
 from services.scheduler.model import (
     ON_NODE,
     TERMINAL,
@@ -146,6 +148,9 @@ class State:
         # When what was held is written down again, monotonic.
         self.use_due_ms = 0
         self.quotes = Quotes()
+        self.gangs = Gangs()
+        # By gang or array, how many tasks that must keep apart are on each node.
+        self.apart: dict[int, dict[str, int]] = {}
         # (account, request_id) -> (content, first key, count).
         self.requests: OrderedDict[tuple[str, str], tuple[bytes, int, int]] = OrderedDict()
         # Then only the database knows whether a request came before.
@@ -198,7 +203,7 @@ def check_invariants(state: State) -> None:
                 task is not None and task.node == node.id,
                 f"{node.id} holds {format_task_id(key)}, which is not its",
             )
-    wrong = state.quotes.wrong_with(state.cluster)
+    wrong = state.quotes.wrong_with(state.cluster) or wrong_with_gangs(state)
     _require(not wrong, wrong)
     for account, contacts in state.contacts.items():
         _require(bool(contacts), f"{account} is among those with contacts and has none")

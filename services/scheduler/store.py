@@ -21,6 +21,7 @@ from services.scheduler.effects import (
     InsertTask,
     RecordAccount,
     RecordChange,
+    RecordGang,
     RecordModification,
     RecordNode,
     RecordQueue,
@@ -136,6 +137,7 @@ class Recovered(msgspec.Struct):
     ended: dict[int, EndedTask] = {}
     # By account and name.
     contacts: dict[str, dict[str, KnownContact]] = {}
+    gangs: list[RecordGang] = []
     queues: list[tuple[str, QueueSettings]] = []
     account_settings: list[tuple[str, AccountSettings]] = []
     uses: list[UseRow] = []
@@ -201,6 +203,10 @@ class SchedulerStore:
                 )
             elif isinstance(row, SharingRow):
                 self._persist_sharing(connection, row)
+            elif type(row) is RecordGang:
+                last = max(key for key, _ in row.units)
+                units = msgspec.json.encode(row.units)
+                connection.execute(sql["put_gang"], (row.key, last, row.name, units, row.is_loose))
             elif type(row) is ForgetNode:
                 connection.execute(sql["delete_node"], (row.node,))
                 connection.execute(sql["delete_tokens_of_node"], (row.node,))
@@ -316,13 +322,19 @@ class SchedulerStore:
             (node, bool(cordoned), msgspec.json.decode(labels, type=list[tuple[str, str, bool]]), deadline_ms)
             for node, cordoned, labels, deadline_ms in connection.execute(sql["all_nodes"])
         ]
+        gangs = [
+            RecordGang(
+                key, name, msgspec.json.decode(units, type=tuple[tuple[int, int], ...]), bool(is_loose)
+            )
+            for key, name, units, is_loose in connection.execute(sql["live_gangs"], (counters.live_from,))
+        ]
         has_more = older is not None or len(requests) >= most_requests
         modifications: dict[int, list[ModificationRow]] = defaultdict(list)
         for values in connection.execute(sql["modifications_of_live_tasks"], (counters.live_from,)):
             modifications[values[0]].append(_modification(values))
         return Recovered(
             counters, specs, accounts, tasks, changes, arrays, requests[::-1], has_more, recent[::-1], nodes,
-            modifications, dependencies, ended, self._known_contacts(connection),
+            modifications, dependencies, ended, self._known_contacts(connection), gangs,
             *self._sharing(connection),
             pruned_revision=self._pruned_revision(connection),
         )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelyard.v1 import task_pb2
-from services.scheduler import entry, quoting, specs
+from services.scheduler import entry, gathering, quoting, specs
 from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine, Follower
 from services.scheduler.events import RequestRecalled, TasksSubmitted
@@ -51,6 +51,7 @@ class Submission:
         items = self._items(request, converted)
         self._prerequisites.check_items(converted, items, are_specs=not request.items)
         ended = await self._prerequisites.ended(converted, account)
+        gathering.check(converted, items)
         await self._inputs.refer(account, converted)
         if request.validate_only:
             quoting.plan(self._engine.state, account, converted, items, self._engine.now())

@@ -38,6 +38,7 @@ class ShapeQueue:
         "caps",
         "gate",
         "is_blocked",
+        "is_bound",
         "is_limited",
         "is_listed",
         "keys",
@@ -53,6 +54,8 @@ class ShapeQueue:
         self.shape = shape
         self.tenant = tenant
         self.caps = caps
+        # Where one of its tasks may start depends on where others are.
+        self.is_bound = bool(shape.gang or shape.is_distinct)
         # Whether there is anything to ask but the nodes before one of its tasks starts.
         self.is_limited = bool(caps) or tenant.is_limited
         # Settles ties, so that the same events give the same order.

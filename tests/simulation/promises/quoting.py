@@ -42,7 +42,7 @@ class Quoting(Promise):
                 if spec.quote and (one not in state.tasks or not state.tasks[one].node):
                     name = format_task_id(one)
                     raise Violation(f"{name} has the quote {spec.quote} and is on no node", name)
-        if spec.is_distinct and len({state.tasks[one].node for one in placed}) < len(placed):
+        if spec.shape.is_distinct and len({state.tasks[one].node for one in placed}) < len(placed):
             raise Violation(f"elements of t-{number} share a node", f"t-{number}")
 
     def _check_sums(self, state: State) -> None:
