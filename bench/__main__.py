@@ -21,6 +21,7 @@ EXPERIMENTS = (
     "notify",
     "modify",
     "attachments",
+    "fairshare",
 )
 
 
