@@ -258,6 +258,8 @@ def _wrong_with(state: State, task: Task) -> str:
     if task.tally is not None:
         tally = task.tally
         passed = tally.total - tally.left
+        if 0 < tally.most_active < tally.active:
+            return f"has {tally.active} elements under way, more than {tally.most_active}"
         return "" if tally.made == passed else f"counts {tally.made} elements, {passed} were made"
     if task.spec.is_at_most_once and task.has_started and task.state is TaskState.QUEUED:
         return "is started at most once, has started, and waits again"
