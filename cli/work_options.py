@@ -6,7 +6,7 @@ Owns their parsing into the client's `Options`; does no I/O but reading the file
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,6 +136,11 @@ IdempotencyKey = Annotated[
 
 _EVEN_ZERO = frozenset({"max_fails"})
 """Options of which 0 says something other than nothing."""
+
+
+def chosen(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a command's parameters those that `options_of` takes: `options_of(**chosen(locals()))`."""
+    return {key: value for key, value in flags.items() if key in _TARGETS}
 
 
 def options_of(**given: Any) -> Options:
