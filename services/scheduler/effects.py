@@ -124,6 +124,13 @@ class RecordUse(msgspec.Struct, frozen=True):
     uses: tuple[UseRow, ...]
 
 
+class RecordGrace(msgspec.Struct, frozen=True):
+    """How long a task or array that was asked to end has for it, where that is not the usual time."""
+
+    task: int
+    grace_ms: int
+
+
 class ForgetNode(msgspec.Struct, frozen=True):
     """The node and its credentials are no more."""
 
@@ -279,6 +286,7 @@ Row = (
     | RecordRequest
     | RecordNode
     | ForgetNode
+    | RecordGrace
     | InsertDelivery
     | RecordGang
 )

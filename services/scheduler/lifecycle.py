@@ -11,6 +11,7 @@ from services.scheduler.effects import (
     Effects,
     InsertTask,
     RecordChange,
+    RecordGrace,
     RecordModification,
     StartTask,
     StopTask,
@@ -55,6 +56,12 @@ def record(
             end_ms or now.wall_ms, task.start_ms, cause, task.reason, payload, task.devices,
         )
     )  # fmt: skip
+
+
+def record_grace(task: Task, effects: Effects) -> None:
+    """A task is asked to end: how long it has, unless that is what everybody has."""
+    if task.stop is not None and task.stop[0] != DEFAULT_GRACE_MS:
+        effects.rows.append(RecordGrace(task.key, task.stop[0]))
 
 
 def create(

@@ -9,7 +9,7 @@ from services.scheduler.model import STRIDE, Spec
 from services.scheduler.store import SchedulerStore
 
 # With a column that names a task.
-TASK_TABLES = ("change", "modification", "dependency")
+TASK_TABLES = ("change", "modification", "dependency", "grace")
 PRUNED = "pruned_revision"
 
 

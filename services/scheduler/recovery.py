@@ -65,6 +65,10 @@ def restore(recovered: Recovered, now: Now, half_life_ms: int = HALF_LIFE_MS) ->
         changes = recovered.changes.get(row.key, [])
         _restore_task(state, row, specs[row.spec], changes, now, enters=not waits)
         _restore_modifications(state.tasks[row.key], modifications, changes)
+        stop = state.tasks[row.key].stop
+        if stop is not None and row.key in recovered.graces:
+            # Elements of an array come after it, and have its own.
+            state.tasks[row.key].stop = (recovered.graces[row.key], stop[1])
     state.originals.update(key for key, task in state.tasks.items() if task.original is not None)
     for key, array in recovered.arrays.items():
         _restore_tally(state, state.tasks[key], array)
@@ -165,7 +169,7 @@ def _replay(task: Task, change: ChangeRow) -> None:
     if task.state is TaskState.ASSIGNED:
         task.assign_ms = change.time_ms
     if change.detail.startswith("CANCEL_REQUESTED: "):
-        task.stop = (5_000, change.detail.removeprefix("CANCEL_REQUESTED: "))
+        task.stop = (lifecycle.DEFAULT_GRACE_MS, change.detail.removeprefix("CANCEL_REQUESTED: "))
     task.devices = tuple(map(int, change.devices.split(","))) if change.devices else ()
     if task.state is TaskState.QUEUED and not change.attempt:
         task.queued_ms = change.time_ms

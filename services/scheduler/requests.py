@@ -185,6 +185,7 @@ def cancel(state: State, task: Task, grace_ms: int, comment: str, now: Now, effe
             lifecycle.end(state, task, TaskState.CANCELLED, now, effects, cause=Cause.CANCELLED)
             return
         task.stop = (grace_ms, comment)
+        lifecycle.record_grace(task, effects)
         task.reason = f"CANCEL_REQUESTED: {comment}"
         lifecycle.record(state, task, now, effects)
         lifecycle.stop(task, state.cluster.nodes[task.node], effects, Cause.CANCELLED, comment, grace_ms)

@@ -22,6 +22,7 @@ from services.scheduler.effects import (
     RecordAccount,
     RecordChange,
     RecordGang,
+    RecordGrace,
     RecordModification,
     RecordNode,
     RecordQueue,
@@ -143,6 +144,8 @@ class Recovered(msgspec.Struct):
     uses: list[UseRow] = []
     # Up to here changes of tasks that are no longer kept are missing.
     pruned_revision: int = 0
+    # How long tasks that are asked to end have, where that is not the usual time.
+    graces: dict[int, int] = {}
 
 
 class SchedulerStore:
@@ -207,6 +210,8 @@ class SchedulerStore:
                 last = max(key for key, _ in row.units)
                 units = msgspec.json.encode(row.units)
                 connection.execute(sql["put_gang"], (row.key, last, row.name, units, row.is_loose))
+            elif type(row) is RecordGrace:
+                connection.execute(sql["put_grace"], (row.task, row.grace_ms))
             elif type(row) is ForgetNode:
                 connection.execute(sql["delete_node"], (row.node,))
                 connection.execute(sql["delete_tokens_of_node"], (row.node,))
@@ -337,6 +342,7 @@ class SchedulerStore:
             modifications, dependencies, ended, self._known_contacts(connection), gangs,
             *self._sharing(connection),
             pruned_revision=self._pruned_revision(connection),
+            graces=dict(connection.execute(sql["graces_of_live_tasks"], (counters.live_from,)).fetchall()),
         )  # fmt: skip
 
     def _pruned_revision(self, connection: sqlite3.Connection) -> int:

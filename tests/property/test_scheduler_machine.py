@@ -226,7 +226,7 @@ class Player:
         self.cluster.report(NODES[epoch % 3], *reports)
 
     def _cancel(self, number: int, *_: int) -> None:
-        self.cluster.cancel(self._key(number))
+        self.cluster.cancel(self._key(number), grace_ms=(5_000, number)[number % 2])
 
     def _element(self, number: int, index: int, *_: int) -> None:
         arrays = [key for key, task in self.cluster.state.tasks.items() if task.tally is not None]
@@ -414,7 +414,7 @@ def _task_picture(state: State, task: Task) -> tuple[Any, ...]:
     waits = _waits(state, task)
     return (
         task.state, task.attempt, task.epoch, task.node, task.failures, task.params, task.submit_ms, task.queued_ms,
-        task.devices, task.stop is not None, task.account, task.spec.number, counts, waits, task.pending,
+        task.devices, task.stop, task.account, task.spec.number, counts, waits, task.pending,
         task.limit_revision, task.recorded, task.attempts, task.original,
     )  # fmt: skip
 
