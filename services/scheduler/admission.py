@@ -76,6 +76,10 @@ def _excess(holder: Holder, asks: Sequence[tuple[ShapeQueue, int]]) -> str:
                     f"{describe(name, held)} held of at most {describe(name, limit)}, "
                     f"{describe(name, wanted)} asked"
                 )
+        if all(holder.claim is not queue for queue, _ in asks) and any(
+            holder.is_kept_from(q) for q, _ in asks
+        ):
+            return "what is left is kept for a larger task that has waited long"
     return ""
 
 

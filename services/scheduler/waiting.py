@@ -27,6 +27,8 @@ PREFILL_WORK_MS = 40.0
 MOST_PREFILL = 512
 # A ticket is a time in these parts of a millisecond, so that age and priority add up and no two are equal.
 TICKETS_PER_MS = 1 << 20
+# Who has waited so long for a part of a limit has it kept from those who ask for less.
+CLAIM_MS = 60_000
 
 
 class ShapeQueue:
@@ -278,8 +280,21 @@ class Waiting:
         queue.gate = gate
         if gate is not None:
             gate.gated.append(queue)
+            self._claim(queue, gate)
         else:
             self.aside.add(queue)
+
+    def _claim(self, queue: ShapeQueue, gate: Holder) -> None:
+        """A stream of small tasks must not keep a large one from ever having its part of a limit."""
+        if queue.shape.gang:
+            # A gang needs room for all of it, which one shape does not know.
+            return
+        limits = dict(gate.quota.limit)
+        has_waited = self.clock - queue.keys[0][0] >= CLAIM_MS * TICKETS_PER_MS
+        if has_waited and all(amount <= limits.get(name, amount) for name, amount in queue.shape.amounts):
+            before = gate.claim
+            if before is None or before.gate is not gate or not before.live_count:
+                gate.claim = queue
 
     def open(self, gate: Holder) -> None:
         """Less is held, or more is allowed: whoever was set aside for that may try again."""
