@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from services.scheduler.model import (
+    MAIN_QUEUE,
     Cause,
     Disconnect,
     DisconnectMode,
@@ -22,7 +23,12 @@ from services.scheduler.resources import Amounts, amounts
 
 GIB = 1 << 30
 ACCOUNTS = ("ann", "bob")
-FEATURES = ("quotes", "pools", "modify", "caps", "dependencies", "disconnect", "suspend")
+OTHER_QUEUE = "night"
+# One core, or one device.
+UNIT = 10_000
+FEATURES = (
+    "arrays", "caps", "dependencies", "disconnect", "modify", "once", "pools", "queues", "quotes", "suspend",
+)  # fmt: skip
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -42,6 +48,8 @@ class Job(msgspec.Struct, frozen=True):
     input: str = ""
     start_timeout_ms: int = 0
     run_timeout_ms: int = 0
+    # Of which its limits and its part of the machine are made.
+    amounts: Amounts = ()
     # Of everything else in the specification, so that equal bodies mean equal specifications.
     rest: str = ""
 
@@ -103,9 +111,14 @@ def _conduct(rng: random.Random, spec: Spec, menu: frozenset[str]) -> Spec:
         indexes = tuple(sorted(rng.sample(range(spec.array_size), rng.randint(1, spec.array_size))))
         if len(indexes) < spec.array_size:
             spec = msgspec.structs.replace(spec, array_indexes=indexes)
+    if "arrays" in menu and spec.array_size and rng.random() < 0.6:
+        most, fails = rng.choice((0, 1, 3)), rng.choice((-1, 0, 2))
+        spec = msgspec.structs.replace(spec, max_running=most, max_fails=fails)
+    if "once" in menu and rng.random() < 0.3:
+        spec = msgspec.structs.replace(spec, is_at_most_once=True, retry=Retry())
     if "disconnect" in menu and rng.random() < 0.6:
         wish = Disconnect(
-            rng.choice((DisconnectMode.REPLACE, DisconnectMode.KEEP)),
+            rng.choice(tuple(DisconnectMode)),
             rng.choice((0, 0, 40_000)),
             rng.choice(tuple(Reconciliation)),
         )
@@ -118,7 +131,9 @@ def restate(spec: Spec, **changes: Any) -> Spec:
     changed = msgspec.structs.replace(spec, number=0, body=b"", **changes)
     job = msgspec.json.decode(spec.body, type=Job)
     rest = hashlib.sha256(repr(changed).encode()).hexdigest()[:12]
-    job = msgspec.structs.replace(job, run_timeout_ms=changed.run_timeout_ms, rest=rest)
+    job = msgspec.structs.replace(
+        job, run_timeout_ms=changed.run_timeout_ms, amounts=changed.shape.amounts, rest=rest
+    )
     return msgspec.structs.replace(changed, body=msgspec.json.encode(job))
 
 
@@ -137,6 +152,7 @@ def _draw_shape(rng: random.Random, nodes: list[str], menu: frozenset[str], *, h
         "",
         rng.choices((0, 5, -5), (8, 1, 1))[0],
         pool,
+        OTHER_QUEUE if "queues" in menu and rng.random() < 0.4 else MAIN_QUEUE,
         caps=((rng.choice("xy"), rng.randint(1, 3)),) if "caps" in menu and rng.random() < 0.3 else (),
     )
 

@@ -13,6 +13,7 @@ from tests.simulation.people.caretakers import Caretakers
 from tests.simulation.people.clients import Clients
 from tests.simulation.people.modifiers import Modifiers
 from tests.simulation.people.quoters import Quoters
+from tests.simulation.people.sharers import Sharers
 from tests.simulation.people.suspenders import Suspenders
 from tests.simulation.scheduler_host import SchedulerHost
 from tests.simulation.workload import draw_menu, draw_spec
@@ -36,6 +37,10 @@ class Crowd:
         self.clients = Clients(self.caller, history, menu, draw)
         self.caretakers = Caretakers(self.caller, nodes, has_pools=bool(self.pooled))
         self._actions: list[Action] = [*self.clients.actions, *self.caretakers.actions]
+        self.sharers = Sharers(self.caller)
+        if "queues" in menu:
+            self._actions += self.sharers.actions
+            kernel.after(SECOND, self.sharers.found)
         self.suspenders = Suspenders(self.caller, self.clients)
         if "suspend" in menu:
             self._actions += self.suspenders.actions
@@ -57,6 +62,7 @@ class Crowd:
         self.clients.is_active = False
         self.clients.tidy()
         self.suspenders.tidy()
+        self.sharers.tidy()
         self.caretakers.tidy(self.pooled)
         self._cancel_homeless()
         self.kernel.after(2 * SECOND, self.tidy)

@@ -8,8 +8,9 @@ from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects, RecordChange
 from services.scheduler.events import Event
 from services.scheduler.gates import closed
-from services.scheduler.model import Now, TaskState, format_task_id
+from services.scheduler.model import Now, TaskState, array_of, format_task_id
 from services.scheduler.state import State, Task
+from services.scheduler.waiting import TICKETS_PER_MS
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation
 from tests.simulation.promises.explaining import waits
@@ -32,7 +33,7 @@ class Turns(Promise):
             node = state.cluster.nodes[task.node]
             for other in waiting:
                 if (
-                    _goes_before(other, task)
+                    _goes_before(state, other, task)
                     and _could_take(other, task, node)
                     and not closed(state, other, now)
                 ):
@@ -48,9 +49,21 @@ def _placed(state: State, effects: Effects) -> Iterable[Task]:
                 yield task
 
 
-def _goes_before(other: Task, task: Task) -> bool:
-    ours, theirs = task.spec.shape, other.spec.shape
-    return theirs.account == ours.account and theirs.priority > ours.priority
+def _goes_before(state: State, other: Task, task: Task) -> bool:
+    """The higher priority does, where each point of it makes up for so long a wait; then the older."""
+    ours, theirs = task.queue.shape, other.queue.shape
+    if (theirs.account, theirs.queue) != (ours.account, ours.queue):
+        return False
+    ageing_ms = state.waiting.tenancy.queues[ours.queue].settings.ageing_ms
+    earlier_ms = (_ticket(state, task) - _ticket(state, other)) / TICKETS_PER_MS
+    if not ageing_ms:
+        return (theirs.priority, earlier_ms) > (ours.priority, 0)
+    return (theirs.priority - ours.priority) * ageing_ms + earlier_ms > 0
+
+
+def _ticket(state: State, task: Task) -> int:
+    """An element that has its first turn has it at its array's place."""
+    return task.ticket or state.tasks[array_of(task.key)].ticket
 
 
 def _could_take(other: Task, task: Task, node: Node) -> bool:
