@@ -99,6 +99,9 @@ class Aside:
                 # All of its tasks have ended.
                 self.remove(queue)
                 queue.is_blocked = False
+            elif entries[asked][:2] != queue.key(queue.keys[0][0]):
+                # Its first task has gone to an agent's own queue since.
+                self.reseat(queue)
             elif self._has_room(queue):
                 self._asked[tenant] = asked
                 self.remove(queue)

@@ -33,6 +33,9 @@ def place_waiting(state: State, now: Now, effects: Effects) -> None:
 
 def _place_one(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> bool:
     """Gives the first task of a queue to the best node; False: the queue was set aside."""
+    if _drop_past(state, queue):
+        # Whose turn it was is gone; that of the next one has its own place.
+        return True
     if queue.is_limited and (obstacle := admission.obstacle(queue)) is not None:
         state.waiting.set_aside(queue, obstacle.holder)
         return False
@@ -63,27 +66,38 @@ def _others(state: State, queue: ShapeQueue) -> Container[str]:
 
 def take_head(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> Task | None:
     """The next task of a queue, an array's next element included; None when nothing of it waits any more."""
-    while queue.keys:
-        task = state.tasks.get(queue.keys[0][1])
-        if task is None or task.queue is not queue:
-            # It has ended, or waits in another queue since its priority was changed.
-            queue.keys.popleft()
-            continue
-        if task.tally is None:
-            queue.keys.popleft()
-            if task.state is TaskState.QUEUED and task.key not in state.backing_off and not task.awaits:
-                return task
-            continue
-        if task.state is TaskState.HELD or task.awaits:
-            queue.keys.popleft()
-            continue
-        if not task.tally.has_turn():
-            # Something must happen before an element may start; with nothing left it is over.
-            task.tally.is_parked = True
-            queue.keys.popleft()
-            continue
+    _drop_past(state, queue)
+    if not queue.keys:
+        return None
+    task = state.tasks[queue.keys[0][1]]
+    if task.tally is not None:
         return arrays.take_element(state, task, now, effects)
-    return None
+    queue.keys.popleft()
+    return task
+
+
+def _drop_past(state: State, queue: ShapeQueue) -> bool:
+    """Drops what is first in a queue and waits there no more; whether there was any."""
+    count = len(queue.keys)
+    while queue.keys:
+        ticket, key = queue.keys[0]
+        task = state.tasks.get(key)
+        # Others have ended, or wait elsewhere since they were modified, or held and released.
+        if task is not None and task.ticket == ticket and task.queue is queue and _waits(state, task):
+            break
+        queue.keys.popleft()
+    return len(queue.keys) < count
+
+
+def _waits(state: State, task: Task) -> bool:
+    """Whether a task that is in its queue is to have its turn."""
+    if task.tally is None:
+        return task.state is TaskState.QUEUED and task.key not in state.backing_off and not task.awaits
+    if task.state is TaskState.HELD or task.awaits:
+        return False
+    # Something must happen before an element may start; with nothing left it is over.
+    task.tally.is_parked = not task.tally.has_turn()
+    return not task.tally.is_parked
 
 
 def _prefill(state: State, node: Node, queue: ShapeQueue, now: Now, effects: Effects) -> None:

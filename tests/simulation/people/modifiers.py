@@ -28,7 +28,15 @@ class Modifiers:
         keys = self.clients.keys[-40:]
         return self.caller.scheduler.state.tasks.get(self.kernel.random.choice(keys)) if keys else None
 
-    def _ask(self, task: Task, paths: tuple[str, ...], params: str, waiting: Spec, running: Spec) -> None:
+    def _ask(
+        self,
+        task: Task,
+        paths: tuple[str, ...],
+        params: str,
+        waiting: Spec,
+        running: Spec,
+        fallbacks: tuple[tuple[tuple[str, ...], Spec], ...] = (),
+    ) -> None:
         self._made += 1
         request_id, number, key = f"m-{self._made}", task.spec.number, task.key
         # A change that is based on what was seen is refused where the task has moved on since.
@@ -37,18 +45,9 @@ class Modifiers:
         def make(reply: int) -> ev.Event:
             content = repr((key, paths, params)).encode()
             return ev.ModifyRequested(
-                reply,
-                task.account,
-                request_id,
-                content,
-                key,
-                revision,
-                paths,
-                params,
-                number,
-                waiting,
-                running,
-            )
+                reply, task.account, request_id, content, key, revision, paths, params, number, waiting, running,
+                fallbacks=fallbacks,
+            )  # fmt: skip
 
         self.caller.ask(make, lambda answer: None, 5)
 
@@ -83,4 +82,4 @@ class Modifiers:
             amounts["cpu"] = self.kernel.random.choice((5_000, 10_000, 20_000))
             shape = msgspec.structs.replace(task.spec.shape, amounts=tuple(sorted(amounts.items())))
             changed = restate(task.spec, shape=shape)
-            self._ask(task, (RESOURCES,), "", changed, changed)
+            self._ask(task, (RESOURCES,), "", changed, changed, (((RESOURCES,), task.spec),))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from services.scheduler.cluster import Node
-from services.scheduler.effects import Effects, RecordChange
+from services.scheduler.effects import Effects, StartTask
 from services.scheduler.events import Event
 from services.scheduler.gates import closed
-from services.scheduler.model import Now, TaskState, array_of, format_task_id
+from services.scheduler.model import Now, array_of, format_task_id
 from services.scheduler.state import State, Task
 from services.scheduler.waiting import TICKETS_PER_MS
 from tests.simulation.history import History
@@ -24,10 +24,12 @@ class Turns(Promise):
         self._history = history
 
     def on_step(self, state: State, events: Sequence[Event], effects: Effects, now: Now) -> None:
-        placed = list(_placed(state, effects))
+        placed = list(_placed(state, effects, now))
         if not placed:
             return
-        waiting = [task for task in state.tasks.values() if waits(task)]
+        # Whose turn may have come by what was placed in this very step is left out.
+        begin = now.wall_ms * TICKETS_PER_MS
+        waiting = [task for task in state.tasks.values() if waits(task) and task.ticket < begin]
         for task in placed:
             self._history.count("turns")
             node = state.cluster.nodes[task.node]
@@ -41,12 +43,14 @@ class Turns(Promise):
                     raise Violation(f"{names[1]} was placed on {node.id} before {names[0]}", *names)
 
 
-def _placed(state: State, effects: Effects) -> Iterable[Task]:
-    for row in effects.rows:
-        if isinstance(row, RecordChange) and row.state is TaskState.ASSIGNED and not row.detail:
-            task = state.tasks.get(row.task)
-            if task is not None and task.node and not task.is_prefilled and not task.spec.quote:
-                yield task
+def _placed(state: State, effects: Effects, now: Now) -> Iterable[Task]:
+    """Those that were given a node directly in this step."""
+    for _, commands in effects.commands.values():
+        for command in commands:
+            task = state.tasks.get(command.key)
+            if isinstance(command, StartTask) and not command.is_prefill and task is not None:
+                if task.node and task.assign_ms == now.wall_ms and not task.spec.quote:
+                    yield task
 
 
 def _goes_before(state: State, other: Task, task: Task) -> bool:

@@ -55,15 +55,16 @@ class Yard:
             self.disk.persist(effects.rows, counters, self.now().wall_ms)
         return effects
 
-    def connect(self, *tasks: ev.HeldTask) -> Effects:
-        capacity = {"cpu": 40_000}
+    def connect(self, *tasks: ev.HeldTask, cpu: int = 40_000) -> Effects:
+        capacity = {"cpu": cpu}
         return self.step(
             ev.AgentConnected("n0", 1, "boot", 1, {}, capacity, (), frozenset(), tasks), ev.Ticked()
         )
 
-    def submit(self, array_size: int = 0, **fields: Any) -> int:
-        shape = Shape("ann", CPU, "", (), Policy.LEAST_LOADED, "", 0)
-        spec = Spec(0, repr((array_size, fields)).encode(), shape, array_size=array_size, **fields)
+    def submit(self, array_size: int = 0, policy: Policy = Policy.LEAST_LOADED, **fields: Any) -> int:
+        shape = Shape("ann", CPU, "", (), policy, "", 0)
+        body = repr((array_size, policy, fields)).encode()
+        spec = Spec(0, body, shape, array_size=array_size, **fields)
         number = self.state.next_number
         self.step(ev.TasksSubmitted(1, "ann", "", b"", (spec,), ((0, ""),)))
         return task_key(number)
@@ -137,6 +138,38 @@ def test_drain_whose_orders_were_lost_says_them_again() -> None:
     yard.now_ms += 11_000
     effects = yard.step(ev.Ticked())
     assert [type(command) for command in effects.commands["n0"][1]] == [StopTask]
+
+
+def _end(yard: Yard, key: int) -> None:
+    """The only task on the node has succeeded."""
+    task = yard.state.tasks[key]
+    node = yard.state.cluster.nodes["n0"]
+    report = ev.TaskExited(key, task.attempt, task.epoch, Cause.NONE, b"")
+    yard.step(ev.TasksReported("n0", 1, node.last_event + 1, (report,)))
+
+
+def test_turn_of_an_array_that_is_over_goes_to_nobody_younger() -> None:
+    """A younger task of its shape does not inherit its place before an older one of another: seed 22."""
+    yard = Yard()
+    yard.connect(cpu=10_000)
+    array = yard.submit(array_size=1)
+    older = yard.submit(policy=Policy.SPREAD)
+    younger = yard.submit()
+    _end(yard, element_key(array, 0))
+    assert yard.state.tasks[older].node
+    assert not yard.state.tasks[younger].node
+
+
+def test_task_that_was_held_and_released_waits_at_the_end() -> None:
+    """As after a restart: its old place is gone, once: seed 54."""
+    yard = Yard()
+    yard.connect(cpu=10_000)
+    first, held, other = yard.submit(), yard.submit(), yard.submit()
+    yard.step(ev.HoldRequested(2, (held,)))
+    yard.step(ev.ReleaseRequested(3, (held,)))
+    _end(yard, first)
+    assert yard.state.tasks[other].node
+    assert not yard.state.tasks[held].node
 
 
 def test_dependent_on_an_unmade_element_waits_on_after_a_restart() -> None:
