@@ -65,6 +65,11 @@ class Aside:
             if not self._entries:
                 self.gained.clear()
 
+    @property
+    def has_entries(self) -> bool:
+        """Whether anybody waits for want of room."""
+        return bool(self._entries)
+
     def reseat(self, queue: "ShapeQueue") -> None:
         """The first task of a shape that is here is another one."""
         if queue.aside is not None:

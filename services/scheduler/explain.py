@@ -89,6 +89,8 @@ def _objection(node: Node, shape: Shape) -> tuple[str, str]:
             return "NOT_ENOUGH", f"{describe(name, free)} free, {describe(name, amount)} asked"
     if not node.fits(shape.amounts):
         return "NOT_ENOUGH", "other tasks wait there already, or no one device has enough left"
+    if node.hold is not None and not node.hold.admits(node, shape):
+        return "RESERVED", node.hold.words()
     return "", ""
 
 

@@ -9,7 +9,7 @@
 
 from collections.abc import Sequence
 
-from services.scheduler import arrays, gangs, lifecycle
+from services.scheduler import arrays, gangs, holds, lifecycle
 from services.scheduler.effects import Effects, RecordGang
 from services.scheduler.gangs import Gang, Muster, Part, Phase, cast_of, is_kept_back, made_elements, muster
 from services.scheduler.model import Cause, InvalidSpec, Now, Spec, TaskState, format_task_id, task_key
@@ -203,6 +203,9 @@ def _form(state: State, gang: Gang, cast: Sequence[Part], now: Now, effects: Eff
         lifecycle.assign(state, task, seat.node, now, effects, devices=devices)
         state.waiting.aside.settle(seat.node)
     gang.phase = Phase.FORMED
+    if state.held_nodes:
+        for part in cast:
+            holds.release(state, part.task.key)
     return True
 
 

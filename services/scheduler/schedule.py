@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 
-from services.scheduler import admission, arrays, gathering, lifecycle
+from services.scheduler import admission, arrays, gathering, holds, lifecycle
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects
 from services.scheduler.model import Now, TaskState
@@ -52,6 +52,8 @@ def _place_one(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> b
     if task is not None:
         task.considered = queue.candidates.considered(state.cluster)
         lifecycle.assign(state, task, node, now, effects)
+        if state.held_nodes:
+            holds.release(state, task.key)
         state.waiting.aside.settle(node)
     return True
 
@@ -104,7 +106,7 @@ def _prefill(state: State, node: Node, queue: ShapeQueue, now: Now, effects: Eff
     """Lets tasks of a short-running shape wait at the agent, so that the next one starts with no round trip."""
     if not queue.keys or not queue.is_blocked or queue.is_limited or queue.is_bound:
         return
-    if not node.takes_work() or node.rooms:
+    if not node.takes_work() or node.rooms or node.hold is not None:
         return
     shape = queue.shape
     # Devices are chosen when a task starts, and the agent must know them by then.

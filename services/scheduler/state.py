@@ -149,6 +149,9 @@ class State:
         self.use_due_ms = 0
         self.quotes = Quotes()
         self.gangs = Gangs()
+        # Nodes that are kept for somebody, and since when, by the monotonic clock, the first of a shape finds no room.
+        self.held_nodes: frozenset[str] = frozenset()
+        self.blocked_since: dict[ShapeQueue, tuple[int, int]] = {}
         # By gang or array, how many tasks that must keep apart are on each node.
         self.apart: dict[int, dict[str, int]] = {}
         # (account, request_id) -> (content, first key, count).

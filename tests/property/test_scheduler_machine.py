@@ -333,11 +333,7 @@ def test_machine_given_the_same_events_has_the_same_effects(moves: list[Move]) -
 
 def _brute_force(cluster: MachineCluster, candidates: Candidates) -> Node | None:
     shape = candidates.shape
-    fitting = [
-        node
-        for node in cluster.state.cluster.nodes.values()
-        if node.takes_work() and node.fits(shape.amounts) and node.matches(shape)
-    ]
+    fitting = [node for node in cluster.state.cluster.nodes.values() if placement.admits(node, shape)]
     return min(fitting, key=lambda node: placement.rank(node, shape.policy), default=None)
 
 
