@@ -266,6 +266,8 @@ class Waiting:
                     turns.remove(first)
             if found.keys and not found.is_blocked:
                 return found
+            # Its tasks have ended since it was listed: whoever stood behind it may try.
+            self.aside.wake(tenant)
         return None
 
     @property
