@@ -223,5 +223,5 @@ def _follow(state: State, gang: Gang) -> None:
 
 def _ensure_turn(state: State, task: Task) -> None:
     """It may have been passed over while its gang was not ready."""
-    if all(key != task.key for _, key in task.queue.keys):
+    if (task.ticket, task.key) not in task.queue.keys:
         task.ticket = state.waiting.put_back(task.queue, task.key)

@@ -33,6 +33,9 @@ class Turns(Promise):
         for task in placed:
             self._history.count("turns")
             node = state.cluster.nodes[task.node]
+            if node.id in state.held_nodes or task.spec.shape.gang:
+                # Kept for somebody, and whoever ends in time may use it; a gang goes all at once.
+                continue
             for other in waiting:
                 if (
                     _goes_before(state, other, task)
@@ -46,11 +49,9 @@ class Turns(Promise):
 def _placed(state: State, effects: Effects, now: Now) -> Iterable[Task]:
     """Those that were given a node directly in this step."""
     for _, commands in effects.commands.values():
-        for command in commands:
-            task = state.tasks.get(command.key)
-            if isinstance(command, StartTask) and not command.is_prefill and task is not None:
-                if task.node and task.assign_ms == now.wall_ms and not task.spec.quote:
-                    yield task
+        direct = (c.key for c in commands if isinstance(c, StartTask) and not c.is_prefill)
+        tasks = (task for key in direct if (task := state.tasks.get(key)) is not None)
+        yield from (t for t in tasks if t.node and t.assign_ms == now.wall_ms and not t.spec.quote)
 
 
 def _goes_before(state: State, other: Task, task: Task) -> bool:
