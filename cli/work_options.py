@@ -77,6 +77,18 @@ Retries = Annotated[int, typer.Option(help="Further attempts")]
 Timeout = Annotated[str, typer.Option(help="Longest run, for example 10m")]
 QueueTimeout = Annotated[str, typer.Option(help="Longest wait for a place")]
 Array = Annotated[int, typer.Option(help="Run this many elements; each knows YARD_ARRAY_INDEX")]
+Preemptible = Annotated[
+    bool, typer.Option("--preemptible", help="May be interrupted for what goes first, and is queued again")
+]
+Preempts = Annotated[
+    bool, typer.Option("--preempts", help="May have preemptible tasks of lower priority interrupted")
+]
+PreemptionGrace = Annotated[
+    str, typer.Option(help="To save its state when it is interrupted", show_default="30s")
+]
+CheckpointSignal = Annotated[
+    str, typer.Option(help="Asks it to save its state, for example SIGUSR1", show_default="SIGTERM")
+]
 Gang = Annotated[
     str, typer.Option(help="Elements start together or not at all, under this name", show_default=False)
 ]
@@ -257,6 +269,10 @@ _TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "quote": ("quote", _same),
     "distinct_nodes": ("distinct_nodes", _same),
     "gang": ("gang", _same),
+    "preemptible": ("preemptible", _same),
+    "preempts": ("preempts", _same),
+    "preemption_grace": ("preemption_grace", _same),
+    "checkpoint_signal": ("checkpoint_signal", _same),
     "gang_min": ("gang_min", _same),
     "cpu": ("cpu", _same),
     "memory": ("memory", _same),

@@ -60,6 +60,10 @@ async def run(
     array: work_options.Array = 0,
     gang: work_options.Gang = "",
     gang_min: work_options.GangMin = 0,
+    preemptible: work_options.Preemptible = False,
+    preempts: work_options.Preempts = False,
+    preemption_grace: work_options.PreemptionGrace = "",
+    checkpoint_signal: work_options.CheckpointSignal = "",
     tag: work_options.Tag = [],  # noqa: B006
     hold: work_options.Hold = False,
     after: work_options.After = [],  # noqa: B006

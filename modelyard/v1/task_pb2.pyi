@@ -679,7 +679,9 @@ Global___Dependency: _TypeAlias = Dependency  # noqa: Y015
 
 @_typing.final
 class Preemption(_message.Message):
-    """Off unless asked for, on both sides."""
+    """Off unless asked for, on both sides. Who is interrupted waits again at its place, and the attempt is not counted. A
+    command is queued again however it ends after it was asked; a call that returns a value has succeeded.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

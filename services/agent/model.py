@@ -172,6 +172,8 @@ class StopOrder(msgspec.Struct, frozen=True):
     message: str
     grace_ms: int
     next_step: str = ""
+    # Asks a command to end; empty: SIGTERM.
+    signal: str = ""
 
 
 class Task(msgspec.Struct):

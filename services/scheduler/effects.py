@@ -181,6 +181,7 @@ class StopTask(msgspec.Struct, frozen=True):
     grace_ms: int
     cause: Cause
     message: str
+    signal: str = ""
 
 
 class ModifyTask(msgspec.Struct, frozen=True):

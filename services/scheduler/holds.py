@@ -14,6 +14,7 @@ from services.scheduler import estimates, gangs
 from services.scheduler.cluster import Node
 from services.scheduler.gangs import Phase
 from services.scheduler.model import Now, Shape, TaskState, array_of, format_task_id
+from services.scheduler.preempting import Preemption
 from services.scheduler.resources import Amounts
 from services.scheduler.state import State, Task
 from services.scheduler.waiting import ShapeQueue, Waiting
@@ -69,7 +70,7 @@ class Hold(msgspec.Struct, frozen=True):
 
 def renew(state: State, now: Now) -> None:
     """Keeps nodes for the first of those who wait, as things are now."""
-    wanted = _wanted(state, now) if state.waiting.aside.has_entries else {}
+    wanted = _wanted(state, now) if state.waiting.aside.has_entries or state.preemptions else {}
     for name in [*wanted, *(name for name in state.held_nodes if name not in wanted)]:
         node = state.cluster.nodes.get(name)
         if node is not None:
@@ -81,15 +82,26 @@ def renew(state: State, now: Now) -> None:
 
 def _wanted(state: State, now: Now) -> dict[str, Hold]:
     found: dict[str, Hold] = {}
+    for key, one in state.preemptions.items():
+        _hold_for_preemption(state, key, one, now, found)
     since: dict[ShapeQueue, tuple[int, int]] = {}
     for queue, task in heads(state):
         known = state.blocked_since.get(queue)
         began = known[1] if known is not None and known[0] == task.key else now.monotonic_ms
         since[queue] = (task.key, began)
-        if now.monotonic_ms - began >= WAIT_MS:
+        if now.monotonic_ms - began >= WAIT_MS and task.key not in state.preemptions:
             _hold_for(state, queue, task, now, found)
     state.blocked_since = since
     return found
+
+
+def _hold_for_preemption(state: State, key: int, one: Preemption, now: Now, found: dict[str, Hold]) -> None:
+    """What is left by those who make room is for nobody else."""
+    head = state.tasks[key]
+    leaving = frozenset(victim for victim, _ in one.victims)
+    others = _admitted(state.waiting, head.queue, 0)
+    shape = head.queue.shape
+    found[one.node] = Hold(key, shape, shape.amounts, one.end_ms, now.wall_ms, leaving, others)
 
 
 def heads(state: State) -> list[tuple[ShapeQueue, Task]]:

@@ -386,6 +386,8 @@ def fail(
     end(state, task, TaskState.FAILED, now, effects, cause=cause, payload=payload, end_ms=end_ms)
 
 
-def stop(task: Task, node: Node, effects: Effects, cause: Cause, message: str, grace_ms: int) -> None:
-    """Asks the agent to end the present attempt."""
-    send(node, StopTask(task.key, task.attempt, grace_ms, cause, message), effects)
+def stop(
+    task: Task, node: Node, effects: Effects, cause: Cause, message: str, grace_ms: int, signal: str = ""
+) -> None:
+    """Asks the agent to end the present attempt; ``signal`` asks a command, SIGTERM unless another is given."""
+    send(node, StopTask(task.key, task.attempt, grace_ms, cause, message, signal), effects)

@@ -240,6 +240,12 @@ class Spec(msgspec.Struct, frozen=True):
     disconnect: Disconnect = Disconnect()
     # Of an array in a gang: how many elements must start together; 0: all.
     gang_min: int = 0
+    # It may be interrupted for one that goes before it; it may have others interrupted.
+    is_preemptible: bool = False
+    preempts: bool = False
+    preemption_grace_ms: int = 0
+    # Asks a command to save its state; empty: SIGTERM.
+    checkpoint_signal: str = ""
 
 
 class VerdictKind(IntEnum):

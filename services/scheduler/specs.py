@@ -47,6 +47,9 @@ REQUIREMENTS_BYTES_MOST = 64 << 10
 PRIORITY_MOST = 1000
 CAPS_MOST = 16
 MODIFY_SIGNALS = ("SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
+CHECKPOINT_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+PREEMPTION_GRACE_MS = 30_000
+MOST_PREEMPTION_GRACE_MS = 600_000
 DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
@@ -100,6 +103,10 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         is_at_most_once=ways.is_at_most_once,
         notice=notices.convert(spec.notification, field) if spec.HasField("notification") else None,
         gang_min=spec.gang.min_count,
+        is_preemptible=spec.preemption.preemptible,
+        preempts=spec.preemption.preempts,
+        preemption_grace_ms=_preemption_grace_ms(spec, field),
+        checkpoint_signal=spec.preemption.checkpoint_signal,
     )
 
 
@@ -266,6 +273,31 @@ def _check_rest(spec: task_pb2.TaskSpec, field: str) -> None:
     _milliseconds(spec.timeouts.start_timeout, f"{field}.timeouts.start_timeout")
     _check_quote(spec, field)
     _check_gang(spec, field)
+
+
+def _preemption_grace_ms(spec: task_pb2.TaskSpec, field: str) -> int:
+    wish, path = spec.preemption, f"{field}.preemption"
+    if wish.checkpoint_signal not in ("", *CHECKPOINT_SIGNALS):
+        raise _invalid(
+            f"{path}.checkpoint_signal", f"{wish.checkpoint_signal[:80]!r} does not ask for a checkpoint",
+            f"choose of {', '.join(CHECKPOINT_SIGNALS)}",
+        )  # fmt: skip
+    if wish.checkpoint_signal and spec.WhichOneof("work") != "command":
+        raise _invalid(
+            f"{path}.checkpoint_signal", "an operator gets no signal", "its context says that it is cancelled"
+        )
+    if not wish.preemptible and (wish.HasField("grace") or wish.checkpoint_signal):
+        raise _invalid(
+            f"{path}.preemptible", "only what may be interrupted has a grace and a signal", "set preemptible"
+        )
+    if (wish.preemptible or wish.preempts) and spec.gang.name:
+        raise _invalid(
+            path, "members of a gang neither preempt nor are preempted", "leave one of the two out"
+        )
+    grace_ms = _milliseconds(wish.grace, f"{path}.grace") if wish.HasField("grace") else PREEMPTION_GRACE_MS
+    if grace_ms > MOST_PREEMPTION_GRACE_MS:
+        raise _invalid(f"{path}.grace", f"it is longer than {MOST_PREEMPTION_GRACE_MS // 60_000} minutes")
+    return grace_ms if wish.preemptible else 0
 
 
 def _check_gang(spec: task_pb2.TaskSpec, field: str) -> None:

@@ -26,6 +26,7 @@ from services.scheduler.model import (
 )
 from services.scheduler.notify.model import KnownContact
 from services.scheduler.placement import Entry
+from services.scheduler.preempting import Preemption
 from services.scheduler.quotes import Quotes
 from services.scheduler.resources import GPU, SCALE, Amounts
 from services.scheduler.tally import Tally
@@ -149,6 +150,8 @@ class State:
         self.use_due_ms = 0
         self.quotes = Quotes()
         self.gangs = Gangs()
+        # By the task that is to have the room.
+        self.preemptions: dict[int, Preemption] = {}
         # Nodes that are kept for somebody, and since when, by the monotonic clock, the first of a shape finds no room.
         self.held_nodes: frozenset[str] = frozenset()
         self.blocked_since: dict[ShapeQueue, tuple[int, int]] = {}

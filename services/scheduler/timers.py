@@ -11,6 +11,7 @@ from services.scheduler import (
     lifecycle,
     nodes,
     pace,
+    preemption,
     quoting,
     reliance,
     sharing,
@@ -39,6 +40,7 @@ def on_ticked(state: State, event: ev.Ticked, now: Now, effects: Effects) -> Non
     _watch_nodes(state, now, effects)
     _end_back_offs(state, now)
     quoting.expire(state, now)
+    preemption.renew(state, now, effects)
     holds.renew(state, now)
     _end_queue_times(state, now, effects)
     _retract_stuck(state, now, effects)

@@ -55,6 +55,8 @@ SPECS = (
     make_spec(b"best", disconnect=Disconnect(reconciliation=Reconciliation.BEST_SCORE)),
     make_spec(b"pooled", pool="fast"),
     make_spec(b"gang", gang="g", cpu=2),
+    make_spec(b"modest", cpu=2, preemptible=True),
+    make_spec(b"pressing", cpu=3, priority=4, preempts=True),
     make_spec(b"gang-retry", gang="h", cpu=1, retry=Retry(2)),
     make_spec(b"gang-array", gang="a", array_size=4, gang_min=2, retry=Retry(2)),
     make_spec(b"gang-apart", gang="p", is_distinct=True, queue_timeout_ms=3_000),
@@ -66,7 +68,7 @@ SPECS = (
     make_spec(b"capped", caps=(("licence", 2),), cpu=0.5),
     make_spec(b"capped-array", caps=(("disk", 1), ("licence", 3)), array_size=3),
 )
-CAUSES = (Cause.NONE, Cause.NONE, Cause.EXIT, Cause.NODE_LOST, Cause.DRAINED, Cause.TIMEOUT)
+CAUSES = (Cause.PREEMPTED, Cause.NONE, Cause.NONE, Cause.EXIT, Cause.NODE_LOST, Cause.DRAINED, Cause.TIMEOUT)
 
 Move = tuple[str, int, int, int]
 MOVES = st.lists(

@@ -75,17 +75,36 @@ def make_spec(
     quote: str = "",
     disconnect: Disconnect | None = None,
     gang_min: int = 0,
+    preemptible: bool = False,
+    preempts: bool = False,
+    signal: str = "",
     **shape: Any,
 ) -> Spec:
     """A specification as the edge hands it to the machine: without a number."""
     made = make_shape(**shape)
     # Other content, other specification: as its serialised form would be.
     content = (
-        body + repr((made, retry, queue_timeout_ms, array_size, hold, quote, gang_min, disconnect)).encode()
+        body
+        + repr(
+            (
+                made,
+                retry,
+                queue_timeout_ms,
+                array_size,
+                hold,
+                quote,
+                gang_min,
+                preemptible,
+                preempts,
+                disconnect,
+            )
+        ).encode()
     )
     return Spec(
         0, content, made, "", retry or Retry(), queue_timeout_ms, array_size, hold, quote=quote,
-        gang_min=gang_min, disconnect=disconnect or Disconnect(),
+        gang_min=gang_min, is_preemptible=preemptible, preempts=preempts,
+        preemption_grace_ms=30_000 if preemptible else 0, checkpoint_signal=signal,
+        disconnect=disconnect or Disconnect(),
     )  # fmt: skip
 
 
