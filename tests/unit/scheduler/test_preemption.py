@@ -1,4 +1,4 @@
-"""Preemption: off unless both sides ask; the fewest make room, are queued again uncounted, and nobody takes the room."""
+"""Preemption: off unless both sides ask; the fewest make room, wait again uncounted, and nobody takes that room."""
 
 from __future__ import annotations
 
