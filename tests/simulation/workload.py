@@ -27,7 +27,7 @@ OTHER_QUEUE = "night"
 # One core, or one device.
 UNIT = 10_000
 FEATURES = (
-    "arrays", "caps", "dependencies", "disconnect", "modify", "once", "pools", "queues", "quotes", "suspend",
+    "arrays", "caps", "dependencies", "disconnect", "gangs", "modify", "once", "pools", "queues", "quotes", "suspend",
 )  # fmt: skip
 
 
@@ -169,3 +169,31 @@ def _amounts(rng: random.Random, *, has_gpu: bool) -> Amounts:
 def _retry(rng: random.Random) -> Retry:
     causes = frozenset({Cause.ERROR, Cause.EXIT}) if rng.random() < 0.3 else frozenset[Cause]()
     return Retry(rng.randint(1, 4), rng.choice((0, 0, 100, 3_000)), causes)
+
+
+def draw_gang(rng: random.Random, specs: tuple[Spec, ...], nodes: int) -> tuple[Spec, ...]:
+    """The members of a small gang, made of others: all of it has room on the smallest yard."""
+    base = rng.choice(specs)
+    count = rng.choice((1, 2, 2))
+    is_distinct = nodes > 1 and count == 2 and rng.random() < 0.3
+    members = []
+    for number in range(count):
+        spec = base if number == 0 else rng.choice(specs)
+        size = rng.randint(2, 4) if count == 1 else 0
+        shape = msgspec.structs.replace(
+            spec.shape, amounts=(("cpu", UNIT // 2 if size else UNIT),), node="", labels=(), pool="", caps=(),
+            queue=base.shape.queue, gang="g", is_distinct=is_distinct,
+        )  # fmt: skip
+        members.append(
+            restate(
+                spec,
+                shape=shape,
+                array_size=size,
+                array_indexes=(),
+                max_running=0,
+                max_fails=-1,
+                gang_min=rng.randint(2, size) if size else 0,
+                dependencies=tuple(one for one in spec.dependencies if one.on and not one.is_element_wise),
+            )
+        )
+    return tuple(members)

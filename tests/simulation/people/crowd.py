@@ -34,7 +34,7 @@ class Crowd:
         def draw() -> Spec:
             return draw_spec(kernel.random, nodes, menu, has_gpu=has_gpu)
 
-        self.clients = Clients(self.caller, history, menu, draw)
+        self.clients = Clients(self.caller, history, menu, len(nodes) - bool(self.pooled), draw)
         self.caretakers = Caretakers(self.caller, nodes, has_pools=bool(self.pooled))
         self._actions: list[Action] = [*self.clients.actions, *self.caretakers.actions]
         self.sharers = Sharers(self.caller)

@@ -77,7 +77,7 @@ class Modifiers:
     def resize(self) -> None:
         """More room for a task, or less."""
         task = self._draw_task()
-        if task is not None:
+        if task is not None and not task.spec.shape.gang:
             amounts = dict(task.spec.shape.amounts)
             amounts["cpu"] = self.kernel.random.choice((5_000, 10_000, 20_000))
             shape = msgspec.structs.replace(task.spec.shape, amounts=tuple(sorted(amounts.items())))

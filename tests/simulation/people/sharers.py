@@ -15,7 +15,7 @@ _ACCOUNT_PATHS = ("weight", "quota")
 
 
 class Sharers:
-    """In the end nothing is stopped, and no quota is below what a single task asks for."""
+    """In the end nothing is stopped, and a gang is within every quota."""
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
@@ -57,11 +57,18 @@ class Sharers:
         )
 
     def tidy(self) -> None:
-        """Quotas stay, so that the end is reached with them."""
-        for name, queue in self.caller.scheduler.state.waiting.tenancy.queues.items():
-            if queue.settings.is_stopped:
+        """Limits of amounts stay, so that the end is reached with them."""
+        tenancy = self.caller.scheduler.state.waiting.tenancy
+        paths = ("is_stopped", "quota.max_running")
+        for name, queue in tenancy.queues.items():
+            if queue.settings.is_stopped or queue.quota.max_running:
+                self.caller.order(
+                    functools.partial(ev.QueueChanged, name=name, paths=paths, settings=QueueSettings())
+                )
+        for name, account in tenancy.accounts.items():
+            if account.quota.max_running:
                 self.caller.order(
                     functools.partial(
-                        ev.QueueChanged, name=name, paths=("is_stopped",), settings=QueueSettings()
+                        ev.AccountChanged, account=name, paths=paths[1:], settings=AccountSettings()
                     )
                 )

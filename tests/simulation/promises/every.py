@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.simulation.history import History
 from tests.simulation.promises.depending import Depending
 from tests.simulation.promises.explaining import Explaining
+from tests.simulation.promises.gathering import Gathering
 from tests.simulation.promises.limits import Limits
 from tests.simulation.promises.promise import Promise
 from tests.simulation.promises.quoting import Quoting
@@ -21,5 +22,6 @@ def all_promises(seed: int, scheduler: SchedulerHost, history: History) -> tuple
         Turns(history),
         Limits(history),
         Depending(history),
+        Gathering(history),
         Rebuilding(seed, scheduler, history),
     )
