@@ -106,7 +106,9 @@ class Aside:
                 queue.is_blocked = False
             elif entries[asked][:2] != queue.key(queue.keys[0][0]):
                 # Its first task has gone to an agent's own queue since.
-                self.reseat(queue)
+                del entries[asked]
+                queue.aside = (*queue.key(queue.keys[0][0]), queue.ordinal, queue)
+                insort(entries, queue.aside)
             elif self._has_room(queue):
                 self._asked[tenant] = asked
                 self.remove(queue)

@@ -124,12 +124,21 @@ def _hold_for(state: State, queue: ShapeQueue, task: Task, now: Now, found: dict
     counts: dict[Shape, int] = {}
     for part in gangs.cast_of(state, gangs.muster(state, gang)):
         counts[part.queue.shape] = counts.get(part.queue.shape, 0) + 1
+    # Whatever is kept for one of them is kept for all.
+    together = frozenset(counts)
     for shape, count in counts.items():
-        _hold_nodes(state, queue, task, shape, count, now, found)
+        _hold_nodes(state, queue, task, shape, count, now, found, together)
 
 
 def _hold_nodes(
-    state: State, queue: ShapeQueue, task: Task, shape: Shape, count: int, now: Now, found: dict[str, Hold]
+    state: State,
+    queue: ShapeQueue,
+    task: Task,
+    shape: Shape,
+    count: int,
+    now: Now,
+    found: dict[str, Hold],
+    together: frozenset[Shape] = frozenset(),
 ) -> None:
     """Keeps the nodes where ``count`` tasks of a shape are expected to fit earliest."""
     offers = []
@@ -147,7 +156,7 @@ def _hold_nodes(
             return
         count -= seats
         leaving = frozenset(key for key in node.tasks if _ends_by(state, key, start_ms, now))
-        others = _admitted(state.waiting, queue, start_ms - now.wall_ms - TICK_MS)
+        others = together | _admitted(state.waiting, queue, start_ms - now.wall_ms - TICK_MS)
         found[node.id] = Hold(task.key, shape, amounts, int(start_ms), now.wall_ms, leaving, others)
 
 

@@ -235,8 +235,7 @@ class Waiting:
         """Puts a task that had its turn already before all others of its shape; its ticket."""
         first = queue.keys[0][0] - 1 if queue.keys else self.ticket
         queue.keys.appendleft((first, key))
-        self.aside.reseat(queue)
-        self.list(queue)
+        self._seat_anew(queue)
         return first
 
     def insert(self, queue: ShapeQueue, ticket: int, key: int) -> None:
@@ -245,8 +244,15 @@ class Waiting:
             queue.keys.append((ticket, key))
         else:
             queue.keys.insert(bisect(queue.keys, (ticket, key)), (ticket, key))
+        self._seat_anew(queue)
+
+    def _seat_anew(self, queue: ShapeQueue) -> None:
+        """The first task of a queue may be another one, which goes before the one that it was listed with."""
         self.aside.reseat(queue)
-        self.list(queue)
+        if queue.is_listed:
+            self._order_anew(queue.tenant)
+        else:
+            self.list(queue)
 
     def next(self) -> ShapeQueue | None:
         """The queue whose turn it is; it must be listed again if it still has tasks."""
@@ -311,18 +317,21 @@ class Waiting:
     def reorder(self, holder: Queue) -> None:
         """The settings of a queue have changed: the order of what waits in it is made anew."""
         for tenant in holder.tenants:
-            tenant.order = [
-                (*queue.key(queue.keys[0][0]), queue.ordinal, queue)
-                for *_, queue in tenant.order
-                if queue.keys
-            ]
-            heapq.heapify(tenant.order)
+            self._order_anew(tenant)
             seated = [queue for queue in tenant.shapes if queue.aside is not None]
             for queue in seated:
                 self.aside.remove(queue)
             for queue in seated:
                 self.aside.add(queue)
             self.touch(tenant)
+
+    def _order_anew(self, tenant: Tenant) -> None:
+        """Also of shapes whose tasks are gone: they are listed until their turn comes."""
+        tenant.order = [
+            (*queue.key(queue.keys[0][0] if queue.keys else 0), queue.ordinal, queue)
+            for *_, queue in tenant.order
+        ]
+        heapq.heapify(tenant.order)
 
     # --- the order as a whole
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from services.scheduler.effects import RecordChange, RecordGang
@@ -23,6 +24,7 @@ class Gathering(Promise):
         self._units: dict[int, dict[int, int]] = {}
         self._gang_of: dict[int, int] = {}
         self._on_node: dict[int, set[int]] = {}
+        self._succeeded: Counter[int] = Counter()
 
     def on_commit(self, state: State, rows: Sequence[Row], now: Now) -> None:
         started: set[int] = set()
@@ -38,6 +40,8 @@ class Gathering(Promise):
                         started.add(self._gang_of[unit])
                 else:
                     members.discard(row.task)
+                    # It counts as being where it must be.
+                    self._succeeded[unit] += row.state is TaskState.SUCCEEDED
         for gang in sorted(started - loose):
             if gang in self._units:
                 self._check(gang)
@@ -53,7 +57,7 @@ class Gathering(Promise):
     def _check(self, gang: int) -> None:
         self._history.count("gangs")
         for unit, needed in self._units[gang].items():
-            found = len(self._on_node.get(unit, ()))
+            found = len(self._on_node.get(unit, ())) + self._succeeded[unit]
             if found < needed:
                 names = format_task_id(gang), format_task_id(unit)
                 raise Violation(

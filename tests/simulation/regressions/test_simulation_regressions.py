@@ -9,6 +9,7 @@ from services.scheduler import events as ev
 from services.scheduler import explain, machine, recovery
 from services.scheduler.effects import Effects, StopTask
 from services.scheduler.model import (
+    MAIN_QUEUE,
     Cause,
     Condition,
     Dependency,
@@ -22,6 +23,7 @@ from services.scheduler.model import (
 )
 from services.scheduler.state import State
 from services.scheduler.store import Counters
+from services.scheduler.tenants import QueueSettings
 from services.scheduler.watching import changed_since
 from tests.simulation.disk import Disk
 
@@ -158,6 +160,41 @@ def test_turn_of_an_array_that_is_over_goes_to_nobody_younger() -> None:
     _end(yard, element_key(array, 0))
     assert yard.state.tasks[older].node
     assert not yard.state.tasks[younger].node
+
+
+def test_queue_that_changes_after_its_tasks_were_cancelled_in_one_step_goes_on() -> None:
+    """A shape whose tasks are all gone stays listed until its turn comes."""
+    yard = Yard()
+    yard.connect()
+    number = yard.state.next_number
+    spec = Spec(0, b"body", Shape("ann", CPU, "", (), Policy.LEAST_LOADED, "", 0))
+    yard.step(
+        ev.TasksSubmitted(2, "ann", "", b"", (spec,), ((0, ""),)),
+        ev.CancelRequested(3, (task_key(number),), 0, "no more"),
+        ev.QueueChanged(4, MAIN_QUEUE, ("weight",), QueueSettings(weight=2.0)),
+    )
+    assert not yard.state.tasks
+    yard.step(ev.TasksSubmitted(5, "ann", "", b"", (spec,), ((0, ""),)))
+    assert yard.state.tasks[task_key(number + 1)].node
+
+
+def test_gang_of_two_shapes_is_not_kept_out_of_the_node_that_is_kept_for_it() -> None:
+    """What is kept for one member is kept for all: seed 66."""
+    yard = Yard()
+    yard.connect(cpu=20_000)
+    yard.submit(run_timeout_ms=10_000)
+    members = [
+        Spec(0, policy.name.encode(), Shape("ann", CPU, "", (), policy, "", 0, gang="g"))
+        for policy in (Policy.SPREAD, Policy.BINPACK)
+    ]
+    yard.step(ev.TasksSubmitted(2, "ann", "", b"", tuple(members), ((0, ""), (1, ""))))
+    for _ in range(12):
+        yard.now_ms += 500
+        yard.step(ev.BeatReceived("n0", 1, 1, 0, {}), ev.Ticked())
+    first = next(key for key, task in yard.state.tasks.items() if task.node)
+    _end(yard, first)
+    assert len(yard.state.tasks) == 2
+    assert all(task.node for task in yard.state.tasks.values())
 
 
 def test_task_that_was_held_and_released_waits_at_the_end() -> None:
