@@ -14,6 +14,18 @@ from services.scheduler.waiting import ShapeQueue
 def place_waiting(state: State, now: Now, effects: Effects) -> None:
     """Places tasks until nothing more fits; then fills the agents' own queues where a short task just ended."""
     waiting, cluster = state.waiting, state.cluster
+    _place_all(state, now, effects)
+    while cluster.gained and state.held_nodes:
+        # Somebody for whom a node was kept has been placed: others may go there now.
+        _place_all(state, now, effects)
+    for node_id, queue in effects.finished.items():
+        if node_id in cluster.nodes:
+            _prefill(state, cluster.nodes[node_id], queue, now, effects)
+    waiting.tell()
+
+
+def _place_all(state: State, now: Now, effects: Effects) -> None:
+    waiting, cluster = state.waiting, state.cluster
     aside = waiting.aside
     if cluster.gained:
         aside.begin(cluster)
@@ -25,10 +37,6 @@ def place_waiting(state: State, now: Now, effects: Effects) -> None:
         waiting.list(queue)
         aside.wake(queue.tenant)
     aside.end()
-    for node_id, queue in effects.finished.items():
-        if node_id in cluster.nodes:
-            _prefill(state, cluster.nodes[node_id], queue, now, effects)
-    waiting.tell()
 
 
 def _place_one(state: State, queue: ShapeQueue, now: Now, effects: Effects) -> bool:
