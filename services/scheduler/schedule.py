@@ -14,21 +14,22 @@ from services.scheduler.waiting import ShapeQueue
 def place_waiting(state: State, now: Now, effects: Effects) -> None:
     """Places tasks until nothing more fits; then fills the agents' own queues where a short task just ended."""
     waiting, cluster = state.waiting, state.cluster
-    _place_all(state, now, effects)
-    while cluster.gained and state.held_nodes:
-        # Somebody for whom a node was kept has been placed: others may go there now.
-        _place_all(state, now, effects)
+    _give_turns(state, now, effects)
+    while cluster.gained:
+        # Who was placed gave up what was kept for them elsewhere.
+        _give_turns(state, now, effects)
     for node_id, queue in effects.finished.items():
         if node_id in cluster.nodes:
             _prefill(state, cluster.nodes[node_id], queue, now, effects)
     waiting.tell()
 
 
-def _place_all(state: State, now: Now, effects: Effects) -> None:
-    waiting, cluster = state.waiting, state.cluster
+def _give_turns(state: State, now: Now, effects: Effects) -> None:
+    """Each in their turn, until nobody whose turn it is finds room."""
+    waiting = state.waiting
     aside = waiting.aside
-    if cluster.gained:
-        aside.begin(cluster)
+    if state.cluster.gained:
+        aside.begin(state.cluster)
     while (queue := waiting.next()) is not None:
         # While nobody else waits for a turn, it is this one's again.
         while queue.keys and _place_one(state, queue, now, effects) and not waiting.turns.listed:
