@@ -38,7 +38,7 @@ class Aside:
 
     def add(self, queue: "ShapeQueue") -> None:
         """Sets a shape aside that was asked just now."""
-        entry = (*queue.key(queue.keys[0][0] if queue.keys else 0), queue.ordinal, queue)
+        entry = _entry(queue)
         entries = self._entries.setdefault(queue.tenant, [])
         if queue.is_bound:
             self._in_vain.add(queue)
@@ -72,9 +72,15 @@ class Aside:
 
     def reseat(self, queue: "ShapeQueue") -> None:
         """The first task of a shape that is here is another one."""
-        if queue.aside is not None:
-            self.remove(queue)
-            self.add(queue)
+        if queue.aside is None:
+            return
+        entries, asked = self._entries[queue.tenant], self._asked.get(queue.tenant, 0)
+        before = bisect_left(entries, queue.aside)
+        del entries[before]
+        queue.aside = _entry(queue)
+        after = bisect_left(entries, queue.aside)
+        entries.insert(after, queue.aside)
+        self._asked[queue.tenant] = min(asked, before, after)
 
     def begin(self, cluster: Cluster) -> None:
         """A step begins to place: whoever has room on a node that gained may try again."""
@@ -106,9 +112,9 @@ class Aside:
                 queue.is_blocked = False
             elif entries[asked][:2] != queue.key(queue.keys[0][0]):
                 # Its first task has gone to an agent's own queue since.
-                del entries[asked]
-                queue.aside = (*queue.key(queue.keys[0][0]), queue.ordinal, queue)
-                insort(entries, queue.aside)
+                self._asked[tenant] = asked
+                self.reseat(queue)
+                asked = self._asked[tenant]
             elif self._has_room(queue):
                 self._asked[tenant] = asked
                 self.remove(queue)
@@ -131,3 +137,7 @@ class Aside:
             free = node.capacity.get(CPU, 0) - node.reserved.get(CPU, 0)
             if free < self._least_cpu:
                 del self.gained[node.id]
+
+
+def _entry(queue: "ShapeQueue") -> Entry:
+    return (*queue.key(queue.keys[0][0] if queue.keys else 0), queue.ordinal, queue)
