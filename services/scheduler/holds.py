@@ -166,7 +166,7 @@ def _admitted(waiting: Waiting, head: ShapeQueue, left_ms: float) -> frozenset[S
         queue.shape
         for queue in waiting.queues.values()
         if (queue.mean_run_ms is not None and queue.mean_run_ms <= left_ms)
-        or (queue.keys and queue is not head and waiting.goes_before(queue, head))
+        or (queue.keys and head.keys and queue is not head and waiting.goes_before(queue, head))
     )
 
 

@@ -61,6 +61,8 @@ class AgentHost(Process):
         self.state = self._fresh()
         self.link = AgentLink(self, network, scheduler)
         self.is_leaving = False
+        # It beats, and takes no commands.
+        self.is_deaf = False
         self._inventories: dict[str, Frame | None] = {}
         self._held_back: list[tuple[str, str, Any]] = []
         self._is_restored = False
@@ -155,6 +157,12 @@ class AgentHost(Process):
         if (resources := self.computer.holdings.get(f"{task_id}/{attempt}")) is not None:
             body = msgspec.structs.replace(body, resources=resources)
         return StartAsked(task_id, int(attempt), int(epoch), body)
+
+    def listen(self) -> None:
+        """It is deaf no longer."""
+        self.is_deaf = False
+        if self.is_up:
+            self._run(self.generation, self.link.listen, ())
 
     def leave(self, deadline_ms: int) -> None:
         """SIGTERM: what runs may go on for a while, then the agent says goodbye."""

@@ -125,7 +125,7 @@ def command_of(command: do.Command, bodies: Mapping[int, Body]) -> agent.Command
             holding=_holding_of(command.body) if command.body else None,
         )  # fmt: skip
     return agent.StopAsked(
-        task_id, command.attempt, command.grace_ms, Cause[command.cause.name], command.message
+        task_id, command.attempt, command.grace_ms, Cause[command.cause.name], command.message, command.signal
     )
 
 

@@ -27,7 +27,8 @@ OTHER_QUEUE = "night"
 # One core, or one device.
 UNIT = 10_000
 FEATURES = (
-    "arrays", "caps", "dependencies", "disconnect", "gangs", "modify", "once", "pools", "queues", "quotes", "suspend",
+    "arrays", "caps", "dependencies", "disconnect", "gangs", "modify", "once", "pools", "preemption", "queues",
+    "quotes", "suspend",
 )  # fmt: skip
 
 
@@ -116,6 +117,14 @@ def _conduct(rng: random.Random, spec: Spec, menu: frozenset[str]) -> Spec:
         spec = msgspec.structs.replace(spec, max_running=most, max_fails=fails)
     if "once" in menu and rng.random() < 0.3:
         spec = msgspec.structs.replace(spec, is_at_most_once=True, retry=Retry())
+    if "preemption" in menu and rng.random() < 0.6:
+        may = not spec.is_at_most_once and rng.random() < 0.6
+        spec = msgspec.structs.replace(
+            spec,
+            is_preemptible=may,
+            preempts=rng.random() < 0.5,
+            preemption_grace_ms=may * rng.choice((0, 500, 5_000)),
+        )
     if "disconnect" in menu and rng.random() < 0.6:
         wish = Disconnect(
             rng.choice(tuple(DisconnectMode)),
@@ -190,6 +199,9 @@ def draw_gang(rng: random.Random, specs: tuple[Spec, ...], nodes: int) -> tuple[
                 shape=shape,
                 array_size=size,
                 array_indexes=(),
+                is_preemptible=False,
+                preempts=False,
+                preemption_grace_ms=0,
                 max_running=0,
                 max_fails=-1,
                 gang_min=rng.randint(2, size) if size else 0,

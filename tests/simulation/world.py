@@ -132,11 +132,24 @@ class World:
                 raise Violation(f"{node.id} still keeps room for {node.rooms}", node.id)
             if any(left != SCALE for left in node.devices.left):
                 raise Violation(f"{node.id} still has devices taken", node.id)
+        self._check_shares()
         for agent in self.agents.values():
             self._check_agent(agent)
         for promise in self.scheduler.promises:
             promise.check_end()
         self.watcher.check()
+
+    def _check_shares(self) -> None:
+        """Nobody holds anything of anything any more."""
+        state = self.scheduler.state
+        tenancy = state.waiting.tenancy
+        holders = [*tenancy.queues.values(), *tenancy.accounts.values(), *tenancy.tenants.values()]
+        for holder in [*holders, *tenancy.caps.values()]:
+            if holder.running_count or any(holder.held.values()):
+                raise Violation(f"{holder} still holds {holder.running_count} tasks: {holder.held}")
+        left = (state.quotes.live, state.apart, state.held_nodes, state.preemptions, state.originals)
+        if any(left):
+            raise Violation(f"quotes, apart, kept nodes, preemptions or originals are left: {left}")
 
     def _check_agent(self, agent: AgentHost) -> None:
         computer = agent.computer

@@ -10,6 +10,7 @@ from tests.simulation.promises.limits import Limits
 from tests.simulation.promises.promise import Promise
 from tests.simulation.promises.quoting import Quoting
 from tests.simulation.promises.rebuilding import Rebuilding
+from tests.simulation.promises.retrying import Retrying
 from tests.simulation.promises.turns import Turns
 from tests.simulation.scheduler_host import SchedulerHost
 
@@ -23,5 +24,6 @@ def all_promises(seed: int, scheduler: SchedulerHost, history: History) -> tuple
         Limits(history),
         Depending(history),
         Gathering(history),
+        Retrying(history),
         Rebuilding(seed, scheduler, history),
     )
