@@ -40,6 +40,7 @@ from services.scheduler.model import (
     PendingChange,
     Spec,
     TaskState,
+    array_of,
     index_of,
     number_of,
 )
@@ -398,9 +399,13 @@ class SchedulerStore:
     ) -> EndedTask:
         final, has_started = connection.execute(self.sql["outcome_of_task"], (key,)).fetchone()
         elements = self._elements(connection, key) if with_elements else b""
-        if is_live or (not final and index_of(key) < 0):
+        if not final and not is_live and index_of(key) >= 0:
+            # Without a row it was never made: it ended with its array, if that has.
+            of_array, _ = connection.execute(self.sql["outcome_of_task"], (array_of(key),)).fetchone()
+            final = TaskState.CANCELLED if of_array else 0
+        if is_live or not final:
             return EndedTask(None, bool(has_started), elements)
-        return EndedTask(TaskState(final or TaskState.CANCELLED), bool(has_started), elements)
+        return EndedTask(TaskState(final), bool(has_started), elements)
 
     def _elements(self, connection: sqlite3.Connection, key: int) -> bytes:
         """How the elements of an array ended, by index, as in `Tally.ended`."""
@@ -415,7 +420,7 @@ class SchedulerStore:
         return bytes(codes)
 
     async def get_ended(self, key: int, *, with_elements: bool) -> EndedTask:
-        """How a task ended; its ``state`` is None while it has not, and CANCELLED for an element that has no row."""
+        """How a task ended; its ``state`` is None is None until then; never made counts as CANCELLED."""
         return await self.database.read(lambda c: self._ended(c, key, with_elements=with_elements))
 
     async def get_dependencies(self, key: int) -> list[Dependency]:
