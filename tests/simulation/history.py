@@ -181,9 +181,11 @@ class History:
         task.state, task.attempt, task.epoch, task.node = row.state, row.attempt, row.epoch, row.node
         task.revision = row.revision
         task.has_started |= row.state is TaskState.RUNNING or row.start_ms > 0
+        if row.state in TERMINAL or row.cause is not Cause.NONE:
+            # Of a task, or of one of its attempts.
+            self.last_end_us = self.kernel.now_us
         if row.state in TERMINAL:
             self.count("tasks ended")
-            self.last_end_us = self.kernel.now_us
             self.count(row.state.name.lower())
 
     def _on_modification(self, row: RecordModification) -> None:

@@ -27,7 +27,7 @@ OTHER_QUEUE = "night"
 # One core, or one device.
 UNIT = 10_000
 FEATURES = (
-    "arrays", "caps", "dependencies", "disconnect", "gangs", "modify", "once", "pools", "preemption", "queues",
+    "arrays", "caps", "dependencies", "disconnect", "gangs", "long", "modify", "once", "pools", "preemption", "queues",
     "quotes", "suspend",
 )  # fmt: skip
 
@@ -61,8 +61,10 @@ _LENGTHS_US = (
     (50_000, 900_000),
     (1_000_000, 8_000_000),
     (5_000_000, 30_000_000),
+    (20_000_000, 70_000_000),
 )
-_LENGTH_WEIGHTS = (6, 5, 5, 2, 1)
+_LENGTH_WEIGHTS = (6, 5, 5, 2, 1, 0)
+_LONG_WEIGHTS = (1, 1, 2, 5, 5, 3)
 
 
 def draw_menu(rng: random.Random) -> frozenset[str]:
@@ -74,7 +76,7 @@ def draw_menu(rng: random.Random) -> frozenset[str]:
 def draw_spec(rng: random.Random, nodes: list[str], menu: frozenset[str], *, has_gpu: bool) -> Spec:
     """One specification; equal draws give equal bodies, so tasks share specifications."""
     is_command = rng.random() < 0.35
-    length = rng.choices(_LENGTHS_US, _LENGTH_WEIGHTS)[0]
+    length = rng.choices(_LENGTHS_US, _LONG_WEIGHTS if "long" in menu else _LENGTH_WEIGHTS)[0]
     is_faulty = rng.random() < 0.25
     run_timeout_ms = max(length[1] // 2_000, 1) if rng.random() < 0.07 else 0
     job = Job(

@@ -23,10 +23,18 @@ class Crowd:
     """Acts until it is told to tidy up."""
 
     def __init__(
-        self, kernel: Kernel, scheduler: SchedulerHost, history: History, nodes: list[str], *, has_gpu: bool
+        self,
+        kernel: Kernel,
+        scheduler: SchedulerHost,
+        history: History,
+        nodes: list[str],
+        menu: frozenset[str] | None,
+        *,
+        has_gpu: bool,
     ) -> None:
         self.kernel = kernel
-        self.menu = menu = draw_menu(kernel.random)
+        drawn = draw_menu(kernel.random)
+        self.menu = menu = drawn if menu is None else menu
         self.pooled = nodes[-1] if "pools" in menu and len(nodes) > 1 else ""
         self.pace_us = kernel.random.choice((500 * MS, SECOND, 4 * SECOND))
         self.caller = Caller(kernel, scheduler)

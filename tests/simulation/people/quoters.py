@@ -39,7 +39,7 @@ class Quoters:
         self.kernel = caller.kernel
         self.clients = clients
         self._made = 0
-        self.actions: list[Action] = [(8, self.ask)]
+        self.actions: list[Action] = [(16, self.ask)]
 
     def ask(self) -> None:
         rng = self.kernel.random

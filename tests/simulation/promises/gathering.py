@@ -35,8 +35,9 @@ class Gathering(Promise):
             elif type(row) is RecordChange and (unit := array_of(row.task)) in self._gang_of:
                 members = self._on_node.setdefault(unit, set())
                 if row.state in ON_NODE and row.attempt:
+                    is_new = row.task not in members
                     members.add(row.task)
-                    if row.state is TaskState.ASSIGNED:
+                    if row.state is TaskState.ASSIGNED and is_new:
                         started.add(self._gang_of[unit])
                 else:
                     members.discard(row.task)
