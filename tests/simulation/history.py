@@ -15,6 +15,7 @@ from services.scheduler.effects import InsertSpec, InsertTask, RecordChange, Rec
 from services.scheduler.machine import TRANSITIONS
 from services.scheduler.model import (
     TERMINAL,
+    Cause,
     DisconnectMode,
     Spec,
     TaskState,

@@ -17,13 +17,13 @@ from tests.simulation.disk import Disk
 from tests.simulation.world import simulate
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 300
+SEEDS = 200
 GROUP = 20
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, GROUP))
 def test_promises_any_seed_hold(first: int) -> None:
-    """Promises 1, 2, 3, 5, 6 and 7 of reliability.md.  # S0.3 S0.5"""
+    """Promises 1, 2, 3, 5, 6 and 7 of reliability.md.  # S0.2 S0.3 S0.5 S0.7"""
     for seed in range(first, first + GROUP):
         outcome = simulate(seed)
         assert not outcome.failure, "\n".join([f"seed {seed}: {outcome.failure}", *outcome.story])

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from services.agent import fences
 from services.agent import lifecycle as agent_lifecycle
 from services.agent import machine as agent_machine
 from services.agent.effects import AckWork
@@ -132,11 +131,6 @@ def second_delivery(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lifecycle, "fail", fail)
 
 
-def no_fence(patch: pytest.MonkeyPatch) -> None:
-    """Work outlasts any silence."""
-    patch.setattr(fences, "left_ms", lambda state, task, now_ms: 1 << 40)
-
-
 def no_waking(patch: pytest.MonkeyPatch) -> None:
     """Who was set aside does not hear that a node has room again."""
     patch.setattr(Aside, "begin", lambda self, cluster: cluster.take_gained())
@@ -168,7 +162,6 @@ BREAKAGES: dict[Callable[[pytest.MonkeyPatch], None], frozenset[str]] = {
     forgotten_dependencies: frozenset({"dependencies"}),
     forgotten_suspension: frozenset({"suspend", "long"}),
     second_delivery: frozenset({"once"}),
-    no_fence: frozenset({"disconnect", "long"}),
     no_waking: PLAIN,
     no_priority: PLAIN,
     endless_failures: frozenset({"arrays"}),
