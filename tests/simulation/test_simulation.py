@@ -17,7 +17,7 @@ from tests.simulation.disk import Disk
 from tests.simulation.world import simulate
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 200
+SEEDS = 140
 GROUP = 20
 
 
