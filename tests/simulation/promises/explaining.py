@@ -35,8 +35,7 @@ class Explaining(Promise):
             self._history.count("explanations")
             if not said.summary or not (said.gates or said.nodes or not state.cluster.nodes):
                 raise Violation(f"{name} waits and nothing says why", name)
-            # What a node gained while the step placed is for the next step.
-            if said.starts_now and not state.cluster.gained:
+            if said.starts_now:
                 fitting = [verdict.node for verdict in said.nodes if verdict.fits]
                 raise Violation(f"{name}: explain says that it starts on {fitting}, placement left it", name)
 
