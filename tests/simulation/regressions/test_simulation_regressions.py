@@ -16,6 +16,7 @@ from services.scheduler.model import (
     NodeState,
     Now,
     Policy,
+    Quota,
     Shape,
     Spec,
     element_key,
@@ -176,6 +177,21 @@ def test_queue_that_changes_after_its_tasks_were_cancelled_in_one_step_goes_on()
     assert not yard.state.tasks
     yard.step(ev.TasksSubmitted(5, "ann", "", b"", (spec,), ((0, ""),)))
     assert yard.state.tasks[task_key(number + 1)].node
+
+
+def test_limit_that_is_set_in_the_step_in_which_tasks_were_placed_counts_them() -> None:
+    """What is on nodes by then is tolerated, and nothing comes in addition: seed 1302."""
+    yard = Yard()
+    yard.connect()
+    shape = Shape("ann", CPU, "", (), Policy.LEAST_LOADED, "", 0)
+    yard.step(ev.QuoteRequested(2, "ann", "q-1", (ev.QuoteWish(shape, 2),), 10_000))
+    quoted = Spec(0, b"quoted", shape, quote="q-1")
+    yard.step(
+        ev.TasksSubmitted(3, "ann", "", b"", (quoted,), ((0, ""), (0, ""))),
+        ev.QueueChanged(4, MAIN_QUEUE, ("quota",), QueueSettings(quota=Quota(max_running=2))),
+        ev.TasksSubmitted(5, "ann", "", b"", (Spec(0, b"plain", shape),), ((0, ""),)),
+    )
+    assert [bool(task.node) for task in yard.state.tasks.values()] == [True, True, False]
 
 
 def test_gang_of_two_shapes_is_not_kept_out_of_the_node_that_is_kept_for_it() -> None:
