@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from services.scheduler import admission
 from services.scheduler.gate import Gate
-from services.scheduler.model import Now, TaskState, array_of, element_key, format_task_id
+from services.scheduler.model import Now, Spec, TaskState, array_of, element_key, format_task_id
 from services.scheduler.waiting import ShapeQueue
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ class Gang:
         # How often the cluster had changed when it was last tried to place it, and for how many there was room.
         self.tried_at = -1
         self.found = 0
+
+
+def needed(spec: Spec) -> int:
+    """How many tasks of a member's specification must be on nodes together."""
+    total = len(spec.array_indexes) or spec.array_size or 1
+    return min(spec.gang_min or total, total)
 
 
 class Gangs:

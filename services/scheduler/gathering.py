@@ -45,7 +45,7 @@ def enlist(
         spec = specs[index]
         name = spec.shape.gang
         if name:
-            by_name.setdefault(name, {})[task_key(number)] = _needed(spec)
+            by_name.setdefault(name, {})[task_key(number)] = gangs.needed(spec)
             if spec.quote:
                 quoted.add(name)
     for name, units in by_name.items():
@@ -55,11 +55,6 @@ def enlist(
             gang = Gang(next(iter(units)), name, units, phase)
             state.gangs.add(gang)
             effects.rows.append(_row(gang))
-
-
-def _needed(spec: Spec) -> int:
-    total = len(spec.array_indexes) or spec.array_size or 1
-    return min(spec.gang_min or total, total)
 
 
 def _row(gang: Gang) -> RecordGang:

@@ -7,6 +7,8 @@ grace has succeeded. Nobody is interrupted where that would not make room, and a
 Members of gangs neither preempt nor are preempted.
 """
 
+from collections.abc import Sequence
+
 from services.scheduler import holds, lifecycle
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects
@@ -84,7 +86,9 @@ def choose_victims(state: State, node: Node, head: Task, now: Now) -> list[Task]
     for task in usable:
         if _makes_room(node, amounts, chosen):
             break
-        chosen.append(task)
+        # Who borrows no more once those have left keeps the rest.
+        if goes_after(task, head, chosen):
+            chosen.append(task)
     if not _makes_room(node, amounts, chosen):
         return []
     for task in list(chosen):
@@ -118,14 +122,14 @@ def _has_devices(left: list[int], amount: int) -> bool:
     return sum(share == SCALE for share in left) * SCALE >= amount
 
 
-def goes_after(task: Task, head: Task) -> bool:
-    """Whether a task on a node would have its turn after the head: by its queue's priority, its own, or because it
-    borrows what is guaranteed to the head."""
+def goes_after(task: Task, head: Task, leaving: Sequence[Task] = ()) -> bool:
+    """Whether a task on a node would have its turn after the head once others have left: by its queue's priority, its
+    own, or because it borrows what is guaranteed to the head."""
     victim, mine = task.queue, head.queue
     theirs, ours = victim.tenant.queue.settings.priority, mine.tenant.queue.settings.priority
     if theirs != ours:
         return theirs < ours
-    if _is_within(mine.tenant) and _borrows(victim.tenant):
+    if _is_within(mine.tenant) and _borrows(victim.tenant, leaving):
         return True
     return not (_is_within(victim.tenant) and not _is_within(mine.tenant)) and (
         victim.shape.priority < mine.shape.priority
@@ -136,10 +140,18 @@ def _is_within(tenant: Tenant) -> bool:
     return tenant.queue.is_within_guarantee or tenant.account.is_within_guarantee
 
 
-def _borrows(tenant: Tenant) -> bool:
-    return _is_beyond(tenant.queue) and _is_beyond(tenant.account)
+def _borrows(tenant: Tenant, leaving: Sequence[Task]) -> bool:
+    queue = [task for task in leaving if task.queue.tenant.queue is tenant.queue]
+    account = [task for task in leaving if task.queue.tenant.account is tenant.account]
+    return _is_beyond(tenant.queue, queue) and _is_beyond(tenant.account, account)
 
 
-def _is_beyond(holder: Holder) -> bool:
+def _is_beyond(holder: Holder, leaving: Sequence[Task]) -> bool:
     guaranteed = holder.quota.guaranteed
-    return not guaranteed or any(holder.held.get(name, 0) > amount for name, amount in guaranteed)
+    if not guaranteed:
+        return True
+    freed: dict[str, int] = {}
+    for task in leaving:
+        for name, amount in task.queue.shape.amounts:
+            freed[name] = freed.get(name, 0) + amount
+    return any(holder.held.get(name, 0) - freed.get(name, 0) > amount for name, amount in guaranteed)

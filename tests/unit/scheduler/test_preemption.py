@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from services.scheduler import events as ev
 from services.scheduler.effects import RecordChange
-from services.scheduler.model import Cause, TaskState
+from services.scheduler.model import Cause, Quota, TaskState
+from services.scheduler.tenants import AccountSettings
 from tests.support.scheduler_cluster import MachineCluster, make_spec, stops
 
 
@@ -105,3 +107,46 @@ def test_cancelled_head_lets_go_of_the_node() -> None:
     assert cluster.node_of(low) == "n0"
     assert not cluster.state.preemptions
     assert not cluster.state.held_nodes
+
+
+def guarantee(cluster: MachineCluster, **cpu: int) -> None:
+    for account, count in cpu.items():
+        quota = Quota(guaranteed=(("cpu", count * 10_000),))
+        cluster.ask(ev.AccountChanged, account, ("quota.guaranteed",), AccountSettings(quota=quota))
+
+
+def test_head_within_its_guarantee_takes_room_from_those_who_borrow_until_they_borrow_no_more() -> None:
+    cluster = MachineCluster(nodes=1)
+    guarantee(cluster, ada=2, bob=2)
+    borrowed = cluster.submit(make_spec(b"bob", account="bob", preemptible=True), 4, account="bob")
+    for key in borrowed:
+        cluster.start(key)
+    # Of equal priority: the guarantee alone decides.
+    heads = cluster.submit(make_spec(b"ada", preempts=True), 3)
+    stopped: list[int] = []
+    for _ in range(12):
+        cluster.tick()
+        for key in victims_of(cluster):
+            stopped.append(key)
+            cluster.exit(key, cause=Cause.PREEMPTED)
+    assert [bool(cluster.node_of(key)) for key in heads] == [True, True, False]
+    assert len(stopped) == 2
+    # Who was interrupted borrows, and so does not take it back.
+    cluster.pass_time(10_000, beating=["n0"])
+    assert [bool(cluster.node_of(key)) for key in heads] == [True, True, False]
+
+
+def test_head_that_would_take_what_is_guaranteed_to_others_waits() -> None:
+    cluster = MachineCluster(nodes=1)
+    guarantee(cluster, ada=4, bob=2)
+    borrowed = cluster.submit(make_spec(b"bob", account="bob", preemptible=True), 3, account="bob")
+    cluster.submit(make_spec(b"ada", cpu=3, preempts=True))
+    for _ in range(6):
+        cluster.tick()
+        assert not stops(cluster.effects)
+    assert all(cluster.node_of(key) for key in borrowed)
+    (small,) = cluster.submit(make_spec(b"small", cpu=2, preempts=True, priority=1))
+    cluster.tick()
+    assert len(victims_of(cluster)) == 1
+    cluster.exit(*victims_of(cluster), cause=Cause.PREEMPTED)
+    assert cluster.node_of(small)
