@@ -19,8 +19,9 @@ setup: .venv/.ready  ## Make .venv with everything in it
 demo: setup  ## Bring up a yard with two agents and run real work on it
 	$(BIN)/yard demo
 
-test: setup  ## Run every test
-	$(BIN)/python -m pytest
+test: setup  ## Run every test: first those that share nothing, side by side, then those with processes of their own
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit tests/contract tests/property tests/simulation
+	$(BIN)/python -m pytest tests/integration tests/e2e
 
 check: setup  ## Format, lint, types, import contracts, protos, unit and contract tests
 	$(BIN)/ruff format --check .
@@ -28,7 +29,7 @@ check: setup  ## Format, lint, types, import contracts, protos, unit and contrac
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check
-	$(BIN)/python -m pytest -q tests/unit tests/contract
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/unit tests/contract
 
 gen: setup  ## Regenerate the stubs in modelyard/v1 from protos/
 	$(BIN)/python protos/generate.py

@@ -22,6 +22,7 @@ EXPERIMENTS = (
     "notify",
     "modify",
     "attachments",
+    "fairshare",
 )
 
 

@@ -6,7 +6,7 @@ Owns their parsing into the client's `Options`; does no I/O but reading the file
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,6 +77,24 @@ Retries = Annotated[int, typer.Option(help="Further attempts")]
 Timeout = Annotated[str, typer.Option(help="Longest run, for example 10m")]
 QueueTimeout = Annotated[str, typer.Option(help="Longest wait for a place")]
 Array = Annotated[int, typer.Option(help="Run this many elements; each knows YARD_ARRAY_INDEX")]
+Preemptible = Annotated[
+    bool, typer.Option("--preemptible", help="May be interrupted for what goes first, and is queued again")
+]
+Preempts = Annotated[
+    bool, typer.Option("--preempts", help="May have preemptible tasks of lower priority interrupted")
+]
+PreemptionGrace = Annotated[
+    str, typer.Option(help="To save its state when it is interrupted", show_default="30s")
+]
+CheckpointSignal = Annotated[
+    str, typer.Option(help="Asks it to save its state, for example SIGUSR1", show_default="SIGTERM")
+]
+Gang = Annotated[
+    str, typer.Option(help="Elements start together or not at all, under this name", show_default=False)
+]
+GangMin = Annotated[
+    int, typer.Option(help="So many elements must start together, the others follow", show_default="all")
+]
 Tag = Annotated[list[str], typer.Option(help="Label k=v of the task itself; repeatable", show_default=False)]
 Hold = Annotated[bool, typer.Option("--hold", help="Submit held; release it later")]
 After = Annotated[
@@ -130,6 +148,11 @@ IdempotencyKey = Annotated[
 
 _EVEN_ZERO = frozenset({"max_fails"})
 """Options of which 0 says something other than nothing."""
+
+
+def chosen(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a command's parameters those that `options_of` takes: `options_of(**chosen(locals()))`."""
+    return {key: value for key, value in flags.items() if key in _TARGETS}
 
 
 def options_of(**given: Any) -> Options:
@@ -187,10 +210,15 @@ def _input(name: str, value: str) -> Any:
 
 def attachments_of(words: Sequence[str]) -> dict[str, Path | str]:
     """Attachments by path: `file`, `dir/`, `file:path`, `sha256:DIGEST:path`. A file whose own name has a colon in it
-    is meant if it is there. Whether there is such a file the client looks."""
+    is meant if it is there. Raises UsageError for what is not there, as for a missing --dir."""
     found: dict[str, Path | str] = {}
     for word in words:
         source, path = _attachment(word)
+        if isinstance(source, Path) and not source.exists():
+            raise UsageError(
+                f"--attach {word}: there is no such file or directory",
+                next_step="write it as FILE, DIR/ or FILE:PATH",
+            )
         if path in found:
             raise UsageError(
                 f"--attach {word}: {path} is attached twice", next_step="name another path: FILE:PATH"
@@ -240,6 +268,12 @@ _TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "policy": ("policy", _same),
     "quote": ("quote", _same),
     "distinct_nodes": ("distinct_nodes", _same),
+    "gang": ("gang", _same),
+    "preemptible": ("preemptible", _same),
+    "preempts": ("preempts", _same),
+    "preemption_grace": ("preemption_grace", _same),
+    "checkpoint_signal": ("checkpoint_signal", _same),
+    "gang_min": ("gang_min", _same),
     "cpu": ("cpu", _same),
     "memory": ("memory", _same),
     "gpu": ("gpu", _same),

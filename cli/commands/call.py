@@ -57,33 +57,7 @@ async def call(
 
     yard call module:function --dir . --param text=hello
     """
-    options = work_options.options_of(
-        node=node,
-        label=label,
-        pool=pool,
-        policy=policy,
-        quote=quote,
-        cpu=cpu,
-        memory=memory,
-        gpu=gpu,
-        resource=resource,
-        requirements=requirements,
-        name=name,
-        priority=priority,
-        queue=queue,
-        cap=cap,
-        retries=retries,
-        timeout=timeout,
-        queue_timeout=queue_timeout,
-        after=after,
-        after_any=after_any,
-        after_failed=after_failed,
-        after_start=after_start,
-        at_most_once=at_most_once,
-        contact=contact,
-        notify=notify,
-        silent=silent,
-    )
+    options = work_options.options_of(**work_options.chosen(locals()))
     params: dict[str, Any] = work_options.params_of(param)
     inputs = work_options.inputs_of(input)
     attachments = work_options.attachments_of(attach)

@@ -58,6 +58,12 @@ async def run(
     timeout: work_options.Timeout = "",
     queue_timeout: work_options.QueueTimeout = "",
     array: work_options.Array = 0,
+    gang: work_options.Gang = "",
+    gang_min: work_options.GangMin = 0,
+    preemptible: work_options.Preemptible = False,
+    preempts: work_options.Preempts = False,
+    preemption_grace: work_options.PreemptionGrace = "",
+    checkpoint_signal: work_options.CheckpointSignal = "",
     tag: work_options.Tag = [],  # noqa: B006
     hold: work_options.Hold = False,
     after: work_options.After = [],  # noqa: B006
@@ -87,47 +93,7 @@ async def run(
 
     Ctrl-C detaches: the work goes on.
     """
-    options = work_options.options_of(
-        node=node,
-        label=label,
-        pool=pool,
-        policy=policy,
-        quote=quote,
-        distinct_nodes=distinct_nodes,
-        cpu=cpu,
-        memory=memory,
-        gpu=gpu,
-        resource=resource,
-        requirements=requirements,
-        env=env,
-        keep=keep,
-        name=name,
-        priority=priority,
-        queue=queue,
-        cap=cap,
-        retries=retries,
-        timeout=timeout,
-        queue_timeout=queue_timeout,
-        array=array,
-        tag=tag,
-        hold=hold,
-        after=after,
-        after_any=after_any,
-        after_failed=after_failed,
-        after_start=after_start,
-        elementwise=elementwise,
-        array_indexes=array_indexes,
-        max_running=max_running,
-        max_fails=max_fails,
-        at_most_once=at_most_once,
-        on_disconnect=on_disconnect,
-        lost_after=lost_after,
-        reconcile=reconcile,
-        modify_signal=modify_signal,
-        contact=contact,
-        notify=notify,
-        silent=silent,
-    )
+    options = work_options.options_of(**work_options.chosen(locals()))
     inputs = work_options.inputs_of(input)
     attachments = work_options.attachments_of(attach)
     params = work_options.params_of(param)

@@ -82,6 +82,7 @@ TASK_FIELDS: Columns = (
     ("reason", reason),
     ("work", work),
     ("params", lambda task: task.spec.params_json),
+    ("after", lambda task: "\n".join(dependency_line(one) for one in task.spec.dependencies)),
     ("node", lambda task: task.node),
     ("attempt", lambda task: str(task.attempt or "")),
     ("account", lambda task: task.account),
@@ -106,6 +107,15 @@ TASK_FIELDS: Columns = (
 def output_line(output: task_pb2.Output) -> str:
     """A kept file."""
     return f"{output.name}  {format_size(output.size_bytes)}  sha256:{output.digest}"
+
+
+def dependency_line(dependency: task_pb2.Dependency) -> str:
+    """What it waits for, or waited for: "t-3 succeeded"."""
+    name = (
+        task_pb2.DependencyCondition.Name(dependency.condition).removeprefix("DEPENDENCY_CONDITION_").lower()
+    )
+    condition = "succeeded" if name == "unspecified" else name
+    return f"{dependency.task_id} {condition}" + (", element by element" if dependency.element_wise else "")
 
 
 def change_line(change: task_pb2.TaskChange) -> str:

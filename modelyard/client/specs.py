@@ -77,6 +77,12 @@ class Options(TypedDict, total=False):
     # At most so many tasks of the account with this key run at a time.
     caps: Mapping[str, int]
     array_size: int
+    gang: str
+    gang_min: int
+    preemptible: bool
+    preempts: bool
+    preemption_grace: float | str
+    checkpoint_signal: str
     retries: int
     retry_backoff: float | str
     retry_on: Sequence[str]
@@ -144,6 +150,16 @@ def _apply(spec: task_pb2.TaskSpec, options: Options) -> task_pb2.TaskSpec:
     for key, most in options.get("caps", {}).items():
         spec.concurrency_caps.add(key=key, max_running=most)
     spec.array_size = options.get("array_size", 0)
+    if options.get("preemptible") or options.get("preempts"):
+        spec.preemption.preemptible = options.get("preemptible", False)
+        spec.preemption.preempts = options.get("preempts", False)
+    if "preemption_grace" in options:
+        spec.preemption.grace.CopyFrom(duration(options["preemption_grace"], "preemption.grace"))
+    if options.get("checkpoint_signal"):
+        spec.preemption.checkpoint_signal = options["checkpoint_signal"]
+    if options.get("gang") or options.get("gang_min"):
+        spec.gang.name = options.get("gang") or "gang"
+        spec.gang.min_count = options.get("gang_min", 0)
     spec.hold = options.get("hold", False)
     spec.outputs.extend(options.get("outputs", ()))
     spec.env.update(options.get("env", {}))

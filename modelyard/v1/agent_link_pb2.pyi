@@ -1044,11 +1044,14 @@ class StopTask(_message.Message):
     GRACE_MS_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     grace_ms: _builtins.int
     cause: _task_pb2.TaskCause.ValueType
     message: _builtins.str
+    signal: _builtins.str
+    """Asks a command to end; empty: SIGTERM. SIGKILL follows after the grace."""
     def __init__(
         self,
         *,
@@ -1057,10 +1060,11 @@ class StopTask(_message.Message):
         grace_ms: _builtins.int = ...,
         cause: _task_pb2.TaskCause.ValueType = ...,
         message: _builtins.str = ...,
+        signal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cause", b"cause", "grace_ms", b"grace_ms", "message", b"message", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cause", b"cause", "grace_ms", b"grace_ms", "message", b"message", "signal", b"signal", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

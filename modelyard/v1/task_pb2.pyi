@@ -111,7 +111,9 @@ class _DeliveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delivery.Val
     DELIVERY_AT_LEAST_ONCE: _Delivery.ValueType  # 1
     """Started again when the first start is lost."""
     DELIVERY_AT_MOST_ONCE: _Delivery.ValueType  # 2
-    """Never started again unless it is proved that the first start did not happen."""
+    """Never started again unless it is proved that the first start did not happen: its agent rejected it, gave it back,
+    never got it, or could not make it ready. Otherwise it fails with NODE_LOST: it may have run. retry.on: SETUP only.
+    """
 
 class Delivery(_Delivery, metaclass=_DeliveryEnumTypeWrapper): ...
 
@@ -120,7 +122,9 @@ DELIVERY_UNSPECIFIED: Delivery.ValueType  # 0
 DELIVERY_AT_LEAST_ONCE: Delivery.ValueType  # 1
 """Started again when the first start is lost."""
 DELIVERY_AT_MOST_ONCE: Delivery.ValueType  # 2
-"""Never started again unless it is proved that the first start did not happen."""
+"""Never started again unless it is proved that the first start did not happen: its agent rejected it, gave it back,
+never got it, or could not make it ready. Otherwise it fails with NODE_LOST: it may have run. retry.on: SETUP only.
+"""
 Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
 class _NotificationEvent:
@@ -609,7 +613,11 @@ Global___TaskSpec: _TypeAlias = TaskSpec  # noqa: Y015
 
 @_typing.final
 class Gang(_message.Message):
-    """Tasks of one submission that name the same gang get their nodes in one step, or none of them does."""
+    """Tasks of one submission that name the same gang get their nodes in one step, or none of them does. While none of its
+    members has ended, one that goes back to its queue takes all of them back: the others are asked to end (cause GANG,
+    not counted), and all start again together. After the first end each is tried again by itself. A gang that can never
+    be whole before it has started, because a member was cancelled or waited too long, is cancelled as a whole.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -634,6 +642,10 @@ Global___Gang: _TypeAlias = Gang  # noqa: Y015
 
 @_typing.final
 class Dependency(_message.Message):
+    """A dependent waits outside its queue; its queue timeout counts from its submission. When the condition can no longer be
+    met it ends as CANCELLED, cause DEPENDENCY. A retry of the other one is a new task, for which it does not wait.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_ID_FIELD_NUMBER: _builtins.int
@@ -667,7 +679,9 @@ Global___Dependency: _TypeAlias = Dependency  # noqa: Y015
 
 @_typing.final
 class Preemption(_message.Message):
-    """Off unless asked for, on both sides."""
+    """Off unless asked for, on both sides. Who is interrupted waits again at its place, and the attempt is not counted. A
+    command is queued again however it ends after it was asked; a call that returns a value has succeeded.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -799,7 +813,7 @@ class ArrayLimits(_message.Message):
     MAX_RUNNING_FIELD_NUMBER: _builtins.int
     MAX_FAILS_FIELD_NUMBER: _builtins.int
     max_running: _builtins.int
-    """Elements on nodes at a time; 0: no limit."""
+    """Elements on nodes, or waiting for a further attempt, at a time; 0: no limit."""
     max_fails: _builtins.int
     """When more elements than this have failed, the others are cancelled; unset: no limit."""
     def __init__(
@@ -2692,7 +2706,7 @@ class NodeVerdict(_message.Message):
     fits: _builtins.bool
     reason: _builtins.str
     """A stable word: FITS, NOT_ENOUGH, TOO_SMALL, LABELS, POOL, PINNED_ELSEWHERE, NO_OPERATOR, RESERVED, NOT_CONNECTED,
-    CORDONED, DRAINING, SUSPECT, HELD_BACK or LOST.
+    CORDONED, DRAINING, SUSPECT, HELD_BACK, LOST or DISTINCT_NODES (it has one of these tasks already).
     """
     message: _builtins.str
     occupancy_ratio: _builtins.float

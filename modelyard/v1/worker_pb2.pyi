@@ -600,6 +600,7 @@ class CancelWork(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     GRACE_MS_FIELD_NUMBER: _builtins.int
     IF_WAITING_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     grace_ms: _builtins.int
     """Of a command: between SIGTERM and SIGKILL. An operator call that is still running after it is
@@ -607,16 +608,19 @@ class CancelWork(_message.Message):
     """
     if_waiting: _builtins.bool
     """Only gives back work that has not begun; what has begun goes on."""
+    signal: _builtins.str
+    """Asks a command to end; empty: SIGTERM."""
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         grace_ms: _builtins.int = ...,
         if_waiting: _builtins.bool = ...,
+        signal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grace_ms", b"grace_ms", "if_waiting", b"if_waiting", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grace_ms", b"grace_ms", "if_waiting", b"if_waiting", "key", b"key", "signal", b"signal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

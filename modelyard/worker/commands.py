@@ -48,7 +48,7 @@ class Commander:
         self._on_spawned = on_spawned
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._cancelled: tuple[str, int] = ("", 0)
+        self._cancelled: tuple[str, int, str] = ("", 0, "")
         # Guards what follows: who changes parameters is on another thread.
         self._changing = threading.Lock()
         self._key, self._work, self._leader, self._is_entered = "", Message(), 0, False
@@ -123,9 +123,9 @@ class Commander:
             # The report is in memory as well, which is enough while this process lives.
             os.write(2, f"{path}: {error}\n".encode())
 
-    def interrupt(self, key: str, grace_ms: int) -> None:
-        """Asks the command to end; from another thread."""
-        self._cancelled = (key, grace_ms)
+    def interrupt(self, key: str, grace_ms: int, name: str = "") -> None:
+        """Asks the command to end by the signal of this name, SIGTERM unless one is given; from another thread."""
+        self._cancelled = (key, grace_ms, name or "SIGTERM")
         os.eventfd_write(self._wake, 1)
 
     def _run(self, key: str, work: Message) -> Message:
@@ -222,7 +222,7 @@ class Commander:
         while True:
             if kill_at is None and self._cancelled[0] == key:
                 kill_at = time.monotonic() + self._cancelled[1] / 1000
-                _signal_group(pid, signal.SIGTERM)
+                _signal_group(pid, signal.Signals[self._cancelled[2]])
                 _signal_group(pid, signal.SIGCONT)
             if kill_at is not None and time.monotonic() >= kill_at:
                 _signal_group(pid, signal.SIGKILL)

@@ -82,16 +82,13 @@ class Harness:
         for fence in request.get("fence", ()):
             self._fences.set(fence)
         for cancel in request.get("cancel", ()):
-            self._cancel(cancel["key"], int(cancel.get("grace_ms", 0)), cancel.get("if_waiting", False))
+            if not self._ledger.withdraw(cancel["key"]) and not cancel.get("if_waiting", False):
+                self._interrupt(cancel["key"], int(cancel.get("grace_ms", 0)), cancel.get("signal", ""))
         if request.get("quit"):
             self._ledger.quit()
 
-    def _cancel(self, key: str, grace_ms: int, if_waiting: bool) -> None:
-        if not self._ledger.withdraw(key) and not if_waiting:
-            self._interrupt(key, grace_ms)
-
-    def _interrupt(self, key: str, grace_ms: int) -> None:
-        self._commander.interrupt(key, grace_ms)
+    def _interrupt(self, key: str, grace_ms: int, signal: str = "") -> None:
+        self._commander.interrupt(key, grace_ms, signal)
         self._caller.interrupt(key)
 
     def _look(self) -> None:

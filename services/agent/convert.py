@@ -110,7 +110,8 @@ def _command(command: link.Command, body_of: Callable[[int], Body | None]) -> Co
         )
     stop = command.stop
     cause = CAUSE_OF_NUMBER.get(stop.cause, Cause.CANCELLED)
-    return StopAsked(stop.task_id, stop.attempt, stop.grace_ms, cause, stop.message or "it was cancelled")
+    message = stop.message or "it was cancelled"
+    return StopAsked(stop.task_id, stop.attempt, stop.grace_ms, cause, message, stop.signal)
 
 
 def verdicts_of(welcome: link.Welcome) -> tuple[VerdictGiven, ...]:

@@ -35,6 +35,8 @@ class CancelTask(msgspec.Struct, frozen=True):
     task: Task
     grace_ms: int
     if_waiting: bool = False
+    # Asks a command to end; empty: SIGTERM.
+    signal: str = ""
 
 
 class ChangeParams(msgspec.Struct, frozen=True):

@@ -250,6 +250,8 @@ class Engine:
         cancel: Message = {"key": effect.task.work_key, "grace_ms": effect.grace_ms}
         if effect.if_waiting:
             cancel["if_waiting"] = True
+        if effect.signal:
+            cancel["signal"] = effect.signal
         self._workers.send(effect.worker, cancel=(cancel,))
 
     def _on_change_params(self, effect: do.ChangeParams) -> None:

@@ -39,6 +39,7 @@ class StopAsked(msgspec.Struct, frozen=True):
     grace_ms: int
     cause: Cause
     message: str
+    signal: str = ""
 
 
 class ModifyAsked(msgspec.Struct, frozen=True):

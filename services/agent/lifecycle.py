@@ -110,7 +110,7 @@ def _retracted(state: State, task: Task) -> None:
 def stop(state: State, asked: StopAsked, now_ms: int, effects: list[Effect]) -> None:
     task = state.tasks.get(f"{asked.task_id}/{asked.attempt}")
     if task is not None:
-        order = StopOrder(asked.cause, asked.message, asked.grace_ms)
+        order = StopOrder(asked.cause, asked.message, asked.grace_ms, signal=asked.signal)
         end_early(state, task, order, now_ms, effects)
 
 
@@ -130,7 +130,7 @@ def end_early(state: State, task: Task, order: StopOrder, now_ms: int, effects: 
         take_from_queue(state, worker, task, now_ms)
         end(state, task, never_started(state, _error_of(order), now_ms))
         return
-    effects.append(CancelTask(worker.name, task, order.grace_ms))
+    effects.append(CancelTask(worker.name, task, order.grace_ms, signal=order.signal))
     margin = state.settings.kill_margin_ms if task.body.is_command else 0
     state.set_timer(now_ms + order.grace_ms + margin, "kill", task)
 

@@ -43,6 +43,8 @@ class Cause(StrEnum):
     SETUP = "SETUP"
     DRAINED = "DRAINED"
     CANCELLED = "CANCELLED"
+    PREEMPTED = "PREEMPTED"
+    GANG = "GANG"
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -170,6 +172,8 @@ class StopOrder(msgspec.Struct, frozen=True):
     message: str
     grace_ms: int
     next_step: str = ""
+    # Asks a command to end; empty: SIGTERM.
+    signal: str = ""
 
 
 class Task(msgspec.Struct):

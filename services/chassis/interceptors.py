@@ -228,6 +228,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 
     async def _keep(self, call: _Call, context: Servicer, answer: Any) -> None:
         """A change that a person asked for is in the audit log before it is answered."""
+        call.answer = answer
         role = call.caller.role if call.caller is not None else ""
         if self._audit is None or role not in _PEOPLE or call.method.rpartition("/")[2] in SOON:
             return
@@ -245,7 +246,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         """What was refused, and what services and agents change. Who was not known is only counted, in the metrics."""
         is_noted = call.is_change or call.code == "PERMISSION_DENIED"
         if is_noted and call.caller is not None and not getattr(call.request, "validate_only", False):
-            audit.note(self._entry(audit, call, context))
+            audit.note(self._entry(audit, call, context, call.answer))
 
     def _finish(self, call: _Call, context: Servicer) -> None:
         if self._audit is not None and not call.is_kept:
@@ -271,6 +272,7 @@ class _Call:
     """What is known of one RPC while it runs."""
 
     __slots__ = (
+        "answer",
         "caller",
         "code",
         "is_change",
@@ -292,6 +294,8 @@ class _Call:
         self.loop_time = asyncio.get_running_loop().time()
         self.request_id = ""
         self.reads = False
+        # Of a change that was made: what it made is named in the audit log.
+        self.answer: Any = None
         self.token = ""
         self.caller: Principal | None = None
         self.code = "OK"

@@ -1,12 +1,12 @@
 """Whether quotas, caps and queues let a task start: asked by placement, and by `explain` in the same words. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from services.scheduler.model import QuotaInUse, Shape
 from services.scheduler.resources import describe
-from services.scheduler.tenants import Account, Holder, Queue
+from services.scheduler.tenants import Account, Cap, Holder, Queue
 from services.scheduler.waiting import ShapeQueue, Waiting
 
 QUEUE_STOPPED, QUEUE_QUOTA, ACCOUNT_QUOTA, CONCURRENCY_CAP = (
@@ -25,19 +25,28 @@ class Obstacle(msgspec.Struct, frozen=True):
 
 def obstacle(queue: ShapeQueue, count: int = 1) -> Obstacle | None:
     """What keeps ``count`` tasks of a shape from starting together, whatever the nodes say; None: nothing does."""
-    tenant = queue.tenant
+    return together(((queue, count),))
+
+
+def together(asks: Sequence[tuple[ShapeQueue, int]]) -> Obstacle | None:
+    """The same for so many tasks of several shapes of one account in one queue."""
+    tenant = asks[0][0].tenant
     if tenant.is_limited:
         place, account = tenant.queue, tenant.account
         if place.settings.is_stopped:
             return _stopped(place)
-        if excess := _excess(place, queue, count):
+        if excess := _excess(place, asks):
             return _exceeded(
                 QUEUE_QUOTA, place, f"queue {place.name}", f"yard queues get {place.name}", excess
             )
-        if excess := _excess(account, queue, count):
+        if excess := _excess(account, asks):
             return _exceeded(ACCOUNT_QUOTA, account, f"account {account.name}", "yard quotas get", excess)
-    for cap, most in queue.caps:
-        if cap.running_count + count > most:
+    wanted: dict[Cap, int] = {}
+    for queue, count in asks:
+        for cap, most in queue.caps:
+            wanted[cap] = wanted.get(cap, 0) + count
+            if cap.running_count + wanted[cap] <= most:
+                continue
             excess = f"{cap.running_count} of at most {most} tasks with the key {cap.key} are on nodes"
             return Obstacle(cap, CONCURRENCY_CAP, excess, "it starts when one of them ends")
     return None
@@ -52,20 +61,25 @@ def _exceeded(reason: str, holder: Queue | Account, name: str, command: str, exc
     return Obstacle(holder, reason, f"{name}: {excess}", f"it starts when less is held; see {command}")
 
 
-def _excess(holder: Holder, queue: ShapeQueue, count: int) -> str:
+def _excess(holder: Holder, asks: Sequence[tuple[ShapeQueue, int]]) -> str:
     """What would be too much; empty: nothing."""
     quota = holder.quota
+    count = sum(count for _, count in asks)
     if quota.max_running and holder.running_count + count > quota.max_running:
         return f"{holder.running_count} of at most {quota.max_running} tasks are on nodes"
     if quota.limit:
-        asked = dict(queue.shape.amounts)
         for name, limit in quota.limit:
-            held, wanted = holder.held.get(name, 0), count * asked.get(name, 0)
+            held = holder.held.get(name, 0)
+            wanted = sum(count * dict(queue.shape.amounts).get(name, 0) for queue, count in asks)
             if wanted and held + wanted > limit:
                 return (
                     f"{describe(name, held)} held of at most {describe(name, limit)}, "
                     f"{describe(name, wanted)} asked"
                 )
+        if all(holder.claim is not queue for queue, _ in asks) and any(
+            holder.is_kept_from(q) for q, _ in asks
+        ):
+            return "what is left is kept for a larger task that has waited long"
     return ""
 
 

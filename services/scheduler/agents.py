@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.scheduler import events as ev
-from services.scheduler import lifecycle, modify, pace, quoting, reliance, silence, suspension
+from services.scheduler import gathering, lifecycle, modify, pace, quoting, reliance, silence, suspension
 from services.scheduler.cluster import Node
 from services.scheduler.effects import (
     AcknowledgeEvents,
@@ -65,6 +65,7 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
         task = state.tasks[key]
         modify.tell_again(task, node, effects)
         suspension.tell_again(task, node, effects)
+        gathering.tell_again(state, task, effects)
         if task.stop is not None:
             lifecycle.stop(task, node, effects, Cause.CANCELLED, task.stop[1], task.stop[0])
     effects.changed_nodes.add(node.id)

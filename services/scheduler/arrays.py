@@ -72,6 +72,7 @@ def cancel(state: State, array: Task, grace_ms: int, comment: str, now: Now, eff
     if array.stop is not None:
         return
     array.stop = (grace_ms, comment)
+    lifecycle.record_grace(array, effects)
     array.reason = f"CANCEL_REQUESTED: {comment}"
     lifecycle.record(state, array, now, effects)
     tally.close()

@@ -29,6 +29,8 @@ class Aside:
         self._entries: dict[Tenant, list[Entry]] = {}
         # How many of a tenant's entries were asked in this step.
         self._asked: dict[Tenant, int] = {}
+        # Whose tasks need more than room on a node, and were asked in vain in this step.
+        self._in_vain: set[ShapeQueue] = set()
         # No shape here asks for less cpu than this.
         self._least_cpu = 0
         # Nodes that gained before this step, and may still have room for somebody here.
@@ -36,8 +38,10 @@ class Aside:
 
     def add(self, queue: "ShapeQueue") -> None:
         """Sets a shape aside that was asked just now."""
-        entry = (*queue.key(queue.keys[0][0] if queue.keys else 0), queue.ordinal, queue)
+        entry = _entry(queue)
         entries = self._entries.setdefault(queue.tenant, [])
+        if queue.is_bound:
+            self._in_vain.add(queue)
         cpu = next((amount for name, amount in queue.shape.amounts if name == CPU), 0)
         self._least_cpu = min(self._least_cpu, cpu) if len(self._entries) > 1 or entries else cpu
         insort(entries, entry)
@@ -61,15 +65,27 @@ class Aside:
             if not self._entries:
                 self.gained.clear()
 
+    @property
+    def has_entries(self) -> bool:
+        """Whether anybody waits for want of room."""
+        return bool(self._entries)
+
     def reseat(self, queue: "ShapeQueue") -> None:
         """The first task of a shape that is here is another one."""
-        if queue.aside is not None:
-            self.remove(queue)
-            self.add(queue)
+        if queue.aside is None:
+            return
+        entries, asked = self._entries[queue.tenant], self._asked.get(queue.tenant, 0)
+        before = bisect_left(entries, queue.aside)
+        del entries[before]
+        queue.aside = _entry(queue)
+        after = bisect_left(entries, queue.aside)
+        entries.insert(after, queue.aside)
+        self._asked[queue.tenant] = min(asked, before, after)
 
     def begin(self, cluster: Cluster) -> None:
         """A step begins to place: whoever has room on a node that gained may try again."""
         self._asked.clear()
+        self._in_vain.clear()
         gained = cluster.take_gained()
         if self._entries:
             self.gained = {name: cluster.nodes[name] for name in gained if name in cluster.nodes}
@@ -94,6 +110,11 @@ class Aside:
                 # All of its tasks have ended.
                 self.remove(queue)
                 queue.is_blocked = False
+            elif entries[asked][:2] != queue.key(queue.keys[0][0]):
+                # Its first task has gone to an agent's own queue since.
+                self._asked[tenant] = asked
+                self.reseat(queue)
+                asked = self._asked[tenant]
             elif self._has_room(queue):
                 self._asked[tenant] = asked
                 self.remove(queue)
@@ -106,6 +127,8 @@ class Aside:
 
     def _has_room(self, queue: "ShapeQueue") -> bool:
         shape = queue.shape
+        if queue in self._in_vain:
+            return False
         return any(admits(node, shape) for node in self.gained.values())
 
     def settle(self, node: Node) -> None:
@@ -114,3 +137,7 @@ class Aside:
             free = node.capacity.get(CPU, 0) - node.reserved.get(CPU, 0)
             if free < self._least_cpu:
                 del self.gained[node.id]
+
+
+def _entry(queue: "ShapeQueue") -> Entry:
+    return (*queue.key(queue.keys[0][0] if queue.keys else 0), queue.ordinal, queue)

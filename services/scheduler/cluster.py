@@ -6,12 +6,21 @@ which each queue's index catches up; so a decision costs what has changed, not h
 
 from collections import deque
 from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
 from services.scheduler import occupancy
 from services.scheduler.model import NodeState, Shape
 from services.scheduler.resources import GPU, Amounts, Devices
+
+
+class Hold(Protocol):
+    """What a node must know of a hold."""
+
+    def admits(self, node: "Node", shape: Shape) -> bool: ...
+
+    def words(self) -> str: ...
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -44,6 +53,7 @@ class Node:
         "expected",
         "held_last_ms",
         "held_until_ms",
+        "hold",
         "hold_count",
         "id",
         "incarnation",
@@ -100,6 +110,8 @@ class Node:
         self.prefilled: deque[int] = deque()
         # Capacity that is kept free for a task to come, by a key that is no task's.
         self.rooms: dict[int, Room] = {}
+        # For whom it is kept, and whom it admits meanwhile.
+        self.hold: Hold | None = None
         # Tasks that were on it when the scheduler restarted; settled by its next hello, or when it is lost.
         self.expected: set[int] = set()
         self.windows: Mapping[int, Mapping[str, int]] = {}
@@ -197,6 +209,8 @@ class Cluster:
         self.read_end = 0
         # Nodes that changed for the better, for whoever was set aside.
         self.gained: dict[str, None] = {}
+        # Counts changes, those that the log leaves out too.
+        self.changes = 0
         self.rooms_made = 0
         # What the nodes have together is no longer what it was.
         self.is_resized = False
@@ -245,6 +259,7 @@ class Cluster:
     def touch(self, node: Node, *, is_gain: bool = False) -> None:
         """Notes a change that placement could care for; a gain lets tasks that were set aside try again."""
         node.version += 1
+        self.changes += 1
         node._score = None
         if is_gain:
             self.gained[node.id] = None

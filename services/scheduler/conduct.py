@@ -27,6 +27,7 @@ def convert(spec: task_pb2.TaskSpec, field: str) -> Conduct:
     limits = spec.array_limits
     if (limits.max_running or limits.HasField("max_fails")) and not spec.array_size:
         raise _invalid(f"{field}.array_limits", "it is no array", "set array_size, or leave the limits out")
+    _check_together(spec, field)
     for name in ("max_running", "max_fails"):
         if getattr(limits, name) < 0:
             raise _invalid(f"{field}.array_limits.{name}", f"{getattr(limits, name)} is negative")
@@ -37,6 +38,21 @@ def convert(spec: task_pb2.TaskSpec, field: str) -> Conduct:
         max_fails=limits.max_fails if limits.HasField("max_fails") else -1,
         is_at_most_once=_is_at_most_once(spec, field),
     )
+
+
+def _check_together(spec: task_pb2.TaskSpec, field: str) -> None:
+    """What starts together, all of it or none, cannot have elements that come one after the other."""
+    one_by_one = {
+        "array_indexes": bool(spec.array_indexes),
+        "array_limits.max_running": spec.array_limits.max_running > 0,
+        "dependencies": any(one.element_wise for one in spec.dependencies),
+    }
+    together = "placement.quote" if spec.placement.quote else "gang" if spec.gang.name else ""
+    for name, is_set in one_by_one.items():
+        if together and is_set and spec.array_size:
+            raise _invalid(
+                f"{field}.{name}", f"with {together} the elements start together", "leave one of the two out"
+            )
 
 
 def _invalid(field: str, why: str, next_step: str = "correct it; nothing was submitted") -> InvalidSpec:

@@ -73,7 +73,8 @@ def code_of(state: State, key: int, ended: Mapping[int, EndedTask]) -> int | Non
         return None
     if index < len(tally.ended) and tally.ended[index]:
         return tally.ended[index]
-    return None if tally.is_partial else TaskState.CANCELLED
+    # Its turn will not come; it ends with its array.
+    return 0 if known is not None or not tally.is_partial else None
 
 
 def is_known(state: State, dependency: Dependency, ended: Mapping[int, EndedTask]) -> bool:

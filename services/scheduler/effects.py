@@ -124,6 +124,13 @@ class RecordUse(msgspec.Struct, frozen=True):
     uses: tuple[UseRow, ...]
 
 
+class RecordGrace(msgspec.Struct, frozen=True):
+    """How long a task or array that was asked to end has for it, where that is not the usual time."""
+
+    task: int
+    grace_ms: int
+
+
 class ForgetNode(msgspec.Struct, frozen=True):
     """The node and its credentials are no more."""
 
@@ -141,6 +148,15 @@ class InsertDelivery(msgspec.Struct, frozen=True):
     event: str
     title: str
     time_ms: int
+
+
+class RecordGang(msgspec.Struct, frozen=True):
+    """``units`` are (task or array, how many of it must run together)."""
+
+    key: int
+    name: str
+    units: tuple[tuple[int, int], ...]
+    is_loose: bool
 
 
 class StartTask(msgspec.Struct, frozen=True):
@@ -165,6 +181,7 @@ class StopTask(msgspec.Struct, frozen=True):
     grace_ms: int
     cause: Cause
     message: str
+    signal: str = ""
 
 
 class ModifyTask(msgspec.Struct, frozen=True):
@@ -270,7 +287,9 @@ Row = (
     | RecordRequest
     | RecordNode
     | ForgetNode
+    | RecordGrace
     | InsertDelivery
+    | RecordGang
 )
 
 

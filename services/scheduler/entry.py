@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
+from services.scheduler import gang_entry
 from services.scheduler.model import (
     QueueNotFound,
     QueueNotOpen,
@@ -60,6 +61,7 @@ def check_submission(state: State, specs: Sequence[Spec], items: Sequence[tuple[
         check_entry(tenancy, spec.shape, f"specs[{index}]")
     if not specs:
         return
+    gang_entry.check_quotas(tenancy, specs, items)
     account = tenancy.accounts.get(specs[0].shape.account)
     if account is not None and account.quota.max_unfinished:
         _check_count(state, account, f"account {account.name}", len(items))

@@ -7,7 +7,7 @@ import math
 
 import msgspec
 
-from services.scheduler import estimates
+from services.scheduler import estimates, lifecycle
 from services.scheduler.cluster import Cluster, Node
 from services.scheduler.gates import Gate, closed
 from services.scheduler.model import NodeState, Now, Shape, Spec, TaskState, task_key
@@ -42,6 +42,21 @@ class Explanation(msgspec.Struct, frozen=True):
         return not self.gates and any(verdict.fits for verdict in self.nodes)
 
 
+def _verdict(state: State, task: Task, node: Node) -> Verdict:
+    """What one node says to a task."""
+    shape = task.queue.shape
+    verdict = judge(node, shape)
+    if (
+        shape.is_distinct
+        and not task.node
+        and node.id in state.apart.get(lifecycle.group_of(state, task), ())
+    ):
+        return msgspec.structs.replace(
+            verdict, fits=False, reason="DISTINCT_NODES", message="it has one of these tasks already"
+        )
+    return verdict
+
+
 def judge(node: Node, shape: Shape) -> Verdict:
     """What one node says to a shape."""
     reason, message = _objection(node, shape)
@@ -74,6 +89,8 @@ def _objection(node: Node, shape: Shape) -> tuple[str, str]:
             return "NOT_ENOUGH", f"{describe(name, free)} free, {describe(name, amount)} asked"
     if not node.fits(shape.amounts):
         return "NOT_ENOUGH", "other tasks wait there already, or no one device has enough left"
+    if node.hold is not None and not node.hold.admits(node, shape):
+        return "RESERVED", node.hold.words()
     return "", ""
 
 
@@ -88,7 +105,7 @@ def explain(state: State, task: Task, now: Now) -> Explanation:
     """The whole answer for an unfinished task, and for one that was never submitted."""
     # Not the specification's: whoever used a quote is tied to its node.
     shape = task.queue.shape
-    nodes = tuple(judge(node, shape) for node in _nodes(state.cluster))
+    nodes = tuple(_verdict(state, task, node) for node in _nodes(state.cluster))
     if task.node:
         summary = f"{task.state.name.lower()} on {task.node}, attempt {task.attempt}"
         return Explanation(summary, nodes=nodes)

@@ -5,7 +5,7 @@ Placement asks these very functions, so what `explain` names is what holds the t
 
 from collections.abc import Callable
 
-from services.scheduler import admission, arrays, dependencies
+from services.scheduler import admission, arrays, dependencies, gangs
 from services.scheduler.gate import Gate
 from services.scheduler.model import Now, TaskState, format_task_id
 from services.scheduler.state import State, Task
@@ -41,6 +41,7 @@ GATES: tuple[Callable[[State, Task, Now], Gate | None], ...] = (
     dependencies.gate,
     arrays.gate,
     _limited,
+    gangs.gate,
 )
 
 

@@ -11,6 +11,7 @@ from services.scheduler.effects import (
     Effects,
     InsertTask,
     RecordChange,
+    RecordGrace,
     RecordModification,
     StartTask,
     StopTask,
@@ -55,6 +56,12 @@ def record(
             end_ms or now.wall_ms, task.start_ms, cause, task.reason, payload, task.devices,
         )
     )  # fmt: skip
+
+
+def record_grace(task: Task, effects: Effects) -> None:
+    """A task is asked to end: how long it has, unless that is what everybody has."""
+    if task.stop is not None and task.stop[0] != DEFAULT_GRACE_MS:
+        effects.rows.append(RecordGrace(task.key, task.stop[0]))
 
 
 def create(
@@ -106,9 +113,29 @@ def assign(
         state.cluster.touch(node)
     else:
         take_room(state, task, node, devices)
+        if task.queue.is_bound:
+            keep_apart(state, task, 1)
         state.cluster.expect(node, node.command + 1, amounts)
     record(state, task, now, effects)
     send_start(task, node, effects)
+
+
+def keep_apart(state: State, task: Task, change: int) -> None:
+    """Counts a task that must keep apart from others in or out of its node."""
+    if not task.spec.shape.is_distinct:
+        return
+    nodes = state.apart.setdefault(group_of(state, task), {})
+    nodes[task.node] = nodes.get(task.node, 0) + change
+    if not nodes[task.node]:
+        del nodes[task.node]
+    if not nodes:
+        del state.apart[group_of(state, task)]
+
+
+def group_of(state: State, task: Task) -> int:
+    """Those that keep apart from each other: a gang, or an array."""
+    gang = state.gangs.of(task.key)
+    return gang.key if gang is not None else array_of(task.key)
 
 
 def take_room(
@@ -171,6 +198,8 @@ def leave_node(state: State, task: Task) -> Node | None:
         node.expected.discard(task.key)
     state.prefilled.pop(task.key, None)
     state.waiting.give(task)
+    if task.queue.is_bound:
+        keep_apart(state, task, -1)
     task.is_prefilled = False
     task.devices = ()
     return node
@@ -209,6 +238,8 @@ def end(
         announce.tell_end(state, task, final, now, effects)
     del state.tasks[task.key]
     state.waiting.leave(task)
+    if task.queue.shape.gang:
+        state.gangs.note(task.key, final)
     state.backing_off.discard(task.key)
     state.originals.discard(task.key)
     has_started = task.has_started or task.start_ms > 0
@@ -270,6 +301,8 @@ def requeue(
         state.backing_off.add(task.key)
     else:
         task.ticket = state.waiting.put_back(task.queue, task.key)
+    if task.queue.shape.gang:
+        state.gangs.note(task.key)
     if task.pending:
         adopt_pending(state, task, now, effects)
 
@@ -353,6 +386,8 @@ def fail(
     end(state, task, TaskState.FAILED, now, effects, cause=cause, payload=payload, end_ms=end_ms)
 
 
-def stop(task: Task, node: Node, effects: Effects, cause: Cause, message: str, grace_ms: int) -> None:
-    """Asks the agent to end the present attempt."""
-    send(node, StopTask(task.key, task.attempt, grace_ms, cause, message), effects)
+def stop(
+    task: Task, node: Node, effects: Effects, cause: Cause, message: str, grace_ms: int, signal: str = ""
+) -> None:
+    """Asks the agent to end the present attempt; ``signal`` asks a command, SIGTERM unless another is given."""
+    send(node, StopTask(task.key, task.attempt, grace_ms, cause, message, signal), effects)

@@ -190,6 +190,7 @@ def add_command(batch: pb.Commands, command: Command, bodies: set[int], sign: Si
             attempt=command.attempt,
             grace_ms=command.grace_ms,
             cause=task_pb2.TaskCause.ValueType(command.cause),
+            signal=command.signal,
             message=command.message,
         )
     )

@@ -12,6 +12,7 @@ from services.scheduler import (
     agents,
     arrays,
     dependencies,
+    gathering,
     modify,
     nodes,
     quoting,
@@ -156,10 +157,15 @@ def step(state: State, events: Iterable[ev.Event], now: Now) -> Effects:
     for event in events:
         apply(state, event, now, effects)
     while True:
-        arrays.close_complete(state, now, effects)
-        while dependencies.settle(state, now, effects):
-            arrays.close_complete(state, now, effects)
+        _settle(state, now, effects)
         state.waiting.advance(now, state.cluster)
         schedule.place_waiting(state, now, effects)
         if not state.dependents.happened:
             return effects
+
+
+def _settle(state: State, now: Now, effects: Effects) -> None:
+    """What follows from ends: of arrays, of those that depend on them, of gangs."""
+    arrays.close_complete(state, now, effects)
+    while dependencies.settle(state, now, effects) or gathering.settle(state, now, effects):
+        arrays.close_complete(state, now, effects)

@@ -64,11 +64,13 @@ class Cause(IntEnum):
     SETUP = 7
     DRAINED = 8
     CANCELLED = 9
+    PREEMPTED = 10
     DEPENDENCY = 11
+    GANG = 12
 
 
 # Not the task's own fault: always tried again, never counted.
-UNCOUNTED = frozenset({Cause.NODE_LOST, Cause.DRAINED})
+UNCOUNTED = frozenset({Cause.NODE_LOST, Cause.DRAINED, Cause.PREEMPTED, Cause.GANG})
 
 
 class NodeState(IntEnum):
@@ -132,6 +134,10 @@ class Shape(msgspec.Struct, frozen=True, cache_hash=True):
     queue: str = MAIN_QUEUE
     # (key, how many tasks of the account with that key may be on nodes), by key.
     caps: tuple[tuple[str, int], ...] = ()
+    # Starts together with those of its submission that name the same gang; empty: by itself.
+    gang: str = ""
+    # Elements of one array, or members of one gang, on a node of their own each.
+    is_distinct: bool = False
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -222,8 +228,6 @@ class Spec(msgspec.Struct, frozen=True):
     run_timeout_ms: int = 0
     # The quote whose room it takes; empty: it waits its turn.
     quote: str = ""
-    # Elements of the array, or members of the gang, on a node of their own each.
-    is_distinct: bool = False
     dependencies: tuple[Dependency, ...] = ()
     # Of an array: only these elements; none: all.
     array_indexes: tuple[int, ...] = ()
@@ -235,6 +239,14 @@ class Spec(msgspec.Struct, frozen=True):
     # What it says of notifications; None: nothing.
     notice: Notice | None = None
     disconnect: Disconnect = Disconnect()
+    # Of an array in a gang: how many elements must start together; 0: all.
+    gang_min: int = 0
+    # It may be interrupted for one that goes before it; it may have others interrupted.
+    is_preemptible: bool = False
+    preempts: bool = False
+    preemption_grace_ms: int = 0
+    # Asks a command to save its state; empty: SIGTERM.
+    checkpoint_signal: str = ""
 
 
 class VerdictKind(IntEnum):

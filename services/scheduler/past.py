@@ -8,7 +8,8 @@ import msgspec
 from services.scheduler.model import STRIDE, Spec
 from services.scheduler.store import SchedulerStore
 
-_TABLES = ("change", "modification", "dependency")
+# With a column that names a task.
+TASK_TABLES = ("change", "modification", "dependency", "grace")
 PRUNED = "pruned_revision"
 
 
@@ -79,7 +80,7 @@ class Past:
             for row in rows:
                 found = connection.execute(self._sql["last_revision_of_task"], row).fetchone()[0] or 0
                 last = max(last, found)
-            for table in _TABLES:
+            for table in TASK_TABLES:
                 connection.executemany(self._sql[f"delete_{table}"], rows)
             connection.executemany(self._sql["delete_task"], rows)
             connection.execute(self._sql["set_meta"], (PRUNED, str(last)))

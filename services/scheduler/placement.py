@@ -40,7 +40,9 @@ def score_of(entry: Entry, policy: Policy) -> tuple[float, int]:
 
 def admits(node: Node, shape: Shape) -> bool:
     """Whether a task of the shape could start on the node now."""
-    return node.takes_work() and node.fits(shape.amounts) and node.matches(shape)
+    if not (node.takes_work() and node.fits(shape.amounts) and node.matches(shape)):
+        return False
+    return node.hold is None or node.hold.admits(node, shape)
 
 
 class Candidates:

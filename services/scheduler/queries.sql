@@ -40,6 +40,15 @@ INSERT INTO node (id, is_cordoned, labels, drain_deadline_ms) VALUES (?, ?, ?, ?
 ON CONFLICT (id) DO UPDATE SET
     is_cordoned = excluded.is_cordoned, labels = excluded.labels, drain_deadline_ms = excluded.drain_deadline_ms
 
+-- name: put_grace
+INSERT INTO grace (task, grace_ms) VALUES (?, ?) ON CONFLICT (task) DO NOTHING
+
+-- name: graces_of_live_tasks
+SELECT g.task, g.grace_ms
+FROM grace AS g
+WHERE g.task >= ?
+  AND NOT EXISTS (SELECT 1 FROM change AS o WHERE o.task = g.task AND o.state IN (4, 5, 6))
+
 -- name: delete_node
 DELETE FROM node WHERE id = ?
 
@@ -127,6 +136,13 @@ SELECT task FROM change WHERE task > ? AND task <= ? AND attempt > 0 ORDER BY ta
 -- name: elements
 SELECT key FROM task WHERE key > ? AND key <= ?
 
+-- name: put_gang
+INSERT OR REPLACE INTO gang (key, last, name, units, is_loose) VALUES (?, ?, ?, ?, ?)
+
+-- name: live_gangs
+-- Those that may have an unfinished member, from a key on.
+SELECT key, name, units, is_loose FROM gang WHERE last >= ? ORDER BY key
+
 -- name: recent_requests
 SELECT account, request_id, content, first, count FROM request WHERE time_ms >= ? ORDER BY time_ms DESC LIMIT ?
 
@@ -180,6 +196,9 @@ DELETE FROM modification WHERE task = ?
 
 -- name: delete_dependency
 DELETE FROM dependency WHERE task = ?
+
+-- name: delete_grace
+DELETE FROM grace WHERE task = ?
 
 -- name: unused_specs
 SELECT s.number, s.account, s.body, s.head

@@ -56,7 +56,10 @@ def _make(state: State, event: ev.QuoteRequested, now: Now) -> Quote:
             field="items", next_step="use those quotes, or give them back",
         )  # fmt: skip
     indexes = {wish.shape: Candidates(wish.shape) for wish in event.wishes}
-    wishes = [Wish(indexes[wish.shape], wish.count, wish.is_distinct) for wish in event.wishes]
+    wishes = [
+        Wish(indexes[wish.shape], wish.count, place if wish.is_distinct else 0)
+        for place, wish in enumerate(event.wishes, 1)
+    ]
     refusals: list[ServiceError] = []
     seats = find_seats(
         state.cluster, wishes, lambda shape, found, taken: refusals.append(_no_room(state, event, shape, found, taken))
@@ -214,7 +217,7 @@ def _rooms_for(state: State, quote: Quote, spec: Spec, used: set[int]) -> tuple[
     nodes: set[str] = set()
     wanted = spec.array_size or 1
     for room, node in usable:
-        if len(chosen) < wanted and not (spec.is_distinct and node.id in nodes):
+        if len(chosen) < wanted and not (spec.shape.is_distinct and node.id in nodes):
             chosen.append(room)
             nodes.add(node.id)
     if len(chosen) < wanted:
@@ -261,6 +264,8 @@ def seat(state: State, task: Task, rooms: Sequence[int], now: Now, effects: Effe
         asked = dict(placed.spec.shape.amounts).get(GPU, 0)
         devices = room.devices[: -(-asked // SCALE)]
         state.cluster.give_up_room(node, key, is_gain=room.amounts != placed.spec.shape.amounts)
+        # What was promised is given, even where the machine has become smaller since.
+        state.cluster.stretch(node, placed.spec.shape.amounts)
         lifecycle.pin(state, placed, node.id)
         lifecycle.assign(state, placed, node, now, effects, devices=devices)
 

@@ -4,8 +4,9 @@ import heapq
 
 from msgspec import structs
 
-from services.scheduler import dependencies, pace, sharing, silence
-from services.scheduler.effects import Effects
+from services.scheduler import dependencies, lifecycle, pace, sharing, silence
+from services.scheduler.effects import Effects, RecordGang
+from services.scheduler.gangs import Gang, Phase, muster
 from services.scheduler.model import (
     ON_NODE,
     UNCOUNTED,
@@ -64,12 +65,21 @@ def restore(recovered: Recovered, now: Now, half_life_ms: int = HALF_LIFE_MS) ->
         changes = recovered.changes.get(row.key, [])
         _restore_task(state, row, specs[row.spec], changes, now, enters=not waits)
         _restore_modifications(state.tasks[row.key], modifications, changes)
+        stop = state.tasks[row.key].stop
+        if stop is not None and row.key in recovered.graces:
+            # Elements of an array come after it, and have its own.
+            state.tasks[row.key].stop = (recovered.graces[row.key], stop[1])
     state.originals.update(key for key, task in state.tasks.items() if task.original is not None)
     for key, array in recovered.arrays.items():
         _restore_tally(state, state.tasks[key], array)
     _restore_dependencies(state, recovered, now)
     for key in recovered.arrays:
         _enter_array(state, state.tasks[key])
+    for gang in recovered.gangs:
+        _restore_gang(state, gang)
+    for task in state.tasks.values():
+        if task.node and task.queue.is_bound:
+            lifecycle.keep_apart(state, task, 1)
     state.waiting.tell()
     return state
 
@@ -92,6 +102,21 @@ def _enter_array(state: State, array: Task) -> None:
         state.complete_arrays.add(array.key)
     elif array.state is not TaskState.HELD and tally.left and not array.awaits:
         array.ticket = state.waiting.append(array.queue, array.key, array.queued_ms)
+
+
+def _restore_gang(state: State, row: RecordGang) -> None:
+    """How far it is shows in where its members are."""
+    gang = Gang(row.key, row.name, dict(row.units))
+    if not any(unit in state.tasks for unit in gang.units):
+        return
+    state.gangs.add(gang)
+    found = muster(state, gang)
+    if row.is_loose:
+        gang.phase = Phase.LOOSE
+    elif not found.missing:
+        gang.phase = Phase.FORMED
+    elif found.placed:
+        gang.phase = Phase.DISSOLVING
 
 
 def _restore_task(
@@ -144,7 +169,7 @@ def _replay(task: Task, change: ChangeRow) -> None:
     if task.state is TaskState.ASSIGNED:
         task.assign_ms = change.time_ms
     if change.detail.startswith("CANCEL_REQUESTED: "):
-        task.stop = (5_000, change.detail.removeprefix("CANCEL_REQUESTED: "))
+        task.stop = (lifecycle.DEFAULT_GRACE_MS, change.detail.removeprefix("CANCEL_REQUESTED: "))
     task.devices = tuple(map(int, change.devices.split(","))) if change.devices else ()
     if task.state is TaskState.QUEUED and not change.attempt:
         task.queued_ms = change.time_ms

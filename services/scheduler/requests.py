@@ -8,7 +8,7 @@ import heapq
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.scheduler import arrays, dependencies, entry, lifecycle, quoting, sharing, silence
+from services.scheduler import arrays, dependencies, entry, gathering, lifecycle, quoting, sharing, silence
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, Effects, InsertSpec
 from services.scheduler.model import (
@@ -67,6 +67,7 @@ def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects
     if event.request_id:
         request = (event.account, event.request_id, event.content, count)
         state.remember_request(event.account, event.request_id, event.content, first, count)
+    gathering.enlist(state, specs, event.items, first, effects)
     for position, (index, params) in enumerate(event.items):
         spec, number = specs[index], first + position
         task = lifecycle.create(state, task_key(number), spec, event.account, params, now, effects, request)
@@ -184,6 +185,7 @@ def cancel(state: State, task: Task, grace_ms: int, comment: str, now: Now, effe
             lifecycle.end(state, task, TaskState.CANCELLED, now, effects, cause=Cause.CANCELLED)
             return
         task.stop = (grace_ms, comment)
+        lifecycle.record_grace(task, effects)
         task.reason = f"CANCEL_REQUESTED: {comment}"
         lifecycle.record(state, task, now, effects)
         lifecycle.stop(task, state.cluster.nodes[task.node], effects, Cause.CANCELLED, comment, grace_ms)

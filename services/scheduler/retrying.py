@@ -102,6 +102,8 @@ def _specs(order: Sequence[_Again]) -> list[pb.TaskSpec]:
         spec = again.spec
         if not again.is_whole and again.indexes:
             spec.array_indexes = indexes.write(sorted(again.indexes))
+            # Those that did well are not there to start together with.
+            spec.ClearField("gang")
         for dependency in spec.dependencies:
             on = parse_task_id(dependency.task_id)
             if places.get(on, place) < place:

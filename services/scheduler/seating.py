@@ -19,12 +19,11 @@ Witness = Callable[[Shape, int, AbstractSet[str]], None]
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """Room for ``count`` tasks; on a node of their own each, and on none of ``taken``, if ``is_distinct``."""
+    """Room for ``count`` tasks; those of one ``group``, unless it is 0, are on nodes of their own each."""
 
     candidates: Candidates
     count: int
-    is_distinct: bool = False
-    taken: frozenset[str] = frozenset()
+    group: int = 0
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -39,8 +38,9 @@ def find_seats(
 ) -> tuple[Seat, ...] | None:
     """Seats in the order of the wishes; None: not all of them fit, and nothing is kept."""
     seats: list[Seat] = []
+    groups: dict[int, set[str]] = {}
     for wish in wishes:
-        taken = set(wish.taken)
+        taken = groups.setdefault(wish.group, set())
         shape = wish.candidates.shape
         for _ in range(wish.count):
             node = wish.candidates.choose(cluster, taken)
@@ -49,7 +49,7 @@ def find_seats(
                     witness(shape, len(seats), taken)
                 give_up(cluster, seats, is_gain=False)
                 return None
-            if wish.is_distinct:
+            if wish.group:
                 taken.add(node.id)
             seats.append(Seat(node, cluster.keep_room(node, shape.amounts).key))
     return tuple(seats)

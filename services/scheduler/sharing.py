@@ -115,6 +115,8 @@ def _configure_queue(state: State, queue: Queue, settings: QueueSettings, effect
 
 def configure_queue(state: State, queue: Queue, settings: QueueSettings) -> None:
     """Takes settings over; who waited for others may try again."""
+    # What was taken while there was no limit was not counted at once.
+    state.waiting.tell()
     queue.settings, queue.quota = settings, settings.quota
     queue.tolerate()
     _review(state, queue.tenants)
@@ -124,6 +126,7 @@ def configure_queue(state: State, queue: Queue, settings: QueueSettings) -> None
 
 def configure_account(state: State, account: Account, settings: AccountSettings) -> None:
     """Takes settings over; who waited for others may try again."""
+    state.waiting.tell()
     account.settings, account.quota = settings, settings.quota
     account.tolerate()
     _review(state, account.tenants)

@@ -12,6 +12,7 @@ from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects
 from services.scheduler.model import Cause, DisconnectMode, Now, Original, Reconciliation, TaskState
 from services.scheduler.state import State, Task
+from services.scheduler.tally import STARTED
 
 # From when an agent begins to end a task by itself until nothing of it can be left: grace and kill (S0.3, promise 2).
 SELF_STOP_MS = 8_000
@@ -57,7 +58,9 @@ def _replace(state: State, task: Task, node: Node, now: Now, effects: Effects) -
 
 def may_return(task: Task) -> bool:
     """Whether its node may come back with it. A STOP task has ended there by then; one that is started at most once
-    has its outcome."""
+    has its outcome; members of a gang start again together; and nobody else may be where it was to be alone."""
+    if task.queue.is_bound:
+        return False
     is_over = task.spec.disconnect.mode is DisconnectMode.STOP or task.spec.is_at_most_once
     return not is_over and task.stop is None
 
@@ -177,7 +180,10 @@ def _adopt(
     stays_suspended = task.state is TaskState.HELD
     task.state = TaskState.SUSPENDED if held.is_suspended else TaskState.RUNNING
     task.node, task.attempt, task.epoch = node.id, was.attempt, was.epoch
-    task.start_ms = was.start_ms or now.wall_ms
+    task.start_ms = was.start_ms or (held.ended.start_ms if held.ended is not None else now.wall_ms)
+    if task.start_ms and not task.has_started:
+        task.has_started = True
+        state.dependents.note(task.key, STARTED)
     task.devices = tuple(i for i in was.devices if i < len(node.devices.names))
     task.limit_revision = was.limit_revision
     task.progress = None

@@ -47,6 +47,9 @@ REQUIREMENTS_BYTES_MOST = 64 << 10
 PRIORITY_MOST = 1000
 CAPS_MOST = 16
 MODIFY_SIGNALS = ("SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
+CHECKPOINT_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+PREEMPTION_GRACE_MS = 30_000
+MOST_PREEMPTION_GRACE_MS = 600_000
 DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
@@ -76,6 +79,8 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         queue=_queue(spec.queue, f"{field}.queue"),
         caps=_caps(spec.concurrency_caps, f"{field}.concurrency_caps"),
         pool=spec.placement.pool,
+        gang=spec.gang.name,
+        is_distinct=spec.placement.distinct_nodes,
     )
     return Spec(
         number=0,
@@ -91,13 +96,17 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         disconnect=_disconnect(spec.disconnect, f"{field}.disconnect"),
         run_timeout_ms=_milliseconds(spec.timeouts.run_timeout, f"{field}.timeouts.run_timeout"),
         quote=spec.placement.quote,
-        is_distinct=spec.placement.distinct_nodes,
         dependencies=ways.dependencies,
         array_indexes=ways.array_indexes,
         max_running=ways.max_running,
         max_fails=ways.max_fails,
         is_at_most_once=ways.is_at_most_once,
         notice=notices.convert(spec.notification, field) if spec.HasField("notification") else None,
+        gang_min=spec.gang.min_count,
+        is_preemptible=spec.preemption.preemptible,
+        preempts=spec.preemption.preempts,
+        preemption_grace_ms=_preemption_grace_ms(spec, field),
+        checkpoint_signal=spec.preemption.checkpoint_signal,
     )
 
 
@@ -263,10 +272,60 @@ def _check_rest(spec: task_pb2.TaskSpec, field: str) -> None:
             )
     _milliseconds(spec.timeouts.start_timeout, f"{field}.timeouts.start_timeout")
     _check_quote(spec, field)
-    if spec.placement.distinct_nodes and not spec.array_size:
+    _check_gang(spec, field)
+
+
+def _preemption_grace_ms(spec: task_pb2.TaskSpec, field: str) -> int:
+    wish, path = spec.preemption, f"{field}.preemption"
+    if wish.checkpoint_signal not in ("", *CHECKPOINT_SIGNALS):
+        raise _invalid(
+            f"{path}.checkpoint_signal", f"{wish.checkpoint_signal[:80]!r} does not ask for a checkpoint",
+            f"choose of {', '.join(CHECKPOINT_SIGNALS)}",
+        )  # fmt: skip
+    if wish.checkpoint_signal and spec.WhichOneof("work") != "command":
+        raise _invalid(
+            f"{path}.checkpoint_signal", "an operator gets no signal", "its context says that it is cancelled"
+        )
+    if not wish.preemptible and (wish.HasField("grace") or wish.checkpoint_signal):
+        raise _invalid(
+            f"{path}.preemptible", "only what may be interrupted has a grace and a signal", "set preemptible"
+        )
+    if (wish.preemptible or wish.preempts) and spec.gang.name:
+        raise _invalid(
+            path, "members of a gang neither preempt nor are preempted", "leave one of the two out"
+        )
+    grace_ms = _milliseconds(wish.grace, f"{path}.grace") if wish.HasField("grace") else PREEMPTION_GRACE_MS
+    if grace_ms > MOST_PREEMPTION_GRACE_MS:
+        raise _invalid(f"{path}.grace", f"it is longer than {MOST_PREEMPTION_GRACE_MS // 60_000} minutes")
+    return grace_ms if wish.preemptible else 0
+
+
+def _check_gang(spec: task_pb2.TaskSpec, field: str) -> None:
+    gang = spec.gang
+    if spec.placement.distinct_nodes and not spec.array_size and not gang.name:
         raise _invalid(
             f"{field}.placement.distinct_nodes", "one task has nothing to keep apart from",
-            "it is for the elements of an array",
+            "it is for the elements of an array and the members of a gang",
+        )  # fmt: skip
+    if not spec.HasField("gang"):
+        return
+    if not NAME.fullmatch(gang.name):
+        raise _invalid(f"{field}.gang.name", f"{gang.name[:80]!r} is not a gang's name")
+    if not 0 <= gang.min_count <= spec.array_size:
+        raise _invalid(
+            f"{field}.gang.min_count", f"{gang.min_count} is not within the array's {spec.array_size} elements",
+            "it says how many elements of an array must start together; 0: all",
+        )  # fmt: skip
+    most = spec.array_limits.max_running
+    if most and most < (gang.min_count or spec.array_size):
+        raise _invalid(
+            f"{field}.array_limits.max_running", f"{most} elements at a time are fewer than must start together",
+            "raise it, or lower gang.min_count",
+        )  # fmt: skip
+    if any(dependency.element_wise for dependency in spec.dependencies):
+        raise _invalid(
+            f"{field}.dependencies", "elements that start together cannot each wait for another",
+            "let the whole array wait: element_wise = false",
         )  # fmt: skip
 
 

@@ -10,6 +10,8 @@ from services.chassis.errors import InvariantViolation
 from services.scheduler.census import wrong_with_shares
 from services.scheduler.cluster import Cluster, Node
 from services.scheduler.dependents import Dependents
+from services.scheduler.gangs import Gangs
+from services.scheduler.gangs import wrong_with as wrong_with_gangs
 from services.scheduler.model import (
     ON_NODE,
     TERMINAL,
@@ -24,6 +26,7 @@ from services.scheduler.model import (
 )
 from services.scheduler.notify.model import KnownContact
 from services.scheduler.placement import Entry
+from services.scheduler.preempting import Preemption
 from services.scheduler.quotes import Quotes
 from services.scheduler.resources import GPU, SCALE, Amounts
 from services.scheduler.tally import Tally
@@ -146,6 +149,14 @@ class State:
         # When what was held is written down again, monotonic.
         self.use_due_ms = 0
         self.quotes = Quotes()
+        self.gangs = Gangs()
+        # By the task that is to have the room.
+        self.preemptions: dict[int, Preemption] = {}
+        # Nodes that are kept for somebody, and since when, by the monotonic clock, the first of a shape finds no room.
+        self.held_nodes: frozenset[str] = frozenset()
+        self.blocked_since: dict[ShapeQueue, tuple[int, int]] = {}
+        # By gang or array, how many tasks that must keep apart are on each node.
+        self.apart: dict[int, dict[str, int]] = {}
         # (account, request_id) -> (content, first key, count).
         self.requests: OrderedDict[tuple[str, str], tuple[bytes, int, int]] = OrderedDict()
         # Then only the database knows whether a request came before.
@@ -198,7 +209,7 @@ def check_invariants(state: State) -> None:
                 task is not None and task.node == node.id,
                 f"{node.id} holds {format_task_id(key)}, which is not its",
             )
-    wrong = state.quotes.wrong_with(state.cluster)
+    wrong = state.quotes.wrong_with(state.cluster) or wrong_with_gangs(state)
     _require(not wrong, wrong)
     for account, contacts in state.contacts.items():
         _require(bool(contacts), f"{account} is among those with contacts and has none")
@@ -253,6 +264,8 @@ def _wrong_with(state: State, task: Task) -> str:
     if task.tally is not None:
         tally = task.tally
         passed = tally.total - tally.left
+        if 0 < tally.most_active < tally.active:
+            return f"has {tally.active} elements under way, more than {tally.most_active}"
         return "" if tally.made == passed else f"counts {tally.made} elements, {passed} were made"
     if task.spec.is_at_most_once and task.has_started and task.state is TaskState.QUEUED:
         return "is started at most once, has started, and waits again"

@@ -21,6 +21,8 @@ from services.scheduler.effects import (
     InsertTask,
     RecordAccount,
     RecordChange,
+    RecordGang,
+    RecordGrace,
     RecordModification,
     RecordNode,
     RecordQueue,
@@ -38,6 +40,7 @@ from services.scheduler.model import (
     PendingChange,
     Spec,
     TaskState,
+    array_of,
     index_of,
     number_of,
 )
@@ -136,11 +139,14 @@ class Recovered(msgspec.Struct):
     ended: dict[int, EndedTask] = {}
     # By account and name.
     contacts: dict[str, dict[str, KnownContact]] = {}
+    gangs: list[RecordGang] = []
     queues: list[tuple[str, QueueSettings]] = []
     account_settings: list[tuple[str, AccountSettings]] = []
     uses: list[UseRow] = []
     # Up to here changes of tasks that are no longer kept are missing.
     pruned_revision: int = 0
+    # How long tasks that are asked to end have, where that is not the usual time.
+    graces: dict[int, int] = {}
 
 
 class SchedulerStore:
@@ -201,6 +207,12 @@ class SchedulerStore:
                 )
             elif isinstance(row, SharingRow):
                 self._persist_sharing(connection, row)
+            elif type(row) is RecordGang:
+                last = max(key for key, _ in row.units)
+                units = msgspec.json.encode(row.units)
+                connection.execute(sql["put_gang"], (row.key, last, row.name, units, row.is_loose))
+            elif type(row) is RecordGrace:
+                connection.execute(sql["put_grace"], (row.task, row.grace_ms))
             elif type(row) is ForgetNode:
                 connection.execute(sql["delete_node"], (row.node,))
                 connection.execute(sql["delete_tokens_of_node"], (row.node,))
@@ -316,15 +328,22 @@ class SchedulerStore:
             (node, bool(cordoned), msgspec.json.decode(labels, type=list[tuple[str, str, bool]]), deadline_ms)
             for node, cordoned, labels, deadline_ms in connection.execute(sql["all_nodes"])
         ]
+        gangs = [
+            RecordGang(
+                key, name, msgspec.json.decode(units, type=tuple[tuple[int, int], ...]), bool(is_loose)
+            )
+            for key, name, units, is_loose in connection.execute(sql["live_gangs"], (counters.live_from,))
+        ]
         has_more = older is not None or len(requests) >= most_requests
         modifications: dict[int, list[ModificationRow]] = defaultdict(list)
         for values in connection.execute(sql["modifications_of_live_tasks"], (counters.live_from,)):
             modifications[values[0]].append(_modification(values))
         return Recovered(
             counters, specs, accounts, tasks, changes, arrays, requests[::-1], has_more, recent[::-1], nodes,
-            modifications, dependencies, ended, self._known_contacts(connection),
+            modifications, dependencies, ended, self._known_contacts(connection), gangs,
             *self._sharing(connection),
             pruned_revision=self._pruned_revision(connection),
+            graces=dict(connection.execute(sql["graces_of_live_tasks"], (counters.live_from,)).fetchall()),
         )  # fmt: skip
 
     def _pruned_revision(self, connection: sqlite3.Connection) -> int:
@@ -380,9 +399,13 @@ class SchedulerStore:
     ) -> EndedTask:
         final, has_started = connection.execute(self.sql["outcome_of_task"], (key,)).fetchone()
         elements = self._elements(connection, key) if with_elements else b""
-        if is_live or (not final and index_of(key) < 0):
+        if not final and not is_live and index_of(key) >= 0:
+            # Without a row it was never made: it ended with its array, if that has.
+            of_array, _ = connection.execute(self.sql["outcome_of_task"], (array_of(key),)).fetchone()
+            final = TaskState.CANCELLED if of_array else 0
+        if is_live or not final:
             return EndedTask(None, bool(has_started), elements)
-        return EndedTask(TaskState(final or TaskState.CANCELLED), bool(has_started), elements)
+        return EndedTask(TaskState(final), bool(has_started), elements)
 
     def _elements(self, connection: sqlite3.Connection, key: int) -> bytes:
         """How the elements of an array ended, by index, as in `Tally.ended`."""
@@ -397,7 +420,7 @@ class SchedulerStore:
         return bytes(codes)
 
     async def get_ended(self, key: int, *, with_elements: bool) -> EndedTask:
-        """How a task ended; its ``state`` is None while it has not, and CANCELLED for an element that has no row."""
+        """How a task ended; its ``state`` is None is None until then; never made counts as CANCELLED."""
         return await self.database.read(lambda c: self._ended(c, key, with_elements=with_elements))
 
     async def get_dependencies(self, key: int) -> list[Dependency]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelyard.v1 import task_pb2
-from services.scheduler import entry, quoting, specs
+from services.scheduler import entry, gang_entry, gathering, quoting, specs
 from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine, Follower
 from services.scheduler.events import RequestRecalled, TasksSubmitted
@@ -51,8 +51,11 @@ class Submission:
         items = self._items(request, converted)
         self._prerequisites.check_items(converted, items, are_specs=not request.items)
         ended = await self._prerequisites.ended(converted, account)
+        gathering.check(converted, items)
+        gang_entry.check_placeable(self._engine.state.cluster, converted, items)
         await self._inputs.refer(account, converted)
         if request.validate_only:
+            entry.check_submission(self._engine.state, converted, items)
             quoting.plan(self._engine.state, account, converted, items, self._engine.now())
             return range(0), False
         for tries_left in reversed(range(MOST_TRIES)):

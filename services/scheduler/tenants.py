@@ -72,7 +72,7 @@ class Measure:
 class Holder:
     """Somebody whose tasks hold amounts, and what may be held."""
 
-    __slots__ = ("gated", "held", "quota", "running_count", "tolerated", "tolerated_count")
+    __slots__ = ("claim", "gated", "held", "quota", "running_count", "tolerated", "tolerated_count")
 
     def __init__(self, quota: Quota) -> None:
         self.quota = quota
@@ -80,6 +80,8 @@ class Holder:
         self.running_count = 0
         # Shapes that wait for this one to hold less.
         self.gated: list[ShapeQueue] = []
+        # One of them that has waited long: what becomes free of the limit is kept for it.
+        self.claim: ShapeQueue | None = None
         # What it holds beyond its limit because the limit, or the scheduler, came later.
         self.tolerated: dict[str, int] = {}
         self.tolerated_count = 0
@@ -99,6 +101,14 @@ class Holder:
         """What is held now is a fact, whatever the quota says."""
         self.tolerated = {name: self.held.get(name, 0) for name, _ in self.quota.limit}
         self.tolerated_count = self.running_count
+
+    def is_kept_from(self, queue: "ShapeQueue") -> bool:
+        """Whether what is left of a limit that the shape asks of is kept for another."""
+        claim = self.claim
+        if claim is None or claim is queue or claim.gate is not self or not claim.live_count:
+            return False
+        asked, claimed = dict(queue.shape.amounts), dict(claim.shape.amounts)
+        return any(asked.get(name) and claimed.get(name) for name, _ in self.quota.limit)
 
     @property
     def is_within_guarantee(self) -> bool:

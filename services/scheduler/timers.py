@@ -4,7 +4,19 @@ Leases use the monotonic clock."""
 
 import heapq
 
-from services.scheduler import agents, arrays, lifecycle, nodes, pace, quoting, reliance, sharing, silence
+from services.scheduler import (
+    agents,
+    arrays,
+    holds,
+    lifecycle,
+    nodes,
+    pace,
+    preemption,
+    quoting,
+    reliance,
+    sharing,
+    silence,
+)
 from services.scheduler import events as ev
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Effects, RetractTask
@@ -28,6 +40,8 @@ def on_ticked(state: State, event: ev.Ticked, now: Now, effects: Effects) -> Non
     _watch_nodes(state, now, effects)
     _end_back_offs(state, now)
     quoting.expire(state, now)
+    preemption.renew(state, now, effects)
+    holds.renew(state, now)
     _end_queue_times(state, now, effects)
     _retract_stuck(state, now, effects)
     sharing.save_use(state, now, effects)

@@ -193,7 +193,7 @@ def _payload(
         error.next_step = f"look what it did; to run it again: yard tasks retry {format_task_id(task)}"
     if cause == Cause.DEPENDENCY and task:
         error.next_step = (
-            f"retry both, once it can be: yard tasks retry {error.message.split()[0]} {format_task_id(task)}"
+            f"retry both together: yard tasks retry {error.message.split()[0]} {format_task_id(task)}"
         )
     return result, error, usage
 

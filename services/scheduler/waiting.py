@@ -27,6 +27,8 @@ PREFILL_WORK_MS = 40.0
 MOST_PREFILL = 512
 # A ticket is a time in these parts of a millisecond, so that age and priority add up and no two are equal.
 TICKETS_PER_MS = 1 << 20
+# Who has waited so long for a part of a limit has it kept from those who ask for less.
+CLAIM_MS = 60_000
 
 
 class ShapeQueue:
@@ -38,6 +40,7 @@ class ShapeQueue:
         "caps",
         "gate",
         "is_blocked",
+        "is_bound",
         "is_limited",
         "is_listed",
         "keys",
@@ -53,6 +56,8 @@ class ShapeQueue:
         self.shape = shape
         self.tenant = tenant
         self.caps = caps
+        # Where one of its tasks may start depends on where others are.
+        self.is_bound = bool(shape.gang or shape.is_distinct)
         # Whether there is anything to ask but the nodes before one of its tasks starts.
         self.is_limited = bool(caps) or tenant.is_limited
         # Settles ties, so that the same events give the same order.
@@ -230,8 +235,7 @@ class Waiting:
         """Puts a task that had its turn already before all others of its shape; its ticket."""
         first = queue.keys[0][0] - 1 if queue.keys else self.ticket
         queue.keys.appendleft((first, key))
-        self.aside.reseat(queue)
-        self.list(queue)
+        self._seat_anew(queue)
         return first
 
     def insert(self, queue: ShapeQueue, ticket: int, key: int) -> None:
@@ -240,8 +244,15 @@ class Waiting:
             queue.keys.append((ticket, key))
         else:
             queue.keys.insert(bisect(queue.keys, (ticket, key)), (ticket, key))
+        self._seat_anew(queue)
+
+    def _seat_anew(self, queue: ShapeQueue) -> None:
+        """The first task of a queue may be another one, which goes before the one that it was listed with."""
         self.aside.reseat(queue)
-        self.list(queue)
+        if queue.is_listed:
+            self._order_anew(queue.tenant)
+        else:
+            self.list(queue)
 
     def next(self) -> ShapeQueue | None:
         """The queue whose turn it is; it must be listed again if it still has tasks."""
@@ -261,6 +272,8 @@ class Waiting:
                     turns.remove(first)
             if found.keys and not found.is_blocked:
                 return found
+            # Its tasks have ended since it was listed: whoever stood behind it may try.
+            self.aside.wake(tenant)
         return None
 
     @property
@@ -275,8 +288,21 @@ class Waiting:
         queue.gate = gate
         if gate is not None:
             gate.gated.append(queue)
+            self._claim(queue, gate)
         else:
             self.aside.add(queue)
+
+    def _claim(self, queue: ShapeQueue, gate: Holder) -> None:
+        """A stream of small tasks must not keep a large one from ever having its part of a limit."""
+        if queue.shape.gang:
+            # A gang needs room for all of it, which one shape does not know.
+            return
+        limits = dict(gate.quota.limit)
+        has_waited = self.clock - queue.keys[0][0] >= CLAIM_MS * TICKETS_PER_MS
+        if has_waited and all(amount <= limits.get(name, amount) for name, amount in queue.shape.amounts):
+            before = gate.claim
+            if before is None or before.gate is not gate or not before.live_count:
+                gate.claim = queue
 
     def open(self, gate: Holder) -> None:
         """Less is held, or more is allowed: whoever was set aside for that may try again."""
@@ -291,18 +317,21 @@ class Waiting:
     def reorder(self, holder: Queue) -> None:
         """The settings of a queue have changed: the order of what waits in it is made anew."""
         for tenant in holder.tenants:
-            tenant.order = [
-                (*queue.key(queue.keys[0][0]), queue.ordinal, queue)
-                for *_, queue in tenant.order
-                if queue.keys
-            ]
-            heapq.heapify(tenant.order)
+            self._order_anew(tenant)
             seated = [queue for queue in tenant.shapes if queue.aside is not None]
             for queue in seated:
                 self.aside.remove(queue)
             for queue in seated:
                 self.aside.add(queue)
             self.touch(tenant)
+
+    def _order_anew(self, tenant: Tenant) -> None:
+        """Also of shapes whose tasks are gone: they are listed until their turn comes."""
+        tenant.order = [
+            (*queue.key(queue.keys[0][0] if queue.keys else 0), queue.ordinal, queue)
+            for *_, queue in tenant.order
+        ]
+        heapq.heapify(tenant.order)
 
     # --- the order as a whole
 

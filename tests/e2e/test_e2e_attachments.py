@@ -103,7 +103,7 @@ async def test_task_that_writes_into_a_large_attachment_harms_nobody_after_it(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--attach", "missing.bin"), 7, "missing.bin"),
+        (("--attach", "missing.bin"), 2, "missing.bin"),
         (("--attach", "HERE:../up"), 7, "leaves the working directory"),
         (("--attach", "HERE:/abs"), 7, "leaves the working directory"),
         (("--attach", "HERE:a", "--attach", "HERE:a/b"), 7, "lies within the other"),

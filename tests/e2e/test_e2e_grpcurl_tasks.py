@@ -2,67 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.grpcurl import TASKS, Grpcurl
 from tests.support.wait import wait_until_sync
 from tests.support.yard import Yard
-
-TASKS, ARTIFACTS = "modelyard.v1.TaskService", "modelyard.v1.ArtifactService"
-
-
-class Grpcurl:
-    """The binary, with the yard's own token."""
-
-    def __init__(self, program: str, yard: Yard) -> None:
-        token = (yard.state / "secrets" / "admin.token").read_text().strip()
-        self._head = (program, "-plaintext", "-H", f"authorization: Bearer {token}")
-        self._yard = yard
-
-    def call(self, method: str, *messages: dict[str, Any]) -> dict[str, Any]:
-        address = self._yard.store if method.startswith(ARTIFACTS) else self._yard.endpoint
-        text = "\n".join(json.dumps(message) for message in messages)
-        command = [*self._head, "-d", "@", address, method]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
-        assert done.returncode == 0, done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
-
-    def task(self, task_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.call(f"{TASKS}/GetTask", {"task_id": task_id})["task"]
-        return found
-
-    def put(self, content: bytes, name: str) -> str:
-        """Keeps bytes in the store; their digest."""
-        header = {"header": {"name": name, "size_bytes": len(content)}}
-        chunk = {"chunk": base64.b64encode(content).decode()}
-        digest: str = self.call(f"{ARTIFACTS}/PutArtifact", header, chunk)["artifact"]["digest"]
-        return digest
-
-    def submit(self, **spec: Any) -> str:
-        answer = self.call(f"{TASKS}/SubmitTasks", {"specs": [spec]})
-        ids: list[str] = answer.get("task_ids") or answer["taskIds"]
-        return ids[0]
-
-    def verdicts(self, task_id: str, **changes: Any) -> dict[str, str]:
-        request = {"task_id": task_id, "changes": changes}
-        answer = self.call(f"{TASKS}/ModifyTask", request)
-        return {v["path"]: v["kind"].removeprefix("FIELD_VERDICT_KIND_") for v in answer["verdicts"]}
 
 
 @pytest.fixture
 def grpcurl(yard: Yard) -> Grpcurl:
-    program = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
-    if program is None:
-        pytest.skip("grpcurl is not installed")
-    return Grpcurl(program, yard)
+    return Grpcurl(yard)
 
 
 @pytest.mark.parametrize("node", ["node-1", "node-2"])
@@ -94,6 +45,6 @@ def test_task_is_submitted_with_an_attachment_changed_suspended_and_resumed(
     assert grpcurl.task(task_id)["state"] == "TASK_STATE_SUSPENDED"
     assert beats.stat().st_size == size
     grpcurl.call(f"{TASKS}/ResumeTasks", {"task_ids": [task_id]})
-    ended = grpcurl.call(f"{TASKS}/WaitTask", {"task_id": task_id, "wait_timeout": "20s"})["task"]
+    ended = grpcurl.wait(task_id)
     assert ended["state"] == "TASK_STATE_SUCCEEDED", ended
     assert ended["spec"]["resources"]["cpu"] == 0.5

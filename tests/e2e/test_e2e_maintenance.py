@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -60,24 +56,6 @@ async def test_occupancy_shows_who_uses_what_and_the_other_node_gets_the_task(
         pinned = await start(client, command_spec(["sleep", "60"], {"node": free_node}))
         assert (await client.tasks.get(pinned)).node == free_node
         await client.tasks.cancel(task_id, pinned)
-
-
-async def test_occupancy_over_plain_grpcurl(yard: Yard) -> None:  # S0.4
-    program = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
-    if program is None:
-        pytest.skip("grpcurl is not installed")
-    token = (yard.state / "secrets" / "admin.token").read_text().strip()
-    words = [program, "-plaintext", "-H", f"authorization: Bearer {token}", "-d", '{"window_s": 60}']
-    answer = await asyncio.to_thread(
-        subprocess.run,
-        [*words, yard.endpoint, "modelyard.v1.NodeService/GetOccupancy"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    nodes = json.loads(answer.stdout)["nodes"]
-    assert {node["node"] for node in nodes} == set(yard.nodes)
-    assert {node["window_s"] for node in nodes} == {60}
 
 
 async def test_pooled_node_is_left_to_those_who_name_its_pool(yard: Yard) -> None:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import shutil
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -112,31 +108,6 @@ async def test_command_line_makes_tests_and_uses_a_contact(processes: tuple[Yard
         assert (await cli("contacts", "get", "team")).code == 3
         for path in (yard.state / "logs").glob("*.log"):
             assert "tok3n" not in path.read_text()
-
-
-async def test_grpcurl_makes_a_contact_and_is_told(processes: tuple[Yard, Processes]) -> None:  # S0.8
-    program = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
-    if program is None:
-        pytest.skip("grpcurl is not installed")
-    yard, _ = processes
-    token = (yard.state / "secrets" / "admin.token").read_text().strip()
-
-    async def rpc(method: str, request: object) -> dict[str, object]:
-        process = await asyncio.create_subprocess_exec(
-            program, "-plaintext", "-H", f"authorization: Bearer {token}", "-d", json.dumps(request), yard.endpoint,
-            f"modelyard.v1.{method}", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        output, _ = await process.communicate()
-        assert process.returncode == 0, output.decode()
-        return json.loads(output)  # type: ignore[no-any-return]
-
-    async with receiver() as hook:
-        await rpc("ContactService/CreateContact", {"name": "curl", "url": hook.url})
-        await rpc("ContactService/TestContact", {"name": "curl"})
-        spec = {"command": {"argv": ["true"]}, "notification": {"contact": "curl"}}
-        await rpc("TaskService/SubmitTasks", {"specs": [spec]})
-        assert (await hook.wait(2))[1].document["event"] == "task.succeeded"
-        await rpc("ContactService/DeleteContact", {"name": "curl"})
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -204,6 +205,35 @@ async def test_inputs_by_digest_reach_operator_and_command(tmp_path: Path) -> No
         assert called.result.value_json == "100000", called
         assert not ran.HasField("error")
         await scheduler.until(lambda: scheduler.log("t-2").strip() == b"100000")
+
+
+async def test_attachment_whose_download_breaks_off_goes_on_where_it_stopped(tmp_path: Path) -> None:  # S0.6
+    async with running_agent(tmp_path / "y") as (scheduler, agent):
+        data = os.urandom(5 << 20)
+        digest = scheduler.store.add(data)
+        scheduler.store.breaks_at = [2 << 20, 4 << 20]
+        attachments = [task_pb2.Attachment(path="in/big.bin", digest=digest)]
+        spec = shell(f"sha256sum in/big.bin | grep -q {digest}", attachments=attachments)
+        scheduler.start_tasks(spec, ["t-1", "t-2"])
+        ends = await scheduler.exited("t-1", "t-2")
+        assert not any(end.HasField("error") for end in ends), ends
+        assert scheduler.store.offsets == [0, 2 << 20, 4 << 20]
+        assert [path.name for path in (agent.root / "inputs").iterdir()] == [digest]
+
+
+async def test_attachment_that_comes_damaged_is_a_setup_error_with_a_next_step(
+    tmp_path: Path,
+) -> None:  # S0.6
+    async with running_agent(tmp_path / "y") as (scheduler, agent):
+        digest = scheduler.store.add(b"sound")
+        scheduler.store.blobs[digest] = b"rotten"
+        spec = shell("true", attachments=[task_pb2.Attachment(path="a", digest=digest)])
+        scheduler.start_tasks(spec, ["t-1"])
+        (end,) = await scheduler.exited("t-1")
+        assert end.error.cause == task_pb2.TASK_CAUSE_SETUP
+        assert "came damaged" in end.error.message
+        assert "upload it again" in end.error.next_step
+        assert not list((agent.root / "inputs").iterdir())
 
 
 async def test_outputs_are_kept_before_the_end_is_told(tmp_path: Path) -> None:

@@ -167,3 +167,49 @@ async def test_tasks_that_are_retried_together_keep_their_order(yard: SchedulerY
     assert (await yard.admin.get(new_second)).spec.dependencies[0].task_id == new_first
     async with connected(yard, script=succeed):
         assert (await yard.admin.wait(new_second)).state == pb.TASK_STATE_SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        (command(array_size=3, array_indexes="1-5"), "array_indexes"),
+        (command(array_size=3, array_indexes="x"), "array_indexes"),
+        (command(array_indexes="1"), "array_indexes"),
+        (command(array_limits=pb.ArrayLimits(max_running=2)), "array_limits"),
+        (command(array_size=3, array_limits=pb.ArrayLimits(max_fails=-1)), "array_limits.max_fails"),
+        (command(delivery=7), "delivery"),
+        (
+            command(delivery=pb.DELIVERY_AT_MOST_ONCE, retry=pb.RetryPolicy(max_attempts=2)),
+            "retry",
+        ),
+        (
+            command(delivery=pb.DELIVERY_AT_MOST_ONCE, preemption=pb.Preemption(preemptible=True)),
+            "preemption.preemptible",
+        ),
+        (
+            command(array_size=3, array_indexes="1", gang=pb.Gang(name="g")),
+            "array_indexes",
+        ),
+    ],
+)
+async def test_limits_and_delivery_that_cannot_be_are_refused(
+    yard: SchedulerYard, spec: pb.TaskSpec, field: str
+) -> None:
+    error = await refusal(yard.admin.tasks.SubmitTasks(pb.SubmitTasksRequest(specs=[spec])))
+    assert (error.reason, error.field) == ("INVALID_SPEC", f"specs[0].{field}")
+    assert error.next_step
+
+
+async def test_retry_at_most_once_may_be_for_setup(yard: SchedulerYard) -> None:
+    retry = pb.RetryPolicy(max_attempts=2, on=[pb.TASK_CAUSE_SETUP])
+    assert await yard.admin.submit(command(delivery=pb.DELIVERY_AT_MOST_ONCE, retry=retry))
+
+
+async def test_retry_of_what_succeeded_is_refused_where_only_failures_are_meant(yard: SchedulerYard) -> None:
+    async with connected(yard, script=succeed):
+        (array,) = await yard.admin.submit(command(array_size=2))
+        await yard.admin.wait(array)
+    error = await refusal(
+        yard.admin.tasks.RetryTasks(pb.RetryTasksRequest(task_ids=[array], failed_only=True))
+    )
+    assert error.reason == "NOTHING_TO_RETRY"

@@ -11,12 +11,10 @@ from modelyard.v1 import task_pb2 as pb
 from services.chassis.clock import FakeClock
 from services.scheduler.logs import LogFiles
 from services.scheduler.model import parse_task_id
-from services.scheduler.past import Past
+from services.scheduler.past import TASK_TABLES, Past
 from services.scheduler.retention import Retention
 from tests.support.scheduler_service import SchedulerYard, command, refusal, scheduler_yard
 from tests.support.scripted_agent import connected, ignore, succeed
-
-TABLES = ("task", "change", "modification", "dependency", "spec")
 
 
 class Claims:
@@ -142,3 +140,12 @@ async def test_watch_from_before_what_was_pruned_is_told_to_list_again(tmp_path:
         # The first message only says from where it watches.
         await anext(aiter(watch))
         assert (await refusal(watch)).code == "OUT_OF_RANGE"
+
+
+@pytest.mark.asyncio
+async def test_every_table_about_tasks_is_pruned(tmp_path: Path) -> None:
+    async with scheduler_yard(tmp_path) as yard:
+        service: Any = yard.service
+        about = "SELECT m.name FROM sqlite_schema AS m, pragma_table_info(m.name) AS c WHERE c.name = 'task'"
+        found = await service._store.database.read(lambda c: {name for (name,) in c.execute(about)})
+        assert found == set(TASK_TABLES)

@@ -54,6 +54,13 @@ SPECS = (
     make_spec(b"first", disconnect=Disconnect(reconciliation=Reconciliation.KEEP_ORIGINAL), retry=Retry(2)),
     make_spec(b"best", disconnect=Disconnect(reconciliation=Reconciliation.BEST_SCORE)),
     make_spec(b"pooled", pool="fast"),
+    make_spec(b"gang", gang="g", cpu=2),
+    make_spec(b"modest", cpu=2, preemptible=True),
+    make_spec(b"pressing", cpu=3, priority=4, preempts=True),
+    make_spec(b"gang-retry", gang="h", cpu=1, retry=Retry(2)),
+    make_spec(b"gang-array", gang="a", array_size=4, gang_min=2, retry=Retry(2)),
+    make_spec(b"gang-apart", gang="p", is_distinct=True, queue_timeout_ms=3_000),
+    make_spec(b"array-apart", array_size=3, is_distinct=True),
     make_spec(b"array-retry", array_size=3, retry=Retry(2), queue_timeout_ms=3_000),
     make_spec(b"small", queue="small"),
     make_spec(b"small-large", queue="small", cpu=2, priority=3),
@@ -61,7 +68,7 @@ SPECS = (
     make_spec(b"capped", caps=(("licence", 2),), cpu=0.5),
     make_spec(b"capped-array", caps=(("disk", 1), ("licence", 3)), array_size=3),
 )
-CAUSES = (Cause.NONE, Cause.NONE, Cause.EXIT, Cause.NODE_LOST, Cause.DRAINED, Cause.TIMEOUT)
+CAUSES = (Cause.PREEMPTED, Cause.NONE, Cause.NONE, Cause.EXIT, Cause.NODE_LOST, Cause.DRAINED, Cause.TIMEOUT)
 
 Move = tuple[str, int, int, int]
 MOVES = st.lists(
@@ -69,7 +76,7 @@ MOVES = st.lists(
         st.sampled_from(
             ["submit", "submit", "exit", "exit", "exit", "start", "cancel", "hold", "release", "tick", "hello",
              "leave", "bye", "reject", "retract", "beat", "cordon", "drain", "label", "capacity", "stale",
-             "pool", "forget", "silence", "silence",
+             "pool", "forget", "silence", "silence", "quote", "quoted", "renew", "unquote", "roles",
              "element", "progress", "modify", "modify", "modified", "queue", "grant"]
         ),
         st.integers(0, 1_000),
@@ -143,6 +150,30 @@ class Player:
             SPECS[spec % len(SPECS)], 1 + count % 4, request_id=request_id, content=b"%d" % spec
         )
 
+    def _quote(self, cpu: int, count: int, ttl: int) -> None:
+        wish = ev.QuoteWish(make_shape(cpu=1 + cpu % 4), 1 + count % 3, bool(cpu % 2))
+        self.cluster.quote(wish, ttl_ms=1 + ttl * 10)
+
+    def _quoted(self, number: int, cpu: int, count: int) -> None:
+        if quotes := sorted(self.cluster.state.quotes.live):
+            spec = make_spec(
+                quote=quotes[number % len(quotes)], cpu=1 + cpu % 4, array_size=(0, 0, 2)[count % 3]
+            )
+            self.cluster.submit(spec, 1 + count % 2)
+
+    def _renew(self, number: int, ttl: int, *_: int) -> None:
+        if quotes := sorted(self.cluster.state.quotes.live):
+            self.cluster.ask(ev.QuoteRenewed, "ada", quotes[number % len(quotes)], 1 + ttl * 10)
+
+    def _unquote(self, number: int, *_: int) -> None:
+        if quotes := sorted(self.cluster.state.quotes.live):
+            self.cluster.ask(ev.QuoteDeleted, "ada", quotes[number % len(quotes)])
+
+    def _roles(self, first: int, second: int, third: int) -> None:
+        """A gang of several shapes."""
+        ask = [make_spec(b"role%d" % (n % 3), gang="r", cpu=1 + n % 3) for n in (first, second, third)]
+        self.cluster.submit_all(*ask)
+
     def _exit(self, number: int, cause: int, run_ms: int) -> None:
         if task := self._placed(number):
             self.cluster.exit(task.key, cause=CAUSES[cause % len(CAUSES)], run_ms=1 + run_ms // 100)
@@ -197,7 +228,7 @@ class Player:
         self.cluster.report(NODES[epoch % 3], *reports)
 
     def _cancel(self, number: int, *_: int) -> None:
-        self.cluster.cancel(self._key(number))
+        self.cluster.cancel(self._key(number), grace_ms=(5_000, number)[number % 2])
 
     def _element(self, number: int, index: int, *_: int) -> None:
         arrays = [key for key, task in self.cluster.state.tasks.items() if task.tally is not None]
@@ -304,11 +335,7 @@ def test_machine_given_the_same_events_has_the_same_effects(moves: list[Move]) -
 
 def _brute_force(cluster: MachineCluster, candidates: Candidates) -> Node | None:
     shape = candidates.shape
-    fitting = [
-        node
-        for node in cluster.state.cluster.nodes.values()
-        if node.takes_work() and node.fits(shape.amounts) and node.matches(shape)
-    ]
+    fitting = [node for node in cluster.state.cluster.nodes.values() if placement.admits(node, shape)]
     return min(fitting, key=lambda node: placement.rank(node, shape.policy), default=None)
 
 
@@ -336,7 +363,13 @@ def test_index_chooses_what_a_scan_would_and_explain_agrees(moves: list[Move]) -
 
 def _starts(state: State, queue: ShapeQueue, key: int) -> bool:
     task = state.tasks.get(key)
-    if task is None or task.queue is not queue or key in state.backing_off or task.state is TaskState.HELD:
+    if (
+        task is None
+        or task.queue is not queue
+        or queue.is_bound
+        or key in state.backing_off
+        or task.state is TaskState.HELD
+    ):
         return False
     if task.tally is not None:
         return task.tally.has_turn()
@@ -350,6 +383,8 @@ def _picture(state: State) -> dict[str, Any]:
     """What must be the same after a restart."""
     return {
         "tasks": {key: _task_picture(state, task) for key, task in sorted(state.tasks.items())},
+        "gangs": {key: (gang.name, gang.units, gang.phase) for key, gang in state.gangs.by_unit.items()},
+        "apart": state.apart,
         "next": (state.next_number, state.next_spec),
         "requests": dict(state.requests),
         "specs": dict(state.specs),
@@ -377,13 +412,13 @@ def _task_picture(state: State, task: Task) -> tuple[Any, ...]:
     waits = _waits(state, task)
     return (
         task.state, task.attempt, task.epoch, task.node, task.failures, task.params, task.submit_ms, task.queued_ms,
-        task.devices, task.stop is not None, task.account, task.spec.number, counts, waits, task.pending,
+        task.devices, task.stop, task.account, task.spec.number, counts, waits, task.pending,
         task.limit_revision, task.recorded, task.attempts, task.original,
     )  # fmt: skip
 
 
 def _waits(state: State, task: Task) -> bool:
-    if task.state is TaskState.HELD:
+    if task.state is TaskState.HELD or task.queue.is_bound:
         return False
     return task.key in state.backing_off or any(
         key == task.key and _starts(state, task.queue, key) for _, key in task.queue.keys
@@ -442,16 +477,24 @@ def _finish(cluster: MachineCluster) -> None:
     for name in ("small", "default"):
         cluster.ask(ev.QueueChanged, name, everything, QueueSettings())
     cluster.ask(ev.AccountChanged, "ada", everything[1:], AccountSettings())
+    for quote in sorted(cluster.state.quotes.live):
+        cluster.ask(ev.QuoteDeleted, "ada", quote)
+    for node in ("n3", "n4"):
+        # A gang of four that must keep apart needs as many outside the pool.
+        cluster.connect(node, cpu=8)
     held = [key for key, task in cluster.state.tasks.items() if task.state is TaskState.HELD]
     if held:
         cluster.release(*held)
-    for _ in range(200):
+    for turn in range(200):
         if not cluster.state.tasks:
             return
+        if turn == 150:
+            # Who used a quote on the first node waits for that node, without its pool.
+            cluster.ask(ev.NodeLabelled, NODES[0], {}, ("pool",))
         placed = [key for key, task in cluster.state.tasks.items() if task.node]
         if placed:
             cluster.exit(*placed)
         cluster.turn(2_000)
-        for node in NODES:
+        for node in (*NODES, "n3", "n4"):
             cluster.beat(node)
         cluster.tick()

@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from services.agent import effects as do
+from services.agent import fences
+from services.agent.engine import FENCE_LATER_MS
 from services.agent.events import (
     BeatAcknowledged,
     ClockTicked,
     DrainBegan,
     Event,
+    HoldingChanged,
     NeedFailed,
     NeedReady,
     OutcomeRestored,
@@ -56,6 +61,8 @@ class AgentHost(Process):
         self.state = self._fresh()
         self.link = AgentLink(self, network, scheduler)
         self.is_leaving = False
+        # It beats, and takes no commands.
+        self.is_deaf = False
         self._inventories: dict[str, Frame | None] = {}
         self._held_back: list[tuple[str, str, Any]] = []
         self._is_restored = False
@@ -69,6 +76,8 @@ class AgentHost(Process):
             do.ChangeParams: lambda effect: self._send(
                 effect.worker, "modify", effect.task.work_key, effect.revision
             ),
+            do.FenceWork: self._on_fence_work,
+            do.ChangeHolding: self._on_change_holding,
             do.SuspendWork: lambda effect: self.computer.halt(effect.task),
             do.ResumeWork: lambda effect: self.computer.proceed(effect.task),
             do.KillWorker: lambda effect: self.after(200, self.computer.kill_worker, effect.worker),
@@ -119,6 +128,8 @@ class AgentHost(Process):
             if task.is_suspended:
                 self.computer.halt_again(task)
         suspensions = self.computer.suspensions
+        holdings = self.computer.holdings
+        self.computer.holdings = {key: holdings[key] for key in self.state.tasks if key in holdings}
         self.computer.suspensions = {key: suspensions[key] for key in self.state.tasks if key in suspensions}
         self._is_restored = True
         held_back, self._held_back = self._held_back, []
@@ -142,7 +153,16 @@ class AgentHost(Process):
 
     def _start_of(self, work_key: str) -> StartAsked:
         task_id, attempt, epoch, number = work_key.rsplit("/", 3)
-        return StartAsked(task_id, int(attempt), int(epoch), self.computer.body(int(number)))
+        body = self.computer.body(int(number))
+        if (resources := self.computer.holdings.get(f"{task_id}/{attempt}")) is not None:
+            body = msgspec.structs.replace(body, resources=resources)
+        return StartAsked(task_id, int(attempt), int(epoch), body)
+
+    def listen(self) -> None:
+        """It is deaf no longer."""
+        self.is_deaf = False
+        if self.is_up:
+            self._run(self.generation, self.link.listen, ())
 
     def leave(self, deadline_ms: int) -> None:
         """SIGTERM: what runs may go on for a while, then the agent says goodbye."""
@@ -235,6 +255,22 @@ class AgentHost(Process):
         if effect.worker not in self.computer.workers:
             self._undelivered.setdefault(effect.worker, set()).update(task.work_key for task in effect.tasks)
         self._send(effect.worker, "run", tuple(self.computer.work_of(task) for task in effect.tasks))
+        if self.state.fenced:
+            self._on_fence_work(do.FenceWork(effect.tasks))
+
+    def _on_fence_work(self, effect: do.FenceWork) -> None:
+        for task in effect.tasks:
+            if task.body.silent_most_ms is not None:
+                left_ms = fences.left_ms(self.state, task, self.now_ms()) + FENCE_LATER_MS
+                self._send(task.worker, "fence", task.work_key, left_ms, self.settings.stop_grace_ms)
+
+    def _on_change_holding(self, effect: do.ChangeHolding) -> None:
+        is_refused = self.kernel.chance(0.1)
+        if not is_refused:
+            self.computer.holdings[effect.task.key] = effect.holding.resources
+        message = "it is not possible here" if is_refused else ""
+        changed = HoldingChanged(effect.task.key, effect.revision, effect.holding, is_refused, message)
+        self.after(0, self.dispatch, changed)
 
     def _on_cancel_task(self, effect: do.CancelTask) -> None:
         self._send(effect.worker, "cancel", effect.task.work_key, effect.grace_ms, effect.if_waiting)
@@ -251,6 +287,7 @@ class AgentHost(Process):
         keys = [task.key for task in effect.tasks]
         for key in keys:
             self.computer.suspensions.pop(key, None)
+            self.computer.holdings.pop(key, None)
         self.after(self.kernel.between(MS, SECOND), self._remove_records, keys)
 
     def _remove_records(self, keys: list[str]) -> None:

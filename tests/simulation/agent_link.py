@@ -59,6 +59,7 @@ class AgentLink:
         self._beats: dict[int, int] = {}
         self._beat_number = 0
         self._beat_us = 2 * SECOND
+        self._unheard: list[tuple[Stream, Commands]] = []
 
     # Dialling
 
@@ -119,6 +120,7 @@ class AgentLink:
         stream, self.stream = self.stream, None
         self.is_open = False
         self._is_waking = False
+        self._unheard.clear()
         if stream is not None:
             stream.close(DOWN, is_reset=self.host.kernel.chance(0.5))
 
@@ -148,7 +150,9 @@ class AgentLink:
         else:
             if message.ack_event > host.state.outbox.acknowledged:
                 host.dispatch(EventsAcknowledged(message.ack_event))
-            if message.kind == "commands":
+            if message.kind == "commands" and self.host.is_deaf:
+                self._unheard.append((stream, message.payload))
+            elif message.kind == "commands":
                 self._on_commands(message.payload)
             elif message.kind == "beat_ack":
                 self._on_beat_ack(message.payload)
@@ -164,6 +168,13 @@ class AgentLink:
         )
         self._beat(self.stream)
         self._speak()
+
+    def listen(self) -> None:
+        """What came while nobody listened is heard now, if it came on this stream."""
+        unheard, self._unheard = self._unheard, []
+        for stream, commands in unheard:
+            if stream is self.stream and self.is_open:
+                self._on_commands(commands)
 
     def _on_commands(self, commands: Commands) -> None:
         for spec in commands.bodies:

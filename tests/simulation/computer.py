@@ -35,6 +35,8 @@ class Computer:
         self.pools: dict[str, Pool] = {}
         self.bodies: dict[tuple[str, bytes], Body] = {}
         self.records: dict[str, tuple[str, Exit]] = {}
+        # By task: what it holds instead of what its body says.
+        self.holdings: dict[str, tuple[tuple[str, int], ...]] = {}
         # By task: since when it is stopped, 0 if it goes on, and how long it was before.
         self.suspensions: dict[str, tuple[int, int]] = {}
 
@@ -109,7 +111,11 @@ class Computer:
     def on_begin(self, work: Work) -> None:
         self.kernel.trace(self.node, "begins", work.key, *work.devices)
         running = [w.running for w in self.workers.values() if w.running is not None]
-        self.history.on_execution_begin(self.node, work, running, self.capacity)
+        held = [(one, self.holdings.get(f"{one.task}/{one.attempt}", one.body.resources)) for one in running]
+        self.history.on_execution_begin(self.node, work, held, self.capacity)
+
+    def on_halted(self, work: Work, *, is_halted: bool) -> None:
+        self.history.on_execution_halted(self.node, work, is_halted=is_halted)
 
     def on_end(self, work: Work, end: Exit) -> None:
         self.kernel.trace(self.node, "ends", work.key, str(end.error and end.error.cause))

@@ -32,6 +32,8 @@ class Faults:
             "agent killed": self._kill_agent,
             "agent stopped": self._stop_agent,
             "agent left": self._leave,
+            "agent deaf": self._deafen,
+            "node flapping": self._flap,
             "machine rebooted": self._reboot,
             "worker killed": self._kill_worker,
             "node cut off": self._cut_one,
@@ -73,6 +75,7 @@ class Faults:
             self._start_scheduler()
         for name in self.names:
             agent = self.agents[name]
+            agent.listen()
             agent.resume()
             self.start_agent(agent)
 
@@ -128,6 +131,23 @@ class Faults:
         agent = self._agent()
         agent.leave(self.kernel.random.choice((0, 2_000, 20_000)))
         self.kernel.after(40 * SECOND, self.start_agent, agent)
+
+    def _deafen(self) -> None:
+        agent = self._agent()
+        agent.is_deaf = True
+        self.kernel.after(self._lasting(60), agent.listen)
+
+    def _flap(self) -> None:
+        """Its stream is lost again and again, shortly after it is back."""
+        name = self.kernel.random.choice(self.names)
+        at_us = 0
+        for _ in range(self.kernel.random.randint(5, 15)):
+            at_us += self._lasting(8)
+            self.kernel.after(at_us, self._flap_once, name)
+
+    def _flap_once(self, name: str) -> None:
+        if self.is_active:
+            self.network.break_streams(name)
 
     def _reboot(self) -> None:
         agent = self._agent()

@@ -13,9 +13,19 @@ import msgspec
 
 from services.scheduler.effects import InsertSpec, InsertTask, RecordChange, RecordModification
 from services.scheduler.machine import TRANSITIONS
-from services.scheduler.model import TERMINAL, Spec, TaskState, array_of, format_task_id, parse_task_id
+from services.scheduler.model import (
+    TERMINAL,
+    Cause,
+    DisconnectMode,
+    Spec,
+    TaskState,
+    array_of,
+    format_task_id,
+    parse_task_id,
+)
 from services.scheduler.pace import LEASE_MS
 from services.scheduler.recovery import FAILOVER_LEASE_MS
+from services.scheduler.resources import Amounts
 from services.scheduler.state import State
 from services.scheduler.store import Row
 from services.scheduler.timers import STALL_MS
@@ -40,6 +50,8 @@ class Execution(msgspec.Struct):
     is_unsaid: bool = False
     # It succeeded, and its report is where a restarted agent finds it.
     is_kept: bool = False
+    # It is stopped where it is.
+    is_halted: bool = False
     # Another attempt was rightly begun, or kept, in its place.
     is_given_up: bool = False
 
@@ -170,9 +182,11 @@ class History:
         task.state, task.attempt, task.epoch, task.node = row.state, row.attempt, row.epoch, row.node
         task.revision = row.revision
         task.has_started |= row.state is TaskState.RUNNING or row.start_ms > 0
+        if row.state in TERMINAL or row.cause is not Cause.NONE:
+            # Of a task, or of one of its attempts.
+            self.last_end_us = self.kernel.now_us
         if row.state in TERMINAL:
             self.count("tasks ended")
-            self.last_end_us = self.kernel.now_us
             self.count(row.state.name.lower())
 
     def _on_modification(self, row: RecordModification) -> None:
@@ -229,9 +243,10 @@ class History:
     # The machines
 
     def on_execution_begin(
-        self, node: str, work: Work, running: list[Work], capacity: Mapping[str, int]
+        self, node: str, work: Work, running: list[tuple[Work, Amounts]], capacity: Mapping[str, int]
     ) -> None:
         key = parse_task_id(work.task)
+        self._check_alone(key, work)
         for execution in self.executions[key]:
             if execution.attempt == work.attempt and execution.is_unsaid:
                 self.count("calls run again after a worker's death")
@@ -241,8 +256,8 @@ class History:
         self.count("executions")
         used: dict[str, int] = defaultdict(int)
         devices: dict[str, int] = defaultdict(int)
-        for one in running:
-            for name, amount in one.body.resources:
+        for one, amounts in running:
+            for name, amount in amounts:
                 used[name] += amount
                 if name == "gpu":
                     if not one.devices:
@@ -256,6 +271,27 @@ class History:
                 )
         if any(amount > 10_000 for amount in devices.values()):
             raise Violation(f"a device of {node} is used twice: {dict(devices)}", work.task, node)
+
+    def _check_alone(self, key: int, work: Work) -> None:
+        """What is delivered at most once runs once; what must not outlast silence never beside another attempt."""
+        spec = self.spec_of(key)
+        before = self.executions[key]
+        if spec.is_at_most_once:
+            self.count("deliveries at most once")
+            if before:
+                raise Violation(f"{work.task} is delivered a second time", work.task, before[-1].node)
+        if spec.disconnect.mode is DisconnectMode.STOP:
+            self.count("fenced executions")
+            other = next((one for one in before if one.end_us < 0 and not one.is_halted), None)
+            if other is not None:
+                raise Violation(
+                    f"{work.task} runs twice: attempt {other.attempt} on {other.node}", work.task, other.node
+                )
+
+    def on_execution_halted(self, node: str, work: Work, *, is_halted: bool) -> None:
+        for execution in self.executions[parse_task_id(work.task)]:
+            if execution.attempt == work.attempt and execution.node == node:
+                execution.is_halted = is_halted
 
     def on_execution_end(self, node: str, work: Work, *, is_success: bool = False) -> None:
         for execution in self.executions[parse_task_id(work.task)]:

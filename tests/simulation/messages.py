@@ -13,7 +13,19 @@ import msgspec
 
 from services.agent import events as agent
 from services.agent.convert import HELD
-from services.agent.model import UNITS, Body, Cause, Exit, Note, NoteKind, Phase, Pool, Task
+from services.agent.model import (
+    UNITS,
+    Body,
+    Cause,
+    Exit,
+    Holding,
+    LimitSet,
+    Note,
+    NoteKind,
+    Phase,
+    Pool,
+    Task,
+)
 from services.scheduler import effects as do
 from services.scheduler import events as ev
 from services.scheduler import model
@@ -84,7 +96,14 @@ def body_of(spec: model.Spec, number: int) -> Body:
         start_timeout_ms=job.start_timeout_ms,
         run_timeout_ms=job.run_timeout_ms,
         params_json=spec.body.decode(),
+        silent_most_ms=_silent_most_ms(spec),
+        is_alone=spec.is_at_most_once,
     )
+
+
+def _silent_most_ms(spec: model.Spec) -> int | None:
+    wish = spec.disconnect
+    return wish.lost_after_ms if wish.mode is model.DisconnectMode.STOP else None
 
 
 def command_of(command: do.Command, bodies: Mapping[int, Body]) -> agent.Command:
@@ -102,11 +121,16 @@ def command_of(command: do.Command, bodies: Mapping[int, Body]) -> agent.Command
         return agent.ResumeAsked(task_id, command.attempt)
     if isinstance(command, do.ModifyTask):
         return agent.ModifyAsked(
-            task_id, command.attempt, command.revision, command.params, command.run_timeout_ms
-        )
+            task_id, command.attempt, command.revision, command.params, command.run_timeout_ms,
+            holding=_holding_of(command.body) if command.body else None,
+        )  # fmt: skip
     return agent.StopAsked(
-        task_id, command.attempt, command.grace_ms, Cause[command.cause.name], command.message
+        task_id, command.attempt, command.grace_ms, Cause[command.cause.name], command.message, command.signal
     )
+
+
+def _holding_of(body: bytes) -> Holding:
+    return Holding(msgspec.json.decode(body, type=Job).amounts, LimitSet())
 
 
 def verdicts_of(welcome: Welcome) -> tuple[agent.VerdictGiven, ...]:

@@ -75,6 +75,8 @@ class WorkerProcess:
         self._due_us = 0
         self._fate: Callable[[], None] | None = None
         self._fate_number = 0
+        # By key: until when it may run without news of its agent, and with what grace it then ends.
+        self._fences: dict[str, tuple[int, int]] = {}
 
     # What the agent sends
 
@@ -95,6 +97,8 @@ class WorkerProcess:
             self._accept(what[0])
         elif kind == "cancel":
             self._cancel(*what)
+        elif kind == "fence":
+            self._fence(*what)
         elif kind == "modify":
             self._modify(*what)
         elif kind == "ack":
@@ -137,6 +141,29 @@ class WorkerProcess:
         end = TaskError(Cause.CANCELLED, "it was cancelled")
         self.kernel.after(delay_us, self._end, self._run_number, end)
 
+    # Deadlines that its agent puts off
+
+    def _fence(self, key: str, after_ms: int, grace_ms: int) -> None:
+        """A new deadline for work that runs, or waits."""
+        self._fences[key] = (self.kernel.now_us + after_ms * MS, grace_ms)
+        self._watch_fence(key)
+
+    def _watch_fence(self, key: str) -> None:
+        due_us = self._fences[key][0]
+        self.kernel.after(max(0, due_us - self.kernel.now_us) + 100 * MS, self._look_at_fence, key, due_us)
+
+    def _look_at_fence(self, key: str, due_us: int) -> None:
+        """Interrupts it; a call that does not heed that takes the worker along."""
+        fence = self._fences.get(key)
+        running = self.running
+        if not self.is_alive or self.is_whole_halted or fence is None or fence[0] != due_us:
+            return
+        if running is not None and running.key == key:
+            self.kernel.trace(self.computer.node, "fences", key)
+            self._interrupt(running, fence[1])
+            if not running.body.is_command:
+                self.kernel.after(fence[1] * MS, self._crash, self._run_number)
+
     # Signals
 
     def halt(self, key: str, *, is_whole: bool) -> None:
@@ -148,6 +175,8 @@ class WorkerProcess:
         self.is_whole_halted = is_whole
         self._fate_number += 1
         self._due_us -= self.kernel.now_us
+        if self.running is not None:
+            self.computer.on_halted(self.running, is_halted=True)
 
     def proceed(self) -> None:
         """SIGCONT."""
@@ -156,6 +185,9 @@ class WorkerProcess:
         self.is_halted = self.is_whole_halted = False
         if self.running is not None and self._fate is not None:
             self._await_fate(max(0, self._due_us), self._fate)
+            self.computer.on_halted(self.running, is_halted=False)
+            if self.running.key in self._fences:
+                self._watch_fence(self.running.key)
         unheard, self._unheard = self._unheard, []
         for kind, what in unheard:
             self._on_request(kind, what)
@@ -195,6 +227,8 @@ class WorkerProcess:
         self._run_number += 1
         self._cancel_asked = False
         self.computer.on_begin(work)
+        if work.key in self._fences:
+            self._watch_fence(work.key)
         job, rng = job_of(work.body), self.kernel.random
         run_us = rng.randint(*job.run_us)
         if rng.random() < job.crash_share:
@@ -228,6 +262,7 @@ class WorkerProcess:
             return
         self.running = None
         self._fate = None
+        self._fences.pop(work.key, None)
         self.is_halted &= self.is_whole_halted
         end = Exit(
             failure, "" if failure else f"{work.task}/{work.attempt}/{work.epoch}@{self.computer.node}",

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from services.scheduler.model import (
+    MAIN_QUEUE,
     Cause,
     Disconnect,
     DisconnectMode,
@@ -22,7 +23,13 @@ from services.scheduler.resources import Amounts, amounts
 
 GIB = 1 << 30
 ACCOUNTS = ("ann", "bob")
-FEATURES = ("quotes", "pools", "modify", "caps", "dependencies", "disconnect", "suspend")
+OTHER_QUEUE = "night"
+# One core, or one device.
+UNIT = 10_000
+FEATURES = (
+    "arrays", "caps", "dependencies", "disconnect", "gangs", "long", "modify", "once", "pools", "preemption", "queues",
+    "quotes", "suspend",
+)  # fmt: skip
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -42,6 +49,8 @@ class Job(msgspec.Struct, frozen=True):
     input: str = ""
     start_timeout_ms: int = 0
     run_timeout_ms: int = 0
+    # Of which its limits and its part of the machine are made.
+    amounts: Amounts = ()
     # Of everything else in the specification, so that equal bodies mean equal specifications.
     rest: str = ""
 
@@ -52,8 +61,10 @@ _LENGTHS_US = (
     (50_000, 900_000),
     (1_000_000, 8_000_000),
     (5_000_000, 30_000_000),
+    (20_000_000, 70_000_000),
 )
-_LENGTH_WEIGHTS = (6, 5, 5, 2, 1)
+_LENGTH_WEIGHTS = (6, 5, 5, 2, 1, 0)
+_LONG_WEIGHTS = (1, 1, 2, 5, 5, 3)
 
 
 def draw_menu(rng: random.Random) -> frozenset[str]:
@@ -65,7 +76,7 @@ def draw_menu(rng: random.Random) -> frozenset[str]:
 def draw_spec(rng: random.Random, nodes: list[str], menu: frozenset[str], *, has_gpu: bool) -> Spec:
     """One specification; equal draws give equal bodies, so tasks share specifications."""
     is_command = rng.random() < 0.35
-    length = rng.choices(_LENGTHS_US, _LENGTH_WEIGHTS)[0]
+    length = rng.choices(_LENGTHS_US, _LONG_WEIGHTS if "long" in menu else _LENGTH_WEIGHTS)[0]
     is_faulty = rng.random() < 0.25
     run_timeout_ms = max(length[1] // 2_000, 1) if rng.random() < 0.07 else 0
     job = Job(
@@ -103,9 +114,22 @@ def _conduct(rng: random.Random, spec: Spec, menu: frozenset[str]) -> Spec:
         indexes = tuple(sorted(rng.sample(range(spec.array_size), rng.randint(1, spec.array_size))))
         if len(indexes) < spec.array_size:
             spec = msgspec.structs.replace(spec, array_indexes=indexes)
+    if "arrays" in menu and spec.array_size and rng.random() < 0.6:
+        most, fails = rng.choice((0, 1, 3)), rng.choice((-1, 0, 2))
+        spec = msgspec.structs.replace(spec, max_running=most, max_fails=fails)
+    if "once" in menu and rng.random() < 0.3:
+        spec = msgspec.structs.replace(spec, is_at_most_once=True, retry=Retry())
+    if "preemption" in menu and rng.random() < 0.6:
+        may = not spec.is_at_most_once and rng.random() < 0.6
+        spec = msgspec.structs.replace(
+            spec,
+            is_preemptible=may,
+            preempts=rng.random() < 0.5,
+            preemption_grace_ms=may * rng.choice((0, 500, 5_000)),
+        )
     if "disconnect" in menu and rng.random() < 0.6:
         wish = Disconnect(
-            rng.choice((DisconnectMode.REPLACE, DisconnectMode.KEEP)),
+            rng.choice(tuple(DisconnectMode)),
             rng.choice((0, 0, 40_000)),
             rng.choice(tuple(Reconciliation)),
         )
@@ -118,7 +142,9 @@ def restate(spec: Spec, **changes: Any) -> Spec:
     changed = msgspec.structs.replace(spec, number=0, body=b"", **changes)
     job = msgspec.json.decode(spec.body, type=Job)
     rest = hashlib.sha256(repr(changed).encode()).hexdigest()[:12]
-    job = msgspec.structs.replace(job, run_timeout_ms=changed.run_timeout_ms, rest=rest)
+    job = msgspec.structs.replace(
+        job, run_timeout_ms=changed.run_timeout_ms, amounts=changed.shape.amounts, rest=rest
+    )
     return msgspec.structs.replace(changed, body=msgspec.json.encode(job))
 
 
@@ -137,6 +163,7 @@ def _draw_shape(rng: random.Random, nodes: list[str], menu: frozenset[str], *, h
         "",
         rng.choices((0, 5, -5), (8, 1, 1))[0],
         pool,
+        OTHER_QUEUE if "queues" in menu and rng.random() < 0.4 else MAIN_QUEUE,
         caps=((rng.choice("xy"), rng.randint(1, 3)),) if "caps" in menu and rng.random() < 0.3 else (),
     )
 
@@ -153,3 +180,34 @@ def _amounts(rng: random.Random, *, has_gpu: bool) -> Amounts:
 def _retry(rng: random.Random) -> Retry:
     causes = frozenset({Cause.ERROR, Cause.EXIT}) if rng.random() < 0.3 else frozenset[Cause]()
     return Retry(rng.randint(1, 4), rng.choice((0, 0, 100, 3_000)), causes)
+
+
+def draw_gang(rng: random.Random, specs: tuple[Spec, ...], nodes: int) -> tuple[Spec, ...]:
+    """The members of a small gang, made of others: all of it has room on the smallest yard."""
+    base = rng.choice(specs)
+    count = rng.choice((1, 2, 2))
+    is_distinct = nodes > 1 and count == 2 and rng.random() < 0.3
+    members = []
+    for number in range(count):
+        spec = base if number == 0 else rng.choice(specs)
+        size = rng.randint(2, 4) if count == 1 else 0
+        shape = msgspec.structs.replace(
+            spec.shape, amounts=(("cpu", UNIT // 2 if size else UNIT),), node="", labels=(), pool="", caps=(),
+            queue=base.shape.queue, gang="g", is_distinct=is_distinct,
+        )  # fmt: skip
+        members.append(
+            restate(
+                spec,
+                shape=shape,
+                array_size=size,
+                array_indexes=(),
+                is_preemptible=False,
+                preempts=False,
+                preemption_grace_ms=0,
+                max_running=0,
+                max_fails=-1,
+                gang_min=rng.randint(2, size) if size else 0,
+                dependencies=tuple(one for one in spec.dependencies if one.on and not one.is_element_wise),
+            )
+        )
+    return tuple(members)

@@ -46,7 +46,7 @@ class Outcome(msgspec.Struct):
 class World:
     """Everything of one run."""
 
-    def __init__(self, seed: int, trace_lines: int = 4_000) -> None:
+    def __init__(self, seed: int, trace_lines: int = 4_000, menu: frozenset[str] | None = None) -> None:
         self.seed = seed
         self.kernel = kernel = Kernel(seed, trace_lines)
         rng = kernel.random
@@ -57,7 +57,7 @@ class World:
         names = [f"n{index}" for index in range(rng.randint(1, 5))]
         has_gpu = rng.random() < 0.3
         self.agents = {name: self._make_agent(name, has_gpu=has_gpu) for name in names}
-        self.crowd = Crowd(kernel, self.scheduler, self.history, names, has_gpu=has_gpu)
+        self.crowd = Crowd(kernel, self.scheduler, self.history, names, menu, has_gpu=has_gpu)
         self.faults = Faults(kernel, self.network, self.scheduler, self.agents)
         self.watcher = Watcher(kernel, self.scheduler, self.history)
         self.leftovers = Leftovers(kernel, self.network, self.scheduler, self.agents, self.history)
@@ -132,11 +132,24 @@ class World:
                 raise Violation(f"{node.id} still keeps room for {node.rooms}", node.id)
             if any(left != SCALE for left in node.devices.left):
                 raise Violation(f"{node.id} still has devices taken", node.id)
+        self._check_shares()
         for agent in self.agents.values():
             self._check_agent(agent)
         for promise in self.scheduler.promises:
             promise.check_end()
         self.watcher.check()
+
+    def _check_shares(self) -> None:
+        """Nobody holds anything of anything any more."""
+        state = self.scheduler.state
+        tenancy = state.waiting.tenancy
+        holders = [*tenancy.queues.values(), *tenancy.accounts.values(), *tenancy.tenants.values()]
+        for holder in [*holders, *tenancy.caps.values()]:
+            if holder.running_count or any(holder.held.values()):
+                raise Violation(f"{holder} still holds {holder.running_count} tasks: {holder.held}")
+        left = (state.quotes.live, state.apart, state.held_nodes, state.preemptions, state.originals)
+        if any(left):
+            raise Violation(f"quotes, apart, kept nodes, preemptions or originals are left: {left}")
 
     def _check_agent(self, agent: AgentHost) -> None:
         computer = agent.computer
@@ -165,9 +178,9 @@ class World:
                     raise Violation(f"t-{number} was acknowledged and has no outcome", f"t-{number}")
 
 
-def simulate(seed: int, lines: int = 60) -> Outcome:
-    """Runs one seed to its end or to its first failure."""
-    world = World(seed, max(lines, 4_000))
+def simulate(seed: int, lines: int = 60, menu: frozenset[str] | None = None) -> Outcome:
+    """Runs one seed to its end or to its first failure. ``menu``: what clients use, if not what the seed draws."""
+    world = World(seed, max(lines, 4_000), menu)
     failure = ""
     story: tuple[str, ...] = ()
     try:

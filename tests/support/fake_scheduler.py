@@ -25,6 +25,9 @@ class FakeStore(ArtifactServiceServicer):
         self.blobs: dict[str, bytes] = {}
         self.holders: dict[str, str] = {}
         self.fetches = 0
+        # At which offsets downloads break off, each once; and where those that came began.
+        self.breaks_at: list[int] = []
+        self.offsets: list[int] = []
 
     def add(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()
@@ -36,7 +39,11 @@ class FakeStore(ArtifactServiceServicer):
     ) -> AsyncIterator[artifact_pb2.GetArtifactResponse]:
         self.fetches += 1
         data = await self._find(request.digest, context)
-        for offset in range(0, max(len(data), 1), 1 << 20):
+        self.offsets.append(request.offset)
+        for offset in range(request.offset, max(len(data), 1), 1 << 20):
+            if offset in self.breaks_at:
+                self.breaks_at.remove(offset)
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the store is going down")
             chunk = data[offset : offset + (1 << 20)]
             yield artifact_pb2.GetArtifactResponse(chunk=chunk, offset=offset, size_bytes=len(data))
 

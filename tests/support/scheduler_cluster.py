@@ -53,12 +53,16 @@ def make_shape(
     pool: str = "",
     queue: str = "default",
     caps: tuple[tuple[str, int], ...] = (),
+    gang: str = "",
+    is_distinct: bool = False,
     **resources: float,
 ) -> Shape:
     """A shape; ``cpu`` is 1 unless it is given, other resources by name."""
     asked = amounts({"cpu": 1.0, **resources})
     pairs = tuple(sorted((labels or {}).items()))
-    return Shape(account, asked, node, pairs, policy, operator, priority, pool, queue, caps)
+    return Shape(
+        account, asked, node, pairs, policy, operator, priority, pool, queue, caps, gang, is_distinct
+    )
 
 
 def make_spec(
@@ -69,8 +73,11 @@ def make_spec(
     array_size: int = 0,
     hold: bool = False,
     quote: str = "",
-    is_distinct: bool = False,
     disconnect: Disconnect | None = None,
+    gang_min: int = 0,
+    preemptible: bool = False,
+    preempts: bool = False,
+    signal: str = "",
     **shape: Any,
 ) -> Spec:
     """A specification as the edge hands it to the machine: without a number."""
@@ -78,11 +85,26 @@ def make_spec(
     # Other content, other specification: as its serialised form would be.
     content = (
         body
-        + repr((made, retry, queue_timeout_ms, array_size, hold, quote, is_distinct, disconnect)).encode()
+        + repr(
+            (
+                made,
+                retry,
+                queue_timeout_ms,
+                array_size,
+                hold,
+                quote,
+                gang_min,
+                preemptible,
+                preempts,
+                disconnect,
+            )
+        ).encode()
     )
     return Spec(
         0, content, made, "", retry or Retry(), queue_timeout_ms, array_size, hold, quote=quote,
-        is_distinct=is_distinct, disconnect=disconnect or Disconnect(),
+        gang_min=gang_min, is_preemptible=preemptible, preempts=preempts,
+        preemption_grace_ms=30_000 if preemptible else 0, checkpoint_signal=signal,
+        disconnect=disconnect or Disconnect(),
     )  # fmt: skip
 
 
@@ -171,6 +193,16 @@ class MachineCluster:
         specs = (spec or make_spec(account=account),)
         items = ((0, params),) * count
         self.step(ev.TasksSubmitted(reply, account, request_id, content, specs, items))
+        answer = self.answers[reply]
+        if answer.error is not None:
+            raise answer.error
+        return [task_key(number) for number in range(answer.first, answer.first + answer.count)]
+
+    def submit_all(self, *specs: Spec, account: str = "ada") -> list[int]:
+        """Submits one task of each in one request; their keys."""
+        reply = next(self._replies)
+        items = tuple((index, "") for index in range(len(specs)))
+        self.step(ev.TasksSubmitted(reply, account, "", b"", specs, items))
         answer = self.answers[reply]
         if answer.error is not None:
             raise answer.error

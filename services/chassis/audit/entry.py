@@ -17,6 +17,8 @@ LONG = frozenset({"Session", "Connect", "PushLogs", "PutArtifact"})
 SOON = frozenset({"SubmitTasks"})
 """Changes whose entry follows their answer: the tasks themselves say who submitted them, and there are many."""
 RESOURCES_MOST = 32
+# Beyond so many of one field the others are not even counted.
+NAMES_MOST = 1_000
 _CHARACTERS_MOST = 100
 # Fields that name a thing, and its kind; "" takes the kind from the service (ContactService: contacts).
 _NAMES = {
@@ -79,7 +81,7 @@ def _named(message: Any, kind: str) -> Iterator[str]:
     for field, value in message.ListFields():
         own = _NAMES.get(field.name)
         if field.type == field.TYPE_STRING and own is not None:
-            for text in (value,) if isinstance(value, str) else value:
+            for text in (value,) if isinstance(value, str) else value[:NAMES_MOST]:
                 if text:
                     yield f"{own or kind}/{text}"
         elif field.type == field.TYPE_MESSAGE and field.message_type.name in _THINGS:

@@ -19,7 +19,7 @@ from tests.simulation.history import History
 from tests.simulation.kernel import MS, SECOND, Violation
 from tests.simulation.people.caller import Action, Caller
 from tests.simulation.people.dependents import Known, draw_dependencies, known_of, look_up
-from tests.simulation.workload import ACCOUNTS
+from tests.simulation.workload import ACCOUNTS, draw_gang
 
 
 class Submission(msgspec.Struct):
@@ -45,7 +45,12 @@ class Clients:
     """Everybody who has work to be done."""
 
     def __init__(
-        self, caller: Caller, history: History, menu: frozenset[str], draw: Callable[[], Spec]
+        self,
+        caller: Caller,
+        history: History,
+        menu: frozenset[str],
+        spread: int,
+        draw: Callable[[], Spec],
     ) -> None:
         self.caller = caller
         self.kernel = caller.kernel
@@ -54,6 +59,8 @@ class Clients:
         self.submissions: list[Submission] = []
         self.keys: list[int] = []
         self._known: dict[str, list[Known]] = defaultdict(list)
+        # On how many nodes the members of a gang may be apart; 0: there are no gangs.
+        self._most_spread = spread if "gangs" in menu else 0
         self._has_dependencies = "dependencies" in menu
         self.is_active = True
         self._draw = draw
@@ -88,6 +95,9 @@ class Clients:
                 )
                 specs += (dependent,)
                 items = (*items[:number], (len(specs) - 1, "{}"), *items[number + 1 :])
+        if self._most_spread and rng.random() < 0.25:
+            specs = draw_gang(rng, specs, self._most_spread)
+            items = tuple((number, "{}") for number in range(len(specs)))
         request_id = f"r-{len(self.submissions)}" if rng.random() < 0.8 else ""
         self.send(Submission(request_id, account, specs, items))
 

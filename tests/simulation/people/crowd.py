@@ -13,6 +13,7 @@ from tests.simulation.people.caretakers import Caretakers
 from tests.simulation.people.clients import Clients
 from tests.simulation.people.modifiers import Modifiers
 from tests.simulation.people.quoters import Quoters
+from tests.simulation.people.sharers import Sharers
 from tests.simulation.people.suspenders import Suspenders
 from tests.simulation.scheduler_host import SchedulerHost
 from tests.simulation.workload import draw_menu, draw_spec
@@ -22,10 +23,18 @@ class Crowd:
     """Acts until it is told to tidy up."""
 
     def __init__(
-        self, kernel: Kernel, scheduler: SchedulerHost, history: History, nodes: list[str], *, has_gpu: bool
+        self,
+        kernel: Kernel,
+        scheduler: SchedulerHost,
+        history: History,
+        nodes: list[str],
+        menu: frozenset[str] | None,
+        *,
+        has_gpu: bool,
     ) -> None:
         self.kernel = kernel
-        self.menu = menu = draw_menu(kernel.random)
+        drawn = draw_menu(kernel.random)
+        self.menu = menu = drawn if menu is None else menu
         self.pooled = nodes[-1] if "pools" in menu and len(nodes) > 1 else ""
         self.pace_us = kernel.random.choice((500 * MS, SECOND, 4 * SECOND))
         self.caller = Caller(kernel, scheduler)
@@ -33,9 +42,13 @@ class Crowd:
         def draw() -> Spec:
             return draw_spec(kernel.random, nodes, menu, has_gpu=has_gpu)
 
-        self.clients = Clients(self.caller, history, menu, draw)
+        self.clients = Clients(self.caller, history, menu, len(nodes) - bool(self.pooled), draw)
         self.caretakers = Caretakers(self.caller, nodes, has_pools=bool(self.pooled))
         self._actions: list[Action] = [*self.clients.actions, *self.caretakers.actions]
+        self.sharers = Sharers(self.caller)
+        if "queues" in menu:
+            self._actions += self.sharers.actions
+            kernel.after(SECOND, self.sharers.found)
         self.suspenders = Suspenders(self.caller, self.clients)
         if "suspend" in menu:
             self._actions += self.suspenders.actions
@@ -57,6 +70,7 @@ class Crowd:
         self.clients.is_active = False
         self.clients.tidy()
         self.suspenders.tidy()
+        self.sharers.tidy()
         self.caretakers.tidy(self.pooled)
         self._cancel_homeless()
         self.kernel.after(2 * SECOND, self.tidy)

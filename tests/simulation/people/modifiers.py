@@ -6,7 +6,7 @@ import msgspec
 
 from services.scheduler import events as ev
 from services.scheduler.model import Spec
-from services.scheduler.modify import PARAMS_JSON, PRIORITY, QUEUE_TIMEOUT, RUN_TIMEOUT
+from services.scheduler.modify import PARAMS_JSON, PRIORITY, QUEUE_TIMEOUT, RESOURCES, RUN_TIMEOUT
 from services.scheduler.state import Task
 from tests.simulation.people.caller import Action, Caller
 from tests.simulation.people.clients import Clients
@@ -22,12 +22,21 @@ class Modifiers:
         self.clients = clients
         self._made = 0
         self.actions: list[Action] = [(4, self.reprioritise), (3, self.limit), (3, self.reparameterise)]
+        self.actions.append((4, self.resize))
 
     def _draw_task(self) -> Task | None:
         keys = self.clients.keys[-40:]
         return self.caller.scheduler.state.tasks.get(self.kernel.random.choice(keys)) if keys else None
 
-    def _ask(self, task: Task, paths: tuple[str, ...], params: str, waiting: Spec, running: Spec) -> None:
+    def _ask(
+        self,
+        task: Task,
+        paths: tuple[str, ...],
+        params: str,
+        waiting: Spec,
+        running: Spec,
+        fallbacks: tuple[tuple[tuple[str, ...], Spec], ...] = (),
+    ) -> None:
         self._made += 1
         request_id, number, key = f"m-{self._made}", task.spec.number, task.key
         # A change that is based on what was seen is refused where the task has moved on since.
@@ -36,18 +45,9 @@ class Modifiers:
         def make(reply: int) -> ev.Event:
             content = repr((key, paths, params)).encode()
             return ev.ModifyRequested(
-                reply,
-                task.account,
-                request_id,
-                content,
-                key,
-                revision,
-                paths,
-                params,
-                number,
-                waiting,
-                running,
-            )
+                reply, task.account, request_id, content, key, revision, paths, params, number, waiting, running,
+                fallbacks=fallbacks,
+            )  # fmt: skip
 
         self.caller.ask(make, lambda answer: None, 5)
 
@@ -73,3 +73,13 @@ class Modifiers:
         if task is not None:
             params = f'{{"rate":{self.kernel.random.randrange(1000)}}}'
             self._ask(task, (PARAMS_JSON,), params, task.spec, task.spec)
+
+    def resize(self) -> None:
+        """More room for a task, or less."""
+        task = self._draw_task()
+        if task is not None and not task.spec.shape.gang:
+            amounts = dict(task.spec.shape.amounts)
+            amounts["cpu"] = self.kernel.random.choice((5_000, 10_000, 20_000))
+            shape = msgspec.structs.replace(task.spec.shape, amounts=tuple(sorted(amounts.items())))
+            changed = restate(task.spec, shape=shape)
+            self._ask(task, (RESOURCES,), "", changed, changed, (((RESOURCES,), task.spec),))

@@ -39,7 +39,7 @@ class Quoters:
         self.kernel = caller.kernel
         self.clients = clients
         self._made = 0
-        self.actions: list[Action] = [(8, self.ask)]
+        self.actions: list[Action] = [(16, self.ask)]
 
     def ask(self) -> None:
         rng = self.kernel.random
@@ -102,7 +102,7 @@ class Quoters:
     def _use(self, held: Held) -> None:
         if not self.clients.is_active:
             return
-        shape = msgspec.structs.replace(held.spec.shape, node="", labels=())
+        shape = msgspec.structs.replace(held.spec.shape, node="", labels=(), is_distinct=False)
         spec = restate(held.spec, quote=held.view.id, shape=shape)
         count = held.count if self.kernel.chance(0.7) else 1
         if count > 1 and self.kernel.chance(0.3):

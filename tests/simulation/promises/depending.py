@@ -55,11 +55,12 @@ class Depending(Promise):
         tasks = self._history.tasks
         task = tasks.get(key)
         if task is None:
-            # An element that was never made has ended, cancelled, with its array; one that the array does not have is
-            # as good as the array.
+            # An element that was never made has ended, cancelled, with its array. One that the array does not have is
+            # over from the beginning, and to its counterpart as good as the array.
             array = tasks[array_of(key)]
             indexes = self._history.spec_of(array_of(key)).array_indexes
-            if indexes and index_of(key) not in indexes:
-                return condition is not Condition.FAILED and array.state is TaskState.SUCCEEDED
-            return condition is Condition.ENDED and array.state.is_terminal
+            is_absent = bool(indexes) and index_of(key) not in indexes
+            if is_absent and array.state is TaskState.SUCCEEDED and condition is not Condition.FAILED:
+                return True
+            return condition is Condition.ENDED and (is_absent or array.state.is_terminal)
         return task.has_started if condition is Condition.STARTED else task.state in _FINAL[condition]

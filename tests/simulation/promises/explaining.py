@@ -35,7 +35,7 @@ class Explaining(Promise):
             self._history.count("explanations")
             if not said.summary or not (said.gates or said.nodes or not state.cluster.nodes):
                 raise Violation(f"{name} waits and nothing says why", name)
-            if said.starts_now:
+            if said.starts_now and not _stands_behind_a_gang(state, task):
                 fitting = [verdict.node for verdict in said.nodes if verdict.fits]
                 raise Violation(f"{name}: explain says that it starts on {fitting}, placement left it", name)
 
@@ -45,3 +45,10 @@ def waits(task: Task) -> bool:
     if task.tally is not None:
         return task.tally.left > 0
     return not task.node
+
+
+def _stands_behind_a_gang(state: State, task: Task) -> bool:
+    """Gangs of one shape wait in one queue, and one that cannot form keeps the members of others that have."""
+    if not task.spec.shape.gang or not task.queue.keys:
+        return False
+    return state.gangs.of(task.queue.keys[0][1]) is not state.gangs.of(task.key)

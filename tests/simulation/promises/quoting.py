@@ -39,11 +39,11 @@ class Quoting(Promise):
             spec, key = event.specs[index], task_key(number)
             placed = [element_key(key, i) for i in range(spec.array_size)] if spec.array_size else [key]
             for one in placed:
-                if spec.quote and (one not in state.tasks or not state.tasks[one].node):
+                task = state.tasks.get(one)
+                # Its node may be lost, or say that it has not heard of it, in the very same step.
+                if spec.quote and task is not None and not task.attempt:
                     name = format_task_id(one)
-                    raise Violation(f"{name} has the quote {spec.quote} and is on no node", name)
-        if spec.is_distinct and len({state.tasks[one].node for one in placed}) < len(placed):
-            raise Violation(f"elements of t-{number} share a node", f"t-{number}")
+                    raise Violation(f"{name} has the quote {spec.quote} and was given no node", name)
 
     def _check_sums(self, state: State) -> None:
         used: dict[tuple[str, str], int] = defaultdict(int)

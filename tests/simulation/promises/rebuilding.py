@@ -12,6 +12,7 @@ from services.scheduler.model import Now, TaskState, format_task_id
 from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
 from services.scheduler.store import Row
 from services.scheduler.tally import Tally
+from services.scheduler.tenants import AccountSettings
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation
 from tests.simulation.promises.promise import Promise
@@ -40,6 +41,8 @@ class Rebuilding(Promise):
             _compare(name, _task(state, key, now), _task(rebuilt, key, now))
         for node_id in sorted(state.cluster.nodes.keys() | rebuilt.cluster.nodes.keys()):
             _compare(node_id, _node(state, node_id), _node(rebuilt, node_id))
+        _compare("gangs", _gangs(state), _gangs(rebuilt))
+        _compare("shares", _shares(state), _shares(rebuilt))
         _compare("requests", dict(state.requests), dict(rebuilt.requests))
 
 
@@ -93,3 +96,21 @@ def _node(state: State, node_id: str) -> dict[str, Any]:
         "drain": node.drain_deadline_ms,
         "tasks": sorted(node.believed()),
     }
+
+
+def _gangs(state: State) -> dict[str, Any]:
+    return {
+        format_task_id(unit): (format_task_id(gang.key), gang.name, gang.units, gang.phase)
+        for unit, gang in state.gangs.by_unit.items()
+        if unit in state.tasks
+    }
+
+
+def _shares(state: State) -> dict[str, Any]:
+    """What administrators have said; nothing of an account of which they said nothing."""
+    tenancy = state.waiting.tenancy
+    told: dict[str, Any] = {f"queue {name}": queue.settings for name, queue in tenancy.queues.items()}
+    for name, account in tenancy.accounts.items():
+        if account.settings != AccountSettings():
+            told[f"account {name}"] = account.settings
+    return told

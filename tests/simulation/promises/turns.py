@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from services.scheduler.cluster import Node
-from services.scheduler.effects import Effects, RecordChange
+from services.scheduler.effects import Effects, StartTask
 from services.scheduler.events import Event
 from services.scheduler.gates import closed
-from services.scheduler.model import Now, TaskState, format_task_id
+from services.scheduler.model import Now, array_of, format_task_id
 from services.scheduler.state import State, Task
+from services.scheduler.waiting import TICKETS_PER_MS
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation
 from tests.simulation.promises.explaining import waits
@@ -23,16 +24,21 @@ class Turns(Promise):
         self._history = history
 
     def on_step(self, state: State, events: Sequence[Event], effects: Effects, now: Now) -> None:
-        placed = list(_placed(state, effects))
+        placed = list(_placed(state, effects, now))
         if not placed:
             return
-        waiting = [task for task in state.tasks.values() if waits(task)]
+        # Whose turn may have come by what was placed in this very step is left out.
+        begin = now.wall_ms * TICKETS_PER_MS
+        waiting = [task for task in state.tasks.values() if waits(task) and task.ticket < begin]
         for task in placed:
             self._history.count("turns")
             node = state.cluster.nodes[task.node]
+            if node.id in state.held_nodes or task.spec.shape.gang:
+                # Kept for somebody, and whoever ends in time may use it; a gang goes all at once.
+                continue
             for other in waiting:
                 if (
-                    _goes_before(other, task)
+                    _goes_before(state, other, task)
                     and _could_take(other, task, node)
                     and not closed(state, other, now)
                 ):
@@ -40,17 +46,29 @@ class Turns(Promise):
                     raise Violation(f"{names[1]} was placed on {node.id} before {names[0]}", *names)
 
 
-def _placed(state: State, effects: Effects) -> Iterable[Task]:
-    for row in effects.rows:
-        if isinstance(row, RecordChange) and row.state is TaskState.ASSIGNED and not row.detail:
-            task = state.tasks.get(row.task)
-            if task is not None and task.node and not task.is_prefilled and not task.spec.quote:
-                yield task
+def _placed(state: State, effects: Effects, now: Now) -> Iterable[Task]:
+    """Those that were given a node directly in this step."""
+    for _, commands in effects.commands.values():
+        direct = (c.key for c in commands if isinstance(c, StartTask) and not c.is_prefill)
+        tasks = (task for key in direct if (task := state.tasks.get(key)) is not None)
+        yield from (t for t in tasks if t.node and t.assign_ms == now.wall_ms and not t.spec.quote)
 
 
-def _goes_before(other: Task, task: Task) -> bool:
-    ours, theirs = task.spec.shape, other.spec.shape
-    return theirs.account == ours.account and theirs.priority > ours.priority
+def _goes_before(state: State, other: Task, task: Task) -> bool:
+    """The higher priority does, where each point of it makes up for so long a wait; then the older."""
+    ours, theirs = task.queue.shape, other.queue.shape
+    if (theirs.account, theirs.queue) != (ours.account, ours.queue):
+        return False
+    ageing_ms = state.waiting.tenancy.queues[ours.queue].settings.ageing_ms
+    earlier_ms = (_ticket(state, task) - _ticket(state, other)) / TICKETS_PER_MS
+    if not ageing_ms:
+        return (theirs.priority, earlier_ms) > (ours.priority, 0)
+    return (theirs.priority - ours.priority) * ageing_ms + earlier_ms > 0
+
+
+def _ticket(state: State, task: Task) -> int:
+    """An element that has its first turn has it at its array's place."""
+    return task.ticket or state.tasks[array_of(task.key)].ticket
 
 
 def _could_take(other: Task, task: Task, node: Node) -> bool:

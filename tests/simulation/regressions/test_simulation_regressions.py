@@ -9,12 +9,14 @@ from services.scheduler import events as ev
 from services.scheduler import explain, machine, recovery
 from services.scheduler.effects import Effects, StopTask
 from services.scheduler.model import (
+    MAIN_QUEUE,
     Cause,
     Condition,
     Dependency,
     NodeState,
     Now,
     Policy,
+    Quota,
     Shape,
     Spec,
     element_key,
@@ -22,6 +24,7 @@ from services.scheduler.model import (
 )
 from services.scheduler.state import State
 from services.scheduler.store import Counters
+from services.scheduler.tenants import QueueSettings
 from services.scheduler.watching import changed_since
 from tests.simulation.disk import Disk
 
@@ -55,15 +58,16 @@ class Yard:
             self.disk.persist(effects.rows, counters, self.now().wall_ms)
         return effects
 
-    def connect(self, *tasks: ev.HeldTask) -> Effects:
-        capacity = {"cpu": 40_000}
+    def connect(self, *tasks: ev.HeldTask, cpu: int = 40_000) -> Effects:
+        capacity = {"cpu": cpu}
         return self.step(
             ev.AgentConnected("n0", 1, "boot", 1, {}, capacity, (), frozenset(), tasks), ev.Ticked()
         )
 
-    def submit(self, array_size: int = 0, **fields: Any) -> int:
-        shape = Shape("ann", CPU, "", (), Policy.LEAST_LOADED, "", 0)
-        spec = Spec(0, repr((array_size, fields)).encode(), shape, array_size=array_size, **fields)
+    def submit(self, array_size: int = 0, policy: Policy = Policy.LEAST_LOADED, **fields: Any) -> int:
+        shape = Shape("ann", CPU, "", (), policy, "", 0)
+        body = repr((array_size, policy, fields)).encode()
+        spec = Spec(0, body, shape, array_size=array_size, **fields)
         number = self.state.next_number
         self.step(ev.TasksSubmitted(1, "ann", "", b"", (spec,), ((0, ""),)))
         return task_key(number)
@@ -137,6 +141,88 @@ def test_drain_whose_orders_were_lost_says_them_again() -> None:
     yard.now_ms += 11_000
     effects = yard.step(ev.Ticked())
     assert [type(command) for command in effects.commands["n0"][1]] == [StopTask]
+
+
+def _end(yard: Yard, key: int) -> None:
+    """The only task on the node has succeeded."""
+    task = yard.state.tasks[key]
+    node = yard.state.cluster.nodes["n0"]
+    report = ev.TaskExited(key, task.attempt, task.epoch, Cause.NONE, b"")
+    yard.step(ev.TasksReported("n0", 1, node.last_event + 1, (report,)))
+
+
+def test_turn_of_an_array_that_is_over_goes_to_nobody_younger() -> None:
+    """A younger task of its shape does not inherit its place before an older one of another: seed 22."""
+    yard = Yard()
+    yard.connect(cpu=10_000)
+    array = yard.submit(array_size=1)
+    older = yard.submit(policy=Policy.SPREAD)
+    younger = yard.submit()
+    _end(yard, element_key(array, 0))
+    assert yard.state.tasks[older].node
+    assert not yard.state.tasks[younger].node
+
+
+def test_queue_that_changes_after_its_tasks_were_cancelled_in_one_step_goes_on() -> None:
+    """A shape whose tasks are all gone stays listed until its turn comes."""
+    yard = Yard()
+    yard.connect()
+    number = yard.state.next_number
+    spec = Spec(0, b"body", Shape("ann", CPU, "", (), Policy.LEAST_LOADED, "", 0))
+    yard.step(
+        ev.TasksSubmitted(2, "ann", "", b"", (spec,), ((0, ""),)),
+        ev.CancelRequested(3, (task_key(number),), 0, "no more"),
+        ev.QueueChanged(4, MAIN_QUEUE, ("weight",), QueueSettings(weight=2.0)),
+    )
+    assert not yard.state.tasks
+    yard.step(ev.TasksSubmitted(5, "ann", "", b"", (spec,), ((0, ""),)))
+    assert yard.state.tasks[task_key(number + 1)].node
+
+
+def test_limit_that_is_set_in_the_step_in_which_tasks_were_placed_counts_them() -> None:
+    """What is on nodes by then is tolerated, and nothing comes in addition: seed 1302."""
+    yard = Yard()
+    yard.connect()
+    shape = Shape("ann", CPU, "", (), Policy.LEAST_LOADED, "", 0)
+    yard.step(ev.QuoteRequested(2, "ann", "q-1", (ev.QuoteWish(shape, 2),), 10_000))
+    quoted = Spec(0, b"quoted", shape, quote="q-1")
+    yard.step(
+        ev.TasksSubmitted(3, "ann", "", b"", (quoted,), ((0, ""), (0, ""))),
+        ev.QueueChanged(4, MAIN_QUEUE, ("quota",), QueueSettings(quota=Quota(max_running=2))),
+        ev.TasksSubmitted(5, "ann", "", b"", (Spec(0, b"plain", shape),), ((0, ""),)),
+    )
+    assert [bool(task.node) for task in yard.state.tasks.values()] == [True, True, False]
+
+
+def test_gang_of_two_shapes_is_not_kept_out_of_the_node_that_is_kept_for_it() -> None:
+    """What is kept for one member is kept for all: seed 66."""
+    yard = Yard()
+    yard.connect(cpu=20_000)
+    yard.submit(run_timeout_ms=10_000)
+    members = [
+        Spec(0, policy.name.encode(), Shape("ann", CPU, "", (), policy, "", 0, gang="g"))
+        for policy in (Policy.SPREAD, Policy.BINPACK)
+    ]
+    yard.step(ev.TasksSubmitted(2, "ann", "", b"", tuple(members), ((0, ""), (1, ""))))
+    for _ in range(12):
+        yard.now_ms += 500
+        yard.step(ev.BeatReceived("n0", 1, 1, 0, {}), ev.Ticked())
+    first = next(key for key, task in yard.state.tasks.items() if task.node)
+    _end(yard, first)
+    assert len(yard.state.tasks) == 2
+    assert all(task.node for task in yard.state.tasks.values())
+
+
+def test_task_that_was_held_and_released_waits_at_the_end() -> None:
+    """As after a restart: its old place is gone, once: seed 54."""
+    yard = Yard()
+    yard.connect(cpu=10_000)
+    first, held, other = yard.submit(), yard.submit(), yard.submit()
+    yard.step(ev.HoldRequested(2, (held,)))
+    yard.step(ev.ReleaseRequested(3, (held,)))
+    _end(yard, first)
+    assert yard.state.tasks[other].node
+    assert not yard.state.tasks[held].node
 
 
 def test_dependent_on_an_unmade_element_waits_on_after_a_restart() -> None:

@@ -19,9 +19,15 @@ from modelyard.v1 import (
     task_pb2,
 )
 from services.chassis.audit.entry import LONG, RESOURCES_MOST, is_change, resources_of
-from services.chassis.audit.log import AuditLog, Caller, note_in_stream, set_current
+from services.chassis.audit.log import PACKAGE, AuditLog, Caller, note_in_stream, set_current
+from services.chassis.audit.servicer import AuditServicer
 from services.chassis.clock import FakeClock
+from services.chassis.errors import InvalidArgument
+from services.chassis.paging import encode_token
 from services.chassis.security import USER, Principal
+from services.chassis.sqlite import Database, load_migrations
+from services.chassis.storage_errors import DiskFull
+from tests.support.full_disk import FullDisk
 
 FILES = (account_pb2, agent_link_pb2, artifact_pb2, audit_pb2, node_pb2, operator_pb2, task_pb2)
 METHODS = [m for f in FILES for s in f.DESCRIPTOR.services_by_name.values() for m in s.methods]
@@ -110,3 +116,39 @@ async def test_old_entries_go_by_age_and_by_size(tmp_path: Path) -> None:
         clock.jump(31 * DAY_MS)
         await log.prune()
         assert await log.list(EVERYTHING) == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "request_",
+    [
+        audit_pb2.ListAuditEntriesRequest(page_size=-1),
+        audit_pb2.ListAuditEntriesRequest(page_token="garbage"),
+        audit_pb2.ListAuditEntriesRequest(page_token=encode_token("not a number", b"")),
+        audit_pb2.ListAuditEntriesRequest(page_token=encode_token("9" * 40, b"")),
+    ],
+)
+async def test_bad_list_is_refused_in_words(tmp_path: Path, request_: Any) -> None:
+    async with opened(tmp_path, FakeClock()) as log:
+        with pytest.raises(InvalidArgument) as refused:
+            await AuditServicer(log, "echo").ListAuditEntries(request_, None)
+        assert refused.value.field in ("page_size", "page_token")
+
+
+@pytest.mark.asyncio
+async def test_entry_outlives_a_full_disk(tmp_path: Path) -> None:
+    """The change is made and answered; its entry waits until there is room."""
+    log = AuditLog(
+        FullDisk(await Database.open(tmp_path / "a.db", load_migrations(PACKAGE))), 1, 1 << 30, FakeClock()
+    )  # type: ignore[arg-type]
+    disk: Any = log._database
+    try:
+        disk.is_full = True
+        await log.keep(log.entry("/x.Service/CreateThing", CALLER))
+        with pytest.raises(DiskFull):
+            await log.flush()
+        disk.is_full = False
+        assert len(await log.list(EVERYTHING)) == 1
+    finally:
+        disk.is_full = False
+        await log.close()

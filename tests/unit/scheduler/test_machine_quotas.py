@@ -233,3 +233,35 @@ def test_quote_that_a_quota_forbids_is_not_used() -> None:
     assert error.reason == "QUOTA_IN_USE"
     keys = cluster.submit(make_spec(quote="q-1"), 2)
     assert _placed(cluster, keys) == 2
+
+
+def test_stream_of_small_tasks_does_not_keep_a_large_one_from_its_part_of_a_limit() -> None:
+    cluster = MachineCluster(nodes=2)
+    _add(cluster, "small", quota=Quota(limit=amounts({"cpu": 3})))
+    small = make_spec(queue="small", account="bob")
+    cluster.submit(small, 6, account="bob")
+    (large,) = cluster.submit(make_spec(queue="small", cpu=3))
+    for _ in range(20):
+        cluster.turn(10_000)
+        running = next(key for key, task in cluster.state.tasks.items() if task.node)
+        cluster.exit(running)
+        if cluster.node_of(large):
+            break
+        cluster.submit(small, account="bob")
+    assert cluster.node_of(large)
+    waiting = next(key for key, task in cluster.state.tasks.items() if not task.node)
+    assert _gates(cluster, waiting) == ["QUEUE_QUOTA"]
+
+
+def test_what_is_kept_for_a_large_task_is_free_again_when_it_is_cancelled() -> None:
+    cluster = MachineCluster(nodes=2)
+    _add(cluster, "small", quota=Quota(limit=amounts({"cpu": 3})))
+    first = cluster.submit(make_spec(queue="small", account="bob"), 3, account="bob")
+    (large,) = cluster.submit(make_spec(queue="small", cpu=3))
+    cluster.turn(61_000)
+    cluster.exit(first[0])
+    (small,) = cluster.submit(make_spec(queue="small", account="bob"), account="bob")
+    assert not cluster.node_of(small)
+    cluster.cancel(large)
+    cluster.exit(first[1])
+    assert cluster.node_of(small)

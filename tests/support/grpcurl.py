@@ -1,0 +1,88 @@
+"""The real grpcurl binary, with a token of the yard, as somebody without any client of ours has it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.yard import Yard
+
+TASKS, ARTIFACTS = "modelyard.v1.TaskService", "modelyard.v1.ArtifactService"
+NODES, CONTACTS = "modelyard.v1.NodeService", "modelyard.v1.ContactService"
+
+
+class Refused(Exception):
+    """What was printed; the reason is in it."""
+
+
+class Grpcurl:
+    """Skips the test where the binary is not installed."""
+
+    def __init__(self, yard: Yard, token: str = "") -> None:
+        program = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
+        if program is None:
+            pytest.skip("grpcurl is not installed")
+        secret = token or (yard.state / "secrets" / "admin.token").read_text().strip()
+        self._head = (program, "-plaintext", "-H", f"authorization: Bearer {secret}")
+        self._yard = yard
+
+    def raw(self, method: str, *messages: dict[str, Any]) -> str:
+        """What is printed; a stream's messages one after the other. Raises `Refused`."""
+        address = self._yard.store if method.startswith(ARTIFACTS) else self._yard.endpoint
+        text = "\n".join(json.dumps(message) for message in messages)
+        command = [*self._head, "-d", "@", address, method]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode:
+            raise Refused(done.stderr + done.stdout)
+        return done.stdout
+
+    def call(self, method: str, *messages: dict[str, Any]) -> dict[str, Any]:
+        """The one answer, with the names of the contract."""
+        answer: dict[str, Any] = contract_names(json.loads(self.raw(method, *messages)))
+        return answer
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.call(f"{TASKS}/GetTask", {"task_id": task_id})["task"]
+        return found
+
+    def wait(self, task_id: str) -> dict[str, Any]:
+        """The task once it has ended."""
+        request = {"task_id": task_id, "wait_timeout": "30s"}
+        found: dict[str, Any] = self.call(f"{TASKS}/WaitTask", request)["task"]
+        return found
+
+    def put(self, content: bytes, name: str) -> str:
+        """Keeps bytes in the store; their digest."""
+        header = {"header": {"name": name, "size_bytes": len(content)}}
+        chunk = {"chunk": base64.b64encode(content).decode()}
+        digest: str = self.call(f"{ARTIFACTS}/PutArtifact", header, chunk)["artifact"]["digest"]
+        return digest
+
+    def submit(self, **spec: Any) -> str:
+        ids: list[str] = self.call(f"{TASKS}/SubmitTasks", {"specs": [spec]})["task_ids"]
+        return ids[0]
+
+    def verdicts(self, task_id: str, **changes: Any) -> dict[str, str]:
+        request = {"task_id": task_id, "changes": changes}
+        answer = self.call(f"{TASKS}/ModifyTask", request)
+        return {v["path"]: v["kind"].removeprefix("FIELD_VERDICT_KIND_") for v in answer["verdicts"]}
+
+
+def contract_names(document: Any) -> Any:
+    """camelCase keys as the contract spells them, so that both spellings of JSON compare equal."""
+    if isinstance(document, dict):
+        return {_snake(key): contract_names(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [contract_names(item) for item in document]
+    return document
+
+
+def _snake(key: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in key)
