@@ -228,3 +228,22 @@ def test_signal_of_a_past_cancellation_harms_nobody(
     peer.call("a/1", "echo")
     worker[0].send_signal(signal.SIGUSR1)
     assert peer.call("a/2", "echo", '{"value":3}')["value_json"] == "3"
+
+
+def test_call_of_an_operator_with_libraries_makes_files(peer: Peer, place: Path) -> None:  # S1.3
+    pytest.importorskip("polars")
+    (place / "table.csv").write_text("a,b\n1,x\n2,y\n3,x\n4,y\n")
+    inputs = {"table": {"path": str(place / "table.csv")}}
+    ended = peer.call(
+        "a/1", "table.split", '{"test_ratio":0.5,"to":"csv"}', inputs=inputs, directory=str(place / "t")
+    )
+    files = {file["name"]: Path(file["path"]).read_text().splitlines() for file in ended["files"]}
+    assert [len(lines) for lines in files.values()] == [3, 3]
+    assert sorted(files) == ["test", "train"]
+    inputs = {"table": {"path": str(place / "t" / "train.csv")}}
+    seen = json.loads(
+        peer.call("a/2", "table.preview", "{}", inputs=inputs, directory=str(place / "u"))["value_json"]
+    )
+    assert seen["rows"] == 2
+    error = peer.call("a/3", "table.preview", '{"rows":-1}', inputs=inputs)["error"]
+    assert "rows" in error["message"]
