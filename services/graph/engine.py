@@ -36,6 +36,9 @@ from services.graph.state import Failure, State
 from services.graph.store import RunStore
 
 MOST_EVENTS = 2_048
+BUSY_TASKS = 40
+"""With more under way a step may wait for others to share its transaction and its messages."""
+GATHER_S = 0.002
 PARAMS_BYTES_MOST = 256 << 10
 RETRY_S = 2.0
 
@@ -110,10 +113,16 @@ class Engine:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if self._is_busy():
+                # The agents have enough to do meanwhile: what ends together leaves together.
+                await self._clock.sleep(GATHER_S)
             while self._inbox:
                 events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
                 async with self.quiet:
                     await self._step(events)
+
+    def _is_busy(self) -> bool:
+        return len(self._tasks) > BUSY_TASKS
 
     @contextmanager
     def watch(self, run: int) -> Iterator[asyncio.Event]:

@@ -48,7 +48,7 @@ def _commit(run: Run, rank: int, revision: int, end: End) -> None:
     else:
         run.counts["done"] += 1
         run.counts["cached"] += end.detail is Detail.CACHED
-        for source in {edge.source for edge in planned.inputs if not edge.is_order}:
+        for source in run.feeding[rank]:
             run.consumers[source] -= 1
     while run.first_open < len(run.nodes) and run.nodes[run.first_open].end is not None:
         run.first_open += 1

@@ -358,9 +358,7 @@ class Step:
     def _release_inputs(self, rank: int) -> None:
         """What it was the last to need is dropped, unless it is recorded (S1.7)."""
         run = self.run
-        for source in run.predecessors[rank]:
-            if not any(e.source == source and not e.is_order for e in run.graph.nodes[rank].inputs):
-                continue
+        for source in run.feeding[rank]:
             run.consumers[source] -= 1
             end = run.nodes[source].end
             if run.consumers[source] or run.graph.nodes[source].record or end is None or not end.outputs:

@@ -170,6 +170,11 @@ class Run:
         self.predecessors = [
             tuple(dict.fromkeys(edge.source for edge in node.inputs)) for node in graph.nodes
         ]
+        self.feeding = [
+            tuple(dict.fromkeys(edge.source for edge in node.inputs if not edge.is_order))
+            for node in graph.nodes
+        ]
+        """By rank, the predecessors that something flows from."""
         self.nodes = [NodeState(len(sources)) for sources in self.predecessors]
         self.committed = 0
         """The commit pointer: nodes below this rank are committed."""
@@ -206,7 +211,7 @@ class Run:
 
     def _count_edges(self) -> None:
         for node in self.graph.nodes:
-            for source in {edge.source for edge in node.inputs if not edge.is_order}:
+            for source in self.feeding[node.rank]:
                 self.consumers[source] += 1
             for edge in node.inputs:
                 if edge.on_error is OnError.FAIL_RUN:
