@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.channel import connect
-from modelyard.v1 import account_pb2, canvas_pb2, canvas_pb2_grpc, operator_pb2
+from modelyard.v1 import account_pb2, canvas_pb2, canvas_pb2_grpc, operator_pb2, run_pb2_grpc
 from services.chassis.server import add_health_and_reflection, make_server
 from services.chassis.supervise import Loops
 from services.graph.config import GraphConfig
 from services.graph.service import GraphService
 from tests.support.scheduler_service import SchedulerYard, scheduler_yard
-from tests.support.scripted_agent import connected
+from tests.support.scripted_agent import connected, ignore
 
 
 class GraphClient:
@@ -24,6 +24,7 @@ class GraphClient:
         self.token = token
         self.channel = connect(address, token=token)
         self.projects = canvas_pb2_grpc.ProjectServiceStub(self.channel)
+        self.runs = run_pb2_grpc.RunServiceStub(self.channel)
 
     async def create(self, name: str = "ocr") -> str:
         """A new project's id."""
@@ -104,8 +105,11 @@ OPERATORS = [
 async def graph_yard(
     state_dir: Path, operators: Sequence[operator_pb2.Operator] = OPERATORS
 ) -> AsyncIterator[GraphYard]:
-    """Both services, and an agent that offers the operators."""
-    async with scheduler_yard(state_dir) as scheduler, connected(scheduler, "n0", described=list(operators)):
+    """Both services, and an agent that offers the operators and never ends a task."""
+    async with (
+        scheduler_yard(state_dir) as scheduler,
+        connected(scheduler, "n0", ignore, described=list(operators)),
+    ):
         yard = GraphYard(scheduler, state_dir)
         await yard.start()
         try:

@@ -1,7 +1,9 @@
 """ProjectService: projects, versions, validation."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
 
 from modelyard.v1 import canvas_pb2 as pb
 from modelyard.v1 import canvas_pb2_grpc
@@ -47,6 +49,8 @@ MESSAGE_BYTES_MOST = 3_900_000
 """A little below what a message may have."""
 _FIRST = 1 << 60
 """Before every position: newer than anything."""
+
+M = TypeVar("M", bound=Message)
 
 IsInUse = Callable[[int], Awaitable[bool]]
 """Whether a run of the project goes on."""
@@ -131,15 +135,24 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         canvas, malformed = _read(request.canvas if request.HasField("canvas") else None, request.canvas_json)
         if malformed:
             raise unreadable(malformed)
-        version, problems = await self.save(
-            project, request.parent, canvas, request.comment, must_be_valid=request.must_be_valid
+        return await self.save(
+            project, request.parent, canvas, request.comment, _saved, must_be_valid=request.must_be_valid
         )
-        return _saved(version, problems)
 
     async def save(
-        self, project: Project, parent: int, canvas: Canvas, comment: str, *, must_be_valid: bool = False
-    ) -> tuple[Version, tuple[Problem, ...]]:
-        """A new version, and what is wrong with it. Raises VersionConflict, CanvasInvalid."""
+        self,
+        project: Project,
+        parent: int,
+        canvas: Canvas,
+        comment: str,
+        answer_of: Callable[[Version, tuple[Problem, ...]], M],
+        *,
+        must_be_valid: bool = False,
+    ) -> M:
+        """A new version, and what is wrong with it, as the answer that `answer_of` makes of them.
+
+        Raises VersionConflict, CanvasInvalid.
+        """
         if len(comment) > COMMENT_LENGTH:
             raise NameInvalid(f"a comment has at most {COMMENT_LENGTH} characters", field="comment")
         now_ms = self._clock.now_ms()
@@ -148,13 +161,13 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         if problems and must_be_valid:
             raise invalid(problems)
 
-        def answer(version: Version) -> pb.SaveCanvasResponse:
-            return _saved(version, problems)
+        def answer(version: Version) -> M:
+            return answer_of(version, problems)
 
         kept = self._answers.keep(answer)
         version = await self._projects.save(draft, principal().account, comment, now_ms, kept)
         self._library.learn(draft.canvas, draft.digest)
-        return version, problems
+        return answer(version)
 
     async def _problems(self, canvas: Canvas, digest: str, *, must_answer: bool) -> tuple[Problem, ...]:
         try:
@@ -240,12 +253,18 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         message = canvas_message(imported.canvas)
         if answer.ByteSize() + message.ByteSize() <= MESSAGE_BYTES_MOST:
             answer.canvas.CopyFrom(message)
-        if project is not None:
-            comment = f"imported from {imported.format}"
-            version, problems = await self.save(project, request.parent, imported.canvas, comment)
-            answer.version.CopyFrom(version_message(version))
-            answer.problems.extend(problem_message(problem) for problem in problems)
-        return answer
+        if project is None:
+            return answer
+
+        def saved(version: Version, problems: tuple[Problem, ...]) -> pb.ImportCanvasResponse:
+            told = pb.ImportCanvasResponse()
+            told.CopyFrom(answer)
+            told.version.CopyFrom(version_message(version))
+            told.problems.extend(problem_message(problem) for problem in problems)
+            return told
+
+        comment = f"imported from {imported.format}"
+        return await self.save(project, request.parent, imported.canvas, comment, saved)
 
     async def ExportCanvas(self, request: pb.ExportCanvasRequest, context: Any) -> pb.ExportCanvasResponse:
         project = await self._project(request.project_id, Role.VIEWER)

@@ -1,0 +1,85 @@
+"""Request ids make every mutation of the graph service repeatable: each RPC that has one is repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
+
+from modelyard.v1 import canvas_pb2, run_pb2
+from tests.support.graph_repeats import CASES
+from tests.support.graph_yard import GraphYard, graph_yard
+from tests.support.scheduler_service import refusal
+
+FILES = (canvas_pb2.DESCRIPTOR, run_pb2.DESCRIPTOR)
+MUTATIONS: dict[str, MethodDescriptor] = {
+    method.name: method
+    for file in FILES
+    for service in file.services_by_name.values()
+    for method in service.methods
+    if "request_id" in method.input_type.fields_by_name
+}
+OF_CONTROL_NODES = {"ApproveGate"}
+"""Proved with the nodes that they are about."""
+
+
+def call(yard: GraphYard, name: str, request: Any) -> Any:
+    method = MUTATIONS[name]
+    path = f"/{method.containing_service.full_name}/{name}"
+    answer = message_factory.GetMessageClass(method.output_type)
+    return yard.admin.channel.unary_unary(path, type(request).SerializeToString, answer.FromString)(request)
+
+
+def under(request: Any, request_id: str) -> Any:
+    request.request_id = request_id
+    return request
+
+
+def test_every_mutation_has_a_case() -> None:
+    assert set(CASES) | OF_CONTROL_NODES == set(MUTATIONS), (
+        "tests/support/graph_repeats.py needs a case for each"
+    )
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", CASES)
+async def test_repeated_request_of_a_graph_gets_the_first_answer_also_after_a_restart(
+    tmp_path: Path, name: str
+) -> None:
+    async with graph_yard(tmp_path) as yard:
+        request, other = await CASES[name](yard)
+        request_id = str(uuid.uuid4())
+        first = await call(yard, name, under(request, request_id))
+        assert await call(yard, name, under(request, request_id)) == first
+        assert (await refusal(call(yard, name, under(other, request_id)))).reason == "REQUEST_ID_REUSED"
+        await yard.restart()
+        assert await call(yard, name, under(request, request_id)) == first
+        assert (await refusal(call(yard, name, under(other, request_id)))).reason == "REQUEST_ID_REUSED"
+        bad = await refusal(call(yard, name, under(request, "not a uuid")))
+        assert (bad.reason, bad.field) == ("REQUEST_ID_INVALID", "request_id")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", CASES)
+async def test_requests_of_a_graph_that_come_together_are_carried_out_once(tmp_path: Path, name: str) -> None:
+    async with graph_yard(tmp_path) as yard:
+        request, _ = await CASES[name](yard)
+        under(request, str(uuid.uuid4()))
+        answers = await asyncio.gather(*[call(yard, name, request) for _ in range(5)])
+        assert answers == [answers[0]] * 5
+
+
+@pytest.mark.asyncio
+async def test_answers_of_a_graph_are_not_readable_in_its_database(tmp_path: Path) -> None:
+    async with graph_yard(tmp_path) as yard:
+        request = canvas_pb2.CreateProjectRequest(name="name-of-a-project", request_id=str(uuid.uuid4()))
+        await yard.admin.projects.CreateProject(request)
+        [(answer,)] = await yard.service._database.read(
+            lambda c: c.execute("SELECT answer FROM answer").fetchall()
+        )
+        assert b"name-of-a-project" not in answer

@@ -1,0 +1,84 @@
+"""Every RPC of the graph service with boundary values: never UNKNOWN or INTERNAL, nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+
+from modelyard.errors import from_rpc_error
+from modelyard.v1 import canvas_pb2, run_pb2
+from services.graph.servicer.projects import ProjectServicer
+from services.graph.servicer.runs import RunServicer
+from tests.support.graph_repeats import CANVAS, saved
+from tests.support.graph_yard import GraphClient, graph_yard
+from tests.support.mutations import mutate
+
+SERVED = {**vars(ProjectServicer), **vars(RunServicer)}
+"""What is served; the rest of the contract is refused by gRPC's own stubs."""
+METHODS: list[MethodDescriptor] = [
+    method
+    for file in (canvas_pb2, run_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+    if method.name in SERVED
+]
+MUTATIONS = 80
+NEVER = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+
+
+def made(method: MethodDescriptor, chance: random.Random, project: str) -> Message:
+    """A request; most name a project that is there."""
+    request: Any = message_factory.GetMessageClass(method.input_type)()
+    mutate(request, chance)
+    fields = request.DESCRIPTOR.fields_by_name
+    if "project_id" in fields and method.name != "DeleteProject" and chance.random() < 0.7:
+        request.project_id = project
+    if "request_id" in fields and chance.random() < 0.8:
+        request.request_id = ""
+    return request
+
+
+async def code_of(
+    client: GraphClient, method: MethodDescriptor, request: Message
+) -> tuple[grpc.StatusCode, str]:
+    """What the call ends with; of a stream its first message counts."""
+    answer = message_factory.GetMessageClass(method.output_type)
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    kind = client.channel.unary_stream if method.server_streaming else client.channel.unary_unary
+    call = kind(path, type(request).SerializeToString, answer.FromString)(request, timeout=20)
+    try:
+        await asyncio.wait_for(call.read() if method.server_streaming else call, 20)
+    except grpc.aio.AioRpcError as error:
+        return error.code(), from_rpc_error(error).message
+    finally:
+        call.cancel()
+    return grpc.StatusCode.OK, ""
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+async def test_rpc_of_graphs_with_boundary_values_is_refused_in_words_and_loses_nothing(
+    method: MethodDescriptor, tmp_path: Path
+) -> None:
+    chance = random.Random(method.name)
+    async with graph_yard(tmp_path) as yard:
+        project = await saved(yard)
+        other = await yard.user("ada")
+        for number in range(MUTATIONS):
+            request = made(method, chance, project)
+            client = other if number % 4 == 0 else yard.admin
+            code, message = await code_of(client, method, request)
+            assert code not in NEVER, f"{code.name} {message} for {str(request)[:2_000]}"
+            assert code is grpc.StatusCode.OK or message
+        kept = canvas_pb2.GetCanvasRequest(project_id=project, version=1)
+        document = (await yard.admin.projects.GetCanvas(kept)).canvas
+        assert [node.id for node in document.nodes] == ["a", "b"] and CANVAS

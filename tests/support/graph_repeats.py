@@ -1,0 +1,98 @@
+"""For each RPC of the graph service with a request id: a request that can be carried out, and another one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from modelyard.v1 import canvas_pb2 as pb
+from modelyard.v1 import run_pb2
+from tests.support.graph_yard import GraphYard
+
+Pair = tuple[Any, Any]
+CANVAS = (
+    '{"nodes":[{"id":"a","operator":"load"},{"id":"b","operator":"load"}],'
+    '"edges":[{"source":"a","target":"b","kind":"order"}]}'
+)
+OTHER = '{"nodes":[{"id":"c","operator":"load"}]}'
+
+
+async def saved(yard: GraphYard, name: str = "ocr") -> str:
+    """A project with a version that can be run."""
+    project = await yard.admin.create(name)
+    await yard.admin.save(project, CANVAS)
+    return project
+
+
+async def started(yard: GraphYard, name: str = "ocr") -> str:
+    """A run that does not end."""
+    request = run_pb2.StartRunRequest(project_id=await saved(yard, name))
+    return str((await yard.admin.runs.StartRun(request)).run.id)
+
+
+async def create(yard: GraphYard) -> Pair:
+    return pb.CreateProjectRequest(name="one"), pb.CreateProjectRequest(name="other")
+
+
+async def delete(yard: GraphYard) -> Pair:
+    first, second = [await yard.admin.create(name) for name in ("one", "other")]
+    return pb.DeleteProjectRequest(project_id=first), pb.DeleteProjectRequest(project_id=second)
+
+
+async def share(yard: GraphYard) -> Pair:
+    project = await yard.admin.create()
+    made = [
+        pb.SetProjectAccessRequest(project_id=project, account=name, role=pb.PROJECT_ROLE_VIEWER)
+        for name in ("ada", "bob")
+    ]
+    return made[0], made[1]
+
+
+async def save(yard: GraphYard) -> Pair:
+    project = await yard.admin.create()
+    made = [pb.SaveCanvasRequest(project_id=project, canvas_json=text) for text in (CANVAS, OTHER)]
+    return made[0], made[1]
+
+
+async def import_(yard: GraphYard) -> Pair:
+    project = await yard.admin.create()
+    made = [
+        pb.ImportCanvasRequest(project_id=project, format="canvas", document=text.encode())
+        for text in (CANVAS, OTHER)
+    ]
+    return made[0], made[1]
+
+
+async def start(yard: GraphYard) -> Pair:
+    project = await saved(yard)
+    made = [run_pb2.StartRunRequest(project_id=project, comment=comment) for comment in ("one", "other")]
+    return made[0], made[1]
+
+
+def of_run(request_type: Callable[..., Any], *before: Any, **fields: Any) -> Any:
+    """An RPC that moves a run: its own, then another one."""
+
+    async def case(yard: GraphYard) -> Pair:
+        runs = [await started(yard, name) for name in ("one", "other")]
+        for run in runs:
+            for step in before:
+                name = step.__name__.removesuffix("Request")
+                await getattr(yard.admin.runs, name)(step(run_id=run))
+        return request_type(run_id=runs[0], **fields), request_type(run_id=runs[1], **fields)
+
+    return case
+
+
+CASES: dict[str, Callable[[GraphYard], Awaitable[Pair]]] = {
+    "CreateProject": create,
+    "DeleteProject": delete,
+    "SetProjectAccess": share,
+    "SaveCanvas": save,
+    "ImportCanvas": import_,
+    "StartRun": start,
+    "CancelRun": of_run(run_pb2.CancelRunRequest),
+    "PauseRun": of_run(run_pb2.PauseRunRequest),
+    "ResumeRun": of_run(run_pb2.ResumeRunRequest, run_pb2.PauseRunRequest),
+    "ContinueRun": of_run(run_pb2.ContinueRunRequest, run_pb2.CancelRunRequest),
+    "ModifyRunNode": of_run(run_pb2.ModifyRunNodeRequest, node_id="b", params_json='{"w": 1}'),
+}
