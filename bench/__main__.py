@@ -11,6 +11,7 @@ from bench.figures import Figure, save, table
 
 EXPERIMENTS = (
     "calls",
+    "graph_plan",
     "graph_runs",
     "arrays",
     "processes",
