@@ -29,7 +29,7 @@ def read(unit: Path) -> Unit:
 
 
 def test_there_is_a_unit_for_each_service() -> None:
-    assert NAMES == ["modelyard-agent", "modelyard-scheduler", "modelyard-store"]
+    assert NAMES == ["modelyard-agent", "modelyard-graph", "modelyard-scheduler", "modelyard-store"]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=NAMES)

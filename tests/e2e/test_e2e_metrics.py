@@ -52,7 +52,7 @@ def queried() -> set[str]:
 
 def test_every_metric_of_the_board_is_exported(measured: tuple[Yard, int]) -> None:
     yard, base = measured
-    found = set().union(*(exported(base + number) for number in range(2 + yard.agents)))
+    found = set().union(*(exported(base + number) for number in range(3 + yard.agents)))
     assert queried() - found == set()
 
 
@@ -62,7 +62,7 @@ def test_figures_are_those_of_what_happened(measured: tuple[Yard, int]) -> None:
     assert 'yard_tasks_ended_total{cause="exit",state="failed"} 1.0' in shown
     assert 'yard_tasks_ended_total{cause="none",state="succeeded"} 1.0' in shown
     assert 'yard_nodes{state="ready"} 2.0' in shown
-    assert "yard_agent_connected 1.0" in text(base + 2)
+    assert "yard_agent_connected 1.0" in text(base + 3)
     # Nothing that people write, and no task ids: labels must stay few.
     assert "t-1" not in shown
 
