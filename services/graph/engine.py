@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from modelyard.errors import YardError
 from modelyard.v1 import task_pb2
 from services.chassis.clock import Clock
+from services.chassis.errors import ServiceError
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.marks import Kept as KeptAnswer
@@ -40,6 +41,7 @@ BUSY_TASKS = 40
 """With more under way a step may wait for others to share its transaction and its messages."""
 GATHER_S = 0.002
 PARAMS_BYTES_MOST = 256 << 10
+RUNS_LOOKED_AT = 100
 RETRY_S = 2.0
 
 _log = get_logger("graph.engine")
@@ -121,6 +123,21 @@ class Engine:
                 async with self.quiet:
                     await self._step(events)
 
+    def watched_tasks(self, begun_before_ms: int, most: int) -> dict[str, dict[str, tuple[int, int]]]:
+        """By account: tasks of runs that somebody watches, begun before then, each with its run and rank."""
+        found: dict[str, dict[str, tuple[int, int]]] = {}
+        for number in self._watchers:
+            run = self.state.runs.get(number)
+            if run is None:
+                continue
+            own = found.setdefault(run.spec.account, {})
+            for task, rank in run.tasks.items():
+                if len(own) >= most:
+                    break
+                if run.nodes[rank].start_ms < begun_before_ms:
+                    own[task] = (number, rank)
+        return {account: tasks for account, tasks in found.items() if tasks}
+
     def _is_busy(self) -> bool:
         return len(self._tasks) > BUSY_TASKS
 
@@ -187,6 +204,9 @@ class Engine:
         for account, batch in batches:
             self._session(account).submit(batch)
         failpoint("graph.after_submit")
+        cached = [wish for wish in effects.wishes if isinstance(wish, e.FetchCached)]
+        if cached:
+            self._loops.start("cache", self._fetch_cached(cached))
         for wish in effects.wishes:
             self._grant(wish)
         for answer in effects.answers:
@@ -203,9 +223,7 @@ class Engine:
 
     def _grant(self, wish: e.Wish) -> None:
         start = self._loops.start
-        if isinstance(wish, e.FetchCached):
-            start("cache", self._fetch_cached(wish))
-        elif isinstance(wish, e.Prepare):
+        if isinstance(wish, e.Prepare):
             start("prepare", self._prepare(wish))
         elif isinstance(wish, e.CancelTasks):
             start("cancel", self._scheduler.cancel(wish.account, wish.tasks))
@@ -251,13 +269,14 @@ class Engine:
             request = task_pb2.SubmitTasksRequest.FromString(row.content)
             self._session(run.spec.account).submit(Batch(wish.batch, number, row.ranks, request))
 
-    async def _fetch_cached(self, wish: e.FetchCached) -> None:
-        found = await self.store.cached(wish.account, wish.key)
-        if found is None:
-            self.post(CacheAnswered(wish.run, wish.rank, None))
-        else:
-            run, node_id, outputs = found
-            self.post(CacheAnswered(wish.run, wish.rank, outputs, f"computed by {node_id} of r-{run}"))
+    async def _fetch_cached(self, wishes: Sequence[e.FetchCached]) -> None:
+        found = await self.store.cached([(wish.account, wish.key) for wish in wishes])
+        for wish, entry in zip(wishes, found, strict=True):
+            if entry is None:
+                self.post(CacheAnswered(wish.run, wish.rank, None))
+            else:
+                run, node_id, outputs = entry
+                self.post(CacheAnswered(wish.run, wish.rank, outputs, f"computed by {node_id} of r-{run}"))
 
     async def _upload(self, run: int, rank: int, account: str, large: dict[str, bytes]) -> None:
         """What the nodes before gave is too much for a message when taken together."""
@@ -281,20 +300,38 @@ class Engine:
         assert address is not None
         try:
             params = await self._read(run.spec.account, address)
-        except (YardError, ValueError) as error:
+        except (YardError, ServiceError, ValueError) as error:
             failure = Failure(CAUSE_SETUP, f"its parameters at {address.kind}:{address.name}: {error}")
             self.post(NodePrepared(wish.run, wish.rank, "", failure))
             return
         self.post(NodePrepared(wish.run, wish.rank, params))
 
     async def _read(self, account: str, address: parameters.Address) -> str:
-        """A JSON object. Raises YardError, ValueError."""
-        if address.kind != "artifact":
-            raise ValueError(f"{address.kind} is not read here")
-        data = await self._artifacts.read(account, address.name, PARAMS_BYTES_MOST)
-        text = data.decode()
+        """A JSON object. Raises YardError, ServiceError, ValueError."""
+        if address.kind == "artifact":
+            text = (await self._artifacts.read(account, address.name, PARAMS_BYTES_MOST)).decode()
+        elif address.kind == "project":
+            text = await self._read_project(account, address.name)
+        else:
+            raise ValueError("parameters are not read from an agent's environment")
         parameters.decode_object(text, address.name)
         return text
+
+    async def _read_project(self, account: str, name: str) -> str:
+        """What the latest run of "ID/VERSION/NODE" that this account made has recorded. Raises ValueError."""
+        project, _, rest = name.partition("/")
+        version, _, node_id = rest.partition("/")
+        if not (project.startswith("p-") and project[2:].isdecimal() and version.isdecimal() and node_id):
+            raise ValueError("it is not project:ID/VERSION/NODE")
+        for row in await self.store.runs(account, int(project[2:]), (), 1 << 60, RUNS_LOOKED_AT):
+            if row.spec.version != int(version):
+                continue
+            graph = await self.store.graph(row.plan)
+            rank = next((node.rank for node in graph.nodes if node.id == node_id), None)
+            rows = await self.store.nodes(row.number, rank, 1) if rank is not None else []
+            if rows and rows[0].rank == rank and rows[0].end.outputs and rows[0].end.outputs[0].value:
+                return rows[0].end.outputs[0].value
+        raise ValueError("no run of it has recorded a small value there")
 
     async def _hold(self, wish: e.KeepArtifacts) -> None:
         """Until the store has taken it."""

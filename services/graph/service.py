@@ -22,6 +22,7 @@ from services.graph.engine import Engine
 from services.graph.history import History
 from services.graph.library import Library
 from services.graph.peers import Artifacts, Scheduler
+from services.graph.progress import Progress
 from services.graph.projects import Projects
 from services.graph.rules import RULES
 from services.graph.servicer.projects import ProjectServicer
@@ -67,6 +68,7 @@ class GraphService:
         )  # fmt: skip
         await self._engine.open()
         self._loops.start("engine", self._engine.run())
+        self._loops.start("progress", Progress(self._engine, self._scheduler, self._clock).run())
         self._loops.start("answers", self._prune_answers())
 
     async def figures(self) -> list[Family]:

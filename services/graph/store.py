@@ -224,11 +224,16 @@ class RunStore:
         run, request_id, ranks, content = found
         return run, BatchRow(number, request_id, _RANKS.decode(ranks), content, "")
 
-    async def cached(self, account: str, key: bytes) -> tuple[int, str, tuple[Output, ...]] | None:
-        """Run, node id and outputs of an entry."""
-        values = (account, key)
-        found = await self.database.read(lambda c: c.execute(self._sql["get_cached"], values).fetchone())
-        return (found[0], found[1], _OUTPUTS.decode(found[2])) if found else None
+    async def cached(
+        self, keys: Sequence[tuple[str, bytes]]
+    ) -> list[tuple[int, str, tuple[Output, ...]] | None]:
+        """Run, node id and outputs of each entry; None: it is not there."""
+
+        def query(c: sqlite3.Connection) -> list[tuple[int, str, tuple[Output, ...]] | None]:
+            rows = [c.execute(self._sql["get_cached"], key).fetchone() for key in keys]
+            return [(row[0], row[1], _OUTPUTS.decode(row[2])) if row else None for row in rows]
+
+        return await self.database.read(query)
 
 
 def _run_row(row: Sequence[Any]) -> RunRow:

@@ -229,6 +229,42 @@ async def test_run_is_paused_modified_resumed_and_cancelled(yard: Yard) -> None:
 
 
 @pytest.mark.asyncio
+async def test_progress_of_an_operator_passes_through(yard: Yard) -> None:
+    async with Bench(yard) as bench:
+        await bench.save(document([bench.node("s", "slow", cache="off")], []))
+        begun = await bench.client.runs.start(bench.project)
+        steps = [
+            node.progress.message
+            async for told in bench.client.runs.watch(begun.id)
+            for node in told.nodes
+            if node.HasField("progress")
+        ]
+        assert len(set(steps)) > 1, steps
+
+
+@pytest.mark.asyncio
+async def test_parameters_are_read_from_their_address_when_a_node_starts(yard: Yard) -> None:
+    async with Bench(yard) as bench:
+        artifact = await bench.client.artifacts.put(b'{"plus": 5}')
+        nodes = [
+            bench.node("a", "begin", record=True),
+            bench.node("b", "add", parameter_address=f"artifact:{artifact.digest}"),
+        ]
+        await bench.save(document(nodes, [("a", "b")]))
+        assert values(await bench.run()) == {"b": 6}
+        nodes[1]["parameter_address"] = "http://127.0.0.1/x"
+        answer = await bench.client.projects.save(bench.project, document(nodes, [("a", "b")]), parent=1)
+        assert [problem.reason for problem in answer.problems] == ["BAD_ADDRESS"]
+        # What another project has recorded.
+        source = {"id": "p", "operator": "echo", "initial_params": {"value": {"plus": 9}}, "record": True}
+        await bench.save(document([source], []), parent=2)
+        await bench.run()
+        nodes[1]["parameter_address"] = f"project:{bench.project}/3/p"
+        await bench.save(document(nodes, [("a", "b")]), parent=3)
+        assert values(await bench.run()) == {"b": 10}
+
+
+@pytest.mark.asyncio
 async def test_same_request_id_is_the_same_run(yard: Yard) -> None:
     async with Bench(yard) as bench:
         await bench.save(diamond(bench))

@@ -57,6 +57,13 @@ def count(marks: str, name: str, values: Input[list[Any]]) -> list[int]:
     return [len(json.dumps(value)) for value in values]
 
 
+def slow(marks: str, name: str, ctx: Context) -> int:
+    for step in range(1, 13):
+        ctx.progress(step / 12, f"step {step}")
+        time.sleep(0.15)
+    return 1
+
+
 @operator(outputs={"low": "json", "high": "json"})
 def split(marks: str, name: str, values: Input[list[Any]]) -> dict[str, Any]:
     _mark(marks, name)
