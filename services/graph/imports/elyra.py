@@ -17,7 +17,6 @@ from services.graph.imports.format import Format
 from services.graph.imports.naming import Names, laid_out, operator_name, port_name, word_of
 from services.graph.imports.part import Part
 from services.graph.imports.report import Report
-from services.graph.model import EDGES_MOST
 from services.graph.operators import PLACEHOLDER, Catalogue
 
 _NAME = "elyra"
@@ -30,6 +29,8 @@ _OF_RUNTIME = ("runtime_image", "dependencies", "include_subdirectories", "mount
                "kubernetes_pod_annotations", "kubernetes_pod_labels", "kubernetes_tolerations",
                "kubernetes_shared_mem_size", "gpu_vendor", "disallow_cached_output")  # fmt: skip
 _FALLBACK = "modelyard"
+FILE_EDGES_MOST = 100_000
+"""Beyond that a node gets the files of its parents only."""
 
 
 def _recognises(value: Any) -> bool:
@@ -95,15 +96,15 @@ class _Pipeline:
         return Canvas(tuple(laid_out(nodes, edges)), tuple(edges))
 
     def _sources(self, node_id: str, part: Part) -> list[str]:
-        found = []
+        found: dict[str, None] = {}
         for port in part.parts("inputs"):
             for link in port.parts("links"):
                 source = self._names.of(link.text("node_id_ref"))
                 if source is None:
                     link.report.add(link.path, "leads from a node that is not there; left out", node_id)
-                elif source not in found:
-                    found.append(source)
-        return found
+                else:
+                    found[source] = None
+        return list(found)
 
     def _upstream(self) -> dict[str, list[str]]:
         """By node the makers of all files that are there when it starts: its parents and theirs, bounded."""
@@ -117,7 +118,7 @@ class _Pipeline:
         for node_id in ready:
             found[node_id] = {}
             for parent in self._parents[node_id]:
-                if count < EDGES_MOST:
+                if count < FILE_EDGES_MOST:
                     found[node_id].update(found[parent])
                 if self._outputs[parent]:
                     found[node_id][parent] = None
@@ -126,10 +127,10 @@ class _Pipeline:
                 unmet[child] -= 1
                 if not unmet[child]:
                     ready.append(child)
-        if count >= EDGES_MOST:
+        if count >= FILE_EDGES_MOST:
             self._part.report.add(
                 self._part.path,
-                "passes on more files than a canvas has edges; only those of parents are kept",
+                "passes on too many files; from some node on only those of parents are kept",
             )
         # What lies on a cycle is told by the validation.
         return {node_id: list(found.get(node_id, {})) for node_id in self._parents}
@@ -192,7 +193,7 @@ class _Pipeline:
         for node_id, parents in self._parents.items():
             linked = set()
             for source in upstream[node_id] if works[node_id].command else []:
-                if works[source].command and len(edges) < EDGES_MOST:
+                if works[source].command and len(edges) < FILE_EDGES_MOST:
                     linked.add(source)
                     ports = [commands.file_port(path) for path in self._outputs[source]]
                     edges += [Edge("", source, port, node_id, port) for port in ports]

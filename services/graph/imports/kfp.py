@@ -156,9 +156,12 @@ class _Dag:
         self.nodes: list[Node] = []
         self.edges: list[Edge] = []
         self.inputs: list[SubgraphPort] = []
+        self._first_edge = self._first_input = 0
+        """From there on they are the present task's."""
 
     def task(self, node_id: str, part: Part) -> None:
         """Takes a task with all that leads to it."""
+        self._first_edge, self._first_input = len(self.edges), len(self.inputs)
         label = part.part("taskInfo").text("name")
         policy = part.part("triggerPolicy")
         has_ended = policy.text("strategy") == _ENDED
@@ -178,7 +181,7 @@ class _Dag:
                 self._input(node, port_name(name), source, params)
         if condition:
             self._condition(node, condition, policy, params)
-        self._items(node, part)
+        self._items(node, part, params)
         self._order(node_id, part)
         if node.works != ["operator"] and params:
             self._constants(node, params)
@@ -222,17 +225,13 @@ class _Dag:
         """Puts a branch before the input that the condition looks at: without a value nothing runs behind it."""
         test = read_condition(text)
         name = port_name(test.parameter) if test else ""
-        index = next(
-            (n for n, edge in enumerate(self.edges) if (edge.target, edge.target_port) == (node.id, name)),
-            None,
-        )
-        port = next((n for n, one in enumerate(self.inputs) if (one.node, one.port) == (node.id, name)), None)
+        index, port = self._edge_to(name), self._input_to(name)
         if test is None or (index is None and port is None and name not in params):
             policy.report.add(
                 policy.at("condition"), f"{text!r} is not understood; the node runs always", node.id
             )
             return
-        branch = self.names.take(f"{node.id}.{WHEN}")
+        branch = self.names.fresh(f"{node.id}.{WHEN}")
         work = BranchWork((CaseWork(THEN, test.condition),))
         self.nodes.append(Node(id=branch, branch=work, trigger=node.trigger))
         if index is not None:
@@ -243,7 +242,7 @@ class _Dag:
             self._constant(branch, "value", params.pop(name))
         self.edges.append(Edge("", branch, THEN, node.id, name))
 
-    def _items(self, node: Node, part: Part) -> None:
+    def _items(self, node: Node, part: Part, params: dict[str, Any]) -> None:
         """What a map runs over."""
         items = (part.part("parameterIterator") or part.part("artifactIterator")).part("items")
         if node.map is None:
@@ -252,18 +251,28 @@ class _Dag:
             self._constant(node.id, "items", _json_of(items.text("raw"), items, node.id))
             return
         name = port_name(items.text("inputParameter") or items.text("inputArtifact"))
-        for number, edge in enumerate(self.edges):
-            if (edge.target, edge.target_port) == (node.id, name):
-                self.edges[number] = replace(edge, target_port="items")
-                return
-        for number, port in enumerate(self.inputs):
-            if (port.node, port.port) == (node.id, name):
-                self.inputs[number] = replace(port, port="items")
-                return
-        items.report.add(items.path, "names no input of the task", node.id)
+        index, port = self._edge_to(name), self._input_to(name)
+        if index is not None:
+            self.edges[index] = replace(self.edges[index], target_port="items")
+        elif port is not None:
+            self.inputs[port] = replace(self.inputs[port], port="items")
+        elif name in params:
+            self._constant(node.id, "items", params.pop(name))
+        else:
+            items.report.add(items.path, "names no input of the task", node.id)
+
+    def _edge_to(self, port: str) -> int | None:
+        """The edge that leads to that input of the present task."""
+        numbers = range(self._first_edge, len(self.edges))
+        return next((number for number in numbers if self.edges[number].target_port == port), None)
+
+    def _input_to(self, port: str) -> int | None:
+        """The input of the whole that leads there."""
+        numbers = range(self._first_input, len(self.inputs))
+        return next((number for number in numbers if self.inputs[number].port == port), None)
 
     def _order(self, node_id: str, part: Part) -> None:
-        linked = {edge.source for edge in self.edges if edge.target in (node_id, f"{node_id}.{WHEN}")}
+        linked = {edge.source for edge in self.edges[self._first_edge :]}
         for number, name in enumerate(part.texts("dependentTasks")):
             source = self.names.of(name)
             if source is None:
@@ -279,7 +288,7 @@ class _Dag:
 
     def _constant(self, target: str, port: str, value: Any) -> None:
         """A sub-graph, a map and a branch have inputs, and no parameters: a node gives the constant."""
-        source = self.names.take(f"{target}.{port}")
+        source = self.names.fresh(f"{target}.{port}")
         self.nodes.append(Node(id=source, operator="echo", initial_params={"value": value}))
         self.edges.append(Edge("", source, "result", target, port))
 

@@ -22,16 +22,23 @@ class Names:
 
     def __init__(self) -> None:
         self._ids: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}
+        """By name the number that the next of that name tries first."""
 
     def take(self, original: str) -> str:
         """A new id. An original that was taken before counts from now on for the later one."""
+        self._ids[original] = chosen = self.fresh(original)
+        return chosen
+
+    def fresh(self, original: str) -> str:
+        """A new id of something that the document does not have."""
         name = original if is_id(original) else _cleaned(original)
-        chosen, number = name, 2
+        chosen, number = name, self._taken.get(name, 1)
         while chosen in self._taken:
-            chosen, number = f"{name}-{number}", number + 1
-        self._taken.add(chosen)
-        self._ids[original] = chosen
+            number += 1
+            chosen = f"{name}-{number}"
+        self._taken[name] = number
+        self._taken.setdefault(chosen, 1)
         return chosen
 
     def of(self, original: str) -> str | None:

@@ -148,6 +148,17 @@ def test_kfp_conditions_iterators_subdags_retries_and_caching() -> None:
     assert [(port.name, port.node, port.port) for port in body.outputs] == [("score", "train", "Output")]
 
 
+def test_kfp_map_over_a_run_parameter_gets_it_as_its_items() -> None:
+    spec = json.loads(json.dumps(KFP))
+    task = spec["root"]["dag"]["tasks"]["each"]
+    task["parameterIterator"]["items"] = {"inputParameter": "loop"}
+    task["inputs"] = {"parameters": {"loop": {"componentInputParameter": "rounds"}}}
+    spec["root"]["dag"]["tasks"]["each.items"] = {"componentRef": {"name": "comp-train"}}
+    canvas = _read(spec).canvas
+    assert "each.items-2.result->each.items" in _edges(canvas)
+    assert _nodes(canvas)["each.items-2"].initial_params == {"value": {"$param": "rounds"}}
+
+
 def test_kfp_yaml_is_read_like_json() -> None:
     import yaml
 
