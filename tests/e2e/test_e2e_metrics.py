@@ -77,4 +77,4 @@ def test_metrics_are_served_on_loopback_only(measured: tuple[Yard, int]) -> None
 
 def test_scrape_example_names_the_services() -> None:
     jobs = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
-    assert [job["job_name"] for job in jobs] == ["scheduler", "store", "agent"]
+    assert [job["job_name"] for job in jobs] == ["scheduler", "store", "graph", "agent"]

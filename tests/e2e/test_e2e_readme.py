@@ -107,7 +107,7 @@ def test_installed_wheel_works_from_any_directory(tmp_path: Path) -> None:
     [packages] = (home / "lib").glob("python*/site-packages")
     dependencies = next(path for path in sys.path if path.endswith("site-packages"))
     (packages / "dependencies.pth").write_text(f"{dependencies}\n")
-    for name in ("yard-scheduler", "yard-agent", "yard-store"):
+    for name in ("yard-scheduler", "yard-agent", "yard-store", "yard-graph"):
         shown = subprocess.run(
             [home / "bin" / name, "--help"], capture_output=True, text=True, cwd="/", check=True
         )

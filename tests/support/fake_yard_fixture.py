@@ -22,5 +22,5 @@ async def fake() -> AsyncIterator[FakeServer]:
 
 def client_of(server: FakeServer, **patience: float) -> Client:
     """A client of the fake yard."""
-    flags = {"endpoint": server.address, "store": server.address, "token": TOKEN}
+    flags = {"endpoint": server.address, "store": server.address, "graph": server.address, "token": TOKEN}
     return Client(settings=settings.load(flags, {"HOME": "/nonexistent"}), **patience)
