@@ -10,6 +10,7 @@ from services.graph.imports import formats
 from services.graph.imports.report import ImportRefused
 from services.graph.model import CachePolicy, FormatUnknown, Trigger
 from services.graph.operators import Operator, Port
+from services.graph.validation import validate
 from tests.support.foreign_canvases import ELYRA, KFP, PROMPT, REACT_FLOW, SAMPLES, WFFORMAT, WORKFLOW
 
 
@@ -157,6 +158,18 @@ def test_kfp_map_over_a_run_parameter_gets_it_as_its_items() -> None:
     canvas = _read(spec).canvas
     assert "each.items-2.result->each.items" in _edges(canvas)
     assert _nodes(canvas)["each.items-2"].initial_params == {"value": {"$param": "rounds"}}
+
+
+def test_kfp_pipeline_is_valid_where_its_components_are_offered() -> None:
+    output = (Port("Output", "json"),)
+    offered = {
+        "flip": Operator("flip", outputs=output),
+        "print": Operator("print", inputs=(Port("face", "json"),)),
+        "train": Operator("train", inputs=(Port("rate", "json", True),), outputs=output),
+        "echo": Operator("echo", outputs=(Port("result", "json"),)),
+    }
+    canvas = formats.read(json.dumps(KFP).encode(), "", offered).canvas
+    assert validate(canvas, offered, lambda node: None) == ()
 
 
 def test_kfp_yaml_is_read_like_json() -> None:
