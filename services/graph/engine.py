@@ -7,6 +7,7 @@ step has left, and the service ends: its successor takes everything up from the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,29 @@ RETRY_S = 2.0
 _log = get_logger("graph.engine")
 
 
+class Watch:
+    """One who looks on at a run."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    def clear(self) -> None:
+        """Everything up to now was seen."""
+        self._changed.clear()
+
+    def wake(self, *, has_ended: bool) -> None:
+        self._changed.set()
+        if has_ended:
+            self._ended.set()
+
+    async def wait(self, gather_s: float) -> None:
+        """Until the run has changed; then so much longer, that changes come together, but for its end."""
+        await self._changed.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), gather_s)
+
+
 class Engine:
     """Made by `open`; `run` is a loop that the service starts."""
 
@@ -77,7 +101,7 @@ class Engine:
         self._tasks: dict[str, tuple[int, int]] = {}
         """Run and rank by task."""
         self._uploaded: submissions.Uploaded = {}
-        self._watchers: dict[int, set[asyncio.Event]] = {}
+        self._watchers: dict[int, set[Watch]] = {}
         self.quiet = asyncio.Lock()
         """Held while a step is on its way to the disk, and by whoever shows live runs: what is shown is on disk."""
 
@@ -142,15 +166,15 @@ class Engine:
         return len(self._tasks) > BUSY_TASKS
 
     @contextmanager
-    def watch(self, run: int) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the run has changed, for as long as the block lasts."""
-        changed = asyncio.Event()
-        self._watchers.setdefault(run, set()).add(changed)
+    def watch(self, run: int) -> Iterator[Watch]:
+        """Wakes whenever the run has changed, for as long as the block lasts."""
+        watch = Watch()
+        self._watchers.setdefault(run, set()).add(watch)
         try:
-            yield changed
+            yield watch
         finally:
             left = self._watchers[run]
-            left.discard(changed)
+            left.discard(watch)
             if not left:
                 del self._watchers[run]
 
@@ -218,8 +242,8 @@ class Engine:
             else:
                 future.set_result(answer.run)
         for run in effects.changed:
-            for watcher in self._watchers.get(run, ()):
-                watcher.set()
+            for watch in self._watchers.get(run, ()):
+                watch.wake(has_ended=run not in self.state.runs)
 
     def _grant(self, wish: e.Wish) -> None:
         start = self._loops.start

@@ -21,6 +21,9 @@ from services.graph.state import Run
 from services.graph.store import NodeRow, RunRow
 
 NODES_A_MESSAGE = 500
+GATHER_S = 0.01
+"""A watcher is told no oftener; the first message and the end of a run do not wait."""
+GATHER_BRIEF_S = 0.1
 
 
 class RevisionUnknown(OutOfRange):
@@ -120,9 +123,9 @@ class History:
         if revision > self._engine.state.revision:
             raise RevisionUnknown(field="revision", next_step=f"yard graph show r-{row.number}")
         position, is_whole = revision, not revision
-        with self._engine.watch(row.number) as changed:
+        with self._engine.watch(row.number) as watch:
             while True:
-                changed.clear()
+                watch.clear()
                 operators = {} if without_nodes else await self._operators()
                 async with self._engine.quiet:
                     live, end = self._engine.state.runs.get(row.number), self._engine.state.revision
@@ -132,7 +135,7 @@ class History:
                 for response in told:
                     yield response
                 position, is_whole = end, False
-                await changed.wait()
+                await watch.wait(GATHER_BRIEF_S if without_nodes else GATHER_S)
         async for response in self._end(row, position, is_whole, without_nodes):
             yield response
 
