@@ -183,11 +183,13 @@ Wish = Submit | SubmitAgain | Follow | CancelTasks | Prepare | FetchCached | Kee
 class Effects:
     """What one step wants."""
 
-    __slots__ = ("answers", "changed", "rows", "wishes")
+    __slots__ = ("answers", "changed", "rows", "starts", "wishes")
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.wishes: list[Wish] = []
         self.answers: list[Answer] = []
+        self.starts: dict[int, list[int]] = {}
+        """By run, the ranks that start with this step; they leave together."""
         self.changed: set[int] = set()
         """Runs of which something is to be told."""

@@ -38,9 +38,11 @@ from services.graph.state import Failure, State
 from services.graph.store import RunStore
 
 MOST_EVENTS = 2_048
-BUSY_TASKS = 40
-"""With more under way a step may wait for others to share its transaction and its messages."""
-GATHER_S = 0.002
+BUSY_TASKS = 20
+"""With more under way a step waits for others to share its transaction and its messages: about half of the time that
+agents need for what they have, were it nothing but no-ops."""
+GATHER_A_TASK_S = 0.000_05
+GATHER_MOST_S = 0.01
 PARAMS_BYTES_MOST = 256 << 10
 RUNS_LOOKED_AT = 100
 RETRY_S = 2.0
@@ -139,9 +141,9 @@ class Engine:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self._is_busy():
+            if len(self._tasks) > BUSY_TASKS:
                 # The agents have enough to do meanwhile: what ends together leaves together.
-                await self._clock.sleep(GATHER_S)
+                await self._clock.sleep(min(GATHER_MOST_S, len(self._tasks) * GATHER_A_TASK_S))
             while self._inbox:
                 events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
                 async with self.quiet:
@@ -161,9 +163,6 @@ class Engine:
                 if run.nodes[rank].start_ms < begun_before_ms:
                     own[task] = (number, rank)
         return {account: tasks for account, tasks in found.items() if tasks}
-
-    def _is_busy(self) -> bool:
-        return len(self._tasks) > BUSY_TASKS
 
     @contextmanager
     def watch(self, run: int) -> Iterator[Watch]:

@@ -64,7 +64,18 @@ def step(state: State, events: Iterable[Event], now: int) -> Effects:
         except ServiceError as error:
             reply = getattr(event, "reply", 0)
             effects.answers.append(Answer(reply, error=error))
+    _submit(state, effects)
     return effects
+
+
+def _submit(state: State, effects: Effects) -> None:
+    """What starts leaves together, least rank first; what has ended within the step does not leave."""
+    wishes = [wish for wish in effects.wishes if not isinstance(wish, Submit) or wish.run in state.runs]
+    effects.wishes[:] = wishes
+    for number, ranks in effects.starts.items():
+        run = state.runs.get(number)
+        if run is not None and (running := sorted(rank for rank in ranks if rank in run.running)):
+            effects.wishes.append(Submit(number, tuple(running)))
 
 
 def _apply(state: State, event: Event, effects: Effects, now: int) -> None:

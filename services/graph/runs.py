@@ -23,7 +23,6 @@ from services.graph.effects import (
     Prepare,
     PutCached,
     RecordRunState,
-    Submit,
     TouchCached,
 )
 from services.graph.model import CachePolicy, InputEdge, OnError, Order, PlannedNode, Trigger
@@ -80,7 +79,7 @@ class Step:
                 break
         self._commit()
         if self.submitted:
-            self.effects.wishes.append(Submit(self.run.spec.number, tuple(self.submitted)))
+            self.effects.starts.setdefault(self.run.spec.number, []).extend(self.submitted)
 
     def touch(self, rank: int) -> None:
         """Something of the node may be told."""
