@@ -47,6 +47,31 @@ async def run(
         return await _followed(yard, client, begun, detach=detach, watch=watch)
 
 
+@command(app)
+async def explain(
+    yard: Invocation,
+    project: Project,
+    version: Version = 0,
+    param: work_options.Param = [],  # noqa: B006
+    order: Annotated[str, typer.Option(help="levels|branches: which total order")] = "levels",
+    slots: Annotated[int, typer.Option(help="Nodes at a time to count on", show_default="one an agent")] = 0,
+) -> None:
+    """Tell what a run would do now: levels, order, nodes and why, cache hits, critical path."""
+    from cli.output.runs import PLANNED_COLUMNS, prediction
+
+    async with yard.client() as client:
+        answer = await client.runs.explain(
+            await project_id(client, project),
+            version,
+            params=work_options.params_of(param),
+            order=order,
+            slots=slots,
+        )
+    show_list(yard.output, answer, answer.nodes, PLANNED_COLUMNS, lambda node: node.node_id)
+    if yard.output == "table":
+        yard.say(prediction(answer))
+
+
 @command(app, "continue")
 async def continue_(
     yard: Invocation,

@@ -110,3 +110,22 @@ def write_nodes(nodes: Sequence[canvas_pb2.ExecutionNode]) -> None:
         sys.stdout.write(f"level {level}\n")
         for node in members:
             sys.stdout.write(f"  {node_line(node)}\n")
+
+
+PLANNED_COLUMNS: Columns = (
+    ("LEVEL", lambda node: str(node.gradient)),
+    ("ORDER", lambda node: str(node.order)),
+    ("NODE", lambda node: node.node_id),
+    ("WHERE", lambda node: "cache" if node.is_cached else node.node or "-"),
+    ("SECONDS", lambda node: f"{node.expected_s:.3g}" if node.expected_s else "-"),
+    ("WHY", lambda node: node.cache_reason or node.message),
+)
+
+
+def prediction(answer: run_pb2.ExplainRunResponse) -> str:
+    """The critical path, and what strictness would cost."""
+    path = " → ".join([*answer.critical_path[:10], *(["…"] if len(answer.critical_path) > 10 else [])])
+    text = f"{answer.level_count} levels; critical path: {path or 'none'}"
+    if answer.ready_makespan_s:
+        text += f"; ready {answer.ready_makespan_s:.3g} s, strict {answer.strict_makespan_s:.3g} s"
+    return text

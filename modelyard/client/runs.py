@@ -26,6 +26,25 @@ class Runs:
     def _stub(self) -> run_pb2_grpc.RunServiceAsyncStub:
         return run_pb2_grpc.RunServiceStub(self._connection.graph())
 
+    async def explain(
+        self,
+        project: str,
+        version: int = 0,
+        *,
+        params: Mapping[str, Any] | None = None,
+        order: str = "levels",
+        slots: int = 0,
+    ) -> run_pb2.ExplainRunResponse:
+        """What a run would do now: levels, order, nodes, cache hits, critical path. Nothing is started."""
+        request = run_pb2.ExplainRunRequest(
+            project_id=project,
+            version=version,
+            params_json=json.dumps(params) if params else "",
+            order=_word(ORDERS, order, "order"),
+            slots=slots,
+        )
+        return await self._connection.unary(self._stub.ExplainRun, request)
+
     async def start(
         self,
         project: str,

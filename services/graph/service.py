@@ -19,6 +19,7 @@ from services.chassis.supervise import Loops
 from services.graph.catalogue import Catalogue
 from services.graph.config import GraphConfig
 from services.graph.engine import Engine
+from services.graph.explaining import Explaining
 from services.graph.history import History
 from services.graph.library import Library
 from services.graph.peers import Artifacts, Scheduler
@@ -103,8 +104,12 @@ class GraphService:
             repeatable(projects, file, self._answers), server
         )
         starting = Starting(self._projects, self._library, self._engine.store)
+        assert self._scheduler is not None
+        explaining = Explaining(
+            self._projects, self._library, self._catalogue, self._engine.store, self._scheduler
+        )
         history = History(self._engine, self._projects, self._catalogue)
-        runs = RunServicer(self._engine, self._projects, starting, history, self._answers)  # type: ignore[abstract]
+        runs = RunServicer(self._engine, self._projects, starting, history, self._answers, explaining)  # type: ignore[abstract]
         run_file = run_pb2.DESCRIPTOR
         run_pb2_grpc.add_RunServiceServicer_to_server(repeatable(runs, run_file, self._answers), server)
         names = (file.services_by_name["ProjectService"], run_file.services_by_name["RunService"])

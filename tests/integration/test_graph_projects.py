@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from modelyard.v1 import canvas_pb2 as pb
+from modelyard.v1 import run_pb2
 from tests.support.graph_yard import graph_yard
 from tests.support.scheduler_service import refusal
 
@@ -213,3 +214,20 @@ async def test_versions_are_paged_newest_first(tmp_path: Path) -> None:
             if not token:
                 break
         assert found == [5, 4, 3, 2, 1]
+
+
+@pytest.mark.asyncio
+async def test_explain_shows_levels_order_and_node_before_anything_runs(tmp_path: Path) -> None:  # S1.3
+    async with graph_yard(tmp_path) as yard:
+        project = await yard.admin.create()
+        await yard.admin.save(project, canvas())
+        answer = await yard.admin.runs.ExplainRun(run_pb2.ExplainRunRequest(project_id=project))
+        assert [(node.node_id, node.gradient, node.order) for node in answer.nodes] == [
+            ("n1", 0, 0),
+            ("n2", 1, 1),
+        ]
+        assert [node.node for node in answer.nodes] == ["n0", "n0"] and all(
+            node.message for node in answer.nodes
+        )
+        assert (list(answer.critical_path), answer.level_count) == (["n1", "n2"], 2)
+        assert not (await yard.admin.runs.ListRuns(run_pb2.ListRunsRequest())).runs

@@ -15,6 +15,7 @@ from services.graph.convert.picture import picture_node, run_title
 from services.graph.convert.run import ORDERS, STARTS, STATES, live_message
 from services.graph.engine import Engine
 from services.graph.events import CancelAsked, Event, NodeModified, PauseAsked, ResumeAsked, RunAsked
+from services.graph.explaining import Explaining
 from services.graph.history import History
 from services.graph.model import Order, Role
 from services.graph.projects import Project, Projects, number_of
@@ -38,8 +39,15 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     """Who may run a project may start, cancel, pause, resume and continue; who may see it may look."""
 
     def __init__(
-        self, engine: Engine, projects: Projects, starting: Starting, history: History, answers: Answers
+        self,
+        engine: Engine,
+        projects: Projects,
+        starting: Starting,
+        history: History,
+        answers: Answers,
+        explaining: Explaining,
     ) -> None:
+        self._explaining = explaining
         self._engine = engine
         self._projects = projects
         self._starting = starting
@@ -67,6 +75,22 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             lambda made: pb.StartRunResponse(run=self._begun(made)),
         )
         return pb.StartRunResponse(run=await self._view(number))
+
+    async def ExplainRun(self, request: pb.ExplainRunRequest, context: Any) -> pb.ExplainRunResponse:
+        project = await self._projects.get(number_of(request.project_id))
+        require_role(principal(), project, Role.VIEWER)
+        order = _of(_ORDERS, request.order, "order")
+        _of(_STARTS, request.start, "start")
+        if not 0 <= request.version < _FIRST:
+            raise RunRequestInvalid("a version is counted from 1; 0: the latest", field="version")
+        return await self._explaining.explain(
+            project,
+            request.version,
+            request.params_json,
+            order,
+            account_of(principal()),
+            _parallel(request.slots),
+        )
 
     async def ContinueRun(self, request: pb.ContinueRunRequest, context: Any) -> pb.ContinueRunResponse:
         old = await self._history.require(request.run_id, principal(), Role.RUNNER)
