@@ -1,6 +1,7 @@
 """From the submission of a task to its message at a webhook and at a mail server, on loopback, warm."""
 
 import asyncio
+import contextlib
 import os
 import time
 
@@ -38,6 +39,12 @@ class Arrivals:
     async def mail(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """As much of SMTP as taking a message needs."""
         writer.write(b"220 ready\r\n")
+        # The last connection may still be open when the measurement ends.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._answer(reader, writer)
+        writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
             word = line[:4].upper()
             if word == b"DATA":
@@ -48,7 +55,6 @@ class Arrivals:
                 writer.write(b"221 bye\r\n")
                 break
             writer.write(b"250 OK\r\n")
-        writer.close()
 
 
 async def one_ms(client: Client, contact: str, arrivals: Arrivals) -> float:

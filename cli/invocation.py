@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from cli import exit_codes
 from cli.errors import UsageError, report_of, show
@@ -96,11 +97,30 @@ COMMON: dict[str, Any] = {
 }
 
 
+class SectionedCommand(TyperCommand):
+    """Its help shows options below the headings that they name as their panels."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                is_argument = parameter.param_type_name == "argument"
+                panel = getattr(parameter, "rich_help_panel", None) or "Options"
+                sections.setdefault("Arguments" if is_argument else panel, []).append(record)
+        # Those that belong nowhere come last.
+        sections["Options"] = sections.pop("Options", [])
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
 def command(group: typer.Typer, name: str = "", **settings: Any) -> Callable[[F], F]:
     """Adds a function to a group as a command with the common options."""
 
     def register(function: F) -> F:
-        group.command(name or None, epilog=COMMON_HELP, **settings)(_wrapper(function))
+        group.command(name or None, cls=SectionedCommand, epilog=COMMON_HELP, **settings)(_wrapper(function))
         return function
 
     return register

@@ -17,26 +17,64 @@ from cli.errors import UsageError
 if TYPE_CHECKING:
     from modelyard.client.specs import Options
 
-Node = Annotated[str, typer.Option(help="Only this node", autocompletion=None)]
-Pool = Annotated[str, typer.Option(help="Only nodes of this pool", show_default="nodes of no pool")]
-Label = Annotated[
-    list[str], typer.Option(help="Only nodes with this label k=v; repeatable", show_default=False)
+# The headings of the help.
+PLACEMENT = "Placement"
+RESOURCES = "Resources"
+ENVIRONMENT = "Environment"
+DATA = "Data"
+SHARING = "Sharing"
+ORDER = "Order"
+ARRAYS = "Arrays and gangs"
+CONDUCT = "Conduct"
+NOTIFICATION = "Notification"
+
+Node = Annotated[str, typer.Option(help="Only this node", autocompletion=None, rich_help_panel=PLACEMENT)]
+Pool = Annotated[
+    str,
+    typer.Option(help="Only nodes of this pool", show_default="nodes of no pool", rich_help_panel=PLACEMENT),
 ]
-Policy = Annotated[str, typer.Option(help="least-loaded|binpack|spread", show_default="least-loaded")]
+Label = Annotated[
+    list[str],
+    typer.Option(
+        help="Only nodes with this label k=v; repeatable", show_default=False, rich_help_panel=PLACEMENT
+    ),
+]
+Policy = Annotated[
+    str,
+    typer.Option(help="least-loaded|binpack|spread", show_default="least-loaded", rich_help_panel=PLACEMENT),
+]
 Quote = Annotated[
-    str, typer.Option(help="Capacity that is held for it: yard nodes quote", show_default=False)
+    str,
+    typer.Option(
+        help="Capacity that is held for it: yard nodes quote", show_default=False, rich_help_panel=PLACEMENT
+    ),
 ]
 DistinctNodes = Annotated[
-    bool, typer.Option("--distinct-nodes", help="Each element of the array on a node of its own")
+    bool,
+    typer.Option(
+        "--distinct-nodes", help="Each element of the array on a node of its own", rich_help_panel=PLACEMENT
+    ),
 ]
-Cpu = Annotated[float, typer.Option(help="Cores", show_default="1")]
-Memory = Annotated[str, typer.Option(help="For example 512Mi")]
-Gpu = Annotated[float, typer.Option(help="Devices; below 1: a share of one", show_default="0")]
+Cpu = Annotated[float, typer.Option(help="Cores", show_default="1", rich_help_panel=RESOURCES)]
+Memory = Annotated[str, typer.Option(help="For example 512Mi", rich_help_panel=RESOURCES)]
+Gpu = Annotated[
+    float, typer.Option(help="Devices; below 1: a share of one", show_default="0", rich_help_panel=RESOURCES)
+]
 Resource = Annotated[
-    list[str], typer.Option(help="Custom resource name=amount; repeatable", show_default=False)
+    list[str],
+    typer.Option(
+        help="Custom resource name=amount; repeatable", show_default=False, rich_help_panel=RESOURCES
+    ),
 ]
-Requirements = Annotated[str, typer.Option(help="Requirements file; installed once per machine")]
-Env = Annotated[list[str], typer.Option(help="Environment variable k=v; repeatable", show_default=False)]
+Requirements = Annotated[
+    str, typer.Option(help="Requirements file; installed once per machine", rich_help_panel=ENVIRONMENT)
+]
+Env = Annotated[
+    list[str],
+    typer.Option(
+        help="Environment variable k=v; repeatable", show_default=False, rich_help_panel=ENVIRONMENT
+    ),
+]
 
 
 def _directory(value: str) -> str:
@@ -45,13 +83,24 @@ def _directory(value: str) -> str:
     return value
 
 
-Dir = Annotated[str, typer.Option(help="Directory to run in; it is shipped", callback=_directory)]
+Dir = Annotated[
+    str,
+    typer.Option(help="Directory to run in; it is shipped", callback=_directory, rich_help_panel=ENVIRONMENT),
+]
 Param = Annotated[
     list[str],
-    typer.Option("--param", help="k=v; v is JSON, else text; k=@FILE reads JSON", show_default=False),
+    typer.Option(
+        "--param",
+        help="k=v; v is JSON, else text; k=@FILE reads JSON",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
 ]
 InputFile = Annotated[
-    list[str], typer.Option("--input", help="name=@FILE or name=sha256:DIGEST", show_default=False)
+    list[str],
+    typer.Option(
+        "--input", help="name=@FILE or name=sha256:DIGEST", show_default=False, rich_help_panel=DATA
+    ),
 ]
 Attach = Annotated[
     list[str],
@@ -60,89 +109,172 @@ Attach = Annotated[
         help="File or directory to send along; it lies at PATH, or its own name, in the working directory; "
         "repeatable",
         show_default=False,
+        rich_help_panel=DATA,
     ),
 ]
-Keep = Annotated[list[str], typer.Option(help="Glob of files to keep; repeatable", show_default=False)]
-Name = Annotated[str, typer.Option(help="A name for people")]
-Priority = Annotated[int, typer.Option(help="Higher goes first, −1000 … 1000")]
+Keep = Annotated[
+    list[str],
+    typer.Option(help="Glob of files to keep; repeatable", show_default=False, rich_help_panel=DATA),
+]
+Name = Annotated[str, typer.Option(help="A name for people", rich_help_panel=CONDUCT)]
+Priority = Annotated[int, typer.Option(help="Higher goes first, −1000 … 1000", rich_help_panel=SHARING)]
 Cap = Annotated[
     list[str],
     typer.Option(
         metavar="KEY=N",
         help="At most N tasks of the account with this key run at a time; repeatable",
         show_default=False,
+        rich_help_panel=SHARING,
     ),
 ]
-Retries = Annotated[int, typer.Option(help="Further attempts")]
-Timeout = Annotated[str, typer.Option(help="Longest run, for example 10m")]
-QueueTimeout = Annotated[str, typer.Option(help="Longest wait for a place")]
-Array = Annotated[int, typer.Option(help="Run this many elements; each knows YARD_ARRAY_INDEX")]
+Retries = Annotated[int, typer.Option(help="Further attempts", rich_help_panel=CONDUCT)]
+Timeout = Annotated[str, typer.Option(help="Longest run, for example 10m", rich_help_panel=CONDUCT)]
+QueueTimeout = Annotated[str, typer.Option(help="Longest wait for a place", rich_help_panel=CONDUCT)]
+Array = Annotated[
+    int, typer.Option(help="Run this many elements; each knows YARD_ARRAY_INDEX", rich_help_panel=ARRAYS)
+]
 Preemptible = Annotated[
-    bool, typer.Option("--preemptible", help="May be interrupted for what goes first, and is queued again")
+    bool,
+    typer.Option(
+        "--preemptible",
+        help="May be interrupted for what goes first, and is queued again",
+        rich_help_panel=SHARING,
+    ),
 ]
 Preempts = Annotated[
-    bool, typer.Option("--preempts", help="May have preemptible tasks of lower priority interrupted")
+    bool,
+    typer.Option(
+        "--preempts", help="May have preemptible tasks of lower priority interrupted", rich_help_panel=SHARING
+    ),
 ]
 PreemptionGrace = Annotated[
-    str, typer.Option(help="To save its state when it is interrupted", show_default="30s")
+    str,
+    typer.Option(
+        help="To save its state when it is interrupted", show_default="30s", rich_help_panel=SHARING
+    ),
 ]
 CheckpointSignal = Annotated[
-    str, typer.Option(help="Asks it to save its state, for example SIGUSR1", show_default="SIGTERM")
+    str,
+    typer.Option(
+        help="Asks it to save its state, for example SIGUSR1", show_default="SIGTERM", rich_help_panel=SHARING
+    ),
 ]
 Gang = Annotated[
-    str, typer.Option(help="Elements start together or not at all, under this name", show_default=False)
+    str,
+    typer.Option(
+        help="Elements start together or not at all, under this name",
+        show_default=False,
+        rich_help_panel=ARRAYS,
+    ),
 ]
 GangMin = Annotated[
-    int, typer.Option(help="So many elements must start together, the others follow", show_default="all")
+    int,
+    typer.Option(
+        help="So many elements must start together, the others follow",
+        show_default="all",
+        rich_help_panel=ARRAYS,
+    ),
 ]
-Tag = Annotated[list[str], typer.Option(help="Label k=v of the task itself; repeatable", show_default=False)]
-Hold = Annotated[bool, typer.Option("--hold", help="Submit held; release it later")]
+Tag = Annotated[
+    list[str],
+    typer.Option(
+        help="Label k=v of the task itself; repeatable", show_default=False, rich_help_panel=CONDUCT
+    ),
+]
+Hold = Annotated[bool, typer.Option("--hold", help="Submit held; release it later", rich_help_panel=ORDER)]
 After = Annotated[
     list[str],
-    typer.Option(help="Start when this task or array has succeeded; repeatable", show_default=False),
+    typer.Option(
+        help="Start when this task or array has succeeded; repeatable",
+        show_default=False,
+        rich_help_panel=ORDER,
+    ),
 ]
 AfterAny = Annotated[
-    list[str], typer.Option(help="Start when it has ended, however; repeatable", show_default=False)
+    list[str],
+    typer.Option(
+        help="Start when it has ended, however; repeatable", show_default=False, rich_help_panel=ORDER
+    ),
 ]
 AfterFailed = Annotated[
-    list[str], typer.Option(help="Start when it has failed; repeatable", show_default=False)
+    list[str],
+    typer.Option(help="Start when it has failed; repeatable", show_default=False, rich_help_panel=ORDER),
 ]
 AfterStart = Annotated[
-    list[str], typer.Option(help="Start when it has started; repeatable", show_default=False)
+    list[str],
+    typer.Option(help="Start when it has started; repeatable", show_default=False, rich_help_panel=ORDER),
 ]
 Elementwise = Annotated[
-    bool, typer.Option("--elementwise", help="Between arrays of one size: element i waits for element i")
+    bool,
+    typer.Option(
+        "--elementwise",
+        help="Between arrays of one size: element i waits for element i",
+        rich_help_panel=ORDER,
+    ),
 ]
-ArrayIndexes = Annotated[str, typer.Option(help="Only these elements, for example 0-4,7")]
-MaxRunning = Annotated[int, typer.Option(help="Elements under way at a time", show_default="no limit")]
+ArrayIndexes = Annotated[
+    str, typer.Option(help="Only these elements, for example 0-4,7", rich_help_panel=ARRAYS)
+]
+MaxRunning = Annotated[
+    int, typer.Option(help="Elements under way at a time", show_default="no limit", rich_help_panel=ARRAYS)
+]
 MaxFails = Annotated[
     int | None,
-    typer.Option(help="Cancel the rest when more elements have failed", show_default="no limit"),
+    typer.Option(
+        help="Cancel the rest when more elements have failed", show_default="no limit", rich_help_panel=ARRAYS
+    ),
 ]
 AtMostOnce = Annotated[
-    bool, typer.Option("--at-most-once", help="Never started again unless it surely had not started")
+    bool,
+    typer.Option(
+        "--at-most-once", help="Never started again unless it surely had not started", rich_help_panel=CONDUCT
+    ),
 ]
 OnDisconnect = Annotated[
-    str, typer.Option(help="When its node is silent: replace|keep|stop", show_default="replace")
+    str,
+    typer.Option(
+        help="When its node is silent: replace|keep|stop", show_default="replace", rich_help_panel=CONDUCT
+    ),
 ]
-LostAfter = Annotated[str, typer.Option(help="How long its node may be silent", show_default="15s")]
+LostAfter = Annotated[
+    str, typer.Option(help="How long its node may be silent", show_default="15s", rich_help_panel=CONDUCT)
+]
 Reconcile = Annotated[
     str,
     typer.Option(
         help="When the node is back after all: keep-replacement|keep-original|best-score|longest-running",
         show_default="keep-replacement",
+        rich_help_panel=CONDUCT,
     ),
 ]
 ModifySignal = Annotated[
-    str, typer.Option(help="Sent when its parameters change (YARD_PARAMS), for example SIGUSR1")
+    str,
+    typer.Option(
+        help="Sent when its parameters change (YARD_PARAMS), for example SIGUSR1", rich_help_panel=CONDUCT
+    ),
 ]
 Contact = Annotated[
-    str, typer.Option(help="Who is told how it ended", show_default="the account's default contacts")
+    str,
+    typer.Option(
+        help="Who is told how it ended",
+        show_default="the account's default contacts",
+        rich_help_panel=NOTIFICATION,
+    ),
 ]
-Notify = Annotated[str, typer.Option(help="Which ends are told: success|failure|both", show_default="both")]
-Silent = Annotated[bool, typer.Option("--silent", help="Tell nobody, default contacts or not")]
+Notify = Annotated[
+    str,
+    typer.Option(
+        help="Which ends are told: success|failure|both", show_default="both", rich_help_panel=NOTIFICATION
+    ),
+]
+Silent = Annotated[
+    bool, typer.Option("--silent", help="Tell nobody, default contacts or not", rich_help_panel=NOTIFICATION)
+]
 IdempotencyKey = Annotated[
-    str, typer.Option(help="Submitting twice with the same key makes one task", show_default=False)
+    str,
+    typer.Option(
+        help="Submitting twice with the same key makes one task", show_default=False, rich_help_panel=CONDUCT
+    ),
 ]
 
 

@@ -36,7 +36,13 @@ async def call(
     name: work_options.Name = "",
     priority: work_options.Priority = 0,
     queue: Annotated[
-        str, typer.Option(help="Queue to wait in", show_default="default", autocompletion=complete_queues)
+        str,
+        typer.Option(
+            help="Queue to wait in",
+            show_default="default",
+            autocompletion=complete_queues,
+            rich_help_panel=work_options.SHARING,
+        ),
     ] = "",
     cap: work_options.Cap = [],  # noqa: B006
     retries: work_options.Retries = 0,
@@ -47,6 +53,9 @@ async def call(
     after_failed: work_options.AfterFailed = [],  # noqa: B006
     after_start: work_options.AfterStart = [],  # noqa: B006
     at_most_once: work_options.AtMostOnce = False,
+    on_disconnect: work_options.OnDisconnect = "",
+    lost_after: work_options.LostAfter = "",
+    reconcile: work_options.Reconcile = "",
     contact: work_options.Contact = "",
     notify: work_options.Notify = "",
     silent: work_options.Silent = False,

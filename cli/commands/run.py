@@ -31,7 +31,12 @@ KEYS = uuid.UUID("6d6f6465-6c79-4172-a000-000000000001")
 async def run(
     yard: Invocation,
     argv: Annotated[list[str], typer.Argument(metavar="-- COMMAND ARG…", help="What to run")],
-    node: Annotated[str, typer.Option(help="Only this node", autocompletion=complete_nodes)] = "",
+    node: Annotated[
+        str,
+        typer.Option(
+            help="Only this node", autocompletion=complete_nodes, rich_help_panel=work_options.PLACEMENT
+        ),
+    ] = "",
     label: work_options.Label = [],  # noqa: B006
     pool: work_options.Pool = "",
     policy: work_options.Policy = "",
@@ -51,7 +56,13 @@ async def run(
     name: work_options.Name = "",
     priority: work_options.Priority = 0,
     queue: Annotated[
-        str, typer.Option(help="Queue to wait in", show_default="default", autocompletion=complete_queues)
+        str,
+        typer.Option(
+            help="Queue to wait in",
+            show_default="default",
+            autocompletion=complete_queues,
+            rich_help_panel=work_options.SHARING,
+        ),
     ] = "",
     cap: work_options.Cap = [],  # noqa: B006
     retries: work_options.Retries = 0,

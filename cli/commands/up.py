@@ -42,6 +42,14 @@ def up(
             show_default="off",
         ),
     ] = 0,
+    notify_allow: Annotated[
+        str,
+        typer.Option(
+            metavar="NETWORK,…",
+            help="Networks that are not public and that contacts may be in, for example 10.1.2.0/24; none: no more",
+            show_default="none",
+        ),
+    ] = "",
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything serves")] = False,
 ) -> int:
     """Bring up a yard: scheduler, store, graph service and agents.
@@ -58,6 +66,7 @@ def up(
         cpu=cpu or None,
         memory_bytes=_memory(memory),
         metrics_port_base=metrics_port_base or None,
+        notify_allow="" if notify_allow == "none" else notify_allow or None,
     )
     if detach:
         from cli.supervisor.detached import start

@@ -29,6 +29,8 @@ class Options:
     memory_bytes: int = 0
     # Of the scheduler; the store, the graph service and the agents have the next ones. 0: none.
     metrics_port_base: int = 0
+    # Networks that are not public and that contacts may be in, with commas between them.
+    notify_allow: str = ""
 
     @property
     def tls(self) -> bool:
@@ -86,6 +88,14 @@ def remembered(state: Path, **given: Any) -> Options:
         raise CommandError(
             f"--metrics-port-base {options.metrics_port_base} is not a port", code=exit_codes.USAGE
         )
+    for network in filter(None, options.notify_allow.split(",")):
+        try:
+            ipaddress.ip_network(network.strip(), strict=False)
+        except ValueError as error:
+            raise CommandError(
+                f"--notify-allow {network}: {error}", code=exit_codes.USAGE,
+                next_step="write networks, for example 10.1.2.0/24,192.168.7.5",
+            ) from error  # fmt: skip
     if options.agents < 0:
         raise CommandError("--agents must not be negative", code=exit_codes.USAGE)
     return options

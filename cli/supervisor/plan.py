@@ -25,6 +25,8 @@ def programs(state: Path, options: Options) -> list[Program]:
     tls: tuple[str, ...] = ("--tls",) if options.tls else ()
     scheduler: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base), *tls)
     scheduler += ("--store", options.store)
+    if options.notify_allow:
+        scheduler += ("--notify-allow", options.notify_allow)
     if options.tls:
         scheduler += ("--agent-port", str(options.ports["scheduler (agents)"]))
     store: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base + 1), *tls)

@@ -756,7 +756,9 @@ class Notification(_message.Message):
     ON_FIELD_NUMBER: _builtins.int
     SILENT_FIELD_NUMBER: _builtins.int
     contact: _builtins.str
-    """A contact of the account; empty: the account's defaults."""
+    """A contact of the account; empty: the account's defaults. Calls of operators in a session that say nothing of
+    notification tell nobody: whoever makes thousands of them waits for their results.
+    """
     silent: _builtins.bool
     """Nobody is told, defaults or not."""
     @_builtins.property

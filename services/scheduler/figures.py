@@ -1,4 +1,4 @@
-"""What the scheduler shows of its state when it is scraped: tasks, queues, nodes, streams.
+"""What the scheduler shows of its state when it is scraped: tasks, queues, nodes, streams, messages.
 
 Looks at every unfinished task once for each scrape, in portions, so that nothing else waits for it.
 """
@@ -10,6 +10,8 @@ from services.chassis.figures import Family, counter, gauge
 from services.scheduler.cluster import Node
 from services.scheduler.engine import Engine
 from services.scheduler.model import NodeState, TaskState
+from services.scheduler.notify.deliveries import Deliveries
+from services.scheduler.notify.outbox import Outbox
 from services.scheduler.resources import natural
 from services.scheduler.state import State
 
@@ -22,6 +24,22 @@ async def of_state(engine: Engine) -> list[Family]:
     """All families that need no counting."""
     state = engine.state
     return [*await _tasks(engine), *_nodes(state), *_process(engine)]
+
+
+async def of_outbox(outbox: Outbox, deliveries: Deliveries, now_ms: int) -> list[Family]:
+    """What contacts are yet to be told, and what became of it since the start."""
+    count, oldest_ms = await deliveries.backlog()
+    age_s = max(now_ms - oldest_ms, 0) / 1000 if count else 0.0
+    settled = [
+        (("delivered",), float(outbox.delivered_count)), (("not_taken",), float(outbox.failed_count)),
+        (("dead",), float(outbox.dead_count)),
+    ]  # fmt: skip
+    return [
+        gauge("yard_deliveries_pending", "Messages to contacts that are still to be sent.", count),
+        gauge("yard_deliveries_oldest_seconds", "How long the oldest of them has waited.", age_s),
+        Family("counter", "yard_deliveries", "Messages that contacts took, attempts that they did not, messages "
+               "that were given up.", ("result",), settled),
+    ]  # fmt: skip
 
 
 async def _tasks(engine: Engine) -> list[Family]:

@@ -189,6 +189,7 @@ class SchedulerService:
     async def figures(self) -> list[Family]:
         """For whoever scrapes."""
         found = await figures.of_state(self._engine)
+        found += await figures.of_outbox(self._outbox, self._deliveries, self._engine.clock.now_ms())
         if self._counts is not None:
             found += self._counts.families()
         found.append(gauge("yard_database_bytes", "Bytes of the database's file.", self._database_bytes()))

@@ -24,7 +24,9 @@ SUCCEEDED = "TASK_STATE_SUCCEEDED"
 
 @pytest.fixture(scope="module")
 def yard() -> Iterator[Yard]:
-    with new_yard(environ={"YARD_SCHEDULER_NOTIFY_ALLOW": "127.0.0.0/8"}) as made:
+    with new_yard(is_up=False) as made:
+        up = made.up("--notify-allow", "127.0.0.0/8")
+        assert up.code == 0, up.stderr
         yield made
         assert made.cli("down").code == 0
         assert not made.left_over(), made.left_over()

@@ -28,10 +28,12 @@ DELIVERED, DEAD = pb.CONTACT_DELIVERY_STATE_DELIVERED, pb.CONTACT_DELIVERY_STATE
 
 
 @asynccontextmanager
-async def yard_of(tmp_path: Path, allow: str = "127.0.0.0/8") -> AsyncIterator[SchedulerYard]:
+async def yard_of(
+    tmp_path: Path, allow: str = "127.0.0.0/8", **hello: object
+) -> AsyncIterator[SchedulerYard]:
     """A yard whose one agent succeeds in everything, and that may tell this machine."""
     options = {"notify_allow": allow, "notify_backoff_s": 0.05}
-    async with scheduler_yard(tmp_path, **options) as yard, connected(yard, script=succeed):
+    async with scheduler_yard(tmp_path, **options) as yard, connected(yard, script=succeed, **hello):
         yield yard
 
 
@@ -344,3 +346,29 @@ async def test_sender_that_dies_is_replaced_and_the_message_arrives(tmp_path: Pa
         await hook.wait(3)
         (delivery,) = await settled(ada, 1, task_id=task_id)
         assert (delivery.state, delivery.attempt_count) == (DELIVERED, 2)
+
+
+async def test_calls_of_operators_in_a_session_tell_defaults_only_where_they_say_so(
+    tmp_path: Path,
+) -> None:  # S0.8
+    async with yard_of(tmp_path, operators={"echo": "{}"}) as yard, receiver() as hook:
+        ada = await yard.user("ada")
+        await verified(ada, "hook", hook.url, default_for=BOTH)
+        call = task_pb2.TaskSpec(operator=task_pb2.OperatorWork(operator="echo"))
+        asked = task_pb2.TaskSpec(
+            operator=call.operator, notification=task_pb2.Notification(on=BOTH), name="asked"
+        )
+        session = ada.tasks.Session()
+        request_id = str(uuid.uuid4())
+        submit = task_pb2.SubmitTasksRequest(request_id=request_id, specs=[call, asked, command()])
+        await session.write(task_pb2.SessionRequest(sequence=1, submit=submit))
+        answer = await asyncio.wait_for(session.read(), 10)
+        assert isinstance(answer, task_pb2.SessionResponse) and not answer.refused.reason, answer
+        first = list(answer.submitted.task_ids)
+        # The same request is the same, whichever way it comes.
+        again = await ada.tasks.SubmitTasks(submit)
+        assert list(again.task_ids) == first
+        await session.done_writing()
+        [direct] = await ada.submit(call)
+        told = {d.task_id for d in await settled(ada, 4) if d.task_id}
+        assert told == {first[1], first[2], direct}

@@ -53,6 +53,12 @@ class Deliveries:
             lambda c: dict(c.execute(self._sql["contacts_with_pending"]).fetchall())
         )
 
+    async def backlog(self) -> tuple[int, int]:
+        """How many messages are still to be sent, and when the oldest of them was made; 0: there is none."""
+        sql = self._sql["backlog_of_deliveries"]
+        count, oldest_ms = await self._database.read(lambda c: c.execute(sql).fetchone())
+        return count, oldest_ms or 0
+
     async def next(self, contact_id: str) -> Delivery | None:
         """What is due first at a contact, now or later."""
         values = (contact_id,)

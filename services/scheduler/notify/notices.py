@@ -35,6 +35,14 @@ def ends_of(events: Iterable[int], field: str) -> End:
     return ends or End.BOTH
 
 
+def leave_defaults_out(specs: Iterable[task_pb2.TaskSpec]) -> None:
+    """Calls of operators in a session tell the account's default contacts nothing, unless they speak of notification
+    themselves: whoever maps an operator over 10,000 items waits for the results, and wants no 10,000 messages."""
+    for spec in specs:
+        if spec.HasField("operator") and not spec.HasField("notification"):
+            spec.notification.silent = True
+
+
 def check_told(notice: Notice, contacts: Mapping[str, KnownContact], field: str) -> None:
     """Whether whoever is to be told can be. Raises `ContactNotFound` or `ContactNotVerified`."""
     if notice.contact:

@@ -53,6 +53,8 @@ class Outbox:
         self._wake = asyncio.Event()
         self._awaited: dict[str, list[asyncio.Event]] = {}
         self._is_draining = False
+        # Messages that were taken, attempts that were not, and messages that were given up.
+        self.delivered_count = self.failed_count = self.dead_count = 0
 
     def wake(self, contacts: Iterable[str]) -> None:
         """These contacts have something new."""
@@ -182,6 +184,9 @@ class Outbox:
         state = (
             DeliveryState.DELIVERED if sent.ok else DeliveryState.DEAD if is_dead else DeliveryState.PENDING
         )
+        self.delivered_count += sent.ok
+        self.failed_count += not sent.ok
+        self.dead_count += is_dead
         _log.info(
             "notification", event_id=delivery.event_id, contact=delivery.contact, account=delivery.account,
             task_id=delivery.subject, state=state.name, attempt=delivery.attempt_count + 1, error=sent.error,

@@ -67,6 +67,9 @@ LIMIT 1
 -- name: contacts_with_pending
 SELECT contact_id, min(next_ms) FROM delivery WHERE state = 1 GROUP BY contact_id
 
+-- name: backlog_of_deliveries
+SELECT count(*), min(create_ms) FROM delivery WHERE state = 1
+
 -- name: list_deliveries
 -- Newest first, before a number. NULL: any.
 SELECT number, event_id, contact_id, account, contact, subject, event, title, state, attempt_count, failures,

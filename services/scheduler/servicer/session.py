@@ -14,7 +14,8 @@ from services.scheduler import views
 from services.scheduler.effects import RecordChange
 from services.scheduler.engine import Engine
 from services.scheduler.model import TaskState, parse_task_id
-from services.scheduler.submission import Submission, keys_of
+from services.scheduler.notify import notices
+from services.scheduler.submission import Submission, content_of, keys_of
 from services.scheduler.tasks import Tasks
 
 MOST_OUTCOMES = 1_000
@@ -94,7 +95,10 @@ class Session:
             if message.WhichOneof("message") == "follow":
                 await self._follow([parse_task_id(text, "task_ids") for text in message.follow.task_ids])
                 return
-            numbers, is_repeat = await self._submission.submit(message.submit, self._caller.account, self)
+            submit = message.submit
+            content = content_of(submit) if submit.request_id else b""
+            notices.leave_defaults_out(submit.specs)
+            numbers, is_repeat = await self._submission.submit(submit, self._caller.account, self, content)
         except ServiceError as error:
             response.refused.CopyFrom(_refusal(error))
             note_in_stream(_SUBMIT, "", message.submit.request_id, error.code, error.reason)
