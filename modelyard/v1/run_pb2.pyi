@@ -221,7 +221,6 @@ class StartRunRequest(_message.Message):
     ORDER_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     MAX_PARALLEL_FIELD_NUMBER: _builtins.int
-    NOTIFICATION_FIELD_NUMBER: _builtins.int
     REFRESH_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
@@ -239,8 +238,6 @@ class StartRunRequest(_message.Message):
     """Nothing is taken from the cache."""
     validate_only: _builtins.bool
     comment: _builtins.str
-    @_builtins.property
-    def notification(self) -> _task_pb2.Notification: ...
     def __init__(
         self,
         *,
@@ -251,14 +248,13 @@ class StartRunRequest(_message.Message):
         order: Global___RunOrder.ValueType = ...,
         start: Global___RunStart.ValueType = ...,
         max_parallel: _builtins.int = ...,
-        notification: _task_pb2.Notification | None = ...,
         refresh: _builtins.bool = ...,
         validate_only: _builtins.bool = ...,
         comment: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "max_parallel", b"max_parallel", "notification", b"notification", "order", b"order", "params_json", b"params_json", "project_id", b"project_id", "refresh", b"refresh", "request_id", b"request_id", "start", b"start", "validate_only", b"validate_only", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "max_parallel", b"max_parallel", "order", b"order", "params_json", b"params_json", "project_id", b"project_id", "refresh", b"refresh", "request_id", b"request_id", "start", b"start", "validate_only", b"validate_only", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -867,57 +863,6 @@ class ModifyRunNodeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModifyRunNodeResponse: _TypeAlias = ModifyRunNodeResponse  # noqa: Y015
-
-@_typing.final
-class ApproveGateRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    RUN_ID_FIELD_NUMBER: _builtins.int
-    NODE_ID_FIELD_NUMBER: _builtins.int
-    IS_REFUSED_FIELD_NUMBER: _builtins.int
-    COMMENT_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    run_id: _builtins.str
-    node_id: _builtins.str
-    is_refused: _builtins.bool
-    comment: _builtins.str
-    def __init__(
-        self,
-        *,
-        request_id: _builtins.str = ...,
-        run_id: _builtins.str = ...,
-        node_id: _builtins.str = ...,
-        is_refused: _builtins.bool = ...,
-        comment: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "is_refused", b"is_refused", "node_id", b"node_id", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApproveGateRequest: _TypeAlias = ApproveGateRequest  # noqa: Y015
-
-@_typing.final
-class ApproveGateResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NODE_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def node(self) -> _canvas_pb2.ExecutionNode: ...
-    def __init__(
-        self,
-        *,
-        node: _canvas_pb2.ExecutionNode | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApproveGateResponse: _TypeAlias = ApproveGateResponse  # noqa: Y015
 
 @_typing.final
 class GetNodeResultRequest(_message.Message):

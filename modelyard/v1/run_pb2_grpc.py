@@ -90,11 +90,6 @@ class RunServiceStub:
                 request_serializer=modelyard_dot_v1_dot_run__pb2.ModifyRunNodeRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_run__pb2.ModifyRunNodeResponse.FromString,
                 _registered_method=True)
-        self.ApproveGate = channel.unary_unary(
-                '/modelyard.v1.RunService/ApproveGate',
-                request_serializer=modelyard_dot_v1_dot_run__pb2.ApproveGateRequest.SerializeToString,
-                response_deserializer=modelyard_dot_v1_dot_run__pb2.ApproveGateResponse.FromString,
-                _registered_method=True)
         self.GetNodeResult = channel.unary_unary(
                 '/modelyard.v1.RunService/GetNodeResult',
                 request_serializer=modelyard_dot_v1_dot_run__pb2.GetNodeResultRequest.SerializeToString,
@@ -184,13 +179,6 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ApproveGate(self, request, context):
-        """Lets a gate pass, or not.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def GetNodeResult(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -261,11 +249,6 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.ModifyRunNode,
                     request_deserializer=modelyard_dot_v1_dot_run__pb2.ModifyRunNodeRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_run__pb2.ModifyRunNodeResponse.SerializeToString,
-            ),
-            'ApproveGate': grpc.unary_unary_rpc_method_handler(
-                    servicer.ApproveGate,
-                    request_deserializer=modelyard_dot_v1_dot_run__pb2.ApproveGateRequest.FromString,
-                    response_serializer=modelyard_dot_v1_dot_run__pb2.ApproveGateResponse.SerializeToString,
             ),
             'GetNodeResult': grpc.unary_unary_rpc_method_handler(
                     servicer.GetNodeResult,
@@ -576,33 +559,6 @@ class RunService:
             '/modelyard.v1.RunService/ModifyRunNode',
             modelyard_dot_v1_dot_run__pb2.ModifyRunNodeRequest.SerializeToString,
             modelyard_dot_v1_dot_run__pb2.ModifyRunNodeResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ApproveGate(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/modelyard.v1.RunService/ApproveGate',
-            modelyard_dot_v1_dot_run__pb2.ApproveGateRequest.SerializeToString,
-            modelyard_dot_v1_dot_run__pb2.ApproveGateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,8 +51,6 @@ class RunServiceStub:
     """A new run that keeps what an ended one has: from its failures, from a node, with other parameters, or on a later version."""
     ModifyRunNode: _grpc.UnaryUnaryMultiCallable[_run_pb2.ModifyRunNodeRequest, _run_pb2.ModifyRunNodeResponse]
     """Changes the parameters of a node that has not started; recorded."""
-    ApproveGate: _grpc.UnaryUnaryMultiCallable[_run_pb2.ApproveGateRequest, _run_pb2.ApproveGateResponse]
-    """Lets a gate pass, or not."""
     GetNodeResult: _grpc.UnaryUnaryMultiCallable[_run_pb2.GetNodeResultRequest, _run_pb2.GetNodeResultResponse]
     ExportRunPicture: _grpc.UnaryUnaryMultiCallable[_run_pb2.ExportRunPictureRequest, _run_pb2.ExportRunPictureResponse]
     """The run as a picture: SVG."""
@@ -80,8 +78,6 @@ class RunServiceAsyncStub(RunServiceStub):
     """A new run that keeps what an ended one has: from its failures, from a node, with other parameters, or on a later version."""
     ModifyRunNode: _aio.UnaryUnaryMultiCallable[_run_pb2.ModifyRunNodeRequest, _run_pb2.ModifyRunNodeResponse]  # type: ignore[assignment]
     """Changes the parameters of a node that has not started; recorded."""
-    ApproveGate: _aio.UnaryUnaryMultiCallable[_run_pb2.ApproveGateRequest, _run_pb2.ApproveGateResponse]  # type: ignore[assignment]
-    """Lets a gate pass, or not."""
     GetNodeResult: _aio.UnaryUnaryMultiCallable[_run_pb2.GetNodeResultRequest, _run_pb2.GetNodeResultResponse]  # type: ignore[assignment]
     ExportRunPicture: _aio.UnaryUnaryMultiCallable[_run_pb2.ExportRunPictureRequest, _run_pb2.ExportRunPictureResponse]  # type: ignore[assignment]
     """The run as a picture: SVG."""
@@ -172,14 +168,6 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.ModifyRunNodeResponse, _abc.Awaitable[_run_pb2.ModifyRunNodeResponse]]:
         """Changes the parameters of a node that has not started; recorded."""
-
-    @_abc_1.abstractmethod
-    def ApproveGate(
-        self,
-        request: _run_pb2.ApproveGateRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_run_pb2.ApproveGateResponse, _abc.Awaitable[_run_pb2.ApproveGateResponse]]:
-        """Lets a gate pass, or not."""
 
     @_abc_1.abstractmethod
     def GetNodeResult(

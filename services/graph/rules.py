@@ -32,7 +32,6 @@ _TABLE = {
         "ResumeRun": _CHANGE,
         "ContinueRun": _CHANGE,
         "ModifyRunNode": _CHANGE,
-        "ApproveGate": _CHANGE,
         "GetNodeResult": _READ,
         "ExportRunPicture": _READ,
     },

@@ -109,7 +109,7 @@ class GraphService:
             self._projects, self._library, self._catalogue, self._engine.store, self._scheduler
         )
         history = History(self._engine, self._projects, self._catalogue)
-        runs = RunServicer(self._engine, self._projects, starting, history, self._answers, explaining)  # type: ignore[abstract]
+        runs = RunServicer(self._engine, self._projects, starting, history, self._answers, explaining)
         run_file = run_pb2.DESCRIPTOR
         run_pb2_grpc.add_RunServiceServicer_to_server(repeatable(runs, run_file, self._answers), server)
         names = (file.services_by_name["ProjectService"], run_file.services_by_name["RunService"])

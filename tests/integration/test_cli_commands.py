@@ -28,7 +28,12 @@ def yard(fake: FakeServer, tmp_path: Path) -> Yard:
 
 
 def of(fake: FakeServer) -> dict[str, str]:
-    return {"YARD_ENDPOINT": fake.address, "YARD_STORE": fake.address, "YARD_GRAPH": fake.address, "YARD_TOKEN": TOKEN}
+    return {
+        "YARD_ENDPOINT": fake.address,
+        "YARD_STORE": fake.address,
+        "YARD_GRAPH": fake.address,
+        "YARD_TOKEN": TOKEN,
+    }
 
 
 @pytest.mark.asyncio
