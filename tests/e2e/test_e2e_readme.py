@@ -26,6 +26,12 @@ def console_lines() -> list[str]:
     return [line.removeprefix("$ ") for line in lines]
 
 
+def canvas() -> str:
+    """The document that the README calls canvas.json."""
+    [block] = re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return block
+
+
 def typed(yard: Yard, lines: list[str], cwd: Path) -> list[tuple[int, str]]:
     """Exit code and output of each line, typed one after the other into one shell."""
     out = cwd / "out"
@@ -47,6 +53,7 @@ def test_every_console_line_of_the_readme_works_in_order(tmp_path: Path) -> None
     lines = console_lines()
     with new_yard(is_up=False) as yard:
         (yard.state / "yard.toml").write_text(f"port_base = {yard.port}\n")
+        (tmp_path / "canvas.json").write_text(canvas())
         results = typed(yard, lines, tmp_path)
         failed = [(line, *result) for line, result in zip(lines, results, strict=True) if result[0]]
         assert not failed, failed
@@ -54,6 +61,8 @@ def test_every_console_line_of_the_readme_works_in_order(tmp_path: Path) -> None
         assert output["yard call echo --param value=3"] == "3\n"
         assert "hello from a task" in output["yard run -- python3 -c \"print('hello from a task')\""]
         assert "node-1" in output["yard nodes occupancy"]
+        # S1.2 S1.6
+        assert '"rows":1' in output["yard graph run demo"]
         said = {line.split()[-1]: text for line, text in output.items() if line.startswith("grpcurl")}
         assert '"t-' in said["modelyard.v1.TaskService/SubmitTasks"]
         assert "modelyard.v1.TaskService" in said["list"]

@@ -241,10 +241,10 @@ def _cgroups(mark: str) -> list[Path]:
 
 
 def free_port_base() -> int:
-    """A base whose three ports nobody has; below the ports that the system gives to anybody."""
+    """A base whose ports nobody has; below the ports that the system gives to anybody."""
     while True:
         base = random.randrange(12_000, 30_000, 10)
-        if all(_is_free(base + offset) for offset in (0, 1, AGENT_PORT_OFFSET)):
+        if all(_is_free(base + offset) for offset in (0, 1, 2, AGENT_PORT_OFFSET)):
             return base
 
 
