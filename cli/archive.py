@@ -38,7 +38,8 @@ def write_backup(state: Path, target: Path) -> dict[str, int]:
         with (
             taken(state) as snapshot,
             open(draft, "wb", opener=_private) as file,
-            tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive,
+            # Every member is a file of its own: pinned files are hard links, and inodes come back.
+            tarfile.open(fileobj=file, mode="w:gz", compresslevel=1, dereference=True) as archive,
         ):
             _add_manifest(archive)
             for name, copy in snapshot.databases(target.parent):

@@ -83,7 +83,7 @@ def test_quota_of_an_account_and_a_cap_hold_over_its_tasks(yard: Yard, tmp_path:
     for _ in range(3):
         assert yard.cli(*words, extra=extra).code == 0
     refused = yard.cli(*words, extra=extra)
-    assert refused.code == 1 and "3 unfinished tasks" in refused.stderr
+    assert refused.code == 6 and "3 unfinished tasks" in refused.stderr
     listed = json.loads(yard.cli("tasks", "ls", "-o", "json", extra=extra).stdout)["tasks"]
     states = Counter(task["state"] for task in listed)
     assert states["TASK_STATE_QUEUED"] == 2

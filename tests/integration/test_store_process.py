@@ -95,7 +95,7 @@ async def test_store_on_a_read_only_disk_refuses_to_start_and_says_why(tmp_path:
     wrapper = _disk(tmp_path / "store", "ro")
     async with account_desk() as desk, store_process(tmp_path, desk, wrapper=wrapper, wait=False) as store:
         assert await asyncio.to_thread(store.process.wait, 20) == 2
-        assert f"the blobs cannot be kept at {store.blobs}" in store.log.read_text()
+        assert f"cannot use the database {tmp_path / 'store'}" in store.log.read_text()
         assert "Traceback" not in store.log.read_text()
 
 
