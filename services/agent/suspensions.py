@@ -1,17 +1,17 @@
-"""Which tasks of this machine are suspended, and for how long they were: one small file, written with every change.
+"""Which tasks of this machine are suspended, and for how long they were; kept for a later agent process.
 
-A later agent process finds stopped workers by it, which cannot answer, and goes on counting. Wall-clock times: the
+It finds stopped workers by it, which cannot answer, and goes on counting. Wall-clock times: the
 machine may have slept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from services.agent import halting
+from services.agent.kept import Kept
 from services.agent.model import Task
 from services.chassis.clock import Clock
 
@@ -28,68 +28,38 @@ class Suspension(msgspec.Struct):
     paused_ms: int
 
 
-class Suspensions:
+class Suspensions(Kept[Suspension]):
     """Those of one node. Stops and lets go on; what it says it has done is on disk before it is done."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._path = path
+        super().__init__(path, Suspension)
         self._clock = clock
-        self._known = _read(path)
 
     def begin(self, task: Task, pid: int) -> None:
         """Stops a task."""
         whole = not task.body.is_command
-        self._known[task.key] = Suspension(pid, whole, self._clock.now_ms(), task.paused_ms)
-        self._save()
+        self.put(task.key, Suspension(pid, whole, self._clock.now_ms(), task.paused_ms))
         halting.halt(pid, whole=whole)
 
     def end(self, task: Task, pid: int) -> None:
         """Lets a task go on."""
         whole = not task.body.is_command
         halting.proceed(pid, whole=whole)
-        self._known[task.key] = Suspension(pid, whole, 0, task.paused_ms)
-        self._save()
-
-    def forget(self, tasks: Iterable[Task]) -> None:
-        """They are over."""
-        gone = [task.key for task in tasks if task.key in self._known]
-        for key in gone:
-            del self._known[key]
-        if gone:
-            self._save()
+        self.put(task.key, Suspension(pid, whole, 0, task.paused_ms))
 
     def of(self, key: str) -> tuple[int, int]:
         """For how long by now (−1: not at all), and for how long before; of a task found again."""
-        known = self._known.get(key)
+        known = self.known.get(key)
         if known is None:
             return -1, 0
         return (max(0, self._clock.now_ms() - known.since_ms) if known.since_ms else -1), known.paused_ms
 
     def let_speak(self) -> None:
         """Workers that are stopped as a whole go on for the moment in which they are asked what they have."""
-        for known in self._known.values():
+        for known in self.known.values():
             if known.whole and known.since_ms:
                 halting.let_speak(known.pid)
 
     def halt_again(self, task: Task, pid: int) -> None:
         """After that moment."""
         halting.halt(pid, whole=not task.body.is_command)
-
-    def keep(self, keys: Iterable[str]) -> None:
-        """Drops those of tasks that nobody has found again."""
-        kept = set(keys)
-        if not kept.issuperset(self._known):
-            self._known = {key: known for key, known in self._known.items() if key in kept}
-            self._save()
-
-    def _save(self) -> None:
-        draft = self._path.with_name(f"{self._path.name}.new")
-        draft.write_bytes(msgspec.json.encode(self._known))
-        draft.replace(self._path)
-
-
-def _read(path: Path) -> dict[str, Suspension]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Suspension])
-    except (FileNotFoundError, msgspec.DecodeError):
-        return {}

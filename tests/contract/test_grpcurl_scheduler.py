@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 from modelyard.v1.account_pb2 import ROLE_USER
+from tests.support import grpcurl as grpcurl_binary
 from tests.support.scheduler_service import scheduler_yard
 from tests.support.scripted_agent import connected, succeed
 
 
 @pytest.fixture
 def program() -> str:
-    found = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
-    if found is None:
-        pytest.skip("grpcurl is not installed")
-    return found
+    return grpcurl_binary.program()
 
 
 async def grpcurl(*command: str) -> tuple[int, str]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
 from modelyard.v1 import canvas_pb2, run_pb2
+from tests.support import repeating
 from tests.support.graph_repeats import CASES
 from tests.support.graph_yard import GraphYard, graph_yard
+from tests.support.repeating import under
 from tests.support.scheduler_service import refusal
 
 FILES = (canvas_pb2.DESCRIPTOR, run_pb2.DESCRIPTOR)
@@ -27,15 +28,7 @@ MUTATIONS: dict[str, MethodDescriptor] = {
 
 
 def call(yard: GraphYard, name: str, request: Any) -> Any:
-    method = MUTATIONS[name]
-    path = f"/{method.containing_service.full_name}/{name}"
-    answer = message_factory.GetMessageClass(method.output_type)
-    return yard.admin.channel.unary_unary(path, type(request).SerializeToString, answer.FromString)(request)
-
-
-def under(request: Any, request_id: str) -> Any:
-    request.request_id = request_id
-    return request
+    return repeating.call(yard.admin.channel, MUTATIONS[name], request)
 
 
 def test_every_mutation_has_a_case() -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
 from modelyard.v1 import account_pb2
 from modelyard.v1 import task_pb2 as pb
 from services.scheduler.answers import OWN_PROMISE
 from services.scheduler.rules import RULES
+from tests.support import repeating
+from tests.support.repeating import under
 from tests.support.repeats import CASES, held
 from tests.support.scheduler_service import SchedulerYard, command, refusal, scheduler_yard
 from tests.support.scripted_agent import connected
@@ -41,15 +42,7 @@ MUTATIONS = {method.name: method for method in mutations()}
 
 
 def call(yard: SchedulerYard, name: str, request: Any) -> Any:
-    method = MUTATIONS[name]
-    path = f"/{method.containing_service.full_name}/{name}"
-    answer = message_factory.GetMessageClass(method.output_type)
-    return yard.admin.channel.unary_unary(path, type(request).SerializeToString, answer.FromString)(request)
-
-
-def under(request: Any, request_id: str) -> Any:
-    request.request_id = request_id
-    return request
+    return repeating.call(yard.admin.channel, MUTATIONS[name], request)
 
 
 def told(name: str, answer: Any) -> Any:

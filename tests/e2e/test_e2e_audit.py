@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.support import grpcurl
 from tests.support.wait import wait_until_sync
 from tests.support.yard import Yard
 
@@ -68,9 +65,7 @@ def test_both_services_are_listed_newest_first_with_filters(yard: Yard) -> None:
 
 
 def test_grpcurl_lists_the_audit_log_of_each_service(yard: Yard) -> None:
-    program = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
-    if program is None:
-        pytest.skip("grpcurl is not installed")
+    program = grpcurl.program()
     token = (yard.state / "secrets" / "admin.token").read_text().strip()
     for address in (yard.endpoint, yard.store):
         done = subprocess.run(

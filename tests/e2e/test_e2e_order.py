@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.support import grpcurl
 from tests.support.wait import wait_until_sync
 from tests.support.yard import Yard
 
@@ -41,9 +38,7 @@ def indexes(yard: Yard, array: str, state: str) -> list[int]:
 
 def call(yard: Yard, method: str, message: dict[str, Any], *, code: int = 0) -> Any:
     """The real grpcurl."""
-    program = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
-    if program is None:
-        pytest.skip("grpcurl is not installed")
+    program = grpcurl.program()
     token = (yard.state / "secrets" / "admin.token").read_text().strip()
     command = [
         program,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 
 from modelyard.client.specs import command_spec
+from tests.support import grpcurl
 from tests.support.wait import wait_until_sync
 from tests.support.yard import Yard
 
@@ -125,9 +124,7 @@ async def test_two_accounts_share_two_nodes_by_weight_and_a_restart_keeps_it(own
 
 
 def test_grpcurl_makes_shows_and_deletes_a_queue(yard: Yard) -> None:
-    program = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
-    if program is None:
-        pytest.skip("grpcurl is not installed")
+    program = grpcurl.program()
     token = (yard.state / "secrets" / "admin.token").read_text().strip()
 
     def call(method: str, request: dict[str, Any]) -> tuple[int, str]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +13,7 @@ from modelyard.v1 import account_pb2, account_pb2_grpc
 from services.chassis import security
 from services.chassis.security import USER, VIEWER
 from services.chassis.server import add_health_and_reflection, bind, make_server
+from tests.support import grpcurl as grpcurl_binary
 from tests.support.echo_service import USER_TOKEN, FewTokens
 
 NAME = "modelyard.v1.AccountService"
@@ -33,10 +31,7 @@ class Accounts(account_pb2_grpc.AccountServiceServicer):
 
 @pytest.fixture
 def program() -> str:
-    found = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
-    if found is None:
-        pytest.skip("grpcurl is not installed")
-    return found
+    return grpcurl_binary.program()
 
 
 @pytest_asyncio.fixture

@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.yard import Yard
 
 TASKS, ARTIFACTS = "modelyard.v1.TaskService", "modelyard.v1.ArtifactService"
@@ -22,15 +20,19 @@ class Refused(Exception):
     """What was printed; the reason is in it."""
 
 
+def program() -> str:
+    """Where the binary is: it comes with what the tests are installed with."""
+    found = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
+    assert found is not None, "grpcurl is missing: make setup"
+    return found
+
+
 class Grpcurl:
-    """Skips the test where the binary is not installed."""
+    """Calls as an administrator unless another token is given."""
 
     def __init__(self, yard: Yard, token: str = "") -> None:
-        program = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
-        if program is None:
-            pytest.skip("grpcurl is not installed")
         secret = token or (yard.state / "secrets" / "admin.token").read_text().strip()
-        self._head = (program, "-plaintext", "-H", f"authorization: Bearer {secret}")
+        self._head = (program(), "-plaintext", "-H", f"authorization: Bearer {secret}")
         self._yard = yard
 
     def raw(self, method: str, *messages: dict[str, Any]) -> str:

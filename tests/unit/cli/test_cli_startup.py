@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import typer
+
+from cli.app import COMMANDS
 
 HEAVY = ("grpc", "google.protobuf", "rich", "pydantic", "yaml", "cryptography", "asyncio.base_events")
 ROOT = Path(__file__).parents[3]
@@ -46,3 +50,11 @@ def test_every_command_of_the_table_can_be_loaded() -> None:
     context = typer.Context(root)
     for name in COMMANDS:
         assert root.get_command(context, name) is not None, name
+
+
+@pytest.mark.parametrize("name", [n for n, (_, summary) in COMMANDS.items() if summary[0].islower()])
+def test_summary_of_a_group_names_exactly_its_commands(name: str) -> None:
+    module, summary = COMMANDS[name]
+    group = typer.main.get_command(import_module(f"cli.commands.{module}").app)
+    told = summary.partition(":")[0].split(", ")
+    assert told == list(group.commands)
