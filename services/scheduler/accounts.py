@@ -8,7 +8,7 @@ import msgspec
 from services.chassis.clock import Clock
 from services.chassis.marks import Kept, nothing_kept
 from services.chassis.security import AGENT, Principal, TokenInvalid, hash_secret
-from services.scheduler.model import (
+from services.scheduler.refusals import (
     AccountExists,
     AccountNameUsed,
     AccountNotFound,

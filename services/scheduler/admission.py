@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from services.scheduler.model import QuotaInUse, Shape
+from services.scheduler.model import Shape
+from services.scheduler.refusals import QuotaInUse
 from services.scheduler.resources import describe
 from services.scheduler.tenants import Account, Cap, Holder, Queue
 from services.scheduler.waiting import ShapeQueue, Waiting

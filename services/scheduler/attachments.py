@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from modelyard.v1 import task_pb2
-from services.scheduler.model import InvalidSpec
+from services.scheduler.refusals import InvalidSpec
 
 MOST = 1_000
 PATH_BYTES_MOST = 1_024

@@ -6,7 +6,8 @@ The edge for these fields of ``TaskSpec``. Every refusal names the field; nothin
 import msgspec
 
 from modelyard.v1 import task_pb2
-from services.scheduler.model import Cause, Condition, Dependency, InvalidSpec, parse_task_id
+from services.scheduler.model import Cause, Condition, Dependency, parse_task_id
+from services.scheduler.refusals import InvalidSpec
 
 MOST_DEPENDENCIES = 1_000
 MOST_INDEXES = 1_000_000

@@ -14,7 +14,8 @@ from modelyard.v1 import agent_link_pb2 as pb
 from services.chassis.clock import Clock
 from services.chassis.security import TASK, Principal, TokenInvalid, TokenStale, hash_secret, make_secret
 from services.scheduler.accounts import Accounts
-from services.scheduler.model import JoinRefused, format_task_id, parse_task_id
+from services.scheduler.model import format_task_id, parse_task_id
+from services.scheduler.refusals import JoinRefused
 from services.scheduler.state import State
 
 JOIN_TTL_MS = 15 * 60_000

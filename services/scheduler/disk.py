@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from services.scheduler.model import LowDisk
+from services.scheduler.refusals import LowDisk
 
 
 class DiskGuard:

@@ -4,15 +4,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from services.scheduler import gang_entry
-from services.scheduler.model import (
-    QueueNotFound,
-    QueueNotOpen,
-    Quota,
-    QuotaTooSmall,
-    Shape,
-    Spec,
-    TooManyUnfinished,
-)
+from services.scheduler.model import Quota, Shape, Spec
+from services.scheduler.refusals import QueueNotFound, QueueNotOpen, QuotaTooSmall, TooManyUnfinished
 from services.scheduler.resources import describe
 from services.scheduler.state import State
 from services.scheduler.tenants import Account, Queue, Tenancy, Tenant

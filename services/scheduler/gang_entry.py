@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from services.scheduler.cluster import Cluster, Node
 from services.scheduler.gangs import needed
-from services.scheduler.model import CannotBePlaced, InvalidSpec, Quota, QuotaTooSmall, Shape, Spec
+from services.scheduler.model import Quota, Shape, Spec
+from services.scheduler.refusals import CannotBePlaced, InvalidSpec, QuotaTooSmall
 from services.scheduler.resources import GPU, SCALE, describe
 from services.scheduler.tenants import Tenancy
 

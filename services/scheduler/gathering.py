@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from services.scheduler import arrays, gangs, holds, lifecycle
 from services.scheduler.effects import Effects, RecordGang
 from services.scheduler.gangs import Gang, Muster, Part, Phase, cast_of, is_kept_back, made_elements, muster
-from services.scheduler.model import Cause, InvalidSpec, Now, Spec, TaskState, format_task_id, task_key
+from services.scheduler.model import Cause, Now, Spec, TaskState, format_task_id, task_key
+from services.scheduler.refusals import InvalidSpec
 from services.scheduler.seating import Wish, find_seats
 from services.scheduler.state import State, Task
 from services.scheduler.waiting import ShapeQueue

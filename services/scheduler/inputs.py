@@ -8,7 +8,8 @@ import grpc
 import grpc.aio
 
 from modelyard.v1 import artifact_pb2, artifact_pb2_grpc
-from services.scheduler.model import InputNotFound, Spec, StoreUnreachable
+from services.scheduler.model import Spec
+from services.scheduler.refusals import InputNotFound, StoreUnreachable
 
 TIMEOUT_S = 10.0
 # A submission that has referred is in the state by then, or never will be.

@@ -14,7 +14,8 @@ from services.scheduler.effects import (
     SuspendTask,
     Verdict,
 )
-from services.scheduler.model import Cause, InvalidRequest, format_task_id, index_of, parse_task_id
+from services.scheduler.model import Cause, format_task_id, index_of, parse_task_id
+from services.scheduler.refusals import InvalidRequest
 from services.scheduler.resources import CPU, GPU, MEMORY, SCALE
 
 MOST_AMOUNT = 1e15

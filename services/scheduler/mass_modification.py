@@ -9,19 +9,15 @@ from services.chassis.security import ADMIN, Principal
 from services.scheduler import modify
 from services.scheduler.engine import Engine
 from services.scheduler.events import ModifyRequested, TasksModifyRequested
-from services.scheduler.model import (
-    TERMINAL,
-    FieldVerdict,
+from services.scheduler.model import TERMINAL, FieldVerdict, array_of, format_task_id, parse_task_id
+from services.scheduler.modification import MOST_TRIES, Change, Modification, paths_of
+from services.scheduler.refusals import (
     InvalidRequest,
     NotYourAccount,
     RevisionStale,
     TaskHasEnded,
     TooManyMatches,
-    array_of,
-    format_task_id,
-    parse_task_id,
 )
-from services.scheduler.modification import MOST_TRIES, Change, Modification, paths_of
 from services.scheduler.state import Task
 from services.scheduler.store import ModificationRow
 from services.scheduler.submission import check_request_id, recall

@@ -19,9 +19,7 @@ from services.scheduler.inputs import Inputs
 from services.scheduler.model import (
     AttachmentChange,
     FieldVerdict,
-    InvalidRequest,
     Policy,
-    RevisionStale,
     Shape,
     Spec,
     VerdictKind,
@@ -39,6 +37,7 @@ from services.scheduler.modify import (
 )
 from services.scheduler.operators import Operators
 from services.scheduler.params import laid_over
+from services.scheduler.refusals import InvalidRequest, RevisionStale
 from services.scheduler.state import Task
 from services.scheduler.submission import check_request_id, recall
 from services.scheduler.tasks import Tasks

@@ -19,14 +19,13 @@ from services.scheduler.model import (
     FieldVerdict,
     Now,
     PendingChange,
-    RevisionStale,
     Spec,
     TaskState,
-    TooManyChanges,
     VerdictKind,
     format_task_id,
 )
 from services.scheduler.params import laid_over
+from services.scheduler.refusals import RevisionStale, TooManyChanges
 from services.scheduler.state import State, Task
 
 PARAMS, PARAMS_JSON, PRIORITY, LABELS = "params", "params_json", "priority", "labels"

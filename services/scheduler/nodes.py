@@ -5,14 +5,8 @@ from services.scheduler import agents, lifecycle, reliance
 from services.scheduler import events as ev
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Answer, Effects, ForgetNode, RecordNode
-from services.scheduler.model import (
-    Cause,
-    NodeHasTasks,
-    NodeIsNotLost,
-    NodeNotFound,
-    NodeState,
-    Now,
-)
+from services.scheduler.model import Cause, NodeState, Now
+from services.scheduler.refusals import NodeHasTasks, NodeIsNotLost, NodeNotFound
 from services.scheduler.state import State
 
 DRAIN_AGAIN_MS = 10_000

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from modelyard.v1 import operator_pb2
-from services.scheduler.model import InvalidRequest
+from services.scheduler.refusals import InvalidRequest
 
 
 class Operators:

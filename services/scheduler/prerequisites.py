@@ -8,15 +8,8 @@ from collections.abc import Sequence
 
 from services.scheduler.engine import Engine
 from services.scheduler.events import EndedTask
-from services.scheduler.model import (
-    Dependency,
-    InvalidSpec,
-    Spec,
-    TaskNotFound,
-    array_of,
-    format_task_id,
-    index_of,
-)
+from services.scheduler.model import Dependency, Spec, array_of, format_task_id, index_of
+from services.scheduler.refusals import InvalidSpec, TaskNotFound
 
 SETTLE_S = 10.0
 

@@ -9,7 +9,7 @@ from services.scheduler import specs
 from services.scheduler.effects import Answer
 from services.scheduler.engine import Engine
 from services.scheduler.events import QuoteDeleted, QuoteRenewed, QuoteRequested, QuoteWish
-from services.scheduler.model import InvalidRequest
+from services.scheduler.refusals import InvalidRequest
 from services.scheduler.submission import check_request_id
 
 MOST_ITEMS = 64

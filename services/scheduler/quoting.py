@@ -14,19 +14,17 @@ from services.scheduler import admission, arrays, explain, lifecycle
 from services.scheduler import events as ev
 from services.scheduler.cluster import Node, Room
 from services.scheduler.effects import Answer, Effects, QuotedRoom, QuoteView
-from services.scheduler.model import (
+from services.scheduler.model import Now, Shape, Spec
+from services.scheduler.placement import Candidates
+from services.scheduler.quotes import Quote
+from services.scheduler.refusals import (
     AccountNotFound,
     NoRoom,
-    Now,
     QuoteExpired,
     QuoteNotFound,
     QuoteTooSmall,
-    Shape,
-    Spec,
     TooManyQuotes,
 )
-from services.scheduler.placement import Candidates
-from services.scheduler.quotes import Quote
 from services.scheduler.resources import GPU, SCALE, Amounts, describe
 from services.scheduler.seating import Wish, find_seats
 from services.scheduler.state import State, Task

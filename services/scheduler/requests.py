@@ -8,27 +8,29 @@ import heapq
 import msgspec
 
 from services.chassis.errors import ServiceError
+from services.chassis.marks import RequestIdReused
 from services.scheduler import arrays, dependencies, entry, gathering, lifecycle, quoting, sharing, silence
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, Effects, InsertSpec
 from services.scheduler.model import (
-    AccountHasTasks,
-    AccountNotFound,
     Cause,
     Dependency,
-    DependencyMoved,
-    ElementNotMade,
     Now,
-    RequestIdReused,
     Spec,
-    TaskHasEnded,
-    TaskIsNotHeld,
-    TaskIsRunning,
     TaskState,
-    TooManyTasks,
     array_of,
     format_task_id,
     task_key,
+)
+from services.scheduler.refusals import (
+    AccountHasTasks,
+    AccountNotFound,
+    DependencyMoved,
+    ElementNotMade,
+    TaskHasEnded,
+    TaskIsNotHeld,
+    TaskIsRunning,
+    TooManyTasks,
 )
 from services.scheduler.state import State, Task
 

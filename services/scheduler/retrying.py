@@ -9,15 +9,8 @@ from collections.abc import Iterable, Sequence
 from modelyard.v1 import task_pb2 as pb
 from services.chassis.security import Principal
 from services.scheduler import indexes
-from services.scheduler.model import (
-    NothingToRetry,
-    TaskHasNotEnded,
-    TaskState,
-    array_of,
-    format_task_id,
-    index_of,
-    parse_task_id,
-)
+from services.scheduler.model import TaskState, array_of, format_task_id, index_of, parse_task_id
+from services.scheduler.refusals import NothingToRetry, TaskHasNotEnded
 from services.scheduler.submission import Submission, content_of
 from services.scheduler.tally import FINAL
 from services.scheduler.tasks import Tasks

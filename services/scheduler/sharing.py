@@ -19,14 +19,8 @@ from services.scheduler.effects import (
     UseRow,
 )
 from services.scheduler.entry import queue_not_found, unfinished_count
-from services.scheduler.model import (
-    MAIN_QUEUE,
-    Now,
-    QueueExists,
-    QueueHasTasks,
-    QueueIsDefault,
-    TooManyQueues,
-)
+from services.scheduler.model import MAIN_QUEUE, Now
+from services.scheduler.refusals import QueueExists, QueueHasTasks, QueueIsDefault, TooManyQueues
 from services.scheduler.state import State
 from services.scheduler.tenants import Account, AccountSettings, Queue, QueueSettings, Tenant
 

@@ -20,14 +20,9 @@ from services.scheduler.cluster import Cluster
 from services.scheduler.model import (
     MAIN_QUEUE,
     MOST_ELEMENTS,
-    CannotBePlaced,
     Cause,
     Disconnect,
     DisconnectMode,
-    InvalidParams,
-    InvalidSpec,
-    NodeNotFound,
-    OperatorNotFound,
     Policy,
     Reconciliation,
     Retry,
@@ -35,6 +30,13 @@ from services.scheduler.model import (
     Spec,
 )
 from services.scheduler.notify import notices
+from services.scheduler.refusals import (
+    CannotBePlaced,
+    InvalidParams,
+    InvalidSpec,
+    NodeNotFound,
+    OperatorNotFound,
+)
 from services.scheduler.resources import CPU, GPU, MEMORY, Amounts, amounts, describe
 
 INLINE_BYTES_MOST = 64 << 10

@@ -11,10 +11,11 @@ from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine, Follower
 from services.scheduler.events import RequestRecalled, TasksSubmitted
 from services.scheduler.inputs import Inputs
-from services.scheduler.model import DependencyMoved, InvalidRequest, Spec, task_key
+from services.scheduler.model import Spec, task_key
 from services.scheduler.notify import notices
 from services.scheduler.operators import Operators
 from services.scheduler.prerequisites import Prerequisites
+from services.scheduler.refusals import DependencyMoved, InvalidRequest
 
 MOST_ITEMS = 50_000
 MOST_TRIES = 8

@@ -11,8 +11,6 @@ from services.scheduler.arrays import has_unmade
 from services.scheduler.engine import Engine
 from services.scheduler.model import (
     MAIN_QUEUE,
-    NotYourAccount,
-    TaskNotFound,
     TaskState,
     array_of,
     format_task_id,
@@ -20,6 +18,7 @@ from services.scheduler.model import (
     number_of,
     parse_task_id,
 )
+from services.scheduler.refusals import NotYourAccount, TaskNotFound
 from services.scheduler.state import Task
 from services.scheduler.store import DAY_MS, SchedulerStore
 

@@ -9,7 +9,8 @@ from google.protobuf.message import Message
 from modelyard.v1 import account_pb2, queue_pb2
 from services.chassis.masks import check_paths, set_paths
 from services.chassis.security import ADMIN, Principal
-from services.scheduler.model import InvalidRequest, Quota
+from services.scheduler.model import Quota
+from services.scheduler.refusals import InvalidRequest
 from services.scheduler.resources import MEMORY, SCALE, Amounts, describe, natural
 from services.scheduler.sharing import waiting_count
 from services.scheduler.specs import NAME, PRIORITY_MOST

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from modelyard.v1 import task_pb2 as pb
 from services.chassis.security import ADMIN, Principal
 from services.scheduler.engine import Engine
-from services.scheduler.model import RevisionCompacted, TaskNotFound
+from services.scheduler.refusals import RevisionCompacted, TaskNotFound
 from services.scheduler.state import State
 from services.scheduler.tasks import Tasks
 

@@ -22,7 +22,8 @@ from services.scheduler.events import (
     Event,
     Ticked,
 )
-from services.scheduler.model import Cause, LowDisk, NodeState, Now, format_task_id
+from services.scheduler.model import Cause, NodeState, Now, format_task_id
+from services.scheduler.refusals import LowDisk
 from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
 from services.scheduler.store import Counters
 from services.scheduler.timers import TICK_MS

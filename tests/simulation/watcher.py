@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from services.chassis.security import ADMIN, Principal
-from services.scheduler.model import RevisionCompacted, format_task_id
+from services.scheduler.model import format_task_id
+from services.scheduler.refusals import RevisionCompacted
 from services.scheduler.watching import changed_since
 from tests.simulation.history import History
 from tests.simulation.kernel import MS, SECOND, Kernel, Violation

@@ -22,7 +22,7 @@ from services.scheduler.accounts import AccountRow, Accounts, TokenRow
 from services.scheduler.answers import Answers
 from services.scheduler.engine import Engine
 from services.scheduler.events import AccountChanged, AccountClosed, AccountOpened
-from services.scheduler.model import InvalidRequest, NotYourAccount, TokenNotFound
+from services.scheduler.refusals import InvalidRequest, NotYourAccount, TokenNotFound
 from services.scheduler.sharing import merged
 from services.scheduler.specs import NAME
 from services.scheduler.submission import check_request_id

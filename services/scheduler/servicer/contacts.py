@@ -11,7 +11,7 @@ from modelyard.v1 import contact_pb2_grpc, task_pb2
 from services.chassis.paging import PageTokenInvalid, decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, Principal, principal
 from services.scheduler.answers import Answers
-from services.scheduler.model import InvalidRequest, NotYourAccount, parse_task_id
+from services.scheduler.model import parse_task_id
 from services.scheduler.notify.contacts import Contacts
 from services.scheduler.notify.deliveries import Deliveries
 from services.scheduler.notify.model import (
@@ -28,6 +28,7 @@ from services.scheduler.notify.notices import ends_of
 from services.scheduler.notify.outbox import Outbox
 from services.scheduler.notify.pool import SenderPool
 from services.scheduler.notify.schemes import WEBHOOKS, check_url
+from services.scheduler.refusals import InvalidRequest, NotYourAccount
 from services.scheduler.specs import NAME
 from services.scheduler.submission import check_request_id
 

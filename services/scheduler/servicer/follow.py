@@ -9,7 +9,8 @@ from services.chassis.security import Principal
 from services.scheduler.effects import RecordChange
 from services.scheduler.engine import Engine
 from services.scheduler.logs import STREAMS, LogFiles
-from services.scheduler.model import TERMINAL, InvalidRequest, TaskState
+from services.scheduler.model import TERMINAL, TaskState
+from services.scheduler.refusals import InvalidRequest
 from services.scheduler.store import ChangeRow, SchedulerStore
 from services.scheduler.tasks import Tasks
 

@@ -11,8 +11,9 @@ from services.scheduler.credentials import Credentials
 from services.scheduler.engine import Engine
 from services.scheduler.link import AgentLink
 from services.scheduler.logs import LogFiles
-from services.scheduler.model import CertificateMissing, InvalidRequest, NotYourAccount, parse_task_id
+from services.scheduler.model import parse_task_id
 from services.scheduler.operators import Operators
+from services.scheduler.refusals import CertificateMissing, InvalidRequest, NotYourAccount
 from services.scheduler.specs import NAME
 
 PROTOCOL_VERSION = 1

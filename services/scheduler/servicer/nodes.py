@@ -15,9 +15,9 @@ from services.scheduler.answers import Answers
 from services.scheduler.credentials import JOIN_TTL_MS
 from services.scheduler.engine import Engine
 from services.scheduler.events import NodeCordoned, NodeDrainRequested, NodeForgotten, NodeLabelled
-from services.scheduler.model import InvalidRequest, NodeNotFound
 from services.scheduler.occupancy import PLACEMENT_WINDOW_S, WINDOWS_S
 from services.scheduler.quotation import Quotation
+from services.scheduler.refusals import InvalidRequest, NodeNotFound
 from services.scheduler.specs import NAME
 from services.scheduler.submission import check_request_id
 

@@ -11,7 +11,7 @@ from services.scheduler.accounts import Accounts
 from services.scheduler.engine import Engine
 from services.scheduler.entry import queue_not_found
 from services.scheduler.events import Event, QueueChanged, QueueCreated, QueueDeleted
-from services.scheduler.model import InvalidRequest
+from services.scheduler.refusals import InvalidRequest
 from services.scheduler.sharing import merged
 from services.scheduler.submission import check_request_id
 from services.scheduler.tenants import Queue

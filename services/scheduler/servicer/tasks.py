@@ -13,13 +13,9 @@ from services.scheduler.arrays import has_unmade
 from services.scheduler.engine import Engine
 from services.scheduler.events import CancelRequested, HoldRequested, ReleaseRequested
 from services.scheduler.mass_modification import MassModification
-from services.scheduler.model import (
-    InvalidRequest,
-    TaskHasEnded,
-    array_of,
-    parse_task_id,
-)
+from services.scheduler.model import array_of, parse_task_id
 from services.scheduler.modification import Modification
+from services.scheduler.refusals import InvalidRequest, TaskHasEnded
 from services.scheduler.retrying import Retrying
 from services.scheduler.servicer import explaining, suspending
 from services.scheduler.servicer.follow import LogFollower

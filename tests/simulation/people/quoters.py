@@ -6,14 +6,8 @@ import msgspec
 
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, QuoteView
-from services.scheduler.model import (
-    NoRoom,
-    QuotaInUse,
-    QuoteExpired,
-    QuoteNotFound,
-    QuoteTooSmall,
-    Spec,
-)
+from services.scheduler.model import Spec
+from services.scheduler.refusals import NoRoom, QuotaInUse, QuoteExpired, QuoteNotFound, QuoteTooSmall
 from tests.simulation.kernel import MS, SECOND, Violation
 from tests.simulation.people.caller import Action, Caller
 from tests.simulation.people.clients import Clients, Submission

@@ -8,7 +8,8 @@ from services.scheduler import events as ev
 from services.scheduler import gathering
 from services.scheduler.explain import explain
 from services.scheduler.gangs import Phase
-from services.scheduler.model import Cause, InvalidSpec, Retry, TaskState, element_key
+from services.scheduler.model import Cause, Retry, TaskState, element_key
+from services.scheduler.refusals import InvalidSpec
 from tests.support.scheduler_cluster import MachineCluster, make_shape, make_spec, starts, stops
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from services.scheduler.effects import InsertTask
-from services.scheduler.model import Cause, ElementNotMade, Retry, TaskState, element_key
+from services.scheduler.model import Cause, Retry, TaskState, element_key
+from services.scheduler.refusals import ElementNotMade
 from tests.support.scheduler_cluster import MachineCluster, make_spec, starts, stops
 
 S = TaskState

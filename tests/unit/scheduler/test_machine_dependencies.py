@@ -6,16 +6,8 @@ import pytest
 
 from services.scheduler import gates
 from services.scheduler.events import EndedTask
-from services.scheduler.model import (
-    Cause,
-    Condition,
-    DependencyMoved,
-    Retry,
-    Spec,
-    TaskState,
-    element_key,
-    format_task_id,
-)
+from services.scheduler.model import Cause, Condition, Retry, Spec, TaskState, element_key, format_task_id
+from services.scheduler.refusals import DependencyMoved
 from services.scheduler.tally import STARTED
 from tests.support.conduct import after, after_item, conduct_spec, submit_all
 from tests.support.scheduler_cluster import MachineCluster, make_spec, starts

@@ -10,11 +10,13 @@ import pytest
 
 from services.chassis import marks
 from services.chassis.clock import FakeClock
+from services.chassis.marks import RequestIdReused
 from services.chassis.sqlite import Database, load_migrations
 from services.scheduler import events as ev
 from services.scheduler.effects import Answer, RecordRequest
 from services.scheduler.engine import Engine
-from services.scheduler.model import RequestIdReused, TaskIsNotHeld, TaskState
+from services.scheduler.model import TaskState
+from services.scheduler.refusals import TaskIsNotHeld
 from services.scheduler.store import PACKAGE, SchedulerStore
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 

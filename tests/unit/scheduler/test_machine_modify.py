@@ -6,21 +6,11 @@ import json
 
 import pytest
 
+from services.chassis.marks import RequestIdReused
 from services.scheduler import events as ev
 from services.scheduler import explain, modify
-from services.scheduler.model import (
-    Cause,
-    ElementNotMade,
-    RequestIdReused,
-    Retry,
-    RevisionStale,
-    TaskHasEnded,
-    TaskState,
-    TooManyChanges,
-    VerdictKind,
-    element_key,
-    format_task_id,
-)
+from services.scheduler.model import Cause, Retry, TaskState, VerdictKind, element_key, format_task_id
+from services.scheduler.refusals import ElementNotMade, RevisionStale, TaskHasEnded, TooManyChanges
 from tests.support.modifications import answer, change, kinds, modifications, told
 from tests.support.scheduler_cluster import MachineCluster, make_spec, starts
 

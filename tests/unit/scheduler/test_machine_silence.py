@@ -6,16 +6,9 @@ import pytest
 
 from services.agent.state import Settings
 from services.scheduler import events as ev
-from services.scheduler.model import (
-    Cause,
-    Disconnect,
-    DisconnectMode,
-    NodeHasTasks,
-    NodeState,
-    Reconciliation,
-    TaskState,
-)
+from services.scheduler.model import Cause, Disconnect, DisconnectMode, NodeState, Reconciliation, TaskState
 from services.scheduler.pace import LEASE_MS
+from services.scheduler.refusals import NodeHasTasks
 from services.scheduler.silence import SELF_STOP_MS
 from services.scheduler.timers import LOSS_MARGIN_MS
 from tests.support.scheduler_cluster import MachineCluster, make_spec, stops

@@ -9,8 +9,9 @@ import pytest
 
 from services.scheduler import events as ev
 from services.scheduler.effects import ResumeTask, StopTask, SuspendTask
-from services.scheduler.model import Retry, TaskHasEnded, TaskState, element_key, format_task_id
+from services.scheduler.model import Retry, TaskState, element_key, format_task_id
 from services.scheduler.recovery import restore
+from services.scheduler.refusals import TaskHasEnded
 from services.scheduler.store import SchedulerStore
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from services.chassis.marks import RequestIdReused
 from services.scheduler import events as ev
 from services.scheduler.effects import InsertSpec, InsertTask, RecordChange
 from services.scheduler.machine import TRANSITIONS
-from services.scheduler.model import (
-    TERMINAL,
-    Cause,
-    RequestIdReused,
-    Retry,
-    TaskHasEnded,
-    TaskIsNotHeld,
-    TaskIsRunning,
-    TaskState,
-)
+from services.scheduler.model import TERMINAL, Cause, Retry, TaskState
+from services.scheduler.refusals import TaskHasEnded, TaskIsNotHeld, TaskIsRunning
 from tests.support.scheduler_cluster import MachineCluster, make_spec, retracts, starts, stops
 
 S = TaskState

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from services.scheduler.model import (
     MOST_ELEMENTS,
     Cause,
-    MalformedTaskId,
     Retry,
     array_of,
     element_key,
@@ -19,6 +18,7 @@ from services.scheduler.model import (
     parse_task_id,
     task_key,
 )
+from services.scheduler.refusals import MalformedTaskId
 
 NUMBERS = st.integers(1, 99_999_999_999)
 
