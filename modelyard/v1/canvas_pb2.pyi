@@ -227,6 +227,25 @@ CANVAS_CHANGE_KIND_DRAWING_CHANGED: CanvasChangeKind.ValueType  # 10
 """Groups, and what the drawing program keeps for itself."""
 Global___CanvasChangeKind: _TypeAlias = CanvasChangeKind  # noqa: Y015
 
+class _GateDecision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GateDecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GateDecision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GATE_DECISION_UNSPECIFIED: _GateDecision.ValueType  # 0
+    """It waits."""
+    GATE_DECISION_APPROVED: _GateDecision.ValueType  # 1
+    GATE_DECISION_REJECTED: _GateDecision.ValueType  # 2
+
+class GateDecision(_GateDecision, metaclass=_GateDecisionEnumTypeWrapper): ...
+
+GATE_DECISION_UNSPECIFIED: GateDecision.ValueType  # 0
+"""It waits."""
+GATE_DECISION_APPROVED: GateDecision.ValueType  # 1
+GATE_DECISION_REJECTED: GateDecision.ValueType  # 2
+Global___GateDecision: _TypeAlias = GateDecision  # noqa: Y015
+
 class _ExecutionState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -980,7 +999,9 @@ class MapNode(_message.Message):
     max_parallel: _builtins.int
     """0: no limit."""
     batch_size: _builtins.int
-    """Items that one run of the body gets together; 0: one."""
+    """Items that one run of the body gets together, as a list; 0: one item, as it is. With a batch size the body gives lists
+    of as many members as it got, and the outputs are theirs put together.
+    """
     min_success_ratio: _builtins.float
     """Which part of the items must succeed; unset: all."""
     def __init__(
@@ -1686,6 +1707,7 @@ class ExecutionNode(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     COMMIT_SEQUENCE_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    GATE_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Within a body: "n5/n1", of a map or loop "n5/3/n1"."""
     gradient: _builtins.int
@@ -1727,7 +1749,13 @@ class ExecutionNode(_message.Message):
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
-    def progress(self) -> _task_pb2.TaskProgress: ...
+    def progress(self) -> _task_pb2.TaskProgress:
+        """Of a map: the part of its items that have ended."""
+
+    @_builtins.property
+    def gate(self) -> Global___GateStatus:
+        """Of a gate."""
+
     def __init__(
         self,
         *,
@@ -1753,14 +1781,56 @@ class ExecutionNode(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         commit_sequence: _builtins.int = ...,
         progress: _task_pb2.TaskProgress | None = ...,
+        gate: Global___GateStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "error", b"error", "operator_address", b"operator_address", "progress", b"progress", "ready_time", b"ready_time", "start_time", b"start_time", "topology", b"topology"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "error", b"error", "gate", b"gate", "operator_address", b"operator_address", "progress", b"progress", "ready_time", b"ready_time", "start_time", b"start_time", "topology", b"topology"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cache_key", b"cache_key", "cache_reason", b"cache_reason", "commit_sequence", b"commit_sequence", "detail", b"detail", "end_time", b"end_time", "error", b"error", "gradient", b"gradient", "initial_params_json", b"initial_params_json", "node", b"node", "node_id", b"node_id", "operator_address", b"operator_address", "order", b"order", "outputs", b"outputs", "parameter_address", b"parameter_address", "progress", b"progress", "ready_time", b"ready_time", "record_flag", b"record_flag", "start_time", b"start_time", "state", b"state", "task", b"task", "topology", b"topology"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cache_key", b"cache_key", "cache_reason", b"cache_reason", "commit_sequence", b"commit_sequence", "detail", b"detail", "end_time", b"end_time", "error", b"error", "gate", b"gate", "gradient", b"gradient", "initial_params_json", b"initial_params_json", "node", b"node", "node_id", b"node_id", "operator_address", b"operator_address", "order", b"order", "outputs", b"outputs", "parameter_address", b"parameter_address", "progress", b"progress", "ready_time", b"ready_time", "record_flag", b"record_flag", "start_time", b"start_time", "state", b"state", "task", b"task", "topology", b"topology"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExecutionNode: _TypeAlias = ExecutionNode  # noqa: Y015
+
+@_typing.final
+class GateStatus(_message.Message):
+    """What a gate waits for, and what became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    APPROVERS_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    DECIDE_TIME_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
+    decision: Global___GateDecision.ValueType
+    account: _builtins.str
+    """Who decided."""
+    comment: _builtins.str
+    @_builtins.property
+    def approvers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Accounts that may decide; none: whoever may run the project."""
+
+    @_builtins.property
+    def decide_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        message: _builtins.str = ...,
+        approvers: _abc.Iterable[_builtins.str] | None = ...,
+        decision: Global___GateDecision.ValueType = ...,
+        account: _builtins.str = ...,
+        comment: _builtins.str = ...,
+        decide_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "approvers", b"approvers", "comment", b"comment", "decide_time", b"decide_time", "decision", b"decision", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GateStatus: _TypeAlias = GateStatus  # noqa: Y015
 
 @_typing.final
 class Topology(_message.Message):
@@ -1852,11 +1922,16 @@ class NodeOutput(_message.Message):
     VALUE_JSON_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
     port: _builtins.str
     value_json: _builtins.str
     """A small JSON value; else the artefact."""
     digest: _builtins.str
     size_bytes: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeOutput]:
+        """Of a list with artefacts among its members: each of them, in order."""
+
     def __init__(
         self,
         *,
@@ -1864,10 +1939,11 @@ class NodeOutput(_message.Message):
         value_json: _builtins.str = ...,
         digest: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
+        items: _abc.Iterable[Global___NodeOutput] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "port", b"port", "size_bytes", b"size_bytes", "value_json", b"value_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "items", b"items", "port", b"port", "size_bytes", b"size_bytes", "value_json", b"value_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

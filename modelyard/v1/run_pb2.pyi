@@ -118,6 +118,8 @@ class Run(_message.Message):
     CONTINUED_FROM_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     ORDER_WAIT_S_FIELD_NUMBER: _builtins.int
+    GATED_COUNT_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"r-12"."""
     project_id: _builtins.str
@@ -141,6 +143,8 @@ class Run(_message.Message):
     comment: _builtins.str
     order_wait_s: _builtins.float
     """How long nodes waited for nothing but the order."""
+    gated_count: _builtins.int
+    """Gates that wait for somebody."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -152,6 +156,10 @@ class Run(_message.Message):
     @_builtins.property
     def error(self) -> _task_pb2.TaskError:
         """The error that is first in the total order."""
+
+    @_builtins.property
+    def notification(self) -> _task_pb2.Notification:
+        """Who is told of its end and of its gates."""
 
     def __init__(
         self,
@@ -178,10 +186,12 @@ class Run(_message.Message):
         continued_from: _builtins.str = ...,
         comment: _builtins.str = ...,
         order_wait_s: _builtins.float = ...,
+        gated_count: _builtins.int = ...,
+        notification: _task_pb2.Notification | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "notification", b"notification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "cached_count", b"cached_count", "comment", b"comment", "continued_from", b"continued_from", "create_time", b"create_time", "done_count", b"done_count", "end_time", b"end_time", "error", b"error", "error_count", b"error_count", "id", b"id", "node_count", b"node_count", "order", b"order", "order_wait_s", b"order_wait_s", "params_json", b"params_json", "pending_count", b"pending_count", "project_id", b"project_id", "results", b"results", "revision", b"revision", "running_count", b"running_count", "start", b"start", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "cached_count", b"cached_count", "comment", b"comment", "continued_from", b"continued_from", "create_time", b"create_time", "done_count", b"done_count", "end_time", b"end_time", "error", b"error", "error_count", b"error_count", "gated_count", b"gated_count", "id", b"id", "node_count", b"node_count", "notification", b"notification", "order", b"order", "order_wait_s", b"order_wait_s", "params_json", b"params_json", "pending_count", b"pending_count", "project_id", b"project_id", "results", b"results", "revision", b"revision", "running_count", b"running_count", "start", b"start", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -221,6 +231,7 @@ class StartRunRequest(_message.Message):
     ORDER_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     MAX_PARALLEL_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
     REFRESH_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
@@ -238,6 +249,10 @@ class StartRunRequest(_message.Message):
     """Nothing is taken from the cache."""
     validate_only: _builtins.bool
     comment: _builtins.str
+    @_builtins.property
+    def notification(self) -> _task_pb2.Notification:
+        """Unset: the account's default contacts. Told of are the run's end and gates that wait, never single nodes."""
+
     def __init__(
         self,
         *,
@@ -248,13 +263,14 @@ class StartRunRequest(_message.Message):
         order: Global___RunOrder.ValueType = ...,
         start: Global___RunStart.ValueType = ...,
         max_parallel: _builtins.int = ...,
+        notification: _task_pb2.Notification | None = ...,
         refresh: _builtins.bool = ...,
         validate_only: _builtins.bool = ...,
         comment: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "max_parallel", b"max_parallel", "order", b"order", "params_json", b"params_json", "project_id", b"project_id", "refresh", b"refresh", "request_id", b"request_id", "start", b"start", "validate_only", b"validate_only", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "max_parallel", b"max_parallel", "notification", b"notification", "order", b"order", "params_json", b"params_json", "project_id", b"project_id", "refresh", b"refresh", "request_id", b"request_id", "start", b"start", "validate_only", b"validate_only", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -379,9 +395,15 @@ class ListRunNodesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
+    WITHIN_FIELD_NUMBER: _builtins.int
+    WITHOUT_BODIES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     page_size: _builtins.int
     page_token: _builtins.str
+    within: _builtins.str
+    """Only what lies below this node: "n5" the bodies of a map or loop, "n5/3" one of them; empty: everything."""
+    without_bodies: _builtins.bool
+    """Nodes of bodies are left out, those of `within` themselves apart."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_canvas_pb2.ExecutionState.ValueType]: ...
     def __init__(
@@ -391,10 +413,12 @@ class ListRunNodesRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         states: _abc.Iterable[_canvas_pb2.ExecutionState.ValueType] | None = ...,
+        within: _builtins.str = ...,
+        without_bodies: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "states", b"states", "within", b"within", "without_bodies", b"without_bodies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -433,21 +457,25 @@ class WatchRunRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     WITHOUT_NODES_FIELD_NUMBER: _builtins.int
+    WITHOUT_BODIES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     revision: _builtins.int
     """Changes after this revision; 0: the present state first."""
     without_nodes: _builtins.bool
     """Only the run itself, for those who wait for its end."""
+    without_bodies: _builtins.bool
+    """Nodes of bodies are left out."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         revision: _builtins.int = ...,
         without_nodes: _builtins.bool = ...,
+        without_bodies: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "run_id", b"run_id", "without_nodes", b"without_nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "run_id", b"run_id", "without_bodies", b"without_bodies", "without_nodes", b"without_nodes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -905,6 +933,58 @@ class GetNodeResultResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetNodeResultResponse: _TypeAlias = GetNodeResultResponse  # noqa: Y015
+
+@_typing.final
+class DecideGateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    run_id: _builtins.str
+    node_id: _builtins.str
+    """The gate; within a body "n5/3/ask"."""
+    decision: _canvas_pb2.GateDecision.ValueType
+    comment: _builtins.str
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        decision: _canvas_pb2.GateDecision.ValueType = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "decision", b"decision", "node_id", b"node_id", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideGateRequest: _TypeAlias = DecideGateRequest  # noqa: Y015
+
+@_typing.final
+class DecideGateResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def node(self) -> _canvas_pb2.ExecutionNode: ...
+    def __init__(
+        self,
+        *,
+        node: _canvas_pb2.ExecutionNode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideGateResponse: _TypeAlias = DecideGateResponse  # noqa: Y015
 
 @_typing.final
 class ExportRunPictureRequest(_message.Message):

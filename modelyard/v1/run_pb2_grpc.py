@@ -95,6 +95,11 @@ class RunServiceStub:
                 request_serializer=modelyard_dot_v1_dot_run__pb2.GetNodeResultRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_run__pb2.GetNodeResultResponse.FromString,
                 _registered_method=True)
+        self.DecideGate = channel.unary_unary(
+                '/modelyard.v1.RunService/DecideGate',
+                request_serializer=modelyard_dot_v1_dot_run__pb2.DecideGateRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_run__pb2.DecideGateResponse.FromString,
+                _registered_method=True)
         self.ExportRunPicture = channel.unary_unary(
                 '/modelyard.v1.RunService/ExportRunPicture',
                 request_serializer=modelyard_dot_v1_dot_run__pb2.ExportRunPictureRequest.SerializeToString,
@@ -185,6 +190,13 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DecideGate(self, request, context):
+        """Lets a gate's value pass, or ends the gate in error. Once only: a second, other decision is refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportRunPicture(self, request, context):
         """The run as a picture: SVG.
         """
@@ -254,6 +266,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.GetNodeResult,
                     request_deserializer=modelyard_dot_v1_dot_run__pb2.GetNodeResultRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_run__pb2.GetNodeResultResponse.SerializeToString,
+            ),
+            'DecideGate': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideGate,
+                    request_deserializer=modelyard_dot_v1_dot_run__pb2.DecideGateRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_run__pb2.DecideGateResponse.SerializeToString,
             ),
             'ExportRunPicture': grpc.unary_unary_rpc_method_handler(
                     servicer.ExportRunPicture,
@@ -586,6 +603,33 @@ class RunService:
             '/modelyard.v1.RunService/GetNodeResult',
             modelyard_dot_v1_dot_run__pb2.GetNodeResultRequest.SerializeToString,
             modelyard_dot_v1_dot_run__pb2.GetNodeResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideGate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.RunService/DecideGate',
+            modelyard_dot_v1_dot_run__pb2.DecideGateRequest.SerializeToString,
+            modelyard_dot_v1_dot_run__pb2.DecideGateResponse.FromString,
             options,
             channel_credentials,
             insecure,

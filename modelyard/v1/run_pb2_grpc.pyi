@@ -52,6 +52,8 @@ class RunServiceStub:
     ModifyRunNode: _grpc.UnaryUnaryMultiCallable[_run_pb2.ModifyRunNodeRequest, _run_pb2.ModifyRunNodeResponse]
     """Changes the parameters of a node that has not started; recorded."""
     GetNodeResult: _grpc.UnaryUnaryMultiCallable[_run_pb2.GetNodeResultRequest, _run_pb2.GetNodeResultResponse]
+    DecideGate: _grpc.UnaryUnaryMultiCallable[_run_pb2.DecideGateRequest, _run_pb2.DecideGateResponse]
+    """Lets a gate's value pass, or ends the gate in error. Once only: a second, other decision is refused."""
     ExportRunPicture: _grpc.UnaryUnaryMultiCallable[_run_pb2.ExportRunPictureRequest, _run_pb2.ExportRunPictureResponse]
     """The run as a picture: SVG."""
 
@@ -79,6 +81,8 @@ class RunServiceAsyncStub(RunServiceStub):
     ModifyRunNode: _aio.UnaryUnaryMultiCallable[_run_pb2.ModifyRunNodeRequest, _run_pb2.ModifyRunNodeResponse]  # type: ignore[assignment]
     """Changes the parameters of a node that has not started; recorded."""
     GetNodeResult: _aio.UnaryUnaryMultiCallable[_run_pb2.GetNodeResultRequest, _run_pb2.GetNodeResultResponse]  # type: ignore[assignment]
+    DecideGate: _aio.UnaryUnaryMultiCallable[_run_pb2.DecideGateRequest, _run_pb2.DecideGateResponse]  # type: ignore[assignment]
+    """Lets a gate's value pass, or ends the gate in error. Once only: a second, other decision is refused."""
     ExportRunPicture: _aio.UnaryUnaryMultiCallable[_run_pb2.ExportRunPictureRequest, _run_pb2.ExportRunPictureResponse]  # type: ignore[assignment]
     """The run as a picture: SVG."""
 
@@ -175,6 +179,14 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.GetNodeResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.GetNodeResultResponse, _abc.Awaitable[_run_pb2.GetNodeResultResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DecideGate(
+        self,
+        request: _run_pb2.DecideGateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_pb2.DecideGateResponse, _abc.Awaitable[_run_pb2.DecideGateResponse]]:
+        """Lets a gate's value pass, or ends the gate in error. Once only: a second, other decision is refused."""
 
     @_abc_1.abstractmethod
     def ExportRunPicture(
