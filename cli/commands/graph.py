@@ -67,7 +67,7 @@ async def save(
     valid: Annotated[bool, typer.Option("--valid", help="Refuse a canvas with errors")] = False,
 ) -> None:
     """Save a canvas as a new version; tell what is wrong with it."""
-    from cli.output.graphs import VERSION_FIELDS, version_name, write_problems
+    from cli.output.graphs import VERSION_FIELDS, version_name, write_hints, write_problems
 
     document = read_document(file)
     async with yard.client() as client:
@@ -79,6 +79,7 @@ async def save(
     if yard.output == "table":
         show_one("name", answer.version, (), version_name)
         write_problems(answer.problems)
+        write_hints(answer.hints)
         name = version_name(answer.version)
         yard.say(
             f"next: yard graph validate {answer.version.project_id}" if answer.problems
@@ -174,12 +175,13 @@ async def validate(
     version: Version = 0,
 ) -> None:
     """Tell everything that is wrong with a canvas at once; exit code 7 if anything is."""
-    from cli.output.graphs import write_problems
+    from cli.output.graphs import write_hints, write_problems
 
     async with yard.client() as client:
         answer = await _judged(client, project, version)
     if yard.output == "table":
         write_problems(answer.problems)
+        write_hints(answer.hints)
     else:
         show_list(yard.output, answer, answer.problems, (), lambda item: item.reason)
     if answer.problems:

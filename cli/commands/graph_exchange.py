@@ -33,7 +33,7 @@ async def import_(
     to: Annotated[str, typer.Option(help="Where to write the canvas", show_default="stdout")] = "-",
 ) -> None:
     """Read a canvas of another tool; tell what was not understood. Nothing of the document is executed."""
-    from cli.output.graphs import version_name, write_problems
+    from cli.output.graphs import version_name, write_hints, write_problems
 
     content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     async with yard.client() as client:
@@ -43,6 +43,7 @@ async def import_(
             content, format=format, project=project.id if project else "", parent=base
         )
     write_findings(answer.findings)
+    write_hints(answer.hints)
     if yard.output != "table":
         show_one(yard.output, answer, (), lambda item: version_name(item.version))
     elif project is not None:

@@ -64,6 +64,13 @@ def write_problems(problems: Sequence[canvas_pb2.CanvasProblem]) -> None:
             sys.stdout.write(f"    {problem.next_step}\n")
 
 
+def write_hints(hints: Sequence[canvas_pb2.CanvasProblem]) -> None:
+    """What was perhaps meant otherwise, to stderr: nothing is wrong with it."""
+    for hint in hints:
+        place = " ".join(part for part in (hint.node or hint.edge, hint.field) if part)
+        sys.stderr.write(f"hint: {place}: {hint.message}; {hint.next_step}\n")
+
+
 _MARKS = {"ADDED": "+", "REMOVED": "-", "CHANGED": "~", "MOVED": ">"}
 
 

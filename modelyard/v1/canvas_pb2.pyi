@@ -1345,19 +1345,25 @@ class SaveCanvasResponse(_message.Message):
 
     VERSION_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    HINTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def version(self) -> Global___ProjectVersion: ...
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanvasProblem]: ...
+    @_builtins.property
+    def hints(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanvasProblem]:
+        """What is no problem, and perhaps meant otherwise: fields that nobody reads, with names near to known ones."""
+
     def __init__(
         self,
         *,
         version: Global___ProjectVersion | None = ...,
         problems: _abc.Iterable[Global___CanvasProblem] | None = ...,
+        hints: _abc.Iterable[Global___CanvasProblem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hints", b"hints", "problems", b"problems", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1583,6 +1589,7 @@ class ValidateCanvasResponse(_message.Message):
     GRAPH_FIELD_NUMBER: _builtins.int
     WAS_KNOWN_FIELD_NUMBER: _builtins.int
     NODE_COUNT_FIELD_NUMBER: _builtins.int
+    HINTS_FIELD_NUMBER: _builtins.int
     was_known: _builtins.bool
     """It was found right before, and was not looked at again."""
     node_count: _builtins.int
@@ -1593,6 +1600,10 @@ class ValidateCanvasResponse(_message.Message):
     def graph(self) -> Global___ExecutionGraph:
         """What a run of it would execute; empty while there are problems, and where it does not fit into one message."""
 
+    @_builtins.property
+    def hints(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanvasProblem]:
+        """As when it is saved; also of a version that was not looked at again."""
+
     def __init__(
         self,
         *,
@@ -1600,10 +1611,11 @@ class ValidateCanvasResponse(_message.Message):
         graph: Global___ExecutionGraph | None = ...,
         was_known: _builtins.bool = ...,
         node_count: _builtins.int = ...,
+        hints: _abc.Iterable[Global___CanvasProblem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "node_count", b"node_count", "problems", b"problems", "was_known", b"was_known"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "hints", b"hints", "node_count", b"node_count", "problems", b"problems", "was_known", b"was_known"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1624,7 +1636,7 @@ class CanvasProblem(_message.Message):
     NEXT_STEP_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """A stable word: MISSING_INPUT, TYPE_MISMATCH, OUT_OF_RANGE, UNKNOWN_PARAMETER, UNKNOWN_OPERATOR, UNKNOWN_VERSION, CYCLE,
+    """A stable word; of hints UNKNOWN_FIELD, of problems MISSING_INPUT, TYPE_MISMATCH, OUT_OF_RANGE, UNKNOWN_PARAMETER, UNKNOWN_OPERATOR, UNKNOWN_VERSION, CYCLE,
     DANGLING_EDGE, DUPLICATE_ID, UNKNOWN_PORT, TOO_MANY_EDGES, UNKNOWN_SUBGRAPH, PLACEHOLDER …
     """
     message: _builtins.str
@@ -1958,6 +1970,7 @@ class ImportCanvasRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
+    BUNDLE_DIGEST_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     project_id: _builtins.str
     """Empty: only converted, not saved."""
@@ -1965,6 +1978,10 @@ class ImportCanvasRequest(_message.Message):
     format: _builtins.str
     """"canvas", "comfyui", "comfyui-api", "react-flow", "wfformat", "elyra", "kfp"; empty: found out."""
     document: _builtins.bytes
+    bundle_digest: _builtins.str
+    """sha256 of a tar.gz of the directory with the files that commands of the document expect: scripts, data. It is given to
+    the nodes that need it; without it the findings say which.
+    """
     def __init__(
         self,
         *,
@@ -1973,10 +1990,11 @@ class ImportCanvasRequest(_message.Message):
         parent: _builtins.int = ...,
         format: _builtins.str = ...,
         document: _builtins.bytes = ...,
+        bundle_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "format", b"format", "parent", b"parent", "project_id", b"project_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "document", b"document", "format", b"format", "parent", b"parent", "project_id", b"project_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1992,6 +2010,8 @@ class ImportCanvasResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CANVAS_JSON_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    HINTS_FIELD_NUMBER: _builtins.int
+    BUNDLE_NODES_FIELD_NUMBER: _builtins.int
     format: _builtins.str
     canvas_json: _builtins.str
     """The canvas as a document; `canvas` is left out where the two do not fit into one message."""
@@ -2007,6 +2027,14 @@ class ImportCanvasResponse(_message.Message):
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanvasProblem]:
         """What is wrong with what was saved."""
 
+    @_builtins.property
+    def hints(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanvasProblem]:
+        """As when it is saved."""
+
+    @_builtins.property
+    def bundle_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Nodes that need the directory of the document; those in bodies by their sub-graph: "body/n1"."""
+
     def __init__(
         self,
         *,
@@ -2016,10 +2044,12 @@ class ImportCanvasResponse(_message.Message):
         version: Global___ProjectVersion | None = ...,
         canvas_json: _builtins.str = ...,
         problems: _abc.Iterable[Global___CanvasProblem] | None = ...,
+        hints: _abc.Iterable[Global___CanvasProblem] | None = ...,
+        bundle_nodes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["canvas", b"canvas", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canvas", b"canvas", "canvas_json", b"canvas_json", "findings", b"findings", "format", b"format", "problems", b"problems", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_nodes", b"bundle_nodes", "canvas", b"canvas", "canvas_json", b"canvas_json", "findings", b"findings", "format", b"format", "hints", b"hints", "problems", b"problems", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

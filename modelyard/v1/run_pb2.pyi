@@ -598,6 +598,7 @@ class PlannedNode(_message.Message):
     IS_CACHED_FIELD_NUMBER: _builtins.int
     CACHE_REASON_FIELD_NUMBER: _builtins.int
     EXPECTED_S_FIELD_NUMBER: _builtins.int
+    MEASURED_RUNS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     gradient: _builtins.int
     order: _builtins.int
@@ -607,7 +608,11 @@ class PlannedNode(_message.Message):
     is_cached: _builtins.bool
     cache_reason: _builtins.str
     expected_s: _builtins.float
-    """By measured run times of its operator; 0: unknown."""
+    """The median of what it took in the latest runs that computed it; 0: unknown, or nothing because the cache has it."""
+    @_builtins.property
+    def measured_runs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those runs, newest first."""
+
     def __init__(
         self,
         *,
@@ -619,10 +624,11 @@ class PlannedNode(_message.Message):
         is_cached: _builtins.bool = ...,
         cache_reason: _builtins.str = ...,
         expected_s: _builtins.float = ...,
+        measured_runs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_reason", b"cache_reason", "expected_s", b"expected_s", "gradient", b"gradient", "is_cached", b"is_cached", "message", b"message", "node", b"node", "node_id", b"node_id", "order", b"order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_reason", b"cache_reason", "expected_s", b"expected_s", "gradient", b"gradient", "is_cached", b"is_cached", "measured_runs", b"measured_runs", "message", b"message", "node", b"node", "node_id", b"node_id", "order", b"order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from services.graph import misfits
 from services.graph.canvas import (
     Canvas,
     Edge,
@@ -36,12 +37,13 @@ Tell = Callable[[str, str], None]
 
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)")
-_FIELDS: dict[type, frozenset[str]] = {
+FIELDS: dict[type, frozenset[str]] = {
     kind: frozenset(kind.__struct_fields__) - {"extra"} for kind in (Position, Param, Group, Subgraph)
 }
-_FIELDS[Node] = (frozenset(Node.__struct_fields__) - {"extra", "drag_in_time_ns"}) | {"drag_in_time"}
-_FIELDS[Edge] = (frozenset(Edge.__struct_fields__) - {"extra", "is_order"}) | {"kind"}
-_FIELDS[Canvas] = (frozenset(Canvas.__struct_fields__) - {"extra"}) | {"format"}
+FIELDS[Node] = (frozenset(Node.__struct_fields__) - {"extra", "drag_in_time_ns"}) | {"drag_in_time"}
+FIELDS[Edge] = (frozenset(Edge.__struct_fields__) - {"extra", "is_order"}) | {"kind"}
+FIELDS[Canvas] = (frozenset(Canvas.__struct_fields__) - {"extra"}) | {"format"}
+"""What is known, by kind; everything else is kept in `extra`."""
 
 
 class DocumentUnreadable(ValueError):
@@ -234,7 +236,7 @@ def _objects(
 
 def _take(kind: type[T], document: Mapping[str, Any], tell: Tell) -> T:
     """A value of this kind without the fields that do not fit, each of which is told."""
-    fields = _FIELDS.get(kind)
+    fields = FIELDS.get(kind)
     known = {key: document[key] for key in document if key in fields} if fields else dict(document)
     for key in [key for key, value in known.items() if is_too_deep(value)]:
         tell(key, f"values lie more than {JSON_DEPTH_MOST} deep within each other")
@@ -252,7 +254,7 @@ def _take(kind: type[T], document: Mapping[str, Any], tell: Tell) -> T:
             place = _PLACE.search(message)
             field = place.group(1) if place else ""
             first = re.split(r"[.\[]", field, maxsplit=1)[0]
-            tell(field or "…", _PLACE.sub("", message)[:200])
+            tell(field or "…", misfits.of_document(field, _PLACE.sub("", message)))
             if first not in known:
                 return kind()
             del known[first]
@@ -269,7 +271,7 @@ def _word(value: Any, prefix: str) -> Any:
 def _extra(kind: type, document: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     extra = {}
     for key in document:
-        if key in _FIELDS[kind]:
+        if key in FIELDS[kind]:
             continue
         if is_too_deep(document[key]):
             tell(shown(key), f"values lie more than {JSON_DEPTH_MOST} deep within each other")

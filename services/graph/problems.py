@@ -17,6 +17,8 @@ class Reason(Enum):
     """Stable words; `docs` and programs refer to them."""
 
     MALFORMED = "MALFORMED"
+    UNKNOWN_FIELD = "UNKNOWN_FIELD"
+    """Only ever a hint."""
     BAD_ID = "BAD_ID"
     DUPLICATE_ID = "DUPLICATE_ID"
     TOO_LARGE = "TOO_LARGE"
@@ -120,11 +122,13 @@ def shown(text: str, most: int = SHOWN_LENGTH) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that was perhaps meant; empty: none is near."""
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """The known word that was perhaps meant; empty: none is as near as that, of 1."""
     if len(word) > 200:
         return ""
-    close = get_close_matches(word, [name for _, name in zip(range(_NEAR_MOST), known, strict=False)], n=1)
+    close = get_close_matches(
+        word, [name for _, name in zip(range(_NEAR_MOST), known, strict=False)], 1, likeness
+    )
     return close[0] if close else ""
 
 

@@ -231,3 +231,27 @@ async def test_explain_shows_levels_order_and_node_before_anything_runs(tmp_path
         )
         assert (list(answer.critical_path), answer.level_count) == (["n1", "n2"], 2)
         assert not (await yard.admin.runs.ListRuns(run_pb2.ListRunsRequest())).runs
+
+
+@pytest.mark.asyncio
+async def test_fields_that_were_perhaps_meant_otherwise_are_told_and_make_nothing_invalid(
+    tmp_path: Path,
+) -> None:  # S1.1
+    async with graph_yard(tmp_path) as yard:
+        project = await yard.admin.create()
+        text = canvas(dragInTime="never", initialParams=1)
+        document = json.loads(text)
+        document["nodes"][0]["initial_params_json"] = "{}"
+        saved = await yard.admin.save(project, json.dumps(document), must_be_valid=True)
+        assert not saved.problems
+        [hint] = saved.hints
+        assert (hint.reason, hint.node, hint.field) == ("UNKNOWN_FIELD", "n1", "initial_params_json")
+        assert hint.next_step == "did you mean 'initial_params'?"
+        for _ in range(2):  # the second time it is known to be right
+            judged = await yard.admin.projects.ValidateCanvas(pb.ValidateCanvasRequest(project_id=project))
+            assert list(judged.hints) == [hint] and not judged.problems and judged.graph.nodes
+        got = await yard.admin.projects.GetCanvas(pb.GetCanvasRequest(project_id=project))
+        kept = json.loads(got.canvas_json)
+        assert kept["nodes"][0]["initial_params_json"] == "{}" and kept["dragInTime"] == "never"
+        carried = pb.ValidateCanvasRequest(canvas=got.canvas)
+        assert list((await yard.admin.projects.ValidateCanvas(carried)).hints) == [hint]

@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.v1 import canvas_pb2 as pb
 from services.graph import canvas as c
+from services.graph import misfits
 from services.graph.document import JSON_DEPTH_MOST, is_too_deep, json_text
 from services.graph.model import SUBGRAPH_DEPTH_MOST, CachePolicy, Comparison, OnError, Trigger
 from services.graph.problems import Findings, Problem, Reason, shown
@@ -308,7 +309,7 @@ def fill(message: Message, settings: dict[str, Any]) -> str:
         json_format.ParseDict(settings, message)
     except (json_format.ParseError, ValueError, RecursionError) as error:
         message.Clear()
-        return str(error)[:200]
+        return misfits.of_setting(str(error))
     message.SetInParent()
     return ""
 

@@ -1,6 +1,6 @@
 """ProjectService: projects, versions, validation."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -26,6 +26,7 @@ from services.graph.convert.project import (
     version_message,
 )
 from services.graph.diff import diff
+from services.graph.hints import hints
 from services.graph.library import Library, OperatorSource, invalid, unreadable
 from services.graph.model import (
     AccountInvalid,
@@ -135,8 +136,14 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         canvas, malformed = _read(request.canvas if request.HasField("canvas") else None, request.canvas_json)
         if malformed:
             raise unreadable(malformed)
+
+        def saved(version: Version, problems: tuple[Problem, ...]) -> pb.SaveCanvasResponse:
+            return pb.SaveCanvasResponse(
+                version=version_message(version), problems=_told(problems), hints=_told(hints(canvas))
+            )
+
         return await self.save(
-            project, request.parent, canvas, request.comment, _saved, must_be_valid=request.must_be_valid
+            project, request.parent, canvas, request.comment, saved, must_be_valid=request.must_be_valid
         )
 
     async def save(
@@ -234,13 +241,14 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         verdict = await self._library.judge(canvas, digest)
         problems = (*malformed, *verdict.problems)
         if problems:
-            return pb.ValidateCanvasResponse(problems=[problem_message(problem) for problem in problems])
+            return pb.ValidateCanvasResponse(problems=_told(problems), hints=_told(hints(canvas)))
         graph = await self._library.planned(canvas, verdict, Order.LEVELS)
         message = graph_message(graph, await self._source.operators())
         fits = message.ByteSize() <= MESSAGE_BYTES_MOST
         return pb.ValidateCanvasResponse(
-            graph=message if fits else None, was_known=verdict.was_known, node_count=len(graph.nodes)
-        )
+            graph=message if fits else None, was_known=verdict.was_known, node_count=len(graph.nodes),
+            hints=_told(hints(canvas)),
+        )  # fmt: skip
 
     async def ImportCanvas(self, request: pb.ImportCanvasRequest, context: Any) -> pb.ImportCanvasResponse:
         project = await self._project(request.project_id, Role.EDITOR) if request.project_id else None
@@ -249,6 +257,7 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
             format=imported.format,
             findings=[finding_message(finding) for finding in imported.findings],
             canvas_json=document.write(imported.canvas).decode(),
+            hints=_told(hints(imported.canvas)),
         )
         message = canvas_message(imported.canvas)
         if answer.ByteSize() + message.ByteSize() <= MESSAGE_BYTES_MOST:
@@ -260,7 +269,7 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
             told = pb.ImportCanvasResponse()
             told.CopyFrom(answer)
             told.version.CopyFrom(version_message(version))
-            told.problems.extend(problem_message(problem) for problem in problems)
+            told.problems.extend(_told(problems))
             return told
 
         comment = f"imported from {imported.format}"
@@ -290,10 +299,8 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         return await self._projects.version(project, version)
 
 
-def _saved(version: Version, problems: tuple[Problem, ...]) -> pb.SaveCanvasResponse:
-    return pb.SaveCanvasResponse(
-        version=version_message(version), problems=[problem_message(problem) for problem in problems]
-    )
+def _told(problems: Iterable[Problem]) -> list[pb.CanvasProblem]:
+    return [problem_message(problem) for problem in problems]
 
 
 def _read(message: pb.Canvas | None, text: str) -> tuple[Canvas, tuple[Problem, ...]]:
