@@ -24,10 +24,9 @@ PageSize = Annotated[int, typer.Option(help="Most rows")]
 PageToken = Annotated[str, typer.Option(help="Where the last page ended")]
 
 
-def _ends(contact: contact_pb2.Contact) -> str:
-    words = {1: "success", 2: "failure"}
-    found = [words[event] for event in contact.default_for]
-    return "both" if len(found) == 2 else "".join(found)
+def _events(contact: contact_pb2.Contact) -> str:
+    words = {1: "success", 2: "failure", 3: "gates"}
+    return ",".join(words[event] for event in contact.default_for).replace("success,failure", "both")
 
 
 def _columns() -> Columns:
@@ -37,7 +36,7 @@ def _columns() -> Columns:
         ("CONTACT", lambda item: item.name),
         ("SCHEME", lambda item: item.scheme),
         ("ADDRESS", lambda item: item.address),
-        ("DEFAULT", _ends),
+        ("DEFAULT", _events),
         ("VERIFIED", lambda item: clock(item.verify_time) or "no"),
     )
 
@@ -52,7 +51,9 @@ async def add(
     yard: Invocation,
     name: Name,
     url: Annotated[str, typer.Argument(help="For example mailto://… or jsons://…; - reads it from stdin")],
-    default: Annotated[str, typer.Option(help="Told where a task names none: success|failure|both")] = "",
+    default: Annotated[
+        str, typer.Option(help="Told where work names none: success|failure|both|gates, also with commas")
+    ] = "",
     account: Account = "",
 ) -> None:
     """Add a contact. Its URL holds credentials: it is kept encrypted and never shown again.
@@ -116,12 +117,14 @@ async def test(yard: Invocation, name: Name, account: Account = "") -> int:
 async def default(
     yard: Invocation,
     name: Name,
-    ends: Annotated[str, typer.Argument(help="success|failure|both|none")],
+    events: Annotated[str, typer.Argument(help="success|failure|both|gates, also with commas; none")],
     account: Account = "",
 ) -> None:
-    """Choose for which ends a contact is told where a task names none."""
+    """Choose of what a contact is told where work names none."""
     async with yard.client() as client:
-        _show(yard, await client.contacts.set_default(name, "" if ends == "none" else ends, account=account))
+        _show(
+            yard, await client.contacts.set_default(name, "" if events == "none" else events, account=account)
+        )
 
 
 @command(app, "rm")
@@ -143,6 +146,7 @@ async def deliveries(
     yard: Invocation,
     contact: Annotated[str, typer.Option(help="Only to this contact")] = "",
     task: Annotated[str, typer.Option(help="Only about this task")] = "",
+    run: Annotated[str, typer.Option(help="Only about this run of a project")] = "",
     state: Annotated[
         list[str], typer.Option(help="pending|delivered|dead; repeatable", show_default=False)
     ] = [],  # noqa: B006
@@ -157,6 +161,7 @@ async def deliveries(
         response = await client.contacts.deliveries(
             contact=contact,
             task_id=task,
+            run_id=run,
             states=state,
             account=account,
             page_size=page_size,
@@ -165,6 +170,7 @@ async def deliveries(
     columns = (
         ("EVENT", lambda item: item.event_id),
         ("CONTACT", lambda item: item.contact),
+        ("ABOUT", lambda item: item.subject),
         ("STATE", lambda item: _state(item.state)),
         ("ATTEMPTS", lambda item: str(item.attempt_count)),
         ("AGE", lambda item: age(item.create_time)),

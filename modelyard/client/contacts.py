@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from modelyard.client.connection import Connection, new_request_id
-from modelyard.client.specs import InvalidSpecification, ends
+from modelyard.client.specs import InvalidSpecification, events
 from modelyard.v1 import contact_pb2, contact_pb2_grpc
 
 STATES = {
@@ -33,14 +33,15 @@ class Contacts:
     ) -> contact_pb2.CreateContactResponse:
         """Makes a contact; the key that signs a webhook's messages is in this answer and nowhere else.
 
-        ``default``: "success", "failure" or "both". It is told nothing before `test` went well.
+        ``default``: "success", "failure", "both", "gates", or several with commas between: of what it is told where
+        work names no contact. It is told nothing at all before `test` went well.
         """
         request = contact_pb2.CreateContactRequest(
             request_id=new_request_id(),
             name=name,
             url=url,
             account=account,
-            default_for=ends(default, "default_for"),
+            default_for=events(default, "default_for"),
         )
         return await self._connection.unary(self._stub.CreateContact, request)
 
@@ -57,9 +58,12 @@ class Contacts:
         return await self._connection.unary(self._stub.ListContacts, request)
 
     async def set_default(self, name: str, default: str = "", *, account: str = "") -> contact_pb2.Contact:
-        """Makes it the account's default for "success", "failure", "both", or for nothing."""
+        """Makes it the account's default for "success", "failure", "both", "gates" …, or for nothing."""
         request = contact_pb2.SetDefaultContactRequest(
-            request_id=new_request_id(), name=name, account=account, default_for=ends(default, "default_for")
+            request_id=new_request_id(),
+            name=name,
+            account=account,
+            default_for=events(default, "default_for"),
         )
         return (await self._connection.unary(self._stub.SetDefaultContact, request)).contact
 
@@ -78,6 +82,7 @@ class Contacts:
         *,
         contact: str = "",
         task_id: str = "",
+        run_id: str = "",
         states: Sequence[str] = (),
         page_size: int = 0,
         page_token: str = "",
@@ -88,8 +93,8 @@ class Contacts:
         if unknown:
             raise InvalidSpecification(f"{unknown[0]!r} is no state; choose of {', '.join(STATES)}", "states")
         request = contact_pb2.ListDeliveriesRequest(
-            contact=contact, task_id=task_id, states=[STATES[state] for state in states], page_size=page_size,
-            page_token=page_token, account=account,
+            contact=contact, task_id=task_id, subject=run_id, states=[STATES[state] for state in states],
+            page_size=page_size, page_token=page_token, account=account,
         )  # fmt: skip
         return await self._connection.unary(self._stub.ListDeliveries, request)
 

@@ -46,10 +46,11 @@ CAUSES = {
 }
 
 
-ENDS = {
+EVENTS = {
     "success": [task_pb2.NOTIFICATION_EVENT_SUCCEEDED],
     "failure": [task_pb2.NOTIFICATION_EVENT_FAILED],
     "both": [task_pb2.NOTIFICATION_EVENT_SUCCEEDED, task_pb2.NOTIFICATION_EVENT_FAILED],
+    "gates": [task_pb2.NOTIFICATION_EVENT_GATE_WAITING],
 }
 ValueT = TypeVar("ValueT")
 
@@ -168,10 +169,11 @@ def _apply(spec: task_pb2.TaskSpec, options: Options) -> task_pb2.TaskSpec:
         spec.command.modify_signal = options["modify_signal"]
     if options.get("requirements"):
         spec.environment.requirements = options["requirements"]
-    if options.get("contact") or options.get("notify") or options.get("silent"):
-        spec.notification.contact = options.get("contact", "")
-        spec.notification.on.extend(ends(options.get("notify", ""), "notification.on"))
-        spec.notification.silent = options.get("silent", False)
+    told = notification(
+        options.get("contact", ""), options.get("notify", ""), silent=options.get("silent", False)
+    )
+    if told is not None:
+        spec.notification.CopyFrom(told)
     _apply_resources(spec.resources, options)
     _apply_placement(spec.placement, options)
     _apply_disconnect(spec, options)
@@ -262,11 +264,22 @@ def _apply_order(spec: task_pb2.TaskSpec, options: Options) -> None:
         spec.delivery = task_pb2.DELIVERY_AT_MOST_ONCE
 
 
-def ends(word: str, field: str) -> list[task_pb2.NotificationEvent.ValueType]:
-    """The ends behind "success", "failure" or "both"; empty: none are named."""
-    if word and word not in ENDS:
-        raise InvalidSpecification(f"{word!r} is no end; choose {', '.join(ENDS)}", field)
-    return ENDS.get(word, [])
+def events(words: str, field: str) -> list[task_pb2.NotificationEvent.ValueType]:
+    """What is to be told: "success", "failure", "both" ends, "gates" that wait, or several of them with commas between;
+    empty: nothing is named. Raises InvalidSpecification."""
+    found: dict[task_pb2.NotificationEvent.ValueType, None] = {}
+    for word in filter(None, (word.strip() for word in words.split(","))):
+        if word not in EVENTS:
+            raise InvalidSpecification(f"{word!r} is nothing to be told; choose {', '.join(EVENTS)}", field)
+        found.update(dict.fromkeys(EVENTS[word]))
+    return list(found)
+
+
+def notification(contact: str, notify: str, *, silent: bool) -> task_pb2.Notification | None:
+    """Who is told of what; None: nothing is said of it. Raises InvalidSpecification."""
+    if not (contact or notify or silent):
+        return None
+    return task_pb2.Notification(contact=contact, on=events(notify, "notification.on"), silent=silent)
 
 
 def duration(value: float | str, field: str) -> Duration:

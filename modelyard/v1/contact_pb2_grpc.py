@@ -75,6 +75,11 @@ class ContactServiceStub:
                 request_serializer=modelyard_dot_v1_dot_contact__pb2.ReplayDeliveryRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_contact__pb2.ReplayDeliveryResponse.FromString,
                 _registered_method=True)
+        self.Notify = channel.unary_unary(
+                '/modelyard.v1.ContactService/Notify',
+                request_serializer=modelyard_dot_v1_dot_contact__pb2.NotifyRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_contact__pb2.NotifyResponse.FromString,
+                _registered_method=True)
 
 
 class ContactServiceServicer:
@@ -134,6 +139,14 @@ class ContactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Notify(self, request, context):
+        """For services, on behalf of an account: one message about its work, to those who are to be told. It is durable when
+        this is answered. The same event id again tells nobody twice: it gets the first answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContactServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -176,6 +189,11 @@ def add_ContactServiceServicer_to_server(servicer, server):
                     servicer.ReplayDelivery,
                     request_deserializer=modelyard_dot_v1_dot_contact__pb2.ReplayDeliveryRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_contact__pb2.ReplayDeliveryResponse.SerializeToString,
+            ),
+            'Notify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Notify,
+                    request_deserializer=modelyard_dot_v1_dot_contact__pb2.NotifyRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_contact__pb2.NotifyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -395,6 +413,33 @@ class ContactService:
             '/modelyard.v1.ContactService/ReplayDelivery',
             modelyard_dot_v1_dot_contact__pb2.ReplayDeliveryRequest.SerializeToString,
             modelyard_dot_v1_dot_contact__pb2.ReplayDeliveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Notify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.ContactService/Notify',
+            modelyard_dot_v1_dot_contact__pb2.NotifyRequest.SerializeToString,
+            modelyard_dot_v1_dot_contact__pb2.NotifyResponse.FromString,
             options,
             channel_credentials,
             insecure,

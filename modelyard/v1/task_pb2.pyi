@@ -137,6 +137,8 @@ class _NotificationEventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Not
     NOTIFICATION_EVENT_SUCCEEDED: _NotificationEvent.ValueType  # 1
     NOTIFICATION_EVENT_FAILED: _NotificationEvent.ValueType  # 2
     """Or was cancelled."""
+    NOTIFICATION_EVENT_GATE_WAITING: _NotificationEvent.ValueType  # 3
+    """A gate of a run waits for approval. Tasks have none."""
 
 class NotificationEvent(_NotificationEvent, metaclass=_NotificationEventEnumTypeWrapper): ...
 
@@ -144,6 +146,8 @@ NOTIFICATION_EVENT_UNSPECIFIED: NotificationEvent.ValueType  # 0
 NOTIFICATION_EVENT_SUCCEEDED: NotificationEvent.ValueType  # 1
 NOTIFICATION_EVENT_FAILED: NotificationEvent.ValueType  # 2
 """Or was cancelled."""
+NOTIFICATION_EVENT_GATE_WAITING: NotificationEvent.ValueType  # 3
+"""A gate of a run waits for approval. Tasks have none."""
 Global___NotificationEvent: _TypeAlias = NotificationEvent  # noqa: Y015
 
 class _PlacementPolicy:
@@ -748,7 +752,7 @@ Global___Disconnect: _TypeAlias = Disconnect  # noqa: Y015
 
 @_typing.final
 class Notification(_message.Message):
-    """Where its end is told."""
+    """Where is told how it ended, or (of runs) that it waits for somebody."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -763,7 +767,7 @@ class Notification(_message.Message):
     """Nobody is told, defaults or not."""
     @_builtins.property
     def on(self) -> _containers.RepeatedScalarFieldContainer[Global___NotificationEvent.ValueType]:
-        """None: both ends."""
+        """None: all that there is to be told of it."""
 
     def __init__(
         self,
@@ -1479,6 +1483,7 @@ class SessionResponse(_message.Message):
     SUBMITTED_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_TASK_IDS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The request that this answers; 0: none."""
     @_builtins.property
@@ -1487,6 +1492,12 @@ class SessionResponse(_message.Message):
     def refused(self) -> Global___Refusal: ...
     @_builtins.property
     def outcomes(self) -> Global___TaskOutcomes: ...
+    @_builtins.property
+    def unknown_task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of tasks that were to be followed, or that a repeated submission had made: those that are not there for the caller,
+        or not any more. No outcome of them will come.
+        """
+
     def __init__(
         self,
         *,
@@ -1494,10 +1505,11 @@ class SessionResponse(_message.Message):
         submitted: Global___SubmitTasksResponse | None = ...,
         refused: Global___Refusal | None = ...,
         outcomes: Global___TaskOutcomes | None = ...,
+        unknown_task_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "refused", b"refused", "submitted", b"submitted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "refused", b"refused", "sequence", b"sequence", "submitted", b"submitted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "refused", b"refused", "sequence", b"sequence", "submitted", b"submitted", "unknown_task_ids", b"unknown_task_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -179,6 +179,7 @@ class Accounts:
             connection.execute(self._sql["delete_share"], (name,))
             connection.execute(self._sql["delete_uses_of_account"], (name,))
             connection.execute(self._sql["delete_deliveries_of_account"], (name,))
+            connection.execute(self._sql["delete_messages_of_account"], (name,))
             kept(connection, None)
 
         await self._database.write(change)

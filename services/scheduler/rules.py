@@ -71,6 +71,7 @@ _BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
         "DeleteContact": _WRITE,
         "ListDeliveries": _READ,
         "ReplayDelivery": _WRITE,
+        "Notify": frozenset({ON_BEHALF}),
     },
     "QueueService": {
         "CreateQueue": _ADMIN,

@@ -38,6 +38,7 @@ from services.scheduler.notify.composer import Composer
 from services.scheduler.notify.contacts import Contacts
 from services.scheduler.notify.deliveries import Deliveries
 from services.scheduler.notify.guard import parse_networks
+from services.scheduler.notify.messages import Messages
 from services.scheduler.notify.outbox import Outbox
 from services.scheduler.notify.pool import SenderPool
 from services.scheduler.notify.seal import Seal
@@ -134,7 +135,9 @@ class SchedulerService:
         self._contacts = Contacts(self._engine, self._clock, Seal(self._key("contacts.key")))
         self._deliveries = Deliveries(self._store, self._clock)
         self._senders = SenderPool(self._config.notify_allow)
-        composer = Composer(Tasks(self._engine, self._store, self._clock), self._store_channel)
+        self._messages = Messages(self._store, self._contacts, self._clock)
+        tasks = Tasks(self._engine, self._store, self._clock)
+        composer = Composer(tasks, self._messages, self._store_channel)
         self._outbox = Outbox(
             self._contacts,
             self._deliveries,
@@ -224,7 +227,9 @@ class SchedulerService:
         add_NodeServiceServicer_to_server(repeatable(nodes, node_pb2.DESCRIPTOR, answers), server)
         people = AccountServicer(engine, accounts, answers, self.authenticator(), self._clock)
         add_AccountServiceServicer_to_server(repeatable(people, account_pb2.DESCRIPTOR, answers), server)
-        contacts = ContactServicer(self._contacts, self._deliveries, self._outbox, self._senders, answers)
+        contacts = ContactServicer(
+            self._contacts, self._deliveries, self._messages, self._outbox, self._senders, answers
+        )
         add_ContactServiceServicer_to_server(repeatable(contacts, contact_pb2.DESCRIPTOR, answers), server)
         queues = QueueServicer(engine, accounts)
         add_QueueServiceServicer_to_server(repeatable(queues, queue_pb2.DESCRIPTOR, answers), server)

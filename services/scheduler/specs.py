@@ -103,7 +103,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         max_running=ways.max_running,
         max_fails=ways.max_fails,
         is_at_most_once=ways.is_at_most_once,
-        notice=notices.convert(spec.notification, field) if spec.HasField("notification") else None,
+        notice=notices.of_task(spec.notification, field) if spec.HasField("notification") else None,
         gang_min=spec.gang.min_count,
         is_preemptible=spec.preemption.preemptible,
         preempts=spec.preemption.preempts,

@@ -223,7 +223,7 @@ class SchedulerStore:
                 connection.execute(
                     sql["insert_delivery"],
                     (row.event_id, row.contact_id, row.account, row.contact, row.subject, row.event, row.title,
-                     row.time_ms, row.time_ms),
+                     row.time_ms, row.time_ms, 0),
                 )  # fmt: skip
         if tasks:
             connection.executemany(sql["insert_task"], tasks)

@@ -13,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from modelyard.v1 import account_pb2
 from modelyard.v1 import task_pb2 as pb
+from services.chassis.security import ON_BEHALF
 from services.scheduler.answers import OWN_PROMISE
 from services.scheduler.rules import RULES
 from tests.support import repeating
@@ -42,7 +43,10 @@ MUTATIONS = {method.name: method for method in mutations()}
 
 
 def call(yard: SchedulerYard, name: str, request: Any) -> Any:
-    return repeating.call(yard.admin.channel, MUTATIONS[name], request)
+    method = MUTATIONS[name]
+    if RULES[f"/{method.containing_service.full_name}/{name}"] == {ON_BEHALF}:
+        return repeating.call(yard.service_client.channel, method, request, account="default")
+    return repeating.call(yard.admin.channel, method, request)
 
 
 def told(name: str, answer: Any) -> Any:

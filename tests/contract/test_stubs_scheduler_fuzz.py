@@ -19,6 +19,7 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from modelyard.channel import ACCOUNT_KEY
 from modelyard.errors import from_rpc_error
 from modelyard.v1 import account_pb2, agent_link_pb2, contact_pb2, node_pb2, operator_pb2, queue_pb2, task_pb2
 from services.scheduler import modification
@@ -48,6 +49,12 @@ def likely(request: Message) -> None:
         "name": "echo",
         "account": "default",
         "url": "json://127.0.0.1:9/x",
+        "event_id": "r-1 failed",
+        "kind": "run.failed",
+        "subject": "r-1",
+        "title": "r-1 failed",
+        "event": 2,
+        "facts_json": '{"id": "r-1"}',
     }
     for field in request.DESCRIPTOR.fields:
         if field.name == "specs":
@@ -93,12 +100,15 @@ def picture(yard: SchedulerYard) -> tuple[Any, ...]:
     return tasks, state.next_number, state.next_spec, str(nodes), str(state.contacts), queues, accounts
 
 
-async def call(client: Client, method: MethodDescriptor, request: bytes) -> str:
+async def call(client: Client, method: MethodDescriptor, request: bytes, account: str = "") -> str:
     """The code of the answer; streams are read for a moment."""
     kind = "unary_stream" if method.server_streaming else "unary_unary"
     answer = message_factory.GetMessageClass(method.output_type)
     path = f"/{method.containing_service.full_name}/{method.name}"
-    rpc = getattr(client.channel, kind)(path, lambda data: data, answer.FromString)(request)
+    metadata = ((ACCOUNT_KEY, account),) if account else None
+    rpc = getattr(client.channel, kind)(path, lambda data: data, answer.FromString)(
+        request, metadata=metadata
+    )
     try:
         if method.server_streaming:
             async with asyncio.timeout(0.02):
@@ -145,7 +155,9 @@ async def test_rpc_with_mutated_fields_is_answered_in_words(
         await yard.user(FUZZED)
         queue = queue_pb2.Queue(name=FUZZED)
         await yard.admin.queues.CreateQueue(queue_pb2.CreateQueueRequest(queue=queue))
-        client = yard.service_client if method.name == "ResolveToken" else yard.admin
+        of_services = method.name in ("ResolveToken", "Notify")
+        client = yard.service_client if of_services else yard.admin
+        account = "default" if method.name == "Notify" else ""
         codes: dict[str, int] = {}
         for number in range(MUTATIONS):
             request: Any = message_factory.GetMessageClass(method.input_type)()
@@ -157,12 +169,14 @@ async def test_rpc_with_mutated_fields_is_answered_in_words(
             if method.name == "WaitTask":
                 request.wait_timeout.FromMilliseconds(chance.choice((0, 1)))
             before = picture(yard)
-            code = await call(client, method, request.SerializeToString())
+            code = await call(client, method, request.SerializeToString(), account)
             if code == "INVALID_ARGUMENT":
                 assert picture(yard) == before, f"refused and yet something changed: {request}"
             codes[code] = codes.get(code, 0) + 1
         for _ in range(20):
-            assert await call(client, method, os.urandom(chance.choice((1, 10, 1_000)))) != "INTERNAL"
+            assert (
+                await call(client, method, os.urandom(chance.choice((1, 10, 1_000))), account) != "INTERNAL"
+            )
         await healthy(yard)
 
 

@@ -132,6 +132,14 @@ async def replay_delivery(yard: SchedulerYard) -> Pair:
     )
 
 
+async def notify(yard: SchedulerYard) -> Pair:
+    made = [
+        contact_pb2.NotifyRequest(event_id=event, event=1, kind="run.succeeded", subject="r-1", title=event)  # type: ignore[arg-type]
+        for event in ("r-1 succeeded", "r-1 failed")
+    ]
+    return made[0], made[1]
+
+
 async def create_queue(yard: SchedulerYard) -> Pair:
     made = [queue_pb2.CreateQueueRequest(queue=queue_pb2.Queue(name=name)) for name in ("one", "other")]
     return made[0], made[1]
@@ -188,4 +196,5 @@ CASES: dict[str, Callable[[SchedulerYard], Awaitable[Pair]]] = {
     "TestContact": of_contact(contact_pb2.TestContactRequest),
     "DeleteContact": of_contact(contact_pb2.DeleteContactRequest),
     "ReplayDelivery": replay_delivery,
+    "Notify": notify,
 }

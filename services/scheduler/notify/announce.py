@@ -3,9 +3,11 @@
 Called by `lifecycle.end` for accounts that have contacts. An array is told of as a whole, its elements are not.
 """
 
+from collections.abc import Mapping
+
 from services.scheduler.effects import Effects, InsertDelivery
 from services.scheduler.model import Now, TaskState, format_task_id, index_of
-from services.scheduler.notify.model import End, KnownContact, Notice, event_id
+from services.scheduler.notify.model import Event, KnownContact, Notice, event_id
 from services.scheduler.state import State, Task
 
 _DEFAULTS = Notice()
@@ -15,7 +17,7 @@ def tell_end(state: State, task: Task, final: TaskState, now: Now, effects: Effe
     """Adds a delivery for each contact that is to hear of this end."""
     if index_of(task.key) >= 0:
         return
-    end = End.SUCCEEDED if final is TaskState.SUCCEEDED else End.FAILED
+    end = Event.SUCCEEDED if final is TaskState.SUCCEEDED else Event.FAILED
     notice = task.spec.notice or _DEFAULTS
     subject = format_task_id(task.key)
     word = final.name.lower()
@@ -29,14 +31,14 @@ def tell_end(state: State, task: Task, final: TaskState, now: Now, effects: Effe
         effects.told.add(contact.id)
 
 
-def told(notice: Notice, contacts: dict[str, KnownContact], end: End) -> list[KnownContact]:
+def told(notice: Notice, contacts: Mapping[str, KnownContact], event: Event) -> list[KnownContact]:
     """The contacts to tell; only verified ones are told anything."""
-    if notice.silent or not notice.ends & end:
+    if notice.silent or not notice.events & event:
         return []
     if notice.contact:
         named = contacts.get(notice.contact)
         return [named] if named is not None and named.is_verified else []
-    return [contact for contact in contacts.values() if contact.is_verified and contact.default_for & end]
+    return [contact for contact in contacts.values() if contact.is_verified and contact.default_for & event]
 
 
 def title(name: str, subject: str, word: str) -> str:

@@ -1,4 +1,4 @@
-"""From a row of the outbox to what the sender is asked: reads the task and the files that go along."""
+"""From a row of the outbox to what the sender is asked: reads the message, or the task and the files that go along."""
 
 import base64
 import mimetypes
@@ -13,6 +13,7 @@ from services.chassis.logs import get_logger
 from services.chassis.security import ADMIN, Principal
 from services.scheduler.model import parse_task_id
 from services.scheduler.notify import content
+from services.scheduler.notify.messages import Messages
 from services.scheduler.notify.model import Delivery
 from services.scheduler.notify.schemes import WEBHOOKS
 from services.scheduler.tasks import Tasks
@@ -25,14 +26,17 @@ _log = get_logger("scheduler.notify")
 class Composer:
     """Peer: the store, for kept files. Without it a message goes out without them."""
 
-    def __init__(self, tasks: Tasks, store: grpc.aio.Channel) -> None:
+    def __init__(self, tasks: Tasks, messages: Messages, store: grpc.aio.Channel) -> None:
         self._tasks = tasks
+        self._messages = messages
         self._store = artifact_pb2_grpc.ArtifactServiceStub(store)
 
     async def compose(self, delivery: Delivery, url: str, secret: str) -> dict[str, Any]:
         """The request to a sender. Raises `TaskNotFound` where the task is no longer kept."""
-        task = None
-        if not delivery.is_test:
+        task, text, facts = None, content.TEST_TEXT, ""
+        if delivery.message:
+            text, facts = await self._messages.said(delivery.message)
+        elif not delivery.is_test:
             task = await self._tasks.get(parse_task_id(delivery.subject), _READER)
         request: dict[str, Any] = {
             "op": "send",
@@ -41,9 +45,12 @@ class Composer:
             "title": delivery.title,
         }
         if url.partition("://")[0].lower() in WEBHOOKS:
-            return {**request, "secret": secret, "body": content.document(delivery, task)}
-        body = content.TEST_TEXT if task is None else content.text(task)
-        request["body"] = f"{body}\n\nevent {delivery.event_id}"
+            body = (
+                content.document(delivery, task) if task is not None else content.told(delivery, text, facts)
+            )
+            return {**request, "secret": secret, "body": body}
+        text = text if task is None else content.text(task)
+        request["body"] = f"{text}\n\nevent {delivery.event_id}"
         if task is not None and task.result.outputs:
             request["attachments"] = await self._attachments(delivery.account, task)
         return request

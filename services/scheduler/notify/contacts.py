@@ -54,7 +54,7 @@ class Contacts:
                 raise TooManyContacts(f"{account} has {MOST_CONTACTS} contacts", next_step="yard contacts ls")
             connection.execute(self._sql["insert_contact"], msgspec.structs.astuple(contact))
             kept(connection, (contact, secret))
-            return self._known(connection, account)
+            return self.known(connection, account)
 
         self._tell(account, await self._database.write(insert))
         return contact, secret
@@ -95,7 +95,7 @@ class Contacts:
         def change(connection: sqlite3.Connection) -> tuple[KnownContact, ...]:
             connection.execute(self._sql[query], values)
             kept(connection, contact)
-            return self._known(connection, contact.account)
+            return self.known(connection, contact.account)
 
         self._tell(contact.account, await self._database.write(change))
 
@@ -106,7 +106,7 @@ class Contacts:
             connection.execute(self._sql["delete_contact"], (contact.id,))
             cancelled = connection.execute(self._sql["cancel_deliveries"], (CANCELLED, contact.id)).rowcount
             kept(connection, cancelled)
-            return cancelled, self._known(connection, contact.account)
+            return cancelled, self.known(connection, contact.account)
 
         cancelled, known = await self._database.write(change)
         self._tell(contact.account, known)
@@ -126,7 +126,8 @@ class Contacts:
         found = connection.execute(self._sql[query], values).fetchone()
         return Contact(*found) if found else None
 
-    def _known(self, connection: sqlite3.Connection, account: str) -> tuple[KnownContact, ...]:
+    def known(self, connection: sqlite3.Connection, account: str) -> tuple[KnownContact, ...]:
+        """What the account's contacts are at this point of a transaction."""
         rows = connection.execute(self._sql["contacts_of_account"], (account, "", MOST_CONTACTS))
         return tuple(Contact(*row).known for row in rows)
 

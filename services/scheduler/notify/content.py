@@ -1,4 +1,4 @@
-"""What a message says: text for people, and a JSON document for webhooks. Pure: from a task's view to text.
+"""What a message says: text for people, and JSON for webhooks. Pure: from a task's view, or from a service's words.
 
 The same task gives the same bytes each time: a repetition under an event id is a repetition of its body.
 """
@@ -52,20 +52,31 @@ def _facts(task: task_pb2.Task) -> Iterator[tuple[str, str]]:
         yield "kept", f"{output.name} ({format_size(output.size_bytes)}, sha256:{output.digest})"
 
 
-def document(delivery: Delivery, task: task_pb2.Task | None) -> str:
-    """The body of a webhook (docs/contacts.md)."""
-    made: dict[str, Any] = {
+def document(delivery: Delivery, task: task_pb2.Task) -> str:
+    """The body of a webhook about a task (docs/contacts.md)."""
+    return _encode({**_head(delivery, text(task)), "task": _task(task)})
+
+
+def told(delivery: Delivery, said: str, facts: str) -> str:
+    """The body of a webhook about what a service tells, or of a test: its facts under the first word of its kind."""
+    found = {delivery.event.partition(".")[0]: json.loads(facts)} if facts else {}
+    return _encode({**found, **_head(delivery, said)})
+
+
+def _head(delivery: Delivery, said: str) -> dict[str, Any]:
+    return {
         "event_id": delivery.event_id,
         "event": delivery.event,
         "time": _iso(delivery.create_ms),
         "contact": delivery.contact,
         "account": delivery.account,
         "title": delivery.title,
-        "text": TEST_TEXT if task is None else text(task),
+        "text": said,
     }
-    if task is not None:
-        made["task"] = _task(task)
-    return json.dumps(made, ensure_ascii=False)
+
+
+def _encode(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False)
 
 
 def _task(task: task_pb2.Task) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The outbox as rows: what is due, and what became of it."""
 
+import sqlite3
 from collections.abc import Iterable
 
 from services.chassis.clock import Clock
@@ -20,7 +21,7 @@ class Deliveries:
     async def add_test(self, contact: Contact, event_id: str, title: str) -> None:
         """A test message; it is due at once."""
         now_ms = self._clock.now_ms()
-        values = (event_id, contact.id, contact.account, contact.name, "", "test", title, now_ms, now_ms)
+        values = (event_id, contact.id, contact.account, contact.name, "", "test", title, now_ms, now_ms, 0)
         await self._database.write(lambda c: c.execute(self._sql["insert_delivery"], values), is_small=True)
 
     async def get(self, event_id: str) -> Delivery:
@@ -87,4 +88,9 @@ class Deliveries:
     async def prune(self) -> None:
         """Forgets what was settled long ago, some at a time."""
         values = (self._clock.now_ms() - KEPT_MS,)
-        await self._database.write(lambda c: c.execute(self._sql["prune_deliveries"], values))
+
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute(self._sql["prune_deliveries"], values)
+            connection.execute(self._sql["prune_messages"], values)
+
+        await self._database.write(change)

@@ -22,12 +22,14 @@ KEPT_MS = 30 * 86_400_000
 MOST_CONTACTS = 100
 
 
-class End(IntFlag):
-    """`NotificationEvent` of ``task.proto`` as bits: ends that somebody wants to hear of."""
+class Event(IntFlag):
+    """`NotificationEvent` of ``task.proto`` as bits: what somebody wants to hear of."""
 
     SUCCEEDED = 1
     FAILED = 2
-    BOTH = 3
+    BOTH_ENDS = 3
+    GATE_WAITING = 4
+    ALL = 7
 
 
 class DeliveryState(IntEnum):
@@ -39,12 +41,12 @@ class DeliveryState(IntEnum):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """What a specification says of notifications. No contact: the account's defaults."""
+    """What a specification, or a run, says of notifications. No contact: the account's defaults."""
 
     contact: str = ""
-    ends: int = int(End.BOTH)
+    events: int = int(Event.ALL)
     silent: bool = False
-    # Whether ends were named.
+    # Whether events were named.
     is_asked: bool = False
 
 
@@ -84,7 +86,7 @@ class Delivery(msgspec.Struct, frozen=True):
     contact_id: str
     account: str
     contact: str
-    # A task's id; empty: a test message.
+    # "t-7", "r-12"; empty: a test message.
     subject: str
     event: str
     title: str
@@ -96,10 +98,27 @@ class Delivery(msgspec.Struct, frozen=True):
     attempt_ms: int
     next_ms: int
     error: str
+    # What it says lies in this row of `message`; 0: what it says is read off the task.
+    message: int = 0
 
     @property
     def is_test(self) -> bool:
         return not self.subject
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What a service wants told of an account's work, to whoever is to hear of it."""
+
+    account: str
+    # What happened, in the service's words, once for all time.
+    event_id: str
+    subject: str
+    # "run.failed".
+    kind: str
+    title: str
+    text: str
+    # A JSON object for webhooks.
+    facts: str
 
 
 def event_id(contact_id: str, event: str) -> str:
@@ -133,6 +152,10 @@ class ContactSchemeRefused(InvalidArgument):
 
 class NoticeInvalid(InvalidArgument):
     """What is said of notifications contradicts itself."""
+
+
+class MessageInvalid(InvalidArgument):
+    """This cannot be told to anybody."""
 
 
 class NotifyNotInstalled(FailedPrecondition):

@@ -1,4 +1,4 @@
-"""``TaskSpec.notification`` as it comes in: checked, and reduced to what the end of a task asks (the edge)."""
+"""A `Notification` as it comes in: checked, and reduced to what the end of a task, or of a run, asks (the edge)."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,33 +6,65 @@ from modelyard.v1 import task_pb2
 from services.scheduler.notify.model import (
     ContactNotFound,
     ContactNotVerified,
-    End,
+    Event,
     KnownContact,
     Notice,
     NoticeInvalid,
 )
 
+_EVENTS = {
+    task_pb2.NOTIFICATION_EVENT_SUCCEEDED: Event.SUCCEEDED,
+    task_pb2.NOTIFICATION_EVENT_FAILED: Event.FAILED,
+    task_pb2.NOTIFICATION_EVENT_GATE_WAITING: Event.GATE_WAITING,
+}
 
-def convert(notification: task_pb2.Notification, field: str) -> Notice:
+
+def of_task(notification: task_pb2.Notification, field: str) -> Notice:
+    """What a task's specification says. Raises `NoticeInvalid`."""
+    notice = convert(notification, field)
+    if notice.is_asked and not notice.events & Event.BOTH_ENDS:
+        raise NoticeInvalid(
+            f"{field}.notification.on: a task has no gates that wait", field=f"{field}.notification.on",
+            next_step="name an end: NOTIFICATION_EVENT_SUCCEEDED, NOTIFICATION_EVENT_FAILED; gates are of runs",
+        )  # fmt: skip
+    return notice
+
+
+def convert(notification: task_pb2.Notification, field: str = "") -> Notice:
     """Raises `NoticeInvalid` for what contradicts itself."""
-    path = f"{field}.notification"
+    path = path_of(field)
     if notification.silent and (notification.contact or notification.on):
         raise NoticeInvalid(
             f"{path}: silent and {'contact' if notification.contact else 'on'} are both set", field=f"{path}.silent",
             next_step="silent tells nobody; leave the other out, or leave silent out",
         )  # fmt: skip
-    ends = int(ends_of(notification.on, f"{path}.on"))
-    return Notice(notification.contact, ends, notification.silent, bool(notification.on))
+    events = events_of(notification.on, f"{path}.on") or Event.ALL
+    return Notice(notification.contact, int(events), notification.silent, bool(notification.on))
 
 
-def ends_of(events: Iterable[int], field: str) -> End:
-    """The ends that are named; none: both."""
-    ends = End(0)
+def path_of(field: str) -> str:
+    """Where the notification lies in a request; no field: in the request itself."""
+    return f"{field}.notification" if field else "notification"
+
+
+def event_of(event: int, field: str) -> Event:
+    """Raises `NoticeInvalid`."""
+    if event not in _EVENTS:
+        raise NoticeInvalid(f"{field}: {event} is not an event", field=field)
+    return _EVENTS[task_pb2.NotificationEvent.ValueType(event)]
+
+
+def events_of(events: Iterable[int], field: str) -> Event:
+    """What is named; none: nothing."""
+    named = Event(0)
     for event in events:
-        if event not in (task_pb2.NOTIFICATION_EVENT_SUCCEEDED, task_pb2.NOTIFICATION_EVENT_FAILED):
-            raise NoticeInvalid(f"{field}: {event} is not an event", field=field)
-        ends |= End(event)
-    return ends or End.BOTH
+        named |= event_of(event, field)
+    return named
+
+
+def events_in(events: int) -> "list[task_pb2.NotificationEvent.ValueType]":
+    """The bits as the contract has them."""
+    return [number for number, bit in _EVENTS.items() if events & bit]
 
 
 def leave_defaults_out(specs: Iterable[task_pb2.TaskSpec]) -> None:
@@ -46,12 +78,12 @@ def leave_defaults_out(specs: Iterable[task_pb2.TaskSpec]) -> None:
 def check_told(notice: Notice, contacts: Mapping[str, KnownContact], field: str) -> None:
     """Whether whoever is to be told can be. Raises `ContactNotFound` or `ContactNotVerified`."""
     if notice.contact:
-        _check_contact(notice.contact, contacts, f"{field}.notification.contact")
+        _check_contact(notice.contact, contacts, f"{path_of(field)}.contact")
     elif notice.is_asked and not any(
-        c.is_verified and c.default_for & notice.ends for c in contacts.values()
+        c.is_verified and c.default_for & notice.events for c in contacts.values()
     ):
         raise ContactNotFound(
-            "the account has no default contact that would be told", field=f"{field}.notification.on",
+            "the account has no default contact that would be told", field=f"{path_of(field)}.on",
             next_step="name a contact, or make one the default: yard contacts default NAME both",
         )  # fmt: skip
 

@@ -189,7 +189,7 @@ class Outbox:
         self.dead_count += is_dead
         _log.info(
             "notification", event_id=delivery.event_id, contact=delivery.contact, account=delivery.account,
-            task_id=delivery.subject, state=state.name, attempt=delivery.attempt_count + 1, error=sent.error,
+            subject=delivery.subject, state=state.name, attempt=delivery.attempt_count + 1, error=sent.error,
         )  # fmt: skip
         for event in self._awaited.get(delivery.event_id, ()):
             event.set()

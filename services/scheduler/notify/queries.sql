@@ -45,20 +45,50 @@ DELETE FROM delivery WHERE account = ?
 
 -- name: insert_delivery
 -- A repetition of the same event changes nothing.
-INSERT INTO delivery (event_id, contact_id, account, contact, subject, event, title, state, create_ms, next_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?)
+INSERT INTO delivery (event_id, contact_id, account, contact, subject, event, title, state, create_ms, next_ms, message)
+VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)
 ON CONFLICT (event_id) DO NOTHING
+
+-- name: insert_message
+INSERT INTO message (account, event_id, text, facts, create_ms) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (account, event_id) DO NOTHING
+RETURNING number
+
+-- name: find_message
+SELECT number FROM message WHERE account = ? AND event_id = ?
+
+-- name: get_message
+SELECT text, facts FROM message WHERE number = ?
+
+-- name: deliveries_of_message
+SELECT number, event_id, contact_id, account, contact, subject, event, title, state, attempt_count, failures,
+    create_ms, attempt_ms, next_ms, error, message
+FROM delivery
+WHERE message = ? AND message > 0
+ORDER BY number
+
+-- name: prune_messages
+DELETE FROM message WHERE number IN (
+    SELECT number FROM message
+    WHERE create_ms < ? AND NOT EXISTS (
+        SELECT 1 FROM delivery WHERE delivery.message = message.number AND delivery.message > 0
+    )
+    ORDER BY create_ms LIMIT 1000
+)
+
+-- name: delete_messages_of_account
+DELETE FROM message WHERE account = ?
 
 -- name: get_delivery
 SELECT number, event_id, contact_id, account, contact, subject, event, title, state, attempt_count, failures,
-    create_ms, attempt_ms, next_ms, error
+    create_ms, attempt_ms, next_ms, error, message
 FROM delivery
 WHERE event_id = ?
 
 -- name: next_delivery
 -- What is due first at one contact.
 SELECT number, event_id, contact_id, account, contact, subject, event, title, state, attempt_count, failures,
-    create_ms, attempt_ms, next_ms, error
+    create_ms, attempt_ms, next_ms, error, message
 FROM delivery
 WHERE contact_id = ? AND state = 1
 ORDER BY next_ms, number
@@ -73,7 +103,7 @@ SELECT count(*), min(create_ms) FROM delivery WHERE state = 1
 -- name: list_deliveries
 -- Newest first, before a number. NULL: any.
 SELECT number, event_id, contact_id, account, contact, subject, event, title, state, attempt_count, failures,
-    create_ms, attempt_ms, next_ms, error
+    create_ms, attempt_ms, next_ms, error, message
 FROM delivery
 WHERE account = :account AND number < :before
   AND (:contact IS NULL OR contact = :contact)

@@ -7,24 +7,25 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.v1 import contact_pb2 as pb
-from modelyard.v1 import contact_pb2_grpc, task_pb2
+from modelyard.v1 import contact_pb2_grpc
 from services.chassis.paging import PageTokenInvalid, decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, Principal, principal
 from services.scheduler.answers import Answers
 from services.scheduler.model import parse_task_id
+from services.scheduler.notify import notices, telling
 from services.scheduler.notify.contacts import Contacts
 from services.scheduler.notify.deliveries import Deliveries
+from services.scheduler.notify.messages import Messages
 from services.scheduler.notify.model import (
     Contact,
     ContactUrlInvalid,
     Delivery,
     DeliveryNotFound,
     DeliveryState,
-    End,
     NotifyNotInstalled,
     event_id,
 )
-from services.scheduler.notify.notices import ends_of
+from services.scheduler.notify.notices import events_in, events_of
 from services.scheduler.notify.outbox import Outbox
 from services.scheduler.notify.pool import SenderPool
 from services.scheduler.notify.schemes import WEBHOOKS, check_url
@@ -41,10 +42,17 @@ class ContactServicer(contact_pb2_grpc.ContactServiceServicer):
     """Callers see and change contacts of their own account; administrators every account's."""
 
     def __init__(
-        self, contacts: Contacts, deliveries: Deliveries, outbox: Outbox, pool: SenderPool, answers: Answers
+        self,
+        contacts: Contacts,
+        deliveries: Deliveries,
+        messages: Messages,
+        outbox: Outbox,
+        pool: SenderPool,
+        answers: Answers,
     ) -> None:
         self._contacts = contacts
         self._deliveries = deliveries
+        self._messages = messages
         self._outbox = outbox
         self._pool = pool
         self._answers = answers
@@ -58,7 +66,7 @@ class ContactServicer(contact_pb2_grpc.ContactServiceServicer):
                 next_step="letters, digits, '_', '-' and '.', beginning with a letter",
             )  # fmt: skip
         scheme = check_url(request.url)
-        default_for = _ends(request.default_for)
+        default_for = _events(request.default_for)
         if scheme not in WEBHOOKS:
             await self._check(request.url)
         kept = self._answers.keep(_created)
@@ -93,7 +101,7 @@ class ContactServicer(contact_pb2_grpc.ContactServiceServicer):
         check_request_id(request.request_id)
         contact = await self._get(request.account, request.name)
         kept = self._answers.keep(_changed)
-        changed = await self._contacts.set_default(contact, _ends(request.default_for), kept)
+        changed = await self._contacts.set_default(contact, _events(request.default_for), kept)
         return _changed(changed)
 
     async def TestContact(self, request: pb.TestContactRequest, context: Any) -> pb.TestContactResponse:
@@ -118,8 +126,7 @@ class ContactServicer(contact_pb2_grpc.ContactServiceServicer):
         self, request: pb.ListDeliveriesRequest, context: Any
     ) -> pb.ListDeliveriesResponse:
         account = _account(principal(), request.account)
-        if request.task_id:
-            parse_task_id(request.task_id)
+        subject = _subject(request)
         for state in request.states:
             if int(state) not in {int(known) for known in DeliveryState}:
                 raise InvalidRequest(f"states: {state} is not a state", field="states")
@@ -131,7 +138,7 @@ class ContactServicer(contact_pb2_grpc.ContactServiceServicer):
         key = account.encode() + b" " + wanted.SerializeToString(deterministic=True)
         before = _position(decode_token(request.page_token, key))
         rows = await self._deliveries.list(
-            account, before, size + 1, request.contact, request.task_id, request.states
+            account, before, size + 1, request.contact, subject, request.states
         )
         token = encode_token(str(rows[size - 1].number), key) if len(rows) > size else ""
         return pb.ListDeliveriesResponse(deliveries=map(_delivery, rows[:size]), next_page_token=token)
@@ -158,6 +165,19 @@ class ContactServicer(contact_pb2_grpc.ContactServiceServicer):
         self._outbox.wake((delivery.contact_id,))
         return pb.ReplayDeliveryResponse(delivery=_delivery(replayed))
 
+    async def Notify(self, request: pb.NotifyRequest, context: Any) -> pb.NotifyResponse:
+        account = principal().account
+        check_request_id(request.request_id)
+        notice = notices.convert(request.notification)
+        if request.validate_only:
+            await self._messages.check(account, notice)
+            return pb.NotifyResponse()
+        event = notices.event_of(request.event, "event")
+        message = telling.message(account, request)
+        told = await self._messages.add(message, notice, event, self._answers.keep(_notified))
+        self._outbox.wake(row.contact_id for row in told if row.state == DeliveryState.PENDING)
+        return _notified(told)
+
     async def _get(self, account: str, name: str) -> Contact:
         return await self._contacts.get(_account(principal(), account), name)
 
@@ -168,9 +188,19 @@ def _account(caller: Principal, asked: str) -> str:
     return asked or caller.account
 
 
-def _ends(events: Iterable[int]) -> int:
-    given = list(events)
-    return int(ends_of(given, "default_for")) if given else 0
+def _subject(request: pb.ListDeliveriesRequest) -> str:
+    """The task, the run … that is asked for; empty: any."""
+    if request.task_id:
+        parse_task_id(request.task_id)
+    if request.task_id and request.subject and request.task_id != request.subject:
+        raise InvalidRequest(
+            "task_id and subject name two things", field="subject", next_step="leave one of them out"
+        )
+    return request.subject or request.task_id
+
+
+def _events(events: Iterable[int]) -> int:
+    return int(events_of(events, "default_for"))
 
 
 def _position(cursor: str) -> int:
@@ -194,21 +224,22 @@ def _deleted(cancelled_count: int) -> pb.DeleteContactResponse:
     return pb.DeleteContactResponse(cancelled_count=cancelled_count)
 
 
+def _notified(told: list[Delivery]) -> pb.NotifyResponse:
+    return pb.NotifyResponse(deliveries=map(_delivery, told))
+
+
 def _contact(row: Contact) -> pb.Contact:
-    view = pb.Contact(
+    return pb.Contact(
         name=row.name, account=row.account, scheme=row.scheme, address=row.address, create_time=_time(row.create_ms),
         verify_time=_time(row.verify_ms),
+        default_for=events_in(row.default_for),
     )  # fmt: skip
-    if row.default_for & End.SUCCEEDED:
-        view.default_for.append(task_pb2.NOTIFICATION_EVENT_SUCCEEDED)
-    if row.default_for & End.FAILED:
-        view.default_for.append(task_pb2.NOTIFICATION_EVENT_FAILED)
-    return view
 
 
 def _delivery(row: Delivery) -> pb.ContactDelivery:
     return pb.ContactDelivery(
-        event_id=row.event_id, contact=row.contact, task_id=row.subject,
+        event_id=row.event_id, contact=row.contact, subject=row.subject,
+        task_id=row.subject if row.subject.startswith("t-") else "",
         state=pb.ContactDeliveryState.ValueType(row.state), attempt_count=row.attempt_count,
         create_time=_time(row.create_ms), attempt_time=_time(row.attempt_ms),
         next_attempt_time=_time(row.next_ms) if row.state == DeliveryState.PENDING else None,

@@ -13,11 +13,11 @@ from services.scheduler import recovery
 from services.scheduler.effects import InsertDelivery, RecordChange
 from services.scheduler.model import Cause, Spec, format_task_id
 from services.scheduler.notify.deliveries import Deliveries
-from services.scheduler.notify.model import Contact, DeliveryState, End, KnownContact, Notice, event_id
+from services.scheduler.notify.model import Contact, DeliveryState, Event, KnownContact, Notice, event_id
 from services.scheduler.store import Counters, SchedulerStore
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
-OPS = KnownContact("6d6f6465-6c79-4172-8000-000000000001", "ops", True, int(End.FAILED))
+OPS = KnownContact("6d6f6465-6c79-4172-8000-000000000001", "ops", True, int(Event.FAILED))
 HOOK = KnownContact("6d6f6465-6c79-4172-8000-000000000002", "hook", True)
 
 

@@ -19,7 +19,7 @@ from services.scheduler.notify.model import (
     ContactSchemeRefused,
     ContactUrlInvalid,
     Delivery,
-    End,
+    Event,
     KnownContact,
     Notice,
     NoticeInvalid,
@@ -29,27 +29,27 @@ from services.scheduler.notify.schemes import ALLOWED, check_url, redacted, secr
 from services.scheduler.notify.seal import Seal, SealBroken
 from services.scheduler.notify.sender import Sender, cleaned
 
-OPS = KnownContact("1", "ops", True, int(End.FAILED))
-TEAM = KnownContact("2", "team", True, int(End.BOTH))
-NEW = KnownContact("3", "new", False, int(End.BOTH))
+OPS = KnownContact("1", "ops", True, int(Event.FAILED))
+TEAM = KnownContact("2", "team", True, int(Event.BOTH_ENDS))
+NEW = KnownContact("3", "new", False, int(Event.BOTH_ENDS))
 CONTACTS = {contact.name: contact for contact in (OPS, TEAM, NEW)}
 
 
 @pytest.mark.parametrize(
     ("notice", "end", "names"),
     [
-        (Notice(), End.SUCCEEDED, ["team"]),
-        (Notice(), End.FAILED, ["ops", "team"]),
-        (Notice(silent=True), End.FAILED, []),
-        (Notice("ops"), End.SUCCEEDED, ["ops"]),
-        (Notice("ops", int(End.FAILED)), End.SUCCEEDED, []),
-        (Notice("", int(End.SUCCEEDED)), End.FAILED, []),
-        (Notice("new"), End.FAILED, []),
-        (Notice("gone"), End.FAILED, []),
+        (Notice(), Event.SUCCEEDED, ["team"]),
+        (Notice(), Event.FAILED, ["ops", "team"]),
+        (Notice(silent=True), Event.FAILED, []),
+        (Notice("ops"), Event.SUCCEEDED, ["ops"]),
+        (Notice("ops", int(Event.FAILED)), Event.SUCCEEDED, []),
+        (Notice("", int(Event.SUCCEEDED)), Event.FAILED, []),
+        (Notice("new"), Event.FAILED, []),
+        (Notice("gone"), Event.FAILED, []),
     ],
 )
 def test_end_is_told_to_the_named_contact_or_the_defaults_and_only_to_verified_ones(
-    notice: Notice, end: End, names: list[str]
+    notice: Notice, end: Event, names: list[str]
 ) -> None:  # S0.8
     assert [contact.name for contact in told(notice, CONTACTS, end)] == names
 
@@ -64,7 +64,7 @@ def test_specification_that_contradicts_itself_is_refused() -> None:
             convert(notification, "specs[0]")
     failed = [task_pb2.NOTIFICATION_EVENT_FAILED]
     assert convert(task_pb2.Notification(contact="ops", on=failed), "s") == Notice(
-        "ops", int(End.FAILED), False, True
+        "ops", int(Event.FAILED), False, True
     )
     assert convert(task_pb2.Notification(), "s") == Notice()
 
@@ -75,10 +75,10 @@ def test_contact_that_cannot_be_told_is_refused_with_the_next_step() -> None:  #
         check_told(Notice("new"), CONTACTS, "specs[0]")
     assert unverified.value.field == "specs[0].notification.contact"
     assert unverified.value.next_step == "yard contacts test new"
-    for notice in (Notice("nobody"), Notice(ends=int(End.SUCCEEDED), is_asked=True)):
+    for notice in (Notice("nobody"), Notice(events=int(Event.SUCCEEDED), is_asked=True)):
         with pytest.raises(ContactNotFound):
             check_told(notice, {"ops": OPS}, "specs[0]")
-    check_told(Notice(ends=int(End.FAILED), is_asked=True), {"ops": OPS}, "specs[0]")
+    check_told(Notice(events=int(Event.FAILED), is_asked=True), {"ops": OPS}, "specs[0]")
     check_told(Notice(), {}, "specs[0]")
 
 
