@@ -47,6 +47,19 @@ class OutcomeUnknown(YardError):
         )
 
 
+class TaskForgotten(YardError):
+    """A task whose outcome was waited for is not there, or not any more."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"the scheduler has no task {task_id}: it ended too long ago to be kept, or it is not this account's",
+            code="NOT_FOUND",
+            reason="TASK_NOT_FOUND",
+            next_step="yard tasks ls shows those that are kept; what it computed has to be asked for again",
+            metadata={"task_id": task_id},
+        )
+
+
 class Sink(Protocol):
     """Takes what becomes of one part; `index` counts its items."""
 
@@ -282,6 +295,10 @@ class TaskSession:
                     waiter[0].ended(waiter[1], outcome)
                 elif self._unanswered:
                     self._early[outcome.task_id] = outcome
+        for task_id in response.unknown_task_ids:
+            waiter = self._open.pop(task_id, None)
+            if waiter is not None:
+                waiter[0].refused(TaskForgotten(task_id))
 
     def _on_submitted(self, sequence: int, answer: task_pb2.SubmitTasksResponse) -> None:
         submission = self._unanswered.pop(sequence, None)

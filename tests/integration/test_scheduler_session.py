@@ -10,8 +10,12 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from modelyard.client import Client as YardClient
+from modelyard.client.session import TaskForgotten
 from modelyard.v1 import agent_link_pb2
 from modelyard.v1 import task_pb2 as pb
+from services.scheduler.model import parse_task_id
+from services.scheduler.past import Past
 from tests.support.scheduler_service import Client, command, refusal, scheduler_yard
 from tests.support.scripted_agent import ScriptedAgent, connected, succeed
 
@@ -135,6 +139,55 @@ async def test_session_with_a_broken_id_is_refused_and_goes_on(tmp_path: Path) -
         await session.write(submission(4))
         assert (await read(session)).submitted.task_ids
         session.cancel()
+
+
+@pytest.mark.asyncio
+async def test_session_is_told_which_tasks_are_not_there_and_goes_on(tmp_path: Path) -> None:
+    async with scheduler_yard(tmp_path) as yard, connected(yard, script=succeed):
+        ada, bob = await yard.user("ada"), await yard.user("bob")
+        [own] = await ada.submit()
+        [foreign] = await bob.submit()
+        await ada.wait(own)
+        session = ada.tasks.Session()
+        wanted = [own, foreign, "t-4711"]
+        await session.write(pb.SessionRequest(sequence=5, follow=pb.FollowTasks(task_ids=wanted)))
+        answers = [await read(session), await read(session)]
+        unknown = [(a.sequence, list(a.unknown_task_ids)) for a in answers if a.unknown_task_ids]
+        assert unknown == [(5, [foreign, "t-4711"])]
+        assert [o.task_id for a in answers for o in a.outcomes.outcomes] == [own]
+        await session.write(submission(6))
+        assert (await read(session)).submitted.task_ids
+        session.cancel()
+
+
+@pytest.mark.asyncio
+async def test_repeated_submission_is_told_which_of_its_tasks_were_forgotten(tmp_path: Path) -> None:
+    async with scheduler_yard(tmp_path) as yard, connected(yard, script=succeed):
+        ada, request_id = await yard.user("ada"), str(uuid.uuid4())
+        ids = await ada.submit(command("a"), command("b"), request_id=request_id)
+        for task_id in ids:
+            await ada.wait(task_id)
+        await Past(yard.service._store).delete([parse_task_id(ids[0])])
+        session = ada.tasks.Session()
+        await session.write(submission(1, command("a"), command("b"), request_id=request_id))
+        answers = [await read(session), await read(session)]
+        [submitted] = [a for a in answers if a.HasField("submitted")]
+        assert (list(submitted.submitted.task_ids), list(submitted.unknown_task_ids)) == (ids, ids[:1])
+        session.cancel()
+
+
+@pytest.mark.asyncio
+async def test_client_that_waits_for_a_forgotten_task_is_told_so(tmp_path: Path) -> None:
+    async with scheduler_yard(tmp_path) as yard, connected(yard, script=succeed):
+        ada = await yard.user("ada")
+        [task_id] = await ada.submit()
+        await ada.wait(task_id)
+        await Past(yard.service._store).delete([parse_task_id(task_id)])
+        async with YardClient(yard.address, token=ada.token) as client:
+            with pytest.raises(TaskForgotten, match=task_id) as forgotten:
+                await asyncio.wait_for(client.outcome(task_id), 10)
+        assert (forgotten.value.code, forgotten.value.reason) == ("NOT_FOUND", "TASK_NOT_FOUND")
+        assert forgotten.value.next_step
 
 
 # --- logs

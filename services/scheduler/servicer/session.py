@@ -13,8 +13,9 @@ from services.chassis.security import Principal
 from services.scheduler import views
 from services.scheduler.effects import RecordChange
 from services.scheduler.engine import Engine
-from services.scheduler.model import TaskState, parse_task_id
+from services.scheduler.model import TaskState, format_task_id, parse_task_id
 from services.scheduler.notify import notices
+from services.scheduler.refusals import TaskNotFound
 from services.scheduler.submission import Submission, content_of, keys_of
 from services.scheduler.tasks import Tasks
 
@@ -93,7 +94,11 @@ class Session:
         response = pb.SessionResponse(sequence=message.sequence)
         try:
             if message.WhichOneof("message") == "follow":
-                await self._follow([parse_task_id(text, "task_ids") for text in message.follow.task_ids])
+                keys = [parse_task_id(text, "task_ids") for text in message.follow.task_ids]
+                response.unknown_task_ids.extend(await self._follow(keys))
+                if response.unknown_task_ids:
+                    self._answers.append(response)
+                    self._wake.set()
                 return
             submit = message.submit
             content = content_of(submit) if submit.request_id else b""
@@ -112,7 +117,7 @@ class Session:
             response.submitted.revision = self._engine.released_revision
             keys = keys_of(numbers)
             if is_repeat:
-                await self._follow(keys)
+                response.unknown_task_ids.extend(await self._follow(keys))
             else:
                 self._followed.update(keys)
                 if len(keys) <= HELD_TASKS:
@@ -139,9 +144,9 @@ class Session:
             self._held_timer = None
         return held
 
-    async def _follow(self, keys: Sequence[int]) -> None:
-        """Follows what is unfinished, and tells at once of what is not."""
-        ended = []
+    async def _follow(self, keys: Sequence[int]) -> list[str]:
+        """Follows what is unfinished, and tells at once of what is not; ids of those that are not there."""
+        ended, unknown = [], []
         for key in keys:
             task = self._engine.state.tasks.get(key)
             if task is not None and task.account == self._caller.account and self._engine.follow(key, self):
@@ -157,13 +162,15 @@ class Session:
                         self._followed.add(key)
                         continue
                     view = await self._tasks.get(key, self._caller)
-            except ServiceError:
-                # Not there for this caller: there is no outcome to tell.
+            except TaskNotFound:
+                # Not there for this caller, or forgotten since it ended: there is no outcome to tell.
+                unknown.append(format_task_id(key))
                 continue
             response = pb.SessionResponse()
             response.outcomes.outcomes.append(views.outcome_of(view))
             self._answers.append(response)
         self._wake.set()
+        return unknown
 
     async def _write(self) -> None:
         while True:
