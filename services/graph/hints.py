@@ -1,4 +1,4 @@
-"""Fields of a canvas that nobody reads and somebody perhaps meant: told beside the problems, and no problem.
+"""What of a canvas was perhaps meant otherwise: told beside the problems, and no problem.
 
 What is not known of a document is kept, so a field that is written otherwise than it is spelt has no effect and is
 never refused. Where its name is near to a known one, or is what the contract or another tool calls it, this says so.
@@ -68,15 +68,27 @@ def _of_drawing(findings: Findings, drawing: Canvas, path: str) -> None:
             _tell(findings, Node, node.extra, node=path + node.id)
         if node.position is not None and node.position.extra:
             _tell(findings, Position, node.position.extra, node=path + node.id, within="position.")
+    mute = {node.id for node in drawing.nodes if node.command is not None and not node.command.outputs}
     for edge in drawing.edges:
         if edge.extra:
             _tell(findings, Edge, edge.extra, edge=path + edge.name)
+        if edge.source in mute and not edge.is_order:
+            _of_mute(findings, edge, path)
     for name, param in drawing.params.items():
         _tell(findings, Param, param.extra, node=at, within=f"params.{shown(name)}.")
     for number, group in enumerate(drawing.groups):
         _tell(findings, Group, group.extra, node=at, within=f"groups[{number}].")
     for name, body in drawing.subgraphs.items():
         _tell(findings, Subgraph, body.extra, node=path + name)
+
+
+def _of_mute(findings: Findings, edge: Edge, path: str) -> None:
+    findings.add(
+        Reason.NOTHING_FLOWS, f"the command of {shown(edge.source)!r} has no outputs, so nothing flows here",
+        node=path + edge.source, edge=path + edge.name, field="command.outputs",
+        next_step='name the files that it writes ("outputs": {"table": "out/table.csv"}), make this an edge of kind '
+        '"order", or let the operator shell.run give what the command prints',
+    )  # fmt: skip
 
 
 def _tell(

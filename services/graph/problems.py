@@ -18,7 +18,8 @@ class Reason(Enum):
 
     MALFORMED = "MALFORMED"
     UNKNOWN_FIELD = "UNKNOWN_FIELD"
-    """Only ever a hint."""
+    """This and the next: only ever hints."""
+    NOTHING_FLOWS = "NOTHING_FLOWS"
     BAD_ID = "BAD_ID"
     DUPLICATE_ID = "DUPLICATE_ID"
     TOO_LARGE = "TOO_LARGE"

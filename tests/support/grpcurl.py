@@ -13,6 +13,7 @@ from typing import Any
 from tests.support.yard import Yard
 
 TASKS, ARTIFACTS = "modelyard.v1.TaskService", "modelyard.v1.ArtifactService"
+PROJECTS, RUNS = "modelyard.v1.ProjectService", "modelyard.v1.RunService"
 NODES, CONTACTS = "modelyard.v1.NodeService", "modelyard.v1.ContactService"
 
 
@@ -37,13 +38,33 @@ class Grpcurl:
 
     def raw(self, method: str, *messages: dict[str, Any]) -> str:
         """What is printed; a stream's messages one after the other. Raises `Refused`."""
-        address = self._yard.store if method.startswith(ARTIFACTS) else self._yard.endpoint
         text = "\n".join(json.dumps(message) for message in messages)
-        command = [*self._head, "-d", "@", address, method]
+        return self._printed(["-d", "@", self._address(method), method], text)
+
+    def describe(self, symbol: str) -> str:
+        """What the graph service says of a message or a method of its contract."""
+        return self._printed([self._yard.graph, "describe", symbol])
+
+    def _printed(self, words: list[str], text: str = "") -> str:
+        command = [*self._head, *words]
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:
             raise Refused(done.stderr + done.stdout)
         return done.stdout
+
+    def _address(self, method: str) -> str:
+        if method.startswith(ARTIFACTS):
+            return self._yard.store
+        return self._yard.graph if method.startswith((PROJECTS, RUNS)) else self._yard.endpoint
+
+    def stream(self, method: str, message: dict[str, Any]) -> list[dict[str, Any]]:
+        """Every message of a stream that ends."""
+        text, decoder, found = self.raw(method, message), json.JSONDecoder(), []
+        while text := text.strip():
+            each, end = decoder.raw_decode(text)
+            found.append(contract_names(each))
+            text = text[end:]
+        return found
 
     def call(self, method: str, *messages: dict[str, Any]) -> dict[str, Any]:
         """The one answer, with the names of the contract."""

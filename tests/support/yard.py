@@ -54,6 +54,10 @@ class Yard:
         return f"127.0.0.1:{self.port + 1}"
 
     @property
+    def graph(self) -> str:
+        return f"127.0.0.1:{self.port + 2}"
+
+    @property
     def nodes(self) -> list[str]:
         return [f"node-{number}" for number in range(1, self.agents + 1)]
 

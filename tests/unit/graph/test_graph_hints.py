@@ -133,3 +133,20 @@ def test_settings_that_are_not_known_are_refused_with_what_was_meant(
     [problem] = [one for one in (*malformed, *problems_of(canvas)) if one.reason is not Reason.NO_WORK]
     assert (problem.node, problem.field) == ("a", field)
     assert told in problem.message and len(problem.message) < 300
+
+
+def test_data_edge_from_a_command_without_outputs_is_hinted_at() -> None:
+    nodes = [
+        {"id": "mute", "command": {"argv": ["date"]}},
+        {"id": "tells", "command": {"argv": ["date"], "outputs": {"o": "out.txt"}}},
+        {"id": "last", "command": {"argv": ["date"]}},
+    ]
+    edges = [
+        {"id": "e1", "source": "mute", "target": "tells"},
+        {"id": "e2", "source": "mute", "target": "last", "kind": "order"},
+        {"id": "e3", "source": "tells", "target": "last"},
+    ]
+    canvas, _ = document.read(json.dumps({"nodes": nodes, "edges": edges}))
+    assert not problems_of(canvas)
+    [hint] = hints(canvas)
+    assert (hint.reason, hint.node, hint.edge) == (Reason.NOTHING_FLOWS, "mute", "e1")
