@@ -119,13 +119,21 @@ class Projects:
         return await self._connection.unary(self._stub.ValidateCanvas, request)
 
     async def import_(
-        self, document: bytes, *, format: str = "", project: str = "", parent: int = 0
+        self,
+        document: bytes,
+        *,
+        format: str = "",
+        project: str = "",
+        parent: int = 0,
+        bundle_digest: str = "",
     ) -> canvas_pb2.ImportCanvasResponse:
         """The canvas of another tool's document, and what of it was not understood; with a project it is saved on
-        ``parent`` as a new version. Without a format that is found out."""
+        ``parent`` as a new version. Without a format that is found out. The bundle (``artifacts.bundle``) is given to
+        the nodes that need the files of the document's directory; ``bundle_needs`` says which."""
         request = canvas_pb2.ImportCanvasRequest(
-            request_id=new_request_id(), project_id=project, parent=parent, format=format, document=document
-        )
+            request_id=new_request_id(), project_id=project, parent=parent, format=format, document=document,
+            bundle_digest=bundle_digest,
+        )  # fmt: skip
         return await self._connection.unary(self._stub.ImportCanvas, request)
 
     async def export(

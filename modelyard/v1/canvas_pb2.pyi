@@ -2011,7 +2011,7 @@ class ImportCanvasResponse(_message.Message):
     CANVAS_JSON_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
     HINTS_FIELD_NUMBER: _builtins.int
-    BUNDLE_NODES_FIELD_NUMBER: _builtins.int
+    BUNDLE_NEEDS_FIELD_NUMBER: _builtins.int
     format: _builtins.str
     canvas_json: _builtins.str
     """The canvas as a document; `canvas` is left out where the two do not fit into one message."""
@@ -2032,8 +2032,8 @@ class ImportCanvasResponse(_message.Message):
         """As when it is saved."""
 
     @_builtins.property
-    def bundle_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Nodes that need the directory of the document; those in bodies by their sub-graph: "body/n1"."""
+    def bundle_needs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BundleNeed]:
+        """Nodes that need the directory of the document, whether they got it or not."""
 
     def __init__(
         self,
@@ -2045,15 +2045,43 @@ class ImportCanvasResponse(_message.Message):
         canvas_json: _builtins.str = ...,
         problems: _abc.Iterable[Global___CanvasProblem] | None = ...,
         hints: _abc.Iterable[Global___CanvasProblem] | None = ...,
-        bundle_nodes: _abc.Iterable[_builtins.str] | None = ...,
+        bundle_needs: _abc.Iterable[Global___BundleNeed] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["canvas", b"canvas", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_nodes", b"bundle_nodes", "canvas", b"canvas", "canvas_json", b"canvas_json", "findings", b"findings", "format", b"format", "hints", b"hints", "problems", b"problems", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_needs", b"bundle_needs", "canvas", b"canvas", "canvas_json", b"canvas_json", "findings", b"findings", "format", b"format", "hints", b"hints", "problems", b"problems", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportCanvasResponse: _TypeAlias = ImportCanvasResponse  # noqa: Y015
+
+@_typing.final
+class BundleNeed(_message.Message):
+    """A node that needs a bundle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """One in a body by its sub-graph: "body/n1"."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it looks for in the bundle, as paths below it; none: the code of its operator."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        files: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BundleNeed: _TypeAlias = BundleNeed  # noqa: Y015
 
 @_typing.final
 class ImportFinding(_message.Message):

@@ -20,9 +20,9 @@ SMALL_NODES = 100
 T = TypeVar("T")
 
 
-async def read(text: bytes, name: str, operators: Catalogue) -> Imported:
+async def read(text: bytes, name: str, operators: Catalogue, bundle_digest: str = "") -> Imported:
     """The canvas of a document. Raises ImportRefused, FormatUnknown."""
-    return await _beside(len(text) > SMALL_BYTES, lambda: formats.read(text, name, operators))
+    return await _beside(len(text) > SMALL_BYTES, lambda: formats.read(text, name, operators, bundle_digest))
 
 
 async def write(canvas: Canvas, name: str, operators: Catalogue) -> tuple[bytes, tuple[Finding, ...]]:

@@ -259,6 +259,10 @@ class CanvasMissing(InvalidArgument):
     """Give a canvas: canvas or canvas_json, one of the two."""
 
 
+class BundleDigestInvalid(InvalidArgument):
+    """A bundle is named by its digest: 64 hexadecimal digits."""
+
+
 class CanvasUnreadable(InvalidArgument):
     """The document is not a canvas."""
 

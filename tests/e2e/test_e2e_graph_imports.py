@@ -8,7 +8,6 @@ import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,7 +25,7 @@ def nothing_left_behind() -> None:
 
 @pytest.fixture(scope="module")
 def yard() -> Iterator[Yard]:
-    with new_yard(agents=1) as yard:
+    with new_yard() as yard:
         yield yard
 
 
@@ -82,13 +81,16 @@ async def test_elyra_scripts_run_with_their_files(yard: Yard, tmp_path: Path) ->
         await client.artifacts.put(archive)
         project = (await client.projects.create("elyra")).id
         imported = await client.projects.import_(json.dumps(document).encode())
-        assert [f.node for f in imported.findings if "bundle_digest" in f.message] == ["load", "fit"]
-        canvas: dict[str, Any] = json.loads(imported.canvas_json)
-        for node in canvas["nodes"]:
-            node["bundle_digest"] = digest
-            node["resources"] = {"cpu": 0.5}
-        saved = await client.projects.save(project, canvas)
-        assert not saved.problems
+        assert [f.node for f in imported.findings if "bundle" in f.message] == ["load", "fit"]
+        imported = await client.projects.import_(
+            json.dumps(document).encode(), project=project, bundle_digest=digest
+        )
+        assert not imported.problems
+        assert not [f for f in imported.findings if "bundle" in f.message]
+        assert [(need.node, *need.files) for need in imported.bundle_needs] == [
+            ("load", "load.py"),
+            ("fit", "fit.py"),
+        ]
         run = await _run(client, project)
         assert run.state == run_pb2.RUN_STATE_SUCCEEDED, run.error
         assert json.loads(await _content(client, run, "fit", "model.json")) == {"sum": 3}
@@ -141,6 +143,54 @@ async def test_operators_for_ai_work_make_a_graph(yard: Yard) -> None:  # S1.3, 
         score = json.loads(await _content(client, run, "score", "result"))
         assert score["accuracy"] > 0.9
         assert (await _content(client, run, "plot", "result")).startswith(b"<?xml")
+
+
+def test_command_line_imports_a_trace_with_its_directory_and_runs_it_on_two_agents(
+    yard: Yard, tmp_path: Path
+) -> None:
+    """Both halves take more than half of an agent; their script and their numbers come with the bundle."""
+    folder = tmp_path / "trace"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "data").mkdir()
+    (folder / "data" / "numbers.txt").write_text("".join(f"{number}\n" for number in range(1, 13)))
+    script = folder / "bin" / "half.sh"
+    script.write_text('#!/bin/sh\nhead -n "$1" data/numbers.txt | tail -n 6 > "$2"\n')
+    script.chmod(0o755)
+    tasks = [
+        {"id": "low", "inputFiles": ["data/numbers.txt"], "outputFiles": ["low.txt"]},
+        {"id": "high", "inputFiles": ["data/numbers.txt"], "outputFiles": ["high.txt"]},
+        {"id": "all", "inputFiles": ["high.txt", "low.txt"], "outputFiles": ["out/all.txt"]},
+    ]
+    half = {"program": "bin/half.sh", "arguments": ["6", "low.txt"]}
+    other = {"program": "bin/half.sh", "arguments": ["12", "high.txt"]}
+    whole = {"program": "sh", "arguments": ["-c", "mkdir out; cat low.txt high.txt > out/all.txt"]}
+    ran = [
+        {"id": "low", "command": half, "coreCount": 3},
+        {"id": "high", "command": other, "coreCount": 3},
+        {"id": "all", "command": whole},
+    ]
+    workflow = {"specification": {"tasks": tasks}, "execution": {"tasks": ran}}
+    (tmp_path / "trace.json").write_text(json.dumps({"name": "halves", "workflow": workflow}))
+
+    without = yard.cli("graph", "import", str(tmp_path / "trace.json"))
+    assert "2 nodes need the document's directory: --bundle DIR gives it to low, high" in without.stderr
+    (folder / "bin" / "half.sh").rename(tmp_path / "half.sh")
+    lacking = yard.cli("graph", "import", str(tmp_path / "trace.json"), "--bundle", str(folder))
+    assert "low: bin/half.sh is not in" in lacking.stderr and "numbers.txt is not in" not in lacking.stderr
+    (tmp_path / "half.sh").rename(folder / "bin" / "half.sh")
+    words = ("--into", "halves", "--bundle", str(folder))
+    saved = yard.cli("graph", "import", str(tmp_path / "trace.json"), *words)
+    assert (saved.code, saved.stdout[-3:]) == (0, "/1\n"), saved.stderr
+    assert "is not in" not in saved.stderr
+
+    run = yard.json("graph", "run", "halves")
+    assert run["state"] == "RUN_STATE_SUCCEEDED", run
+    nodes = {node["nodeId"]: node for node in yard.json("graph", "show", run["id"])["nodes"]}
+    assert {nodes[name]["node"] for name in ("low", "high")} == set(yard.nodes)
+    [output] = run["results"][0]["outputs"]
+    got = yard.cli("artifacts", "get", output["digest"], str(tmp_path / "all.txt"))
+    assert got.code == 0, got.stderr
+    assert [int(line) for line in (tmp_path / "all.txt").read_text().split()] == list(range(1, 13))
 
 
 def test_command_line_imports_exports_and_draws(yard: Yard, tmp_path: Path) -> None:

@@ -11,10 +11,18 @@ from services.graph.controls import is_inside
 from services.graph.imports.naming import port_name
 
 _LINK = (
-    'while [ "$1" != -- ]; do mkdir -p -- "$(dirname -- "$1")" && ln -sf -- "$YARD_INPUTS/$2" "$1" || exit 126; '
-    'shift 2; done; shift; exec "$@"'
+    'while [ "$1" != -- ]; do if [ -e "$YARD_INPUTS/$2" ]; then mkdir -p -- "$(dirname -- "$1")" && '
+    'ln -sf -- "$YARD_INPUTS/$2" "$1" || exit 126; fi; shift 2; done; shift; exec "$@"'
 )
 _SHELL = ("/bin/sh", "-c", _LINK, "sh")
+"""What nothing is connected to may lie in the bundle, and is left as it is."""
+_SHELL_BEFORE = (
+    "/bin/sh", "-c",
+    'while [ "$1" != -- ]; do mkdir -p -- "$(dirname -- "$1")" && ln -sf -- "$YARD_INPUTS/$2" "$1" || exit 126; '
+    'shift 2; done; shift; exec "$@"',
+    "sh",
+)  # fmt: skip
+"""In canvases that were imported earlier."""
 
 
 def file_port(path: str) -> str:
@@ -52,7 +60,7 @@ def argv_of(work: CommandWork) -> list[str]:
 
 def _parts(work: CommandWork) -> tuple[list[str], list[str]]:
     argv = list(work.argv)
-    if tuple(argv[: len(_SHELL)]) != _SHELL or "--" not in argv:
+    if tuple(argv[: len(_SHELL)]) not in (_SHELL, _SHELL_BEFORE) or "--" not in argv:
         return [], argv
     end = argv.index("--")
     return argv[len(_SHELL) : end : 2], argv[end + 1 :]

@@ -52,11 +52,12 @@ def _read(value: Any, report: Report, operators: Catalogue) -> Canvas:
             names.take(original)
     canvas, subgraphs = Canvas(), dict[str, Subgraph]()
     for original, part in pipelines:
-        body = _Pipeline(part, names, operators).canvas()
+        name = "" if original == primary else names.of(original) or original
+        body = _Pipeline(part, name, names, operators).canvas()
         if original == primary:
             canvas = body
         else:
-            subgraphs[names.of(original) or original] = Subgraph(body)
+            subgraphs[name] = Subgraph(body)
     document.tell_rest(silent=("doc_type", "version", "json_schema", "id", "schemas", "app_data"))
     return replace(canvas, subgraphs=subgraphs)
 
@@ -64,8 +65,8 @@ def _read(value: Any, report: Report, operators: Catalogue) -> Canvas:
 class _Pipeline:
     """The nodes and edges of one pipeline."""
 
-    def __init__(self, part: Part, pipelines: Names, operators: Catalogue) -> None:
-        self._part, self._pipelines, self._operators = part, pipelines, operators
+    def __init__(self, part: Part, name: str, pipelines: Names, operators: Catalogue) -> None:
+        self._part, self._name, self._pipelines, self._operators = part, name, pipelines, operators
         self._names = Names()
         self._taken = [(self._names.take(each.text("id")), each) for each in part.parts("nodes")]
         self._parents = {node_id: self._sources(node_id, each) for node_id, each in self._taken}
@@ -171,18 +172,18 @@ class _Pipeline:
         if program == "papermill":
             argv.append(script.removesuffix(".ipynb") + "-output.ipynb")
         if filename:
-            details.report.add(
-                details.at("filename"),
-                f"runs {filename!r} of the node's bundle: give it a bundle_digest",
-                node_id,
-            )
+            details.report.need(
+                details.at("filename"), f"runs {filename!r} of the node's bundle: give it one", node_id,
+                filename, self._name,
+            )  # fmt: skip
         for path in _texts(details, "outputs"):
             if not commands.is_file(path):
                 details.report.add(
                     details.at("outputs"), f"{path!r} is no path below a working directory; left out", node_id
                 )
+        env = _env(details)
         details.tell_rest(node_id)
-        return commands.command_of(argv, inputs, self._outputs[node_id], _env(details))
+        return commands.command_of(argv, inputs, self._outputs[node_id], env)
 
     def _body(self, part: Part) -> SubgraphWork:
         original = part.part("subflow_ref").text("pipeline_id_ref")

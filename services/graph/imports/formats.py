@@ -16,11 +16,11 @@ from msgspec.structs import replace
 
 from services.graph import document as own
 from services.graph.canvas import Canvas
-from services.graph.imports import comfyui, comfyui_prompt, elyra, kfp, react_flow, wfformat
+from services.graph.imports import bundles, comfyui, comfyui_prompt, elyra, kfp, react_flow, wfformat
 from services.graph.imports.format import Format
 from services.graph.imports.merging import differences, merged
 from services.graph.imports.parsing import parse, parse_json_text
-from services.graph.imports.report import Finding, ImportRefused, Report
+from services.graph.imports.report import Finding, ImportRefused, Need, Report
 from services.graph.model import FormatUnknown
 from services.graph.operators import Catalogue
 from services.graph.problems import suggestion
@@ -43,11 +43,12 @@ ORIGIN_BYTES_MOST = 1 << 20
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """A canvas, what it was read from, and what was not understood."""
+    """A canvas, what it was read from, what was not understood, and which nodes need a bundle, given or not."""
 
     canvas: Canvas
     format: str
     findings: tuple[Finding, ...]
+    needs: tuple[Need, ...] = ()
 
 
 def names() -> list[str]:
@@ -55,12 +56,25 @@ def names() -> list[str]:
     return [OWN, *FORMATS]
 
 
-def read(document: bytes, name: str = "", operators: Catalogue | None = None) -> Imported:
+def read(
+    document: bytes, name: str = "", operators: Catalogue | None = None, bundle_digest: str = ""
+) -> Imported:
     """The canvas of a document of that format, or of the one that it looks like.
 
-    `operators` are those that agents offer: what they do not have becomes a placeholder. Raises ImportRefused,
-    FormatUnknown. Idempotent.
+    `operators` are those that agents offer: what they do not have becomes a placeholder. The bundle is given to the
+    nodes that need one. Raises ImportRefused, FormatUnknown. Idempotent.
     """
+    found = _read(document, name, operators)
+    needs = bundles.needs(found.canvas, found.needs)
+    return Imported(
+        bundles.given(found.canvas, needs, bundle_digest) if bundle_digest else found.canvas,
+        found.format,
+        bundles.findings(needs, found.findings, is_given=bool(bundle_digest)),
+        needs,
+    )
+
+
+def _read(document: bytes, name: str, operators: Catalogue | None) -> Imported:
     value = parse(document)
     if name == OWN or (not name and isinstance(value, dict) and value.get("format") == own.FORMAT):
         return _read_own(document)
@@ -72,7 +86,7 @@ def read(document: bytes, name: str = "", operators: Catalogue | None = None) ->
         canvas = _restored(chosen, canvas, kept, report, operators or {})
     else:
         canvas = _with_origin(canvas, chosen.name, value, report)
-    return Imported(canvas, chosen.name, report.all())
+    return Imported(canvas, chosen.name, report.all(), report.needs)
 
 
 def write(canvas: Canvas, name: str, operators: Catalogue | None = None) -> tuple[bytes, tuple[Finding, ...]]:

@@ -84,6 +84,10 @@ def _node(
     word = part.text("operator")
     part.tell_rest(node_id, ("category", "inputFiles", "outputFiles"))
     ran.tell_rest(node_id, _MEASURED)
+    if program and "/" in program and commands.is_file(program):
+        report.need(
+            command.at("program"), f"runs {program!r} of the node's bundle: give it one", node_id, program
+        )
     if program:
         return replace(node, command=commands.command_of([program, *arguments], *files, {}))
     if word or runtime < 0:
@@ -120,11 +124,10 @@ def _edges(
         for path in files[node_id][0]:
             maker = makers.get(path)
             if maker is None and works[node_id].command:
-                report.add(
-                    part.at("inputFiles"),
-                    f"nothing makes {path!r}: put it into the bundle, or connect it",
-                    node_id,
-                )
+                report.need(
+                    part.at("inputFiles"), f"nothing makes {path!r}: put it into the bundle, or connect it", node_id,
+                    path,
+                )  # fmt: skip
             elif maker and maker != node_id and works[maker].command and works[node_id].command:
                 linked.add(maker)
                 edges.append(Edge("", maker, commands.file_port(path), node_id, commands.file_port(path)))

@@ -1,5 +1,6 @@
 """ProjectService: projects, versions, validation."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ from services.graph.hints import hints
 from services.graph.library import Library, OperatorSource, invalid, unreadable
 from services.graph.model import (
     AccountInvalid,
+    BundleDigestInvalid,
     CanvasMissing,
     CanvasUnreadable,
     NameInvalid,
@@ -48,6 +50,7 @@ NAME_LENGTH = 200
 COMMENT_LENGTH = 2_000
 MESSAGE_BYTES_MOST = 3_900_000
 """A little below what a message may have."""
+_DIGEST = re.compile("[0-9a-f]{64}")
 _FIRST = 1 << 60
 """Before every position: newer than anything."""
 
@@ -252,12 +255,18 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
 
     async def ImportCanvas(self, request: pb.ImportCanvasRequest, context: Any) -> pb.ImportCanvasResponse:
         project = await self._project(request.project_id, Role.EDITOR) if request.project_id else None
-        imported = await exchange.read(request.document, request.format, await self._source.operators())
+        imported = await exchange.read(
+            request.document,
+            request.format,
+            await self._source.operators(),
+            _bundle_of(request.bundle_digest),
+        )
         answer = pb.ImportCanvasResponse(
             format=imported.format,
             findings=[finding_message(finding) for finding in imported.findings],
             canvas_json=document.write(imported.canvas).decode(),
             hints=_told(hints(imported.canvas)),
+            bundle_needs=[pb.BundleNeed(node=need.place, files=need.files) for need in imported.needs],
         )
         message = canvas_message(imported.canvas)
         if answer.ByteSize() + message.ByteSize() <= MESSAGE_BYTES_MOST:
@@ -313,6 +322,13 @@ def _read(message: pb.Canvas | None, text: str) -> tuple[Canvas, tuple[Problem, 
         return document.read(text)
     except document.DocumentUnreadable as error:
         raise CanvasUnreadable(str(error), field="canvas_json") from error
+
+
+def _bundle_of(digest: str) -> str:
+    """A digest of an artefact, or "". Raises BundleDigestInvalid."""
+    if digest and not _DIGEST.fullmatch(digest):
+        raise BundleDigestInvalid(field="bundle_digest", next_step="yard artifacts put DIRECTORY prints it")
+    return digest
 
 
 def _name_of(text: str) -> str:
