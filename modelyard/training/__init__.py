@@ -1,0 +1,46 @@
+"""Training as data: frameworks, jobs, and what they come to. What a plug-in for a framework imports."""
+
+from modelyard.training.conduct import AtEnd, Clean, Progress, Stop
+from modelyard.training.definition import compile_framework
+from modelyard.training.expressions import ExpressionError
+from modelyard.training.framework import (
+    Count,
+    Create,
+    File,
+    Framework,
+    Param,
+    ParamType,
+    Port,
+    ProgressSource,
+    Role,
+)
+from modelyard.training.jobfile import Changes, plan_job, problems_of
+from modelyard.training.plan import Identity, Plan, PlannedRole
+from modelyard.training.problems import Problem, Reason, Refused
+from modelyard.training.quorum import ALL, ANY, FIRST, NEVER, Quorum
+from modelyard.training.readiness import Dependency, Facts, OnTimeout, Readiness, ReadinessKind
+from modelyard.training.rendering import Launch, Process, RenderedFile, RenderError
+from modelyard.training.restarts import (
+    Action,
+    Cause,
+    Ending,
+    Per,
+    Purse,
+    Restart,
+    RestartScope,
+    Rule,
+    ScopeKind,
+    Verdict,
+)
+from modelyard.training.scope import Address, InstanceView
+from modelyard.training.status import Counts, JobPolicy, Outcome, RolePolicy, RoleState
+from modelyard.training.templates import template
+
+__all__ = [
+    "ALL", "ANY", "FIRST", "NEVER", "Action", "Address", "AtEnd", "Cause", "Changes", "Clean", "Count", "Counts",
+    "Create", "Dependency", "Ending", "ExpressionError", "Facts", "File", "Framework", "Identity", "InstanceView",
+    "JobPolicy", "Launch", "OnTimeout", "Outcome", "Param", "ParamType", "Per", "Plan", "PlannedRole", "Port",
+    "Problem", "Process", "Progress", "ProgressSource", "Purse", "Quorum", "Readiness", "ReadinessKind", "Reason",
+    "Refused", "RenderError", "RenderedFile", "Restart", "RestartScope", "Role", "RolePolicy", "RoleState", "Rule",
+    "ScopeKind", "Stop", "Verdict", "compile_framework", "plan_job", "problems_of", "template",
+]  # fmt: skip

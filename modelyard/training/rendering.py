@@ -1,0 +1,144 @@
+"""From a plan and addresses to the exact processes and files of an instance. Deterministic; starts nothing. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from modelyard.training.expressions import ExpressionError
+from modelyard.training.framework import PROCESSES_MOST, Create, File
+from modelyard.training.scope import InstanceView
+from modelyard.training.section import is_inside
+from modelyard.training.templates import Template, Tree
+
+FILES_BYTES_MOST = 8 << 20
+"""Of one instance's files."""
+LAUNCH_BYTES_MOST = 8 << 20
+"""Of one instance's arguments and variables."""
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """One process: what is executed, with which variables on top of those that every command of a yard has."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str] = {}
+    stdin: str = ""
+
+
+class RenderedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """Below the instance's directory, before a process starts."""
+
+    path: str
+    content: str
+    is_executable: bool = False
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is needed to start an instance."""
+
+    processes: tuple[Process, ...]
+    files: tuple[RenderedFile, ...] = ()
+    ends_together: bool = True
+    imports: tuple[str, ...] = ()
+
+
+class RenderError(ValueError):
+    """An instance cannot be rendered. `path` is below the role: "env.RANK"."""
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.message, self.path = message, path
+
+
+def made(create: Create, instance: InstanceView) -> Launch:
+    """Processes and files of one instance. Raises `RenderError`."""
+    names = instance.names()
+    files = tuple(_file(file, instance, names, f"files[{index}]") for index, file in enumerate(create.files))
+    if sum(len(file.content) for file in files) > FILES_BYTES_MOST:
+        raise RenderError(f"its files would have more than {FILES_BYTES_MOST} characters", "files")
+    processes = tuple(
+        _process(create, {**names, "proc": instance.process(local)})
+        for local in range(instance.role.processes)
+    )
+    if sum(map(_size, processes)) > LAUNCH_BYTES_MOST:
+        raise RenderError(
+            f"arguments and variables would have more than {LAUNCH_BYTES_MOST} characters", "env"
+        )
+    return Launch(
+        processes=processes, files=files, ends_together=create.ends_together, imports=create.imports
+    )
+
+
+def process_count(create: Create, names: Mapping[str, Any]) -> int:
+    """How many run in each instance. Raises `RenderError`."""
+    if create.processes is None:
+        return 1
+    found = _filled(create.processes, names, "procs")
+    if type(found) is not int or not 1 <= found <= PROCESSES_MOST:
+        raise RenderError(f"it is {found!r}, and should be an integer within 1 … {PROCESSES_MOST}", "procs")
+    return found
+
+
+def _process(create: Create, names: Mapping[str, Any]) -> Process:
+    parts = (*create.argv_prepend, *create.argv, *create.argv_append)
+    argv = tuple(_text(part, names, f"argv[{index}]") for index, part in enumerate(parts))
+    env = {name: _text(value, names, f"env.{name}") for name, value in create.env}
+    for name, tree in create.env_json:
+        env[name] = _json(tree, names, f"env_json.{name}")
+    stdin = _text(create.stdin, names, "stdin") if create.stdin else ""
+    for name, value in env.items():
+        if "\0" in value:
+            raise RenderError("it has a character that no variable can hold", f"env.{name}")
+    return Process(argv=argv, env=env, stdin=stdin)
+
+
+def _file(file: File, instance: InstanceView, names: Mapping[str, Any], path: str) -> RenderedFile:
+    target = _text(file.path, names, f"{path}.path")
+    if not is_inside(target):
+        raise RenderError(f"{target[:80]!r} does not stay below the directory", f"{path}.path")
+    if file.json is not None:
+        content = _json(file.json, names, f"{path}.json") + "\n"
+    elif file.each and file.line is not None:
+        lines = [
+            _text(file.line, {**names, "it": peer}, f"{path}.line") + "\n"
+            for peer in _peers(file, instance, path)
+        ]
+        content = "".join(lines)
+    else:
+        content = _text(file.content, names, f"{path}.content") if file.content else ""
+    return RenderedFile(path=target, content=content, is_executable=file.is_executable)
+
+
+def _peers(file: File, instance: InstanceView, path: str) -> list[InstanceView]:
+    try:
+        return instance.peers(file.each)
+    except ExpressionError as error:
+        raise RenderError(error.message, f"{path}.each") from None
+
+
+def _text(template: Template, names: Mapping[str, Any], path: str) -> str:
+    try:
+        return template.text(names)
+    except ExpressionError as error:
+        raise RenderError(error.message, path) from None
+
+
+def _filled(template: Template, names: Mapping[str, Any], path: str) -> Any:
+    try:
+        return template.value(names)
+    except ExpressionError as error:
+        raise RenderError(error.message, path) from None
+
+
+def _json(tree: Tree, names: Mapping[str, Any], path: str) -> str:
+    try:
+        return json.dumps(tree.value(names))
+    except ExpressionError as error:
+        raise RenderError(error.message, path) from None
+
+
+def _size(process: Process) -> int:
+    return sum(map(len, process.argv)) + sum(len(name) + len(value) for name, value in process.env.items())
