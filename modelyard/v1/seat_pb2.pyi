@@ -542,7 +542,7 @@ class SignSpec(_message.Message):
     listening: _builtins.str
     """A port, by name, takes connections."""
     log: _builtins.str
-    """Regular expression (RE2 syntax, no backtracking) for a line of output."""
+    """A regular expression that is searched for in each line of output, of which the first 4 KiB count."""
     file: _builtins.str
     """Glob below the instance's directory."""
     @_builtins.property
