@@ -1720,6 +1720,7 @@ class ExecutionNode(_message.Message):
     COMMIT_SEQUENCE_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     GATE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Within a body: "n5/n1", of a map or loop "n5/3/n1"."""
     gradient: _builtins.int
@@ -1742,6 +1743,8 @@ class ExecutionNode(_message.Message):
     """Why the cache had it, or had it not."""
     commit_sequence: _builtins.int
     """Position in the committed log, from 1; 0: not committed."""
+    note: _builtins.str
+    """What it decided, or what decided over it: the port that a branch took, who approved, why it was skipped."""
     @_builtins.property
     def topology(self) -> Global___Topology: ...
     @_builtins.property
@@ -1794,10 +1797,11 @@ class ExecutionNode(_message.Message):
         commit_sequence: _builtins.int = ...,
         progress: _task_pb2.TaskProgress | None = ...,
         gate: Global___GateStatus | None = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "error", b"error", "gate", b"gate", "operator_address", b"operator_address", "progress", b"progress", "ready_time", b"ready_time", "start_time", b"start_time", "topology", b"topology"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cache_key", b"cache_key", "cache_reason", b"cache_reason", "commit_sequence", b"commit_sequence", "detail", b"detail", "end_time", b"end_time", "error", b"error", "gate", b"gate", "gradient", b"gradient", "initial_params_json", b"initial_params_json", "node", b"node", "node_id", b"node_id", "operator_address", b"operator_address", "order", b"order", "outputs", b"outputs", "parameter_address", b"parameter_address", "progress", b"progress", "ready_time", b"ready_time", "record_flag", b"record_flag", "start_time", b"start_time", "state", b"state", "task", b"task", "topology", b"topology"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cache_key", b"cache_key", "cache_reason", b"cache_reason", "commit_sequence", b"commit_sequence", "detail", b"detail", "end_time", b"end_time", "error", b"error", "gate", b"gate", "gradient", b"gradient", "initial_params_json", b"initial_params_json", "node", b"node", "node_id", b"node_id", "note", b"note", "operator_address", b"operator_address", "order", b"order", "outputs", b"outputs", "parameter_address", b"parameter_address", "progress", b"progress", "ready_time", b"ready_time", "record_flag", b"record_flag", "start_time", b"start_time", "state", b"state", "task", b"task", "topology", b"topology"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,14 +3,16 @@
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.graph.state import End, Failure, Output, RunState, Spec
+from services.graph.places import Place
+from services.graph.state import RunState, Spec
+from services.graph.values import End, Failure, GateRecord, Output
 
 
 class InsertRun(msgspec.Struct, frozen=True):
     spec: Spec
     plan: int
     revision: int
-    changed: dict[int, str]
+    changed: dict[Place, str]
     request: tuple[str, str, bytes] | None
 
 
@@ -18,7 +20,7 @@ class KeepNode(msgspec.Struct, frozen=True):
     """What an earlier run has of a node of this one."""
 
     run: int
-    rank: int
+    place: Place
     from_run: int
     end: End
 
@@ -29,7 +31,7 @@ class InsertBatch(msgspec.Struct, frozen=True):
     batch: int
     run: int
     request_id: str
-    ranks: tuple[int, ...]
+    places: tuple[Place, ...]
     content: bytes
 
 
@@ -50,18 +52,34 @@ class CommitNode(msgspec.Struct, frozen=True):
     """The next of the committed log; `sequence` counts from 1."""
 
     run: int
-    rank: int
+    place: Place
     sequence: int
     revision: int
     end: End
+    is_recorded: bool
 
 
 class DropOutputs(msgspec.Struct, frozen=True):
     """Nobody needs the values any more."""
 
     run: int
-    rank: int
+    place: Place
     outputs: tuple[Output, ...]
+
+
+class DropBelow(msgspec.Struct, frozen=True):
+    """Nobody needs the values of a committed map's or loop's bodies any more, recorded ones apart."""
+
+    run: int
+    place: Place
+
+
+class PutGate(msgspec.Struct, frozen=True):
+    """A gate that waits from now on, or what was decided there."""
+
+    run: int
+    place: Place
+    record: GateRecord
 
 
 class PutCached(msgspec.Struct, frozen=True):
@@ -99,7 +117,7 @@ class RecordRunState(msgspec.Struct, frozen=True):
 
 class InsertModification(msgspec.Struct, frozen=True):
     run: int
-    rank: int
+    place: Place
     revision: int
     params: str
     time_ms: int
@@ -113,6 +131,8 @@ Row = (
     | DropBatch
     | CommitNode
     | DropOutputs
+    | DropBelow
+    | PutGate
     | PutCached
     | TouchCached
     | DropCached
@@ -125,7 +145,7 @@ class Submit(msgspec.Struct, frozen=True):
     """Nodes that start now, ascending. The engine makes an InsertBatch of it, and sends it after the commit."""
 
     run: int
-    ranks: tuple[int, ...]
+    places: tuple[Place, ...]
 
 
 class SubmitAgain(msgspec.Struct, frozen=True):
@@ -151,16 +171,39 @@ class Prepare(msgspec.Struct, frozen=True):
     """Read what the node's parameter address names; answered by NodePrepared."""
 
     run: int
-    rank: int
+    place: Place
 
 
 class FetchCached(msgspec.Struct, frozen=True):
     """Answered by CacheAnswered."""
 
     run: int
-    rank: int
+    place: Place
     account: str
     key: bytes
+
+
+class FetchKept(msgspec.Struct, frozen=True):
+    """What the run that this one continues has of an execution of a body; answered by BodyKept."""
+
+    run: int
+    place: Place
+
+
+class ReadValues(msgspec.Struct, frozen=True):
+    """Artefacts whose JSON decides what comes next, by name; answered by ValuesRead."""
+
+    run: int
+    place: Place
+    digests: dict[str, str]
+
+
+class StoreValues(msgspec.Struct, frozen=True):
+    """Lists too large to travel inline, by name; answered by ValuesStored."""
+
+    run: int
+    place: Place
+    values: dict[str, str]
 
 
 class KeepArtifacts(msgspec.Struct, frozen=True):
@@ -177,7 +220,18 @@ class Answer(msgspec.Struct, frozen=True):
     error: ServiceError | None = None
 
 
-Wish = Submit | SubmitAgain | Follow | CancelTasks | Prepare | FetchCached | KeepArtifacts
+Wish = (
+    Submit
+    | SubmitAgain
+    | Follow
+    | CancelTasks
+    | Prepare
+    | FetchCached
+    | FetchKept
+    | ReadValues
+    | StoreValues
+    | KeepArtifacts
+)
 
 
 class Effects:
@@ -189,7 +243,7 @@ class Effects:
         self.rows: list[Row] = []
         self.wishes: list[Wish] = []
         self.answers: list[Answer] = []
-        self.starts: dict[int, list[int]] = {}
-        """By run, the ranks that start with this step; they leave together."""
+        self.starts: dict[int, list[Place]] = {}
+        """By run, the places that start with this step; they leave together."""
         self.changed: set[int] = set()
         """Runs of which something is to be told."""

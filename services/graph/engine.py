@@ -21,9 +21,10 @@ from services.chassis.logs import get_logger
 from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.supervise import Loops
 from services.graph import effects as e
-from services.graph import machine, parameters, recovery, submissions
+from services.graph import keeping, machine, parameters, recovery, submissions
 from services.graph.events import (
     BatchRefused,
+    BodyKept,
     CacheAnswered,
     Event,
     InputsUploaded,
@@ -31,11 +32,16 @@ from services.graph.events import (
     NodePrepared,
     RunRecovered,
     TasksAccepted,
+    TimePassed,
+    ValuesRead,
+    ValuesStored,
 )
 from services.graph.peers import Artifacts, Batch, Scheduler, Session
+from services.graph.places import Place, find, node_at
 from services.graph.runs import CAUSE_SETUP, failed
-from services.graph.state import Failure, State
+from services.graph.state import State
 from services.graph.store import RunStore
+from services.graph.values import Failure
 
 MOST_EVENTS = 2_048
 BUSY_TASKS = 20
@@ -45,6 +51,8 @@ GATHER_A_TASK_S = 0.000_05
 GATHER_MOST_S = 0.01
 PARAMS_BYTES_MOST = 256 << 10
 RUNS_LOOKED_AT = 100
+VALUE_BYTES_MOST = 32 << 20
+"""Of a value that a control node has to look into: the list of a map, what a branch compares."""
 RETRY_S = 2.0
 
 _log = get_logger("graph.engine")
@@ -100,8 +108,8 @@ class Engine:
         self._keeps: dict[int, KeptAnswer[int]] = {}
         self._next_reply = 0
         self._sessions: dict[str, Session] = {}
-        self._tasks: dict[str, tuple[int, int]] = {}
-        """Run and rank by task."""
+        self._tasks: dict[str, tuple[int, Place]] = {}
+        """Run and place by task."""
         self._uploaded: submissions.Uploaded = {}
         self._watchers: dict[int, set[Watch]] = {}
         self.quiet = asyncio.Lock()
@@ -114,8 +122,8 @@ class Engine:
         self.state.cache.bytes_most = self._cache_bytes
         self.released_revision = self.state.revision
         for run, again in runs:
-            for task, rank in run.tasks.items():
-                self._tasks[task] = (run.spec.number, rank)
+            for task, place in run.tasks.items():
+                self._tasks[task] = (run.spec.number, place)
             self.post(RunRecovered(run, again))
         _log.info("runs_recovered", runs=len(runs), cached=len(self.state.cache))
 
@@ -139,8 +147,7 @@ class Engine:
     async def run(self) -> None:
         """Steps through the inbox, for ever."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._awake()
             if len(self._tasks) > BUSY_TASKS:
                 # The agents have enough to do meanwhile: what ends together leaves together.
                 await self._clock.sleep(min(GATHER_MOST_S, len(self._tasks) * GATHER_A_TASK_S))
@@ -149,19 +156,33 @@ class Engine:
                 async with self.quiet:
                     await self._step(events)
 
-    def watched_tasks(self, begun_before_ms: int, most: int) -> dict[str, dict[str, tuple[int, int]]]:
-        """By account: tasks of runs that somebody watches, begun before then, each with its run and rank."""
-        found: dict[str, dict[str, tuple[int, int]]] = {}
+    async def _awake(self) -> None:
+        """Something came in, or a gate has waited long enough."""
+        deadlines = self.state.deadlines
+        if not deadlines:
+            await self._wake.wait()
+        else:
+            wait_ms = min(deadlines.values()) - self._clock.now_ms()
+            try:
+                await asyncio.wait_for(self._wake.wait(), max(0, wait_ms) / 1000)
+            except TimeoutError:
+                self._inbox.append(TimePassed())
+        self._wake.clear()
+
+    def watched_tasks(self, begun_before_ms: int, most: int) -> dict[str, dict[str, tuple[int, Place]]]:
+        """By account: tasks of runs that somebody watches, begun before then, each with its run and place."""
+        found: dict[str, dict[str, tuple[int, Place]]] = {}
         for number in self._watchers:
             run = self.state.runs.get(number)
             if run is None:
                 continue
             own = found.setdefault(run.spec.account, {})
-            for task, rank in run.tasks.items():
+            for task, place in run.tasks.items():
                 if len(own) >= most:
                     break
-                if run.nodes[rank].start_ms < begun_before_ms:
-                    own[task] = (number, rank)
+                node = run.node_at(place)
+                if node is not None and node.start_ms < begun_before_ms:
+                    own[task] = (number, place)
         return {account: tasks for account, tasks in found.items() if tasks}
 
     @contextmanager
@@ -201,8 +222,8 @@ class Engine:
             if not isinstance(wish, e.Submit):
                 continue
             run = self.state.runs[wish.run]
-            ranks = [rank for rank in wish.ranks if not self._uploads(wish.run, rank)]
-            for taken, request in submissions.messages(run, ranks, self._uploaded):
+            places = [place for place in wish.places if not self._uploads(wish.run, place)]
+            for taken, request in submissions.messages(run, places, self._uploaded):
                 number, self.state.next_batch = self.state.next_batch, self.state.next_batch + 1
                 request.request_id = str(uuid.uuid4())
                 content = request.SerializeToString()
@@ -210,14 +231,14 @@ class Engine:
                 batches.append((run.spec.account, Batch(number, wish.run, taken, request)))
         return batches
 
-    def _uploads(self, number: int, rank: int) -> bool:
+    def _uploads(self, number: int, place: Place) -> bool:
         """Whether inputs have to go into the store first; then it is submitted once they are there."""
         run = self.state.runs[number]
-        if (number, rank) in self._uploaded or not submissions.is_large(run, rank):
+        if (number, place) in self._uploaded or not submissions.is_large(run, place):
             return False
-        large = submissions.too_large(run, rank)
+        large = submissions.too_large(run, place)
         if large:
-            self._loops.start("upload", self._upload(number, rank, run.spec.account, large))
+            self._loops.start("upload", self._upload(number, place, run.spec.account, large))
         return bool(large)
 
     def _release(self, effects: e.Effects, batches: list[tuple[str, Batch]]) -> None:
@@ -230,6 +251,9 @@ class Engine:
         cached = [wish for wish in effects.wishes if isinstance(wish, e.FetchCached)]
         if cached:
             self._loops.start("cache", self._fetch_cached(cached))
+        kept = [wish for wish in effects.wishes if isinstance(wish, e.FetchKept)]
+        if kept:
+            self._loops.start("kept", self._fetch_kept(kept))
         for wish in effects.wishes:
             self._grant(wish)
         for answer in effects.answers:
@@ -252,6 +276,10 @@ class Engine:
             start("cancel", self._scheduler.cancel(wish.account, wish.tasks))
         elif isinstance(wish, e.KeepArtifacts):
             start("hold", self._hold(wish))
+        elif isinstance(wish, e.ReadValues):
+            start("read", self._read_values(wish))
+        elif isinstance(wish, e.StoreValues):
+            start("store", self._store_values(wish))
         elif isinstance(wish, e.Follow):
             self._session(wish.account).follow(wish.tasks)
         elif isinstance(wish, e.SubmitAgain):
@@ -267,20 +295,20 @@ class Engine:
     # What comes back
 
     def on_accepted(self, account: str, batch: Batch, tasks: Sequence[str]) -> None:
-        for rank, task in zip(batch.ranks, tasks, strict=True):
-            self._tasks[task] = (batch.run, rank)
-        self.post(TasksAccepted(account, batch.number, batch.run, batch.ranks, tuple(tasks)))
+        for place, task in zip(batch.places, tasks, strict=True):
+            self._tasks[task] = (batch.run, place)
+        self.post(TasksAccepted(account, batch.number, batch.run, batch.places, tuple(tasks)))
 
     def on_refused(self, account: str, batch: Batch, refusal: task_pb2.Refusal) -> None:
         failure = Failure(CAUSE_SETUP, refusal.message, refusal.next_step)
-        self.post(BatchRefused(batch.number, batch.run, batch.ranks, failure))
+        self.post(BatchRefused(batch.number, batch.run, batch.places, failure))
 
     def on_outcomes(self, account: str, outcomes: Sequence[task_pb2.TaskOutcome]) -> None:
         for outcome in outcomes:
-            number, rank = self._tasks.pop(outcome.task_id, (0, 0))
+            number, place = self._tasks.pop(outcome.task_id, (0, ()))
             run = self.state.runs.get(number)
             if run is not None:
-                self.post(NodeEnded(number, rank, submissions.end_of(run, rank, outcome)))
+                self.post(NodeEnded(number, place, submissions.end_of(run, place, outcome)))
 
     # What has to be waited for
 
@@ -290,18 +318,55 @@ class Engine:
         if found is not None and run is not None:
             number, row = found
             request = task_pb2.SubmitTasksRequest.FromString(row.content)
-            self._session(run.spec.account).submit(Batch(wish.batch, number, row.ranks, request))
+            self._session(run.spec.account).submit(Batch(wish.batch, number, row.places, request))
 
     async def _fetch_cached(self, wishes: Sequence[e.FetchCached]) -> None:
         found = await self.store.cached([(wish.account, wish.key) for wish in wishes])
         for wish, entry in zip(wishes, found, strict=True):
             if entry is None:
-                self.post(CacheAnswered(wish.run, wish.rank, None))
+                self.post(CacheAnswered(wish.run, wish.place, None))
             else:
                 run, node_id, outputs = entry
-                self.post(CacheAnswered(wish.run, wish.rank, outputs, f"computed by {node_id} of r-{run}"))
+                self.post(CacheAnswered(wish.run, wish.place, outputs, f"computed by {node_id} of r-{run}"))
 
-    async def _upload(self, run: int, rank: int, account: str, large: dict[str, bytes]) -> None:
+    async def _fetch_kept(self, wishes: Sequence[e.FetchKept]) -> None:
+        for wish in wishes:
+            run = self.state.runs.get(wish.run)
+            if run is not None:
+                self.post(BodyKept(wish.run, wish.place, await keeping.of_body(self.store, run, wish.place)))
+
+    async def _read_values(self, wish: e.ReadValues) -> None:
+        run = self.state.runs.get(wish.run)
+        if run is None:
+            return
+        try:
+            values = {
+                name: (await self._artifacts.read(run.spec.account, digest, VALUE_BYTES_MOST)).decode()
+                for name, digest in wish.digests.items()
+            }
+        except (YardError, ValueError) as error:
+            failure = Failure(CAUSE_SETUP, f"what it decides by could not be read: {error}")
+            self.post(ValuesRead(wish.run, wish.place, {}, failure))
+            return
+        self.post(ValuesRead(wish.run, wish.place, values))
+
+    async def _store_values(self, wish: e.StoreValues) -> None:
+        run = self.state.runs.get(wish.run)
+        if run is None:
+            return
+        stored = {}
+        try:
+            for name, value in wish.values.items():
+                data = value.encode()
+                digest = await self._artifacts.put(run.spec.account, data, f"run:r-{wish.run}")
+                stored[name] = (digest, len(data))
+        except YardError as error:
+            failure = Failure(CAUSE_SETUP, f"its lists could not be kept: {error.message}")
+            self.post(ValuesStored(wish.run, wish.place, {}, failure))
+            return
+        self.post(ValuesStored(wish.run, wish.place, stored))
+
+    async def _upload(self, run: int, place: Place, account: str, large: dict[str, bytes]) -> None:
         """What the nodes before gave is too much for a message when taken together."""
         try:
             digests = {
@@ -309,25 +374,25 @@ class Engine:
             }
         except YardError as error:
             self.post(
-                NodeEnded(run, rank, failed(CAUSE_SETUP, f"its inputs could not be kept: {error.message}"))
+                NodeEnded(run, place, failed(CAUSE_SETUP, f"its inputs could not be kept: {error.message}"))
             )
             return
-        self._uploaded[run, rank] = digests
-        self.post(InputsUploaded(run, rank))
+        self._uploaded[run, place] = digests
+        self.post(InputsUploaded(run, place))
 
     async def _prepare(self, wish: e.Prepare) -> None:
         run = self.state.runs.get(wish.run)
         if run is None:
             return
-        address = parameters.parse_address(run.graph.nodes[wish.rank].parameter_address)
+        address = parameters.parse_address(node_at(run.graph, wish.place).parameter_address)
         assert address is not None
         try:
             params = await self._read(run.spec.account, address)
         except (YardError, ServiceError, ValueError) as error:
             failure = Failure(CAUSE_SETUP, f"its parameters at {address.kind}:{address.name}: {error}")
-            self.post(NodePrepared(wish.run, wish.rank, "", failure))
+            self.post(NodePrepared(wish.run, wish.place, "", failure))
             return
-        self.post(NodePrepared(wish.run, wish.rank, params))
+        self.post(NodePrepared(wish.run, wish.place, params))
 
     async def _read(self, account: str, address: parameters.Address) -> str:
         """A JSON object. Raises YardError, ServiceError, ValueError."""
@@ -349,11 +414,10 @@ class Engine:
         for row in await self.store.runs(account, int(project[2:]), (), 1 << 60, RUNS_LOOKED_AT):
             if row.spec.version != int(version):
                 continue
-            graph = await self.store.graph(row.plan)
-            rank = next((node.rank for node in graph.nodes if node.id == node_id), None)
-            rows = await self.store.nodes(row.number, rank, 1) if rank is not None else []
-            if rows and rows[0].rank == rank and rows[0].end.outputs and rows[0].end.outputs[0].value:
-                return rows[0].end.outputs[0].value
+            place = find(await self.store.graph(row.plan), node_id)
+            found = await self.store.node(row.number, place) if place is not None else None
+            if found is not None and found.end.outputs and found.end.outputs[0].value:
+                return found.end.outputs[0].value
         raise ValueError("no run of it has recorded a small value there")
 
     async def _hold(self, wish: e.KeepArtifacts) -> None:

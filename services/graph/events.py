@@ -3,24 +3,26 @@
 import msgspec
 
 from services.graph.model import Graph
-from services.graph.state import End, Failure, Kept, Output, Run, Spec
+from services.graph.places import Place
+from services.graph.state import Run, Spec
+from services.graph.values import End, Failure, Kept, Output
 
 
 class RunAsked(msgspec.Struct, frozen=True):
-    """`spec.number` is given by the machine. `kept`: by rank."""
+    """`spec.number` is given by the machine. `kept`: by rank in the run's own graph."""
 
     reply: int
     spec: Spec
     graph: Graph
     plan: int
     kept: dict[int, Kept] = {}
-    changed: dict[int, str] = {}
+    changed: dict[Place, str] = {}
     request: tuple[str, str, bytes] | None = None
     """(account, request id, sha256 of the request)."""
 
 
 class RunRecovered(msgspec.Struct, frozen=True):
-    """A run from the database; `tasks`: the ranks whose tasks are known and must be followed."""
+    """A run from the database; its tasks must be followed."""
 
     run: Run
     again: tuple[int, ...]
@@ -31,7 +33,7 @@ class TasksAccepted(msgspec.Struct, frozen=True):
     account: str
     batch: int
     run: int
-    ranks: tuple[int, ...]
+    places: tuple[Place, ...]
     tasks: tuple[str, ...]
 
 
@@ -40,7 +42,7 @@ class BatchRefused(msgspec.Struct, frozen=True):
 
     batch: int
     run: int
-    ranks: tuple[int, ...]
+    places: tuple[Place, ...]
     failure: Failure
 
 
@@ -48,7 +50,7 @@ class NodeEnded(msgspec.Struct, frozen=True):
     """An outcome, or the end of what needed no agent. What has ended before stays as it was."""
 
     run: int
-    rank: int
+    place: Place
     end: End
 
 
@@ -56,7 +58,7 @@ class NodePrepared(msgspec.Struct, frozen=True):
     """What was read for it before it starts: parameters from its address."""
 
     run: int
-    rank: int
+    place: Place
     params: str
     failure: Failure | None = None
 
@@ -65,21 +67,61 @@ class InputsUploaded(msgspec.Struct, frozen=True):
     """What was too large for a message lies in the store."""
 
     run: int
-    rank: int
+    place: Place
 
 
 class CacheAnswered(msgspec.Struct, frozen=True):
     """`outputs` None: it is not there any more."""
 
     run: int
-    rank: int
+    place: Place
     outputs: tuple[Output, ...] | None
     reason: str = ""
 
 
+class BodyKept(msgspec.Struct, frozen=True):
+    """What an execution of a body may keep, by rank."""
+
+    run: int
+    place: Place
+    kept: dict[int, Kept]
+
+
+class ValuesRead(msgspec.Struct, frozen=True):
+    """The JSON of artefacts, by name; or why they could not be read."""
+
+    run: int
+    place: Place
+    values: dict[str, str]
+    failure: Failure | None = None
+
+
+class ValuesStored(msgspec.Struct, frozen=True):
+    """Where lists lie in the store: digest and bytes, by name; or why they could not be kept."""
+
+    run: int
+    place: Place
+    stored: dict[str, tuple[str, int]]
+    failure: Failure | None = None
+
+
+class GateDecided(msgspec.Struct, frozen=True):
+    reply: int
+    run: int
+    place: Place
+    account: str
+    is_admin: bool
+    is_approved: bool
+    comment: str
+
+
+class TimePassed(msgspec.Struct, frozen=True):
+    """Something may have waited long enough."""
+
+
 class NodeProgressed(msgspec.Struct, frozen=True):
     run: int
-    rank: int
+    place: Place
     ratio: float
     message: str
 
@@ -105,7 +147,7 @@ class NodeModified(msgspec.Struct, frozen=True):
 
     reply: int
     run: int
-    rank: int
+    place: Place
     params: str
 
 
@@ -118,6 +160,11 @@ Event = (
     | NodePrepared
     | CacheAnswered
     | InputsUploaded
+    | BodyKept
+    | ValuesRead
+    | ValuesStored
+    | GateDecided
+    | TimePassed
     | NodeProgressed
     | CancelAsked
     | PauseAsked

@@ -16,10 +16,10 @@ from services.graph.model import CachePolicy, Graph, Order, PlannedNode
 from services.graph.operators import Operator
 from services.graph.peers import on_behalf_of
 from services.graph.projects import Project, Projects
-from services.graph.results import Piece, PortInput
 from services.graph.starting import settled_params
-from services.graph.state import Output, RunState
+from services.graph.state import RunState
 from services.graph.store import RunStore
+from services.graph.values import EMPTY, Output, Piece, PortInput
 
 PLACEMENTS_MOST = 50
 """Kinds of work that the scheduler is asked about."""
@@ -78,8 +78,8 @@ class Explaining:
             return {}
         graph = await self._store.graph(runs[0].plan)
         return {
-            graph.nodes[row.rank].id: (row.end.end_ms - row.end.start_ms) / 1000
-            for row in await self._store.nodes(runs[0].number)
+            graph.nodes[row.place[0]].id: (row.end.end_ms - row.end.start_ms) / 1000
+            for row in await self._store.nodes(runs[0].number, with_bodies=False)
             if row.end.end_ms > row.end.start_ms > 0
         }
 
@@ -128,7 +128,7 @@ def _inputs(node: PlannedNode, outputs: Mapping[int, Sequence[Output]]) -> list[
         found = next(
             (o for o in outputs[edge.source] if o.port == edge.source_port or not edge.source_port), None
         )
-        piece = Piece(found.value, found.digest, found.content) if found else results.EMPTY
+        piece = Piece(found.value, found.digest, found.content) if found else EMPTY
         by_port.setdefault(edge.port, []).append(piece)
         takes.setdefault(edge.port, edge.takes)
     return [PortInput(port, takes[port], tuple(pieces), len(pieces) > 1) for port, pieces in by_port.items()]

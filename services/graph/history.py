@@ -4,7 +4,7 @@ Nothing is shown that is not on disk, but for progress, which belongs to nobody'
 """
 
 import bisect
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 from modelyard.v1 import canvas_pb2, run_pb2
 from services.chassis.errors import OutOfRange
@@ -16,9 +16,11 @@ from services.graph.library import OperatorSource
 from services.graph.machine import RunNotFound
 from services.graph.model import Graph, OperatorsUnavailable, ProjectNotFound, Role
 from services.graph.operators import Operator
+from services.graph.places import Place, find
 from services.graph.projects import Projects, number_of
-from services.graph.state import Run
+from services.graph.state import Run, Scope
 from services.graph.store import NodeRow, RunRow
+from services.graph.values import End, GateRecord
 
 NODES_A_MESSAGE = 500
 GATHER_S = 0.01
@@ -86,35 +88,48 @@ class History:
     async def _sinks(self, row: RunRow, graph: Graph) -> Sequence[NodeRow]:
         sinks = set(graph.sinks[: convert.SINKS_MOST])
         if len(sinks) <= 8:
-            found = [await self._store.nodes(row.number, rank, 1) for rank in sorted(sinks)]
-            return [rows[0] for rows in found if rows]
-        return [node for node in await self._store.nodes(row.number) if node.rank in sinks]
+            found = [await self._store.node(row.number, (rank,)) for rank in sorted(sinks)]
+            return [node for node in found if node is not None]
+        rows = await self._store.nodes(row.number, with_bodies=False)
+        return [node for node in rows if node.place[0] in sinks]
 
-    async def nodes(self, row: RunRow, first: int, most: int) -> list[canvas_pb2.ExecutionNode]:
-        """Nodes in the total order, from a rank on."""
-        graph = await self._store.graph(row.plan)
-        ranks = range(first, min(first + most, len(graph.nodes)))
-        operators = await self._operators()
+    async def nodes(
+        self, row: RunRow, most: int, after: Place = (), below: Place = (), *, with_bodies: bool = True
+    ) -> list[tuple[Place, canvas_pb2.ExecutionNode]]:
+        """Nodes in the total order, those of a body behind the node that executes it; see `RunStore.nodes`."""
+        graph, operators = await self._store.graph(row.plan), await self._operators()
         async with self._engine.quiet:
             live = self._engine.state.runs.get(row.number)
-            if live is not None:
-                return [self._live(live, rank, operators) for rank in ranks]
-        ended = {node.rank: node for node in await self._store.nodes(row.number, first, most)}
-        messages = []
-        for rank in ranks:
-            message = convert.node_message(graph, rank, operators)
-            if rank in ended:
-                convert.fill_end(message, ended[rank].end, ended[rank].sequence)
-            messages.append(message)
-        return messages
+            if live is None:
+                rows = await self._store.nodes(row.number, below, after, most, with_bodies=with_bodies)
+                gates = await self._store.gates(row.number)
+                return [(node.place, _ended(graph, node, operators, gates)) for node in rows]
+            places = live_places(live, below, after, most, with_bodies=with_bodies)
+            found = {place: self._live(live, place, operators) for place in places}
+            if (below or with_bodies) and live.node_count > len(graph.nodes):
+                for node in await self._store.nodes(row.number, below, after, most, with_bodies=with_bodies):
+                    if node.place not in found:
+                        found[node.place] = _ended(graph, node, operators, live.gates)
+            return sorted(found.items(), key=lambda item: item[0])[:most]
 
-    async def rank_of(self, row: RunRow, node_id: str) -> int | None:
-        """The rank of a node by its id."""
-        graph = await self._store.graph(row.plan)
-        return next((node.rank for node in graph.nodes if node.id == node_id), None)
+    async def node(self, row: RunRow, place: Place) -> canvas_pb2.ExecutionNode | None:
+        """One node; None: it is in a body that was not executed."""
+        graph, operators = await self._store.graph(row.plan), await self._operators()
+        async with self._engine.quiet:
+            live = self._engine.state.runs.get(row.number)
+            if live is not None and live.node_at(place) is not None:
+                return self._live(live, place, operators)
+            found = await self._store.node(row.number, place)
+        if found is None:
+            return None
+        return _ended(graph, found, operators, await self._store.gates(row.number))
+
+    async def place_of(self, row: RunRow, node_id: str) -> Place | None:
+        """The place of a node, or of one execution of a body, by its id."""
+        return find(await self._store.graph(row.plan), node_id)
 
     async def watch(
-        self, row: RunRow, revision: int, *, without_nodes: bool = False
+        self, row: RunRow, revision: int, *, without_nodes: bool = False, without_bodies: bool = False
     ) -> AsyncIterator[run_pb2.WatchRunResponse]:
         """Every change after a revision until the run has ended, each as it is by then; 0: the present state first.
 
@@ -131,63 +146,68 @@ class History:
                     live, end = self._engine.state.runs.get(row.number), self._engine.state.revision
                     if live is None:
                         break
-                    told = self._changes(live, position, end, operators, is_whole, without_nodes)
+                    nodes = (
+                        []
+                        if without_nodes
+                        else await self._changed(live, 0 if is_whole else position, operators, without_bodies)
+                    )
+                    told = _responses(live, position, end, nodes)
                 for response in told:
                     yield response
                 position, is_whole = end, False
                 await watch.wait(GATHER_BRIEF_S if without_nodes else GATHER_S)
-        async for response in self._end(row, position, is_whole, without_nodes):
+        async for response in self._end(row, position, is_whole, without_nodes, without_bodies):
             yield response
 
-    def _changes(
-        self,
-        live: Run,
-        position: int,
-        end: int,
-        operators: Mapping[str, Operator],
-        is_whole: bool,
-        without_nodes: bool,
-    ) -> list[run_pb2.WatchRunResponse]:
-        """What of a live run changed after `position`. Only the last message of a round may be resumed from."""
-        ranks: Sequence[int] = range(len(live.nodes)) if is_whole else changed_since(live, position)
-        if not ranks and live.revision <= position:
-            return []
-        head = run_pb2.WatchRunResponse(run=convert.live_message(live))
-        if without_nodes:
-            ranks = ()
-        responses = [head]
-        for place, rank in enumerate(ranks):
-            if place and not place % NODES_A_MESSAGE:
-                responses.append(run_pb2.WatchRunResponse())
-            responses[-1].nodes.append(self._live(live, rank, operators))
-        for response in responses:
-            response.revision = position
-        responses[-1].revision = end
-        return responses
+    async def _changed(
+        self, live: Run, position: int, operators: Mapping[str, Operator], without_bodies: bool
+    ) -> list[canvas_pb2.ExecutionNode]:
+        """Nodes of a live run that changed after `position`, 0: all, each as it is."""
+        places = changed_since(live, position) if position else live_places(live)
+        if without_bodies:
+            places = [place for place in places if len(place) == 1]
+        messages = {place: self._live(live, place, operators) for place in places if live.node_at(place)}
+        if not without_bodies and live.node_count > len(live.graph.nodes):
+            for place, sequence, end in await self._committed(live, position):
+                if place not in messages:
+                    message = convert.node_message(live.graph, place, operators, live.gates.get(place))
+                    convert.fill_end(message, end, sequence)
+                    messages[place] = message
+        return [*messages.values()]
+
+    async def _committed(self, live: Run, position: int) -> list[tuple[Place, int, End]]:
+        """Nodes of bodies that were committed after `position`; whose scopes are let go of by now."""
+        if position >= live.told_since:
+            return [(place, number, end) for revision, place, number, end in live.told if revision > position]
+        rows = await self._store.nodes_since(live.spec.number, position, only_bodies=True)
+        return [(row.place, row.sequence, row.end) for row in rows]
 
     async def _end(
-        self, row: RunRow, position: int, is_whole: bool, without_nodes: bool
+        self, row: RunRow, position: int, is_whole: bool, without_nodes: bool, without_bodies: bool
     ) -> AsyncIterator[run_pb2.WatchRunResponse]:
         """What an ended run committed after `position`, and how it ended."""
         graph, operators = await self._store.graph(row.plan), await self._operators()
         nodes = (
             [] if without_nodes else await self._store.nodes_since(row.number, 0 if is_whole else position)
         )
+        if without_bodies:
+            nodes = [node for node in nodes if len(node.place) == 1]
+        gates = await self._store.gates(row.number)
         for start in range(0, len(nodes), NODES_A_MESSAGE):
             response = run_pb2.WatchRunResponse(revision=position)
             for node in nodes[start : start + NODES_A_MESSAGE]:
-                message = convert.node_message(graph, node.rank, operators)
-                convert.fill_end(message, node.end, node.sequence)
-                response.nodes.append(message)
+                response.nodes.append(_ended(graph, node, operators, gates))
             yield response
         ended = await self._store.run(row.number)
         assert ended is not None
         if ended.revision > position or is_whole:
             yield run_pb2.WatchRunResponse(revision=ended.revision, run=await self.view(ended))
 
-    def _live(self, live: Run, rank: int, operators: Mapping[str, Operator]) -> canvas_pb2.ExecutionNode:
-        message = convert.node_message(live.graph, rank, operators)
-        convert.fill_live(message, live.nodes[rank], rank < live.committed)
+    def _live(self, live: Run, place: Place, operators: Mapping[str, Operator]) -> canvas_pb2.ExecutionNode:
+        message = convert.node_message(live.graph, place, operators, live.gates.get(place))
+        scope = live.scope_at(place)
+        assert scope is not None
+        convert.fill_live(message, scope.nodes[place[-1]], place[-1] < scope.committed)
         return message
 
     async def _operators(self) -> Mapping[str, Operator]:
@@ -198,10 +218,65 @@ class History:
             return {}
 
 
-def changed_since(live: Run, position: int) -> list[int]:
-    """Ranks that changed after `position`, by their latest change."""
-    first = bisect.bisect_right(live.changes, (position, len(live.nodes)))
-    latest = dict.fromkeys(rank for _, rank in reversed(live.changes[first:]))
+def _responses(
+    live: Run, position: int, end: int, nodes: Sequence[canvas_pb2.ExecutionNode]
+) -> list[run_pb2.WatchRunResponse]:
+    """What changed of a live run after `position`. Only the last message of a round may be resumed from."""
+    if not nodes and live.revision <= position:
+        return []
+    responses = [run_pb2.WatchRunResponse(run=convert.live_message(live))]
+    for index, node in enumerate(nodes):
+        if index and not index % NODES_A_MESSAGE:
+            responses.append(run_pb2.WatchRunResponse())
+        responses[-1].nodes.append(node)
+    for response in responses:
+        response.revision = position
+    responses[-1].revision = end
+    return responses
+
+
+def _ended(
+    graph: Graph, node: NodeRow, operators: Mapping[str, Operator], gates: Mapping[Place, GateRecord]
+) -> canvas_pb2.ExecutionNode:
+    message = convert.node_message(graph, node.place, operators, gates.get(node.place))
+    convert.fill_end(message, node.end, node.sequence)
+    return message
+
+
+def live_places(
+    live: Run, below: Place = (), after: Place = (), most: int = 0, *, with_bodies: bool = True
+) -> list[Place]:
+    """What of a live run is in memory, in the total order; `most` 0: all."""
+    if len(below) % 2 == 0:
+        whole = live.scope_at((*below, 0))
+        scopes = [whole] if whole is not None else []
+    else:
+        above = live.scope_at(below)
+        executed = above.bodies.get(below[-1]) if above is not None else None
+        scopes = [scope for _, scope in sorted(executed.scopes.items())] if executed is not None else []
+    found: list[Place] = []
+    for scope in scopes:
+        for place in _places(scope, with_bodies):
+            if place > after:
+                found.append(place)
+                if len(found) == most:
+                    return found
+    return found
+
+
+def _places(scope: Scope, with_bodies: bool) -> Iterator[Place]:
+    for rank in range(len(scope.nodes)):
+        yield (*scope.place, rank)
+        executed = scope.bodies.get(rank)
+        if executed is not None and with_bodies:
+            for _, inner in sorted(executed.scopes.items()):
+                yield from _places(inner, with_bodies)
+
+
+def changed_since(live: Run, position: int) -> list[Place]:
+    """Places that changed after `position`, by their latest change."""
+    first = bisect.bisect_right(live.changes, position, key=lambda change: change[0])
+    latest = dict.fromkeys(place for _, place in reversed(live.changes[first:]))
     return list(reversed(latest))
 
 

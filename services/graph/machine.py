@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from services.chassis.errors import FailedPrecondition, NotFound, ServiceError
+from services.chassis.errors import FailedPrecondition, InvalidArgument, NotFound, ServiceError
+from services.graph import bodies, gates
 from services.graph.effects import (
     Answer,
     CancelTasks,
@@ -20,9 +21,11 @@ from services.graph.effects import (
 )
 from services.graph.events import (
     BatchRefused,
+    BodyKept,
     CacheAnswered,
     CancelAsked,
     Event,
+    GateDecided,
     InputsUploaded,
     NodeEnded,
     NodeModified,
@@ -33,10 +36,15 @@ from services.graph.events import (
     RunAsked,
     RunRecovered,
     TasksAccepted,
+    TimePassed,
+    ValuesRead,
+    ValuesStored,
 )
 from services.graph.parameters import laid_over
+from services.graph.places import id_at, node_at
 from services.graph.runs import Step
-from services.graph.state import Detail, End, Run, RunState, State
+from services.graph.state import Run, RunState, State
+from services.graph.values import Detail, End
 
 
 class RunNotFound(NotFound):
@@ -51,8 +59,8 @@ class NodeHasStarted(FailedPrecondition):
     """The node has started, or has ended."""
 
 
-class RunNotPaused(FailedPrecondition):
-    """The run is not paused."""
+class NodeHasNoParameters(InvalidArgument):
+    """Nodes of this kind have no parameters."""
 
 
 def step(state: State, events: Iterable[Event], now: int) -> Effects:
@@ -69,20 +77,25 @@ def step(state: State, events: Iterable[Event], now: int) -> Effects:
 
 
 def _submit(state: State, effects: Effects) -> None:
-    """What starts leaves together, least rank first; what has ended within the step does not leave."""
+    """What starts leaves together, least place first; what has ended within the step does not leave."""
     wishes = [wish for wish in effects.wishes if not isinstance(wish, Submit) or wish.run in state.runs]
     effects.wishes[:] = wishes
-    for number, ranks in effects.starts.items():
+    for number, places in effects.starts.items():
         run = state.runs.get(number)
-        if run is not None and (running := sorted(rank for rank in ranks if rank in run.running)):
+        if run is not None and (running := sorted([place for place in places if place in run.running])):
             effects.wishes.append(Submit(number, tuple(running)))
 
 
+_OfNode = NodeEnded | NodeProgressed | CacheAnswered | NodePrepared | InputsUploaded
+_OfControl = BodyKept | ValuesRead | ValuesStored
+
+
 def _apply(state: State, event: Event, effects: Effects, now: int) -> None:
-    if isinstance(event, NodeEnded | NodeProgressed | CacheAnswered | NodePrepared | InputsUploaded):
+    if isinstance(event, _OfNode | _OfControl):
         run = state.runs.get(event.run)
         if run is not None:
-            _on_node(Step(state, run, effects, now), event)
+            step = Step(state, run, effects, now)
+            _on_node(step, event) if isinstance(event, _OfNode) else _on_control(step, event)
     elif isinstance(event, TasksAccepted):
         _on_accepted(state, event, effects)
     elif isinstance(event, RunAsked):
@@ -91,47 +104,76 @@ def _apply(state: State, event: Event, effects: Effects, now: int) -> None:
         _on_refused(state, event, effects, now)
     elif isinstance(event, RunRecovered):
         _on_recovered(state, event, effects, now)
+    elif isinstance(event, TimePassed):
+        _on_time(state, effects, now)
     else:
         _on_wish(state, event, effects, now)
 
 
-def _on_node(
-    step: Step, event: NodeEnded | NodeProgressed | CacheAnswered | NodePrepared | InputsUploaded
-) -> None:
+def _on_node(step: Step, event: _OfNode) -> None:
+    run, place = step.run, event.place
+    if isinstance(event, NodeEnded) and place in run.expected:
+        run.early[place] = event.end
+        return
+    scope, rank = run.scope_at(place), place[-1]
+    if scope is None:
+        return
     if isinstance(event, NodeProgressed):
-        if event.rank in step.run.running:
-            step.run.nodes[event.rank].progress = (event.ratio, event.message)
-            step.touch(event.rank)
+        if place in run.running:
+            scope.nodes[rank].progress = (event.ratio, event.message)
+            step.touch(place)
         return
     if isinstance(event, NodeEnded):
-        step.end(event.rank, event.end)
+        step.end(scope, rank, event.end)
     elif isinstance(event, CacheAnswered):
         found = None
         if event.outputs is not None:
             found = End(Detail.CACHED, event.outputs, reason=event.reason)
-        step.cache_answered(event.rank, found)
+        step.cache_answered(scope, rank, found)
     elif isinstance(event, InputsUploaded):
-        step.uploaded(event.rank)
+        step.uploaded(scope, rank)
     else:
-        step.prepared(event.rank, event.params, event.failure)
+        step.prepared(scope, rank, event.params, event.failure)
     step.move()
+
+
+def _on_control(step: Step, event: _OfControl) -> None:
+    if isinstance(event, ValuesRead):
+        step.values_read(event.place, event.values, event.failure)
+    elif isinstance(event, ValuesStored):
+        step.values_stored(event.place, event.stored, event.failure)
+    elif (scope := step.run.scope_at((*event.place, 0))) is not None:
+        bodies.keep(step, scope, event.kept)
+    step.move()
+
+
+def _on_time(state: State, effects: Effects, now: int) -> None:
+    due = [at for at, deadline_ms in state.deadlines.items() if deadline_ms <= now]
+    for number, place in sorted(due):
+        run = state.runs.get(number)
+        if run is None:
+            del state.deadlines[number, place]
+            continue
+        step = Step(state, run, effects, now)
+        gates.on_time(step, place)
+        step.move()
 
 
 def _on_run_asked(state: State, event: RunAsked, effects: Effects, now: int) -> None:
     spec = msgspec.structs.replace(event.spec, number=state.next_run, create_ms=now)
     state.next_run += 1
     run = Run(spec, event.graph)
-    run.kept = event.kept
-    for rank, params in event.changed.items():
-        run.nodes[rank].changed = params
+    run.root.kept = event.kept
+    run.changed.update(event.changed)
     state.runs[spec.number] = run
     step = Step(state, run, effects, now)
     step.touch_run()
     effects.rows.append(InsertRun(spec, event.plan, run.revision, event.changed, event.request))
     for rank, kept in event.kept.items():
-        effects.rows.append(KeepNode(spec.number, rank, kept.run, kept.end))
+        effects.rows.append(KeepNode(spec.number, (rank,), kept.run, kept.end))
     effects.answers.append(Answer(event.reply, spec.number))
-    step.open()
+    step.open(run.root)
+    step.move()
 
 
 def _on_recovered(state: State, event: RunRecovered, effects: Effects, now: int) -> None:
@@ -141,9 +183,8 @@ def _on_recovered(state: State, event: RunRecovered, effects: Effects, now: int)
         effects.wishes.append(Follow(run.spec.account, tuple(run.tasks)))
     effects.wishes += [SubmitAgain(run.spec.number, batch) for batch in event.again]
     step = Step(state, run, effects, now)
-    for rank in run.running:
-        step.touch(rank)
-    step.open()
+    step.open(run.root)
+    step.move()
 
 
 def _on_accepted(state: State, event: TasksAccepted, effects: Effects) -> None:
@@ -151,12 +192,16 @@ def _on_accepted(state: State, event: TasksAccepted, effects: Effects) -> None:
     effects.rows.append(RecordTasks(event.batch, event.tasks[0]))
     run = state.runs.get(event.run)
     unwanted = []
-    for rank, task in zip(event.ranks, event.tasks, strict=True):
-        if run is None or rank not in run.running:
-            unwanted.append(task)
+    for place, task in zip(event.places, event.tasks, strict=True):
+        node = run.node_at(place) if run is not None and place in run.running else None
+        if run is not None and node is not None:
+            node.task = task
+            run.tasks[task] = place
+        elif run is not None and place in run.expected:
+            run.expected[place] = task
+            run.tasks[task] = place
         else:
-            run.nodes[rank].task = task
-            run.tasks[task] = rank
+            unwanted.append(task)
     if unwanted:
         effects.wishes.append(CancelTasks(event.account, tuple(unwanted)))
 
@@ -167,18 +212,28 @@ def _on_refused(state: State, event: BatchRefused, effects: Effects, now: int) -
         return
     effects.rows.append(DropBatch(event.batch))
     step = Step(state, run, effects, now)
-    if len(event.ranks) > 1:
-        # One of them may be at fault: each gets its own answer.
-        effects.wishes += [Submit(event.run, (rank,)) for rank in event.ranks if rank in run.running]
-        return
-    for rank in event.ranks:
-        if rank in run.running:
-            step.end(rank, End(Detail.FAILED, failure=event.failure))
+    is_one = len(event.places) == 1
+    for place in event.places:
+        scope = run.scope_at(place)
+        if place in run.expected:
+            # It has not come up again. One of several may be at fault: each gets its own answer.
+            if is_one:
+                run.early[place] = End(Detail.FAILED, failure=event.failure)
+            else:
+                del run.expected[place]
+        elif scope is not None and place in run.running:
+            if is_one:
+                step.end(scope, place[-1], End(Detail.FAILED, failure=event.failure))
+            else:
+                effects.wishes.append(Submit(event.run, (place,)))
     step.move()
 
 
 def _on_wish(
-    state: State, event: CancelAsked | PauseAsked | ResumeAsked | NodeModified, effects: Effects, now: int
+    state: State,
+    event: CancelAsked | PauseAsked | ResumeAsked | NodeModified | GateDecided,
+    effects: Effects,
+    now: int,
 ) -> None:
     run = state.runs.get(event.run)
     if run is None:
@@ -195,6 +250,9 @@ def _on_wish(
         if run.state is RunState.PAUSED:
             step.set_state(RunState.RUNNING)
             step.move()
+    elif isinstance(event, GateDecided):
+        gates.decide(step, event)
+        step.move()
     else:
         _modify(step, run, event)
     effects.answers.append(Answer(event.reply, event.run))
@@ -202,12 +260,16 @@ def _on_wish(
 
 def _modify(step: Step, run: Run, event: NodeModified) -> None:
     """Holds from its start on; recorded. Raises NodeHasStarted."""
-    node = run.nodes[event.rank]
-    if node.end is not None or event.rank in run.running:
+    node, place = run.node_at(event.place), event.place
+    name = id_at(run.graph, place)
+    has_begun = place in run.running or place in run.expected or place in run.log
+    if has_begun or (node is not None and node.end is not None):
         raise NodeHasStarted(
-            f"{run.graph.nodes[event.rank].id} has started", field="node_id",
-            next_step=f"yard graph continue r-{event.run} --from {run.graph.nodes[event.rank].id}",
+            f"{name} has started", field="node_id", next_step=f"yard graph continue r-{event.run} --from {name}",
         )  # fmt: skip
-    node.changed = laid_over(node.changed or "{}", event.params)
-    step.touch(event.rank)
-    step.effects.rows.append(InsertModification(event.run, event.rank, node.revision, node.changed, step.now))
+    if node_at(run.graph, place).control is not None:
+        raise NodeHasNoParameters(f"{name} is a control node: it has none", field="node_id")
+    changed = run.changed[place] = laid_over(run.changed.get(place, "{}"), event.params)
+    step.state.revision += 1
+    step.touch(place)
+    step.effects.rows.append(InsertModification(event.run, place, step.state.revision, changed, step.now))

@@ -131,6 +131,8 @@ class GateControl(msgspec.Struct, frozen=True, tag="gate"):
 
     message: str
     approvers: tuple[str, ...]
+    timeout_ms: int = 0
+    """0: it waits for ever."""
 
 
 class BodyPort(msgspec.Struct, frozen=True):
@@ -139,6 +141,8 @@ class BodyPort(msgspec.Struct, frozen=True):
     name: str
     node: int
     port: str
+    takes: str = "json"
+    """Of an input: the type of the port inside, as declared."""
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -157,7 +161,7 @@ class MapControl(msgspec.Struct, frozen=True, tag="map"):
     max_parallel: int
     """0: no limit."""
     batch_size: int
-    """At least 1."""
+    """0: the body gets an item as it is; else a list of so many, and gives lists."""
     min_success_ratio: float
 
 
@@ -205,8 +209,8 @@ class PlannedNode(msgspec.Struct, frozen=True, gc=False):
     files: tuple[tuple[str, str], ...] = ()
     """Of a command: (path below the working directory, output port) of what it leaves behind."""
     identity: str = ""
-    """sha256 of what computes it: the operator's code, or the command, with bundle and environment. Empty: unknown,
-    its results are never taken from the cache."""
+    """sha256 of what computes it: the operator's code, the command, or what a control node does and its body, with
+    bundle and environment. Empty: unknown, its results are never taken from the cache."""
 
 
 class Graph(msgspec.Struct, frozen=True):

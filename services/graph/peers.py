@@ -23,6 +23,7 @@ from modelyard.channel import ACCOUNT_KEY
 from modelyard.errors import from_rpc_error
 from modelyard.v1 import artifact_pb2, artifact_pb2_grpc, task_pb2, task_pb2_grpc
 from services.chassis.logs import get_logger
+from services.graph.places import Place
 
 FOLLOW_MOST = 2_000
 CANCEL_MOST = 10_000
@@ -45,7 +46,7 @@ class Batch(msgspec.Struct, frozen=True):
 
     number: int
     run: int
-    ranks: tuple[int, ...]
+    places: tuple[Place, ...]
     request: task_pb2.SubmitTasksRequest
 
 

@@ -231,6 +231,8 @@ class _Planner:
         operator = self._operators.get(name) if name else None
         kind = kind_of(node)
         is_task = kind in (Kind.TASK, Kind.COMMAND)
+        control = self._control(node)
+        body = control.body if isinstance(control, MapControl | LoopControl) else None
         return PlannedNode(
             rank=rank,
             id=flat.id,
@@ -241,16 +243,18 @@ class _Planner:
             initial_params=json_text(node.initial_params) if node.initial_params else "{}",
             parameter_address=node.parameter_address,
             record=node.record,
-            has_effects=node.has_effects or (operator is not None and operator.has_effects),
+            has_effects=node.has_effects
+            or (operator is not None and operator.has_effects)
+            or (body is not None and any(inner.has_effects for inner in body.graph.nodes)),
             cache=node.cache or CachePolicy.AUTO,
             trigger=node.trigger or Trigger.ALL_ENDED,
             inputs=_inputs(flat.ports.inputs, incoming, ranks),
             successors=tuple(sorted({ranks[number] for number in successors})),
             body=self._body_of(node) if is_task else b"",
-            control=self._control(node),
+            control=control,
             outputs=tuple(flat.ports.outputs),
             files=tuple((path, port) for port, path in node.command.outputs.items()) if node.command else (),
-            identity=identity_of(node, operator),
+            identity=identity_of(node, operator) if control is None else _control_identity(control),
         )
 
     def _control(self, node: Node) -> Control | None:
@@ -258,13 +262,14 @@ class _Planner:
             cases = tuple(BranchCase(case.port, _condition(case.condition)) for case in node.branch.cases)
             return BranchControl(cases, node.branch.otherwise or "else")
         if node.gate is not None:
-            return GateControl(node.gate.message, node.gate.approvers)
+            timeout_ms = round(1000 * (node.timeout_s or 0))
+            return GateControl(node.gate.message, node.gate.approvers, timeout_ms)
         if node.map is not None:
             map_ = node.map
             body = self._body(map_.subgraph)
             item = map_.item_port or next((port.name for port in body.inputs), "")
             ratio = 1.0 if map_.min_success_ratio is None else map_.min_success_ratio
-            return MapControl(body, item, map_.max_parallel, max(1, map_.batch_size), ratio)
+            return MapControl(body, item, map_.max_parallel, map_.batch_size, ratio)
         if node.loop is not None:
             loop = node.loop
             body = self._body(loop.subgraph)
@@ -287,7 +292,9 @@ class _Planner:
         return Body(
             graph,
             tuple(
-                BodyPort(port, ranks[node], inner) for port, ends in inputs.items() for node, inner in ends
+                BodyPort(port, ranks[node], inner, _takes(layout.nodes[node].ports, inner))
+                for port, ends in inputs.items()
+                for node, inner in ends
             ),
             tuple(BodyPort(port, ranks[node], inner) for port, (node, inner) in outputs.items()),
         )
@@ -314,6 +321,14 @@ def identity_of(node: Node, operator: Operator | None) -> str:
         return ""
     parts = (*what, node.bundle_digest, node.environment)
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+
+
+def _control_identity(control: Control) -> str:
+    return hashlib.sha256(msgspec.msgpack.encode(control)).hexdigest()
+
+
+def _takes(ports: Ports, name: str) -> str:
+    return ports.inputs[name].type if name in ports.inputs else ANY
 
 
 def _inputs(ports: Mapping[str, Port], incoming: list[_Flow], ranks: list[int]) -> tuple[InputEdge, ...]:

@@ -17,6 +17,7 @@ from services.chassis.logs import get_logger
 from services.graph.engine import Engine
 from services.graph.events import NodeProgressed
 from services.graph.peers import on_behalf_of
+from services.graph.places import Place
 
 LOOK_S = 0.5
 AGE_MS = 400
@@ -24,8 +25,8 @@ AGE_MS = 400
 TASKS_MOST = 1_000
 """Of one account at a time."""
 
-Places = Mapping[str, tuple[int, int]]
-"""By task, the run and the rank."""
+Places = Mapping[str, tuple[int, Place]]
+"""By task, the run and the place."""
 
 _log = get_logger("graph.progress")
 
@@ -69,9 +70,9 @@ class Progress:
             async for response in call:
                 for task in response.tasks:
                     if task.HasField("progress") and task.id in places:
-                        run, rank = places[task.id]
+                        run, place = places[task.id]
                         self._engine.post(
-                            NodeProgressed(run, rank, task.progress.ratio, task.progress.message)
+                            NodeProgressed(run, place, task.progress.ratio, task.progress.message)
                         )
         except grpc.aio.AioRpcError as error:
             _log.warning("progress_not_followed", account=account, code=error.code().name)

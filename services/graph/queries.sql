@@ -117,22 +117,34 @@ DELETE FROM batch WHERE number = ?;
 DELETE FROM kept_node WHERE run = ?;
 
 -- name: insert_kept
-INSERT INTO kept_node (run, rank, from_run, ended) VALUES (?, ?, ?, ?);
+INSERT INTO kept_node (run, place, from_run, ended) VALUES (?, ?, ?, ?);
 
 -- name: insert_batch
-INSERT INTO batch (number, run, request_id, ranks, content) VALUES (?, ?, ?, ?, ?);
+INSERT INTO batch (number, run, request_id, places, content) VALUES (?, ?, ?, ?, ?);
 
 -- name: record_tasks
 UPDATE batch SET first_task = ?, content = x'' WHERE number = ?;
 
 -- name: insert_run_node
-INSERT INTO run_node (run, rank, sequence, revision, outputs, ended) VALUES (?, ?, ?, ?, ?, ?);
+INSERT INTO run_node (run, place, sequence, revision, is_recorded, outputs, ended) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: drop_outputs
-UPDATE run_node SET outputs = ? WHERE run = ? AND rank = ?;
+UPDATE run_node SET outputs = ? WHERE run = ? AND place = ?;
+
+-- name: values_below
+SELECT place, outputs FROM run_node WHERE run = ? AND place > ? AND place < ? AND NOT is_recorded;
+
+-- name: put_gate
+INSERT INTO gate (run, place, open_ms, is_approved, account, comment, decide_ms) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (run, place) DO UPDATE SET
+    is_approved = excluded.is_approved, account = excluded.account, comment = excluded.comment,
+    decide_ms = excluded.decide_ms;
+
+-- name: gates
+SELECT place, open_ms, is_approved, account, comment, decide_ms FROM gate WHERE run = ?;
 
 -- name: insert_node_modification
-INSERT INTO node_modification (run, rank, revision, params, time_ms) VALUES (?, ?, ?, ?, ?);
+INSERT INTO node_modification (run, place, revision, params, time_ms) VALUES (?, ?, ?, ?, ?);
 
 -- name: put_cached
 INSERT INTO cache (account, key, run, node_id, outputs, size_bytes, has_artifacts, time_ms, used_ms)
@@ -170,23 +182,29 @@ ORDER BY number DESC LIMIT :most;
 -- name: has_live_run
 SELECT 1 FROM run WHERE project = ? AND state IN ('running', 'paused') LIMIT 1;
 
+-- name: run_node
+SELECT place, sequence, revision, outputs, ended FROM run_node WHERE run = ? AND place = ?;
+
 -- name: run_nodes
-SELECT rank, sequence, revision, outputs, ended FROM run_node WHERE run = ? AND rank >= ? ORDER BY rank LIMIT ?;
+SELECT place, sequence, revision, outputs, ended FROM run_node
+WHERE run = ? AND place > ? AND place < ? ORDER BY place LIMIT ?;
+
+-- name: run_nodes_level
+SELECT place, sequence, revision, outputs, ended FROM run_node
+WHERE run = ? AND place > ? AND place < ? AND length(place) = ? ORDER BY place LIMIT ?;
 
 -- name: run_nodes_since
-SELECT rank, sequence, revision, outputs, ended FROM run_node WHERE run = ? AND revision > ? ORDER BY rank;
+SELECT place, sequence, revision, outputs, ended FROM run_node
+WHERE run = ? AND revision > ? AND length(place) > ? ORDER BY sequence;
 
 -- name: kept_nodes
-SELECT rank, from_run, ended FROM kept_node WHERE run = ?;
+SELECT place, from_run, ended FROM kept_node WHERE run = ?;
 
 -- name: batches
-SELECT number, request_id, ranks, content, first_task FROM batch WHERE run = ? ORDER BY number;
+SELECT number, request_id, places, content, first_task FROM batch WHERE run = ? ORDER BY number;
 
 -- name: get_batch
-SELECT run, request_id, ranks, content FROM batch WHERE number = ?;
+SELECT run, request_id, places, content FROM batch WHERE number = ?;
 
 -- name: node_modifications
-SELECT rank, params FROM node_modification WHERE run = ? ORDER BY revision;
-
--- name: last_modification
-SELECT params FROM node_modification WHERE run = ? AND rank = ? ORDER BY revision DESC LIMIT 1;
+SELECT place, params FROM node_modification WHERE run = ? ORDER BY revision;

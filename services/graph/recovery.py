@@ -1,10 +1,13 @@
 """From rows back to a live run: what was committed is committed, what had left is followed, the rest starts anew. Pure.
 
-Nodes that had ended without being committed are told of again by the scheduler, which has their outcomes on disk.
+Nodes that had ended without being committed are told of again by the scheduler, which has their outcomes on disk. What
+is committed of bodies is taken up when their executions begin again, and so is what had left for agents.
 """
 
-from services.graph.state import Detail, End, Run, State
+from services.graph import commits
+from services.graph.state import Run, State
 from services.graph.store import BatchRow, LiveRun, Recovered
+from services.graph.values import Detail
 
 
 def restore(recovered: Recovered) -> tuple[State, list[tuple[Run, tuple[int, ...]]]]:
@@ -19,64 +22,48 @@ def restore(recovered: Recovered) -> tuple[State, list[tuple[Run, tuple[int, ...
 def _run(live: LiveRun) -> Run:
     run = Run(live.row.spec, live.graph)
     run.state, run.revision = live.row.state, live.row.revision
-    run.kept = live.kept
-    for rank, params in (live.row.changed | live.modified).items():
-        run.nodes[rank].changed = params
+    run.told_since = live.revision
+    run.root.kept = live.kept
+    run.changed.update(live.row.changed)
+    run.changed.update(live.modified)
+    run.gates.update(live.gates)
     for row in live.nodes:
-        _commit(run, row.rank, row.revision, row.end)
-    run.changes = sorted((row.revision, row.rank) for row in live.nodes)
+        run.sequence = max(run.sequence, row.sequence)
+        run.counts["error" if row.end.detail.is_error else "done"] += 1
+        run.counts["cached"] += row.end.detail is Detail.CACHED
+        if len(row.place) > 1:
+            run.log[row.place] = (row.sequence, row.revision, row.end)
+            continue
+        commits.replay(run.root, row.place[0], row.sequence, row.revision, row.end)
+        if row.end.detail.is_error:
+            run.has_failed = True
+            run.first_failure = run.first_failure or row.end.failure
+    for place in [place for place in run.log if place[0] < run.root.committed]:
+        # What executed the body is committed: nothing of it comes up again.
+        del run.log[place]
+        run.node_count += 1
+    run.changes = sorted((row.revision, row.place) for row in live.nodes if len(row.place) == 1)
+    committed = {row.place for row in live.nodes}
     for batch in live.batches:
-        _run_again(run, batch)
+        _expect(run, batch, committed)
     return run
 
 
-def _commit(run: Run, rank: int, revision: int, end: End) -> None:
-    """As the machine did it: see runs.Step.end and _commit."""
-    node, planned = run.nodes[rank], run.graph.nodes[rank]
-    node.end, node.detail, node.revision = end, end.detail, revision
-    node.params, node.key, node.reason = end.params, end.key, end.reason
-    run.committed = rank + 1
-    run.open_by_level[planned.gradient] -= 1
-    for successor in planned.successors:
-        run.nodes[successor].unmet -= 1
-    if end.detail.is_error:
-        run.counts["error"] += 1
-        if run.first_failure is None and end.failure is not None:
-            run.first_failure = (rank, end.failure)
-        if run.fatal[rank]:
-            run.barrier = min(run.barrier, rank)
-    else:
-        run.counts["done"] += 1
-        run.counts["cached"] += end.detail is Detail.CACHED
-        for source in run.feeding[rank]:
-            run.consumers[source] -= 1
-    while run.first_open < len(run.nodes) and run.nodes[run.first_open].end is not None:
-        run.first_open += 1
-    while run.level < len(run.open_by_level) and not run.open_by_level[run.level]:
-        run.level += 1
-    while run.next_effect < len(run.effects) and run.nodes[run.effects[run.next_effect]].end is not None:
-        run.next_effect += 1
-
-
-def _run_again(run: Run, batch: BatchRow) -> None:
+def _expect(run: Run, batch: BatchRow, committed: set[tuple[int, ...]]) -> None:
     """Its nodes are on agents; of those whose batch was answered the tasks are known."""
     head, _, number = batch.first_task.rpartition("-")
-    for place, rank in enumerate(batch.ranks):
-        node = run.nodes[rank]
-        if node.end is not None or rank > run.barrier:
+    for index, place in enumerate(batch.places):
+        if place in committed or place[0] > run.root.barrier:
             continue
-        run.running.add(rank)
-        node.detail = Detail.RUNNING
-        node.ready_ms = node.start_ms = run.spec.create_ms
+        run.expected[place] = f"{head}-{int(number) + index}" if number else ""
         if number:
-            node.task = f"{head}-{int(number) + place}"
-            run.tasks[node.task] = rank
+            run.tasks[run.expected[place]] = place
 
 
 def _unanswered(live: LiveRun) -> tuple[int, ...]:
-    ended = {row.rank for row in live.nodes}
+    ended = {row.place for row in live.nodes}
     return tuple(
         batch.number
         for batch in live.batches
-        if not batch.first_task and not all(rank in ended for rank in batch.ranks)
+        if not batch.first_task and not all(place in ended for place in batch.places)
     )

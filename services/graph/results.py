@@ -8,8 +8,10 @@ from hashlib import sha256
 
 import msgspec
 
+from services.chassis.errors import FailedPrecondition
 from services.graph.model import InputEdge, PlannedNode, Trigger
-from services.graph.state import End, Output, Run
+from services.graph.state import Scope
+from services.graph.values import EMPTY, End, Output, Piece, PortInput
 
 RESULT = "result"
 """The port of an operator that declares none."""
@@ -19,24 +21,8 @@ _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODE = msgspec.json.Encoder(order="sorted")
 
 
-class Piece(msgspec.Struct, frozen=True, array_like=True):
-    """What one edge brings; without value and digest: the empty set."""
-
-    value: str = ""
-    digest: str = ""
-    content: bytes = b""
-
-
-class PortInput(msgspec.Struct, frozen=True, array_like=True):
-    """What a port gets. A port with several edges gets a list, in the defined order."""
-
-    port: str
-    takes: str
-    pieces: tuple[Piece, ...]
-    is_list: bool
-
-
-EMPTY = Piece()
+class ListOfLists(FailedPrecondition):
+    """Several lists go into one port, and artefacts are among their members."""
 
 
 def value_output(port: str, value: str) -> Output:
@@ -82,24 +68,60 @@ def _values(node: PlannedNode, value: str, open_ports: list[str]) -> list[Output
     return [value_output(port, bytes(raw).decode()) for port, raw in members.items() if port in wanted]
 
 
-def inputs_of(run: Run, rank: int) -> list[PortInput]:
-    """What the node gets, by port in the declared order (S1.5, S1.8)."""
-    by_port: dict[str, list[InputEdge]] = {}
-    for edge in run.graph.nodes[rank].inputs:
+def inputs_of(scope: Scope, rank: int) -> list[PortInput]:
+    """What the node gets, by port in the declared order (S1.5, S1.8); what comes from outside a body stands first in
+    its port. Raises ListOfLists."""
+    node, found = scope.shape.graph.nodes[rank], dict[str, _Port]()
+    for port in scope.shape.fed.get(rank, ()):
+        given = scope.inputs.get(port.name)
+        if given is not None:
+            found.setdefault(port.port, _Port(port.takes)).add(given.pieces, given.is_list)
+    only = first_done(scope, rank) if node.trigger is Trigger.ANY_DONE else None
+    for edge in node.inputs:
         if not edge.is_order:
-            by_port.setdefault(edge.port, []).append(edge)
-    only = first_done(run, rank) if run.graph.nodes[rank].trigger is Trigger.ANY_DONE else None
-    return [
-        PortInput(port, edges[0].takes, tuple(_piece(run, edge, only) for edge in edges), len(edges) > 1)
-        for port, edges in by_port.items()
-    ]
+            output = _flowing(scope, edge, only)
+            pieces = output.items if output is not None and output.items else (piece_of(output),)
+            is_list = output is not None and bool(output.items)
+            found.setdefault(edge.port, _Port(edge.takes)).add(pieces, is_list)
+    return [PortInput(name, port.takes, *port.value(name)) for name, port in found.items()]
 
 
-def first_done(run: Run, rank: int) -> int | None:
+class _Port:
+    """What comes together at one port."""
+
+    __slots__ = ("given", "takes")
+
+    def __init__(self, takes: str) -> None:
+        self.takes = takes
+        self.given: list[tuple[tuple[Piece, ...], bool]] = []
+
+    def add(self, pieces: tuple[Piece, ...], is_list: bool) -> None:
+        self.given.append((pieces, is_list))
+
+    def value(self, name: str) -> tuple[tuple[Piece, ...], bool]:
+        if len(self.given) == 1:
+            return self.given[0]
+        if not any(is_list for _, is_list in self.given):
+            return tuple([pieces[0] for pieces, _ in self.given]), True
+        whole = [_whole(pieces) if is_list else pieces[0] for pieces, is_list in self.given]
+        if any(piece is None for piece in whole):
+            raise ListOfLists(
+                f"port {name!r} gets several lists, and artefacts are among their members", field=name,
+                next_step="put each list together in a node of its own",
+            )  # fmt: skip
+        return tuple([piece for piece in whole if piece is not None]), True
+
+
+def _whole(pieces: Sequence[Piece]) -> Piece | None:
+    text = joined(pieces)
+    return None if text is None else small_piece(text)
+
+
+def first_done(scope: Scope, rank: int) -> int | None:
     """The predecessor of least rank that has results, if all before it have ended; which one that is does not depend
     on who is quicker."""
-    for source in sorted(run.predecessors[rank]):
-        end = run.nodes[source].end
+    for source in sorted(scope.shape.predecessors[rank]):
+        end = scope.nodes[source].end
         if end is None:
             return None
         if end.detail.has_results:
@@ -107,12 +129,42 @@ def first_done(run: Run, rank: int) -> int | None:
     return None
 
 
-def _piece(run: Run, edge: InputEdge, only: int | None) -> Piece:
-    end = run.nodes[edge.source].end
+def _flowing(scope: Scope, edge: InputEdge, only: int | None) -> Output | None:
+    end = scope.nodes[edge.source].end
     if end is None or (only is not None and edge.source != only):
-        return EMPTY
-    output = output_at(end, edge.source_port)
+        return None
+    return output_at(end, edge.source_port)
+
+
+def piece_of(output: Output | None) -> Piece:
+    """What flows of an output that is no list of artefacts."""
     return EMPTY if output is None else Piece(output.value, output.digest, output.content)
+
+
+def small_piece(value: str) -> Piece:
+    """A small JSON value."""
+    return Piece(value, "", sha256(value.encode()).digest())
+
+
+def passed_on(port: str, given: PortInput | None) -> Output:
+    """What came in, as the output of a port; null where nothing did."""
+    if given is None:
+        return value_output(port, "null")
+    if given.is_list:
+        return list_output(port, given.pieces)
+    [piece] = given.pieces
+    if not piece.digest:
+        return value_output(port, piece.value or "null")
+    return Output(port, "", piece.digest, 0, piece.content)
+
+
+def list_output(port: str, pieces: Sequence[Piece]) -> Output:
+    """A list as the output of a port; empty sets are null in it."""
+    text = joined(pieces)
+    if text is not None:
+        return value_output(port, text)
+    whole = sha256(b"".join(piece.content or bytes(32) for piece in pieces)).digest()
+    return Output(port, content=whole, items=tuple(pieces))
 
 
 def output_at(end: End, port: str) -> Output | None:
@@ -166,4 +218,4 @@ def canonical(params: str) -> str:
 
 def stripped(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
     """What is left of them once nobody needs the values: their contents' digests."""
-    return tuple(msgspec.structs.replace(output, value="", digest="") for output in outputs)
+    return tuple(msgspec.structs.replace(output, value="", digest="", items=()) for output in outputs)

@@ -33,6 +33,7 @@ _TABLE = {
         "ContinueRun": _CHANGE,
         "ModifyRunNode": _CHANGE,
         "GetNodeResult": _READ,
+        "DecideGate": _CHANGE,
         "ExportRunPicture": _READ,
     },
 }

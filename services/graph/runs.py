@@ -1,8 +1,8 @@
-"""How one run moves: what may start, what has ended, what is committed in the total order (S1.4–S1.10). Pure.
+"""How one run moves: what may start, what has ended, what follows from it (S1.4–S1.10). Pure.
 
-Nodes end in any order and are committed in O. What starts when is decided in two places only: `_admit` says whether a
-node whose inputs are there waits for the order, `start` takes what may start off the heap, least rank first. A
-completion costs its out-degree, however large the run is.
+Nodes end in any order and are committed in O (`commits.py`). What starts when is decided in two places only: `_admit`
+says whether a node whose inputs are there waits for the order, `_start` takes what may start off the heap, least place
+first. A completion costs its out-degree, however large the run is.
 """
 
 import heapq
@@ -11,81 +11,137 @@ from typing import Any
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.graph import parameters, results
+from services.graph import bodies, branches, commits, gates, loops, maps, parameters, results
 from services.graph.effects import (
     CancelTasks,
-    CommitNode,
-    DropCached,
-    DropOutputs,
     Effects,
     FetchCached,
-    KeepArtifacts,
     Prepare,
-    PutCached,
+    ReadValues,
     RecordRunState,
+    StoreValues,
     TouchCached,
 )
-from services.graph.model import CachePolicy, InputEdge, OnError, Order, PlannedNode, Trigger
-from services.graph.state import CacheEntry, Detail, End, Failure, NodeState, Run, RunState, Start, State
+from services.graph.model import CachePolicy, Kind, Order, PlannedNode, Trigger
+from services.graph.places import Place
+from services.graph.skipping import why_skipped
+from services.graph.state import MapBodies, NodeState, Run, RunState, Scope, Start, State
+from services.graph.values import Detail, End, Failure
 
 CAUSE_TIMEOUT, CAUSE_ERROR, CAUSE_SETUP, CAUSE_CANCELLED = 5, 6, 7, 9
 """Of modelyard.v1.TaskCause."""
-_ENTRY_BYTES = 200
+_CONTROLS = {
+    Kind.BRANCH: branches.begin,
+    Kind.GATE: gates.begin,
+    Kind.MAP: maps.begin,
+    Kind.LOOP: loops.begin,
+}
+_READERS = {Kind.BRANCH: branches.on_read, Kind.MAP: maps.on_read, Kind.LOOP: loops.on_read}
 
 
 class Step:
     """One run within one step of the machine: the state, what is wanted, the time."""
 
-    __slots__ = ("effects", "met", "now", "run", "state", "submitted", "values")
+    __slots__ = ("effects", "ended", "freed", "met", "now", "run", "state", "submitted", "values")
 
     def __init__(self, state: State, run: Run, effects: Effects, now: int) -> None:
         self.state = state
         self.run = run
         self.effects = effects
         self.now = now
-        self.met: list[int] = []
-        """Ranks whose inputs have come, to be looked at."""
-        self.submitted: list[int] = []
+        self.met: list[tuple[Scope, int]] = []
+        """Nodes whose inputs have come, to be looked at."""
+        self.ended: list[Scope] = []
+        """Executions of bodies that have ended, to be told to what executes them."""
+        self.freed: list[Place] = []
+        """Nodes of whose executions some were committed: others may begin."""
+        self.submitted: list[Place] = []
         self.values: dict[str, Any] | None = None
 
-    def open(self) -> None:
-        """A run begins, or goes on after a restart: everything without open predecessors is looked at."""
-        self.met += [rank for rank, node in enumerate(self.run.nodes) if not node.unmet]
-        self.met += [rank for rank, node in enumerate(self.run.nodes) if node.unmet and self._has_any(rank)]
-        self.move()
+    def open(self, scope: Scope) -> None:
+        """A scope begins, or goes on after a restart: everything without open predecessors is looked at."""
+        for rank, node in enumerate(scope.nodes):
+            if node.end is None and (not node.unmet or self._has_any(scope, rank)):
+                self.met.append((scope, rank))
+        if scope.parent is not None and scope.has_ended:
+            self.ended.append(scope)
 
-    def end(self, rank: int, end: End) -> None:
-        """A node has ended; once only."""
-        run, node = self.run, self.run.nodes[rank]
-        if node.end is not None:
+    def end(self, scope: Scope, rank: int, end: End) -> None:
+        """A node has ended; once only, and not behind a failure that everything fails with."""
+        run, node = self.run, scope.nodes[rank]
+        if node.end is not None or rank > scope.barrier:
             return
         node.end = _complete(node, end, self.now)
-        run.running.discard(rank)
-        run.held.discard(rank)
+        place = (*scope.place, rank)
+        run.running.discard(place)
+        run.aside.discard(place)
+        scope.held.discard(rank)
         run.tasks.pop(node.task, None)
-        run.open_by_level[run.graph.nodes[rank].gradient] -= 1
-        if end.detail.is_error and run.fatal[rank] and rank < run.barrier:
-            self._raise_barrier(rank)
-        self._tell_successors(rank)
-        self._open_order()
+        scope.open_by_level[scope.shape.graph.nodes[rank].gradient] -= 1
+        if end.detail.is_error:
+            scope.errors += 1
+            if scope.shape.fatal[rank]:
+                self._raise_barrier(scope, rank)
+        self._tell_successors(scope, rank)
+        self._open_order(scope)
+        if scope.parent is not None and scope.has_ended:
+            self.ended.append(scope)
+
+    def fail(self, scope: Scope, rank: int, error: ServiceError) -> None:
+        """It could not be begun."""
+        self.end(scope, rank, failed(CAUSE_SETUP, error.message, error.next_step))
 
     def move(self) -> None:
         """Everything that follows: skips, starts, commits, the end of the run."""
         while True:
-            while self.met:
-                self._on_inputs(self.met.pop())
+            self._settle()
             self._start()
-            if not self.met:
+            if self.met or self.ended:
+                continue
+            commits.commit(self)
+            while self.freed:
+                self._go_on(self.freed.pop())
+            if not self.met and not self.ended:
                 break
-        self._commit()
         if self.submitted:
             self.effects.starts.setdefault(self.run.spec.number, []).extend(self.submitted)
 
-    def touch(self, rank: int) -> None:
+    def _settle(self) -> None:
+        while self.met or self.ended:
+            while self.met:
+                self._on_inputs(*self.met.pop())
+            if self.ended:
+                self._on_ended(self.ended.pop())
+
+    def _on_ended(self, inner: Scope) -> None:
+        """An execution of a body has ended: the node that executes it is told."""
+        scope = inner.parent
+        if scope is None or inner.is_gone:
+            return
+        if isinstance(scope.bodies[inner.place[-2]], MapBodies):
+            maps.on_ended(self, scope, inner)
+        else:
+            loops.on_ended(self, scope, inner)
+
+    def _go_on(self, place: Place) -> None:
+        """Executions of the node there were committed: others may begin."""
+        scope, rank = self.run.scope_at(place), place[-1]
+        executed = scope.bodies.get(rank) if scope is not None else None
+        if scope is None or executed is None or scope.nodes[rank].end is not None:
+            return
+        if isinstance(executed, MapBodies):
+            maps.begin_more(self, scope, rank, executed)
+        else:
+            loops.begin_more(self, scope, rank)
+
+    def touch(self, place: Place) -> None:
         """Something of the node may be told."""
+        node = self.run.node_at(place)
+        if node is None:
+            return
         self.state.revision += 1
-        self.run.nodes[rank].revision = self.state.revision
-        self.run.changes.append((self.state.revision, rank))
+        node.revision = self.state.revision
+        self.run.note_change(self.state.revision, place)
         self.effects.changed.add(self.run.spec.number)
 
     def touch_run(self) -> None:
@@ -103,104 +159,132 @@ class Step:
         """Ends the run at once: what has not ended is cancelled."""
         run = self.run
         run.state = RunState.CANCELLED
-        tasks = tuple(run.tasks)
-        if tasks:
-            self.effects.wishes.append(CancelTasks(run.spec.account, tasks))
-        failure = Failure(CAUSE_CANCELLED, message)
-        for rank in range(run.committed, len(run.nodes)):
-            node = run.nodes[rank]
+        self._cancel_tasks([*run.tasks])
+        self._cancel_scope(run.root, Failure(CAUSE_CANCELLED, message))
+        for known in (run.running, run.aside, run.ready, run.expected, run.early):
+            known.clear()
+        gates.forget(self, [*run.gates])
+        commits.commit(self)
+
+    def _cancel_scope(self, scope: Scope, failure: Failure) -> None:
+        for executed in scope.bodies.values():
+            executed.last = executed.next - 1
+            for inner in executed.scopes.values():
+                self._cancel_scope(inner, failure)
+        for node in scope.nodes[scope.committed :]:
             if node.end is None:
                 node.end = _complete(node, End(Detail.CANCELLED, failure=failure), self.now)
-        run.running.clear()
-        run.ready.clear()
-        self._commit()
+
+    def drop_behind(self, above: Place, number: int) -> None:
+        """What stands below `above` behind a rank, or an execution of a body, is not wanted any more."""
+        run, depth = self.run, len(above)
+
+        def is_behind(place: Place) -> bool:
+            return len(place) > depth and place[depth] > number and place[:depth] == above
+
+        self._cancel_tasks([task for task, place in run.tasks.items() if is_behind(place)])
+        for places in (run.running, run.aside):
+            places -= {place for place in places if is_behind(place)}
+        for known in (run.expected, run.early):
+            for place in [place for place in known if is_behind(place)]:
+                del known[place]
+        gates.forget(self, [place for place in run.gates if is_behind(place)])
+
+    def _cancel_tasks(self, tasks: list[str]) -> None:
+        if tasks:
+            self.effects.wishes.append(CancelTasks(self.run.spec.account, tuple(tasks)))
+        for task in tasks:
+            del self.run.tasks[task]
 
     # What waits
 
-    def _tell_successors(self, rank: int) -> None:
-        run = self.run
-        for successor in run.graph.nodes[rank].successors:
-            node = run.nodes[successor]
+    def _tell_successors(self, scope: Scope, rank: int) -> None:
+        for successor in scope.shape.graph.nodes[rank].successors:
+            node = scope.nodes[successor]
             node.unmet -= 1
-            if not node.unmet or self._has_any(successor):
-                self.met.append(successor)
+            if not node.unmet or self._has_any(scope, successor):
+                self.met.append((scope, successor))
 
-    def _has_any(self, rank: int) -> bool:
+    def _has_any(self, scope: Scope, rank: int) -> bool:
         return (
-            self.run.graph.nodes[rank].trigger is Trigger.ANY_DONE
-            and results.first_done(self.run, rank) is not None
+            scope.shape.graph.nodes[rank].trigger is Trigger.ANY_DONE
+            and results.first_done(scope, rank) is not None
         )
 
-    def _on_inputs(self, rank: int) -> None:
+    def _on_inputs(self, scope: Scope, rank: int) -> None:
         """All that it waits for has ended: it is skipped, or may start when the order lets it."""
-        node = self.run.nodes[rank]
-        if node.end is not None or node.ready_ms >= 0 or rank in self.run.running:
+        node = scope.nodes[rank]
+        if node.end is not None or node.ready_ms >= 0 or scope.is_gone:
             return
         node.ready_ms = self.now
-        if self._is_skipped(rank):
-            self.end(rank, End(Detail.SKIPPED))
+        why = why_skipped(scope, rank)
+        if why:
+            self.end(scope, rank, End(Detail.SKIPPED, note=why))
         else:
-            self._admit(rank)
+            self.admit(scope, rank)
 
-    def _is_skipped(self, rank: int) -> bool:
-        """Whether an edge, the trigger, or the lack of anything that flows to it keeps the node from running."""
-        run, planned = self.run, self.run.graph.nodes[rank]
-        ends = {source: run.nodes[source].end for source in run.predecessors[rank]}
-        if planned.trigger is Trigger.ANY_DONE:
-            return bool(ends) and not any(end is not None and end.detail.has_results for end in ends.values())
-        if planned.trigger is Trigger.ALL_DONE and not all(
-            end is not None and end.detail.has_results for end in ends.values()
-        ):
-            return True
-        data = [edge for edge in planned.inputs if not edge.is_order]
-        if any(edge.on_error is OnError.SKIP and _failed(ends[edge.source]) for edge in planned.inputs):
-            return True
-        return bool(data) and all(_is_dead(ends[edge.source], edge) for edge in data)
-
-    def _admit(self, rank: int) -> None:
-        """Onto the heap, unless the order holds it back."""
-        run, planned = self.run, self.run.graph.nodes[rank]
-        is_held = (
-            run.spec.start is Start.STRICT and run.spec.order is Order.LEVELS and planned.gradient > run.level
-        ) or (planned.has_effects and rank != run.effects[run.next_effect])
-        if is_held:
-            run.held.add(rank)
+    def admit(self, scope: Scope, rank: int) -> None:
+        """Onto the heap, unless the order holds it back. What had left before a restart, and what needs no agent,
+        begins at once."""
+        run, planned = self.run, scope.shape.graph.nodes[rank]
+        place = (*scope.place, rank)
+        if place in run.expected:
+            self._launch(scope, rank)
             return
-        if rank in run.held:
-            run.held.discard(rank)
-            run.nodes[rank].wait_ms = self.now - run.nodes[rank].ready_ms
-        run.nodes[rank].detail = Detail.READY
-        heapq.heappush(run.ready, rank)
+        is_strict = run.spec.start is Start.STRICT
+        is_early = is_strict and run.spec.order is Order.LEVELS and planned.gradient > scope.level
+        if is_early or (planned.has_effects and not self._is_its_turn(scope, rank)):
+            scope.held.add(rank)
+            return
+        node = scope.nodes[rank]
+        if rank in scope.held:
+            scope.held.discard(rank)
+            node.wait_ms = self.now - node.ready_ms
+        node.detail = Detail.READY
+        is_free = planned.control is not None and run.state is RunState.RUNNING
+        if is_free and not (is_strict and run.spec.order is Order.BRANCHES) and not scope.is_behind(rank):
+            self._launch(scope, rank)
+        else:
+            heapq.heappush(run.ready, place)
 
-    def _open_order(self) -> None:
+    def _is_its_turn(self, scope: Scope, rank: int) -> bool:
+        """Whether everything with effects before it in O has ended."""
+        effects = scope.shape.effects
+        if scope.next_effect >= len(effects) or rank != effects[scope.next_effect]:
+            return False
+        return scope.parent is None or maps.has_turn(scope)
+
+    def _open_order(self, scope: Scope) -> None:
         """Levels and the turn of effects move on with what has ended."""
-        run, count = self.run, len(self.run.nodes)
-        while run.first_open < count and run.nodes[run.first_open].end is not None:
-            run.first_open += 1
-        level = run.level
-        while run.level < len(run.open_by_level) and not run.open_by_level[run.level]:
-            run.level += 1
-        if run.level != level and run.spec.start is Start.STRICT and run.spec.order is Order.LEVELS:
-            for rank in sorted(run.held):
-                self._admit(rank)
-        turn = run.next_effect
-        while run.next_effect < len(run.effects) and run.nodes[run.effects[run.next_effect]].end is not None:
-            run.next_effect += 1
-        if run.next_effect != turn and run.next_effect < len(run.effects):
-            rank = run.effects[run.next_effect]
-            if rank in run.held:
-                self._admit(rank)
+        run, count = self.run, len(scope.nodes)
+        while scope.first_open < count and scope.nodes[scope.first_open].end is not None:
+            scope.first_open += 1
+        level = scope.level
+        while scope.level < len(scope.open_by_level) and not scope.open_by_level[scope.level]:
+            scope.level += 1
+        if scope.level != level and run.spec.start is Start.STRICT and run.spec.order is Order.LEVELS:
+            for rank in sorted(scope.held):
+                self.admit(scope, rank)
+        effects, turn = scope.shape.effects, scope.next_effect
+        while scope.next_effect < len(effects) and scope.nodes[effects[scope.next_effect]].end is not None:
+            scope.next_effect += 1
+        if scope.next_effect != turn:
+            self.admit_effect(scope)
+        if effects and scope.parent is not None:
+            maps.pass_turn(self, scope)
 
-    def _raise_barrier(self, rank: int) -> None:
-        """The run fails at this node: what stands behind it in the order is ended."""
-        run = self.run
-        run.barrier = rank
-        behind = [other for other in run.running if other > rank]
-        tasks = tuple(run.nodes[other].task for other in behind if run.nodes[other].task)
-        if tasks:
-            self.effects.wishes.append(CancelTasks(run.spec.account, tasks))
-        for other in behind:
-            run.running.discard(other)
+    def admit_effect(self, scope: Scope) -> None:
+        """The node whose turn it is to have effects may have waited for it."""
+        effects = scope.shape.effects
+        if scope.next_effect < len(effects) and effects[scope.next_effect] in scope.held:
+            self.admit(scope, effects[scope.next_effect])
+
+    def _raise_barrier(self, scope: Scope, rank: int) -> None:
+        """The execution fails at this node: what stands behind it in the order is ended."""
+        scope.barrier = rank
+        self.drop_behind(scope.place, rank)
+        for other in [other for other in scope.bodies if other > rank]:
+            bodies.let_go(scope.bodies.pop(other), -1)
 
     # What starts
 
@@ -208,192 +292,183 @@ class Step:
         run = self.run
         if run.state is not RunState.RUNNING:
             return
-        most = run.spec.max_parallel or len(run.nodes)
+        most = run.spec.max_parallel or run.node_count
         one_by_one = run.spec.start is Start.STRICT and run.spec.order is Order.BRANCHES
-        while run.ready and len(run.running) < most and run.ready[0] < run.barrier:
-            rank = run.ready[0]
-            if one_by_one and (run.running or rank != run.first_open):
+        while run.ready and len(run.running) < most:
+            place = run.ready[0]
+            scope, rank = run.scope_at(place), place[-1]
+            if scope is None or not run.may_start(place):
+                heapq.heappop(run.ready)
+                continue
+            if one_by_one and (run.running or run.aside or not _is_first_open(scope, rank)):
                 return
             heapq.heappop(run.ready)
-            node = run.nodes[rank]
-            if node.end is not None:
-                continue
+            node = scope.nodes[rank]
             if one_by_one:
                 node.wait_ms = self.now - node.ready_ms
             run.order_wait_ms += node.wait_ms
-            self._launch(rank)
-            if self.met:
+            self._launch(scope, rank)
+            if self.met or self.ended:
                 return
 
-    def _launch(self, rank: int) -> None:
-        """Prepared, kept, cached, or off to an agent."""
-        run, node, planned = self.run, self.run.nodes[rank], self.run.graph.nodes[rank]
-        node.start_ms = self.now
+    def _launch(self, scope: Scope, rank: int) -> None:
+        """Prepared, kept, cached, decided here, or off to an agent."""
+        run, node, planned = self.run, scope.nodes[rank], scope.shape.graph.nodes[rank]
+        place = (*scope.place, rank)
+        node.start_ms = node.start_ms or self.now
         node.detail = Detail.RUNNING
-        if node.params is None:
-            try:
-                if self._prepare(rank, planned, node):
-                    run.running.add(rank)
-                    self.touch(rank)
-                    return
-            except ServiceError as error:
-                self.end(rank, failed(CAUSE_SETUP, error.message, error.next_step))
+        try:
+            if node.params is None and self._prepare(place, planned, node):
+                run.running.add(place)
+                self.touch(place)
                 return
-        node.key = results.key_of(planned, node.params or "{}", results.inputs_of(run, rank))
-        kept = run.kept.get(rank)
+            inputs = results.inputs_of(scope, rank)
+        except ServiceError as error:
+            self.fail(scope, rank, error)
+            return
+        if node.params is not None:
+            node.key = results.key_of(planned, node.params or "{}", inputs)
+        kept = scope.kept.get(rank)
         if kept is not None and kept.end.key == node.key:
             node.reason = f"kept from r-{kept.run}"
-            self.end(rank, msgspec.structs.replace(kept.end, reason=node.reason))
+            self.end(scope, rank, msgspec.structs.replace(kept.end, reason=node.reason))
             return
-        run.running.add(rank)
-        self.touch(rank)
+        if planned.control is not None:
+            self.touch(place)
+            try:
+                _CONTROLS[planned.kind](self, scope, rank, inputs)
+            except ServiceError as error:
+                self.fail(scope, rank, error)
+            return
+        run.running.add(place)
+        self.touch(place)
+        if place in run.expected:
+            self._take_up(scope, rank, place)
+            return
         node.reason = _no_cache(run, planned)
         key = (run.spec.account, node.key)
         if not node.reason and self.state.cache.has(key, run.spec.number):
             self.state.cache.touch(key)
-            self.effects.wishes.append(FetchCached(run.spec.number, rank, *key))
+            self.effects.wishes.append(FetchCached(run.spec.number, place, *key))
             return
         node.reason = node.reason or "nothing is known of this operator with these parameters and inputs"
-        self.submitted.append(rank)
+        self.submitted.append(place)
 
-    def _prepare(self, rank: int, planned: PlannedNode, node: NodeState) -> bool:
+    def _take_up(self, scope: Scope, rank: int, place: Place) -> None:
+        """It had left before a restart, and may have ended."""
+        run, node = self.run, scope.nodes[rank]
+        node.task = run.expected.pop(place)
+        end = run.early.pop(place, None)
+        if end is not None:
+            self.end(scope, rank, end)
+
+    def _prepare(self, place: Place, planned: PlannedNode, node: NodeState) -> bool:
         """Resolves the parameters; True: something has to be read for it first. Raises ServiceError leaves."""
         run = self.run
         text = planned.initial_params
         if parameters.PARAM in text or planned.parameter_address:
-            if self.values is None:
-                self.values = parameters.decode_object(run.spec.params, "params_json")
-            text = parameters.resolve(text, self.values)
+            values = self._values()
+            text = parameters.resolve(text, values)
             address = parameters.parse_address(planned.parameter_address)
             if address is not None and address.kind == "run":
-                text = parameters.laid_over(text, parameters.at_run(address.name, self.values))
+                text = parameters.laid_over(text, parameters.at_run(address.name, values))
             elif address is not None and address.kind in ("artifact", "project", "env"):
-                self.effects.wishes.append(Prepare(run.spec.number, rank))
+                if place in run.expected:
+                    # It has left with what was there then.
+                    return False
+                self.effects.wishes.append(Prepare(run.spec.number, place))
                 return True
-        node.params = parameters.laid_over(text, node.changed)
+        node.params = parameters.laid_over(text, run.changed.get(place, ""))
         return False
 
-    def prepared(self, rank: int, params: str, failure: Failure | None) -> None:
+    def _values(self) -> dict[str, Any]:
+        if self.values is None:
+            self.values = parameters.decode_object(self.run.spec.params, "params_json")
+        return self.values
+
+    def prepared(self, scope: Scope, rank: int, params: str, failure: Failure | None) -> None:
         """What its parameter address names is here."""
-        run, node = self.run, self.run.nodes[rank]
-        if rank not in run.running or node.params is not None:
+        run, node, place = self.run, scope.nodes[rank], (*scope.place, rank)
+        if place not in run.running or node.params is not None:
             return
         if failure is not None:
-            self.end(rank, End(Detail.FAILED, failure=failure))
+            self.end(scope, rank, End(Detail.FAILED, failure=failure))
             return
-        if self.values is None:
-            self.values = parameters.decode_object(run.spec.params, "params_json")
         try:
-            text = parameters.resolve(run.graph.nodes[rank].initial_params, self.values)
-            node.params = parameters.laid_over(parameters.laid_over(text, params), node.changed)
+            text = parameters.resolve(scope.shape.graph.nodes[rank].initial_params, self._values())
+            node.params = parameters.laid_over(parameters.laid_over(text, params), run.changed.get(place, ""))
         except ServiceError as error:
-            self.end(rank, failed(CAUSE_SETUP, error.message, error.next_step))
+            self.fail(scope, rank, error)
             return
-        run.running.discard(rank)
-        self._launch(rank)
+        run.running.discard(place)
+        self._launch(scope, rank)
 
-    def uploaded(self, rank: int) -> None:
+    def uploaded(self, scope: Scope, rank: int) -> None:
         """Its inputs lie in the store: it is submitted after all."""
-        if rank in self.run.running and not self.run.nodes[rank].task:
-            self.submitted.append(rank)
+        place = (*scope.place, rank)
+        if place in self.run.running and not scope.nodes[rank].task:
+            self.submitted.append(place)
 
-    def cache_answered(self, rank: int, found: End | None) -> None:
+    def cache_answered(self, scope: Scope, rank: int, found: End | None) -> None:
         """The cache had it, or it goes to an agent after all."""
-        run, node = self.run, self.run.nodes[rank]
-        if rank not in run.running or node.task:
+        run, node, place = self.run, scope.nodes[rank], (*scope.place, rank)
+        if place not in run.running or node.task:
             return
         if found is not None:
             self.effects.rows.append(TouchCached(run.spec.account, node.key, self.now))
             node.reason = found.reason
-            self.end(rank, found)
+            self.end(scope, rank, found)
             return
         self.state.cache.remove((run.spec.account, node.key))
         node.reason = "the cache has let go of it"
-        self.submitted.append(rank)
+        self.submitted.append(place)
 
-    # What is committed
+    # What control nodes ask for
 
-    def _commit(self) -> None:
-        run, nodes = self.run, self.run.nodes
-        while run.committed < len(nodes):
-            rank = run.committed
-            if rank > run.barrier:
-                nodes[rank].end = self._ended_by_barrier(nodes[rank])
-            end = nodes[rank].end
-            if end is None:
-                return
-            run.committed += 1
-            self._commit_node(rank, end)
-        self._finish()
+    def read(self, place: Place, digests: dict[str, str]) -> None:
+        """The JSON of artefacts is wanted before it goes on."""
+        self.run.aside.add(place)
+        self.effects.wishes.append(ReadValues(self.run.spec.number, place, digests))
 
-    def _ended_by_barrier(self, node: NodeState) -> End:
-        """The same whether it had begun or not: the log does not depend on who was quicker."""
-        at = self.run.graph.nodes[self.run.barrier].id
-        return End(
-            Detail.CANCELLED, failure=Failure(CAUSE_CANCELLED, f"the run failed at {at}"), end_ms=self.now
-        )
+    def keep(self, place: Place, values: dict[str, str]) -> None:
+        """Lists are to lie in the store before it goes on."""
+        self.run.aside.add(place)
+        self.effects.wishes.append(StoreValues(self.run.spec.number, place, values))
 
-    def _commit_node(self, rank: int, end: End) -> None:
-        run, node, planned = self.run, self.run.nodes[rank], self.run.graph.nodes[rank]
-        node.detail = end.detail
-        node.progress = None
-        self.touch(rank)
-        number = run.spec.number
-        self.effects.rows.append(CommitNode(number, rank, rank + 1, node.revision, end))
-        if end.detail.is_error:
-            run.counts["error"] += 1
-            if run.first_failure is None and end.failure is not None:
-                run.first_failure = (rank, end.failure)
-        else:
-            run.counts["done"] += 1
-            run.counts["cached"] += end.detail is Detail.CACHED
-            self._release_inputs(rank)
-        digests = tuple(output.digest for output in end.outputs if output.digest)
-        if digests and (planned.record or not run.consumers[rank]):
-            self.effects.wishes.append(KeepArtifacts(run.spec.account, f"run:r-{number}", digests))
-        if end.detail is Detail.COMPUTED and planned.identity and end.outputs:
-            self._put_cached(rank, end, planned, digests)
-
-    def _release_inputs(self, rank: int) -> None:
-        """What it was the last to need is dropped, unless it is recorded (S1.7)."""
-        run = self.run
-        for source in run.feeding[rank]:
-            run.consumers[source] -= 1
-            end = run.nodes[source].end
-            if run.consumers[source] or run.graph.nodes[source].record or end is None or not end.outputs:
-                continue
-            outputs = results.stripped(end.outputs)
-            run.nodes[source].end = msgspec.structs.replace(end, outputs=outputs)
-            self.effects.rows.append(DropOutputs(run.spec.number, source, outputs))
-
-    def _put_cached(self, rank: int, end: End, planned: PlannedNode, digests: tuple[str, ...]) -> None:
-        if planned.cache is CachePolicy.OFF or planned.has_effects or any(o.is_dropped for o in end.outputs):
+    def values_read(self, place: Place, values: dict[str, str], failure: Failure | None) -> None:
+        """What a control node, or a batch of a map, waited for is here."""
+        if place not in self.run.aside:
             return
-        account = self.run.spec.account
-        size = _ENTRY_BYTES + sum(len(output.value) for output in end.outputs)
-        number = self.run.spec.number
-        self.effects.rows.append(PutCached(account, end.key, number, planned.id, end.outputs, size, self.now))
-        if digests:
-            self.effects.wishes.append(KeepArtifacts(account, f"cache:{end.key.hex()}", digests))
-        entry = CacheEntry(number, size, bool(digests))
-        for (gone_account, gone), found in self.state.cache.put((account, end.key), entry):
-            self.effects.rows.append(DropCached(gone_account, gone))
-            if found.has_artifacts:
-                self.effects.wishes.append(KeepArtifacts(gone_account, f"cache:{gone.hex()}", ()))
+        self.run.aside.discard(place)
+        if len(place) % 2 == 0:
+            scope = self.run.scope_at((*place, 0))
+            if scope is not None and scope.parent is not None:
+                maps.on_batch_read(self, scope.parent, scope, values, failure)
+            return
+        scope, rank = self.run.scope_at(place), place[-1]
+        if scope is None:
+            return
+        if failure is not None:
+            self.end(scope, rank, End(Detail.FAILED, failure=failure))
+            return
+        [text] = values.values()
+        try:
+            _READERS[scope.shape.graph.nodes[rank].kind](self, scope, rank, text)
+        except ServiceError as error:
+            self.fail(scope, rank, error)
 
-    def _finish(self) -> None:
-        """The last node is committed."""
-        run = self.run
-        if run.state is not RunState.CANCELLED:
-            run.state = RunState.FAILED if run.counts["error"] else RunState.SUCCEEDED
-        self.touch_run()
-        self.effects.rows.append(
-            RecordRunState(
-                run.spec.number, run.state, run.revision, self.now, run.counts["done"], run.counts["error"],
-                run.counts["cached"], run.order_wait_ms, run.first_failure[1] if run.first_failure else None,
-            )
-        )  # fmt: skip
-        self.state.runs.pop(run.spec.number, None)
+    def values_stored(
+        self, place: Place, stored: dict[str, tuple[str, int]], failure: Failure | None
+    ) -> None:
+        """A map's lists lie in the store."""
+        scope = self.run.scope_at(place)
+        if scope is None or place not in self.run.aside:
+            return
+        self.run.aside.discard(place)
+        if failure is not None:
+            self.end(scope, place[-1], End(Detail.FAILED, failure=failure))
+        else:
+            maps.on_stored(self, scope, place[-1], stored)
 
 
 def failed(cause: int, message: str, next_step: str = "") -> End:
@@ -414,17 +489,14 @@ def _complete(node: NodeState, end: End, now: int) -> End:
     )
 
 
-def _failed(end: End | None) -> bool:
-    return end is not None and end.detail.is_error
-
-
-def _is_dead(end: End | None, edge: InputEdge) -> bool:
-    """Nothing will ever flow here, and nothing failed: the source was skipped, or a branch took another port."""
-    if end is None or end.detail.is_error:
+def _is_first_open(scope: Scope, rank: int) -> bool:
+    """Whether everything before it in O has ended."""
+    if rank != scope.first_open:
         return False
-    if end.detail is Detail.SKIPPED:
+    if scope.parent is None:
         return True
-    return bool(edge.source_port) and results.output_at(end, edge.source_port) is None and bool(end.outputs)
+    at, number = scope.place[-2:]
+    return bodies.first_open(scope.parent.bodies[at]) == number and _is_first_open(scope.parent, at)
 
 
 def _no_cache(run: Run, planned: PlannedNode) -> str:

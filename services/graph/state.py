@@ -1,15 +1,23 @@
 """The live state of runs: what each node waits for, what has ended, how far the log is committed. Pure.
 
-Only `runs.py` changes a run; everything that must outlast the process is told by effects.
+A run is a tree of scopes: its own graph, and one for each execution of a map's or a loop's body. Only `runs.py` and the
+modules of control nodes change a run; everything that must outlast the process is told by effects.
 """
 
-from collections import OrderedDict
+from collections import deque
 from enum import Enum
 
 import msgspec
 
 from services.chassis.errors import InvariantViolation
-from services.graph.model import Graph, OnError, Order
+from services.graph.caching import CacheIndex
+from services.graph.model import Graph, Order
+from services.graph.places import Place
+from services.graph.shape import Shape
+from services.graph.values import Detail, End, Failure, GateRecord, Kept, Output, Piece, PortInput
+
+CHANGES_LEAST = 50_000
+TOLD_MOST = 5_000
 
 
 class RunState(Enum):
@@ -33,86 +41,6 @@ class Start(Enum):
     STRICT = "strict"
 
 
-class Detail(Enum):
-    """Finer than pending, error, done."""
-
-    WAITING = "waiting"
-    READY = "ready"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    GATED = "gated"
-    COMPUTED = "computed"
-    CACHED = "cached"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_error(self) -> bool:
-        return self in ERRORS
-
-    @property
-    def has_results(self) -> bool:
-        return self in (Detail.COMPUTED, Detail.CACHED)
-
-
-ERRORS = frozenset({Detail.FAILED, Detail.TIMED_OUT, Detail.CANCELLED})
-
-
-class Output(msgspec.Struct, frozen=True, array_like=True):
-    """What a port gave: a small JSON value, or an artefact.
-
-    `content` is the sha256 of its bytes; of a value that was dropped nothing else is left.
-    """
-
-    port: str
-    value: str = ""
-    digest: str = ""
-    size_bytes: int = 0
-    content: bytes = b""
-
-    @property
-    def is_dropped(self) -> bool:
-        return not self.value and not self.digest
-
-
-class Failure(msgspec.Struct, frozen=True, array_like=True):
-    """Why a node is in error, in the contract's words."""
-
-    cause: int
-    message: str
-    next_step: str = ""
-    exit_code: int = 0
-    signal: int = 0
-    traceback: str = ""
-
-
-class End(msgspec.Struct, frozen=True, array_like=True):
-    """How a node ended; committed as it is."""
-
-    detail: Detail
-    outputs: tuple[Output, ...] = ()
-    failure: Failure | None = None
-    task: str = ""
-    attempt: int = 0
-    node: str = ""
-    params: str = ""
-    key: bytes = b""
-    reason: str = ""
-    """Why the cache had it, or had it not."""
-    ready_ms: int = 0
-    start_ms: int = 0
-    end_ms: int = 0
-
-
-class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """What an earlier run has of a node: good as long as the key is the same."""
-
-    run: int
-    end: End
-
-
 class Spec(msgspec.Struct, frozen=True):
     """What a run was started with. Never changes."""
 
@@ -130,13 +58,17 @@ class Spec(msgspec.Struct, frozen=True):
     comment: str
     continued_from: int
     create_ms: int
+    again: tuple[str, ...] = ()
+    """Of a run that continues another: ids of the nodes that were asked to run again."""
+    fresh: tuple[int, ...] = ()
+    """Ranks of what runs again for it: nothing within their bodies is kept."""
 
 
 class NodeState:
-    """What is known of a node until the run is let go of. `revision` is that of its latest change that may be told."""
+    """What is known of a node until its scope is let go of. `revision`: of its latest change that may be told."""
 
     __slots__ = (
-        "changed", "detail", "end", "key", "params", "progress", "ready_ms", "reason", "revision", "start_ms", "task",
+        "detail", "end", "key", "params", "progress", "ready_ms", "reason", "revision", "sequence", "start_ms", "task",
         "unmet", "wait_ms",
     )  # fmt: skip
 
@@ -147,8 +79,6 @@ class NodeState:
         self.task = ""
         self.params: str | None = None
         """Once they are resolved."""
-        self.changed = ""
-        """What was asked to be laid over the parameters before it started."""
         self.key = b""
         self.reason = ""
         self.progress: tuple[float, str] | None = None
@@ -157,6 +87,115 @@ class NodeState:
         self.start_ms = 0
         self.wait_ms = 0
         self.revision = 0
+        self.sequence = 0
+        """Place in the committed log, from 1."""
+
+
+class Scope:
+    """One execution of a graph: of a run's own, or of a body."""
+
+    __slots__ = (
+        "barrier", "bodies", "committed", "consumers", "errors", "first_open", "held", "inputs", "is_gone", "kept",
+        "level", "next_effect", "nodes", "open_by_level", "parent", "place", "shape",
+    )  # fmt: skip
+
+    def __init__(self, shape: Shape, place: Place = (), parent: "Scope | None" = None) -> None:
+        self.shape = shape
+        self.place = place
+        """() of the run itself, else that of the node whose body it executes, and which execution it is."""
+        self.parent = parent
+        self.nodes = [NodeState(unmet) for unmet in shape.unmet]
+        self.inputs: dict[str, PortInput] = {}
+        """What a body gets, by its inputs' names."""
+        self.kept: dict[int, Kept] = {}
+        self.bodies: dict[int, Bodies] = {}
+        """By rank, what maps and loops have begun and is not committed."""
+        self.committed = 0
+        """The commit pointer: nodes below this rank are committed."""
+        self.held: set[int] = set()
+        """Ranks that wait for nothing but the order."""
+        self.barrier = len(shape.graph.nodes)
+        """Nothing behind this rank starts any more: its node failed, and an edge says that all fails with it."""
+        self.first_open = 0
+        """The least rank that has not ended."""
+        self.open_by_level = [*shape.levels]
+        self.level = 0
+        self.next_effect = 0
+        self.consumers = [*shape.consumers]
+        """How many have yet to be committed as done that need the values."""
+        self.errors = 0
+        self.is_gone = False
+        """Let go of before it ended: nothing of it is wanted any more."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether every node has, or never will start."""
+        return self.first_open >= len(self.nodes) or self.first_open > self.barrier
+
+    @property
+    def is_committed(self) -> bool:
+        return self.committed == len(self.nodes)
+
+    def is_behind(self, rank: int) -> bool:
+        """Whether the node may not start any more."""
+        if rank > self.barrier:
+            return True
+        if self.parent is None:
+            return False
+        at, number = self.place[-2:]
+        return number > self.parent.bodies[at].last or self.parent.is_behind(at)
+
+
+class Bodies:
+    """The executions of one node's body. Numbered from 0; opened and committed in that order."""
+
+    __slots__ = ("committed", "inputs", "last", "next", "scopes")
+
+    def __init__(self, inputs: dict[str, PortInput], last: int) -> None:
+        self.inputs = inputs
+        """What every execution gets."""
+        self.last = last
+        """The last number that there will be, as far as is known."""
+        self.scopes: dict[int, Scope] = {}
+        self.next = 0
+        self.committed = 0
+
+
+class MapBodies(Bodies):
+    """One execution for each item, or batch of items."""
+
+    __slots__ = ("effect_turn", "ended", "failures", "frontier", "given", "items", "shown", "total")
+
+    def __init__(self, inputs: dict[str, PortInput], items: list[PortInput], total: int) -> None:
+        super().__init__(inputs, len(items) - 1)
+        self.items = items
+        self.total = total
+        """Items in all; as many as there are executions unless they go in batches."""
+        self.given: list[tuple[tuple[Piece, ...], ...] | Failure | None] = [None] * len(items)
+        """By number, once it has ended: by output of the body what each of its items gave; or why it failed."""
+        self.frontier = 0
+        """The least number that has not ended."""
+        self.ended = 0
+        self.failures = 0
+        """Items that failed below the frontier."""
+        self.effect_turn = 0
+        """Whose nodes with effects may start."""
+        self.shown = 0
+        """Hundredths of it that watchers know of."""
+
+
+class LoopBodies(Bodies):
+    """One execution a round; each gets what the one before gave."""
+
+    __slots__ = ("given", "is_deciding", "values")
+
+    def __init__(self, inputs: dict[str, PortInput], most: int) -> None:
+        super().__init__(inputs, most - 1)
+        self.values = dict(inputs)
+        self.given: dict[str, Output | None] = {}
+        """What the last round gave, by output of the body."""
+        self.is_deciding = False
+        """What its condition looks at is being read."""
 
 
 class Run:
@@ -167,55 +206,72 @@ class Run:
         self.graph = graph
         self.state = RunState.RUNNING
         self.revision = 0
-        self.predecessors = [
-            tuple(dict.fromkeys(edge.source for edge in node.inputs)) for node in graph.nodes
-        ]
-        self.feeding = [
-            tuple(dict.fromkeys(edge.source for edge in node.inputs if not edge.is_order))
-            for node in graph.nodes
-        ]
-        """By rank, the predecessors that something flows from."""
-        self.nodes = [NodeState(len(sources)) for sources in self.predecessors]
-        self.committed = 0
-        """The commit pointer: nodes below this rank are committed."""
-        self.ready: list[int] = []
-        """Heap of ranks that may start."""
-        self.held: set[int] = set()
-        """Ranks that wait for nothing but the order."""
-        self.running: set[int] = set()
-        """Ranks that are on agents, or on their way."""
-        self.tasks: dict[str, int] = {}
-        self.kept: dict[int, Kept] = {}
-        self.barrier = len(graph.nodes)
-        """Nothing behind this rank starts any more: its node failed, and an edge says that the run fails with it."""
-        self.first_open = 0
-        """The least rank that has not ended."""
-        self.open_by_level: list[int] = []
-        for node in graph.nodes:
-            while len(self.open_by_level) <= node.gradient:
-                self.open_by_level.append(0)
-            self.open_by_level[node.gradient] += 1
-        self.level = 0
-        self.effects = [node.rank for node in graph.nodes if node.has_effects]
-        self.next_effect = 0
-        self.fatal = bytearray(len(graph.nodes))
-        """1: an edge out of this rank fails the run."""
-        self.consumers = [0] * len(graph.nodes)
-        """How many successors by data have not been committed as done."""
-        self._count_edges()
-        self.changes: list[tuple[int, int]] = []
-        """(revision, rank) of what may be told, ascending; what a watcher goes through."""
+        self.root = Scope(Shape(graph))
+        self.ready: list[Place] = []
+        """Heap of what may start."""
+        self.running: set[Place] = set()
+        """What is on agents, or on its way."""
+        self.aside: set[Place] = set()
+        """Control nodes, or executions of bodies, that wait for something to be read or kept."""
+        self.gates: dict[Place, GateRecord] = {}
+        self.tasks: dict[str, Place] = {}
+        self.changed: dict[Place, str] = {}
+        """What was asked to be laid over parameters before the node started."""
+        self.expected: dict[Place, str] = {}
+        """What had left before the service was started, with its task once that is known."""
+        self.early: dict[Place, End] = {}
+        """How of that ended what has not come up here again."""
+        self.log: dict[Place, tuple[int, int, End]] = {}
+        """Sequence, revision and end of what is committed, of scopes that have not come up again."""
+        self.sequence = 0
+        self.changes: list[tuple[int, Place]] = []
+        """(revision, place) of what may be told, ascending; what a watcher goes through."""
+        self.told: deque[tuple[int, Place, int, End]] = deque()
+        """Revision, place, sequence and end of nodes of bodies committed lately, whose scopes are let go of."""
+        self.told_since = 0
+        """What of them was committed after this revision is in `told`."""
+        self._changes_most = CHANGES_LEAST
+        self.node_count = len(graph.nodes)
+        """Nodes of bodies count from when their execution began."""
         self.counts = {"done": 0, "error": 0, "cached": 0}
+        self.has_failed = False
         self.order_wait_ms = 0
-        self.first_failure: tuple[int, Failure] | None = None
+        self.first_failure: Failure | None = None
 
-    def _count_edges(self) -> None:
-        for node in self.graph.nodes:
-            for source in self.feeding[node.rank]:
-                self.consumers[source] += 1
-            for edge in node.inputs:
-                if edge.on_error is OnError.FAIL_RUN:
-                    self.fatal[edge.source] = 1
+    def note_change(self, revision: int, place: Place) -> None:
+        """Something of a node may be told. What was told of nodes that are let go of is forgotten now and then."""
+        self.changes.append((revision, place))
+        if len(self.changes) > self._changes_most:
+            latest = {place: revision for revision, place in self.changes if self.node_at(place) is not None}
+            self.changes = sorted((revision, place) for place, revision in latest.items())
+            self._changes_most = 2 * len(self.changes) + CHANGES_LEAST
+
+    def note_commit(self, revision: int, place: Place, sequence: int, end: End) -> None:
+        """A node of a body was committed."""
+        self.told.append((revision, place, sequence, end))
+        if len(self.told) > TOLD_MOST:
+            self.told_since = self.told.popleft()[0]
+
+    def scope_at(self, place: Place) -> Scope | None:
+        """The scope of the node at a place; None: it has not begun, or is let go of."""
+        scope = self.root
+        for step in range(0, len(place) - 1, 2):
+            bodies = scope.bodies.get(place[step])
+            found = bodies.scopes.get(place[step + 1]) if bodies is not None else None
+            if found is None:
+                return None
+            scope = found
+        return scope
+
+    def may_start(self, place: Place) -> bool:
+        """Whether what is on the heap is still wanted."""
+        scope = self.scope_at(place)
+        return scope is not None and scope.nodes[place[-1]].end is None and not scope.is_behind(place[-1])
+
+    def node_at(self, place: Place) -> NodeState | None:
+        """What is known of the node at a place."""
+        scope = self.scope_at(place)
+        return None if scope is None else scope.nodes[place[-1]]
 
 
 class State:
@@ -227,68 +283,38 @@ class State:
         self.revision = revision
         self.next_batch = 1
         self.cache = CacheIndex()
-
-
-class CacheEntry(msgspec.Struct, frozen=True):
-    """`run` put it there: a run never takes what it put itself, else the log would depend on who was quicker."""
-
-    run: int
-    size_bytes: int
-    has_artifacts: bool
-
-
-class CacheIndex:
-    """Which keys the cache holds, least recently used first; a key is (account, 32 bytes)."""
-
-    def __init__(self, bytes_most: int = 256 << 20, entries_most: int = 200_000) -> None:
-        self.bytes_most = bytes_most
-        self.entries_most = entries_most
-        self.size_bytes = 0
-        self._entries: OrderedDict[tuple[str, bytes], CacheEntry] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def has(self, key: tuple[str, bytes], run: int) -> bool:
-        """Whether it is of use to that run."""
-        entry = self._entries.get(key)
-        return entry is not None and entry.run != run
-
-    def put(self, key: tuple[str, bytes], entry: CacheEntry) -> list[tuple[tuple[str, bytes], CacheEntry]]:
-        """Takes it in; what has to go for it."""
-        self.remove(key)
-        self._entries[key] = entry
-        self.size_bytes += entry.size_bytes
-        gone = []
-        while self.size_bytes > self.bytes_most or len(self._entries) > self.entries_most:
-            oldest, found = self._entries.popitem(last=False)
-            self.size_bytes -= found.size_bytes
-            gone.append((oldest, found))
-        return gone
-
-    def touch(self, key: tuple[str, bytes]) -> None:
-        """It was of use."""
-        self._entries.move_to_end(key)
-
-    def remove(self, key: tuple[str, bytes]) -> None:
-        """It turned out not to be there."""
-        found = self._entries.pop(key, None)
-        if found is not None:
-            self.size_bytes -= found.size_bytes
+        self.deadlines: dict[tuple[int, Place], int] = {}
+        """Gates that do not wait for ever: when they end, in milliseconds."""
 
 
 def check_invariants(state: State) -> None:
     """Raises InvariantViolation where the state contradicts itself. For tests."""
     for number, run in state.runs.items():
-        for rank, node in enumerate(run.nodes):
-            if rank < run.committed and node.end is None:
-                raise InvariantViolation(f"run {number}: {rank} is committed and has not ended")
-            if node.end is not None and rank in run.running:
-                raise InvariantViolation(f"run {number}: {rank} has ended and runs")
+        _check_scope(number, run, run.root)
         if run.spec.max_parallel and len(run.running) > run.spec.max_parallel:
             raise InvariantViolation(f"run {number}: {len(run.running)} run at a time")
-        if run.committed < len(run.nodes) and run.nodes[run.committed].end is not None:
-            raise InvariantViolation(f"run {number}: {run.committed} could be committed")
-        is_stuck = not run.running and not run.ready and run.state is RunState.RUNNING
-        if is_stuck and run.committed < len(run.nodes):
+        for place in run.running:
+            node = run.node_at(place)
+            if node is None or node.end is not None:
+                raise InvariantViolation(f"run {number}: {place} has ended and runs")
+        waits = (
+            run.running or run.ready or run.aside or any(g.is_approved is None for g in run.gates.values())
+        )
+        if not waits and run.state is RunState.RUNNING and not run.root.is_committed:
             raise InvariantViolation(f"run {number} waits for nothing")
+
+
+def _check_scope(number: int, run: Run, scope: Scope) -> None:
+    for rank, node in enumerate(scope.nodes):
+        if rank < scope.committed and node.end is None:
+            raise InvariantViolation(f"run {number}: {(*scope.place, rank)} is committed and has not ended")
+    for rank, bodies in scope.bodies.items():
+        if rank < scope.committed:
+            raise InvariantViolation(f"run {number}: the body of {(*scope.place, rank)} is not let go of")
+        if sorted(bodies.scopes) != [*range(bodies.committed, bodies.next)]:
+            raise InvariantViolation(f"run {number}: executions of {(*scope.place, rank)} are missing")
+        for inner in bodies.scopes.values():
+            _check_scope(number, run, inner)
+    first = scope.committed
+    if not scope.place and first < len(scope.nodes) and scope.nodes[first].end is not None:
+        raise InvariantViolation(f"run {number}: {first} could be committed")

@@ -14,8 +14,12 @@ import msgspec
 from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.sqlite import Database
 from services.graph import effects as e
+from services.graph.caching import CacheEntry
 from services.graph.model import Graph
-from services.graph.state import CacheEntry, End, Failure, Kept, Output, RunState, Spec
+from services.graph.places import Place, place_of, text_of
+from services.graph.results import stripped
+from services.graph.state import RunState, Spec
+from services.graph.values import End, Failure, GateRecord, Kept, Output
 
 EPOCH_REVISIONS = 1_000_000
 """Revisions of progress are shown and not stored: after a start numbering goes on beyond them."""
@@ -27,8 +31,9 @@ _PACK = msgspec.msgpack.Encoder().encode
 _END = msgspec.msgpack.Decoder(End)
 _OUTPUTS = msgspec.msgpack.Decoder(tuple[Output, ...])
 _SPEC = msgspec.msgpack.Decoder(Spec)
-_RANKS = msgspec.msgpack.Decoder(tuple[int, ...])
-_CHANGED = msgspec.msgpack.Decoder(dict[int, str])
+# Before there were bodies a node was named by its rank.
+_PLACES = msgspec.msgpack.Decoder(tuple[int | tuple[int, ...], ...])
+_CHANGED = msgspec.msgpack.Decoder(dict[int | str, str])
 _FAILURE = msgspec.msgpack.Decoder(Failure)
 _GRAPH = msgspec.msgpack.Decoder(Graph)
 
@@ -39,7 +44,7 @@ class RunRow(msgspec.Struct, frozen=True):
     number: int
     plan: int
     spec: Spec
-    changed: dict[int, str]
+    changed: dict[Place, str]
     state: RunState
     revision: int
     end_ms: int = 0
@@ -53,7 +58,7 @@ class RunRow(msgspec.Struct, frozen=True):
 class NodeRow(msgspec.Struct, frozen=True):
     """A committed node."""
 
-    rank: int
+    place: Place
     sequence: int
     revision: int
     end: End
@@ -62,7 +67,7 @@ class NodeRow(msgspec.Struct, frozen=True):
 class BatchRow(msgspec.Struct, frozen=True):
     number: int
     request_id: str
-    ranks: tuple[int, ...]
+    places: tuple[Place, ...]
     content: bytes
     first_task: str
 
@@ -75,7 +80,10 @@ class LiveRun(msgspec.Struct, frozen=True):
     nodes: list[NodeRow]
     kept: dict[int, Kept]
     batches: list[BatchRow]
-    modified: dict[int, str]
+    modified: dict[Place, str]
+    gates: dict[Place, GateRecord]
+    revision: int
+    """Below this all is on disk that was ever told."""
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -108,8 +116,10 @@ class RunStore:
 
     def _persist(self, c: sqlite3.Connection, rows: Sequence[e.Row], revision: int) -> None:
         by_query: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        below = [row for row in rows if isinstance(row, e.DropBelow)]
         for row in rows:
-            _VALUES[type(row)](row, by_query)
+            if not isinstance(row, e.DropBelow):
+                _VALUES[type(row)](row, by_query)
         for name in _ORDER:
             if name in by_query:
                 values = by_query[name]
@@ -117,7 +127,15 @@ class RunStore:
                     c.execute(self._sql[name], values[0])
                 else:
                     c.executemany(self._sql[name], values)
+        for row in below:
+            self._drop_below(c, row)
         c.execute(self._sql["set_meta"], ("revision", revision))
+
+    def _drop_below(self, c: sqlite3.Connection, row: e.DropBelow) -> None:
+        at = text_of(row.place)
+        found = c.execute(self._sql["values_below"], (row.run, f"{at}.", f"{at}/")).fetchall()
+        changed = [(_PACK(stripped(_OUTPUTS.decode(outputs))), row.run, place) for place, outputs in found]
+        c.executemany(self._sql["drop_outputs"], changed)
 
     async def plan(self, graph: Graph) -> int:
         """The number under which the graph is kept. Idempotent."""
@@ -162,26 +180,36 @@ class RunStore:
         c.execute(self._sql["set_meta"], ("revision", revision))
         [next_run] = c.execute(self._sql["next_run"]).fetchone()
         [next_batch] = c.execute(self._sql["next_batch"]).fetchone()
-        runs = [self._live(c, _run_row(row)) for row in c.execute(self._sql["live_runs"]).fetchall()]
+        runs = [
+            self._live(c, _run_row(row), revision) for row in c.execute(self._sql["live_runs"]).fetchall()
+        ]
         cache = [
             ((account, key), CacheEntry(run, size, bool(has_artifacts)))
             for account, key, run, size, has_artifacts in c.execute(self._sql["all_cached"])
         ]
         return Recovered(next_run, next_batch, revision, runs, cache)
 
-    def _live(self, c: sqlite3.Connection, row: RunRow) -> LiveRun:
+    def _live(self, c: sqlite3.Connection, row: RunRow, revision: int) -> LiveRun:
         number = row.number
         batches = [
-            BatchRow(batch, request_id, _RANKS.decode(ranks), content, first)
-            for batch, request_id, ranks, content, first in c.execute(self._sql["batches"], (number,))
+            BatchRow(batch, request_id, _places(places), content, first)
+            for batch, request_id, places, content, first in c.execute(self._sql["batches"], (number,))
         ]
         return LiveRun(
             row,
             self._graph(c, row.plan),
-            [_node_row(found) for found in c.execute(self._sql["run_nodes"], (number, 0, -1))],
-            {r: Kept(of, _END.decode(end)) for r, of, end in c.execute(self._sql["kept_nodes"], (number,))},
+            [_node_row(found) for found in c.execute(self._sql["run_nodes"], (number, "", "g", -1))],
+            {
+                place_of(place)[0]: Kept(of, _END.decode(end))
+                for place, of, end in c.execute(self._sql["kept_nodes"], (number,))
+            },
             batches,
-            dict(c.execute(self._sql["node_modifications"], (number,)).fetchall()),
+            {
+                place_of(place): params
+                for place, params in c.execute(self._sql["node_modifications"], (number,))
+            },
+            self._gates(c, number),
+            revision,
         )
 
     async def run(self, number: int) -> RunRow | None:
@@ -204,25 +232,53 @@ class RunStore:
         )
         return found is not None
 
-    async def nodes(self, run: int, first: int = 0, most: int = -1) -> list[NodeRow]:
-        """Committed nodes from a rank on; most −1: all."""
-        values = (run, first, most)
-        found = await self.database.read(lambda c: c.execute(self._sql["run_nodes"], values).fetchall())
+    async def nodes(
+        self, run: int, below: Place = (), after: Place = (), most: int = -1, *, with_bodies: bool = True
+    ) -> list[NodeRow]:
+        """Committed nodes by place; most −1: all.
+
+        `below`: only those within the bodies of that node, or within that execution of one. `after`: from behind there.
+        `with_bodies` False: only nodes of the graph that is looked at itself.
+        """
+        low = text_of(after) if after else f"{text_of(below)}." if below else ""
+        high = f"{text_of(below)}/" if below else "g"
+        depth = len(below) + (1 if len(below) % 2 == 0 else 2)
+        query = "run_nodes" if with_bodies else "run_nodes_level"
+        values = (run, low, high, *(() if with_bodies else (6 * depth - 1,)), most)
+        found = await self.database.read(lambda c: c.execute(self._sql[query], values).fetchall())
         return [_node_row(row) for row in found]
 
-    async def nodes_since(self, run: int, revision: int) -> list[NodeRow]:
-        """Committed nodes that changed after a revision."""
-        values = (run, revision)
+    async def node(self, run: int, place: Place) -> NodeRow | None:
+        """One committed node."""
+        values = (run, text_of(place))
+        found = await self.database.read(lambda c: c.execute(self._sql["run_node"], values).fetchone())
+        return _node_row(found) if found else None
+
+    async def nodes_since(self, run: int, revision: int, *, only_bodies: bool = False) -> list[NodeRow]:
+        """Committed nodes that changed after a revision, in the order of the committed log."""
+        values = (run, revision, 5 if only_bodies else 0)
         found = await self.database.read(lambda c: c.execute(self._sql["run_nodes_since"], values).fetchall())
         return [_node_row(row) for row in found]
+
+    async def gates(self, run: int) -> dict[Place, GateRecord]:
+        """Gates that were reached."""
+        return await self.database.read(lambda c: self._gates(c, run))
+
+    def _gates(self, c: sqlite3.Connection, run: int) -> dict[Place, GateRecord]:
+        return {
+            place_of(place): GateRecord(
+                open_ms, None if approved is None else bool(approved), account, comment, decide_ms
+            )
+            for place, open_ms, approved, account, comment, decide_ms in c.execute(self._sql["gates"], (run,))
+        }
 
     async def batch(self, number: int) -> tuple[int, BatchRow] | None:
         """A batch with its run, if it is still there."""
         found = await self.database.read(lambda c: c.execute(self._sql["get_batch"], (number,)).fetchone())
         if found is None:
             return None
-        run, request_id, ranks, content = found
-        return run, BatchRow(number, request_id, _RANKS.decode(ranks), content, "")
+        run, request_id, places, content = found
+        return run, BatchRow(number, request_id, _places(places), content, "")
 
     async def cached(
         self, keys: Sequence[tuple[str, bytes]]
@@ -238,7 +294,8 @@ class RunStore:
 
 def _run_row(row: Sequence[Any]) -> RunRow:
     number, plan, spec, changed, state, revision, *rest = row
-    row_of = (number, plan, _SPEC.decode(spec), _CHANGED.decode(changed), RunState(state), revision)
+    patched = {_place(key): params for key, params in _CHANGED.decode(changed).items()}
+    row_of = (number, plan, _SPEC.decode(spec), patched, RunState(state), revision)
     if not rest:
         return RunRow(*row_of)
     end_ms, done, error, cached, wait_ms, failure = rest
@@ -248,9 +305,17 @@ def _run_row(row: Sequence[Any]) -> RunRow:
 
 
 def _node_row(row: Sequence[Any]) -> NodeRow:
-    rank, sequence, revision, outputs, ended = row
+    place, sequence, revision, outputs, ended = row
     end = msgspec.structs.replace(_END.decode(ended), outputs=_OUTPUTS.decode(outputs))
-    return NodeRow(rank, sequence, revision, end)
+    return NodeRow(place_of(place), sequence, revision, end)
+
+
+def _place(key: int | str) -> Place:
+    return (key,) if isinstance(key, int) else place_of(key)
+
+
+def _places(packed: bytes) -> tuple[Place, ...]:
+    return tuple([(one,) if isinstance(one, int) else one for one in _PLACES.decode(packed)])
 
 
 def _bare(end: End) -> bytes:
@@ -264,16 +329,28 @@ By = dict[str, list[tuple[Any, ...]]]
 def _insert_run(row: e.InsertRun, by: By) -> None:
     spec = row.spec
     project = int(spec.project.removeprefix("p-"))
-    values = (spec.number, spec.account, project, row.plan, _PACK(spec), _PACK(row.changed), row.revision)
+    values = (
+        spec.number,
+        spec.account,
+        project,
+        row.plan,
+        _PACK(spec),
+        _PACK(_by_text(row.changed)),
+        row.revision,
+    )
     by["insert_run"].append(values)
 
 
+def _by_text(changed: Mapping[Place, str]) -> dict[str, str]:
+    return {text_of(place): params for place, params in changed.items()}
+
+
 def _keep_node(row: e.KeepNode, by: By) -> None:
-    by["insert_kept"].append((row.run, row.rank, row.from_run, _PACK(row.end)))
+    by["insert_kept"].append((row.run, text_of(row.place), row.from_run, _PACK(row.end)))
 
 
 def _insert_batch(row: e.InsertBatch, by: By) -> None:
-    by["insert_batch"].append((row.batch, row.run, row.request_id, _PACK(row.ranks), row.content))
+    by["insert_batch"].append((row.batch, row.run, row.request_id, _PACK(row.places), row.content))
 
 
 def _record_tasks(row: e.RecordTasks, by: By) -> None:
@@ -285,16 +362,23 @@ def _drop_batch(row: e.DropBatch, by: By) -> None:
 
 
 def _commit_node(row: e.CommitNode, by: By) -> None:
-    values = (row.run, row.rank, row.sequence, row.revision, _PACK(row.end.outputs), _bare(row.end))
+    outputs, ended = _PACK(row.end.outputs), _bare(row.end)
+    values = (row.run, text_of(row.place), row.sequence, row.revision, row.is_recorded, outputs, ended)
     by["insert_run_node"].append(values)
 
 
 def _drop_outputs(row: e.DropOutputs, by: By) -> None:
-    by["drop_outputs"].append((_PACK(row.outputs), row.run, row.rank))
+    by["drop_outputs"].append((_PACK(row.outputs), row.run, text_of(row.place)))
+
+
+def _put_gate(row: e.PutGate, by: By) -> None:
+    record = row.record
+    values = (record.is_approved, record.account, record.comment, record.decide_ms)
+    by["put_gate"].append((row.run, text_of(row.place), record.open_ms, *values))
 
 
 def _put_cached(row: e.PutCached, by: By) -> None:
-    has_artifacts = any(output.digest for output in row.outputs)
+    has_artifacts = any(output.digests for output in row.outputs)
     values = (row.account, row.key, row.run, row.node_id, _PACK(row.outputs), row.size_bytes)
     by["put_cached"].append((*values, has_artifacts, row.time_ms, row.time_ms))
 
@@ -321,7 +405,9 @@ def _record_run_state(row: e.RecordRunState, by: By) -> None:
 
 
 def _insert_modification(row: e.InsertModification, by: By) -> None:
-    by["insert_node_modification"].append((row.run, row.rank, row.revision, row.params, row.time_ms))
+    by["insert_node_modification"].append(
+        (row.run, text_of(row.place), row.revision, row.params, row.time_ms)
+    )
 
 
 _VALUES: dict[type, Any] = {
@@ -332,6 +418,7 @@ _VALUES: dict[type, Any] = {
     e.DropBatch: _drop_batch,
     e.CommitNode: _commit_node,
     e.DropOutputs: _drop_outputs,
+    e.PutGate: _put_gate,
     e.PutCached: _put_cached,
     e.TouchCached: _touch_cached,
     e.DropCached: _drop_cached,
@@ -341,5 +428,6 @@ _VALUES: dict[type, Any] = {
 # Within a transaction: what a row refers to before it.
 _ORDER = (
     "insert_run", "insert_kept", "insert_batch", "record_tasks", "delete_batch", "insert_run_node", "drop_outputs",
-    "insert_node_modification", "put_cached", "touch_cached", "drop_cached", "end_run", "delete_batches", "delete_kept",
+    "insert_node_modification", "put_gate", "put_cached", "touch_cached", "drop_cached", "end_run", "delete_batches",
+    "delete_kept",
 )  # fmt: skip

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from modelyard.v1 import task_pb2 as pb
 from services.graph import results
-from services.graph.results import PortInput
+from services.graph.places import Place, node_at
 from services.graph.runs import CAUSE_TIMEOUT
-from services.graph.state import Detail, End, Failure, Run
+from services.graph.state import Run
+from services.graph.values import Detail, End, Failure, PortInput
 
 ITEMS_MOST = 2_000
 MESSAGE_BYTES_MOST = 2 << 20
@@ -18,29 +19,31 @@ INLINE_BYTES_MOST = 64 << 10
 SPEC_BYTES_MOST = 900 << 10
 """Of all inline inputs of a node; beyond it they go through the store."""
 
-Uploaded = dict[tuple[int, int], dict[str, str]]
-"""By run and rank: digests of what had to be put into the store, by input name."""
+Uploaded = dict[tuple[int, Place], dict[str, str]]
+"""By run and place: digests of what had to be put into the store, by input name."""
 
 
 def messages(
-    run: Run, ranks: Sequence[int], uploaded: Uploaded
-) -> Iterator[tuple[tuple[int, ...], pb.SubmitTasksRequest]]:
-    """The nodes as requests without ids, each with its ranks; as few as their sizes allow."""
-    request, taken, size = pb.SubmitTasksRequest(), list[int](), 0
+    run: Run, places: Sequence[Place], uploaded: Uploaded
+) -> Iterator[tuple[tuple[Place, ...], pb.SubmitTasksRequest]]:
+    """The nodes as requests without ids, each with its places; as few as their sizes allow."""
+    request, taken, size = pb.SubmitTasksRequest(), list[Place](), 0
     indexes: dict[object, int] = {}
-    for rank in ranks:
-        node = run.graph.nodes[rank]
-        inputs = tuple(results.inputs_of(run, rank))
-        extra = uploaded.get((run.spec.number, rank), {})
+    for place in places:
+        scope, rank = run.scope_at(place), place[-1]
+        assert scope is not None
+        node = scope.shape.graph.nodes[rank]
+        inputs = tuple(results.inputs_of(scope, rank))
+        extra = uploaded.get((run.spec.number, place), {})
         key = (node.body, inputs, tuple(sorted(extra.items())))
         index = indexes.get(key)
         if index is None:
             index = indexes[key] = len(request.specs)
             _fill(request.specs.add(), run, node.body, inputs, extra)
             size += request.specs[index].ByteSize()
-        params = run.nodes[rank].params or ""
+        params = scope.nodes[rank].params or ""
         request.items.add(spec_index=index, params_json="" if params == "{}" else params)
-        taken.append(rank)
+        taken.append(place)
         size += len(params) + 16
         if size > MESSAGE_BYTES_MOST or len(taken) >= ITEMS_MOST:
             yield tuple(taken), request
@@ -82,10 +85,12 @@ def _named(inputs: Sequence[PortInput]) -> Iterator[tuple[str, bytes, str]]:
             yield f"{port_input.port}.{place}", results.plain(port_input.takes, piece.value), piece.digest
 
 
-def too_large(run: Run, rank: int) -> dict[str, bytes]:
+def too_large(run: Run, place: Place) -> dict[str, bytes]:
     """Inline inputs that the scheduler would not take as they are, by name."""
+    scope = run.scope_at(place)
+    assert scope is not None
     found, total = {}, 0
-    for name, data, digest in _named(results.inputs_of(run, rank)):
+    for name, data, digest in _named(results.inputs_of(scope, place[-1])):
         if digest:
             continue
         total += len(data)
@@ -94,25 +99,30 @@ def too_large(run: Run, rank: int) -> dict[str, bytes]:
     return found
 
 
-def is_large(run: Run, rank: int) -> bool:
+def is_large(run: Run, place: Place) -> bool:
     """Whether `too_large` has to be asked; costs next to nothing for most nodes."""
-    edges = run.graph.nodes[rank].inputs
+    scope, rank = run.scope_at(place), place[-1]
+    assert scope is not None
+    if rank in scope.shape.fed:
+        return True
+    edges = scope.shape.graph.nodes[rank].inputs
     if len(edges) < 2:
         return False
     total = 0
     for edge in edges:
-        end = run.nodes[edge.source].end
+        end = scope.nodes[edge.source].end
         if end is not None:
             total += sum(len(output.value) for output in end.outputs)
     return total > INLINE_BYTES_MOST - 2 * len(edges)
 
 
-def end_of(run: Run, rank: int, outcome: pb.TaskOutcome) -> End:
+def end_of(run: Run, place: Place, outcome: pb.TaskOutcome) -> End:
     """How the node ended, from how its task did."""
     if outcome.state == pb.TASK_STATE_SUCCEEDED:
         result = outcome.result
         files = [(file.name, file.digest, file.size_bytes) for file in result.outputs]
-        outputs = results.outputs_of(run.graph.nodes[rank], result.value_json, result.value_digest, files)
+        node = node_at(run.graph, place)
+        outputs = results.outputs_of(node, result.value_json, result.value_digest, files)
         return End(Detail.COMPUTED, outputs, None, outcome.task_id, outcome.attempt, outcome.node)
     error = outcome.error
     failure = Failure(

@@ -53,7 +53,7 @@ def test_log_of_any_graph_is_the_same_however_it_is_run(seed: int, order: Order)
 def test_strict_levels_start_no_level_before_the_one_above_has_ended(seed: int) -> None:  # S1.4, S1.10
     graph, fail = random_graph(seed, Order.LEVELS)
     _, started = simulate(graph, spec(Order.LEVELS, Start.STRICT), 3, seed, sum_work(fail))
-    levels = [graph.nodes[rank].gradient for rank in started]
+    levels = [graph.nodes[place[0]].gradient for place in started]
     assert levels == sorted(levels)
 
 
@@ -69,5 +69,5 @@ def test_strict_branches_start_in_the_total_order(seed: int) -> None:  # S1.9
 def test_effects_happen_in_the_total_order(seed: int, order: Order) -> None:
     graph, fail = random_graph(seed, order)
     _, started = simulate(graph, spec(order), 4, seed, sum_work(fail))
-    effects = [rank for rank in started if graph.nodes[rank].has_effects]
+    effects = [place for place in started if graph.nodes[place[0]].has_effects]
     assert effects == sorted(effects)

@@ -14,8 +14,10 @@ from services.graph.effects import CancelTasks, CommitNode, Effects, FetchCached
 from services.graph.events import CacheAnswered, Event, NodeEnded, RunAsked
 from services.graph.levels import gradients, total_order
 from services.graph.model import CachePolicy, Graph, InputEdge, Kind, OnError, Order, PlannedNode, Trigger
+from services.graph.places import Place, find, id_at
 from services.graph.results import inputs_of, value_output
-from services.graph.state import Detail, End, Failure, Run, Spec, Start, State, check_invariants
+from services.graph.state import Run, Spec, Start, State, check_invariants
+from services.graph.values import Detail, End, Failure
 
 Edge = tuple[str, str] | tuple[str, str, OnError]
 
@@ -106,7 +108,7 @@ class Table:
                 self.log.append(row)
         for wish in self.effects.wishes:
             if isinstance(wish, Submit):
-                self.submitted += [self.graph.nodes[rank].id for rank in wish.ranks]
+                self.submitted += [id_at(self.graph, place) for place in wish.places]
             elif isinstance(wish, CancelTasks):
                 self.cancelled += wish.tasks
         check_invariants(self.state)
@@ -114,8 +116,9 @@ class Table:
 
     def end(self, name: str, end: End, run: int = 1) -> Effects:
         assert self.graph is not None
-        rank = next(node.rank for node in self.graph.nodes if node.id == name)
-        return self.do(NodeEnded(run, rank, end))
+        place = find(self.graph, name)
+        assert place is not None
+        return self.do(NodeEnded(run, place, end))
 
     def taken(self) -> list[str]:
         """What was submitted since the last look."""
@@ -124,19 +127,21 @@ class Table:
 
     def committed(self) -> list[tuple[str, str]]:
         assert self.graph is not None
-        return [(self.graph.nodes[row.rank].id, row.end.detail.value) for row in self.log]
+        return [(id_at(self.graph, row.place), row.end.detail.value) for row in self.log]
 
 
-Work = Callable[[Run, int], End]
+Work = Callable[[Run, Place], End]
 
 
 def sum_work(fail: frozenset[int] = frozenset()) -> Work:
     """A pure function of the inputs; nodes of these ranks fail."""
 
-    def work(run: Run, rank: int) -> End:
+    def work(run: Run, place: Place) -> End:
+        scope, rank = run.scope_at(place), place[-1]
         if rank in fail:
             return failure()
-        seen = [piece.value or "null" for port in inputs_of(run, rank) for piece in port.pieces]
+        assert scope is not None
+        seen = [piece.value or "null" for port in inputs_of(scope, rank) for piece in port.pieces]
         return done(f'"{hash_of(rank, seen)}"')
 
     return work
@@ -150,48 +155,48 @@ def hash_of(rank: int, seen: Sequence[str]) -> str:
 
 def simulate(
     graph: Graph, wish: Spec, workers: int, seed: int, work: Work, state: State | None = None
-) -> tuple[list[bytes], list[int]]:
-    """The committed log without times, agents and attempts, and the ranks in the order in which they started.
+) -> tuple[list[bytes], list[Place]]:
+    """The committed log without times, agents and attempts, and the places in the order in which they started.
 
-    Workers take what was submitted, least rank first; each node takes a random while. Checks after every event that
+    Workers take what was submitted, least place first; each node takes a random while. Checks after every event that
     in `ready` no worker is idle while a node may start (S1.10).
     """
     chance = random.Random(seed)
     table = Table(state)
-    waiting: list[int] = []
-    busy: list[tuple[float, int, int, End]] = []
+    waiting: list[Place] = []
+    busy: list[tuple[float, int, Place, End]] = []
     clock, tie = 0.0, count()
-    started: list[int] = []
+    started: list[Place] = []
     table.graph = graph
     number = table.state.next_run
 
     def take(effects: Effects, run: Run) -> None:
         for wanted in effects.wishes:
             if isinstance(wanted, Submit):
-                for rank in wanted.ranks:
-                    heapq.heappush(waiting, rank)
+                for place in wanted.places:
+                    heapq.heappush(waiting, place)
             elif isinstance(wanted, FetchCached):
-                take(table.do(CacheAnswered(number, wanted.rank, None)), run)
+                take(table.do(CacheAnswered(number, wanted.place, None)), run)
         while waiting and len(busy) < workers:
-            rank = heapq.heappop(waiting)
-            started.append(rank)
-            heapq.heappush(busy, (clock + chance.random(), next(tie), rank, work(run, rank)))
+            place = heapq.heappop(waiting)
+            started.append(place)
+            heapq.heappush(busy, (clock + chance.random(), next(tie), place, work(run, place)))
         if wish.start is Start.READY and number in table.state.runs:
-            assert not (len(busy) < workers and run.ready and run.ready[0] < run.barrier)
+            assert not (len(busy) < workers and any(map(run.may_start, run.ready)))
 
     first = table.do(RunAsked(1, msgspec.structs.replace(wish, max_parallel=workers), graph, 1))
     run = table.state.runs[number] if number in table.state.runs else Run(wish, graph)
     take(first, run)
     while busy:
-        clock, _, rank, end = heapq.heappop(busy)
+        clock, _, place, end = heapq.heappop(busy)
         table.now += 1
-        take(table.do(NodeEnded(number, rank, end)), run)
+        take(table.do(NodeEnded(number, place, end)), run)
     assert number not in table.state.runs, "the run hangs"
     bare = [
         msgspec.json.encode(
             (
-                row.sequence, graph.nodes[row.rank].id, row.end.detail.value, row.end.outputs, row.end.failure,
-                row.end.params, row.end.key, row.end.reason,
+                row.sequence, id_at(graph, row.place), row.end.detail.value, row.end.outputs, row.end.failure,
+                row.end.params, row.end.key, row.end.reason, row.end.note,
             )
         )
         for row in table.log

@@ -23,12 +23,16 @@ def graph_message(graph: Graph, operators: Mapping[str, Operator]) -> pb.Executi
 
 
 def planned_message(
-    node: PlannedNode, graph: Graph, outputs: list[pb.TopologyEdge], operators: Mapping[str, Operator]
+    node: PlannedNode,
+    graph: Graph,
+    outputs: list[pb.TopologyEdge],
+    operators: Mapping[str, Operator],
+    prefix: str = "",
 ) -> pb.ExecutionNode:
-    """One node as it is planned: pending, waiting."""
+    """One node as it is planned: pending, waiting. `prefix` stands before the ids of a body's nodes."""
     inputs = [
         pb.TopologyEdge(
-            node=graph.nodes[edge.source].id,
+            node=prefix + graph.nodes[edge.source].id,
             node_port=edge.source_port,
             port=edge.port,
             kind=_kind(edge.is_order),
@@ -36,7 +40,7 @@ def planned_message(
         for edge in node.inputs
     ]
     return pb.ExecutionNode(
-        node_id=node.id,
+        node_id=prefix + node.id,
         topology=pb.Topology(inputs=inputs, outputs=outputs),
         gradient=node.gradient,
         operator_address=address_message(node, operators),

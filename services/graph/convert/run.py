@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from modelyard.v1 import canvas_pb2, run_pb2, task_pb2
 from services.graph.convert.execution import planned_message
-from services.graph.model import Graph, Order
+from services.graph.model import GateControl, Graph, Order
 from services.graph.operators import Operator
-from services.graph.state import Detail, End, Failure, NodeState, Output, Run, RunState, Spec, Start
+from services.graph.places import Place, body_at, id_at, node_at
+from services.graph.state import NodeState, Run, RunState, Spec, Start
 from services.graph.store import NodeRow, RunRow
+from services.graph.values import Detail, End, Failure, GateRecord, Output, Piece
 
 VALUES_BYTES_MOST = 1 << 20
 """Of the results that a run shows; beyond it values are left out, GetNodeResult has them."""
@@ -21,21 +23,23 @@ DETAILS = {detail: canvas_pb2.ExecutionDetail.Value(f"EXECUTION_DETAIL_{detail.n
 
 def live_message(run: Run) -> run_pb2.Run:
     """A run that has not ended."""
-    message = _head(run.spec, len(run.nodes), run.state, run.revision)
+    message = _head(run.spec, run.node_count, run.state, run.revision)
     message.done_count = run.counts["done"]
     message.error_count = run.counts["error"]
     message.cached_count = run.counts["cached"]
     message.running_count = len(run.running)
-    message.pending_count = len(run.nodes) - run.committed
+    message.pending_count = run.node_count - run.counts["done"] - run.counts["error"]
+    message.gated_count = sum(record.is_approved is None for record in run.gates.values())
     message.order_wait_s = run.order_wait_ms / 1000
     if run.first_failure is not None:
-        message.error.CopyFrom(error_message(run.first_failure[1]))
+        message.error.CopyFrom(error_message(run.first_failure))
     return message
 
 
 def ended_message(row: RunRow, graph: Graph, sinks: Sequence[NodeRow]) -> run_pb2.Run:
     """A run that has ended, with the outputs of its sinks in the total order (S1.6)."""
-    message = _head(row.spec, len(graph.nodes), row.state, row.revision)
+    count = max(len(graph.nodes), row.done + row.error)
+    message = _head(row.spec, count, row.state, row.revision)
     message.done_count, message.error_count, message.cached_count = row.done, row.error, row.cached
     message.order_wait_s = row.order_wait_ms / 1000
     message.end_time.FromMilliseconds(row.end_ms)
@@ -45,10 +49,11 @@ def ended_message(row: RunRow, graph: Graph, sinks: Sequence[NodeRow]) -> run_pb
     for sink in sinks:
         outputs = [output_message(output) for output in sink.end.outputs]
         for output in outputs:
-            left -= len(output.value_json) + 100
+            left -= len(output.value_json) + 100 * (1 + len(output.items))
             if left < 0:
                 output.value_json = ""
-        message.results.add(node_id=graph.nodes[sink.rank].id, outputs=outputs)
+                del output.items[:]
+        message.results.add(node_id=id_at(graph, sink.place), outputs=outputs)
     return message
 
 
@@ -71,27 +76,47 @@ def _head(spec: Spec, count: int, state: RunState, revision: int) -> run_pb2.Run
     return message
 
 
-def node_message(graph: Graph, rank: int, operators: Mapping[str, Operator]) -> canvas_pb2.ExecutionNode:
+def node_message(
+    graph: Graph, place: Place, operators: Mapping[str, Operator], gate: GateRecord | None = None
+) -> canvas_pb2.ExecutionNode:
     """The node as it is planned; `fill_live` or `fill_end` say what became of it."""
-    planned = graph.nodes[rank]
+    planned, prefix, own = node_at(graph, place), "", graph
+    if len(place) > 1:
+        body = body_at(node_at(graph, place[:-2]))
+        assert body is not None
+        prefix, own = f"{id_at(graph, place[:-1])}/", body.graph
     outputs = [
         canvas_pb2.TopologyEdge(
-            node=graph.nodes[successor].id,
+            node=prefix + own.nodes[successor].id,
             node_port=edge.port,
             port=edge.source_port,
             kind=canvas_pb2.EDGE_KIND_ORDER if edge.is_order else canvas_pb2.EDGE_KIND_DATA,
         )
         for successor in planned.successors
-        for edge in graph.nodes[successor].inputs
-        if edge.source == rank
+        for edge in own.nodes[successor].inputs
+        if edge.source == planned.rank
     ]
-    return planned_message(planned, graph, outputs, operators)
+    message = planned_message(planned, own, outputs, operators, prefix)
+    if isinstance(planned.control, GateControl):
+        _fill_gate(message.gate, planned.control, gate)
+    return message
+
+
+def _fill_gate(message: canvas_pb2.GateStatus, control: GateControl, gate: GateRecord | None) -> None:
+    message.message = control.message
+    message.approvers.extend(control.approvers)
+    if gate is None or gate.is_approved is None:
+        return
+    approved, rejected = canvas_pb2.GATE_DECISION_APPROVED, canvas_pb2.GATE_DECISION_REJECTED
+    message.decision = approved if gate.is_approved else rejected
+    message.account, message.comment = gate.account, gate.comment
+    message.decide_time.FromMilliseconds(gate.decide_ms)
 
 
 def fill_live(message: canvas_pb2.ExecutionNode, node: NodeState, is_committed: bool) -> None:
     """What may be told of a node of a live run: its end only once it is committed."""
     if is_committed and node.end is not None:
-        fill_end(message, node.end, message.order + 1)
+        fill_end(message, node.end, node.sequence)
         return
     message.detail = DETAILS[node.detail]
     message.task = node.task
@@ -113,6 +138,7 @@ def fill_end(message: canvas_pb2.ExecutionNode, end: End, sequence: int) -> None
     message.commit_sequence = sequence
     message.task, message.attempt, message.node = end.task, end.attempt, end.node
     message.cache_key, message.cache_reason = end.key.hex(), end.reason
+    message.note = end.note
     if end.params:
         message.initial_params_json = end.params
     message.outputs.extend(output_message(output) for output in end.outputs)
@@ -125,8 +151,17 @@ def fill_end(message: canvas_pb2.ExecutionNode, end: End, sequence: int) -> None
 
 def output_message(output: Output) -> canvas_pb2.NodeOutput:
     return canvas_pb2.NodeOutput(
-        port=output.port, value_json=output.value, digest=output.digest, size_bytes=output.size_bytes
+        port=output.port,
+        value_json=output.value,
+        digest=output.digest,
+        size_bytes=output.size_bytes,
+        items=[_piece_message(piece) for piece in output.items],
     )
+
+
+def _piece_message(piece: Piece) -> canvas_pb2.NodeOutput:
+    value = piece.value if piece.value or piece.digest else "null"
+    return canvas_pb2.NodeOutput(value_json=value, digest=piece.digest)
 
 
 def error_message(failure: Failure) -> task_pb2.TaskError:

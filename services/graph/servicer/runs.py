@@ -3,23 +3,33 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+from modelyard.v1 import canvas_pb2, run_pb2_grpc
 from modelyard.v1 import run_pb2 as pb
-from modelyard.v1 import run_pb2_grpc
 from services.chassis.answers import Answers
 from services.chassis.errors import InvalidArgument
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, principal
-from services.graph import exchange, parameters
+from services.graph import exchange, keeping, parameters
 from services.graph.access import account_of, require_role
 from services.graph.convert.picture import picture_node, run_title
 from services.graph.convert.run import ORDERS, STARTS, STATES, live_message
 from services.graph.engine import Engine
-from services.graph.events import CancelAsked, Event, NodeModified, PauseAsked, ResumeAsked, RunAsked
+from services.graph.events import (
+    CancelAsked,
+    Event,
+    GateDecided,
+    NodeModified,
+    PauseAsked,
+    ResumeAsked,
+    RunAsked,
+)
 from services.graph.explaining import Explaining
 from services.graph.history import History
-from services.graph.model import Order, Role
+from services.graph.keeping import NodeUnknown, RunGoesOn
+from services.graph.model import GateControl, Graph, Order, Role
+from services.graph.places import Place, find, node_at, place_of, text_of
 from services.graph.projects import Project, Projects, number_of
-from services.graph.starting import NodeUnknown, RunGoesOn, Starting, spec_of
+from services.graph.starting import Starting, spec_of
 from services.graph.state import RunState, Start
 from services.graph.store import RunRow
 
@@ -109,11 +119,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         )  # fmt: skip
         plan = await self._starting.plan(project, request.version or old.spec.version, spec)
         patched = dict(request.node_params_json)
-        kept = await self._starting.kept(old, plan.graph, frozenset(request.from_nodes), patched)
-        ranks = {node.id: node.rank for node in plan.graph.nodes}
-        changed = {ranks[name]: params for name, params in patched.items()}
+        again = frozenset(request.from_nodes) | frozenset(patched)
+        asked = keeping.demanded(plan.spec, plan.graph, again)
+        kept = await keeping.of_run(self._engine.store, old, plan.graph, again)
+        changed = {place: patched[name] for name in patched if (place := find(plan.graph, name)) is not None}
         number = await self._ask(
-            lambda reply: RunAsked(reply, plan.spec, plan.graph, plan.plan, kept, changed),
+            lambda reply: RunAsked(reply, asked, plan.graph, plan.plan, kept, changed),
             lambda made: pb.ContinueRunResponse(run=self._begun(made), kept_count=len(kept)),
         )
         return pb.ContinueRunResponse(run=await self._view(number), kept_count=len(kept))
@@ -140,16 +151,22 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     async def ListRunNodes(self, request: pb.ListRunNodesRequest, context: Any) -> pb.ListRunNodesResponse:
         row = await self._history.require(request.run_id, principal(), Role.VIEWER)
         size = page_size(request.page_size)
-        key = f"nodes {row.number}".encode()
-        first, revision = int(decode_token(request.page_token, key) or 0), self._engine.released_revision
-        nodes = await self._history.nodes(row, first, size + 1)
-        token = encode_token(str(first + size), key) if len(nodes) > size else ""
-        shown = [node for node in nodes[:size] if not request.states or node.state in request.states]
+        below = await self._place(row, request.within, "within") if request.within else ()
+        with_bodies = not request.without_bodies
+        key = f"nodes {row.number} {below} {with_bodies}".encode()
+        token, revision = decode_token(request.page_token, key), self._engine.released_revision
+        after = place_of(token) if token else ()
+        nodes = await self._history.nodes(row, size + 1, after, below, with_bodies=with_bodies)
+        last = text_of(nodes[size - 1][0]) if len(nodes) > size else ""
+        token = encode_token(last, key) if last else ""
+        shown = [node for _, node in nodes[:size] if not request.states or node.state in request.states]
         return pb.ListRunNodesResponse(nodes=shown, next_page_token=token, revision=revision)
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Any) -> AsyncIterator[pb.WatchRunResponse]:
         row = await self._history.require(request.run_id, principal(), Role.VIEWER)
-        async for response in self._history.watch(row, request.revision, without_nodes=request.without_nodes):
+        async for response in self._history.watch(
+            row, request.revision, without_nodes=request.without_nodes, without_bodies=request.without_bodies
+        ):
             yield response
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
@@ -171,15 +188,31 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
 
     async def ModifyRunNode(self, request: pb.ModifyRunNodeRequest, context: Any) -> pb.ModifyRunNodeResponse:
         row = await self._history.require(request.run_id, principal(), Role.RUNNER)
-        rank = await self._rank(row, request.node_id)
+        place = await self._node_place(row, request.node_id)
         parameters.decode_object(request.params_json, "params_json")
-        await self._ask(lambda reply: NodeModified(reply, row.number, rank, request.params_json))
-        [node] = await self._history.nodes(row, rank, 1)
-        return pb.ModifyRunNodeResponse(node=node)
+        await self._ask(lambda reply: NodeModified(reply, row.number, place, request.params_json))
+        return pb.ModifyRunNodeResponse(node=await self._history.node(row, place))
+
+    async def DecideGate(self, request: pb.DecideGateRequest, context: Any) -> pb.DecideGateResponse:
+        row = await self._history.require(request.run_id, principal(), Role.VIEWER)
+        place = await self._node_place(row, request.node_id)
+        if request.decision not in (canvas_pb2.GATE_DECISION_APPROVED, canvas_pb2.GATE_DECISION_REJECTED):
+            raise RunRequestInvalid("a gate is approved or rejected", field="decision")
+        is_approved = request.decision == canvas_pb2.GATE_DECISION_APPROVED
+        if not self._approvers(await self._engine.store.graph(row.plan), place):
+            await self._history.require(request.run_id, principal(), Role.RUNNER)
+        account, is_admin = account_of(principal()), principal().role == ADMIN
+        comment = request.comment[:COMMENT_LENGTH]
+        await self._ask(
+            lambda reply: GateDecided(reply, row.number, place, account, is_admin, is_approved, comment)
+        )
+        return pb.DecideGateResponse(node=await self._history.node(row, place))
 
     async def GetNodeResult(self, request: pb.GetNodeResultRequest, context: Any) -> pb.GetNodeResultResponse:
         row = await self._history.require(request.run_id, principal(), Role.VIEWER)
-        [node] = await self._history.nodes(row, await self._rank(row, request.node_id), 1)
+        node = await self._history.node(row, await self._node_place(row, request.node_id))
+        if node is None:
+            raise _unknown(row, request.node_id, "node_id")
         return pb.GetNodeResultResponse(node=node)
 
     async def ExportRunPicture(
@@ -187,18 +220,27 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     ) -> pb.ExportRunPictureResponse:
         row = await self._history.require(request.run_id, principal(), Role.VIEWER)
         run = await self._history.view(row)
-        nodes = await self._history.nodes(row, 0, max(1, run.node_count))
-        drawn = [picture_node(node) for node in nodes]
+        nodes = await self._history.nodes(row, max(1, run.node_count), with_bodies=False)
+        drawn = [picture_node(node) for _, node in nodes]
         return pb.ExportRunPictureResponse(svg=await exchange.picture(run_title(run), drawn, run.comment))
 
-    async def _rank(self, row: RunRow, node_id: str) -> int:
-        rank = await self._history.rank_of(row, node_id)
-        if rank is None:
-            raise NodeUnknown(
-                f"r-{row.number} has no node {node_id[:80]!r}", field="node_id",
-                next_step=f"yard graph show r-{row.number}",
-            )  # fmt: skip
-        return rank
+    async def _place(self, row: RunRow, node_id: str, field: str) -> Place:
+        """Of a node, or of one execution of a body."""
+        place = await self._history.place_of(row, node_id)
+        if place is None:
+            raise _unknown(row, node_id, field)
+        return place
+
+    async def _node_place(self, row: RunRow, node_id: str) -> Place:
+        place = await self._place(row, node_id, "node_id")
+        if len(place) % 2 == 0:
+            raise _unknown(row, node_id, "node_id")
+        return place
+
+    @staticmethod
+    def _approvers(graph: Graph, place: Place) -> tuple[str, ...]:
+        control = node_at(graph, place).control
+        return control.approvers if isinstance(control, GateControl) else ()
 
     async def _project(self, project_id: str) -> Project:
         project = await self._projects.get(number_of(project_id))
@@ -223,6 +265,14 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         row = await self._engine.store.run(number)
         assert row is not None
         return await self._history.view(row)
+
+
+def _unknown(row: RunRow, node_id: str, field: str) -> NodeUnknown:
+    return NodeUnknown(
+        f"r-{row.number} has no node {node_id[:80]!r}",
+        field=field,
+        next_step=f"yard graph show r-{row.number}",
+    )
 
 
 def _of(words: Mapping[int, Any], value: int, field: str) -> Any:

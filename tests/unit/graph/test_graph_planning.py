@@ -198,7 +198,7 @@ def test_bodies_of_maps_and_loops_are_templates_with_their_ports() -> None:
     assert (control.item_port, control.max_parallel, control.batch_size, control.min_success_ratio) == (
         "in",
         3,
-        1,
+        0,
         0.5,
     )
     assert ids(control.body.graph) == ["x", "y"] and control.body.inputs[0].port == "value"

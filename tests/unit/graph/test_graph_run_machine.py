@@ -14,7 +14,8 @@ from services.graph.events import (
     TasksAccepted,
 )
 from services.graph.model import OnError, Order, Trigger
-from services.graph.state import Failure, Kept, RunState, Start
+from services.graph.state import RunState, Start
+from services.graph.values import Failure, Kept
 from tests.support.graph_runs import Table, done, failure, planned, spec
 
 DIAMOND = (("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"))
@@ -68,8 +69,8 @@ def test_values_are_dropped_once_consumers_are_committed_unless_recorded() -> No
     for name in "abc":
         table.end(name, done())
     effects = table.end("d", done())
-    dropped = [row.rank for row in effects.rows if isinstance(row, DropOutputs)]
-    assert dropped == [2]  # c; a was dropped before, b is recorded, d is a sink
+    dropped = [row.place for row in effects.rows if isinstance(row, DropOutputs)]
+    assert dropped == [(2,)]  # c; a was dropped before, b is recorded, d is a sink
     [left] = [row.outputs for row in effects.rows if isinstance(row, DropOutputs)]
     assert left[0].is_dropped and left[0].content
 
@@ -97,7 +98,7 @@ def test_fail_run_edge_cancels_all_behind_it_in_the_order_finished_or_not() -> N
     table = Table()
     graph = planned("abcd", [("a", "d", OnError.FAIL_RUN)])
     table.ask(graph)
-    table.do(TasksAccepted("ann", 1, 1, (0, 1, 2), ("t-1", "t-2", "t-3")))
+    table.do(TasksAccepted("ann", 1, 1, ((0,), (1,), (2,)), ("t-1", "t-2", "t-3")))
     table.end("b", done())
     table.end("a", failure())
     assert table.cancelled == ["t-3"]
@@ -179,7 +180,7 @@ def test_paused_run_starts_nothing_and_commits_what_ends() -> None:
 def test_cancelled_run_ends_at_once_and_asks_its_tasks_to_end() -> None:
     table = Table()
     table.ask(planned("abc", [("a", "b"), ("a", "c")]))
-    table.do(TasksAccepted("ann", 1, 1, (0,), ("t-9",)))
+    table.do(TasksAccepted("ann", 1, 1, ((0,),), ("t-9",)))
     table.do(CancelAsked(2, 1, "enough"))
     assert table.cancelled == ["t-9"]
     assert {word for _, word in table.committed()} == {"cancelled"}
@@ -190,7 +191,7 @@ def test_tasks_that_were_taken_after_the_run_was_cancelled_are_cancelled_too() -
     table = Table()
     table.ask(planned("a", []))
     table.do(CancelAsked(2, 1, ""))
-    table.do(TasksAccepted("ann", 1, 1, (0,), ("t-9",)))
+    table.do(TasksAccepted("ann", 1, 1, ((0,),), ("t-9",)))
     assert table.cancelled == ["t-9"]
 
 
@@ -198,9 +199,9 @@ def test_refused_batch_is_tried_node_by_node_and_only_the_faulty_one_fails() -> 
     table = Table()
     table.ask(planned("ab", []))
     refusal = Failure(7, "b is wrong")
-    effects = table.do(BatchRefused(1, 1, (0, 1), refusal))
-    assert [wish.ranks for wish in effects.wishes if isinstance(wish, Submit)] == [(0,), (1,)]
-    table.do(BatchRefused(3, 1, (1,), refusal))
+    effects = table.do(BatchRefused(1, 1, ((0,), (1,)), refusal))
+    assert [wish.places for wish in effects.wishes if isinstance(wish, Submit)] == [((0,),), ((1,),)]
+    table.do(BatchRefused(3, 1, ((1,),), refusal))
     table.end("a", done())
     assert table.committed() == [("a", "computed"), ("b", "failed")]
 
@@ -208,10 +209,10 @@ def test_refused_batch_is_tried_node_by_node_and_only_the_faulty_one_fails() -> 
 def test_modified_node_gets_the_parameters_and_a_started_one_is_refused() -> None:
     table = Table()
     run = table.ask(planned("ab", [("a", "b")], params={"b": '{"x":1,"y":2}'}))
-    table.do(NodeModified(2, 1, 1, '{"y":3}'))
+    table.do(NodeModified(2, 1, (1,), '{"y":3}'))
     table.end("a", done())
-    assert run.nodes[1].params == '{"x":1,"y":3}'
-    [answer] = table.do(NodeModified(3, 1, 1, '{"y":4}')).answers
+    assert run.root.nodes[1].params == '{"x":1,"y":3}'
+    [answer] = table.do(NodeModified(3, 1, (1,), '{"y":4}')).answers
     assert answer.error is not None and answer.error.reason == "NODE_HAS_STARTED"
 
 
@@ -230,11 +231,11 @@ def test_second_run_asks_the_cache_and_equal_bytes_cut_a_change_off() -> None:
     # Another parameter of a that gives the same bytes: b is known.
     run = table.ask(planned("ab", [("a", "b")], params={"a": '{"n":1}'}))
     table.taken()
-    effects = table.do(NodeEnded(2, 0, done("5")))
+    effects = table.do(NodeEnded(2, (0,), done("5")))
     [wish] = [wish for wish in effects.wishes if isinstance(wish, FetchCached)]
-    assert (wish.rank, table.taken()) == (1, [])
-    table.do(CacheAnswered(2, 1, done("6").outputs, "computed by b of r-1"))
-    assert run.nodes[1].end is not None and run.nodes[1].end.detail.value == "cached"
+    assert (wish.place, table.taken()) == ((1,), [])
+    table.do(CacheAnswered(2, (1,), done("6").outputs, "computed by b of r-1"))
+    assert run.root.nodes[1].end is not None and run.root.nodes[1].end.detail.value == "cached"
 
 
 def test_entry_that_the_cache_has_let_go_of_is_computed() -> None:
@@ -243,7 +244,7 @@ def test_entry_that_the_cache_has_let_go_of_is_computed() -> None:
     table.end("a", done())
     table.ask(planned("a", []))
     table.taken()
-    table.do(CacheAnswered(2, 0, None))
+    table.do(CacheAnswered(2, (0,), None))
     assert table.taken() == ["a"]
 
 

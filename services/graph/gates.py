@@ -1,0 +1,110 @@
+"""Gates: a run waits at them until somebody decides, or for as long as they are given. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.chassis.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from services.graph import results
+from services.graph.effects import PutGate
+from services.graph.model import GateControl
+from services.graph.places import Place, id_at
+from services.graph.state import Scope
+from services.graph.values import Detail, End, Failure, GateRecord, PortInput
+
+if TYPE_CHECKING:
+    from services.graph.events import GateDecided
+    from services.graph.runs import Step
+
+CAUSE_TIMEOUT, CAUSE_ERROR = 5, 6
+"""Of modelyard.v1.TaskCause."""
+
+
+class NoGate(InvalidArgument):
+    """The node is no gate."""
+
+
+class GateForbidden(PermissionDenied):
+    """Only its approvers decide over this gate."""
+
+
+class GateNotWaiting(FailedPrecondition):
+    """The gate waits for nobody: it was not reached yet, or was decided over."""
+
+
+def begin(step: Step, scope: Scope, rank: int, inputs: list[PortInput]) -> None:
+    """It waits from now on; after a restart since it did before, or not at all where it was decided over."""
+    run, place = step.run, (*scope.place, rank)
+    control = scope.shape.graph.nodes[rank].control
+    assert isinstance(control, GateControl)
+    record = run.gates.get(place)
+    if record is None:
+        record = run.gates[place] = GateRecord(step.now)
+        step.effects.rows.append(PutGate(run.spec.number, place, record))
+    if record.is_approved is not None:
+        _end(step, scope, rank, record)
+        return
+    scope.nodes[rank].detail = Detail.GATED
+    if control.timeout_ms:
+        step.state.deadlines[run.spec.number, place] = record.open_ms + control.timeout_ms
+
+
+def decide(step: Step, event: GateDecided) -> None:
+    """The same decision again changes nothing. Raises NoGate, GateForbidden, GateNotWaiting."""
+    run, place = step.run, event.place
+    scope = run.scope_at(place)
+    name = id_at(run.graph, place)
+    if scope is None:
+        raise _not_waiting(run.spec.number, name, "it was not reached yet")
+    control = scope.shape.graph.nodes[place[-1]].control
+    if not isinstance(control, GateControl):
+        raise NoGate(f"{name} is no gate", field="node_id", next_step=f"yard graph show r-{run.spec.number}")
+    if control.approvers and event.account not in control.approvers and not event.is_admin:
+        raise GateForbidden(
+            f"{event.account} may not decide over {name}", field="node_id",
+            next_step=f"ask one of: {', '.join(control.approvers)}",
+        )  # fmt: skip
+    record, node = run.gates.get(place), scope.nodes[place[-1]]
+    if record is not None and record.is_approved is event.is_approved:
+        return
+    if record is None or node.end is not None or record.is_approved is not None:
+        why = "it was not reached yet" if record is None else "it was decided over"
+        raise _not_waiting(run.spec.number, name, why)
+    record = GateRecord(record.open_ms, event.is_approved, event.account, event.comment, step.now)
+    run.gates[place] = record
+    step.effects.rows.append(PutGate(run.spec.number, place, record))
+    _end(step, scope, place[-1], record)
+
+
+def _not_waiting(number: int, name: str, why: str) -> GateNotWaiting:
+    return GateNotWaiting(
+        f"{name} waits for nobody: {why}", field="node_id", next_step=f"yard graph show r-{number}"
+    )
+
+
+def _end(step: Step, scope: Scope, rank: int, record: GateRecord) -> None:
+    step.state.deadlines.pop((step.run.spec.number, (*scope.place, rank)), None)
+    said = f": {record.comment}" if record.comment else ""
+    if not record.is_approved:
+        failure = Failure(CAUSE_ERROR, f"rejected by {record.account}{said}")
+        step.end(scope, rank, End(Detail.FAILED, failure=failure))
+        return
+    given = next(iter(results.inputs_of(scope, rank)), None)
+    output = results.passed_on("value", given)
+    step.end(scope, rank, End(Detail.COMPUTED, (output,), note=f"approved by {record.account}{said}"))
+
+
+def on_time(step: Step, place: Place) -> None:
+    """Nobody has decided in time."""
+    step.state.deadlines.pop((step.run.spec.number, place), None)
+    scope = step.run.scope_at(place)
+    if scope is not None and scope.nodes[place[-1]].detail is Detail.GATED:
+        failure = Failure(CAUSE_TIMEOUT, "nobody decided in time", "yard graph continue, and decide")
+        step.end(scope, place[-1], End(Detail.TIMED_OUT, failure=failure))
+
+
+def forget(step: Step, places: list[Place]) -> None:
+    """They wait for nobody any more."""
+    for place in places:
+        step.run.gates.pop(place, None)
+        step.state.deadlines.pop((step.run.spec.number, place), None)
