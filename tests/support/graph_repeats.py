@@ -14,6 +14,10 @@ CANVAS = (
     '{"nodes":[{"id":"a","operator":"load"},{"id":"b","operator":"load"}],'
     '"edges":[{"source":"a","target":"b","kind":"order"}]}'
 )
+GATE = (
+    '{"nodes":[{"id":"g","gate":{"message":"go on?"}},{"id":"b","operator":"load"}],'
+    '"edges":[{"source":"g","target":"b","kind":"order"}]}'
+)
 OTHER = '{"nodes":[{"id":"c","operator":"load"}]}'
 
 
@@ -69,6 +73,19 @@ async def start(yard: GraphYard) -> Pair:
     return made[0], made[1]
 
 
+async def decide(yard: GraphYard) -> Pair:
+    runs = []
+    for name in ("one", "other"):
+        project = await yard.admin.create(name)
+        await yard.admin.save(project, GATE)
+        reply = await yard.admin.runs.StartRun(run_pb2.StartRunRequest(project_id=project))
+        runs.append(reply.run.id)
+    made = [
+        run_pb2.DecideGateRequest(run_id=run, node_id="g", decision=pb.GATE_DECISION_APPROVED) for run in runs
+    ]
+    return made[0], made[1]
+
+
 def of_run(request_type: Callable[..., Any], *before: Any, **fields: Any) -> Any:
     """An RPC that moves a run: its own, then another one."""
 
@@ -95,4 +112,5 @@ CASES: dict[str, Callable[[GraphYard], Awaitable[Pair]]] = {
     "ResumeRun": of_run(run_pb2.ResumeRunRequest, run_pb2.PauseRunRequest),
     "ContinueRun": of_run(run_pb2.ContinueRunRequest, run_pb2.CancelRunRequest),
     "ModifyRunNode": of_run(run_pb2.ModifyRunNodeRequest, node_id="b", params_json='{"w": 1}'),
+    "DecideGate": decide,
 }
