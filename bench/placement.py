@@ -108,14 +108,22 @@ def measure() -> list[Figure]:
     for _ in range(5):
         few.append(decision_us(10))
         many.append(decision_us(10_000))
-    ratios = tuple(m / f for m, f in zip(many, few, strict=True))
-    one = [queued_us(10_000, 1, QUEUED) for _ in range(3)]
-    hundred = [queued_us(10_000, 100, QUEUED) for _ in range(3)]
+    queued: dict[tuple[int, int], list[float]] = {(10, 100): [], (10_000, 100): [], (10_000, 1): []}
+    for _ in range(5):
+        for (nodes, shapes), runs in queued.items():
+            runs.append(queued_us(nodes, shapes, QUEUED))
     return [
         Figure("task ended → next one placed, 10 nodes", "µs", tuple(few)),
         Figure("the same, 10,000 nodes", "µs", tuple(many)),
-        Figure("ratio of the two", "", ratios, "0.7 – 1.3"),
-        Figure("task ended → a queued one placed, 10,000 nodes, 1 shape waits", "µs", tuple(one)),
-        Figure("the same, 100 shapes wait", "µs", tuple(hundred)),
-        Figure("ratio of the two", "", tuple(h / o for h, o in zip(hundred, one, strict=True)), "0.7 – 1.3"),
-    ]
+        Figure("ratio of the two", "", _ratios(many, few), "0.7 – 1.3"),
+        Figure("100,000 of 100 shapes wait: task ended → one of them placed, 10 nodes", "µs", tuple(queued[10, 100])),
+        Figure("the same, 10,000 nodes", "µs", tuple(queued[10_000, 100])),
+        Figure("ratio of the two", "", _ratios(queued[10_000, 100], queued[10, 100]), "0.7 – 1.3"),
+        Figure("the same of one shape, 10,000 nodes", "µs", tuple(queued[10_000, 1])),
+        Figure("ratio, 100 shapes to one", "", _ratios(queued[10_000, 100], queued[10_000, 1]), "0.7 – 1.3"),
+    ]  # fmt: skip
+
+
+def _ratios(some: list[float], others: list[float]) -> tuple[float, ...]:
+    """Of what was measured side by side."""
+    return tuple(a / b for a, b in zip(some, others, strict=True))

@@ -174,8 +174,8 @@ class _Pace:
         return True
 
     def learn(self, seconds: float) -> None:
-        """Takes in how long a commit held the event loop."""
-        self._mean_s += 0.1 * (seconds - self._mean_s)
+        """Takes in how long a commit held the event loop. One with a checkpoint to make says little of the others."""
+        self._mean_s += 0.1 * (min(seconds, 2 * SWIFT_S) - self._mean_s)
         if self._mean_s > SWIFT_S:
             self._mean_s = SWIFT_S / 2
             self._hops_left = HOPS_WHEN_SLOW

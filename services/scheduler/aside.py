@@ -6,8 +6,8 @@ only shrinks while a step places, so who has been asked in vain is not asked aga
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from services.scheduler.cluster import Cluster, Node
 from services.scheduler.placement import admits
@@ -69,6 +69,20 @@ class Aside:
     def has_entries(self) -> bool:
         """Whether anybody waits for want of room."""
         return bool(self._entries)
+
+    @property
+    def tenants(self) -> "Iterable[Tenant]":
+        """Whose shapes are here."""
+        return self._entries
+
+    def before(self, tenant: "Tenant", own: "tuple[Any, ...] | None") -> "Iterable[ShapeQueue]":
+        """The tenant's shapes here that may stand before a place among its own, or all of them; the first ones first.
+
+        An entry may stand further ahead than its shape's first task does, never further behind.
+        """
+        entries = self._entries[tenant]
+        last = len(entries) if own is None else bisect_left(entries, (*own[0], own[1]))
+        return (entries[index][-1] for index in range(last))
 
     def reseat(self, queue: "ShapeQueue") -> None:
         """The first task of a shape that is here is another one."""

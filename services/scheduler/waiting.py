@@ -351,16 +351,23 @@ class Waiting:
         return sorted((queue for queue in self.queues.values() if queue.keys), key=self.place)
 
     def goes_first(self, queue: ShapeQueue, node: Node) -> bool:
-        """Whether no other queue whose tasks could run on the node has its turn before this one, which has tasks."""
-        rivals = [
-            other
-            for other in self.queues.values()
-            if other.keys and other is not queue and other.gate is None
-        ]
-        if not rivals:
-            return True
+        """Whether no other queue whose tasks could run on the node has its turn before this one, which has tasks.
+
+        To be asked when all turns have been given: by then whoever has tasks is set aside, or is kept back by a quota.
+        """
         mine = self.place(queue)
-        return not any(self.place(other) < mine and node.matches(other.shape) for other in rivals)
+        for tenant in self.aside.tenants:
+            standing = (tenant.queue.place(), tenant.place())
+            if standing > mine[:2]:
+                continue
+            own = mine[2:] if standing == mine[:2] else None
+            for rival in self.aside.before(tenant, own):
+                if rival is queue or not rival.keys:
+                    continue
+                place = (*standing, rival.key(rival.keys[0][0]), rival.ordinal)
+                if place < mine and node.matches(rival.shape):
+                    return False
+        return True
 
     def forget_idle(self, most: int) -> None:
         """Drops empty queues beyond ``most``, oldest first."""

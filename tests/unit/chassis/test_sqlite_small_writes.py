@@ -57,3 +57,10 @@ def test_pace_after_slow_commits_sends_writes_to_the_thread_for_a_while() -> Non
     swift = [pace.is_swift() for _ in range(HOPS_WHEN_SLOW)]
     assert swift[-1]
     assert not any(swift[:-1])
+
+
+def test_pace_with_a_checkpoint_now_and_then_stays_swift() -> None:
+    pace = _Pace()
+    for number in range(1_000):
+        assert pace.is_swift()
+        pace.learn(20 * SWIFT_S if number % 50 == 49 else SWIFT_S / 2)

@@ -224,3 +224,33 @@ def test_order_of_shapes_as_a_whole_is_that_of_their_turns() -> None:
     queues = [cluster.task(keys[0]).queue for keys in (urgent, first, plain)]
     assert list(waiting.in_order()) == queues
     assert waiting.goes_before(queues[0], queues[1]) and not waiting.goes_before(queues[2], queues[1])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_who_goes_first_at_a_node_is_who_stands_first_in_the_order_as_a_whole(seed: int) -> None:
+    random_ = random.Random(seed)
+    cluster = MachineCluster(nodes=2, cpu=4)
+    for name, priority in (("urgent", 5), ("other", 0)):
+        _queue(cluster, name, QueueSettings(priority=priority))
+    keys = []
+    for _ in range(60):
+        account = random_.choice(["ann", "bob"])
+        spec = make_spec(
+            account=account, queue=random_.choice(["default", "urgent", "other"]), priority=random_.choice([0, 3]),
+            cpu=random_.choice([1, 2, 3]), node=random_.choice(["", "", "n1"]),
+        )  # fmt: skip
+        keys += cluster.submit(spec, account=account)
+        if random_.random() < 0.3:
+            cluster.turn(1_000)
+            running = [key for key in keys if key in cluster.state.tasks and cluster.node_of(key)]
+            if running:
+                cluster.exit(random_.choice(running))
+    waiting, verdicts = cluster.state.waiting, []
+    for node in cluster.state.cluster.nodes.values():
+        first = next(queue for queue in waiting.in_order() if node.matches(queue.shape))
+        for queue in waiting.in_order():
+            if node.matches(queue.shape):
+                verdicts.append(waiting.goes_first(queue, node))
+                assert verdicts[-1] == (queue is first)
+    assert any(verdicts)
+    assert not all(verdicts)
