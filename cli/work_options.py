@@ -96,6 +96,15 @@ Param = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+ParamEnv = Annotated[
+    str,
+    typer.Option(
+        help="Further parameters, from MODELYARD_PARAM_… of the agent that runs it; --param goes over them",
+        metavar="NAME",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
+]
 InputFile = Annotated[
     list[str],
     typer.Option(
@@ -427,6 +436,7 @@ _TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "lost_after": ("lost_after", _same),
     "reconcile": ("reconcile", _same),
     "modify_signal": ("modify_signal", _same),
+    "param_env": ("param_env", _same),
     "after": ("after", _same),
     "after_any": ("after_any", _same),
     "after_failed": ("after_failed", _same),

@@ -4,6 +4,7 @@ Owns the user's view of one attempt. Must not import anything but the standard l
 how the worker is built: it is handed what it needs.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import mkdtemp
@@ -22,9 +23,13 @@ class Source(NamedTuple):
 
     data: bytes = b""
     path: str = ""
+    # It holds the JSON of a value, and of a string the text itself is wanted.
+    is_quoted: bool = False
 
     def read(self) -> bytes:
-        return Path(self.path).read_bytes() if self.path else self.data
+        """Raises ValueError for what is no JSON though it should be."""
+        data = Path(self.path).read_bytes() if self.path else self.data
+        return unquoted(data) if self.is_quoted else data
 
 
 class Context:
@@ -141,7 +146,7 @@ class Inputs(Mapping[str, bytes]):
 
 class Attachments(Mapping[str, Path]):
     """Attached files and directories by path, below the task's directory; and the inputs as files by name. What
-    came inline is written below the task's directory when asked for."""
+    came inline, or as the JSON of a string, is written below the task's directory when asked for."""
 
     def __init__(self, context: Context, sources: Mapping[str, Source], attached: Mapping[str, str]) -> None:
         self._context = context
@@ -152,12 +157,12 @@ class Attachments(Mapping[str, Path]):
         if name in self._attached:
             return Path(self._attached[name])
         source = self._sources[name]
-        if source.path:
+        if source.path and not source.is_quoted:
             return Path(source.path)
         path = self._context.directory / "inputs" / file_name(name)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(source.data)
+            path.write_bytes(source.read())
         return path
 
     def __iter__(self) -> Iterator[str]:
@@ -166,6 +171,13 @@ class Attachments(Mapping[str, Path]):
 
     def __len__(self) -> int:
         return len({*self._attached, *self._sources})
+
+
+def unquoted(data: bytes) -> bytes:
+    """The text of a JSON string, without quotes and escapes; other JSON as it is. Raises ValueError."""
+    if not data.lstrip().startswith(b'"'):
+        return data
+    return str(json.loads(data)).encode()
 
 
 def file_name(name: str) -> str:

@@ -20,6 +20,7 @@ async def call(
     yard: Invocation,
     operator: Annotated[str, typer.Argument(help="For example echo", autocompletion=complete_operators)],
     param: work_options.Param = [],  # noqa: B006
+    param_env: work_options.ParamEnv = "",
     input: work_options.InputFile = [],  # noqa: B006
     attach: work_options.Attach = [],  # noqa: B006
     node: work_options.Node = "",

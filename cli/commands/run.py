@@ -50,6 +50,7 @@ async def run(
     dir: work_options.Dir = "",
     env: work_options.Env = [],  # noqa: B006
     param: work_options.Param = [],  # noqa: B006
+    param_env: work_options.ParamEnv = "",
     input: work_options.InputFile = [],  # noqa: B006
     attach: work_options.Attach = [],  # noqa: B006
     keep: work_options.Keep = [],  # noqa: B006
@@ -148,12 +149,20 @@ async def _submit(yard: Invocation, client: Client, spec: task_pb2.TaskSpec, req
 
     await client.connection.reach()
     try:
-        return (await client.tasks.submit(spec, request_id=request_id))[0]
+        return (await client.tasks.submit(spec, items=_items(spec), request_id=request_id))[0]
     except (ConnectionFailed, CallTimedOut) as error:
         raise OutcomeUnknown(request_id, error) from error
     except asyncio.CancelledError:
         yard.say(f"interrupted; it is not known whether the task was taken: request {request_id}")
         raise
+
+
+def _items(spec: task_pb2.TaskSpec) -> list[task_pb2.TaskItem]:
+    """What was said here goes over what an agent's environment gives, as parameters of an item do."""
+    if not (spec.parameter_env and spec.params_json):
+        return []
+    params_json, spec.params_json = spec.params_json, ""
+    return [task_pb2.TaskItem(params_json=params_json)]
 
 
 def _show_id(yard: Invocation, task_id: str) -> None:

@@ -75,6 +75,15 @@ TASK_COLUMNS: Columns = (
     ("REASON", reason),
 )
 
+
+def _given_parameters(task: task_pb2.Task) -> str:
+    """What parameter_env has given, or will give."""
+    given = task.usage.given_parameters
+    if not given.variable:
+        return task.spec.parameter_env and f"MODELYARD_PARAM_{task.spec.parameter_env}"
+    return f"{given.variable}: {given.params_json or f'sha256:{given.digest}'}"
+
+
 TASK_FIELDS: Columns = (
     ("id", lambda task: task.id),
     ("name", lambda task: task.name),
@@ -82,6 +91,7 @@ TASK_FIELDS: Columns = (
     ("reason", reason),
     ("work", work),
     ("params", lambda task: task.spec.params_json),
+    ("params of the agent", _given_parameters),
     ("after", lambda task: "\n".join(dependency_line(one) for one in task.spec.dependencies)),
     ("node", lambda task: task.node),
     ("attempt", lambda task: str(task.attempt or "")),

@@ -96,6 +96,8 @@ class Options(TypedDict, total=False):
     lost_after: float | str
     reconcile: str
     modify_signal: str
+    # NAME of a variable MODELYARD_PARAM_NAME of the agent that gives further parameters.
+    param_env: str
     # Ids of tasks or arrays that must have succeeded, ended, failed or started first.
     after: Sequence[str]
     after_any: Sequence[str]
@@ -162,6 +164,7 @@ def _apply(spec: task_pb2.TaskSpec, options: Options) -> task_pb2.TaskSpec:
         spec.gang.name = options.get("gang") or "gang"
         spec.gang.min_count = options.get("gang_min", 0)
     spec.hold = options.get("hold", False)
+    spec.parameter_env = options.get("param_env", "")
     spec.outputs.extend(options.get("outputs", ()))
     spec.env.update(options.get("env", {}))
     spec.labels.update(options.get("labels", {}))

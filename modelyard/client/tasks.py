@@ -28,11 +28,16 @@ class Tasks:
         return task_pb2_grpc.TaskServiceStub(self._connection.scheduler())
 
     async def submit(
-        self, *specs: task_pb2.TaskSpec, request_id: str = "", validate_only: bool = False
+        self,
+        *specs: task_pb2.TaskSpec,
+        items: Sequence[task_pb2.TaskItem] = (),
+        request_id: str = "",
+        validate_only: bool = False,
     ) -> list[str]:
-        """Submits tasks, all or none; their ids, once they are on disk. Idempotent by request_id."""
+        """Submits tasks, all or none; their ids, once they are on disk. Without items each specification is a task.
+        Idempotent by request_id."""
         request = task_pb2.SubmitTasksRequest(
-            request_id=request_id or new_request_id(), specs=specs, validate_only=validate_only
+            request_id=request_id or new_request_id(), specs=specs, items=items, validate_only=validate_only
         )
         response = await self._connection.unary(self._stub.SubmitTasks, request)
         return list(response.task_ids)

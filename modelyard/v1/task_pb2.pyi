@@ -498,6 +498,7 @@ class TaskSpec(_message.Message):
     ARRAY_LIMITS_FIELD_NUMBER: _builtins.int
     CONCURRENCY_CAPS_FIELD_NUMBER: _builtins.int
     ARRAY_INDEXES_FIELD_NUMBER: _builtins.int
+    PARAMETER_ENV_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """For people."""
     params_json: _builtins.str
@@ -514,6 +515,10 @@ class TaskSpec(_message.Message):
     delivery: Global___Delivery.ValueType
     array_indexes: _builtins.str
     """Of an array: only these elements, which keep their index, for example "0-4,7"; empty: all."""
+    parameter_env: _builtins.str
+    """NAME: at each attempt the JSON object in the variable MODELYARD_PARAM_NAME of the agent's own environment is laid
+    over these parameters, and those of the item and of later changes over both.
+    """
     @_builtins.property
     def operator(self) -> Global___OperatorWork: ...
     @_builtins.property
@@ -604,10 +609,11 @@ class TaskSpec(_message.Message):
         array_limits: Global___ArrayLimits | None = ...,
         concurrency_caps: _abc.Iterable[Global___ConcurrencyCap] | None = ...,
         array_indexes: _builtins.str = ...,
+        parameter_env: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["array_limits", b"array_limits", "command", b"command", "disconnect", b"disconnect", "environment", b"environment", "gang", b"gang", "notification", b"notification", "operator", b"operator", "params", b"params", "placement", b"placement", "preemption", b"preemption", "resources", b"resources", "retry", b"retry", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_indexes", b"array_indexes", "array_limits", b"array_limits", "array_size", b"array_size", "attachments", b"attachments", "bundle_digest", b"bundle_digest", "command", b"command", "concurrency_caps", b"concurrency_caps", "delivery", b"delivery", "dependencies", b"dependencies", "disconnect", b"disconnect", "env", b"env", "environment", b"environment", "gang", b"gang", "hold", b"hold", "inputs", b"inputs", "labels", b"labels", "name", b"name", "notification", b"notification", "operator", b"operator", "outputs", b"outputs", "params", b"params", "params_json", b"params_json", "placement", b"placement", "preemption", b"preemption", "priority", b"priority", "queue", b"queue", "resources", b"resources", "retry", b"retry", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_indexes", b"array_indexes", "array_limits", b"array_limits", "array_size", b"array_size", "attachments", b"attachments", "bundle_digest", b"bundle_digest", "command", b"command", "concurrency_caps", b"concurrency_caps", "delivery", b"delivery", "dependencies", b"dependencies", "disconnect", b"disconnect", "env", b"env", "environment", b"environment", "gang", b"gang", "hold", b"hold", "inputs", b"inputs", "labels", b"labels", "name", b"name", "notification", b"notification", "operator", b"operator", "outputs", b"outputs", "parameter_env", b"parameter_env", "params", b"params", "params_json", b"params_json", "placement", b"placement", "preemption", b"preemption", "priority", b"priority", "queue", b"queue", "resources", b"resources", "retry", b"retry", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["operator", "command"]  # noqa: Y015
     _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
@@ -918,19 +924,25 @@ class Input(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    IS_VALUE_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """At most 64 KiB."""
     digest: _builtins.str
     """sha256 of an artefact."""
+    is_value: _builtins.bool
+    """The bytes are the JSON of a value: a port that takes text, bytes or a file, and a command, gets the text of a JSON
+    string itself, without quotes and escapes.
+    """
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
         digest: _builtins.str = ...,
+        is_value: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "digest", b"digest", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "digest", b"digest", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "digest", b"digest", "is_value", b"is_value", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["data", "digest"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -1208,20 +1220,24 @@ class Output(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    IS_VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its path below the working directory, or the operator's output port."""
     digest: _builtins.str
     size_bytes: _builtins.int
+    is_value: _builtins.bool
+    """It holds the JSON of a value that was too large to lie beside others."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         digest: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
+        is_value: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "is_value", b"is_value", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1271,24 +1287,60 @@ class TaskUsage(_message.Message):
     CPU_TIME_S_FIELD_NUMBER: _builtins.int
     MEMORY_PEAK_BYTES_FIELD_NUMBER: _builtins.int
     ENFORCEMENT_FIELD_NUMBER: _builtins.int
+    GIVEN_PARAMETERS_FIELD_NUMBER: _builtins.int
     cpu_time_s: _builtins.float
     memory_peak_bytes: _builtins.int
     enforcement: _builtins.str
     """How limits were enforced: "cgroup", "rlimit" or "none"."""
+    @_builtins.property
+    def given_parameters(self) -> Global___GivenParameters:
+        """What parameter_env has given; unset also where the agent process was replaced while the task ran."""
+
     def __init__(
         self,
         *,
         cpu_time_s: _builtins.float = ...,
         memory_peak_bytes: _builtins.int = ...,
         enforcement: _builtins.str = ...,
+        given_parameters: Global___GivenParameters | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["given_parameters", b"given_parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_time_s", b"cpu_time_s", "enforcement", b"enforcement", "memory_peak_bytes", b"memory_peak_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_time_s", b"cpu_time_s", "enforcement", b"enforcement", "given_parameters", b"given_parameters", "memory_peak_bytes", b"memory_peak_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskUsage: _TypeAlias = TaskUsage  # noqa: Y015
+
+@_typing.final
+class GivenParameters(_message.Message):
+    """Parameters that an agent's environment has given to an attempt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VARIABLE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    PARAMS_JSON_FIELD_NUMBER: _builtins.int
+    variable: _builtins.str
+    """With its prefix."""
+    digest: _builtins.str
+    """sha256 of the text."""
+    params_json: _builtins.str
+    """The text, where it has at most 4 KiB."""
+    def __init__(
+        self,
+        *,
+        variable: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        params_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "params_json", b"params_json", "variable", b"variable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GivenParameters: _TypeAlias = GivenParameters  # noqa: Y015
 
 @_typing.final
 class TaskProgress(_message.Message):

@@ -441,19 +441,23 @@ class WorkInput(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    IS_VALUE_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """Base64 in the JSON mapping."""
     path: _builtins.str
     """A file that the agent has fetched."""
+    is_value: _builtins.bool
+    """It is the JSON of a value: see Input.is_value."""
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
         path: _builtins.str = ...,
+        is_value: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "is_value", b"is_value", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -942,17 +946,21 @@ class WorkFile(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    IS_VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     path: _builtins.str
+    is_value: _builtins.bool
+    """It holds the JSON of a value."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         path: _builtins.str = ...,
+        is_value: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_value", b"is_value", "name", b"name", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

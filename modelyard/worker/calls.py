@@ -161,7 +161,7 @@ class Caller:
             self._enter(key)
             operator = self._find(work["operator"])
             self._interruptible = False
-            sources = _sources(work)
+            sources = _sources(operator, work)
             context = _context(key, work, sources, self._on_progress)
             self._apply_early_changes(key, operator, context)
             arguments = _arguments(operator, context, sources)
@@ -285,16 +285,40 @@ def decode_params(text: str) -> dict[str, Any]:
     return params
 
 
-def _sources(work: Message) -> dict[str, Source]:
+def _sources(operator: Operator, work: Message) -> dict[str, Source]:
     inputs = work.get("inputs")
     if not inputs:
         return {}
     return {
-        name: Source(path=item["path"])
-        if item.get("path")
-        else Source(base64.b64decode(item.get("data", "")))
+        name: Source(
+            data=base64.b64decode(item.get("data", "")),
+            path=item.get("path", ""),
+            is_quoted=bool(item.get("is_value")) and _takes_text(operator, name),
+        )
         for name, item in inputs.items()
     }
+
+
+def _takes_text(operator: Operator, name: str) -> bool:
+    """Whether a port, or the list of which this is a part, wants the text of a JSON string rather than the JSON."""
+    inputs = operator.signature.inputs
+    if name in inputs:
+        return _is_plain(inputs[name][1])
+    port, _, place = name.rpartition(".")
+    return place.isdecimal() and port in inputs and _is_plain(_item_of(inputs[port][1]))
+
+
+def _is_plain(kind: Any) -> bool:
+    return kind in (str, bytes) or _is_path(kind)
+
+
+def _is_path(kind: Any) -> bool:
+    return getattr(kind, "__name__", "") == "Path"
+
+
+def _item_of(kind: Any) -> Any:
+    [item, *_] = get_args(kind) or (Any,)
+    return item
 
 
 def _arguments(operator: Operator, context: Context, sources: dict[str, Source]) -> dict[str, Any]:
@@ -322,7 +346,7 @@ def _parts(
     operator: Operator, name: str, kind: Any, context: Context, sources: dict[str, Source]
 ) -> list[Any]:
     """Inputs "port.0", "port.1" … are one list: several results flow into the port, and one of them is large."""
-    [item, *_] = get_args(kind) or (Any,)
+    item = _item_of(kind)
     parts: list[Any] = []
     while (part := f"{name}.{len(parts)}") in sources:
         parts.append(_input(operator, part, item, context, sources[part]))
@@ -330,15 +354,15 @@ def _parts(
 
 
 def _input(operator: Operator, name: str, kind: Any, context: Context, source: Source) -> Any:
-    if getattr(kind, "__name__", "") == "Path":
-        return context.attachments[name]
-    data = source.read()
-    if kind is bytes:
-        return data
-    if not data and kind is not str:
-        # What it comes from has failed: the empty set.
-        return None
     try:
+        if _is_path(kind):
+            return context.attachments[name]
+        data = source.read()
+        if kind is bytes:
+            return data
+        if not data and kind is not str:
+            # What it comes from has failed: the empty set.
+            return None
         return data.decode() if kind is str else json.loads(data)
     except ValueError as error:
         wanted = "UTF-8 text" if kind is str else "JSON"

@@ -15,6 +15,15 @@ from modelyard.worker.frames import Message
 MAX_VALUE_BYTES = 64 * 1024
 
 
+class _Text:
+    """The JSON of a value that lies in a file of its own."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
 class BadResult(TypeError):
     """What was returned cannot be carried."""
 
@@ -26,8 +35,8 @@ def report_result(value: Any, context: Context, ports: Collection[str] = ()) -> 
     """
     if type(value) is dict and len(ports) > 1 and not value.keys() - set(ports):
         value = _parted(value, context)
-    if type(value) is dict and any(isinstance(item, File | bytes) for item in value.values()):
-        files = {name: item for name, item in value.items() if isinstance(item, File | bytes)}
+    if type(value) is dict and any(isinstance(item, File | bytes | _Text) for item in value.values()):
+        files = {name: item for name, item in value.items() if isinstance(item, File | bytes | _Text)}
         rest = {name: item for name, item in value.items() if name not in files}
         fields = _value(rest, context) if rest else {}
         return {**fields, "files": [_file(str(name), item, context) for name, item in files.items()]}
@@ -45,7 +54,7 @@ def _parted(value: dict[str, Any], context: Context) -> dict[str, Any]:
         if left <= MAX_VALUE_BYTES:
             break
         left -= len(texts[name]) + len(name) + 4
-        parted[name] = texts[name].encode()
+        parted[name] = _Text(texts[name])
     return parted
 
 
@@ -89,7 +98,9 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _file(name: str, value: File | bytes, context: Context) -> Message:
+def _file(name: str, value: File | bytes | _Text, context: Context) -> Message:
+    if isinstance(value, _Text):
+        return {**_file(name, value.text.encode(), context), "is_value": True}
     if isinstance(value, bytes):
         path = context.directory / "outputs" / file_name(name)
         path.parent.mkdir(exist_ok=True)

@@ -74,7 +74,13 @@ def lay(attachment: Attachment, target: Path, source: Source) -> None:
     cached = source(attachment)
     if attachment.is_directory:
         shutil.copytree(cached, target, symlinks=True, copy_function=_copy)
-    elif cached.stat().st_size <= COPIED_MOST or not _link(cached, target):
+    else:
+        give(cached, target)
+
+
+def give(cached: Path, target: Path) -> None:
+    """One file of the cache for a task: its own copy if it is small, else as little of a copy as the disk allows."""
+    if cached.stat().st_size <= COPIED_MOST or not _link(cached, target):
         _copy(str(cached), str(target))
         target.chmod(0o600)
 

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from services.agent import quoted
+from services.agent.attachments import give
 from services.agent.config import Places
 from services.agent.decode import DEVICES, THREADS, device_number
 from services.agent.events import WorkMoved
@@ -41,7 +43,7 @@ class CommandSetup:
 
     def stage(self, task: Task, bundle: Path | None, input_paths: Mapping[str, str]) -> Path:
         """Fills the directory of an attempt: a fresh copy of the bundle, of a command the inputs; its working
-        directory. Blocks."""
+        directory. Blocks. Raises ValueUnreadable, OSError."""
         directory = self._places.task(task.key)
         shutil.rmtree(directory, ignore_errors=True)
         work, inputs = directory / "work", directory / "inputs"
@@ -55,11 +57,13 @@ class CommandSetup:
         if task.body.inputs:
             inputs.mkdir(mode=0o700)
         for name, source in task.body.inputs.items():
-            target = inputs / file_name(name)
-            if isinstance(source, str):
-                shutil.copyfile(input_paths[source], target)
+            target, is_value = inputs / file_name(name), name in task.body.values
+            if isinstance(source, bytes):
+                target.write_bytes(quoted.text_of(source) if is_value else source)
+            elif is_value and quoted.is_text(Path(input_paths[source])):
+                quoted.write_text(Path(input_paths[source]), target)
             else:
-                target.write_bytes(source)
+                give(Path(input_paths[source]), target)
         return work
 
     def work(self, task: Task, worker: str, directory: str, limits: dict[str, object]) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from services.agent.events import (
     WorkMoved,
     WorkReported,
 )
-from services.agent.model import Body, Cause, Exit, Note, NoteKind, Phase, Task, TaskError
+from services.agent.model import Body, Cause, Exit, Given, LeftFile, Note, NoteKind, Phase, Task, TaskError
+from services.agent.offered import SHOWN_BYTES_MOST
 
 Message = dict[str, Any]
 
@@ -166,6 +167,8 @@ def exited_of(end: Exit, enforcement: str) -> link.TaskExited:
             enforcement=enforcement,
         ),
     )
+    if end.given is not None:
+        exited.usage.given_parameters.CopyFrom(_given(end.given))
     if end.error is not None:
         exited.error.CopyFrom(_error(end.error))
     if end.value_json or end.value_digest or end.outputs:
@@ -173,8 +176,20 @@ def exited_of(end: Exit, enforcement: str) -> link.TaskExited:
         result.value_json = end.value_json
         result.value_digest = end.value_digest
         for output in end.outputs:
-            result.outputs.add(name=output.name, digest=output.digest, size_bytes=output.size_bytes)
+            result.outputs.add(
+                name=output.name,
+                digest=output.digest,
+                size_bytes=output.size_bytes,
+                is_value=output.is_value,
+            )
     return exited
+
+
+def _given(given: Given) -> task_pb2.GivenParameters:
+    is_short = len(given.params_json.encode()) <= SHOWN_BYTES_MOST
+    return task_pb2.GivenParameters(
+        variable=given.variable, digest=given.digest, params_json=given.params_json if is_short else ""
+    )
 
 
 def held_of(task: Task, enforcement: str) -> link.HeldTask:
@@ -251,7 +266,7 @@ def done_of(ended: Message) -> WorkDone:
             memory_peak_bytes=ended.get("memory_peak_bytes", 0),
             stdout_bytes=ended.get("stdout_bytes", 0),
             stderr_bytes=ended.get("stderr_bytes", 0),
-            files=tuple([(file["name"], file["path"]) for file in ended["files"]])
+            files=tuple([LeftFile(f["name"], f["path"], f.get("is_value", False)) for f in ended["files"]])
             if "files" in ended
             else (),
             value_path=ended.get("value_path", ""),
@@ -296,11 +311,18 @@ def operator_work(task: Task, directory: str, paths: Mapping[str, str]) -> Messa
         call["override_json"] = task.params_json
     if body.inputs:
         call["inputs"] = {
-            name: {"path": paths[source]}
-            if isinstance(source, str)
-            else {"data": base64.b64encode(source).decode()}
+            name: _work_input(source, paths, is_value=name in body.values)
             for name, source in body.inputs.items()
         }
     if body.attachments:
         call["attachments"] = {item.path: f"{directory}/work/{item.path}" for item in body.attachments}
     return {"key": task.work_key, "operator": call}
+
+
+def _work_input(source: bytes | str, paths: Mapping[str, str], *, is_value: bool) -> Message:
+    item: Message = (
+        {"path": paths[source]} if isinstance(source, str) else {"data": base64.b64encode(source).decode()}
+    )
+    if is_value:
+        item["is_value"] = True
+    return item

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from services.agent.model import Attachment, Body, Cause, Exit, Holding, Pool
+from services.agent.model import Attachment, Body, Cause, Exit, Given, Holding, Pool
 
 
 class StartAsked(msgspec.Struct, frozen=True):
@@ -123,6 +123,8 @@ class NeedReady(msgspec.Struct, frozen=True):
     """A bundle, environment, input or working directory is there."""
 
     need: str
+    given: Given | None = None
+    """With the working directory of an attempt: what the agent's environment gives to its parameters."""
 
 
 class NeedFailed(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from services.agent.model import (
     Body,
     Cause,
     Exit,
+    Given,
     NoteKind,
     Phase,
     Pool,
@@ -22,6 +23,7 @@ from services.agent.model import (
     TaskError,
     Worker,
 )
+from services.agent.params import merged_params
 from services.agent.pauses import wake
 from services.agent.state import State
 
@@ -154,6 +156,12 @@ def prepare_further(state: State, task: Task, *, staged: bool, effects: list[Eff
         state.lanes.append(task)
 
 
+def take_given(task: Task, given: Given) -> None:
+    """Lays what this agent's environment gives over the specification's parameters; the task's own lie over both."""
+    task.given = given
+    task.body = replace(task.body, params_json=merged_params(task.body.params_json, given.params_json))
+
+
 def begin(state: State, worker: Worker, task: Task | None, start_ms: int, now_ms: int) -> None:
     if task is None or task.phase is not Phase.HANDED or task.worker != worker.name:
         return
@@ -224,7 +232,7 @@ def settle(state: State, task: Task, outcome: Exit, effects: list[Effect]) -> No
 def end(state: State, task: Task, outcome: Exit) -> None:
     """It has ended; the scheduler is told."""
     state.move(task, Phase.ENDED)
-    task.exit = _fenced(task, outcome)
+    task.exit = _fenced(task, outcome if task.given is None else replace(outcome, given=task.given))
     task.missing.clear()
     state.tell(task, NoteKind.EXITED)
 

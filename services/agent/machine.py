@@ -54,6 +54,7 @@ from services.agent.lifecycle import (
     retract,
     settle_unstarted,
     stop,
+    take_given,
 )
 from services.agent.model import (
     Cause,
@@ -179,6 +180,8 @@ def on_need_ready(state: State, event: NeedReady, now_ms: int) -> list[Effect]:
     for task in state.pending_needs.pop(event.need, ()):
         if task.phase is Phase.PREPARING:
             task.missing.discard(event.need)
+            if event.given is not None:
+                take_given(task, event.given)
             prepare_further(state, task, staged=event.need.startswith("stage:"), effects=effects)
     return effects + hand_out(state, now_ms)
 

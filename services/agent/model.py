@@ -91,6 +91,15 @@ class Attachment(msgspec.Struct, frozen=True):
     """It is a tar.gz, which lies there extracted."""
 
 
+class Given(msgspec.Struct, frozen=True):
+    """Parameters that this agent's environment has given to an attempt."""
+
+    variable: str
+    params_json: str
+    digest: str
+    """sha256 of the text."""
+
+
 class Body(msgspec.Struct, frozen=True):
     """A specification, decoded once."""
 
@@ -118,6 +127,10 @@ class Body(msgspec.Struct, frozen=True):
     params_json: str = ""
     inputs: Mapping[str, bytes | str] = {}
     """By port: inline bytes, or the digest of an artefact."""
+    values: frozenset[str] = frozenset()
+    """The inputs that are the JSON of a value."""
+    parameter_env: str = ""
+    """Names parameters that this agent's environment has; see `offered`."""
     attachments: tuple[Attachment, ...] = ()
     outputs: tuple[str, ...] = ()
     requirements: str = ""
@@ -145,6 +158,16 @@ class StoredOutput(msgspec.Struct, frozen=True):
     name: str
     digest: str
     size_bytes: int
+    is_value: bool = False
+
+
+class LeftFile(msgspec.Struct, frozen=True):
+    """A file that has still to be stored."""
+
+    name: str
+    path: str
+    is_value: bool = False
+    """It holds the JSON of a value."""
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -160,9 +183,10 @@ class Exit(msgspec.Struct, frozen=True):
     memory_peak_bytes: int = 0
     stdout_bytes: int = 0
     stderr_bytes: int = 0
-    files: tuple[tuple[str, str], ...] = ()
-    """(name, path) of what has still to be stored, and of a value too large for here."""
+    files: tuple[LeftFile, ...] = ()
     value_path: str = ""
+    """Of a value too large for here, which has still to be stored."""
+    given: Given | None = None
 
 
 class StopOrder(msgspec.Struct, frozen=True):
@@ -211,6 +235,7 @@ class Task(msgspec.Struct):
     """Changes that came while it lay in a worker's queue: it was to be given back, and may have begun all the same."""
     retracting: bool = False
     recalled: bool = False
+    given: Given | None = None
     is_bare: bool = False
     """Found in a worker of an earlier agent process: only the worker knows its parameters and the like."""
     exit: Exit | None = None

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from services.agent.artifacts import Artifacts, TransferFailed
 from services.agent.config import Places
-from services.agent.model import Cause, Exit, StoredOutput, Task, TaskError
+from services.agent.model import Cause, Exit, LeftFile, StoredOutput, Task, TaskError
 
 OUTPUTS_MOST = 1_000
 
@@ -38,20 +38,23 @@ class OutputKeeper:
         work = self._places.task(task.key) / "work"
         files = list(end.files)
         if task.body.outputs:
-            files += await asyncio.to_thread(matches, work, task.body.outputs)
+            found = await asyncio.to_thread(matches, work, task.body.outputs)
+            files += [LeftFile(name, path) for name, path in found]
         if len(files) > OUTPUTS_MOST:
             raise TransferFailed(
                 f"its outputs match {len(files)} files; at most {OUTPUTS_MOST} are kept",
                 "pack them into one archive, or narrow the globs",
             )
-        outputs = [await self._put(task, name, Path(path)) for name, path in files]
+        outputs = [await self._put(task, file) for file in files]
         if not end.value_path:
             return replace(end, outputs=tuple(outputs))
-        value = await self._put(task, "value.json", Path(end.value_path))
+        value = await self._put(task, LeftFile("value.json", end.value_path, is_value=True))
         return replace(end, outputs=tuple(outputs), value_json="", value_digest=value.digest)
 
-    async def _put(self, task: Task, name: str, path: Path) -> StoredOutput:
-        return await self._artifacts.put(path, name, task.body.account, f"task:{task.task_id}")
+    async def _put(self, task: Task, file: LeftFile) -> StoredOutput:
+        path, holder = Path(file.path), f"task:{task.task_id}"
+        stored = await self._artifacts.put(path, file.name, task.body.account, holder)
+        return replace(stored, is_value=file.is_value)
 
 
 def matches(work: Path, globs: tuple[str, ...]) -> list[tuple[str, str]]:

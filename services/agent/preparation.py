@@ -18,7 +18,9 @@ from services.agent.commands import CommandSetup
 from services.agent.environments import EnvironmentFailed, Environments
 from services.agent.events import Event, NeedFailed, NeedReady
 from services.agent.inputs import Inputs
-from services.agent.model import Attachment, Body, Pool, Task
+from services.agent.model import Attachment, Body, Given, Pool, Task
+from services.agent.offered import OfferedParameters, ParametersMissing
+from services.agent.quoted import ValueUnreadable
 from services.chassis.logs import get_logger
 
 _log = get_logger("agent.preparation")
@@ -33,19 +35,28 @@ class Preparer:
         environments: Environments,
         inputs: Inputs,
         commands: CommandSetup,
+        offered: OfferedParameters,
         tell: Callable[[Event], None],
     ) -> None:
         self._bundles = bundles
         self._environments = environments
         self._inputs = inputs
         self._commands = commands
+        self._offered = offered
         self._tell = tell
 
     async def prepare(self, need: str, task: Task) -> None:
         """Tells NeedReady or NeedFailed. Safe to cancel: what is half made is made again."""
         try:
-            await self._prepare(need, task)
-        except (TransferFailed, BundleInvalid, EnvironmentFailed, AttachmentClashes) as error:
+            given = await self._prepare(need, task)
+        except (
+            TransferFailed,
+            BundleInvalid,
+            EnvironmentFailed,
+            AttachmentClashes,
+            ParametersMissing,
+            ValueUnreadable,
+        ) as error:
             _log.info("need_failed", need=need, task=task.key, reason=str(error))
             self._tell(NeedFailed(need, str(error), error.next_step))
         except OSError as error:
@@ -53,7 +64,7 @@ class Preparer:
             message = f"the node could not prepare the task: {error.strerror or error}"
             self._tell(NeedFailed(need, message, "free disk space on the node, then retry the task"))
         else:
-            self._tell(NeedReady(need))
+            self._tell(NeedReady(need, given))
 
     def interpreter(self, pool: Pool) -> tuple[str, tuple[str, ...]]:
         """The interpreter of a pool's workers ("": the agent's own) and what stands first in sys.path."""
@@ -68,7 +79,7 @@ class Preparer:
         digests = [source for source in body.inputs.values() if isinstance(source, str)]
         return {digest: str(self._inputs.path(digest)) for digest in digests}
 
-    async def _prepare(self, need: str, task: Task) -> None:
+    async def _prepare(self, need: str, task: Task) -> Given | None:
         kind, _, rest = need.partition(":")
         body = task.body
         name = rest.rpartition(":")[2]
@@ -79,15 +90,21 @@ class Preparer:
         elif kind == "environment":
             await self._environments.build(name, body.requirements)
         else:
+            # At each attempt anew: what an agent's environment offers may have changed since the last one.
+            given = self._offered.read(body.parameter_env) if body.parameter_env else None
             await self._mend(body)
             bundle = self._bundles.path(body.bundle) if body.bundle and body.is_command else None
             await asyncio.to_thread(self._stage, task, bundle)
+            return given
+        return None
 
     async def _mend(self, body: Body) -> None:
         """Tasks before this one may have written into large files that they shared with the cache."""
-        for attachment in body.attachments:
-            if not attachment.is_directory:
-                await self._inputs.mend(attachment.digest, body.account)
+        digests = {attachment.digest for attachment in body.attachments if not attachment.is_directory}
+        if body.is_command:
+            digests.update(source for source in body.inputs.values() if isinstance(source, str))
+        for digest in sorted(digests):
+            await self._inputs.mend(digest, body.account)
 
     def _stage(self, task: Task, bundle: Path | None) -> None:
         work = self._commands.stage(task, bundle, self.input_paths(task.body))

@@ -40,6 +40,7 @@ from services.agent.limits import Limiter
 from services.agent.link import Link
 from services.agent.logs import LogPusher
 from services.agent.model import Phase
+from services.agent.offered import OfferedParameters
 from services.agent.outputs import OutputKeeper
 from services.agent.preparation import Preparer
 from services.agent.shims import ShimFiles
@@ -168,6 +169,7 @@ class Agent:
             self._environments,
             Inputs(places.inputs, self._artifacts),
             self._commands,
+            OfferedParameters(node),
             self._engine.dispatch,
         )
         self._engine.connect(self._workers, preparer, OutputKeeper(places, self._artifacts))

@@ -18,7 +18,7 @@ REFERENCE = "$param"
 PARAMS_BYTES_MOST = 1 << 20
 """Of one node."""
 ADDRESS = re.compile(
-    r"run:[^/\s]{1,200}|artifact:[0-9a-f]{64}|project:p-\d{1,18}/\d{1,18}/[\w./-]{1,500}|env:[A-Za-z_]\w{0,199}"
+    r"run:[^/\s]{1,200}|artifact:[0-9a-f]{64}|project:p-\d{1,18}/\d{1,18}/[\w./-]{1,500}|env:[A-Za-z_][A-Za-z0-9_]{0,99}"
 )
 
 

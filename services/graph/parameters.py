@@ -96,6 +96,11 @@ def parse_address(text: str) -> Address | None:
     return Address(kind, name)
 
 
+def variable_of(address: str) -> str:
+    """The name in "env:NAME": the agent that executes the node reads it, nobody else (S1.4). Empty: another address."""
+    return address[4:] if address.startswith("env:") else ""
+
+
 def at_run(name: str, values: Mapping[str, Any]) -> str:
     """The run's parameter of that name, which has to be an object. Raises ParameterMissing, ParamsInvalid."""
     if name not in values:

@@ -157,13 +157,20 @@ class Modification:
         if changes.HasField("params"):
             own.params.CopyFrom(changes.params)
         specs.settle_params(own, FIELD)
-        whole = laid_over(task_pb2.TaskSpec.FromString(task.spec.body).params_json, task.params)
+        spec = task_pb2.TaskSpec.FromString(task.spec.body)
+        whole = laid_over(spec.params_json, task.params)
         for earlier in task.pending:
             whole = laid_over(whole, earlier.params)
         whole = laid_over(whole, own.params_json)
         field = f"{FIELD}.params_json"
         values = specs.params_object(whole or "{}", field)
-        specs.check_params(task.spec.shape.operator, values, self._operators.schemas, field)
+        specs.check_params(
+            task.spec.shape.operator,
+            values,
+            self._operators.schemas,
+            field,
+            has_more=bool(spec.parameter_env),
+        )
         return own.params_json or "{}"
 
     def _changed(self, task: Task, changes: task_pb2.TaskChanges, paths: Sequence[str]) -> Spec:

@@ -54,6 +54,7 @@ PREEMPTION_GRACE_MS = 30_000
 MOST_PREEMPTION_GRACE_MS = 600_000
 DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 Schemas = Mapping[str, Mapping[str, Any]]
 
@@ -272,6 +273,11 @@ def _check_rest(spec: task_pb2.TaskSpec, field: str) -> None:
             raise _invalid(
                 f"{field}.outputs", f"{glob[:80]!r} leaves the working directory", "use a glob below it"
             )
+    if spec.parameter_env and not VARIABLE.fullmatch(spec.parameter_env):
+        raise _invalid(
+            f"{field}.parameter_env", f"{spec.parameter_env[:80]!r} is not a name",
+            "give NAME of a variable MODELYARD_PARAM_NAME: up to 100 letters, digits and '_'",
+        )  # fmt: skip
     _milliseconds(spec.timeouts.start_timeout, f"{field}.timeouts.start_timeout")
     _check_quote(spec, field)
     _check_gang(spec, field)
@@ -407,12 +413,17 @@ def _digest(text: str, field: str) -> str:
     return text
 
 
-def check_params(operator: str, params: Mapping[str, Any], schemas: Schemas, field: str) -> None:
-    """Compares parameters with the schema that agents gave for an operator. Raises `InvalidParams`."""
+def check_params(
+    operator: str, params: Mapping[str, Any], schemas: Schemas, field: str, *, has_more: bool = False
+) -> None:
+    """Compares parameters with the schema that agents gave for an operator; `has_more`: an agent gives others, so none
+    is missing yet. Raises `InvalidParams`."""
     schema = schemas.get(operator)
     if schema is None:
         return
     problems = validate_params(dict(schema), dict(params))
+    if has_more:
+        problems = [problem for problem in problems if problem.kind != "missing"]
     if problems:
         text = "; ".join(p.message for p in problems[:5])
         path = ".".join(part for part in (field, problems[0].field) if part)

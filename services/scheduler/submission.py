@@ -77,7 +77,7 @@ class Submission:
     def check(self, spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         """The specification as it would be submitted. Raises as a submission would; nothing is kept of it."""
         converted = self._spec(spec, account, field)
-        self._check_whole(converted, spec.params_json, "", f"{field}.params")
+        self._check_whole(converted, spec, "", f"{field}.params")
         return converted
 
     def _spec(self, spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
@@ -100,7 +100,7 @@ class Submission:
             )
         if not request.items:
             for index, spec in enumerate(request.specs):
-                self._check_whole(converted[index], spec.params_json, "", f"specs[{index}].params")
+                self._check_whole(converted[index], spec, "", f"specs[{index}].params")
             return tuple((index, "") for index in range(len(converted)))
         if len(request.items) > MOST_ITEMS:
             raise InvalidRequest(
@@ -120,20 +120,19 @@ class Submission:
         if not 0 <= index < len(converted):
             field = f"items[{number}].spec_index"
             raise InvalidRequest(f"{field}: there is no spec {index}", field=field)
-        self._check_whole(
-            converted[index], request.specs[index].params_json, params, f"items[{number}].params_json"
-        )
+        self._check_whole(converted[index], request.specs[index], params, f"items[{number}].params_json")
         return index, params
 
-    def _check_whole(self, spec: Spec, base: str, params: str, field: str) -> None:
+    def _check_whole(self, spec: Spec, asked: task_pb2.TaskSpec, params: str, field: str) -> None:
         """The parameters that the operator will see must fit it."""
-        operator = spec.shape.operator
+        operator, base = spec.shape.operator, asked.params_json
         if not operator and not params:
             return
         own = specs.params_object(params, field) if params else {}
         if operator in self._operators.schemas:
             whole: Mapping[str, Any] = own if not base else {**specs.params_object(base, field), **own}
-            specs.check_params(operator, whole, self._operators.schemas, field)
+            has_more = bool(asked.parameter_env)
+            specs.check_params(operator, whole, self._operators.schemas, field, has_more=has_more)
 
 
 async def recall(engine: Engine, account: str, request_id: str) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from modelyard.v1 import task_pb2
 from services.graph.canvas import Node
 from services.graph.convert.canvas import duration, fill
+from services.graph.parameters import variable_of
 
 _REMEMBERED_MOST = 10_000
 _TIMEOUT_MOST_S = 10 * 365 * 86_400.0
@@ -34,7 +35,7 @@ class Bodies:
         key = msgspec.msgpack.encode(
             (
                 node.operator, node.command, node.retry, node.placement, node.resources, node.environment,
-                node.timeout_s, node.bundle_digest,
+                node.timeout_s, node.bundle_digest, variable_of(node.parameter_address),
             )
         )  # fmt: skip
         made = self._made.get(key)
@@ -46,7 +47,9 @@ class Bodies:
 
 
 def _specification(node: Node) -> task_pb2.TaskSpec:
-    spec = task_pb2.TaskSpec(bundle_digest=node.bundle_digest)
+    spec = task_pb2.TaskSpec(
+        bundle_digest=node.bundle_digest, parameter_env=variable_of(node.parameter_address)
+    )
     if node.command is not None:
         spec.command.argv.extend(node.command.argv)
         spec.outputs.extend(dict.fromkeys(node.command.outputs.values()))
