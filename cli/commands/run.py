@@ -159,6 +159,8 @@ async def _submit(yard: Invocation, client: Client, spec: task_pb2.TaskSpec, req
 
 def _items(spec: task_pb2.TaskSpec) -> list[task_pb2.TaskItem]:
     """What was said here goes over what an agent's environment gives, as parameters of an item do."""
+    from modelyard.v1 import task_pb2
+
     if not (spec.parameter_env and spec.params_json):
         return []
     params_json, spec.params_json = spec.params_json, ""

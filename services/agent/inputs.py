@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -22,9 +23,11 @@ SEAL_NS = 1_000_000_000 * 10**9
 class Inputs:
     """The file cache. Who may have which artefact is the store's word, asked for every account once."""
 
-    def __init__(self, directory: Path, artifacts: Artifacts) -> None:
+    def __init__(self, directory: Path, artifacts: Artifacts, find: Callable[[str], bool]) -> None:
+        """`find` looks for an artefact elsewhere on this machine and makes it the cached one; it blocks."""
         self._directory = directory
         self._artifacts = artifacts
+        self._find = find
         self._under_way: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def path(self, digest: str) -> Path:
@@ -46,11 +49,14 @@ class Inputs:
         if is_sealed(path):
             await self._artifacts.check(digest, account)
             seal(path)
-        else:
-            path.unlink(missing_ok=True)
-            await self._artifacts.fetch(digest, account, path)
-            path.chmod(0o444)
-            seal(path)
+            return
+        path.unlink(missing_ok=True)
+        if await asyncio.to_thread(self._find, digest):
+            await self._artifacts.check(digest, account)
+            return
+        await self._artifacts.fetch(digest, account, path)
+        path.chmod(0o444)
+        seal(path)
 
 
 def seal(path: Path) -> None:

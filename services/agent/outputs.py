@@ -1,6 +1,7 @@
 """What a task leaves behind: files that match its globs, files that an operator returned, large values.
 
-Puts them into the store under the holder "task:<id>", before the end of the task is told.
+Puts them into the store under the holder "task:<id>", before the end of the task is told, and hands files that are
+the task's alone on to whoever takes them next on this machine.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from services.agent.artifacts import Artifacts, TransferFailed
 from services.agent.config import Places
+from services.agent.handover import Handover
 from services.agent.model import Cause, Exit, LeftFile, StoredOutput, Task, TaskError
 
 OUTPUTS_MOST = 1_000
@@ -20,9 +22,10 @@ OUTPUTS_MOST = 1_000
 class OutputKeeper:
     """Keeps the outputs of tasks of one node."""
 
-    def __init__(self, places: Places, artifacts: Artifacts) -> None:
+    def __init__(self, places: Places, artifacts: Artifacts, handover: Handover) -> None:
         self._places = places
         self._artifacts = artifacts
+        self._handover = handover
 
     async def keep(self, task: Task, end: Exit) -> Exit:
         """The end with its outputs in it, or with the reason why they could not be kept."""
@@ -53,7 +56,11 @@ class OutputKeeper:
 
     async def _put(self, task: Task, file: LeftFile) -> StoredOutput:
         path, holder = Path(file.path), f"task:{task.task_id}"
+        room = self._places.task(task.key)
+        is_settled = await asyncio.to_thread(self._handover.settle, path, room)
         stored = await self._artifacts.put(path, file.name, task.body.account, holder)
+        if is_settled:
+            await asyncio.to_thread(self._handover.take, path, stored.digest)
         return replace(stored, is_value=file.is_value)
 
 

@@ -25,6 +25,7 @@ from services.agent.engine import Engine
 from services.agent.environments import Environments
 from services.agent.events import DrainBegan, WorkReported
 from services.agent.figures import of_agent
+from services.agent.handover import Handover
 from services.agent.holdings import Holdings
 from services.agent.host import (
     capacity_units,
@@ -164,15 +165,17 @@ class Agent:
         )  # fmt: skip
         self._workers = Workers(places, self._engine.tell_of_worker, self._engine.run_beside, has_gpus)
         self._environments = Environments(places.environments)
+        self._handover = handover = Handover(places.inputs)
         preparer = Preparer(
             Bundles(places.bundles, self._artifacts),
             self._environments,
-            Inputs(places.inputs, self._artifacts),
+            Inputs(places.inputs, self._artifacts, handover.find),
             self._commands,
             OfferedParameters(node),
             self._engine.dispatch,
         )
-        self._engine.connect(self._workers, preparer, OutputKeeper(places, self._artifacts))
+        outputs = OutputKeeper(places, self._artifacts, handover)
+        self._engine.connect(self._workers, preparer, outputs)
         self._caches = Caches(places, self._state, self._engine.dispatch)
         incarnation = next_incarnation(places.root / "incarnation")
         self._around = Surroundings(
@@ -280,8 +283,10 @@ class Agent:
             rounds += 1
             self._limiter.sweep()
             self._specifications.compact(self._link.used_bodies())
-            if rounds % round(TRIM_S / SWEEP_S) == 0:
-                await self._caches.trim(parse_bytes(self._config.cache, "cache"))
+            most_bytes = parse_bytes(self._config.cache, "cache")
+            if rounds % round(TRIM_S / SWEEP_S) == 0 or self._handover.taken_bytes > most_bytes / 8:
+                self._handover.taken_bytes = 0
+                await self._caches.trim(most_bytes)
 
 
 def _settings(config: AgentConfig) -> Settings:
