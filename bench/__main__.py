@@ -13,6 +13,7 @@ EXPERIMENTS = (
     "calls",
     "graph_plan",
     "graph_runs",
+    "handover",
     "arrays",
     "processes",
     "startup",

@@ -64,7 +64,8 @@ def _values(node: PlannedNode, value: str, open_ports: list[str]) -> list[Output
         members = _OBJECT.decode(value)
     except msgspec.MsgspecError:
         return [value_output(port, value) for port in open_ports[:1]]
-    wanted = set(open_ports)
+    # Of code that no agent offers the ports are not known: each member is one, beside the files.
+    wanted = set(open_ports if node.outputs else members)
     return [value_output(port, bytes(raw).decode()) for port, raw in members.items() if port in wanted]
 
 
