@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from modelyard.client import Client, SyncClient, TaskFailed
     from modelyard.context import Context, TaskCancelled
     from modelyard.operator.declaration import describe, operator
+    from modelyard.operator.failure import OperatorFailed
     from modelyard.operator.ports import File, Input
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Context",
     "File",
     "Input",
+    "OperatorFailed",
     "SyncClient",
     "TaskCancelled",
     "TaskFailed",
@@ -33,6 +35,7 @@ _HOMES = {
     "TaskCancelled": "modelyard.context",
     "File": "modelyard.operator.ports",
     "Input": "modelyard.operator.ports",
+    "OperatorFailed": "modelyard.operator.failure",
     "describe": "modelyard.operator.declaration",
     "operator": "modelyard.operator.declaration",
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 from modelyard.context import Context
 from modelyard.operator.declaration import operator
+from modelyard.operator.failure import OperatorFailed
 
 
 @operator(name="echo", version="1")
@@ -22,6 +23,8 @@ def fail(message: str = "asked to fail") -> None:
 @operator(name="sleep", version="1")
 def sleep(ctx: Context, seconds: float = 1.0) -> float:
     """Waits, telling its progress, and returns the seconds waited. A change of ``seconds`` counts at once."""
+    if not seconds >= 0:
+        raise OperatorFailed(f"seconds must not be negative, got {seconds}")
     start = time.monotonic()
     while (passed := time.monotonic() - start) < (total := float(ctx.params.get("seconds", seconds))):
         ctx.progress(passed / total)
@@ -33,7 +36,7 @@ def sleep(ctx: Context, seconds: float = 1.0) -> float:
 def pi(ctx: Context, digits: int = 1000) -> str:
     """Computes pi to so many decimal places. Work for one core, with progress."""
     if not 1 <= digits <= 100_000:
-        raise ValueError(f"digits must be between 1 and 100000, got {digits}")
+        raise OperatorFailed(f"digits must be between 1 and 100000, got {digits}")
     # Machin: pi = 16 arctan(1/5) - 4 arctan(1/239), in integers with ten guard digits.
     unity = 10 ** (digits + 10)
     first = _arctan(ctx, unity, 5, digits, 0.0, 0.7)

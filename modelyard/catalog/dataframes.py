@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from modelyard.catalog.libraries import library
 from modelyard.context import Context
 from modelyard.operator.declaration import operator
+from modelyard.operator.failure import OperatorFailed
 from modelyard.operator.ports import File, Input
 from modelyard.operator.schema import Range
 
@@ -28,8 +29,18 @@ def query_table(ctx: Context, table: Input[Path], sql: str, to: TableFormat = "p
     """Runs a SQL query on a table, which it calls ``self``. For example: select city, avg(price) as price from self
     group by city order by city."""
     polars = library("polars")
-    with polars.SQLContext({"self": read_table(table)}, eager=True) as context:
-        return write_table(ctx, context.execute(sql), "table", to)
+    if not sql.strip():
+        raise OperatorFailed("the query is empty", "for example: select * from self")
+    frame = read_table(table)
+    with polars.SQLContext({"self": frame}, eager=True) as context:
+        try:
+            found = context.execute(sql)
+        except polars.exceptions.PolarsError as error:
+            raise OperatorFailed(
+                f"the query cannot be run: {_first_line(error)}",
+                f"the table is called self and has the columns: {', '.join(frame.columns)}",
+            ) from error
+        return write_table(ctx, found, "table", to)
 
 
 @operator(name="table.join", version="1", libraries=LIBRARIES)
@@ -42,10 +53,20 @@ def join_tables(
     to: TableFormat = "parquet",
 ) -> File:
     """Joins two tables on columns that both have; rows keep the order of the left one."""
+    if not on:
+        raise OperatorFailed("on names no column", "name the columns that both tables have in common")
     first, second = read_table(left), read_table(right)
-    for frame in (first, second):
-        require_columns(frame, on)
-    return write_table(ctx, first.join(second, on=on, how=how, maintain_order="left_right"), "table", to)
+    for frame, name in ((first, "left"), (second, "right")):
+        require_columns(frame, on, f"the {name} table")
+    try:
+        joined = first.join(second, on=on, how=how, maintain_order="left_right")
+    except library("polars").exceptions.SchemaError as error:
+        types = (f"{name} {first[name].dtype} and {second[name].dtype}" for name in on)
+        raise OperatorFailed(
+            f"the columns have different types in the left and the right table: {', '.join(types)}",
+            "bring both to one type: table.query with cast",
+        ) from error
+    return write_table(ctx, joined, "table", to)
 
 
 @operator(name="table.split", version="1", outputs={"train": "file", "test": "file"}, libraries=LIBRARIES)
@@ -54,11 +75,14 @@ def split_table(
 ) -> dict[str, File]:
     """Splits the rows of a table by chance into two, the same for the same seed; each keeps the order of the rows."""
     if not 0 < test_ratio < 1:
-        raise ValueError(f"test_ratio must lie between 0 and 1, got {test_ratio}")
+        raise OperatorFailed(f"test_ratio must lie between 0 and 1, got {test_ratio}")
     frame = read_table(table)
     count = round(frame.height * test_ratio)
     if not 0 < count < frame.height:
-        raise ValueError(f"{frame.height} rows cannot be split so that {test_ratio:.0%} of them are apart")
+        raise OperatorFailed(
+            f"the table has {frame.height} rows, which cannot be split so that {test_ratio:.0%} of them are apart",
+            "give it more rows, or choose another test_ratio",
+        )
     chosen = frame.with_row_index("__row").sample(count, seed=seed)["__row"]
     rows = library("polars").Series("__row", range(frame.height), dtype=chosen.dtype)
     is_test = rows.is_in(chosen.to_list())
@@ -79,14 +103,17 @@ def preview_table(table: Input[Path], rows: Annotated[int, Range(0, 1_000)] = 10
 
 
 def read_table(path: Path) -> Any:
-    """The table in a file. Raises ValueError for a file that has none."""
+    """The table in a file. Raises OperatorFailed for a file that has none."""
     polars = library("polars")
     with path.open("rb") as file:
         is_parquet = file.read(4) == b"PAR1"
     try:
         return polars.read_parquet(path) if is_parquet else polars.read_csv(path, infer_schema_length=10_000)
     except polars.exceptions.PolarsError as error:
-        raise ValueError(f"the file is no table: {error}") from error
+        what = "is empty" if not path.stat().st_size else f"is no table: {_first_line(error)}"
+        raise OperatorFailed(
+            f"the file {what}", "give it Parquet, or CSV with a header line, in UTF-8"
+        ) from error
 
 
 def write_table(ctx: Context, frame: Any, name: str, to: TableFormat) -> File:
@@ -99,11 +126,29 @@ def write_table(ctx: Context, frame: Any, name: str, to: TableFormat) -> File:
     return File(path)
 
 
-def require_columns(frame: Any, names: list[str]) -> None:
-    """Raises ValueError with the columns that there are."""
+def require_columns(frame: Any, names: list[str], table: str = "the table") -> None:
+    """Raises OperatorFailed with the columns that there are."""
     missing = [name for name in names if name not in frame.columns]
     if missing:
-        raise ValueError(f"there is no column {missing[0]!r}; there are: {', '.join(frame.columns)}")
+        raise OperatorFailed(
+            f"{table} has no column {missing[0]!r}", f"name one of its columns: {', '.join(frame.columns)}"
+        )
+
+
+def require_rows(frame: Any, table: str = "the table") -> None:
+    """Raises OperatorFailed for a table of a header alone."""
+    if not frame.height:
+        raise OperatorFailed(f"{table} has no rows", "look at what the node before it gives: table.preview")
+
+
+def is_number(series: Any) -> bool:
+    """Whether a column holds numbers, truth values included."""
+    return bool(series.dtype.is_numeric()) or str(series.dtype) == "Boolean"
+
+
+def _first_line(error: Exception) -> str:
+    """Of what polars says; its plans help nobody here."""
+    return str(error).strip().partition("\n")[0]
 
 
 def plain(value: Any) -> Any:

@@ -1,12 +1,14 @@
 """Operators that draw tables, by matplotlib: PNG or SVG."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from modelyard.catalog.dataframes import read_table, require_columns
+from modelyard.catalog.dataframes import is_number, read_table, require_columns, require_rows
 from modelyard.catalog.libraries import library
 from modelyard.context import Context
 from modelyard.operator.declaration import operator
+from modelyard.operator.failure import OperatorFailed
 from modelyard.operator.ports import File, Input
 from modelyard.operator.schema import Range
 
@@ -30,9 +32,16 @@ def plot_table(
     """Draws columns of a table against another, or against the row's number, or how their values are distributed. The
     same table gives the same bytes."""
     if not y:
-        raise ValueError("y must name a column")
+        raise OperatorFailed("y names no column", "name the columns to draw")
     frame = read_table(table)
     require_columns(frame, [*y, *([x] if x else [])])
+    require_rows(frame)
+    for name in y:
+        if not is_number(frame[name]):
+            raise OperatorFailed(
+                f"column {name!r} is {frame[name].dtype}, and only numbers are drawn",
+                "name columns of numbers in y; what they are drawn against is x",
+            )
     matplotlib = library("matplotlib")
     # Without pyplot nothing is left in the process when the call ends.
     figure = library("matplotlib.figure", "matplotlib").Figure(
@@ -64,6 +73,8 @@ def _draw(axes: Any, kind: Kind, frame: Any, x: str, y: list[str]) -> None:
         else:
             wide = 0.8 / len(y)
             places = [place - 0.4 + wide * (number + 0.5) for place in range(frame.height)]
-            axes.bar(places, values, width=wide, label=name)
+            axes.bar(
+                places, [math.nan if value is None else value for value in values], width=wide, label=name
+            )
     if kind == "bar":
         axes.set_xticks(range(frame.height), [str(value) for value in across])

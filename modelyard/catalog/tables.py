@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from modelyard.operator.declaration import operator
+from modelyard.operator.failure import OperatorFailed
 from modelyard.operator.ports import Input
 
 Comparison = Literal["=", "!=", "<", "<=", ">", ">="]
@@ -36,7 +37,9 @@ def filter_table(
     """Keeps the rows of a CSV table whose column compares so with a value, as numbers where both are."""
     names, rows = _read(table)
     if column not in names:
-        raise ValueError(f"there is no column {column!r}; there are: {', '.join(names)}")
+        raise OperatorFailed(
+            f"the table has no column {column!r}", f"name one of its columns: {', '.join(names)}"
+        )
     index, compare = names.index(column), _COMPARE[comparison]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -48,11 +51,14 @@ def filter_table(
 def _read(text: str) -> tuple[list[str], list[list[str]]]:
     lines = [row for row in csv.reader(io.StringIO(text)) if row]
     if not lines:
-        raise ValueError("the table is empty; its first line must name the columns")
+        raise OperatorFailed("the table is empty", "its first line must name the columns")
     names, *rows = lines
     for number, row in enumerate(rows, start=1):
         if len(row) != len(names):
-            raise ValueError(f"row {number} has {len(row)} cells; the header has {len(names)}")
+            raise OperatorFailed(
+                f"row {number} has {len(row)} cells, and the header has {len(names)}",
+                "every line needs a cell for each column; quote cells with commas or line ends in them",
+            )
     return names, rows
 
 

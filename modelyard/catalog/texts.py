@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from modelyard.context import Context
 from modelyard.operator.declaration import operator
+from modelyard.operator.failure import OperatorFailed
 from modelyard.operator.ports import Input
 
 _BORDERS = {"line": r"\r?\n", "paragraph": r"(?:\r?\n[ \t]*){2,}"}
@@ -21,7 +22,7 @@ def count(text: Input[str]) -> dict[str, int]:
 def split(text: Input[str], by: Literal["line", "paragraph", "word"] = "line", size: int = 1) -> list[str]:
     """Divides a text into pieces of so many lines, paragraphs or words: the items of a map."""
     if size < 1:
-        raise ValueError(f"size must be at least 1, got {size}")
+        raise OperatorFailed(f"size must be at least 1, got {size}")
     between = {"line": "\n", "paragraph": "\n\n", "word": " "}[by]
     pieces = (
         text.split() if by == "word" else [piece for piece in re.split(_BORDERS[by], text) if piece.strip()]
@@ -33,7 +34,9 @@ def split(text: Input[str], by: Literal["line", "paragraph", "word"] = "line", s
 def join(texts: Input[Any], between: str = "\n") -> str:
     """Joins a list of texts to one; anything else in the list is written as it is shown."""
     if not isinstance(texts, list):
-        raise ValueError(f"texts must be a list, got {type(texts).__name__}")
+        raise OperatorFailed(
+            f"texts is no list: {str(texts)[:60]}", "connect several nodes to it, or one that gives a list"
+        )
     return between.join(text if isinstance(text, str) else str(text) for text in texts)
 
 
@@ -41,7 +44,7 @@ def join(texts: Input[Any], between: str = "\n") -> str:
 def replace(text: Input[str], find: str, replacement: str = "") -> str:
     """Replaces every occurrence of a text in another."""
     if not find:
-        raise ValueError("find must not be empty")
+        raise OperatorFailed("find must not be empty")
     return text.replace(find, replacement)
 
 
@@ -56,6 +59,6 @@ def list_files(ctx: Context) -> list[dict[str, str | int]]:
 def read_file(file: Input[Path], max_bytes: int = 65536) -> str:
     """Returns the beginning of a file as text."""
     if max_bytes < 1:
-        raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
+        raise OperatorFailed(f"max_bytes must be at least 1, got {max_bytes}")
     with file.open("rb") as content:
         return content.read(max_bytes).decode(errors="replace")

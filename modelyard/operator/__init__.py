@@ -13,6 +13,7 @@ from typing import Any
 
 from modelyard.operator import declaration
 from modelyard.operator.declaration import Operator, describe, operator
+from modelyard.operator.failure import OperatorFailed
 from modelyard.operator.ports import File, Input, Port
 from modelyard.operator.registry import OperatorNotFound, find, installed
 from modelyard.operator.schema import Range
@@ -22,6 +23,7 @@ __all__ = [
     "File",
     "Input",
     "Operator",
+    "OperatorFailed",
     "OperatorNotFound",
     "Port",
     "Problem",

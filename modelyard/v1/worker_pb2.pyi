@@ -975,12 +975,15 @@ class WorkError(_message.Message):
     TRACEBACK_FIELD_NUMBER: _builtins.int
     EXIT_CODE_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
+    NEXT_STEP_FIELD_NUMBER: _builtins.int
     cause: _builtins.str
     """"error", "exit", "signal", "out_of_memory", "setup" or "cancelled"."""
     message: _builtins.str
     traceback: _builtins.str
     exit_code: _builtins.int
     signal: _builtins.int
+    next_step: _builtins.str
+    """What to do next, where an operator knows."""
     def __init__(
         self,
         *,
@@ -989,10 +992,11 @@ class WorkError(_message.Message):
         traceback: _builtins.str = ...,
         exit_code: _builtins.int = ...,
         signal: _builtins.int = ...,
+        next_step: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "exit_code", b"exit_code", "message", b"message", "signal", b"signal", "traceback", b"traceback"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "exit_code", b"exit_code", "message", b"message", "next_step", b"next_step", "signal", b"signal", "traceback", b"traceback"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+from modelyard.operator.failure import OperatorFailed
 from modelyard.worker.frames import Message
 from modelyard.worker.results import BadResult
 
@@ -21,6 +22,8 @@ def setup_error(message: str) -> Message:
 
 def error_of(error: BaseException) -> Message:
     """What user code raised."""
+    if isinstance(error, OperatorFailed):
+        return _told(error)
     if isinstance(error, SystemExit):
         text = f"called sys.exit({error.code!r}); return a value or raise an exception instead"
     elif isinstance(error, BadResult):
@@ -32,6 +35,14 @@ def error_of(error: BaseException) -> Message:
         "message": text[:_MAX_MESSAGE],
         "traceback": _traceback(error)[-_MAX_TRACEBACK:],
     }
+
+
+def _told(error: OperatorFailed) -> Message:
+    """An operator that says itself what is wrong says all that there is to say."""
+    message: Message = {"cause": "error", "message": str(error)[:_MAX_MESSAGE]}
+    if error.next_step:
+        message["next_step"] = error.next_step[:_MAX_MESSAGE]
+    return message
 
 
 def _traceback(error: BaseException) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from modelyard.v1.artifact_pb2_grpc import ArtifactServiceAsyncStub
 
 T = TypeVar("T")
+EMPTY = hashlib.sha256().hexdigest()
 CHUNK_BYTES = 1024 * 1024
 TRIES = 6
 TRANSFER_S = 3600.0
@@ -79,6 +80,8 @@ class Artifacts:
             header = pb.PutArtifactHeader(
                 name=name,
                 media_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
+                # An upload has to announce something, and of an empty file the size says nothing.
+                digest="" if size_bytes else EMPTY,
                 size_bytes=size_bytes,
                 account=account,
                 holder=holder,

@@ -284,6 +284,7 @@ def error_of(failure: Message) -> TaskError:
         failure.get("exit_code", 0),
         failure.get("signal", 0),
         failure.get("traceback", ""),
+        failure.get("next_step", ""),
     )
 
 

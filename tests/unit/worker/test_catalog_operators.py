@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from modelyard import Context
+from modelyard import Context, OperatorFailed
 from modelyard.catalog import OPERATORS, describe_all, function_of
 from modelyard.operator import OperatorNotFound, find, validate_params
 
@@ -69,5 +69,6 @@ def test_table_filter_compares_numbers_as_numbers() -> None:
 
 
 def test_table_filter_unknown_column_names_the_known() -> None:
-    with pytest.raises(ValueError, match="there are: city, people"):
+    with pytest.raises(OperatorFailed, match="has no column 'town'") as caught:
         function_of("table.filter")(TABLE, "town", "x")
+    assert caught.value.next_step == "name one of its columns: city, people"
