@@ -6,8 +6,10 @@ Owns the message that tells what is missing where. Everything here comes with th
 from importlib import import_module
 from typing import Any
 
+from modelyard.operator.failure import OperatorFailed
 
-class LibraryMissing(ImportError):
+
+class LibraryMissing(OperatorFailed):
     """A node does not have what an operator needs."""
 
 
@@ -20,6 +22,6 @@ def library(module: str, distribution: str = "") -> Any:
             raise
         wanted = distribution or module.partition(".")[0]
         raise LibraryMissing(
-            f"this operator needs {wanted}, which is not installed here; add {wanted!r} to the task's requirements, "
-            "or install it on the node: pip install 'modelyard[operators]'"
+            f"this operator needs {wanted}, which is not installed here",
+            f"add {wanted!r} to the task's requirements, or install it on the node: pip install 'modelyard[operators]'",
         ) from error

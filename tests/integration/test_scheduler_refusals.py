@@ -104,6 +104,9 @@ REFUSED: dict[str, tuple[Make, str, str, str]] = {
     "output outside of the directory": (
         lambda: command(outputs=["../secret"]), "INVALID_SPEC", "outputs", "use a glob below it",
     ),
+    "parameters of a variable that can be none": (
+        lambda: command(parameter_env="A=B"), "INVALID_SPEC", "parameter_env", "MODELYARD_PARAM_NAME",
+    ),
     "priority beyond the range": (lambda: command(priority=1_001), "INVALID_SPEC", "priority", ""),
     "negative array": (lambda: command(array_size=-1), "INVALID_SPEC", "array_size", ""),
 }  # fmt: skip

@@ -6,9 +6,10 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
-from modelyard import Context, Input, TaskCancelled
+from modelyard import Context, Input, TaskCancelled, operator
 
 
 def greet(name: str, times: int = 1) -> str:
@@ -94,3 +95,20 @@ def lasting(ctx: Context, target: int) -> list[int]:
     while ctx.params["target"]:
         time.sleep(0.005)
     return [ctx.revision, ctx.params["target"]]
+
+
+def shown(text: Input[str] = "", data: Input[bytes] = b"", value: Input[Any] = None) -> list[Any]:
+    return [text, data.decode(), value]
+
+
+def all_shown(texts: Input[list[str]]) -> list[str]:
+    return texts
+
+
+def kept(file: Input[Path], ctx: Context) -> list[str]:
+    return [file.read_text(), ctx.inputs["file"].decode()]
+
+
+@operator(outputs={"long": "text", "short": "text", "both": "json"})
+def parted(size: int) -> dict[str, Any]:
+    return {"long": '"' * size, "short": "é", "both": ["x" * size]}
