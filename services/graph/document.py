@@ -31,6 +31,8 @@ FORMAT = "canvas/1"
 JSON_DEPTH_MOST = 32
 """How deep values may lie within each other: deeper ones do not fit into messages."""
 
+_NUMBER_MOST = int(1.7e308)
+
 T = TypeVar("T")
 Tell = Callable[[str, str], None]
 """Tells a problem: the field, the message."""
@@ -96,7 +98,15 @@ def time_of(text: str) -> int:
         raise ValueError("a time is written as 2026-01-31T12:00:00.250Z")
     seconds, fraction, zone = parts.groups()
     whole = datetime.fromisoformat(seconds.upper() + ("+00:00" if zone in "Zz" else zone))
-    return int(whole.timestamp()) * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
+    time_ns = int(whole.timestamp()) * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
+    if not is_time(time_ns):
+        raise ValueError("a time lies between the years 1678 and 2261")
+    return time_ns
+
+
+def is_time(time_ns: int) -> bool:
+    """Whether it can be kept: nanoseconds since 1970 in 64 bits."""
+    return -(1 << 63) < time_ns < 1 << 63
 
 
 def time_text(time_ns: int) -> str:
@@ -120,6 +130,15 @@ def is_too_deep(value: Any, most: int = JSON_DEPTH_MOST) -> bool:
             if isinstance(inner, dict | list)
         ]
     return bool(level)
+
+
+def has_number_beyond(value: Any) -> bool:
+    """Whether one of its whole numbers is none that other programs read; of what is not too deep."""
+    if isinstance(value, dict):
+        return any(has_number_beyond(inner) for inner in value.values())
+    if isinstance(value, list):
+        return any(has_number_beyond(inner) for inner in value)
+    return isinstance(value, int) and abs(value) > _NUMBER_MOST
 
 
 def _canvas(document: Mapping[str, Any], path: str, findings: Findings, depth: int) -> Canvas:
@@ -275,6 +294,8 @@ def _extra(kind: type, document: Mapping[str, Any], tell: Tell) -> dict[str, Any
             continue
         if is_too_deep(document[key]):
             tell(shown(key), f"values lie more than {JSON_DEPTH_MOST} deep within each other")
+        elif has_number_beyond(document[key]):
+            tell(shown(key), "a number is beyond what JSON programs read")
         else:
             extra[key] = document[key]
     return extra

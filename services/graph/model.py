@@ -15,6 +15,7 @@ from services.chassis.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     ServiceError,
 )
 
@@ -265,6 +266,10 @@ class CanvasMissing(InvalidArgument):
 
 class BundleDigestInvalid(InvalidArgument):
     """A bundle is named by its digest: 64 hexadecimal digits."""
+
+
+class DocumentTooLarge(ResourceExhausted):
+    """The document does not fit into one message."""
 
 
 class CanvasUnreadable(InvalidArgument):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from services.graph import controls, param_problems
 from services.graph.canvas import WORKS, Canvas, Edge, Node, Subgraph, body_of
-from services.graph.identifiers import is_id, is_port
+from services.graph.identifiers import is_id, is_name, is_port
 from services.graph.levels import find_cycle
 from services.graph.model import EDGES_MOST, NODES_MOST, SUBGRAPH_DEPTH_MOST
 from services.graph.operators import (
@@ -273,7 +273,7 @@ class _Validation:
         if found is not None:
             return found
         word, field = ("input", "target_port") if is_input else ("output", "source_port")
-        if is_open and (not name or is_port(name)):
+        if is_open and (not name or (is_name(name) if is_input else is_port(name))):
             return Port(name or ("value" if is_input else "result"))
         at, listed = scope.at(node.id), ", ".join(shown(each) for each in list(side)[:20]) or "none"
         message = (
@@ -281,6 +281,9 @@ class _Validation:
             if name
             else f"{shown(node.id)} has {len(side)} {word}s, so the edge has to name one"
         )
+        if is_open and is_input:
+            message = f"an input cannot be called {shown(name)!r}"
+            listed = "called by letters, digits, '_', '-' and '.', beginning with a letter or '_'"
         step = suggestion(name, side, f"its {word}s are: {listed}") if name else f"its {word}s are: {listed}"
         self._findings.add(
             Reason.UNKNOWN_PORT, message, node=at, port=name, edge=scope.path + shown(edge.name, 150), field=field,

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from modelyard.v1 import canvas_pb2 as pb
 from services.graph import canvas as c
 from services.graph import misfits
-from services.graph.document import JSON_DEPTH_MOST, is_too_deep, json_text
+from services.graph.document import JSON_DEPTH_MOST, is_time, is_too_deep, json_text
 from services.graph.model import SUBGRAPH_DEPTH_MOST, CachePolicy, Comparison, OnError, Trigger
 from services.graph.problems import Findings, Problem, Reason, shown
 
@@ -175,7 +175,11 @@ class _Reader:
         except ValueError as error:
             self._tell("drag_in_time", str(error), at)
             return 0
-        return message.drag_in_time.ToNanoseconds()
+        time_ns = message.drag_in_time.ToNanoseconds()
+        if not is_time(time_ns):
+            self._tell("drag_in_time", "a time lies between the years 1678 and 2261", at)
+            return 0
+        return time_ns
 
     def _word(self, words: Mapping[Any, int], number: int, field: str, at: str = "", edge: str = "") -> Any:
         if not number:

@@ -3,6 +3,7 @@
 A body is the serialised TaskSpec of a node without parameters and inputs. Nodes of equal settings share one.
 """
 
+import glob
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from modelyard.v1 import task_pb2
 from services.graph.canvas import Node
 from services.graph.convert.canvas import duration, fill
+from services.graph.convert.settings import wrong_setting
 from services.graph.parameters import variable_of
 
 _REMEMBERED_MOST = 10_000
@@ -52,7 +54,8 @@ def _specification(node: Node) -> task_pb2.TaskSpec:
     )
     if node.command is not None:
         spec.command.argv.extend(node.command.argv)
-        spec.outputs.extend(dict.fromkeys(node.command.outputs.values()))
+        # Agents look for outputs by glob; these are names of files.
+        spec.outputs.extend(glob.escape(path) for path in dict.fromkeys(node.command.outputs.values()))
         spec.env.update(node.command.env)
     else:
         spec.operator.operator = node.operator.partition("@")[0]
@@ -69,4 +72,7 @@ def _specification(node: Node) -> task_pb2.TaskSpec:
         raise SettingInvalid("timeout_s", "a timeout is 0 (none) to ten years of seconds")
     if node.timeout_s:
         spec.timeouts.run_timeout.CopyFrom(duration(node.timeout_s))
+    found = wrong_setting(spec)
+    if found is not None:
+        raise SettingInvalid(*found)
     return spec

@@ -4,10 +4,13 @@ Agents put the inputs of a command beside its working directory; these commands 
 to its path, and then becomes the command. Owns that wrapping, and the way back. Pure.
 """
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 
 from services.graph.canvas import CommandWork
 from services.graph.controls import is_inside
+from services.graph.identifiers import is_name
 from services.graph.imports.naming import port_name
 
 _LINK = (
@@ -26,8 +29,12 @@ _SHELL_BEFORE = (
 
 
 def file_port(path: str) -> str:
-    """The port of a file: its path without what ports may not have."""
-    return port_name(path)
+    """The port of a file: its path without what inputs of tasks may not have, and then with a mark of its own."""
+    plain = port_name(path)
+    if is_name(plain):
+        return plain
+    mark = hashlib.sha256(path.encode()).hexdigest()[:8]
+    return f"file_{re.sub('[^A-Za-z0-9_.-]', '_', plain)[:80]}.{mark}"
 
 
 def command_of(

@@ -34,6 +34,7 @@ from services.graph.model import (
     BundleDigestInvalid,
     CanvasMissing,
     CanvasUnreadable,
+    DocumentTooLarge,
     NameInvalid,
     OperatorsUnavailable,
     Order,
@@ -167,6 +168,9 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
             raise NameInvalid(f"a comment has at most {COMMENT_LENGTH} characters", field="comment")
         now_ms = self._clock.now_ms()
         draft = await self._projects.draft(project.number, parent, canvas, now_ms)
+        _require_size(
+            len(draft.document), "saved", "divide it into several projects, or use a map instead of copies"
+        )
         problems = await self._problems(draft.canvas, draft.digest, must_answer=must_be_valid)
         if problems and must_be_valid:
             raise invalid(problems)
@@ -193,9 +197,13 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         answer = pb.GetCanvasResponse(version=version_message(version))
         view = request.view
         if view in (pb.CANVAS_VIEW_UNSPECIFIED, pb.CANVAS_VIEW_DOCUMENT):
-            answer.canvas_json = (await self._projects.document(version)).decode()
+            text = await self._projects.document(version)
+            _require_size(len(text), "given back", "yard backup has it; save less in one project")
+            answer.canvas_json = text.decode()
         if view in (pb.CANVAS_VIEW_UNSPECIFIED, pb.CANVAS_VIEW_MESSAGE):
             message = canvas_message(await self._library.canvas(version))
+            if view == pb.CANVAS_VIEW_MESSAGE:
+                _require_size(message.ByteSize(), "given back", "ask for CANVAS_VIEW_DOCUMENT")
             if view == pb.CANVAS_VIEW_MESSAGE or answer.ByteSize() + message.ByteSize() <= MESSAGE_BYTES_MOST:
                 answer.canvas.CopyFrom(message)
         return answer
@@ -268,6 +276,9 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
             hints=_told(hints(imported.canvas)),
             bundle_needs=[pb.BundleNeed(node=need.place, files=need.files) for need in imported.needs],
         )
+        _require_size(
+            answer.ByteSize(), "imported", "divide the document, or leave out what it was measured with"
+        )
         message = canvas_message(imported.canvas)
         if answer.ByteSize() + message.ByteSize() <= MESSAGE_BYTES_MOST:
             answer.canvas.CopyFrom(message)
@@ -288,13 +299,16 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         project = await self._project(request.project_id, Role.VIEWER)
         version = await self._version(project, request.version)
         if request.format in ("", FORMAT):
-            return pb.ExportCanvasResponse(document=await self._projects.document(version))
+            text = await self._projects.document(version)
+            _require_size(len(text), "exported", "yard backup has it; save less in one project")
+            return pb.ExportCanvasResponse(document=text)
         canvas = await self._library.canvas(version)
         if request.format == PICTURE:
             graph = await self._library.graph(canvas, Order.LEVELS, version.digest)
             title = f"{project.name}, version {version.version}"
             return pb.ExportCanvasResponse(document=await exchange.picture(title, planned_nodes(graph)))
         text, findings = await exchange.write(canvas, request.format, await self._source.operators())
+        _require_size(len(text), f"exported as {request.format}", "export it as canvas: that is shorter")
         return pb.ExportCanvasResponse(document=text, findings=[finding_message(each) for each in findings])
 
     async def _project(self, project_id: str, role: Role) -> Project:
@@ -322,6 +336,15 @@ def _read(message: pb.Canvas | None, text: str) -> tuple[Canvas, tuple[Problem, 
         return document.read(text)
     except document.DocumentUnreadable as error:
         raise CanvasUnreadable(str(error), field="canvas_json") from error
+
+
+def _require_size(size: int, what: str, next_step: str) -> None:
+    """Raises DocumentTooLarge for what no answer can hold: what is saved can be read again."""
+    if size > MESSAGE_BYTES_MOST:
+        raise DocumentTooLarge(
+            f"{what}, the canvas has {size / 1e6:.1f} MB, and {MESSAGE_BYTES_MOST / 1e6:.1f} MB are the most",
+            field="canvas", next_step=next_step,
+        )  # fmt: skip
 
 
 def _bundle_of(digest: str) -> str:

@@ -227,3 +227,55 @@ def test_memory_of_a_hostile_report_is_bounded() -> None:
     tracemalloc.stop()
     assert len(found) == PROBLEMS_MOST + 1
     assert peak < 32 << 20
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"resources": {"cpu": -1}}, "resources.cpu"),
+        ({"resources": {"cpu": "NaN"}}, "resources.cpu"),
+        ({"resources": {"memory_bytes": -5}}, "resources.memory_bytes"),
+        ({"resources": {"gpu": 1.5}}, "resources.gpu"),
+        ({"resources": {"custom": {"a b": 1}}}, "resources.custom"),
+        ({"resources": {"custom": {"x": 1e300}}}, "resources.custom.x"),
+        ({"retry": {"max_attempts": -1}}, "retry.max_attempts"),
+        ({"retry": {"backoff": "-5s"}}, "retry.backoff"),
+        ({"placement": {"pool": "a b"}}, "placement.pool"),
+        ({"bundle_digest": "../x"}, "bundle_digest"),
+        ({"command": {"argv": ["x"], "env": {"A=B": "c"}}}, "command.env.A=B"),
+        ({"command": {"argv": ["x"], "env": {"YARD_NODE": "c"}}}, "command.env.YARD_NODE"),
+        ({"command": {"argv": ["x"], "env": {"A": "\0"}}}, "command.env.A"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_settings_that_the_scheduler_would_refuse_are_told_with_their_field(
+    settings: dict[str, Any], field: str
+) -> None:  # S1.3
+    work = {} if "command" in settings else {"operator": "noop"}
+    [problem] = problems_of(canvas_of([{"id": "a", **work, **settings}]))
+    assert (problem.reason, problem.node, problem.field) == (Reason.BAD_SETTING, "a", field)
+
+
+@pytest.mark.parametrize("name", ["my file", "1.txt", "größe", "a:b", "x" * 101])
+def test_input_of_a_command_that_no_task_can_have_is_told(name: str) -> None:
+    nodes = [{"id": "a", "operator": "noop"}, {"id": "b", "command": {"argv": ["x"]}}]
+    found = problems_of(canvas_of(nodes, [{"id": "e", "source": "a", "target": "b", "target_port": name}]))
+    assert Reason.UNKNOWN_PORT in {problem.reason for problem in found} or len(name) == 101
+
+
+@pytest.mark.parametrize(
+    "time", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+23:59", "1600-01-01T00:00:00Z"]
+)
+def test_times_that_cannot_be_kept_are_told(time: str) -> None:
+    _, problems = document.read(
+        json.dumps({"nodes": [{"id": "a", "operator": "noop", "drag_in_time": time}]})
+    )
+    assert [(problem.node, problem.field) for problem in problems] == [("a", "drag_in_time")]
+
+
+def test_numbers_in_unknown_fields_that_no_program_reads_are_told() -> None:
+    digits = "9" * 400
+    _, problems = document.read(
+        f'{{"mine":{digits},"nodes":[{{"id":"a","operator":"noop","far":[[-{digits}]]}}]}}'
+    )
+    assert [(problem.node, problem.field) for problem in problems] == [("a", "far"), ("", "mine")]
