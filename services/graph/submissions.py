@@ -3,12 +3,12 @@
 Nodes that share settings and inputs share a specification; parameters travel with the items.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from modelyard.v1 import task_pb2 as pb
 from services.graph import results
 from services.graph.places import Place, node_at
-from services.graph.runs import CAUSE_TIMEOUT
+from services.graph.runs import CAUSE_ERROR, CAUSE_TIMEOUT
 from services.graph.state import Run
 from services.graph.values import Detail, End, Failure, PortInput
 
@@ -122,6 +122,9 @@ def end_of(run: Run, place: Place, outcome: pb.TaskOutcome) -> End:
         result = outcome.result
         files = [(file.name, file.digest, file.size_bytes) for file in result.outputs]
         node = node_at(run.graph, place)
+        lacking = _not_written(node.files, {name for name, _, _ in files})
+        if lacking is not None:
+            return End(Detail.FAILED, (), lacking, outcome.task_id, outcome.attempt, outcome.node)
         outputs = results.outputs_of(node, result.value_json, result.value_digest, files)
         return End(Detail.COMPUTED, outputs, None, outcome.task_id, outcome.attempt, outcome.node)
     error = outcome.error
@@ -132,3 +135,15 @@ def end_of(run: Run, place: Place, outcome: pb.TaskOutcome) -> End:
     if outcome.state == pb.TASK_STATE_CANCELLED:
         detail = Detail.CANCELLED
     return End(detail, (), failure, outcome.task_id, outcome.attempt, outcome.node)
+
+
+def _not_written(files: Sequence[tuple[str, str]], found: Collection[str]) -> Failure | None:
+    """Why a command that ended well has failed after all: a file that it was to write (path, port) is not there."""
+    for path, port in files:
+        if path in found:
+            continue
+        is_folder = any(name.startswith(f"{path}/") for name in found)
+        what = "is a directory, not a file" if is_folder else "was not written"
+        step = "pack it into one file" if is_folder else "correct the path in its outputs, or the command"
+        return Failure(CAUSE_ERROR, f"the command ended well, but its output {port!r}, {path}, {what}", step)
+    return None

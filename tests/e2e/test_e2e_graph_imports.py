@@ -211,3 +211,21 @@ def test_command_line_imports_exports_and_draws(yard: Yard, tmp_path: Path) -> N
     refused = yard.cli("graph", "import", "-", stdin="{")
     assert refused.code == 7
     assert "not JSON" in refused.stderr
+
+
+def test_command_whose_output_was_not_written_is_in_error(yard: Yard) -> None:  # S1.7
+    nodes = [
+        {"id": "forgets", "command": {"argv": ["true"], "outputs": {"o": "out.txt"}}, "cache": "off"},
+        {"id": "folder", "command": {"argv": ["sh", "-c", "mkdir o; echo > o/f"], "outputs": {"o": "o"}}},
+        {
+            "id": "odd",
+            "command": {"argv": ["sh", "-c", "echo x > 'a[1]*.txt'"], "outputs": {"o": "a[1]*.txt"}},
+        },
+    ]
+    saved = yard.cli("graph", "save", "outputs", "-", stdin=json.dumps({"nodes": nodes}))
+    assert saved.code == 0 and "UNKNOWN" not in saved.stdout, saved.stdout
+    run = json.loads(yard.cli("graph", "run", "outputs", "-o", "json").stdout)
+    found = {node["nodeId"]: node for node in yard.json("graph", "show", run["id"])["nodes"]}
+    assert "its output 'o', out.txt, was not written" in found["forgets"]["error"]["message"]
+    assert "is a directory, not a file" in found["folder"]["error"]["message"]
+    assert "outputs" not in found["forgets"] and found["odd"]["outputs"][0]["port"] == "o"

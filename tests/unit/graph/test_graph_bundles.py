@@ -6,7 +6,9 @@ import copy
 import json
 from typing import Any
 
+from services.graph.identifiers import is_name
 from services.graph.imports import formats
+from services.graph.imports.commands import file_port
 from services.graph.imports.formats import Imported
 from tests.support.foreign_canvases import ELYRA, WFFORMAT
 
@@ -83,3 +85,10 @@ def test_exported_and_imported_again_it_is_the_same_canvas_with_its_bundle() -> 
     again = formats.read(text)
     assert again.canvas == given.canvas
     assert not [finding for finding in again.findings if finding.is_need]
+
+
+def test_files_whose_names_no_input_can_have_get_ports_of_their_own() -> None:
+    names = ["1.txt", "a b.txt", "a_b.txt", "größe.csv", "data/x.txt", "[1].txt"]
+    ports = [file_port(name) for name in names]
+    assert len(set(ports)) == len(names) and all(is_name(port) for port in ports)
+    assert (ports[2], ports[4]) == ("a_b.txt", "data_x.txt")
