@@ -330,10 +330,16 @@ class Engine:
                 self.post(CacheAnswered(wish.run, wish.place, outputs, f"computed by {node_id} of r-{run}"))
 
     async def _fetch_kept(self, wishes: Sequence[e.FetchKept]) -> None:
+        numbers: dict[tuple[int, Place], list[int]] = {}
         for wish in wishes:
-            run = self.state.runs.get(wish.run)
-            if run is not None:
-                self.post(BodyKept(wish.run, wish.place, await keeping.of_body(self.store, run, wish.place)))
+            numbers.setdefault((wish.run, wish.place[:-1]), []).append(wish.place[-1])
+        for (number, above), wanted in numbers.items():
+            run = self.state.runs.get(number)
+            if run is None:
+                continue
+            found = await keeping.of_bodies(self.store, run, above, wanted)
+            for one in wanted:
+                self.post(BodyKept(number, (*above, one), found.get(one, {})))
 
     async def _read_values(self, wish: e.ReadValues) -> None:
         run = self.state.runs.get(wish.run)

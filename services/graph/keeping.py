@@ -1,6 +1,6 @@
 """What a run that continues another keeps of it: committed nodes whose work, inputs and key are the same (S1.7)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -30,23 +30,29 @@ async def of_run(store: RunStore, old: RunRow, graph: Graph, again: Collection[s
     return keep(old.number, old_graph, graph, {old_graph.nodes[row.place[0]].id: row for row in rows}, again)
 
 
-async def of_body(store: RunStore, run: Run, place: Place) -> dict[int, Kept]:
-    """The same of one execution of a body."""
-    number = run.spec.continued_from
+async def of_bodies(
+    store: RunStore, run: Run, above: Place, numbers: Sequence[int]
+) -> dict[int, dict[int, Kept]]:
+    """The same of executions of one body, by number: `above` is the node that executes it."""
+    number, name = run.spec.continued_from, id_at(run.graph, above)
     old = await store.run(number)
     if old is None:
         return {}
-    old_graph, name = await store.graph(old.plan), id_at(run.graph, place)
-    before = find(old_graph, name)
-    if before is None:
+    old_graph = await store.graph(old.plan)
+    before, body = find(old_graph, name), body_at(node_at(run.graph, above))
+    was = body_at(node_at(old_graph, before)) if before is not None else None
+    if before is None or was is None or body is None:
         return {}
-    body, was = body_at(node_at(run.graph, place[:-1])), body_at(node_at(old_graph, before[:-1]))
-    assert body is not None and was is not None
-    rows = await store.nodes(number, before, with_bodies=False)
-    again = [one[len(name) + 1 :] for one in run.spec.again if one.startswith(f"{name}/")]
-    named = {was.graph.nodes[row.place[-1]].id: row for row in rows}
+    rows: dict[int, dict[str, NodeRow]] = {}
+    for row in await store.executions(number, before, min(numbers), max(numbers)):
+        rows.setdefault(row.place[-2], {})[was.graph.nodes[row.place[-1]].id] = row
     needed = {port.node for port in body.outputs}
-    return keep(number, was.graph, body.graph, named, again, needed)
+    found = {}
+    for one in numbers:
+        head = f"{name}/{one}/"
+        again = [named[len(head) :] for named in run.spec.again if named.startswith(head)]
+        found[one] = keep(number, was.graph, body.graph, rows.get(one, {}), again, needed)
+    return found
 
 
 def demanded(spec: Spec, graph: Graph, again: Collection[str]) -> Spec:

@@ -248,6 +248,14 @@ class RunStore:
         found = await self.database.read(lambda c: c.execute(self._sql[query], values).fetchall())
         return [_node_row(row) for row in found]
 
+    async def executions(self, run: int, above: Place, first: int, last: int) -> list[NodeRow]:
+        """Committed nodes of executions of the body of a node, without what those execute themselves."""
+        low, high = text_of((*above, first)), f"{text_of((*above, last))}/"
+        values = (run, low, high, 6 * (len(above) + 2) - 1, -1)
+        query = self._sql["run_nodes_level"]
+        found = await self.database.read(lambda c: c.execute(query, values).fetchall())
+        return [_node_row(row) for row in found]
+
     async def node(self, run: int, place: Place) -> NodeRow | None:
         """One committed node."""
         values = (run, text_of(place))
