@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from importlib.resources import files
 from typing import Any
 
+from modelyard.training.consistency import check_framework
 from modelyard.training.definition import compile_framework
 from modelyard.training.framework import Framework
 from modelyard.training.problems import Findings, Kind, Position, Problem, Reason, Refused, shown
@@ -57,16 +58,10 @@ def _loaded(point: Any) -> Framework:
         message = f"it is a {type(found).__name__}, and should be a modelyard.training.Framework"
         findings.add(Reason.PLUGIN_FAILED, message, at)
     else:
-        _check(found, findings)
+        check_framework(found, findings, {})
     findings.refuse()
     assert isinstance(found, Framework)
     return found
-
-
-def _check(framework: Framework, findings: Findings) -> None:
-    from modelyard.training.definition import check_framework
-
-    check_framework(framework, findings, {})
 
 
 def find(framework_id: str, version: int = 0) -> Framework | None:

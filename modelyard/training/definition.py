@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelyard.training.checking import Checker, Scope, Vocabulary
+from modelyard.quantities import parse_duration
+from modelyard.training.consistency import check_framework
 from modelyard.training.document import Node, read
 from modelyard.training.framework import (
     COUNT_MOST,
@@ -17,25 +18,13 @@ from modelyard.training.framework import (
     ProgressSource,
     Role,
 )
-from modelyard.training.parts import (
-    clean,
-    dependencies,
-    files,
-    json_variables,
-    one_template,
-    pattern,
-    readiness,
-    restart,
-    role_policy,
-    stop,
-    templates,
-    variables,
-)  # fmt: skip
+from modelyard.training.parts import files, json_variables, one_template, pattern, templates, variables
+from modelyard.training.policies import clean, dependencies, readiness, restart, role_policy, stop
+from modelyard.training.policy_words import policy_words
 from modelyard.training.problems import Findings, Kind, Position, Reason, Refused, shown, suggestion
-from modelyard.training.readiness import ReadinessKind, cycle
-from modelyard.training.restarts import ScopeKind
+from modelyard.training.readiness import ReadinessKind
 from modelyard.training.section import ID, Section, check_name
-from modelyard.training.status import Condition, JobPolicy, condition
+from modelyard.training.status import Condition, JobPolicy
 
 ROLES_MOST = 64
 _TYPES = {kind.value: kind for kind in ParamType} | {"str": ParamType.STRING, "int": ParamType.INTEGER,
@@ -112,8 +101,6 @@ def _param(name: str, section: Section) -> Param:
 
 def param_value(kind: ParamType, value: Any, at: Position, findings: Findings) -> Any:
     """A value of that type, or None with a problem."""
-    from modelyard.quantities import parse_duration
-
     wanted: dict[ParamType, tuple[type, ...]] = {
         ParamType.STRING: (str,), ParamType.INTEGER: (int,), ParamType.NUMBER: (int, float),
         ParamType.BOOLEAN: (bool,), ParamType.DURATION: (str, int, float),
@@ -151,7 +138,6 @@ def _role(name: str, section: Section) -> Role:
         part: functions.section(part) if inner else None
         for part in ("create", "ready", "restart", "status", "progress", "stop", "clean")
     }
-    status = parts["status"].section("role") if parts["status"] else None
     found = Role(
         name=name,
         summary=section.text("summary", most=500),
@@ -161,13 +147,11 @@ def _role(name: str, section: Section) -> Role:
         edges=dependencies(functions, "depend") if inner else (),
         readiness=_ready(parts["ready"]) if parts["ready"] else base.readiness,
         restarts=restart(parts["restart"], base.restarts) if parts["restart"] else base.restarts,
-        policy=role_policy(status, base.policy) if status else base.policy,
+        policy=role_policy(parts["status"], base.policy) if parts["status"] else base.policy,
         progress_from=_progress(parts["progress"]) if parts["progress"] else base.progress_from,
         stopping=stop(parts["stop"], base.stopping) if parts["stop"] else base.stopping,
         cleaning=clean(parts["clean"], base.cleaning) if parts["clean"] else base.cleaning,
     )
-    if parts["status"]:
-        parts["status"].end()
     if inner:
         inner.end()
     section.end()
@@ -262,138 +246,9 @@ def _job_policy(section: Section, roles: tuple[str, ...], ends: list[str]) -> Jo
     enders = Condition("all", "", tuple(Condition("role", role) for role in ends))
     if inner is None:
         return JobPolicy(succeeded=enders, failed=everyone)
-    drain = inner.section("drain")
     found = JobPolicy(
         succeeded=policy_words(inner, "succeeded", roles, enders),
         failed=policy_words(inner, "failed", roles, everyone),
-        drain_s=tuple((name, drain.duration_s(name, 300.0)) for name in drain.names()) if drain else (),
     )
-    for name, _ in found.drain_s:
-        if name not in roles:
-            inner.wrong(
-                "drain", Reason.UNKNOWN_ROLE, f"there is no role {shown(name)!r}", suggestion(name, roles)
-            )
     inner.end()
     return found
-
-
-def policy_words(section: Section, name: str, roles: tuple[str, ...], default: Condition) -> Condition:
-    """A condition over roles."""
-    text = section.text(name)
-    if not text:
-        return default
-    try:
-        return condition(text, roles)
-    except LookupError as error:
-        word = str(error.args[0])
-        section.wrong(name, Reason.UNKNOWN_ROLE, f"there is no role {shown(word)!r}", suggestion(word, roles))
-    except ValueError as error:
-        section.wrong(name, Reason.BAD_VALUE, str(error))
-    return default
-
-
-def vocabulary(framework: Framework) -> Vocabulary:
-    """What its expressions may name."""
-    return Vocabulary(
-        params=frozenset(param.name for param in framework.params),
-        ports={role.name: frozenset(port.name for port in role.address()) for role in framework.roles},
-        ranks=frozenset(framework.ranks),
-    )
-
-
-def check_framework(
-    framework: Framework, findings: Findings, sections: dict[str, Section], whole: Section | None = None
-) -> None:
-    """What only shows when all of it is there: names in expressions, edges, scopes, cycles."""
-    top = whole.at if whole else Position()
-    checker = Checker(vocabulary(framework), findings)
-    for role in framework.roles:
-        section = sections.get(role.name)
-        at = section.at if section else Position(f"roles.{role.name}")
-        check_create(
-            role.creation, role.name, checker, at.inner("functions").inner("create"), framework, findings
-        )
-        check_edges(role, framework, findings, at.inner("functions"))
-        check_scopes(role, framework.role_names, findings, at.inner("functions").inner("restart"))
-    circle = cycle({role.name: role.depend() for role in framework.roles})
-    if circle:
-        step = "wait for an address instead (until: address), or take one of these dependencies away"
-        findings.add(
-            Reason.CYCLE,
-            f"these roles wait for each other to start: {' → '.join(circle)}",
-            top.inner("roles"),
-            step,
-        )
-
-
-def check_create(
-    create: Create, role: str, checker: Checker, at: Position, framework: Framework, findings: Findings
-) -> None:
-    """Every name in what makes an instance."""
-    process = Scope(role=role, has_process=True)
-    for name in ("argv", "argv_prepend", "argv_append"):
-        for index, part in enumerate(getattr(create, name)):
-            checker.check([part], process, at.inner(name).inner(index))
-    for variable, value in create.env:
-        checker.check([value], process, at.inner("env").inner(variable))
-    for variable, tree in create.env_json:
-        checker.check(tree.leaves(), process, at.inner("env_json").inner(variable))
-    if create.stdin:
-        checker.check([create.stdin], process, at.inner("stdin"))
-    if create.processes:
-        checker.check([create.processes], Scope(role=role, has_self=False), at.inner("procs"))
-    for index, file in enumerate(create.files):
-        below = at.inner("files").inner(index)
-        if file.each and file.each not in framework.role_names:
-            step = suggestion(file.each, framework.role_names)
-            findings.add(
-                Reason.UNKNOWN_ROLE, f"there is no role {shown(file.each)!r}", below.inner("each"), step
-            )
-            continue
-        scope = Scope(role=role, each=file.each)
-        checker.check(filter(None, [file.path, file.content]), scope, below)
-        checker.check(filter(None, [file.line]), scope, below.inner("line"))
-        checker.check(file.json.leaves() if file.json else (), scope, below.inner("json"))
-
-
-def check_edges(role: Role, framework: Framework, findings: Findings, at: Position) -> None:
-    """Whether roles and ports that edges and readiness name are there."""
-    known = framework.role_names
-    for index, edge in enumerate(role.depend()):
-        below = at.inner("depend").inner(index)
-        peer = framework.role(edge.role)
-        if peer is None:
-            if edge.role:
-                step = suggestion(edge.role, known)
-                findings.add(
-                    Reason.UNKNOWN_ROLE, f"there is no role {shown(edge.role)!r}", below.inner("role"), step
-                )
-            continue
-        check_port(peer, edge.until.port, findings, below.inner("port"))
-        if edge.until.kind is ReadinessKind.SUCCEEDED and peer.policy.is_endless:
-            message = f"{peer.name} is endless: it never succeeds, so this would wait for ever"
-            findings.add(Reason.CONTRADICTION, message, below.inner("until"))
-    check_port(role, role.ready().port, findings, at.inner("ready").inner("port"))
-
-
-def check_port(role: Role, port: str, findings: Findings, at: Position) -> None:
-    """Whether a port that is named is there."""
-    names = [each.name for each in role.address()]
-    if port and port not in names:
-        step = suggestion(port, names, f"name it in roles.{role.name}.service.ports")
-        findings.add(Reason.UNKNOWN_PORT, f"{role.name} has no port {shown(port)!r}", at, step)
-
-
-def check_scopes(role: Role, known: tuple[str, ...], findings: Findings, at: Position) -> None:
-    """Whether roles that scopes name are there, and the role itself among them."""
-    restarts = role.restarts
-    for scope in [restarts.scope, *(rule.scope for rule in restarts.rules if rule.scope)]:
-        for name in scope.roles:
-            if name not in known:
-                step = suggestion(name, known)
-                findings.add(
-                    Reason.UNKNOWN_ROLE, f"there is no role {shown(name)!r}", at.inner("scope"), step
-                )
-        if scope.kind is ScopeKind.ROLES and role.name not in scope.roles:
-            message = f"the scope leaves {role.name} out, which is what failed"
-            findings.add(Reason.CONTRADICTION, message, at.inner("scope"), f"add {role.name}")

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 
 from modelyard.training.checking import Checker
-from modelyard.training.definition import check_create, check_edges, check_scopes, vocabulary
+from modelyard.training.consistency import check_create, check_edges, check_scopes, vocabulary
+from modelyard.training.expressions import ExpressionError
 from modelyard.training.framework import COUNT_MOST, Framework, Role
 from modelyard.training.job import Job, Placement, Resources, RoleInfo
 from modelyard.training.problems import Findings, Position, Reason, shown
 from modelyard.training.quorum import QuorumKind
 from modelyard.training.readiness import Dependency, Readiness, ReadinessKind, cycle
-from modelyard.training.rendering import Launch, RenderError, process_count
+from modelyard.training.rendering import Launch, RenderError, process_count, with_surroundings
 from modelyard.training.scope import Book, InstanceView, RoleFacts, RoleView, Surroundings, Table
 from modelyard.training.status import condition
 
@@ -118,7 +119,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         facts = at.roles.get(name)
         if planned is None or facts is None or not 0 <= index < facts.count:
             raise RenderError(f"there is no instance {name}[{index}]", "roles")
-        return planned.role.create(InstanceView(at, facts, index))
+        view = InstanceView(at, facts, index)
+        try:
+            return with_surroundings(planned.role.create(view), view, at.job)
+        except ExpressionError as error:
+            raise RenderError(error.message, "create") from None
 
 
 def _facts(role: PlannedRole, count: int) -> RoleFacts:

@@ -20,6 +20,10 @@ LAUNCH_BYTES_MOST = 8 << 20
 """Of one instance's arguments and variables."""
 
 
+ADDRESSES_FILE = ".yard/addresses.json"
+"""Below the instance's directory; its agent keeps it up to date: role → list of {name, host, ip, ports, epoch}."""
+
+
 class Process(msgspec.Struct, frozen=True, kw_only=True):
     """One process: what is executed, with which variables on top of those that every command of a yard has."""
 
@@ -72,6 +76,25 @@ def made(create: Create, instance: InstanceView) -> Launch:
     )
 
 
+def with_surroundings(launch: Launch, instance: InstanceView, job: Mapping[str, Any]) -> Launch:
+    """What every framework's instances get: who they are, where the others are (S3.7), where their checkpoints lie."""
+    place = instance.place
+    own = {
+        "YARD_JOB": str(job["id"]),
+        "YARD_ROLE": instance.role.name,
+        "YARD_INDEX": str(instance.index),
+        "YARD_COUNT": str(instance.role.count),
+        "YARD_ADDRESSES": f"{place.directory}/{ADDRESSES_FILE}",
+        **{f"YARD_PORT_{name.upper()}": str(port) for name, port in place.ports.items()},
+    }
+    if job["checkpoint_dir"]:
+        own["YARD_CHECKPOINT_DIR"] = str(job["checkpoint_dir"])
+    if job["resume_from"]:
+        own["YARD_RESUME_FROM"] = str(job["resume_from"])
+    processes = (msgspec.structs.replace(each, env={**each.env, **own}) for each in launch.processes)
+    return msgspec.structs.replace(launch, processes=tuple(processes))
+
+
 def process_count(create: Create, names: Mapping[str, Any]) -> int:
     """How many run in each instance. Raises `RenderError`."""
     if create.processes is None:
@@ -84,8 +107,10 @@ def process_count(create: Create, names: Mapping[str, Any]) -> int:
 
 def _process(create: Create, names: Mapping[str, Any]) -> Process:
     parts = (*create.argv_prepend, *create.argv, *create.argv_append)
-    argv = tuple(_text(part, names, f"argv[{index}]") for index, part in enumerate(parts))
-    env = {name: _text(value, names, f"env.{name}") for name, value in create.env}
+    words = [_optional(part, names, f"argv[{index}]") for index, part in enumerate(parts)]
+    argv = tuple(word for word in words if word is not None)
+    said = ((name, _optional(value, names, f"env.{name}")) for name, value in create.env)
+    env = {name: value for name, value in said if value is not None}
     for name, tree in create.env_json:
         env[name] = _json(tree, names, f"env_json.{name}")
     stdin = _text(create.stdin, names, "stdin") if create.stdin else ""
@@ -124,6 +149,14 @@ def _text(template: Template, names: Mapping[str, Any], path: str) -> str:
         return template.text(names)
     except ExpressionError as error:
         raise RenderError(error.message, path) from None
+
+
+def _optional(template: Template, names: Mapping[str, Any], path: str) -> str | None:
+    """None where the text is one expression that comes to nothing: then it is left out."""
+    is_value = len(template.parts) == 1 and not isinstance(template.parts[0], str)
+    if is_value and _filled(template, names, path) is None:
+        return None
+    return _text(template, names, path)
 
 
 def _filled(template: Template, names: Mapping[str, Any], path: str) -> Any:

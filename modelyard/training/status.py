@@ -113,8 +113,6 @@ class JobPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     succeeded: Condition = Condition("all")
     failed: Condition = Condition("any")
-    drain_s: tuple[tuple[str, float], ...] = ()
-    """How long, after the outcome is decided, a role may go on to its own end."""
 
 
 def job_state(policy: JobPolicy, roles: Mapping[str, RoleState]) -> Outcome | None:

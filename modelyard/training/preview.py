@@ -1,0 +1,85 @@
+"""A plan rendered before anything has a place: with placeholders for addresses, or with those that are given. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from modelyard.training.plan import Identity, Plan
+from modelyard.training.problems import Findings, Position, Reason
+from modelyard.training.readiness import Dependency
+from modelyard.training.rendering import Launch, RenderError
+from modelyard.training.scope import Address, Book, Surroundings
+
+FIRST_PORT = 20_000
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance as it would be started."""
+
+    role: str
+    index: int
+    name: str
+    """Stable."""
+    address: Address
+    launch: Launch
+    edges: tuple[Dependency, ...]
+
+
+def placeholders(plan: Plan, identity: Identity) -> dict[tuple[str, int], Address]:
+    """An address for every instance: its stable name, ports from 20000 on or the first that it may have."""
+    found, at = {}, plan.surroundings(identity, {})
+    number = FIRST_PORT
+    for planned in plan.roles:
+        for index in range(planned.count):
+            ports = {}
+            for port in planned.role.address():
+                low, high = (port.low, port.high) if port.low else (FIRST_PORT, 65_535)
+                ports[port.name] = low + (number - FIRST_PORT) % (high - low + 1)
+                number += 1
+            name = at.stable_name(planned.name, index)
+            directory = f"/instances/{planned.name}-{index}"
+            found[planned.name, index] = Address(host=name, ip=name, ports=ports, directory=directory)
+    return found
+
+
+def previews(
+    plan: Plan, identity: Identity | None = None, given: Book | None = None, first: int = 0
+) -> Iterator[Preview]:
+    """Every instance from the `first` on, in the order of roles and indexes. Raises `RenderError`."""
+    who = identity or Identity(id=plan.job.name)
+    book: Mapping[tuple[str, int], Address] = {**placeholders(plan, who), **(given or {})}
+    at = plan.surroundings(who, book)
+    number = 0
+    for planned in plan.roles:
+        edges = plan.edges(planned.name)
+        for index in range(planned.count):
+            number += 1
+            if number > first:
+                yield Preview(
+                    role=planned.name, index=index, name=at.stable_name(planned.name, index),
+                    address=book[planned.name, index], launch=_launch(plan, at, planned.name, index), edges=edges,
+                )  # fmt: skip
+
+
+def _launch(plan: Plan, at: Surroundings, role: str, index: int) -> Launch:
+    try:
+        return plan.launch(at, role, index)
+    except RenderError as error:
+        raise RenderError(error.message, f"roles.{role}.{error.path}") from None
+
+
+def check_launches(plan: Plan, findings: Findings) -> None:
+    """Notes what only shows when instances are rendered: the first and the last of each role are."""
+    who = Identity(id=plan.job.name)
+    at = plan.surroundings(who, placeholders(plan, who))
+    for planned in plan.roles:
+        for index in sorted({0, planned.count - 1}) if planned.count else ():
+            try:
+                plan.launch(at, planned.name, index)
+            except RenderError as error:
+                position = Position(f"roles.{planned.name}").inner(error.path)
+                message = f"instance {index} cannot be made: {error.message}"
+                findings.add(Reason.BAD_EXPRESSION, message, position)
+                break
