@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _QUIET = ("YARD_",)
 
 
-def instance_text(instance: framework_pb2.RenderedInstance, index_of: int = 0) -> str:
+def instance_text(instance: framework_pb2.RenderedInstance) -> str:
     """One instance: what it waits for, its commands, variables and files."""
     return "".join(line + "\n" for line in _lines(instance))
 

@@ -124,7 +124,7 @@ def _resources(section: Section, name: str) -> Resources | None:
     custom = inner.section("custom")
     found = Resources(
         cpu=inner.number("cpu", 1.0, 0, 10_000),
-        memory_bytes=inner.size_bytes("memory") or inner.size_bytes("mem"),
+        memory_bytes=inner.size_bytes("memory"),
         gpu=inner.number("gpu", 0.0, 0, 10_000),
         custom=tuple((key, custom.number(key, 0, 0, 1e12)) for key in custom.names()) if custom else (),
     )

@@ -48,7 +48,7 @@ def previews(
     plan: Plan, identity: Identity | None = None, given: Book | None = None, first: int = 0
 ) -> Iterator[Preview]:
     """Every instance from the `first` on, in the order of roles and indexes. Raises `RenderError`."""
-    who = identity or Identity(id=plan.job.name)
+    who = identity or _somebody(plan)
     book: Mapping[tuple[str, int], Address] = {**placeholders(plan, who), **(given or {})}
     at = plan.surroundings(who, book)
     number = 0
@@ -63,6 +63,10 @@ def previews(
                 )  # fmt: skip
 
 
+def _somebody(plan: Plan) -> Identity:
+    return Identity(id=plan.job.name, secret="secret")
+
+
 def _launch(plan: Plan, at: Surroundings, role: str, index: int) -> Launch:
     try:
         return plan.launch(at, role, index)
@@ -72,7 +76,7 @@ def _launch(plan: Plan, at: Surroundings, role: str, index: int) -> Launch:
 
 def check_launches(plan: Plan, findings: Findings) -> None:
     """Notes what only shows when instances are rendered: the first and the last of each role are."""
-    who = Identity(id=plan.job.name)
+    who = _somebody(plan)
     at = plan.surroundings(who, placeholders(plan, who))
     for planned in plan.roles:
         for index in sorted({0, planned.count - 1}) if planned.count else ():

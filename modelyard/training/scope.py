@@ -113,11 +113,13 @@ class InstanceView(View):
             raise ExpressionError(f"the role {self.role.name} has no ranks: name it in `ranks`")
         return self.role.first_rank + self.index
 
-    @property
-    def endpoints(self) -> dict[str, str]:
-        """host:port by port."""
+    def endpoints(self, is_ip: bool = False) -> Table:
+        """host:port, or ip:port, by port."""
         place = self.place
-        return {name: f"{place.host}:{port}" for name, port in place.ports.items()}
+        host = place.ip if is_ip else place.host
+        return Table(
+            f"the role {self.role.name}: port", {name: f"{host}:{port}" for name, port in place.ports.items()}
+        )
 
     def peers(self, role: str) -> list[InstanceView]:
         """Every instance of a role. Raises `ExpressionError`."""
@@ -155,8 +157,8 @@ class RoleView(View):
         role = self._role
         if name in ("hosts", "ips", "names"):
             return self._list(name)
-        if name == "addr":
-            return ListsView(self._list)
+        if name in ("addr", "ip_addr"):
+            return ListsView(name, self._list)
         fields = {
             "name": role.name,
             "count": role.count,
@@ -187,22 +189,22 @@ class RoleView(View):
         place = self._at.address(self._role.name, index)
         if what in ("hosts", "ips"):
             return place.host if what == "hosts" else place.ip
-        port = what.removeprefix("addr.")
+        kind, _, port = what.partition(".")
         if port not in place.ports:
             raise ExpressionError(f"the role {self._role.name} has no port {port}")
-        return f"{place.host}:{place.ports[port]}"
+        return f"{place.host if kind == 'addr' else place.ip}:{place.ports[port]}"
 
 
 class ListsView(View):
-    """`addr`: host:port of every instance, by port."""
+    """`addr`, `ip_addr`: host:port or ip:port of every instance, by port."""
 
-    __slots__ = ("_make",)
+    __slots__ = ("_make", "_what")
 
-    def __init__(self, make: Callable[[str], tuple[Any, ...]]) -> None:
-        self._make = make
+    def __init__(self, what: str, make: Callable[[str], tuple[Any, ...]]) -> None:
+        self._what, self._make = what, make
 
     def field(self, name: str) -> Any:
-        return self._make(f"addr.{name}")
+        return self._make(f"{self._what}.{name}")
 
 
 class RolesView(View):
@@ -233,7 +235,8 @@ _INSTANCE: dict[str, Callable[[InstanceView], Any]] = {
     "node": lambda view: view.place.node,
     "epoch": lambda view: view.place.epoch,
     "port": lambda view: Table(f"the role {view.role.name}: port", view.place.ports),
-    "addr": lambda view: Table(f"the role {view.role.name}: port", view.endpoints),
+    "addr": lambda view: view.endpoints(),
+    "ip_addr": lambda view: view.endpoints(is_ip=True),
     "cpus": _cpus,
     "gpus": lambda view: view.role.gpu,
     "memory": lambda view: view.role.memory_bytes,
@@ -249,7 +252,8 @@ FIELDS: dict[str, dict[str, str]] = {
     "role": {
         **dict.fromkeys(("name", "count", "min", "max", "procs", "hosts", "ips", "names"), "value"),
         "addr": "ports",
+        "ip_addr": "ports",
     },
-    "instance": {**dict.fromkeys(_INSTANCE, "value"), "port": "ports", "addr": "ports"},
+    "instance": {**dict.fromkeys(_INSTANCE, "value"), **dict.fromkeys(("port", "addr", "ip_addr"), "ports")},
 }
 """Kind of a name → its fields → their kind. Those of roles, ports and params are the definition's own."""
