@@ -38,6 +38,8 @@ POINTS: Mapping[str, str] = {
     "graph.after_commit": "a step of runs is on disk, nobody knows",
     "graph.before_submit": "a batch of nodes is on disk, the scheduler has not heard of it",
     "graph.after_submit": "a batch of nodes has left, its answer is not known",
+    "graph.before_errand": "what is owed to another service is on disk, that has not heard of it",
+    "graph.after_errand": "what was owed is done, its row does not know",
     "store.before_blob_sync": "all bytes of an upload are written, none need be on disk",
     "store.after_blob_sync": "the bytes are on disk under a temporary name",
     "store.before_row": "the bytes have their name, no row speaks of them",

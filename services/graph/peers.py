@@ -21,17 +21,26 @@ import msgspec
 
 from modelyard.channel import ACCOUNT_KEY
 from modelyard.errors import from_rpc_error
-from modelyard.v1 import artifact_pb2, artifact_pb2_grpc, task_pb2, task_pb2_grpc
+from modelyard.v1 import (
+    artifact_pb2,
+    artifact_pb2_grpc,
+    contact_pb2,
+    contact_pb2_grpc,
+    task_pb2,
+    task_pb2_grpc,
+)
 from services.chassis.logs import get_logger
 from services.graph.places import Place
 
 FOLLOW_MOST = 2_000
-CANCEL_MOST = 10_000
+CALL_S = 20.0
 CHUNK_BYTES = 1 << 20
 REFERENCES_MOST = 1_000
 # The scheduler is there, but not yet or not now.
 _AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE.value[0], grpc.StatusCode.DEADLINE_EXCEEDED.value[0]})
 _SLOWEST_S = 2.0
+REPEAT_S = 1.0
+"""Before what was refused for now is asked again."""
 
 _log = get_logger("graph.peers")
 
@@ -56,6 +65,7 @@ class Listener(Protocol):
     def on_accepted(self, account: str, batch: Batch, tasks: Sequence[str]) -> None: ...
     def on_refused(self, account: str, batch: Batch, refusal: task_pb2.Refusal) -> None: ...
     def on_outcomes(self, account: str, outcomes: Sequence[task_pb2.TaskOutcome]) -> None: ...
+    def on_unknown(self, account: str, tasks: Sequence[str]) -> None: ...
 
 
 class Session:
@@ -132,7 +142,7 @@ class Session:
         self._early.clear()
         for sequence, batch in self._unanswered.items():
             self._outbox.append(task_pb2.SessionRequest(sequence=sequence, submit=batch.request))
-        self.follow(sorted(self._open))
+        self._follow_again()
 
     def _take(self, response: task_pb2.SessionResponse) -> None:
         batch = self._unanswered.pop(response.sequence, None) if response.sequence else None
@@ -147,12 +157,23 @@ class Session:
                 self._tell(known)
         elif batch is not None and response.HasField("refused"):
             self._refused(batch, response.refused)
+        elif response.HasField("refused"):
+            # A request to follow: nothing of it was done.
+            _log.warning("follow_refused", account=self._account, why=response.refused.message)
+            asyncio.get_running_loop().call_later(REPEAT_S, self._follow_again)
         if response.HasField("outcomes"):
             self._tell(response.outcomes.outcomes)
+        unknown = [task for task in response.unknown_task_ids if task in self._open]
+        if unknown:
+            self._open.difference_update(unknown)
+            self._listener.on_unknown(self._account, unknown)
+
+    def _follow_again(self) -> None:
+        self.follow(sorted(self._open))
 
     def _refused(self, batch: Batch, refusal: task_pb2.Refusal) -> None:
         if refusal.code in _AGAIN:
-            asyncio.get_running_loop().call_later(1.0, self.submit, batch)
+            asyncio.get_running_loop().call_later(REPEAT_S, self.submit, batch)
             return
         self._listener.on_refused(self._account, batch, refusal)
 
@@ -174,20 +195,25 @@ class Scheduler:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
         self._tasks = task_pb2_grpc.TaskServiceStub(channel)
+        self._contacts = contact_pb2_grpc.ContactServiceStub(channel)
 
     def session(self, account: str, listener: Listener) -> Session:
         return Session(self._channel, account, listener)
 
     async def cancel(self, account: str, tasks: Sequence[str]) -> None:
-        """Asks them to end. What cannot be asked now is logged: such a task runs to its end, and is not waited for."""
-        for start in range(0, len(tasks), CANCEL_MOST):
-            request = task_pb2.CancelTasksRequest(
-                task_ids=tasks[start : start + CANCEL_MOST], comment="its run ended"
-            )
-            try:
-                await self._tasks.CancelTasks(request, metadata=on_behalf_of(account))
-            except grpc.aio.AioRpcError as error:
-                _log.warning("cancel_failed", account=account, code=error.code().name, why=error.details())
+        """Asks them to end, all or, where one is not there, none. Idempotent. Raises YardError."""
+        request = task_pb2.CancelTasksRequest(task_ids=tasks, comment="its run ended")
+        try:
+            await self._tasks.CancelTasks(request, metadata=on_behalf_of(account), timeout=CALL_S)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
+    async def notify(self, account: str, request: contact_pb2.NotifyRequest) -> None:
+        """Puts a message into the outbox, or (validate_only) asks whether it could. Idempotent. Raises YardError."""
+        try:
+            await self._contacts.Notify(request, metadata=on_behalf_of(account), timeout=CALL_S)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
 
 
 class Artifacts:

@@ -208,3 +208,12 @@ SELECT run, request_id, places, content FROM batch WHERE number = ?;
 
 -- name: node_modifications
 SELECT place, params FROM node_modification WHERE run = ? ORDER BY revision;
+
+-- name: insert_errand
+INSERT INTO errand (number, kind, account, content) VALUES (?, ?, ?, ?);
+
+-- name: all_errands
+SELECT number, kind, account, content FROM errand ORDER BY number;
+
+-- name: delete_errand
+DELETE FROM errand WHERE number = ?;

@@ -1,0 +1,164 @@
+"""What the graph service owes others once a step is on disk: it is carried out after the commit, and survives a kill.
+
+An errand is a row of the step's own transaction, and goes when it is done. Errands of one kind for one account are a
+lane: in the order of their steps, as many at a time as have come, again with back-off while the other service is away.
+Carriers know how; they must bear being asked twice, for a crash between doing and noting so asks again.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from modelyard.errors import YardError
+from services.chassis.clock import Clock
+from services.chassis.errors import ServiceError
+from services.chassis.failpoints import failpoint
+from services.chassis.logs import get_logger
+from services.chassis.sqlite import Database
+
+AT_ONCE_MOST = 500
+FIRST_DELAY_S = 0.2
+LONGEST_DELAY_S = 30.0
+# Nothing was said against the errand: the other service is away, full, or knows this one's token later.
+_AGAIN = frozenset(
+    {
+        "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED", "UNKNOWN", "UNAUTHENTICATED",
+    }
+)  # fmt: skip
+
+_log = get_logger("graph.errands")
+
+
+class Kind(StrEnum):
+    """Also the text in the table."""
+
+    NOTICE = "notice"
+    REFERENCES = "references"
+    CANCELLATION = "cancellation"
+
+
+class Errand(msgspec.Struct, frozen=True):
+    """A row. The content is its carrier's to read."""
+
+    number: int
+    kind: Kind
+    account: str
+    content: bytes
+
+
+class Carrier(Protocol):
+    """Knows how errands of one kind are done."""
+
+    async def carry(self, account: str, errands: Sequence[Errand]) -> None:
+        """Does them, in this order. What is refused for good is the carrier's to log, by `is_final` and `refused`.
+
+        Raises YardError or ServiceError where they have to be asked again; those that were done then are so again.
+        """
+        ...
+
+
+def is_final(error: YardError) -> bool:
+    """Whether asking again would be answered the same."""
+    return error.code not in _AGAIN
+
+
+def refused(errand: Errand, error: YardError) -> None:
+    """It is not asked again."""
+    _log.warning(
+        "errand_refused", number=errand.number, kind=errand.kind.value, account=errand.account, code=error.code,
+        reason=error.reason, message=error.message,
+    )  # fmt: skip
+
+
+class Errands:
+    """`take` and `owe` are called by the engine, on its event loop; `run` is a loop that the service starts."""
+
+    def __init__(
+        self, database: Database, sql: Mapping[str, str], carriers: Mapping[Kind, Carrier], clock: Clock
+    ) -> None:
+        self._database = database
+        self._sql = sql
+        self._carriers = carriers
+        self._clock = clock
+        self._next = 1
+        self._lanes: dict[tuple[Kind, str], deque[Errand]] = {}
+        self._idle: set[tuple[Kind, str]] = set()
+        """Lanes with something in them that nobody walks."""
+        self._wake = asyncio.Event()
+
+    @property
+    def owed(self) -> int:
+        """How many are not done."""
+        return sum(map(len, self._lanes.values()))
+
+    async def open(self) -> None:
+        """Takes up what an earlier process left."""
+
+        def query(connection: object) -> list[Errand]:
+            rows = connection.execute(self._sql["all_errands"])  # type: ignore[attr-defined]
+            return [Errand(number, Kind(kind), account, content) for number, kind, account, content in rows]
+
+        left = await self._database.read(query)
+        self._next = left[-1].number + 1 if left else 1
+        self.owe(left)
+        if left:
+            _log.info("errands_taken_up", count=len(left))
+
+    def take(self, kind: Kind, account: str, content: bytes) -> Errand:
+        """A new one. Its row goes with the step that wants it; after the commit it is handed to `owe`."""
+        errand = Errand(self._next, kind, account, content)
+        self._next += 1
+        return errand
+
+    def owe(self, errands: Iterable[Errand]) -> None:
+        """They are on disk: from now on they are tried until they are done."""
+        for errand in errands:
+            lane = errand.kind, errand.account
+            if lane not in self._lanes:
+                self._lanes[lane] = deque()
+                self._idle.add(lane)
+            self._lanes[lane].append(errand)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """For ever."""
+        async with asyncio.TaskGroup() as walkers:
+            while True:
+                for lane in list(self._idle):
+                    self._idle.discard(lane)
+                    walkers.create_task(self._walk(lane))
+                self._wake.clear()
+                await self._wake.wait()
+
+    async def _walk(self, lane: tuple[Kind, str]) -> None:
+        """Until the lane is empty."""
+        queue, delay_s = self._lanes[lane], FIRST_DELAY_S
+        while queue:
+            some = [queue[place] for place in range(min(len(queue), AT_ONCE_MOST))]
+            try:
+                failpoint("graph.before_errand")
+                await self._carriers[lane[0]].carry(lane[1], some)
+                failpoint("graph.after_errand")
+                await self._done(some)
+            except (YardError, ServiceError) as error:
+                _log.warning(
+                    "errands_postponed", kind=lane[0].value, account=lane[1], count=len(queue), reason=error.reason,
+                    message=error.message,
+                )  # fmt: skip
+                await self._clock.sleep(delay_s * (0.5 + random.random() / 2))
+                delay_s = min(delay_s * 2, LONGEST_DELAY_S)
+                continue
+            delay_s = FIRST_DELAY_S
+            for _ in some:
+                queue.popleft()
+        del self._lanes[lane]
+
+    async def _done(self, errands: Sequence[Errand]) -> None:
+        numbers = [(errand.number,) for errand in errands]
+        sql = self._sql["delete_errand"]
+        await self._database.write(lambda c: c.executemany(sql, numbers), is_small=len(numbers) <= 8)
