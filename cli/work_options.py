@@ -276,6 +276,14 @@ Notify = Annotated[
         help="Which ends are told: success|failure|both", show_default="both", rich_help_panel=NOTIFICATION
     ),
 ]
+NotifyRun = Annotated[
+    str,
+    typer.Option(
+        help="What is told: success|failure|both|gates, also with commas",
+        show_default="all of it to a contact that is named",
+        rich_help_panel=NOTIFICATION,
+    ),
+]
 Silent = Annotated[
     bool, typer.Option("--silent", help="Tell nobody, default contacts or not", rich_help_panel=NOTIFICATION)
 ]

@@ -32,6 +32,9 @@ async def run(
     ] = 0,
     refresh: Annotated[bool, typer.Option("--refresh", help="Take nothing from the cache")] = False,
     comment: Annotated[str, typer.Option(help="What for, for people")] = "",
+    contact: work_options.Contact = "",
+    notify: work_options.NotifyRun = "",
+    silent: work_options.Silent = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait; print the run's id")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Tell of each node as it is committed")] = False,
     idempotency_key: Annotated[
@@ -42,7 +45,8 @@ async def run(
     async with yard.client() as client:
         begun = await client.runs.start(
             await project_id(client, project), version, params=work_options.params_of(param), order=order,
-            start=start, max_parallel=max_parallel, refresh=refresh, comment=comment, request_id=idempotency_key,
+            start=start, max_parallel=max_parallel, refresh=refresh, comment=comment, contact=contact, notify=notify,
+            silent=silent, request_id=idempotency_key,
         )  # fmt: skip
         return await _followed(yard, client, begun, detach=detach, watch=watch)
 

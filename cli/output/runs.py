@@ -39,6 +39,11 @@ def counts_of(run: run_pb2.Run) -> str:
     return f"{run.done_count} done{cached}, {run.error_count} error, {run.pending_count} pending"
 
 
+def _told(run: run_pb2.Run) -> str:
+    """Who is told of it; empty: the account's default contacts."""
+    return "nobody" if run.notification.silent else run.notification.contact
+
+
 RUN_COLUMNS: Columns = (
     ("RUN", lambda run: run.id),
     ("PROJECT", lambda run: f"{run.project_id}/{run.version}"),
@@ -53,6 +58,7 @@ RUN_FIELDS: Columns = (
     *((title.lower(), cell) for title, cell in RUN_COLUMNS),
     ("counts", counts_of),
     ("error", lambda run: run.error.message),
+    ("tells", _told),
     ("continued from", lambda run: run.continued_from),
 )
 NODE_FIELDS: Columns = (

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from modelyard.client.connection import Connection, new_request_id
-from modelyard.client.specs import InvalidSpecification
+from modelyard.client.specs import InvalidSpecification, notification
 from modelyard.v1 import canvas_pb2, run_pb2, run_pb2_grpc
 
 ORDERS = {"levels": run_pb2.RUN_ORDER_LEVELS, "branches": run_pb2.RUN_ORDER_BRANCHES}
@@ -56,9 +56,16 @@ class Runs:
         max_parallel: int = 0,
         refresh: bool = False,
         comment: str = "",
+        contact: str = "",
+        notify: str = "",
+        silent: bool = False,
         request_id: str = "",
     ) -> run_pb2.Run:
-        """Runs a version (0: the latest). The answer means that the run is on disk."""
+        """Runs a version (0: the latest). The answer means that the run is on disk.
+
+        ``contact`` (else the account's default contacts) is told of its end and of its gates that wait; ``notify``:
+        only of "success", "failure", "both" or "gates", also with commas between; ``silent``: nobody is.
+        """
         request = run_pb2.StartRunRequest(
             request_id=request_id or new_request_id(),
             project_id=project,
@@ -69,6 +76,7 @@ class Runs:
             max_parallel=max_parallel,
             refresh=refresh,
             comment=comment,
+            notification=notification(contact, notify, silent=silent),
         )
         return (await self._connection.unary(self._stub.StartRun, request)).run
 

@@ -1,4 +1,4 @@
-"""How errands are done: references in the store, cancellations at the scheduler, notices through its outbox."""
+"""How errands are done: references in the store, cancellations at the scheduler. Notices: see `notices`."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,28 +7,15 @@ import msgspec
 
 from modelyard.errors import YardError
 from services.graph.errands import Carrier, Errand, is_final, refused
+from services.graph.owing import Cancellation, Reference
 from services.graph.peers import Artifacts, Scheduler
 
 HOLDERS_AT_ONCE = 16
 CANCEL_MOST = 1_000
 
 
-class Reference(msgspec.Struct, frozen=True):
-    """The content of an errand: a holder refers to artefacts as well, or (none) to nothing any more."""
-
-    holder: str
-    digests: tuple[str, ...]
-
-
-class Cancellation(msgspec.Struct, frozen=True):
-    """The content of an errand: tasks that nobody needs."""
-
-    tasks: tuple[str, ...]
-
-
 _REFERENCE = msgspec.msgpack.Decoder(Reference)
 _CANCELLATION = msgspec.msgpack.Decoder(Cancellation)
-pack = msgspec.msgpack.Encoder().encode
 
 
 class References(Carrier):

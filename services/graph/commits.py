@@ -19,10 +19,11 @@ from services.graph.effects import (
     KeepArtifacts,
     PutCached,
     RecordRunState,
+    Tell,
 )
 from services.graph.model import CachePolicy, PlannedNode
 from services.graph.places import body_at
-from services.graph.state import Bodies, RunState, Scope
+from services.graph.state import Bodies, Run, RunState, Scope
 from services.graph.values import Detail, End, Failure
 
 if TYPE_CHECKING:
@@ -168,4 +169,14 @@ def _finish(step: Step) -> None:
             run.counts["cached"], run.order_wait_ms, run.first_failure,
         )
     )  # fmt: skip
+    if not run.spec.is_silent:
+        step.effects.wishes.append(Tell(run.spec.number, run.spec.account, failed_node=_first_in_error(run)))
     step.state.runs.pop(run.spec.number, None)
+
+
+def _first_in_error(run: Run) -> str:
+    """Its id; "": there is none."""
+    nodes = run.root.nodes if run.has_failed else ()
+    failed = (rank for rank, node in enumerate(nodes) if node.end is not None and node.end.detail.is_error)
+    rank = next(failed, None)
+    return run.graph.nodes[rank].id if rank is not None else ""

@@ -123,6 +123,15 @@ class InsertModification(msgspec.Struct, frozen=True):
     time_ms: int
 
 
+class InsertErrand(msgspec.Struct, frozen=True):
+    """What is owed to another service from this step on."""
+
+    number: int
+    kind: str
+    account: str
+    content: bytes
+
+
 Row = (
     InsertRun
     | KeepNode
@@ -138,6 +147,7 @@ Row = (
     | DropCached
     | RecordRunState
     | InsertModification
+    | InsertErrand
 )
 
 
@@ -214,6 +224,17 @@ class KeepArtifacts(msgspec.Struct, frozen=True):
     digests: tuple[str, ...]
 
 
+class Tell(msgspec.Struct, frozen=True):
+    """Contacts are told: of the run's end, or (with `gate`, its id) of a gate that waits."""
+
+    run: int
+    account: str
+    gate: str = ""
+    asks: str = ""
+    failed_node: str = ""
+    """The first in the order that is in error."""
+
+
 class Answer(msgspec.Struct, frozen=True):
     reply: int
     run: int = 0
@@ -231,6 +252,7 @@ Wish = (
     | ReadValues
     | StoreValues
     | KeepArtifacts
+    | Tell
 )
 
 

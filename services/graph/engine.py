@@ -22,6 +22,7 @@ from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.supervise import Loops
 from services.graph import effects as e
 from services.graph import keeping, machine, parameters, recovery, submissions
+from services.graph.errands import Errands
 from services.graph.events import (
     BatchRefused,
     BodyKept,
@@ -36,6 +37,7 @@ from services.graph.events import (
     ValuesRead,
     ValuesStored,
 )
+from services.graph.owing import owed
 from services.graph.peers import Artifacts, Batch, Scheduler, Session
 from services.graph.places import Place, find, node_at
 from services.graph.runs import CAUSE_SETUP, failed
@@ -53,7 +55,6 @@ PARAMS_BYTES_MOST = 256 << 10
 RUNS_LOOKED_AT = 100
 VALUE_BYTES_MOST = 32 << 20
 """Of a value that a control node has to look into: the list of a map, what a branch compares."""
-RETRY_S = 2.0
 
 _log = get_logger("graph.engine")
 
@@ -89,6 +90,7 @@ class Engine:
         store: RunStore,
         scheduler: Scheduler,
         artifacts: Artifacts,
+        errands: Errands,
         clock: Clock,
         loops: Loops,
         *,
@@ -99,6 +101,7 @@ class Engine:
         self.released_revision = 0
         self._scheduler = scheduler
         self._artifacts = artifacts
+        self._errands = errands
         self._clock = clock
         self._loops = loops
         self._cache_bytes = cache_bytes
@@ -200,11 +203,12 @@ class Engine:
 
     async def _step(self, events: list[Event]) -> None:
         effects = machine.step(self.state, events, self._clock.now_ms())
-        batches = self._pack(effects)
+        batches, errands = self._pack(effects), owed(effects, self._errands)
         if effects.rows:
             failpoint("graph.before_commit")
             await self.store.persist(effects.rows, self.state.revision, self._kept(effects))
             failpoint("graph.after_commit")
+        self._errands.owe(errands)
         self._release(effects, batches)
 
     def _kept(self, effects: e.Effects) -> list[tuple[KeptAnswer[int], int]]:
@@ -272,10 +276,6 @@ class Engine:
         start = self._loops.start
         if isinstance(wish, e.Prepare):
             start("prepare", self._prepare(wish))
-        elif isinstance(wish, e.CancelTasks):
-            start("cancel", self._scheduler.cancel(wish.account, wish.tasks))
-        elif isinstance(wish, e.KeepArtifacts):
-            start("hold", self._hold(wish))
         elif isinstance(wish, e.ReadValues):
             start("read", self._read_values(wish))
         elif isinstance(wish, e.StoreValues):
@@ -309,6 +309,12 @@ class Engine:
             run = self.state.runs.get(number)
             if run is not None:
                 self.post(NodeEnded(number, place, submissions.end_of(run, place, outcome)))
+
+    def on_unknown(self, account: str, tasks: Sequence[str]) -> None:
+        for task in tasks:
+            number, place = self._tasks.pop(task, (0, ()))
+            if number in self.state.runs:
+                self.post(NodeEnded(number, place, submissions.forgotten(task, number)))
 
     # What has to be waited for
 
@@ -425,15 +431,3 @@ class Engine:
             if found is not None and found.end.outputs and found.end.outputs[0].value:
                 return found.end.outputs[0].value
         raise ValueError("no run of it has recorded a small value there")
-
-    async def _hold(self, wish: e.KeepArtifacts) -> None:
-        """Until the store has taken it."""
-        while True:
-            try:
-                await self._artifacts.hold(wish.account, wish.holder, wish.digests)
-                return
-            except YardError as error:
-                if error.code != "UNAVAILABLE":
-                    _log.warning("artifacts_not_held", holder=wish.holder, reason=error.reason)
-                    return
-            await asyncio.sleep(RETRY_S)

@@ -78,12 +78,9 @@ def refused(errand: Errand, error: YardError) -> None:
 class Errands:
     """`take` and `owe` are called by the engine, on its event loop; `run` is a loop that the service starts."""
 
-    def __init__(
-        self, database: Database, sql: Mapping[str, str], carriers: Mapping[Kind, Carrier], clock: Clock
-    ) -> None:
+    def __init__(self, database: Database, sql: Mapping[str, str], clock: Clock) -> None:
         self._database = database
         self._sql = sql
-        self._carriers = carriers
         self._clock = clock
         self._next = 1
         self._lanes: dict[tuple[Kind, str], deque[Errand]] = {}
@@ -125,24 +122,24 @@ class Errands:
             self._lanes[lane].append(errand)
             self._wake.set()
 
-    async def run(self) -> None:
+    async def run(self, carriers: Mapping[Kind, Carrier]) -> None:
         """For ever."""
         async with asyncio.TaskGroup() as walkers:
             while True:
                 for lane in list(self._idle):
                     self._idle.discard(lane)
-                    walkers.create_task(self._walk(lane))
+                    walkers.create_task(self._walk(lane, carriers[lane[0]]))
                 self._wake.clear()
                 await self._wake.wait()
 
-    async def _walk(self, lane: tuple[Kind, str]) -> None:
+    async def _walk(self, lane: tuple[Kind, str], carrier: Carrier) -> None:
         """Until the lane is empty."""
         queue, delay_s = self._lanes[lane], FIRST_DELAY_S
         while queue:
             some = [queue[place] for place in range(min(len(queue), AT_ONCE_MOST))]
             try:
                 failpoint("graph.before_errand")
-                await self._carriers[lane[0]].carry(lane[1], some)
+                await carrier.carry(lane[1], some)
                 failpoint("graph.after_errand")
                 await self._done(some)
             except (YardError, ServiceError) as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.chassis.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from services.graph import results
-from services.graph.effects import PutGate
+from services.graph.effects import PutGate, Tell
 from services.graph.model import GateControl
 from services.graph.places import Place, id_at
 from services.graph.state import Scope
@@ -41,6 +41,10 @@ def begin(step: Step, scope: Scope, rank: int, inputs: list[PortInput]) -> None:
     if record is None:
         record = run.gates[place] = GateRecord(step.now)
         step.effects.rows.append(PutGate(run.spec.number, place, record))
+        if not run.spec.is_silent:
+            step.effects.wishes.append(
+                Tell(run.spec.number, run.spec.account, id_at(run.graph, place), control.message)
+            )
     if record.is_approved is not None:
         _end(step, scope, rank, record)
         return

@@ -226,11 +226,12 @@ class Artifacts:
         """The holder refers to them; none: to nothing any more. Idempotent. Raises YardError."""
         try:
             if not digests:
-                await self._stub.RemoveReferences(artifact_pb2.RemoveReferencesRequest(holder=holder))
+                remove = artifact_pb2.RemoveReferencesRequest(holder=holder)
+                await self._stub.RemoveReferences(remove, timeout=CALL_S)
             for start in range(0, len(digests), REFERENCES_MOST):
                 some = digests[start : start + REFERENCES_MOST]
                 request = artifact_pb2.AddReferencesRequest(account=account, holder=holder, digests=some)
-                await self._stub.AddReferences(request)
+                await self._stub.AddReferences(request, timeout=CALL_S)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
 

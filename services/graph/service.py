@@ -16,12 +16,15 @@ from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator, ensure_secret
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
+from services.graph.carriers import Cancellations, References
 from services.graph.catalogue import Catalogue
 from services.graph.config import GraphConfig
 from services.graph.engine import Engine
+from services.graph.errands import Errands, Kind
 from services.graph.explaining import Explaining
 from services.graph.history import History
 from services.graph.library import Library
+from services.graph.notices import Notices
 from services.graph.peers import Artifacts, Scheduler
 from services.graph.progress import Progress
 from services.graph.projects import Projects
@@ -63,11 +66,21 @@ class GraphService:
         self._library = Library(self._projects, self._catalogue, self._clock)
         self._answers = Answers(self._database, sql, self._clock.now_ms, self._key("graph.answers.key"))
         self._store = connect(config.store, token=token, ca_file=self._authority_file())
+        self._errands = Errands(self._database, sql, self._clock)
+        self._peer, artifacts = Scheduler(self._scheduler), Artifacts(self._store)
         self._engine = Engine(
-            RunStore(self._database, sql), Scheduler(self._scheduler), Artifacts(self._store), self._clock,
-            self._loops, cache_bytes=config.cache_bytes,
+            RunStore(self._database, sql), self._peer, artifacts, self._errands, self._clock, self._loops,
+            cache_bytes=config.cache_bytes,
         )  # fmt: skip
         await self._engine.open()
+        await self._errands.open()
+        self._history = History(self._engine, self._projects, self._catalogue)
+        carriers = {
+            Kind.NOTICE: Notices(self._peer, self._engine.store, self._history, self._projects),
+            Kind.REFERENCES: References(artifacts),
+            Kind.CANCELLATION: Cancellations(self._peer),
+        }
+        self._loops.start("errands", self._errands.run(carriers))
         self._loops.start("engine", self._engine.run())
         self._loops.start("progress", Progress(self._engine, self._scheduler, self._clock).run())
         self._loops.start("answers", self._prune_answers())
@@ -108,8 +121,9 @@ class GraphService:
         explaining = Explaining(
             self._projects, self._library, self._catalogue, self._engine.store, self._scheduler
         )
-        history = History(self._engine, self._projects, self._catalogue)
-        runs = RunServicer(self._engine, self._projects, starting, history, self._answers, explaining)
+        runs = RunServicer(
+            self._engine, self._projects, starting, self._history, self._answers, explaining, self._peer
+        )
         run_file = run_pb2.DESCRIPTOR
         run_pb2_grpc.add_RunServiceServicer_to_server(repeatable(runs, run_file, self._answers), server)
         names = (file.services_by_name["ProjectService"], run_file.services_by_name["RunService"])

@@ -62,6 +62,11 @@ class Spec(msgspec.Struct, frozen=True):
     """Of a run that continues another: ids of the nodes that were asked to run again."""
     fresh: tuple[int, ...] = ()
     """Ranks of what runs again for it: nothing within their bodies is kept."""
+    contact: str = ""
+    """Who is told of it; empty: the account's default contacts."""
+    tell_on: tuple[int, ...] = ()
+    """Of what, as NotificationEvent counts; none: of all."""
+    is_silent: bool = False
 
 
 class NodeState:

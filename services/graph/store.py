@@ -418,6 +418,10 @@ def _insert_modification(row: e.InsertModification, by: By) -> None:
     )
 
 
+def _insert_errand(row: e.InsertErrand, by: By) -> None:
+    by["insert_errand"].append((row.number, row.kind, row.account, row.content))
+
+
 _VALUES: dict[type, Any] = {
     e.InsertRun: _insert_run,
     e.KeepNode: _keep_node,
@@ -432,10 +436,11 @@ _VALUES: dict[type, Any] = {
     e.DropCached: _drop_cached,
     e.RecordRunState: _record_run_state,
     e.InsertModification: _insert_modification,
+    e.InsertErrand: _insert_errand,
 }
 # Within a transaction: what a row refers to before it.
 _ORDER = (
     "insert_run", "insert_kept", "insert_batch", "record_tasks", "delete_batch", "insert_run_node", "drop_outputs",
     "insert_node_modification", "put_gate", "put_cached", "touch_cached", "drop_cached", "end_run", "delete_batches",
-    "delete_kept",
+    "delete_kept", "insert_errand",
 )  # fmt: skip

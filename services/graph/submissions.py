@@ -116,6 +116,13 @@ def is_large(run: Run, place: Place) -> bool:
     return total > INLINE_BYTES_MOST - 2 * len(edges)
 
 
+def forgotten(task: str, run: int) -> End:
+    """The scheduler does not know the task: it ended while nobody followed it, and is not kept any more."""
+    message = f"how it ended is not known: the scheduler does not keep the task {task} any more"
+    failure = Failure(pb.TASK_CAUSE_NODE_LOST, message, f"yard graph continue r-{run}")
+    return End(Detail.FAILED, (), failure, task)
+
+
 def end_of(run: Run, place: Place, outcome: pb.TaskOutcome) -> End:
     """How the node ended, from how its task did."""
     if outcome.state == pb.TASK_STATE_SUCCEEDED:

@@ -101,5 +101,6 @@ async def test_run_outlives_a_service_that_is_killed_at(
 
 def test_points_are_those_of_the_step() -> None:
     assert GRAPH_POINTS == [
-        "graph.after_commit", "graph.after_submit", "graph.before_commit", "graph.before_submit",
+        "graph.after_commit", "graph.after_errand", "graph.after_submit", "graph.before_commit", "graph.before_errand",
+        "graph.before_submit",
     ]  # fmt: skip

@@ -51,6 +51,16 @@ class Processes:
         """Until it has ended."""
         self._running[name].wait(20)
 
+    def kill(self, name: str) -> None:
+        """By SIGKILL; it stays away until it is started."""
+        self._running[name].kill()
+        self._running[name].wait(20)
+
+    def end(self, name: str) -> None:
+        """As it likes to end; it stays away until it is started."""
+        self._running[name].terminate()
+        self._running[name].wait(20)
+
     def pid(self, name: str) -> int:
         return self._running[name].pid
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from modelyard.v1 import canvas_pb2, run_pb2, task_pb2
 from services.graph.convert.execution import planned_message
 from services.graph.model import GateControl, Graph, Order
@@ -73,7 +75,23 @@ def _head(spec: Spec, count: int, state: RunState, revision: int) -> run_pb2.Run
         comment=spec.comment,
     )
     message.create_time.FromMilliseconds(spec.create_ms)
+    told = notification_of(spec)
+    if told != task_pb2.Notification():
+        message.notification.CopyFrom(told)
     return message
+
+
+def notification_of(spec: Spec) -> task_pb2.Notification:
+    """Who is told of the run, as it was asked for."""
+    events = [task_pb2.NotificationEvent.ValueType(event) for event in spec.tell_on]
+    return task_pb2.Notification(contact=spec.contact, on=events, silent=spec.is_silent)
+
+
+def telling(spec: Spec, notification: task_pb2.Notification) -> Spec:
+    """The spec with whom it tells."""
+    return msgspec.structs.replace(
+        spec, contact=notification.contact, tell_on=tuple(notification.on), is_silent=notification.silent
+    )
 
 
 def node_message(

@@ -9,10 +9,10 @@ from services.chassis.answers import Answers
 from services.chassis.errors import InvalidArgument
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, principal
-from services.graph import exchange, keeping, parameters
+from services.graph import exchange, keeping, notices, parameters
 from services.graph.access import account_of, require_role
 from services.graph.convert.picture import picture_node, run_title
-from services.graph.convert.run import ORDERS, STARTS, STATES, live_message
+from services.graph.convert.run import ORDERS, STARTS, STATES, live_message, notification_of, telling
 from services.graph.engine import Engine
 from services.graph.events import (
     CancelAsked,
@@ -27,6 +27,7 @@ from services.graph.explaining import Explaining
 from services.graph.history import History
 from services.graph.keeping import NodeUnknown, RunGoesOn
 from services.graph.model import GateControl, Graph, Order, Role
+from services.graph.peers import Scheduler
 from services.graph.places import Place, find, node_at, place_of, text_of
 from services.graph.projects import Project, Projects, number_of
 from services.graph.starting import Starting, spec_of
@@ -56,8 +57,10 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         history: History,
         answers: Answers,
         explaining: Explaining,
+        scheduler: Scheduler,
     ) -> None:
         self._explaining = explaining
+        self._scheduler = scheduler
         self._engine = engine
         self._projects = projects
         self._starting = starting
@@ -77,6 +80,8 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             refresh=request.refresh,
             comment=request.comment[:COMMENT_LENGTH],
         )
+        await notices.check(self._scheduler, account, request.notification)
+        spec = telling(spec, request.notification)
         plan = await self._starting.plan(project, request.version, spec)
         if request.validate_only:
             return pb.StartRunResponse()
@@ -117,6 +122,9 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             max_parallel=old.spec.max_parallel, refresh=old.spec.refresh, comment=old.spec.comment,
             continued_from=old.number,
         )  # fmt: skip
+        if spec.account == old.spec.account:
+            # Contacts are an account's: somebody else's defaults are told of what they continue.
+            spec = telling(spec, notification_of(old.spec))
         plan = await self._starting.plan(project, request.version or old.spec.version, spec)
         patched = dict(request.node_params_json)
         again = frozenset(request.from_nodes) | frozenset(patched)

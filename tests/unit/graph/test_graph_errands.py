@@ -7,14 +7,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from modelyard.errors import CallRefused, ConnectionFailed, YardError
 from services.chassis.clock import SystemClock
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
-from services.graph.carriers import Cancellation, Cancellations, Reference, References, pack
+from services.graph.carriers import Cancellations, References
 from services.graph.errands import Errand, Errands, Kind
+from services.graph.owing import Cancellation, Reference
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.asyncio
@@ -42,12 +44,13 @@ class Yard:
         self.database = database
         self.notices, self.references = Book(), Book()
         carriers = {Kind.NOTICE: self.notices, Kind.REFERENCES: self.references}
-        self.errands = Errands(database, SQL, carriers, SystemClock())
+        self.errands = Errands(database, SQL, SystemClock())
+        self.carriers = carriers
         self.loops = loops
 
     async def start(self) -> None:
         await self.errands.open()
-        self.loops.start("errands", self.errands.run())
+        self.loops.start("errands", self.errands.run(self.carriers))
 
     async def owe(self, *wishes: tuple[Kind, str, bytes]) -> None:
         """As the engine does: rows with the step, then the errands."""
@@ -150,7 +153,8 @@ class Store:
 
 def references(*wishes: tuple[str, tuple[str, ...]]) -> list[Errand]:
     return [
-        Errand(number, Kind.REFERENCES, "ann", pack(Reference(*wish))) for number, wish in enumerate(wishes)
+        Errand(number, Kind.REFERENCES, "ann", msgspec.msgpack.encode(Reference(*wish)))
+        for number, wish in enumerate(wishes)
     ]
 
 
@@ -196,7 +200,8 @@ class Tasks:
 async def test_cancellation_passes_over_tasks_that_are_forgotten() -> None:
     scheduler = Tasks(*(f"t-{n}" for n in range(100) if n != 37))
     errands = [
-        Errand(n, Kind.CANCELLATION, "ann", pack(Cancellation((f"t-{n}", f"t-{n + 50}")))) for n in range(50)
+        Errand(n, Kind.CANCELLATION, "ann", msgspec.msgpack.encode(Cancellation((f"t-{n}", f"t-{n + 50}"))))
+        for n in range(50)
     ]
     await Cancellations(scheduler).carry("ann", errands)  # type: ignore[arg-type]
     assert scheduler.cancelled == scheduler.known
