@@ -92,6 +92,7 @@ class GraphService:
         return [
             gauge("yard_graph_canvases_judged", "Canvases that were validated.", self._library.judged),
             gauge("yard_graph_canvases_spared", "Validations that were not needed.", self._library.spared),
+            gauge("yard_graph_errands_owed", "What is still owed to other services.", self._errands.owed),
         ]
 
     def authenticator(self) -> Authenticator:

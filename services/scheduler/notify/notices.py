@@ -25,7 +25,7 @@ def of_task(notification: task_pb2.Notification, field: str) -> Notice:
     if notice.is_asked and not notice.events & Event.BOTH_ENDS:
         raise NoticeInvalid(
             f"{field}.notification.on: a task has no gates that wait", field=f"{field}.notification.on",
-            next_step="name an end: NOTIFICATION_EVENT_SUCCEEDED, NOTIFICATION_EVENT_FAILED; gates are of runs",
+            next_step="name an end (success, failure); gates that wait are of runs",
         )  # fmt: skip
     return notice
 
