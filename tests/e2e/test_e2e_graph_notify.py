@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from modelyard.client.aio import Client
-from modelyard.v1 import run_pb2, task_pb2
+from modelyard.v1 import canvas_pb2, run_pb2, task_pb2
 from services.chassis.sqlite import load_queries
 from services.scheduler.model import parse_task_id
 from services.scheduler.past import TASK_TABLES
@@ -151,6 +151,40 @@ async def test_continued_run_tells_whom_the_first_one_told(processes: tuple[Yard
         assert again.notification == first.notification
         await hook.wait(3)
         assert [told["run"]["id"] for told in of_runs(hook)] == [first.id, again.id]
+
+
+async def test_gate_that_waits_is_told_once_with_the_commands_that_decide_it(
+    processes: tuple[Yard, Processes],
+) -> None:  # S1.6
+    yard, made = processes
+    text = document([{"id": "ask", "gate": {"message": "Publish?"}}], [])
+    async with (
+        yard.client() as client, contact(yard, "gates", "--default", "gates") as hook,
+        contact(yard, "ends", "--default", "both") as ends,
+    ):  # fmt: skip
+        number = (await client.projects.create("with a gate")).id
+        await client.projects.save(number, text)
+        await asyncio.to_thread(made.restart, "graph", "graph.after_errand:kill@1")
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(client.runs.start(number), 3)
+        await revived(made, yard)
+        [run] = (await client.runs.list(number)).runs
+        assert (run.state, run.gated_count) == (run_pb2.RUN_STATE_RUNNING, 1)
+        document_of_gate = (await hook.wait(2))[1].document
+        assert document_of_gate["event"] == "run.gate_waiting"
+        assert document_of_gate["title"] == f"with a gate ({run.id}) waits: Publish?"
+        assert document_of_gate["run"]["gate"] == {
+            "node": "ask", "message": "Publish?", "approve": f"yard graph approve {run.id} ask",
+            "reject": f"yard graph reject {run.id} ask",
+        }  # fmt: skip
+        decision = run_pb2.DecideGateRequest(
+            run_id=run.id, node_id="ask", decision=canvas_pb2.GATE_DECISION_REJECTED, comment="not now"
+        )
+        await client.connection.unary(client.runs._stub.DecideGate, decision)
+        told = (await ends.wait(2))[1].document
+        assert (told["event"], told["run"]["error"]["node"]) == ("run.failed", "ask")
+        assert "not now" in told["run"]["error"]["message"]
+        assert len(hook.received) == 2
 
 
 async def revived(made: Processes, yard: Yard, name: str = "graph", *, is_fatal: bool = True) -> None:
