@@ -58,7 +58,11 @@ async def explain(
     version: Version = 0,
     param: work_options.Param = [],  # noqa: B006
     order: Annotated[str, typer.Option(help="levels|branches: which total order")] = "levels",
-    slots: Annotated[int, typer.Option(help="Nodes at a time to count on", show_default="one an agent")] = 0,
+    slots: Annotated[
+        int,
+        typer.Option(help="Nodes at a time to count on", show_default="as many as the agents have cores for"),
+    ] = 0,
+    refresh: Annotated[bool, typer.Option("--refresh", help="As if nothing came from the cache")] = False,
 ) -> None:
     """Tell what a run would do now: levels, order, nodes and why, cache hits, critical path."""
     from cli.output.runs import PLANNED_COLUMNS, prediction
@@ -70,6 +74,7 @@ async def explain(
             params=work_options.params_of(param),
             order=order,
             slots=slots,
+            refresh=refresh,
         )
     show_list(yard.output, answer, answer.nodes, PLANNED_COLUMNS, lambda node: node.node_id)
     if yard.output == "table":

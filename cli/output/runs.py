@@ -118,13 +118,18 @@ def write_nodes(nodes: Sequence[canvas_pb2.ExecutionNode]) -> None:
             sys.stdout.write(f"  {node_line(node)}\n")
 
 
+def _measured_in(runs: Sequence[str]) -> str:
+    return runs[0] if len(runs) == 1 else f"median of {len(runs)} runs" if runs else "-"
+
+
 PLANNED_COLUMNS: Columns = (
     ("LEVEL", lambda node: str(node.gradient)),
     ("ORDER", lambda node: str(node.order)),
     ("NODE", lambda node: node.node_id),
     ("WHERE", lambda node: "cache" if node.is_cached else node.node or "-"),
-    ("SECONDS", lambda node: f"{node.expected_s:.3g}" if node.expected_s else "-"),
-    ("WHY", lambda node: node.cache_reason or node.message),
+    ("SECONDS", lambda node: f"{node.expected_s:.3g}" if node.measured_runs else "-"),
+    ("FROM", lambda node: _measured_in(node.measured_runs)),
+    ("WHY", lambda node: node.cache_reason if node.is_cached else node.message),
 )
 
 
@@ -133,5 +138,8 @@ def prediction(answer: run_pb2.ExplainRunResponse) -> str:
     path = " → ".join([*answer.critical_path[:10], *(["…"] if len(answer.critical_path) > 10 else [])])
     text = f"{answer.level_count} levels; critical path: {path or 'none'}"
     if answer.ready_makespan_s:
-        text += f"; ready {answer.ready_makespan_s:.3g} s, strict {answer.strict_makespan_s:.3g} s"
+        text += (
+            f" ({answer.critical_path_s:.3g} s); {answer.slots} at a time: ready {answer.ready_makespan_s:.3g} s, "
+            f"strict {answer.strict_makespan_s:.3g} s"
+        )
     return text

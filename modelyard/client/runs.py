@@ -34,14 +34,19 @@ class Runs:
         params: Mapping[str, Any] | None = None,
         order: str = "levels",
         slots: int = 0,
+        refresh: bool = False,
     ) -> run_pb2.ExplainRunResponse:
-        """What a run would do now: levels, order, nodes, cache hits, critical path. Nothing is started."""
+        """What a run would do now: levels, order, nodes, cache hits, critical path, and what a strict start costs.
+
+        Nothing is started. ``slots``: nodes at a time to count on; 0: as many as the agents have cores for.
+        """
         request = run_pb2.ExplainRunRequest(
             project_id=project,
             version=version,
             params_json=json.dumps(params) if params else "",
             order=_word(ORDERS, order, "order"),
             slots=slots,
+            refresh=refresh,
         )
         return await self._connection.unary(self._stub.ExplainRun, request)
 

@@ -522,13 +522,16 @@ class ExplainRunRequest(_message.Message):
     ORDER_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
+    REFRESH_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     version: _builtins.int
     params_json: _builtins.str
     order: Global___RunOrder.ValueType
     start: Global___RunStart.ValueType
     slots: _builtins.int
-    """Slots that are counted on; 0: as many as the agents have now."""
+    """Nodes at a time that are counted on; 0: as many of these nodes as the agents that are ready have cores for."""
+    refresh: _builtins.bool
+    """As of a run that takes nothing from the cache."""
     def __init__(
         self,
         *,
@@ -538,10 +541,11 @@ class ExplainRunRequest(_message.Message):
         order: Global___RunOrder.ValueType = ...,
         start: Global___RunStart.ValueType = ...,
         slots: _builtins.int = ...,
+        refresh: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "params_json", b"params_json", "project_id", b"project_id", "slots", b"slots", "start", b"start", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "params_json", b"params_json", "project_id", b"project_id", "refresh", b"refresh", "slots", b"slots", "start", b"start", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -557,11 +561,14 @@ class ExplainRunResponse(_message.Message):
     READY_MAKESPAN_S_FIELD_NUMBER: _builtins.int
     STRICT_MAKESPAN_S_FIELD_NUMBER: _builtins.int
     LEVEL_COUNT_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
     critical_path_s: _builtins.float
     """By measured run times; 0: unknown."""
     ready_makespan_s: _builtins.float
     strict_makespan_s: _builtins.float
     level_count: _builtins.int
+    slots: _builtins.int
+    """Nodes at a time that were counted on."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedNode]: ...
     @_builtins.property
@@ -577,10 +584,11 @@ class ExplainRunResponse(_message.Message):
         ready_makespan_s: _builtins.float = ...,
         strict_makespan_s: _builtins.float = ...,
         level_count: _builtins.int = ...,
+        slots: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["critical_path", b"critical_path", "critical_path_s", b"critical_path_s", "level_count", b"level_count", "nodes", b"nodes", "ready_makespan_s", b"ready_makespan_s", "strict_makespan_s", b"strict_makespan_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["critical_path", b"critical_path", "critical_path_s", b"critical_path_s", "level_count", b"level_count", "nodes", b"nodes", "ready_makespan_s", b"ready_makespan_s", "slots", b"slots", "strict_makespan_s", b"strict_makespan_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

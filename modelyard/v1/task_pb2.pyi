@@ -1445,11 +1445,14 @@ class TaskOutcome(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    RUN_TIME_MS_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     state: Global___TaskState.ValueType
     attempt: _builtins.int
     node: _builtins.str
     revision: _builtins.int
+    run_time_ms: _builtins.int
+    """How long the attempt ran, by the clock of its agent, in milliseconds; 0: less than one, or it never started."""
     @_builtins.property
     def result(self) -> Global___TaskResult: ...
     @_builtins.property
@@ -1464,10 +1467,11 @@ class TaskOutcome(_message.Message):
         result: Global___TaskResult | None = ...,
         error: Global___TaskError | None = ...,
         revision: _builtins.int = ...,
+        run_time_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "error", b"error", "node", b"node", "result", b"result", "revision", b"revision", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "error", b"error", "node", b"node", "result", b"result", "revision", b"revision", "run_time_ms", b"run_time_ms", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,17 +1,20 @@
 """What a run would do now (S1.3): levels, order, predicted nodes and cache hits, critical path. Starts nothing.
 
-Times are those of the project's last ended run; where a node would be placed says the scheduler, asked once for each
+Times are medians of the project's latest runs; where a node would be placed says the scheduler, asked once for each
 kind of work.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from itertools import groupby
+from statistics import median
 
 import grpc.aio
 
-from modelyard.v1 import run_pb2, task_pb2, task_pb2_grpc
+from modelyard.v1 import node_pb2, node_pb2_grpc, run_pb2, task_pb2, task_pb2_grpc
 from services.graph import parameters, results
 from services.graph.explain import critical_path, ready_makespan_s, strict_makespan_s
 from services.graph.library import Library, OperatorSource
+from services.graph.measured import UNKNOWN, Measure, measures
 from services.graph.model import CachePolicy, Graph, Order, PlannedNode
 from services.graph.operators import Operator
 from services.graph.peers import on_behalf_of
@@ -19,12 +22,16 @@ from services.graph.projects import Project, Projects
 from services.graph.starting import settled_params
 from services.graph.state import RunState
 from services.graph.store import RunStore
-from services.graph.values import EMPTY, Output, Piece, PortInput
+from services.graph.values import End, Output
 
 PLACEMENTS_MOST = 50
 """Kinds of work that the scheduler is asked about."""
-_ENDED = (RunState.SUCCEEDED, RunState.FAILED)
+RUNS_MOST = 20
+NODES_MOST = 50_000
+"""Of earlier runs, that times are taken from."""
+_ENDED = (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
 _TIMEOUT_S = 5.0
+_FRESH = False, "a refresh was asked for"
 
 
 class Explaining:
@@ -43,62 +50,87 @@ class Explaining:
         self._source = source
         self._store = store
         self._tasks = task_pb2_grpc.TaskServiceStub(scheduler)
+        self._nodes = node_pb2_grpc.NodeServiceStub(scheduler)
 
     async def explain(
-        self, project: Project, version: int, params: str, order: Order, account: str, slots: int
+        self, project: Project, request: run_pb2.ExplainRunRequest, order: Order, account: str, slots: int
     ) -> run_pb2.ExplainRunResponse:
         """Raises VersionNotFound, CanvasInvalid, Param…, OperatorsUnavailable."""
-        found = await self._projects.version(project, version)
+        found = await self._projects.version(project, request.version)
         canvas = await self._library.canvas(found)
-        values = parameters.decode_object(settled_params(canvas, params), "params_json")
+        values = parameters.decode_object(settled_params(canvas, request.params_json), "params_json")
         graph = await self._library.graph(canvas, order, found.digest)
         operators = await self._source.operators()
-        measured = await self._measured(project.number)
-        hits = await self._hits(graph, values, account)
+        measured = await self._measured(project.number, graph)
+        if request.refresh:
+            cached = {node.rank: _FRESH for node in graph.nodes if node.control is None}
+        else:
+            cached = await self._cached(graph, values, account)
+        hits = {rank: why for rank, (is_hit, why) in cached.items() if is_hit}
         placed = await self._placed(graph, hits, values, account)
-        slots = slots or max(1, len({name for one in operators.values() for name in one.nodes}))
-        seconds = [0.0 if node.rank in hits else measured.get(node.id, 0.0) for node in graph.nodes]
+        slots = slots or await self._slots(graph)
+        expected = [UNKNOWN if node.rank in hits else measured[node.rank] for node in graph.nodes]
+        seconds = [measure.seconds for measure in expected]
         path = critical_path(graph, seconds)
         return run_pb2.ExplainRunResponse(
             nodes=[
-                _node(node, seconds[node.rank], hits.get(node.rank, ""), placed, operators)
+                _node(node, expected[node.rank], cached.get(node.rank, (False, "")), placed, operators)
                 for node in graph.nodes
             ],
             critical_path=[graph.nodes[rank].id for rank in path],
             critical_path_s=sum(seconds[rank] for rank in path),
             ready_makespan_s=ready_makespan_s(graph, seconds, slots),
             strict_makespan_s=strict_makespan_s(graph, seconds, slots, order),
+            slots=slots,
             level_count=1 + max((node.gradient for node in graph.nodes), default=-1),
         )
 
-    async def _measured(self, project: int) -> dict[str, float]:
-        """Seconds by node id, of the last run that ended."""
-        runs = await self._store.runs(None, project, _ENDED, 1 << 60, 1)
-        if not runs:
-            return {}
-        graph = await self._store.graph(runs[0].plan)
-        return {
-            graph.nodes[row.place[0]].id: (row.end.end_ms - row.end.start_ms) / 1000
-            for row in await self._store.nodes(runs[0].number, with_bodies=False)
-            if row.end.end_ms > row.end.start_ms > 0
-        }
+    async def _measured(self, project: int, graph: Graph) -> list[Measure]:
+        """By rank what the latest runs took."""
+        past: list[tuple[int, Graph, list[tuple[int, End]]]] = []
+        count = 0
+        for run in await self._store.runs(None, project, _ENDED, 1 << 60, RUNS_MOST):
+            ran = await self._store.graph(run.plan)
+            count += len(ran.nodes)
+            if past and count > NODES_MOST:
+                break
+            rows = await self._store.nodes(run.number, with_bodies=False)
+            past.append((run.number, ran, [(row.place[0], row.end) for row in rows]))
+        return measures(graph, past)
 
-    async def _hits(self, graph: Graph, values: Mapping[str, object], account: str) -> dict[int, str]:
-        """By rank why the cache has it: as far down as the contents of inputs are known."""
+    async def _cached(
+        self, graph: Graph, values: Mapping[str, object], account: str
+    ) -> dict[int, tuple[bool, str]]:
+        """By rank of tasks whether the cache has it, and why: as far down as the contents of inputs are known."""
         outputs: dict[int, tuple[Output, ...]] = {}
-        hits: dict[int, str] = {}
-        for node in graph.nodes:
-            if node.cache is not CachePolicy.AUTO or node.has_effects or not node.identity:
-                continue
-            if node.parameter_address or any(e.source not in outputs for e in node.inputs if not e.is_order):
-                continue
-            params = parameters.resolve(node.initial_params, values)
-            key = results.key_of(node, params, _inputs(node, outputs))
-            [entry] = await self._store.cached([(account, key)])
-            if entry is not None:
-                hits[node.rank] = f"r-{entry[0]} computed it as {entry[1]}"
-                outputs[node.rank] = entry[2]
-        return hits
+        found: dict[int, tuple[bool, str]] = {}
+        for _, level in groupby(sorted(graph.nodes, key=_gradient), key=_gradient):
+            asked: dict[int, bytes] = {}
+            for node in level:
+                if node.control is None:
+                    why = _not_asked(node, outputs)
+                    found[node.rank] = False, why or "nothing is known of it with these parameters and inputs"
+                    if not why:
+                        params = _params(node, values)
+                        inputs = results.inputs_from(node, outputs)
+                        asked[node.rank] = results.key_of(node, params, inputs)
+            entries = await self._store.cached([(account, key) for key in asked.values()]) if asked else []
+            for rank, entry in zip(asked, entries, strict=True):
+                if entry is not None:
+                    found[rank] = True, f"r-{entry[0]} computed it as {entry[1]}"
+                    outputs[rank] = entry[2]
+        return found
+
+    async def _slots(self, graph: Graph) -> int:
+        """How many nodes of the usual size the agents that are ready have cores for, whatever runs there now."""
+        cores = {body: _cores(body) for body in {node.body for node in graph.nodes if node.body}}
+        usual = max(0.01, median(cores[node.body] for node in graph.nodes if node.body)) if cores else 1.0
+        try:
+            found = await self._nodes.ListNodes(node_pb2.ListNodesRequest(page_size=1000), timeout=_TIMEOUT_S)
+        except grpc.aio.AioRpcError:
+            return 1
+        ready = [node for node in found.nodes if node.state == node_pb2.NODE_STATE_READY]
+        return max(1, sum(int(node.capacity.cpu / usual + 1e-9) for node in ready))
 
     async def _placed(
         self, graph: Graph, hits: Mapping[int, str], values: Mapping[str, object], account: str
@@ -119,33 +151,54 @@ class Explaining:
         return placed
 
 
-def _inputs(node: PlannedNode, outputs: Mapping[int, Sequence[Output]]) -> list[PortInput]:
-    by_port: dict[str, list[Piece]] = {}
-    takes: dict[str, str] = {}
-    for edge in node.inputs:
-        if edge.is_order:
-            continue
-        found = next(
-            (o for o in outputs[edge.source] if o.port == edge.source_port or not edge.source_port), None
+def _cores(body: bytes) -> float:
+    resources = task_pb2.TaskSpec.FromString(body).resources
+    return resources.cpu if resources.HasField("cpu") else 1.0
+
+
+def _gradient(node: PlannedNode) -> int:
+    return node.gradient
+
+
+def _not_asked(node: PlannedNode, outputs: Mapping[int, tuple[Output, ...]]) -> str:
+    """Why it cannot be known that the cache has it; empty: it can."""
+    if node.has_effects or node.cache is not CachePolicy.AUTO:
+        return (
+            "it has effects beside its results"
+            if node.has_effects
+            else f"its cache policy is {node.cache.value}"
         )
-        piece = Piece(found.value, found.digest, found.content) if found else EMPTY
-        by_port.setdefault(edge.port, []).append(piece)
-        takes.setdefault(edge.port, edge.takes)
-    return [PortInput(port, takes[port], tuple(pieces), len(pieces) > 1) for port, pieces in by_port.items()]
+    if not node.identity:
+        return "what computes it is not known here"
+    if node.parameter_address.partition(":")[0] not in ("", "run"):
+        return "its parameters are read when it starts"
+    if any(edge.source not in outputs for edge in node.inputs if not edge.is_order):
+        return "what goes into it runs first"
+    return ""
+
+
+def _params(node: PlannedNode, values: Mapping[str, object]) -> str:
+    """As the run will resolve them. Raises ParameterMissing, ParamsInvalid."""
+    text = parameters.resolve(node.initial_params, values)
+    if node.parameter_address:
+        text = parameters.laid_over(text, parameters.at_run(node.parameter_address.partition(":")[2], values))
+    return text
 
 
 def _node(
     node: PlannedNode,
-    seconds: float,
-    hit: str,
+    measure: Measure,
+    cached: tuple[bool, str],
     placed: Mapping[bytes, tuple[str, str]],
     operators: Mapping[str, Operator],
 ) -> run_pb2.PlannedNode:
-    where, why = placed.get(node.body, ("", "")) if node.body and not hit else ("", "")
+    is_cached, why_cached = cached
+    where, why = placed.get(node.body, ("", "")) if node.body and not is_cached else ("", "")
     known = operators.get(node.operator)
-    if not why and not hit and known is not None:
+    if not why and not is_cached and known is not None:
         why = f"offered by {', '.join(known.nodes)}"
     return run_pb2.PlannedNode(
         node_id=node.id, gradient=node.gradient, order=node.rank, node=where, message=why,
-        is_cached=bool(hit), cache_reason=hit, expected_s=seconds,
+        is_cached=is_cached, cache_reason=why_cached, expected_s=measure.seconds,
+        measured_runs=[f"r-{number}" for number in measure.runs],
     )  # fmt: skip

@@ -3,7 +3,7 @@
 Values of at most 64 KiB are JSON text; what is larger is named by its digest and never seen here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
@@ -78,9 +78,27 @@ def inputs_of(scope: Scope, rank: int) -> list[PortInput]:
         if given is not None:
             found.setdefault(port.port, _Port(port.takes)).add(given.pieces, given.is_list)
     only = first_done(scope, rank) if node.trigger is Trigger.ANY_DONE else None
-    for edge in node.inputs:
+    return _together(found, node.inputs, lambda edge: _flowing(scope, edge, only))
+
+
+def inputs_from(node: PlannedNode, outputs: Mapping[int, tuple[Output, ...]]) -> list[PortInput]:
+    """The same of a node all of whose predecessors are done, with these outputs. Raises ListOfLists."""
+    only = min((edge.source for edge in node.inputs), default=None)
+
+    def flowing(edge: InputEdge) -> Output | None:
+        if node.trigger is Trigger.ANY_DONE and edge.source != only:
+            return None
+        return output_of(outputs[edge.source], edge.source_port)
+
+    return _together({}, node.inputs, flowing)
+
+
+def _together(
+    found: dict[str, "_Port"], edges: Iterable[InputEdge], flowing: Callable[[InputEdge], Output | None]
+) -> list[PortInput]:
+    for edge in edges:
         if not edge.is_order:
-            output = _flowing(scope, edge, only)
+            output = flowing(edge)
             pieces = output.items if output is not None and output.items else (piece_of(output),)
             is_list = output is not None and bool(output.items)
             found.setdefault(edge.port, _Port(edge.takes)).add(pieces, is_list)
@@ -170,7 +188,12 @@ def list_output(port: str, pieces: Sequence[Piece]) -> Output:
 
 def output_at(end: End, port: str) -> Output | None:
     """The output of that port; "" is the only one."""
-    for output in end.outputs:
+    return output_of(end.outputs, port)
+
+
+def output_of(outputs: Iterable[Output], port: str) -> Output | None:
+    """The one of that port; "" is the only one."""
+    for output in outputs:
         if output.port == port or not port:
             return output
     return None

@@ -5,6 +5,8 @@ Nodes that share settings and inputs share a specification; parameters travel wi
 
 from collections.abc import Collection, Iterator, Sequence
 
+import msgspec
+
 from modelyard.v1 import task_pb2 as pb
 from services.graph import results
 from services.graph.places import Place, node_at
@@ -133,7 +135,8 @@ def end_of(run: Run, place: Place, outcome: pb.TaskOutcome) -> End:
         if lacking is not None:
             return End(Detail.FAILED, (), lacking, outcome.task_id, outcome.attempt, outcome.node)
         outputs = results.outputs_of(node, result.value_json, result.value_digest, files)
-        return End(Detail.COMPUTED, outputs, None, outcome.task_id, outcome.attempt, outcome.node)
+        ran = End(Detail.COMPUTED, outputs, None, outcome.task_id, outcome.attempt, outcome.node)
+        return msgspec.structs.replace(ran, run_ms=outcome.run_time_ms)
     error = outcome.error
     failure = Failure(
         error.cause, error.message, error.next_step, error.exit_code, error.signal, error.traceback

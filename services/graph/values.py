@@ -109,6 +109,8 @@ class End(msgspec.Struct, frozen=True, array_like=True):
     end_ms: int = 0
     note: str = ""
     """What it decided, or what decided over it."""
+    run_ms: int = 0
+    """How long the task itself ran, without what it waited for; 0: less than one, or not known."""
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):

@@ -123,7 +123,8 @@ def _apply(view: task_pb2.Task, change: ChangeRow) -> None:
     if change.state in TERMINAL:
         view.end_time.FromMilliseconds(change.time_ms)
         key = parse_task_id(view.id)
-        result, error, usage = _payload(change.payload, change.state, change.cause, change.detail, key)
+        exited = agent_link_pb2.TaskExited.FromString(change.payload)
+        result, error, usage = _payload(exited, change.state, change.cause, change.detail, key)
         if result is not None:
             view.result.CopyFrom(result)
         if error is not None:
@@ -174,10 +175,9 @@ def add_history(view: task_pb2.Task, row: TaskRow, changes: list[ChangeRow]) -> 
 
 
 def _payload(
-    payload: bytes, state: int, cause: int, detail: str, task: int = 0
+    exited: agent_link_pb2.TaskExited, state: int, cause: int, detail: str, task: int = 0
 ) -> tuple[task_pb2.TaskResult | None, task_pb2.TaskError | None, task_pb2.TaskUsage | None]:
     """Result, error and usage from what the agent sent; an error is made up from the record where it sent none."""
-    exited = agent_link_pb2.TaskExited.FromString(payload)
     result = exited.result if exited.HasField("result") else None
     usage = exited.usage if exited.HasField("usage") else None
     if state == TaskState.SUCCEEDED:
@@ -200,7 +200,8 @@ def _payload(
 
 def outcome(change: RecordChange) -> task_pb2.TaskOutcome:
     """How a task ended, for those who wait for it."""
-    result, error, _ = _payload(change.payload, change.state, change.cause, change.detail, change.task)
+    exited = agent_link_pb2.TaskExited.FromString(change.payload)
+    result, error, _ = _payload(exited, change.state, change.cause, change.detail, change.task)
     return task_pb2.TaskOutcome(
         task_id=format_task_id(change.task),
         state=task_pb2.TaskState.ValueType(change.state),
@@ -209,6 +210,7 @@ def outcome(change: RecordChange) -> task_pb2.TaskOutcome:
         result=result,
         error=error,
         revision=change.revision,
+        run_time_ms=max(0, exited.end_time_ms - exited.start_time_ms) if exited.start_time_ms else 0,
     )
 
 
@@ -222,7 +224,14 @@ def outcome_of(task: task_pb2.Task) -> task_pb2.TaskOutcome:
         result=task.result if task.HasField("result") else None,
         error=task.error if task.HasField("error") else None,
         revision=task.revision,
+        run_time_ms=_run_time_ms(task),
     )
+
+
+def _run_time_ms(task: task_pb2.Task) -> int:
+    if not task.HasField("start_time"):
+        return 0
+    return max(0, task.end_time.ToMilliseconds() - task.start_time.ToMilliseconds())
 
 
 def node(found: Node) -> node_pb2.Node:

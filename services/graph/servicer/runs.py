@@ -100,8 +100,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             raise RunRequestInvalid("a version is counted from 1; 0: the latest", field="version")
         return await self._explaining.explain(
             project,
-            request.version,
-            request.params_json,
+            request,
             order,
             account_of(principal()),
             _parallel(request.slots),
