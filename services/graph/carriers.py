@@ -1,11 +1,12 @@
-"""How errands are done: references in the store, cancellations at the scheduler. Notices: see `notices`."""
+"""How errands are done: references in the store, cancellations at the scheduler. Notices are in `notices`."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from modelyard.errors import YardError
+from modelyard.v1 import task_pb2
 from services.graph.errands import Carrier, Errand, is_final, refused
 from services.graph.owing import Cancellation, Reference
 from services.graph.peers import Artifacts, Scheduler
@@ -71,7 +72,7 @@ class References(Carrier):
 
 
 class Cancellations(Carrier):
-    """Tasks that the scheduler does not know any more have ended."""
+    """Tasks that nobody needs."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -80,17 +81,41 @@ class Cancellations(Carrier):
         tasks: dict[str, Errand] = {}
         for errand in errands:
             tasks.update(dict.fromkeys(_CANCELLATION.decode(errand.content).tasks, errand))
-        names = list(tasks)
-        parts = [names[start : start + CANCEL_MOST] for start in range(0, len(names), CANCEL_MOST)]
-        while parts:
-            part = parts.pop()
+        await _cancel(self._scheduler, account, tasks)
+
+
+class Withdrawals(Carrier):
+    """What was submitted for runs that ended before it was answered."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    async def carry(self, account: str, errands: Sequence[Errand]) -> None:
+        for errand in errands:
+            request = task_pb2.SubmitTasksRequest.FromString(errand.content)
             try:
-                await self._scheduler.cancel(account, part)
+                made = await self._scheduler.made_by(account, request)
             except YardError as error:
                 if not is_final(error):
                     raise
-                if len(part) > 1:
-                    # One that is not there refuses all.
-                    parts += [part[: len(part) // 2], part[len(part) // 2 :]]
-                elif error.code != "NOT_FOUND":
-                    refused(tasks[part[0]], error)
+                refused(errand, error)
+                continue
+            await _cancel(self._scheduler, account, dict.fromkeys(made, errand))
+
+
+async def _cancel(scheduler: Scheduler, account: str, tasks: Mapping[str, Errand]) -> None:
+    """Each with the errand that wants it. Those that the scheduler does not know any more have ended."""
+    names = list(tasks)
+    parts = [names[start : start + CANCEL_MOST] for start in range(0, len(names), CANCEL_MOST)]
+    while parts:
+        part = parts.pop()
+        try:
+            await scheduler.cancel(account, part)
+        except YardError as error:
+            if not is_final(error):
+                raise
+            if len(part) > 1:
+                # One that is not there refuses all.
+                parts += [part[: len(part) // 2], part[len(part) // 2 :]]
+            elif error.code != "NOT_FOUND":
+                refused(tasks[part[0]], error)

@@ -7,6 +7,7 @@ Carriers know how; they must bear being asked twice, for a crash between doing a
 
 import asyncio
 import random
+import sqlite3
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -40,6 +41,7 @@ class Kind(StrEnum):
     NOTICE = "notice"
     REFERENCES = "references"
     CANCELLATION = "cancellation"
+    WITHDRAWAL = "withdrawal"
 
 
 class Errand(msgspec.Struct, frozen=True):
@@ -94,17 +96,22 @@ class Errands:
         return sum(map(len, self._lanes.values()))
 
     async def open(self) -> None:
-        """Takes up what an earlier process left."""
-
-        def query(connection: object) -> list[Errand]:
-            rows = connection.execute(self._sql["all_errands"])  # type: ignore[attr-defined]
-            return [Errand(number, Kind(kind), account, content) for number, kind, account, content in rows]
-
-        left = await self._database.read(query)
-        self._next = left[-1].number + 1 if left else 1
+        """Takes up what an earlier process left, and what it sent for runs that ended before it was answered."""
+        left = await self._database.write(self._left)
         self.owe(left)
         if left:
             _log.info("errands_taken_up", count=len(left))
+
+    def _left(self, c: sqlite3.Connection) -> list[Errand]:
+        rows = c.execute(self._sql["all_errands"])
+        left = [Errand(number, Kind(kind), account, content) for number, kind, account, content in rows]
+        self._next = left[-1].number + 1 if left else 1
+        for batch, account, content in c.execute(self._sql["orphaned_batches"]).fetchall():
+            errand = self.take(Kind.WITHDRAWAL, account, content)
+            c.execute(self._sql["insert_errand"], (errand.number, errand.kind.value, account, content))
+            c.execute(self._sql["delete_batch"], (batch,))
+            left.append(errand)
+        return left
 
     def take(self, kind: Kind, account: str, content: bytes) -> Errand:
         """A new one. Its row goes with the step that wants it; after the commit it is handed to `owe`."""

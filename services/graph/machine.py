@@ -189,8 +189,8 @@ def _on_recovered(state: State, event: RunRecovered, effects: Effects, now: int)
 
 def _on_accepted(state: State, event: TasksAccepted, effects: Effects) -> None:
     """Tasks of nodes that are not wanted any more are cancelled."""
-    effects.rows.append(RecordTasks(event.batch, event.tasks[0]))
     run = state.runs.get(event.run)
+    effects.rows.append(DropBatch(event.batch) if run is None else RecordTasks(event.batch, event.tasks[0]))
     unwanted = []
     for place, task in zip(event.places, event.tasks, strict=True):
         node = run.node_at(place) if run is not None and place in run.running else None
@@ -208,9 +208,9 @@ def _on_accepted(state: State, event: TasksAccepted, effects: Effects) -> None:
 
 def _on_refused(state: State, event: BatchRefused, effects: Effects, now: int) -> None:
     run = state.runs.get(event.run)
+    effects.rows.append(DropBatch(event.batch))
     if run is None:
         return
-    effects.rows.append(DropBatch(event.batch))
     step = Step(state, run, effects, now)
     is_one = len(event.places) == 1
     for place in event.places:

@@ -20,7 +20,7 @@ import grpc.aio
 import msgspec
 
 from modelyard.channel import ACCOUNT_KEY
-from modelyard.errors import from_rpc_error
+from modelyard.errors import YardError, from_rpc_error
 from modelyard.v1 import (
     artifact_pb2,
     artifact_pb2_grpc,
@@ -34,6 +34,7 @@ from services.graph.places import Place
 
 FOLLOW_MOST = 2_000
 CALL_S = 20.0
+ID_REUSED = "REQUEST_ID_REUSED"
 CHUNK_BYTES = 1 << 20
 REFERENCES_MOST = 1_000
 # The scheduler is there, but not yet or not now.
@@ -207,6 +208,30 @@ class Scheduler:
             await self._tasks.CancelTasks(request, metadata=on_behalf_of(account), timeout=CALL_S)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
+
+    async def made_by(self, account: str, request: task_pb2.SubmitTasksRequest) -> Sequence[str]:
+        """Tasks of a submission of which it is not known whether it arrived; they are not to start. Raises YardError.
+
+        Under its id the tasks are asked for as held ones: refused means that it arrived, and its tasks are told; else
+        they are made now, held. Idempotent.
+        """
+        held = task_pb2.SubmitTasksRequest()
+        held.CopyFrom(request)
+        for spec in held.specs:
+            spec.hold = True
+        try:
+            return await self._submit(account, held)
+        except YardError as error:
+            if error.reason != ID_REUSED:
+                raise
+        return await self._submit(account, request)
+
+    async def _submit(self, account: str, request: task_pb2.SubmitTasksRequest) -> Sequence[str]:
+        try:
+            answer = await self._tasks.SubmitTasks(request, metadata=on_behalf_of(account), timeout=CALL_S)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        return answer.task_ids
 
     async def notify(self, account: str, request: contact_pb2.NotifyRequest) -> None:
         """Puts a message into the outbox, or (validate_only) asks whether it could. Idempotent. Raises YardError."""

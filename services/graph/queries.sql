@@ -108,7 +108,8 @@ UPDATE run SET state = ?, revision = ?, end_ms = ?, done = ?, error = ?, cached 
 WHERE number = ?;
 
 -- name: delete_batches
-DELETE FROM batch WHERE run = ?;
+-- One that was not answered stays: if the answer does not come to this process, the next one withdraws it.
+DELETE FROM batch WHERE run = ? AND first_task <> '';
 
 -- name: delete_batch
 DELETE FROM batch WHERE number = ?;
@@ -214,6 +215,10 @@ INSERT INTO errand (number, kind, account, content) VALUES (?, ?, ?, ?);
 
 -- name: all_errands
 SELECT number, kind, account, content FROM errand ORDER BY number;
+
+-- name: orphaned_batches
+SELECT b.number, r.account, b.content FROM batch b JOIN run r ON r.number = b.run
+WHERE r.state NOT IN ('running', 'paused') ORDER BY b.number;
 
 -- name: delete_errand
 DELETE FROM errand WHERE number = ?;

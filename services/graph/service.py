@@ -16,7 +16,7 @@ from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator, ensure_secret
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
-from services.graph.carriers import Cancellations, References
+from services.graph.carriers import Cancellations, References, Withdrawals
 from services.graph.catalogue import Catalogue
 from services.graph.config import GraphConfig
 from services.graph.engine import Engine
@@ -79,6 +79,7 @@ class GraphService:
             Kind.NOTICE: Notices(self._peer, self._engine.store, self._history, self._projects),
             Kind.REFERENCES: References(artifacts),
             Kind.CANCELLATION: Cancellations(self._peer),
+            Kind.WITHDRAWAL: Withdrawals(self._peer),
         }
         self._loops.start("errands", self._errands.run(carriers))
         self._loops.start("engine", self._engine.run())
