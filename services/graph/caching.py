@@ -13,6 +13,11 @@ class CacheEntry(msgspec.Struct, frozen=True):
     has_artifacts: bool
 
 
+def holder(account: str, key: bytes) -> str:
+    """Who refers to an entry's artefacts in the store. Holders are the store's, keys are each account's own."""
+    return f"cache:{account}:{key.hex()}"
+
+
 class CacheIndex:
     """Which keys the cache holds, least recently used first; a key is (account, 32 bytes)."""
 

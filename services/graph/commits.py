@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from services.graph import results
-from services.graph.caching import CacheEntry
+from services.graph.caching import CacheEntry, holder
 from services.graph.effects import (
     CommitNode,
     DropBelow,
@@ -149,12 +149,12 @@ def _put_cached(step: Step, end: End, planned: PlannedNode, digests: tuple[str, 
     size = _ENTRY_BYTES + sum(len(output.value) for output in end.outputs)
     step.effects.rows.append(PutCached(account, end.key, number, planned.id, end.outputs, size, step.now))
     if digests:
-        step.effects.wishes.append(KeepArtifacts(account, f"cache:{end.key.hex()}", digests))
+        step.effects.wishes.append(KeepArtifacts(account, holder(account, end.key), digests))
     entry = CacheEntry(number, size, bool(digests))
     for (gone_account, gone), found in step.state.cache.put((account, end.key), entry):
         step.effects.rows.append(DropCached(gone_account, gone))
         if found.has_artifacts:
-            step.effects.wishes.append(KeepArtifacts(gone_account, f"cache:{gone.hex()}", ()))
+            step.effects.wishes.append(KeepArtifacts(gone_account, holder(gone_account, gone), ()))
 
 
 def _finish(step: Step) -> None:

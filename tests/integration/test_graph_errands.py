@@ -1,4 +1,4 @@
-"""What was submitted for a run that ended before the answer came is withdrawn by the next process: nothing of it runs."""
+"""What was submitted for a run that ended before the answer came is withdrawn by the next process: nothing runs."""
 
 from __future__ import annotations
 
