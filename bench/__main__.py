@@ -14,6 +14,8 @@ EXPERIMENTS = (
     "graph_plan",
     "graph_runs",
     "handover",
+    "graph_scale",
+    "graph_history",
     "arrays",
     "processes",
     "startup",

@@ -20,6 +20,7 @@ from modelyard.v1 import canvas_pb2, canvas_pb2_grpc, run_pb2, run_pb2_grpc
 
 RUNS = 5
 CODE = """
+import time
 from typing import Any
 from modelyard import Input
 
@@ -27,6 +28,10 @@ def source(number: int = 0) -> int:
     return number
 
 def noop(value: Input[Any]) -> int:
+    return 1
+
+def still(value: Input[Any]) -> int:
+    time.sleep(600)
     return 1
 """
 Edges = list[tuple[int, int]]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +39,14 @@ def free_port_base() -> int:
 
 
 @contextlib.contextmanager
-def running_yard(*options: str) -> Iterator[Yard]:
-    """Brings a yard up in a temporary directory, and takes it down in the end."""
+def running_yard(*options: str, prepare: Callable[[Path], None] | None = None) -> Iterator[Yard]:
+    """Brings a yard up in a temporary directory, and takes it down in the end.
+
+    `prepare` may put into the state directory what is to be there already.
+    """
     with tempfile.TemporaryDirectory(prefix="yard-bench-") as folder:
+        if prepare is not None:
+            prepare(Path(folder))
         base = free_port_base()
         begun = time.perf_counter()
         command = [str(YARD), "up", "--detach", "--state", folder, "--port-base", str(base), *options]
