@@ -83,7 +83,7 @@ class History:
                 return convert.live_message(live)
         if not row.state.has_ended:
             row = await self._store.run(row.number) or row
-        return convert.ended_message(row, await self._store.graph(row.plan), ())
+        return convert.brief_message(row)
 
     async def _sinks(self, row: RunRow, graph: Graph) -> Sequence[NodeRow]:
         sinks = set(graph.sinks[: convert.SINKS_MOST])

@@ -170,14 +170,29 @@ SELECT account, key, run, size_bytes, has_artifacts FROM cache ORDER BY used_ms;
 SELECT number, plan, spec, changed, state, revision FROM run WHERE state IN ('running', 'paused') ORDER BY number;
 
 -- name: get_run
-SELECT number, plan, spec, changed, state, revision, end_ms, done, error, cached, order_wait_ms, failure
+SELECT number, plan, spec, changed, state, revision, end_ms, done, error, cached, order_wait_ms, failure,
+    (SELECT node_count FROM plan WHERE plan.number = run.plan)
 FROM run WHERE number = ?;
 
 -- name: list_runs
-SELECT number, plan, spec, changed, state, revision, end_ms, done, error, cached, order_wait_ms, failure
+SELECT number, plan, spec, changed, state, revision, end_ms, done, error, cached, order_wait_ms, failure,
+    (SELECT node_count FROM plan WHERE plan.number = run.plan)
 FROM run
-WHERE number < :before AND (:account IS NULL OR account = :account) AND (:project = 0 OR project = :project)
-    AND (:states = '' OR instr(:states, ' ' || state || ' '))
+WHERE state = :state AND number < :before
+ORDER BY number DESC LIMIT :most;
+
+-- name: list_runs_of_account
+SELECT number, plan, spec, changed, state, revision, end_ms, done, error, cached, order_wait_ms, failure,
+    (SELECT node_count FROM plan WHERE plan.number = run.plan)
+FROM run
+WHERE account = :account AND state = :state AND number < :before
+ORDER BY number DESC LIMIT :most;
+
+-- name: list_runs_of_project
+SELECT number, plan, spec, changed, state, revision, end_ms, done, error, cached, order_wait_ms, failure,
+    (SELECT node_count FROM plan WHERE plan.number = run.plan)
+FROM run
+WHERE project = :project AND state = :state AND number < :before AND (:account IS NULL OR account = :account)
 ORDER BY number DESC LIMIT :most;
 
 -- name: has_live_run

@@ -53,6 +53,8 @@ class RunRow(msgspec.Struct, frozen=True):
     cached: int = 0
     order_wait_ms: int = 0
     failure: Failure | None = None
+    node_count: int = 0
+    """Of its plan: without nodes of bodies."""
 
 
 class NodeRow(msgspec.Struct, frozen=True):
@@ -219,11 +221,23 @@ class RunStore:
     async def runs(
         self, account: str | None, project: int, states: Sequence[RunState], before: int, most: int
     ) -> list[RunRow]:
-        """Newest first. `account` None: everybody's; `project` 0: of any."""
-        words = f" {' '.join(state.value for state in states)} " if states else ""
-        values = {"account": account, "project": project, "states": words, "before": before, "most": most}
-        found = await self.database.read(lambda c: c.execute(self._sql["list_runs"], values).fetchall())
-        return [_run_row(row) for row in found]
+        """Newest first. `account` None: everybody's; `project` 0: of any; no `states`: whatever theirs is."""
+        name = (
+            "list_runs_of_project"
+            if project
+            else "list_runs_of_account"
+            if account is not None
+            else "list_runs"
+        )
+        values = {"account": account, "project": project, "before": before, "most": most}
+
+        def query(c: sqlite3.Connection) -> list[Any]:
+            found: list[Any] = []
+            for state in states or RunState:
+                found += c.execute(self._sql[name], {**values, "state": state.value})
+            return sorted(found, reverse=True, key=lambda row: row[0])[:most]
+
+        return [_run_row(row) for row in await self.database.read(query)]
 
     async def is_in_use(self, project: int) -> bool:
         """Whether a run of the project goes on."""
@@ -306,10 +320,9 @@ def _run_row(row: Sequence[Any]) -> RunRow:
     row_of = (number, plan, _SPEC.decode(spec), patched, RunState(state), revision)
     if not rest:
         return RunRow(*row_of)
-    end_ms, done, error, cached, wait_ms, failure = rest
-    return RunRow(
-        *row_of, end_ms, done, error, cached, wait_ms, _FAILURE.decode(failure) if failure else None
-    )
+    end_ms, done, error, cached, wait_ms, failure, node_count = rest
+    ended = _FAILURE.decode(failure) if failure else None
+    return RunRow(*row_of, end_ms, done, error, cached, wait_ms, ended, node_count)
 
 
 def _node_row(row: Sequence[Any]) -> NodeRow:

@@ -40,13 +40,7 @@ def live_message(run: Run) -> run_pb2.Run:
 
 def ended_message(row: RunRow, graph: Graph, sinks: Sequence[NodeRow]) -> run_pb2.Run:
     """A run that has ended, with the outputs of its sinks in the total order (S1.6)."""
-    count = max(len(graph.nodes), row.done + row.error)
-    message = _head(row.spec, count, row.state, row.revision)
-    message.done_count, message.error_count, message.cached_count = row.done, row.error, row.cached
-    message.order_wait_s = row.order_wait_ms / 1000
-    message.end_time.FromMilliseconds(row.end_ms)
-    if row.failure is not None:
-        message.error.CopyFrom(error_message(row.failure))
+    message = brief_message(row)
     left = VALUES_BYTES_MOST
     for sink in sinks:
         outputs = [output_message(output) for output in sink.end.outputs]
@@ -56,6 +50,18 @@ def ended_message(row: RunRow, graph: Graph, sinks: Sequence[NodeRow]) -> run_pb
                 output.value_json = ""
                 del output.items[:]
         message.results.add(node_id=id_at(graph, sink.place), outputs=outputs)
+    return message
+
+
+def brief_message(row: RunRow) -> run_pb2.Run:
+    """A run that has ended, without results."""
+    count = max(row.node_count, row.done + row.error)
+    message = _head(row.spec, count, row.state, row.revision)
+    message.done_count, message.error_count, message.cached_count = row.done, row.error, row.cached
+    message.order_wait_s = row.order_wait_ms / 1000
+    message.end_time.FromMilliseconds(row.end_ms)
+    if row.failure is not None:
+        message.error.CopyFrom(error_message(row.failure))
     return message
 
 
