@@ -1939,11 +1939,14 @@ class NodeOutput(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    IS_VALUE_FIELD_NUMBER: _builtins.int
     port: _builtins.str
     value_json: _builtins.str
     """A small JSON value; else the artefact."""
     digest: _builtins.str
     size_bytes: _builtins.int
+    is_value: _builtins.bool
+    """The artefact holds the JSON of a value, not the bytes of a file."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeOutput]:
         """Of a list with artefacts among its members: each of them, in order."""
@@ -1956,10 +1959,11 @@ class NodeOutput(_message.Message):
         digest: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         items: _abc.Iterable[Global___NodeOutput] | None = ...,
+        is_value: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "items", b"items", "port", b"port", "size_bytes", b"size_bytes", "value_json", b"value_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "is_value", b"is_value", "items", b"items", "port", b"port", "size_bytes", b"size_bytes", "value_json", b"value_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,6 +22,7 @@ from services.graph.effects import (
     Tell,
 )
 from services.graph.model import CachePolicy, PlannedNode
+from services.graph.parameters import variable_of
 from services.graph.places import body_at
 from services.graph.state import Bodies, Run, RunState, Scope
 from services.graph.values import Detail, End, Failure
@@ -143,7 +144,9 @@ def _release_inputs(step: Step, scope: Scope, rank: int) -> None:
 
 
 def _put_cached(step: Step, end: End, planned: PlannedNode, digests: tuple[str, ...]) -> None:
-    if planned.cache is CachePolicy.OFF or planned.has_effects or any(o.is_dropped for o in end.outputs):
+    if planned.cache is CachePolicy.OFF or planned.has_effects or variable_of(planned.parameter_address):
+        return
+    if any(output.is_dropped for output in end.outputs):
         return
     account, number = step.run.spec.account, step.run.spec.number
     size = _ENTRY_BYTES + sum(len(output.value) for output in end.outputs)

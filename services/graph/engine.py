@@ -410,10 +410,8 @@ class Engine:
         """A JSON object. Raises YardError, ServiceError, ValueError."""
         if address.kind == "artifact":
             text = (await self._artifacts.read(account, address.name, PARAMS_BYTES_MOST)).decode()
-        elif address.kind == "project":
-            text = await self._read_project(account, address.name)
         else:
-            raise ValueError("parameters are not read from an agent's environment")
+            text = await self._read_project(account, address.name)
         parameters.decode_object(text, address.name)
         return text
 

@@ -170,6 +170,8 @@ def _not_asked(node: PlannedNode, outputs: Mapping[int, tuple[Output, ...]]) -> 
         )
     if not node.identity:
         return "what computes it is not known here"
+    if parameters.variable_of(node.parameter_address):
+        return f"its parameters at {node.parameter_address} are its agent's, and not known here"
     if node.parameter_address.partition(":")[0] not in ("", "run"):
         return "its parameters are read when it starts"
     if any(edge.source not in outputs for edge in node.inputs if not edge.is_order):

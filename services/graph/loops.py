@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from services.graph import bodies, conditions, maps, results
 from services.graph.model import LoopControl
 from services.graph.state import LoopBodies, Scope
@@ -97,7 +99,7 @@ def _decide(step: Step, scope: Scope, rank: int, *, is_met: bool) -> None:
 
 
 def _renamed(name: str, output: Output) -> Output:
-    return Output(name, output.value, output.digest, output.size_bytes, output.content, output.items)
+    return msgspec.structs.replace(output, port=name)
 
 
 def _as_input(output: Output) -> PortInput:

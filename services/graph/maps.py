@@ -261,7 +261,9 @@ def on_stored(step: Step, scope: Scope, rank: int, stored: dict[str, tuple[str, 
     executed = scope.bodies[rank]
     assert isinstance(executed, MapBodies)
     outputs = tuple(
-        results.artifact_output(output.port, *stored[output.port]) if output.port in stored else output
+        results.artifact_output(output.port, *stored[output.port], is_value=True)
+        if output.port in stored
+        else output
         for output in _lists(scope, rank, executed)
     )
     step.end(scope, rank, End(Detail.COMPUTED, outputs, note=_note(executed)))

@@ -10,11 +10,15 @@ import msgspec
 
 from services.chassis.errors import FailedPrecondition
 from services.graph.model import InputEdge, PlannedNode, Trigger
+from services.graph.parameters import variable_of
 from services.graph.state import Scope
 from services.graph.values import EMPTY, End, Output, Piece, PortInput
 
 RESULT = "result"
 """The port of an operator that declares none."""
+
+PLAIN = ("text", "bytes", "file")
+"""What a port takes that wants the text of a JSON string, not the JSON."""
 
 _DECODE = msgspec.json.Decoder()
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -31,23 +35,25 @@ def value_output(port: str, value: str) -> Output:
     return Output(port, value, "", len(data), sha256(data).digest())
 
 
-def artifact_output(port: str, digest: str, size_bytes: int) -> Output:
-    """An artefact at a port."""
-    return Output(port, "", digest, size_bytes, bytes.fromhex(digest))
+def artifact_output(port: str, digest: str, size_bytes: int, *, is_value: bool = False) -> Output:
+    """An artefact at a port: a file, or the JSON of a value."""
+    return Output(port, "", digest, size_bytes, bytes.fromhex(digest), is_value=is_value)
 
 
 def outputs_of(
-    node: PlannedNode, value: str, value_digest: str, files: Iterable[tuple[str, str, int]]
+    node: PlannedNode, value: str, value_digest: str, files: Iterable[tuple[str, str, int, bool]]
 ) -> tuple[Output, ...]:
-    """The outputs of a task by port: `value` is what the operator returned as JSON, `files` (name, digest, bytes)."""
+    """The outputs of a task by port: `value` is what the operator returned as JSON, `files` (name, digest, bytes,
+    whether it is the JSON of a value)."""
     by_path = dict(node.files)
     found = [
-        artifact_output(by_path.get(name, name), digest, size_bytes) for name, digest, size_bytes in files
+        artifact_output(by_path.get(name, name), digest, size_bytes, is_value=is_value)
+        for name, digest, size_bytes, is_value in files
     ]
     taken = {output.port for output in found}
     open_ports = [port for port in node.outputs if port not in taken] or ([] if taken else [RESULT])
     if value_digest:
-        found += [artifact_output(port, value_digest, 0) for port in open_ports[:1]]
+        found += [artifact_output(port, value_digest, 0, is_value=True) for port in open_ports[:1]]
     elif value:
         found += _values(node, value, open_ports)
     if len(found) < 2:
@@ -157,7 +163,7 @@ def _flowing(scope: Scope, edge: InputEdge, only: int | None) -> Output | None:
 
 def piece_of(output: Output | None) -> Piece:
     """What flows of an output that is no list of artefacts."""
-    return EMPTY if output is None else Piece(output.value, output.digest, output.content)
+    return EMPTY if output is None else Piece(output.value, output.digest, output.content, output.is_value)
 
 
 def small_piece(value: str) -> Piece:
@@ -174,7 +180,7 @@ def passed_on(port: str, given: PortInput | None) -> Output:
     [piece] = given.pieces
     if not piece.digest:
         return value_output(port, piece.value or "null")
-    return Output(port, "", piece.digest, 0, piece.content)
+    return Output(port, "", piece.digest, 0, piece.content, is_value=piece.is_value)
 
 
 def list_output(port: str, pieces: Sequence[Piece]) -> Output:
@@ -208,7 +214,7 @@ def joined(pieces: Sequence[Piece]) -> str | None:
 
 def plain(takes: str, value: str) -> bytes:
     """The bytes of a small value as its port wants them."""
-    if takes in ("text", "bytes", "file") and value[:1] == '"':
+    if takes in PLAIN and value[:1] == '"':
         return str(_DECODE.decode(value)).encode()
     return value.encode()
 
@@ -225,11 +231,17 @@ def key_of(node: PlannedNode, params: str, inputs: Iterable[PortInput]) -> bytes
         seen.update(data)
     if not node.identity:
         seen.update(node.body)
+    if variable := variable_of(node.parameter_address):
+        # What it gives nobody knows here; that it is another one is known.
+        seen.update(b"$%b;" % variable.encode())
     for port_input in inputs:
         name = port_input.port.encode()
         seen.update(b"|%d:%b%d;" % (len(name), name, len(port_input.pieces)))
         for piece in port_input.pieces:
             seen.update(piece.content or b"-")
+            if piece.digest and not piece.is_value:
+                # A file that holds JSON is another input than the value that this JSON says.
+                seen.update(b"f")
     return seen.digest()
 
 

@@ -372,7 +372,7 @@ class Step:
             address = parameters.parse_address(planned.parameter_address)
             if address is not None and address.kind == "run":
                 text = parameters.laid_over(text, parameters.at_run(address.name, values))
-            elif address is not None and address.kind in ("artifact", "project", "env"):
+            elif address is not None and address.kind in ("artifact", "project"):
                 if place in run.expected:
                     # It has left with what was there then.
                     return False
@@ -507,6 +507,8 @@ def _no_cache(run: Run, planned: PlannedNode) -> str:
         return "its cache policy is off"
     if run.spec.refresh or planned.cache is CachePolicy.REFRESH:
         return "a refresh was asked for"
+    if parameters.variable_of(planned.parameter_address):
+        return f"its parameters at {planned.parameter_address} are its agent's, and not known here"
     if not planned.identity:
         return "what computes it is not known here"
     return ""

@@ -9,10 +9,12 @@ import msgspec
 
 from modelyard.v1 import task_pb2 as pb
 from services.graph import results
+from services.graph.model import PlannedNode
+from services.graph.parameters import variable_of
 from services.graph.places import Place, node_at
 from services.graph.runs import CAUSE_ERROR, CAUSE_TIMEOUT
 from services.graph.state import Run
-from services.graph.values import Detail, End, Failure, PortInput
+from services.graph.values import Detail, End, Failure, Piece, PortInput
 
 ITEMS_MOST = 2_000
 MESSAGE_BYTES_MOST = 2 << 20
@@ -37,14 +39,14 @@ def messages(
         node = scope.shape.graph.nodes[rank]
         inputs = tuple(results.inputs_of(scope, rank))
         extra = uploaded.get((run.spec.number, place), {})
-        key = (node.body, inputs, tuple(sorted(extra.items())))
+        base, params = _params(run, place, node, scope.nodes[rank].params or "")
+        key = (node.body, inputs, base, tuple(sorted(extra.items())))
         index = indexes.get(key)
         if index is None:
             index = indexes[key] = len(request.specs)
-            _fill(request.specs.add(), run, node.body, inputs, extra)
+            _fill(request.specs.add(params_json=base), run, node.body, inputs, extra)
             size += request.specs[index].ByteSize()
-        params = scope.nodes[rank].params or ""
-        request.items.add(spec_index=index, params_json="" if params == "{}" else params)
+        request.items.add(spec_index=index, params_json=params)
         taken.append(place)
         size += len(params) + 16
         if size > MESSAGE_BYTES_MOST or len(taken) >= ITEMS_MOST:
@@ -55,36 +57,53 @@ def messages(
         yield tuple(taken), request
 
 
+def _params(run: Run, place: Place, node: PlannedNode, params: str) -> tuple[str, str]:
+    """Parameters for the specification and for the item. What an agent's environment gives lies between the two: over
+    the node's own (S1.4), below what was changed by hand before it started."""
+    params = "" if params == "{}" else params
+    return (params, run.changed.get(place, "")) if variable_of(node.parameter_address) else ("", params)
+
+
 def _fill(
     spec: pb.TaskSpec, run: Run, body: bytes, inputs: Sequence[PortInput], extra: dict[str, str]
 ) -> None:
-    spec.ParseFromString(body)
+    spec.MergeFromString(body)
     spec.labels["run"] = f"r-{run.spec.number}"
     # What is told of is the run, not each of its nodes.
     spec.notification.silent = True
-    for name, data, digest in _named(inputs):
+    for name, data, digest, is_value in _named(inputs):
+        given = spec.inputs[name]
         if name in extra:
-            spec.inputs[name].digest = extra[name]
+            given.digest = extra[name]
         elif digest:
-            spec.inputs[name].digest = digest
+            given.digest = digest
         else:
-            spec.inputs[name].data = data
+            given.data = data
+        given.is_value = is_value
 
 
-def _named(inputs: Sequence[PortInput]) -> Iterator[tuple[str, bytes, str]]:
-    """Name, bytes or digest of each input. Small values of one port are one JSON list; with an artefact among them each
-    is an input of its own, "port.0", "port.1" …, which the worker makes a list of. Empty bytes: the empty set."""
+def _named(inputs: Sequence[PortInput]) -> Iterator[tuple[str, bytes, str, bool]]:
+    """Name, bytes or digest of each input, and whether they are the JSON of a value of which its taker may want the text.
+    Small values of one port are one JSON list; with an artefact among them each is an input of its own, "port.0",
+    "port.1" …, which the worker makes a list of. Empty bytes: the empty set."""
     for port_input in inputs:
         if not port_input.is_list:
             [piece] = port_input.pieces
-            yield port_input.port, results.plain(port_input.takes, piece.value), piece.digest
+            yield (port_input.port, *_given(port_input.takes, piece))
             continue
         text = results.joined(port_input.pieces)
         if text is not None:
-            yield port_input.port, text.encode(), ""
+            yield port_input.port, text.encode(), "", False
             continue
         for place, piece in enumerate(port_input.pieces):
-            yield f"{port_input.port}.{place}", results.plain(port_input.takes, piece.value), piece.digest
+            yield (f"{port_input.port}.{place}", *_given(port_input.takes, piece))
+
+
+def _given(takes: str, piece: Piece) -> tuple[bytes, str, bool]:
+    """Where it is not known here what the port takes, or its list is put together elsewhere, the worker knows."""
+    if piece.digest:
+        return b"", piece.digest, piece.is_value
+    return results.plain(takes, piece.value), "", bool(piece.value) and takes not in results.PLAIN
 
 
 def too_large(run: Run, place: Place) -> dict[str, bytes]:
@@ -92,7 +111,7 @@ def too_large(run: Run, place: Place) -> dict[str, bytes]:
     scope = run.scope_at(place)
     assert scope is not None
     found, total = {}, 0
-    for name, data, digest in _named(results.inputs_of(scope, place[-1])):
+    for name, data, digest, _ in _named(results.inputs_of(scope, place[-1])):
         if digest:
             continue
         total += len(data)
@@ -129,7 +148,7 @@ def end_of(run: Run, place: Place, outcome: pb.TaskOutcome) -> End:
     """How the node ended, from how its task did."""
     if outcome.state == pb.TASK_STATE_SUCCEEDED:
         result = outcome.result
-        files = [(file.name, file.digest, file.size_bytes) for file in result.outputs]
+        files = [(file.name, file.digest, file.size_bytes, file.is_value) for file in result.outputs]
         node = node_at(run.graph, place)
         lacking = _not_written(node.files, {name for name, _, _ in files})
         if lacking is not None:

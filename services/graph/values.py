@@ -41,6 +41,8 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
     value: str = ""
     digest: str = ""
     content: bytes = b""
+    is_value: bool = False
+    """The artefact holds the JSON of a value, not the bytes of a file."""
 
 
 EMPTY = Piece()
@@ -58,6 +60,8 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
     size_bytes: int = 0
     content: bytes = b""
     items: tuple[Piece, ...] = ()
+    is_value: bool = False
+    """As of a piece."""
 
     @property
     def is_dropped(self) -> bool:

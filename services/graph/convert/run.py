@@ -180,12 +180,13 @@ def output_message(output: Output) -> canvas_pb2.NodeOutput:
         digest=output.digest,
         size_bytes=output.size_bytes,
         items=[_piece_message(piece) for piece in output.items],
+        is_value=output.is_value,
     )
 
 
 def _piece_message(piece: Piece) -> canvas_pb2.NodeOutput:
     value = piece.value if piece.value or piece.digest else "null"
-    return canvas_pb2.NodeOutput(value_json=value, digest=piece.digest)
+    return canvas_pb2.NodeOutput(value_json=value, digest=piece.digest, is_value=piece.is_value)
 
 
 def error_message(failure: Failure) -> task_pb2.TaskError:
