@@ -83,7 +83,7 @@ def _fill(
 
 
 def _named(inputs: Sequence[PortInput]) -> Iterator[tuple[str, bytes, str, bool]]:
-    """Name, bytes or digest of each input, and whether they are the JSON of a value of which its taker may want the text.
+    """Name, bytes or digest of each input, and whether it is the JSON of a value of which its taker may want the text.
     Small values of one port are one JSON list; with an artefact among them each is an input of its own, "port.0",
     "port.1" …, which the worker makes a list of. Empty bytes: the empty set."""
     for port_input in inputs:
