@@ -150,7 +150,7 @@ def end_of(run: Run, place: Place, outcome: pb.TaskOutcome) -> End:
         result = outcome.result
         files = [(file.name, file.digest, file.size_bytes, file.is_value) for file in result.outputs]
         node = node_at(run.graph, place)
-        lacking = _not_written(node.files, {name for name, _, _ in files})
+        lacking = _not_written(node.files, {file.name for file in result.outputs})
         if lacking is not None:
             return End(Detail.FAILED, (), lacking, outcome.task_id, outcome.attempt, outcome.node)
         outputs = results.outputs_of(node, result.value_json, result.value_digest, files)
