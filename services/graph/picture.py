@@ -2,8 +2,8 @@
 
 Lanes by gradient from left to right, in bands one below the other; in a lane nodes by their order. A state has a
 colour, a symbol and a word, so that none is needed alone. Lanes of many nodes fold: what runs or failed stays, the
-rest becomes one box with its counts. The same values give the same bytes. Labels are text of strangers: nothing of
-them is markup. Pure.
+rest becomes one box with its counts. Edges to another band are drawn as their two ends, dashed. The same values give
+the same bytes. Labels are text of strangers: nothing of them is markup. Pure.
 """
 
 import unicodedata
@@ -21,8 +21,9 @@ LANES_MOST = 1_000
 """More levels than that share lanes."""
 NODES_DRAWN_MOST = 3_000
 LABEL_LENGTH = 22
+LINE_LENGTH = 26
 _WIDTH, _HEIGHT, _ACROSS, _DOWN = 184, 42, 244, 56
-_LEFT, _TOP, _HEAD = 24, 96, 26
+_LEFT, _TOP, _HEAD, _STUB = 24, 96, 26, 16
 
 
 class PictureNode(msgspec.Struct, frozen=True):
@@ -40,6 +41,8 @@ class PictureNode(msgspec.Struct, frozen=True):
     """Where it runs, why it failed: shown when one points at it."""
     inputs: tuple[str, ...] = ()
     """Ids of the nodes that it waits for."""
+    work: str = ""
+    """What it does: the operator."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -49,7 +52,6 @@ class State(msgspec.Struct, frozen=True):
     word: str
     fill: str
     line: str
-    has_ended: bool = False
 
 
 STATES: Mapping[str, State] = {
@@ -59,13 +61,15 @@ STATES: Mapping[str, State] = {
     "running": State("▶", "running", "#dbeafe", "#1d4ed8"),
     "retrying": State("↻", "retrying", "#fef3c7", "#b45309"),
     "gated": State("‖", "waits for approval", "#fef3c7", "#b45309"),
-    "computed": State("✓", "done", "#dcfce7", "#15803d", True),
-    "cached": State("≈", "done, cached", "#ccfbf1", "#0f766e", True),
-    "skipped": State("–", "skipped", "#f1f5f9", "#64748b", True),
-    "failed": State("✗", "failed", "#fee2e2", "#b91c1c", True),
-    "timed_out": State("⧗", "timed out", "#fee2e2", "#b91c1c", True),
-    "cancelled": State("⊘", "cancelled", "#fae8ff", "#a21caf", True),
+    "computed": State("✓", "done", "#dcfce7", "#15803d"),
+    "cached": State("≈", "done, cached", "#ccfbf1", "#0f766e"),
+    "skipped": State("–", "skipped", "#f1f5f9", "#64748b"),
+    "failed": State("✗", "failed", "#fee2e2", "#b91c1c"),
+    "timed_out": State("⧗", "timed out", "#fee2e2", "#b91c1c"),
+    "cancelled": State("⊘", "cancelled", "#fae8ff", "#a21caf"),
 }
+_DONE = [STATES[word] for word in ("computed", "cached", "skipped")]
+_WRONG = [STATES[word] for word in ("failed", "timed_out", "cancelled")]
 _FOLDED_LAST = ("running", "retrying", "gated", "failed", "timed_out", "cancelled")
 
 
@@ -101,6 +105,7 @@ class _Box(msgspec.Struct, frozen=True):
     y: int
     lane: str
     row: int
+    band: int
     nodes: tuple[PictureNode, ...]
     is_fold: bool
 
@@ -133,7 +138,7 @@ def _place(lanes: Sequence[tuple[str, list[PictureNode]]]) -> tuple[list[_Box], 
             deepest = max(deepest, len(shown))
             x = _LEFT + column * _ACROSS
             boxes += [
-                _Box(x, top + _HEAD + row * _DOWN, lane, row, tuple(group), len(group) > 1)
+                _Box(x, top + _HEAD + row * _DOWN, lane, row, first, tuple(group), len(group) > 1)
                 for row, group in enumerate(shown)
             ]
         top += _HEAD + deepest * _DOWN + 20
@@ -156,15 +161,23 @@ def _folded(nodes: list[PictureNode], rows_most: int) -> list[list[PictureNode]]
 
 def _edges(nodes: Sequence[PictureNode], places: Mapping[str, _Box]) -> tuple[list[str], int]:
     """The edges between boxes, each once, and how many are left out."""
-    pairs: dict[tuple[int, int, int, int], None] = {}
+    pairs: dict[str, None] = {}
     for node in sorted(nodes, key=lambda each: (each.order, each.id)):
         end = places[node.id]
         for source in node.inputs:
             start = places.get(source)
-            if start is not None and start is not end:
-                pairs[start.x + _WIDTH, start.y + _HEIGHT // 2, end.x, end.y + _HEIGHT // 2] = None
-    paths = [_path(*pair) for pair in list(pairs)[:EDGES_MOST]]
-    return paths, max(0, len(pairs) - EDGES_MOST)
+            if start is None or start is end:
+                continue
+            x1, y1, x2, y2 = start.x + _WIDTH, start.y + _HEIGHT // 2, end.x, end.y + _HEIGHT // 2
+            if start.band == end.band:
+                pairs[_path(x1, y1, x2, y2)] = None
+            else:
+                pairs |= {_stub(x1, y1): None, _stub(x2 - _STUB, y2): None}
+    return list(pairs)[:EDGES_MOST], max(0, len(pairs) - EDGES_MOST)
+
+
+def _stub(x: int, y: int) -> str:
+    return f'<path d="M{x} {y}h{_STUB}" stroke-dasharray="3 2"/>'
 
 
 def _path(x1: int, y1: int, x2: int, y2: int) -> str:
@@ -173,16 +186,19 @@ def _path(x1: int, y1: int, x2: int, y2: int) -> str:
 
 
 def _header(title: str, note: str, nodes: Sequence[PictureNode], width: int) -> str:
-    ended = sum(_state(node).has_ended for node in nodes)
-    ratio = ended / len(nodes) if nodes else 0.0
     bar = width - 2 * _LEFT
+    done, wrong = (
+        round(bar * sum(_state(node) in states for node in nodes) / max(1, len(nodes)), 1)
+        for states in (_DONE, _WRONG)
+    )
     return "\n".join(
         [
             _words(_LEFT, 28, _cut(title, 80), 18, bold=True),
             _words(_LEFT, 48, _cut(note, 120), 12) if note else "",
             _words(_LEFT, 66, _summary(nodes), 12),
             f'<rect x="{_LEFT}" y="74" width="{bar}" height="6" rx="3" fill="#e5e7eb"/>',
-            f'<rect x="{_LEFT}" y="74" width="{round(bar * ratio, 1)}" height="6" rx="3" fill="#15803d"/>',
+            f'<rect x="{_LEFT}" y="74" width="{done}" height="6" rx="3" fill="#15803d"/>',
+            f'<rect x="{round(_LEFT + done, 1)}" y="74" width="{wrong}" height="6" rx="3" fill="#b91c1c"/>',
         ]
     )
 
@@ -206,7 +222,7 @@ def _drawn(box: _Box) -> str:
 def _node(box: _Box, node: PictureNode) -> str:
     state = _state(node)
     said = f"{state.word} {_ratio(node):.0%}" if _is_under_way(node) else state.word
-    full = " · ".join(part for part in (node.id, node.label, said, node.note) if part)
+    full = " · ".join(part for part in (node.id, node.label, node.work, said, node.note) if part)
     parts = [
         f"<g id={quoteattr('node-' + _clean(node.id, 120))}><title>{_text(_cut(full, 400))}</title>",
         _rectangle(box, state),
@@ -226,6 +242,11 @@ def _node(box: _Box, node: PictureNode) -> str:
         )
     )
     parts.append(_words(box.x + 8, box.y + 33, said, 11))
+    if node.work:
+        parts.append(
+            f'<text x="{box.x + _WIDTH - 8}" y="{box.y + 33}" font-size="11" text-anchor="end" fill="#59636e">'
+            f"{_text(_cut(node.work, max(4, LINE_LENGTH - len(said))))}</text>"
+        )
     return "".join([*parts, "</g>"])
 
 

@@ -15,8 +15,8 @@ def planned_nodes(graph: Graph) -> list[PictureNode]:
             id=node.id,
             gradient=node.gradient,
             order=node.rank,
+            work=node.operator or node.kind.value,
             detail="planned",
-            note=node.operator or node.kind.value,
             inputs=tuple(ids[edge.source] for edge in node.inputs),
         )
         for node in graph.nodes
@@ -27,11 +27,12 @@ def picture_node(message: canvas_pb2.ExecutionNode) -> PictureNode:
     """What is drawn of a node of a run."""
     detail = canvas_pb2.ExecutionDetail.Name(message.detail).removeprefix(_PREFIX).lower()
     operator = message.operator_address.operator
-    notes = [operator, f"on {message.node}" if message.node else "", message.error.message]
+    notes = [f"on {message.node}" if message.node else "", message.error.message]
     return PictureNode(
         id=message.node_id,
         gradient=message.gradient,
         order=message.order,
+        work=operator,
         detail=detail,
         progress=message.progress.ratio if message.HasField("progress") else None,
         note=", ".join(note for note in notes if note),

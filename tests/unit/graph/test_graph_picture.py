@@ -84,7 +84,21 @@ def test_a_long_chain_is_drawn_in_bands() -> None:
     nodes = [_node(n, n, inputs=(f"n{n - 1}",)) for n in range(1_000)]
     root = ET.fromstring(draw("long", nodes))
     assert float(root.attrib["width"]) < 250 * (LANES_IN_BAND + 1)
-    assert len(list(root.iter(f"{SVG}path"))) == 999
+    bands = -(-1_000 // LANES_IN_BAND)
+    # An edge to another band is drawn as its two ends, not across everything between.
+    assert len(list(root.iter(f"{SVG}path"))) == 999 + bands - 1
+
+
+def test_operator_stands_beside_the_state_and_the_bar_tells_what_went_wrong() -> None:
+    nodes = [_node(0, detail="computed", work="text.join"), _node(1, detail="failed", work="x" * 500)]
+    root = ET.fromstring(draw("p", nodes))
+    assert "text.join" in _texts(ET.tostring(root, encoding="unicode"))
+    widths = {
+        each.attrib["fill"]: float(each.attrib["width"])
+        for each in root.iter(f"{SVG}rect")
+        if "rx" in each.attrib
+    }
+    assert widths["#15803d"] == widths["#b91c1c"] == widths["#e5e7eb"] / 2
 
 
 def test_a_chain_of_fifty_thousand_fits_into_a_message() -> None:
