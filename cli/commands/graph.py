@@ -38,9 +38,12 @@ async def project_id(client: Client, project: str) -> str:
             f"{len(found)} projects are called {project!r}: {ids}", code=exit_codes.CONFLICT,
             next_step="name one by its id",
         )  # fmt: skip
-    raise CommandError(
-        f"there is no project {project!r}", code=exit_codes.NOT_FOUND, next_step="yard graph ls"
+    what = (
+        f"neither a file nor a project {project!r}"
+        if "/" in project or "." in project
+        else f"no project {project!r}"
     )
+    raise CommandError(f"there is {what}", code=exit_codes.NOT_FOUND, next_step="yard graph ls")
 
 
 def read_document(path: str) -> str:
@@ -66,7 +69,7 @@ async def save(
     comment: Annotated[str, typer.Option(help="What changed, for people")] = "",
     valid: Annotated[bool, typer.Option("--valid", help="Refuse a canvas with errors")] = False,
 ) -> None:
-    """Save a canvas as a new version; tell what is wrong with it."""
+    """Save a canvas as a new version. What is wrong with it is told; it is saved all the same, unless --valid."""
     from cli.output.graphs import VERSION_FIELDS, version_name, write_hints, write_problems
 
     document = read_document(file)
@@ -106,7 +109,7 @@ async def get(
     version: Version = 0,
     file: Annotated[str, typer.Option("--to", help="Where to write it", show_default="stdout")] = "-",
 ) -> None:
-    """Print the canvas of a version as it was saved; with -o json all that is known of the version."""
+    """Print the canvas of a version. As it was saved; with -o json all that is known of the version."""
     from cli.output.graphs import VERSION_FIELDS, version_name
 
     async with yard.client() as client:
@@ -122,7 +125,7 @@ async def get(
 
 @command(app, "ls")
 async def list_projects(yard: Invocation, page_size: PageSize = 50, page_token: PageToken = "") -> None:
-    """List projects, newest first: your own, and those that you were let into."""
+    """List projects, newest first. Your own, and those that you were let into."""
     from cli.output.graphs import PROJECT_COLUMNS
 
     async with yard.client() as client:
@@ -157,7 +160,7 @@ async def diff(
     before: Annotated[int, typer.Argument(help="From this version; 0: from nothing")],
     after: Annotated[int, typer.Argument(help="To this version", show_default="the latest")] = 0,
 ) -> None:
-    """Tell what changed between two versions: nodes, parameters, edges."""
+    """Tell what changed between two versions. Nodes, parameters and edges; moves apart."""
     from cli.output.graphs import write_changes
 
     async with yard.client() as client:
@@ -174,7 +177,7 @@ async def validate(
     project: Annotated[str, typer.Argument(help="Id or name of a project, or a file; - reads stdin")],
     version: Version = 0,
 ) -> None:
-    """Tell everything that is wrong with a canvas at once; exit code 7 if anything is."""
+    """Tell everything that is wrong with a canvas. All at once; the exit code is 7 if anything is."""
     from cli.output.graphs import write_hints, write_problems
 
     async with yard.client() as client:
@@ -206,7 +209,8 @@ async def show(
     version: Version = 0,
     svg: Annotated[str, typer.Option(help="Draw it into this file instead")] = "",
 ) -> None:
-    """Draw what a canvas comes to: its levels, the order, operators and who offers them; of a run its nodes' states."""
+    """Show levels and states, of a project or a run. The order, operators and who offers them; of a run what became of
+    each node. --svg draws it."""
     from cli.output.graphs import write_levels, write_problems
 
     async with yard.client() as client:

@@ -37,7 +37,7 @@ async def import_(
         typer.Option(metavar="DIR", help="The directory with the scripts and files that its commands expect"),
     ] = "",
 ) -> None:
-    """Read a canvas of another tool; tell what was not understood. Nothing of the document is executed."""
+    """Read a canvas of another tool. What was not understood is told; nothing of the document is executed."""
     from cli.output.graphs import version_name, write_hints, write_problems
 
     if bundle and not Path(bundle).is_dir():
@@ -72,7 +72,7 @@ async def export(
     format: Annotated[str, typer.Option(help=f"{FORMATS}|svg")] = "canvas",
     to: Annotated[str, typer.Option(help="Where to write it", show_default="stdout")] = "-",
 ) -> None:
-    """Write a version in another tool's form, or as a picture; tell what that form cannot say."""
+    """Write a version in another tool's form. Or as a picture; what that form cannot say is told."""
     async with yard.client() as client:
         answer = await client.projects.export(await project_id(client, project), version, format=format)
     write_findings(answer.findings)

@@ -41,7 +41,7 @@ async def run(
         str, typer.Option(help="A UUID; the same key and request is the same run")
     ] = "",
 ) -> int:
-    """Run a version of a project; print the results of its sinks. Interrupting leaves the run alone."""
+    """Run a version, and print what it came to. That is what its sinks gave. Interrupting leaves the run alone."""
     async with yard.client() as client:
         begun = await client.runs.start(
             await project_id(client, project), version, params=work_options.params_of(param), order=order,
@@ -64,7 +64,7 @@ async def explain(
     ] = 0,
     refresh: Annotated[bool, typer.Option("--refresh", help="As if nothing came from the cache")] = False,
 ) -> None:
-    """Tell what a run would do now: levels, order, nodes and why, cache hits, critical path."""
+    """Tell what a run would do now. Levels, order, nodes and why, cache hits, critical path, what strictness costs."""
     from cli.output.runs import PLANNED_COLUMNS, prediction
 
     async with yard.client() as client:
@@ -96,7 +96,7 @@ async def continue_(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait; print the run's id")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Tell of each node as it is committed")] = False,
 ) -> int:
-    """Run what an ended run has not done, or has to do again; keep the rest."""
+    """Run what a run has not done; keep the rest. Or what it has to do again: from a node, with other parameters."""
     patched: dict[str, dict[str, Any]] = {}
     for word in node_param:
         place, _, value = word.partition("=")
@@ -115,14 +115,38 @@ async def continue_(
 async def _followed(
     yard: Invocation, client: Client, begun: run_pb2.Run, *, detach: bool, watch: bool
 ) -> int:
-    from cli.output.runs import RUN_FIELDS, show_results
+    from cli.output.runs import RUN_FIELDS
 
     if detach:
         show_one("name" if yard.output == "table" else yard.output, begun, RUN_FIELDS, lambda item: item.id)
         return exit_codes.DONE
     yard.say(f"{begun.id}: {begun.node_count} nodes; to stop it: yard graph cancel {begun.id}")
-    ended = await _watched(client, begun, with_nodes=watch)
-    return show_results(yard.output, ended)
+    ended = await _until_the_end(yard, client, begun, with_nodes=watch)
+    return await _shown(yard, client, ended)
+
+
+async def _until_the_end(
+    yard: Invocation, client: Client, begun: run_pb2.Run, *, with_nodes: bool
+) -> run_pb2.Run:
+    """The run once it has ended. Whoever interrupts is told that it goes on."""
+    import asyncio
+
+    try:
+        return await _watched(client, begun, with_nodes=with_nodes)
+    except asyncio.CancelledError:
+        yard.say(f"\ndetached; {begun.id} goes on")
+        yard.say(f"  next: yard graph watch {begun.id} · yard graph cancel {begun.id}")
+        raise
+
+
+async def _shown(yard: Invocation, client: Client, ended: run_pb2.Run) -> int:
+    """Prints what it came to, and which nodes failed; the exit code."""
+    from cli.output.runs import show_failed, show_results
+
+    code = show_results(yard.output, ended)
+    if yard.output == "table" and ended.error_count:
+        show_failed(ended, await client.runs.failed(ended.id))
+    return code
 
 
 async def _watched(client: Client, begun: run_pb2.Run, *, with_nodes: bool) -> run_pb2.Run:
@@ -196,12 +220,10 @@ async def runs(
 
 @command(app)
 async def watch(yard: Invocation, run: Run) -> int:
-    """Tell of each node of a run as it is committed, until its end."""
-    from cli.output.runs import show_results
-
+    """Watch a run to its end. Each node is told as it is committed; on a terminal levels are drawn."""
     async with yard.client() as client:
-        ended = await _watched(client, await client.runs.get(run), with_nodes=True)
-    return show_results(yard.output, ended)
+        ended = await _until_the_end(yard, client, await client.runs.get(run), with_nodes=True)
+        return await _shown(yard, client, ended)
 
 
 @command(app)
@@ -211,11 +233,11 @@ async def result(
     node: Annotated[str, typer.Argument(help="A node of it", show_default="its sinks")] = "",
 ) -> int:
     """Print what a run came to, or what one of its nodes gave."""
-    from cli.output.runs import NODE_FIELDS, show_results
+    from cli.output.runs import NODE_FIELDS
 
     async with yard.client() as client:
         if not node:
-            return show_results(yard.output, await client.runs.get(run))
+            return await _shown(yard, client, await client.runs.get(run))
         found = await client.runs.result(run, node)
     show_one(yard.output, found, NODE_FIELDS, lambda item: item.node_id)
     return exit_codes.DONE

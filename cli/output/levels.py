@@ -68,7 +68,9 @@ def _line(level: int, members: Sequence[tuple[int, str, str]], width: int) -> st
         counts = Counter(symbol_of(detail) for *_, detail in members)
         symbols = "  ".join(f"{symbol} {counts[symbol]}" for symbol in SYMBOLS.values() if counts[symbol])
     names = ", ".join(name for _, name, detail in members if detail in ("running", "failed", "timed_out"))
-    plain = "".join(char if char.isprintable() else "�" for char in names[:_NAMES_WIDTH])
+    plain = "".join(char if char.isprintable() else "�" for char in names)
+    if len(plain) > _NAMES_WIDTH:
+        plain = plain[: _NAMES_WIDTH - 1] + "…"
     return f"{head}{symbols}  {plain}".rstrip()[:width]
 
 

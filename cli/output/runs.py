@@ -97,15 +97,32 @@ def show_results(output: str, run: run_pb2.Run) -> int:
                 sys.stdout.write(f"{sink.node_id}.{each.port}\t{each.value_json or each.digest}\n")
         sys.stdout.flush()
         sys.stderr.write(f"{run.id} {state_of(run)}: {counts_of(run)}\n")
-        if run.error.message:
-            sys.stderr.write(f"first error: {run.error.message}\n")
-            sys.stderr.write(f"next: yard graph show {run.id}; yard graph continue {run.id}\n")
+        digest = next((each.digest for sink in run.results for each in sink.outputs if each.digest), "")
+        if digest:
+            sys.stderr.write(f"next: yard artifacts get {digest} FILE\n")
     ended_well = run.state in (
         run_pb2.RUN_STATE_SUCCEEDED,
         run_pb2.RUN_STATE_RUNNING,
         run_pb2.RUN_STATE_PAUSED,
     )
     return exit_codes.DONE if ended_well else exit_codes.WORK_FAILED
+
+
+def show_failed(run: run_pb2.Run, nodes: Sequence[canvas_pb2.ExecutionNode]) -> None:
+    """The first nodes that are in error, each with why and what to do about it. To stderr."""
+    for node in nodes:
+        where = f" on {node.node}" if node.node else ""
+        sys.stderr.write(f"{detail_of(node)}: {node.node_id}{where}: {_first_line(node.error.message)}\n")
+        if node.error.next_step:
+            sys.stderr.write(f"  next: {node.error.next_step}\n")
+    if run.error_count > len(nodes):
+        sys.stderr.write(f"… {run.error_count - len(nodes)} more in error\n")
+    sys.stderr.write(f"next: yard graph show {run.id}; yard graph continue {run.id}\n")
+
+
+def _first_line(text: str) -> str:
+    first, _, rest = text.partition("\n")
+    return f"{first[:300]} …" if rest or len(first) > 300 else first
 
 
 def write_nodes(nodes: Sequence[canvas_pb2.ExecutionNode]) -> None:

@@ -101,6 +101,18 @@ class Runs:
             if not token:
                 return found
 
+    async def failed(self, run: str, most: int = 5) -> list[canvas_pb2.ExecutionNode]:
+        """The first nodes of a run that are in error, in the total order."""
+        found: list[canvas_pb2.ExecutionNode] = []
+        token, states = "", [canvas_pb2.EXECUTION_STATE_ERROR]
+        while True:
+            request = run_pb2.ListRunNodesRequest(run_id=run, page_size=1000, page_token=token, states=states)
+            answer = await self._connection.unary(self._stub.ListRunNodes, request)
+            found += answer.nodes
+            token = answer.next_page_token
+            if not token or len(found) >= most:
+                return found[:most]
+
     async def list(
         self,
         project: str = "",
