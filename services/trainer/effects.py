@@ -1,0 +1,169 @@
+"""What the machine wants done: rows to persist first, and what may leave after that. Pure."""
+
+import msgspec
+
+from modelyard.training import Launch
+from modelyard.training.readiness import Readiness
+from services.chassis.errors import ServiceError
+from services.trainer.model import Condition, JobState
+from services.trainer.state import Instance, Job
+
+
+class PutJob(msgspec.Struct, frozen=True):
+    """The job as it is by now."""
+
+    job: Job
+
+
+class PutInstance(msgspec.Struct, frozen=True):
+    job: int
+    instance: Instance
+
+
+class DropInstance(msgspec.Struct, frozen=True):
+    """It is beyond the count of its role."""
+
+    job: int
+    role: str
+    index: int
+
+
+class InsertOutcome(msgspec.Struct, frozen=True):
+    """Once a job (I1)."""
+
+    job: int
+    outcome: JobState
+    reason: str
+    message: str
+    time_ms: int
+
+
+class InsertCondition(msgspec.Struct, frozen=True):
+    job: int
+    condition: Condition
+
+
+class InsertBatch(msgspec.Struct, frozen=True):
+    """Seats that are asked for together. The engine adds the request id and the content before the commit."""
+
+    job: int
+    batch: int
+    seats: dict[str, tuple[int, ...]]
+    """Indexes by role."""
+    gang_least: dict[str, int]
+    """How many of a role must be placed together."""
+    avoid: tuple[str, ...]
+
+
+class DropBatch(msgspec.Struct, frozen=True):
+    """It was answered, or is not wanted any more."""
+
+    batch: int
+
+
+Row = PutJob | PutInstance | DropInstance | InsertOutcome | InsertCondition | InsertBatch | DropBatch
+
+
+class SubmitSeats(msgspec.Struct, frozen=True):
+    """A batch of this step leaves."""
+
+    job: int
+    batch: int
+
+
+class CancelSeats(msgspec.Struct, frozen=True):
+    """Tasks of seats that are not wanted any more, wherever they are."""
+
+    account: str
+    tasks: tuple[str, ...]
+
+
+class LaunchInstance(msgspec.Struct, frozen=True):
+    """To the agent of the seat; a repeated epoch changes nothing there."""
+
+    job: int
+    role: str
+    index: int
+    task: str
+    node: str
+    epoch: int
+    launch: Launch
+    signs: tuple[Readiness, ...]
+
+
+class StopInstance(msgspec.Struct, frozen=True):
+    job: int
+    role: str
+    index: int
+    task: str
+    node: str
+    epoch: int
+    signal: str
+    grace_s: float
+
+
+class DumpStacks(msgspec.Struct, frozen=True):
+    """Of all its processes, into its log."""
+
+    job: int
+    role: str
+    index: int
+    task: str
+    node: str
+
+
+class CloseSeat(msgspec.Struct, frozen=True):
+    """Its task ends; what is to be kept is kept."""
+
+    job: int
+    role: str
+    index: int
+    task: str
+    node: str
+    keep: tuple[str, ...]
+    is_failure: bool
+    message: str
+
+
+class PublishAddresses(msgspec.Struct, frozen=True):
+    """The address cache has a new revision: those who run are told."""
+
+    job: int
+    revision: int
+
+
+class TellEnd(msgspec.Struct, frozen=True):
+    """The job has ended: its contacts are told."""
+
+    job: int
+
+
+class Answer(msgspec.Struct, frozen=True):
+    reply: int
+    job: int = 0
+    error: ServiceError | None = None
+
+
+Wish = (
+    SubmitSeats
+    | CancelSeats
+    | LaunchInstance
+    | StopInstance
+    | DumpStacks
+    | CloseSeat
+    | PublishAddresses
+    | TellEnd
+)
+
+
+class Effects:
+    """What one step wants."""
+
+    __slots__ = ("answers", "changed", "rows", "wishes")
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.wishes: list[Wish] = []
+        self.answers: list[Answer] = []
+        self.changed: set[int] = set()
+        """Jobs of which something is to be told."""

@@ -1,0 +1,181 @@
+"""What can happen to jobs. Facts in the past tense; the numbers of `reply` are the engine's. Pure."""
+
+import msgspec
+
+from modelyard.training import Address, Plan
+from services.trainer.model import Exit
+from services.trainer.state import Instance, Job
+
+
+class JobCreated(msgspec.Struct, frozen=True):
+    """`job.number`, turn, counts and times are given by the machine."""
+
+    reply: int
+    job: Job
+    plan: Plan
+
+
+class JobRecovered(msgspec.Struct, frozen=True):
+    """A job from the database, with its instances."""
+
+    job: Job
+    plan: Plan
+    instances: tuple[Instance, ...]
+
+
+class JobStopped(msgspec.Struct, frozen=True):
+    """Somebody asked for its end."""
+
+    reply: int
+    job: int
+    comment: str
+
+
+class JobSuspended(msgspec.Struct, frozen=True):
+    reply: int
+    job: int
+    comment: str
+
+
+class JobResumed(msgspec.Struct, frozen=True):
+    reply: int
+    job: int
+
+
+class RoleScaled(msgspec.Struct, frozen=True):
+    """`revision`: of the job as it was seen; 0: any."""
+
+    reply: int
+    job: int
+    role: str
+    count: int
+    revision: int
+
+
+class SeatsAccepted(msgspec.Struct, frozen=True):
+    """The scheduler took a submission: by role the task whose elements are the seats."""
+
+    job: int
+    batch: int
+    tasks: dict[str, str]
+
+
+class SeatsRefused(msgspec.Struct, frozen=True):
+    """It never will."""
+
+    job: int
+    batch: int
+    message: str
+
+
+class SeatEnded(msgspec.Struct, frozen=True):
+    """The task of a seat has ended; `exit` says why as far as the scheduler knows."""
+
+    job: int
+    task: str
+    exit: Exit
+    has_waited_too_long: bool = False
+    """The gang was not placed in its time."""
+
+
+class SeatOpened(msgspec.Struct, frozen=True):
+    """Ports are leased; nothing runs in it."""
+
+    job: int
+    role: str
+    index: int
+    task: str
+    address: Address
+
+
+class InstanceStarted(msgspec.Struct, frozen=True):
+    job: int
+    role: str
+    index: int
+    task: str
+    epoch: int
+
+
+class SignSeen(msgspec.Struct, frozen=True):
+    """What was watched for has happened; `sign` counts in `Plan.signs` of the role."""
+
+    job: int
+    role: str
+    index: int
+    epoch: int
+    sign: int
+
+
+class InstanceEnded(msgspec.Struct, frozen=True):
+    """All of its processes have ended."""
+
+    job: int
+    role: str
+    index: int
+    task: str
+    exit: Exit
+
+
+class SeatStands(msgspec.Struct, frozen=True):
+    """An agent that is there again has the seat, with the epoch that was last launched in it."""
+
+    job: int
+    role: str
+    index: int
+    task: str
+    epoch: int
+
+
+class SeatLaunchFailed(msgspec.Struct, frozen=True):
+    """The agent could not start it."""
+
+    job: int
+    role: str
+    index: int
+    task: str
+    epoch: int
+    message: str
+
+
+class ActivitySeen(msgspec.Struct, frozen=True):
+    job: int
+    role: str
+    index: int
+    epoch: int
+    cpu: float
+    silent_ms: int
+
+
+class ProgressReported(msgspec.Struct, frozen=True):
+    """Metrics are the latest of each; they may be what others wait for."""
+
+    job: int
+    role: str
+    index: int
+    metrics: dict[str, float]
+
+
+class Ticked(msgspec.Struct, frozen=True):
+    """Time has passed."""
+
+
+Event = (
+    JobCreated
+    | JobRecovered
+    | JobStopped
+    | JobSuspended
+    | JobResumed
+    | RoleScaled
+    | SeatsAccepted
+    | SeatsRefused
+    | SeatEnded
+    | SeatOpened
+    | SeatStands
+    | InstanceStarted
+    | SignSeen
+    | InstanceEnded
+    | SeatLaunchFailed
+    | ActivitySeen
+    | ProgressReported
+    | Ticked
+)

@@ -1,0 +1,19 @@
+"""An agent is there again: what its seats are is held against what they should be (S3.10). Pure.
+
+Nothing is remembered about what was sent: every command follows from the state, and may be sent twice.
+"""
+
+from __future__ import annotations
+
+from services.trainer import launching
+from services.trainer.acts import Act
+from services.trainer.model import InstanceState
+from services.trainer.state import Instance
+
+
+def stands(act: Act, instance: Instance, epoch: int) -> None:
+    """A seat that its agent still has, with the epoch that was last launched there."""
+    if instance.state is InstanceState.STARTING and epoch < instance.epoch:
+        launching.send_launch(act, instance)
+    elif instance.state is InstanceState.STOPPING:
+        act.ask_to_stop(instance)

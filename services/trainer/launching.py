@@ -1,0 +1,147 @@
+"""Who may start: edges between roles, and what is sent to the agent then (S3.5–S3.7). Pure."""
+
+from __future__ import annotations
+
+from modelyard.training import Identity, RenderError
+from modelyard.training.readiness import WATCHED, Dependency, Facts, OnTimeout, Readiness, is_met, unmet
+from modelyard.training.restarts import Cause
+from services.trainer import endings
+from services.trainer.acts import Act
+from services.trainer.effects import LaunchInstance
+from services.trainer.model import PLACED, ConditionKind, Exit, InstanceState, JobState
+from services.trainer.state import Instance
+
+
+def launch_ready(act: Act) -> None:
+    """Every seated instance whose edges are met starts. Starting one may let others start in the same step."""
+    if act.job.state not in PLACED:
+        return
+    for role in act.plan.roles:
+        waiting = [one for one in act.live.of_role(role.name) if one.state is InstanceState.SEATED]
+        if not waiting or not _has_peers(act):
+            continue
+        unmet_edge = next((edge for edge in act.plan.edges(role.name) if not edge_is_met(act, edge)), None)
+        for instance in waiting:
+            if _is_in_wave(act, instance):
+                continue
+            if unmet_edge is None:
+                launch(act, instance)
+            else:
+                _wait(act, instance, unmet_edge)
+
+
+def _has_peers(act: Act) -> bool:
+    """Whether all who must start together have an address: what is rendered names them."""
+    for planned in act.plan.roles:
+        of_role = act.live.of_role(planned.name)
+        least = min(planned.gang_least, len(of_role))
+        if sum(one.address is not None or one.state.has_ended for one in of_role) < least:
+            return False
+    return True
+
+
+def _is_in_wave(act: Act, instance: Instance) -> bool:
+    return any(instance.key in wave.keys for wave in act.job.waves)
+
+
+def _wait(act: Act, instance: Instance, edge: Dependency) -> None:
+    """Until its time is over."""
+    waited_s = (act.now - instance.since_ms) / 1000
+    if not edge.timeout_s or waited_s < edge.timeout_s:
+        reason = f"{edge.role} is not {edge.until.kind.value}"
+        if instance.message != reason:
+            instance.reason, instance.message = "DEPENDENCY", reason
+            act.touch_instance(instance)
+        return
+    if edge.on_timeout is OnTimeout.START_ANYWAY:
+        launch(act, instance)
+        return
+    message = f"{edge.role} was not {edge.until.kind.value} within {edge.timeout_s:g} s"
+    endings.ended(
+        act, instance, Exit(epoch=instance.epoch, cause=Cause.NOT_READY, message=message, end_ms=act.now)
+    )
+
+
+def edge_is_met(act: Act, edge: Dependency) -> bool:
+    """Whether enough of the other role show the sign."""
+    return is_met(edge, facts_of(act, edge.role))
+
+
+def missing(act: Act, edge: Dependency) -> list[int]:
+    """Indexes of those that do not show it."""
+    return unmet(edge, facts_of(act, edge.role))
+
+
+def facts_of(act: Act, role: str) -> list[Facts]:
+    """What is known of a role's instances, by index."""
+    signs = act.plan.signs(role)
+    return [_facts(instance, signs) for instance in act.live.of_role(role)]
+
+
+def _facts(instance: Instance, signs: tuple[Readiness, ...]) -> Facts:
+    return Facts(
+        is_placed=instance.address is not None,
+        is_started=instance.is_started and instance.state is InstanceState.RUNNING,
+        is_succeeded=instance.state is InstanceState.SUCCEEDED,
+        seen=frozenset(signs[number] for number in instance.signs if number < len(signs)),
+        metrics=instance.metrics,
+    )
+
+
+def launch(act: Act, instance: Instance) -> None:
+    """Epoch + 1 is on disk before the command leaves; the same epoch again changes nothing at the agent (I2)."""
+    instance.epoch += 1
+    instance.signs, instance.is_started, instance.exit = [], False, None
+    instance.metrics = {}
+    act.job.start_ms = act.job.start_ms or act.now
+    act.set(instance, InstanceState.STARTING)
+    send_launch(act, instance)
+
+
+def send_launch(act: Act, instance: Instance) -> None:
+    """The command; sent again after every greeting at which the seat has a lower epoch."""
+    job, address = act.job, instance.address
+    assert address is not None
+    book = {one.key: one.address for one in act.live.instances.values() if one.address is not None}
+    identity = Identity(id=f"j-{job.number}", account=job.account, restarts=job.restarts)
+    surroundings = act.plan.surroundings(identity, book, job.counts)
+    try:
+        rendered = act.plan.launch(surroundings, instance.role, instance.index)
+    except RenderError as error:
+        found = Exit(
+            epoch=instance.epoch, cause=Cause.SETUP, message=f"{error.path}: {error.message}", end_ms=act.now
+        )
+        endings.ended(act, instance, found)
+        return
+    act.effects.wishes.append(
+        LaunchInstance(
+            job.number, instance.role, instance.index, instance.task, address.node, instance.epoch, rendered,
+            act.plan.signs(instance.role),
+        )
+    )  # fmt: skip
+
+
+def watched(signs: tuple[Readiness, ...]) -> list[tuple[int, Readiness]]:
+    """Those that the agent looks for, by number."""
+    return [(number, sign) for number, sign in enumerate(signs) if sign.kind in WATCHED]
+
+
+def started(act: Act, instance: Instance, epoch: int) -> None:
+    """Its processes run."""
+    if instance.epoch != epoch or instance.state is not InstanceState.STARTING:
+        return
+    instance.is_started, instance.start_ms = True, act.now
+    act.set(instance, InstanceState.RUNNING)
+
+
+def run(act: Act) -> None:
+    """A job of which every role runs, runs."""
+    if act.job.state not in (JobState.STARTING, JobState.RESTARTING) or act.job.waves:
+        return
+    ready = (InstanceState.RUNNING, InstanceState.SUCCEEDED)
+    if all(one.state in ready for one in act.live.instances.values()):
+        act.set_job(JobState.RUNNING)
+        act.condition(ConditionKind.RUNNING, is_true=True, reason="EVERY_ROLE_RUNS")
+        act.condition(ConditionKind.RESTARTING, is_true=False, reason="EVERY_ROLE_RUNS")
+    elif act.job.state is JobState.RESTARTING:
+        act.set_job(JobState.STARTING)

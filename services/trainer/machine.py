@@ -1,0 +1,243 @@
+"""Events in, effects out: `step` is all that ever changes the state of jobs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from modelyard.training.restarts import Cause
+from services.chassis.errors import ServiceError
+from services.trainer import endings, gangs, greeting, hangs, launching, outcomes, scaling, turns
+from services.trainer.acts import Act
+from services.trainer.effects import Answer, Effects, PutInstance, PutJob
+from services.trainer.events import (
+    ActivitySeen,
+    Event,
+    InstanceEnded,
+    InstanceStarted,
+    JobCreated,
+    JobRecovered,
+    JobResumed,
+    JobStopped,
+    JobSuspended,
+    ProgressReported,
+    RoleScaled,
+    SeatEnded,
+    SeatLaunchFailed,
+    SeatOpened,
+    SeatsAccepted,
+    SeatsRefused,
+    SeatStands,
+    SignSeen,
+    Ticked,
+)
+from services.trainer.model import (
+    ConditionKind,
+    Exit,
+    InstanceState,
+    JobHasEnded,
+    JobNotFound,
+    JobNotSuspended,
+    JobState,
+)
+from services.trainer.state import Instance, LiveJob, State
+
+_OfInstance = (
+    SeatOpened
+    | SeatStands
+    | InstanceStarted
+    | SignSeen
+    | InstanceEnded
+    | SeatLaunchFailed
+    | ActivitySeen
+    | ProgressReported
+)
+
+
+def step(state: State, events: Iterable[Event], now: int) -> Effects:
+    """Applies the events in turn. `now` in milliseconds. The same events give the same state and effects."""
+    effects = Effects()
+    touched: dict[int, LiveJob] = {}
+    for event in events:
+        try:
+            for live in _apply(state, event, effects, now):
+                touched[live.job.number] = live
+                _settle(Act(state, live, effects, now))
+        except ServiceError as error:
+            effects.answers.append(Answer(getattr(event, "reply", 0), error=error))
+        turns.begin_next(state, effects, now)
+    for live in state.jobs.values():
+        if live.is_changed or live.changed:
+            touched[live.job.number] = live
+    for live in touched.values():
+        _write(state, live, effects)
+    return effects
+
+
+def _write(state: State, live: LiveJob, effects: Effects) -> None:
+    """What changed is told and written under a new revision."""
+    if not live.is_changed and not live.changed:
+        return
+    state.revision += 1
+    live.job.revision = state.revision
+    for key in sorted(live.changed):
+        if key in live.instances:
+            live.instances[key].revision = state.revision
+            effects.rows.append(PutInstance(live.job.number, live.instances[key]))
+    effects.rows.append(PutJob(live.job))
+    effects.changed.add(live.job.number)
+    live.changed.clear()
+    live.is_changed = False
+
+
+def _settle(act: Act) -> None:
+    """Everything that follows from what a job is by now."""
+    if act.job.state.has_ended:
+        return
+    scaling.drop_surplus(act)
+    gangs.place(act)
+    endings.go_on(act)
+    launching.launch_ready(act)
+    launching.run(act)
+    outcomes.decide_by_policy(act)
+    outcomes.suspend(act)
+    outcomes.clear(act)
+
+
+def _apply(state: State, event: Event, effects: Effects, now: int) -> list[LiveJob]:
+    """The jobs that it concerns."""
+    if isinstance(event, JobCreated):
+        return [_on_created(state, event, effects, now)]
+    if isinstance(event, JobRecovered):
+        live = LiveJob(event.job, event.plan)
+        live.instances = {one.key: one for one in event.instances}
+        state.jobs[event.job.number] = live
+        return [live]
+    if isinstance(event, Ticked):
+        return [_on_tick(Act(state, live, effects, now)) for live in [*state.jobs.values()]]
+    found = state.jobs.get(event.job)
+    if isinstance(event, JobStopped | JobSuspended | JobResumed | RoleScaled):
+        if found is None:
+            raise JobNotFound(f"there is no job j-{event.job} any more", field="job_id")
+        _on_wish(Act(state, found, effects, now), event)
+        effects.answers.append(Answer(event.reply, event.job))
+        return [found]
+    if found is None:
+        return []
+    act = Act(state, found, effects, now)
+    if isinstance(event, _OfInstance):
+        instance = found.instances.get((event.role, event.index))
+        if instance is not None:
+            _on_instance(act, instance, event)
+    elif isinstance(event, SeatsAccepted):
+        gangs.accepted(act, event.batch, event.tasks)
+    elif isinstance(event, SeatsRefused):
+        _on_refused(act, event)
+    else:
+        _on_seat_ended(act, event)
+    return [found]
+
+
+def _on_created(state: State, event: JobCreated, effects: Effects, now: int) -> LiveJob:
+    job = msgspec.structs.replace(
+        event.job,
+        number=state.next_job,
+        turn=state.next_turn,
+        create_ms=now,
+        counts={role.name: role.count for role in event.plan.roles if role.count},
+        deadline_ms=now + round(1000 * event.plan.job.deadline_s) if event.plan.job.deadline_s else 0,
+    )
+    state.next_job += 1
+    state.next_turn += 1
+    live = state.jobs[job.number] = LiveJob(job, event.plan)
+    act = Act(state, live, effects, now)
+    for key in act.wanted():
+        live.instances[key] = Instance(*key, since_ms=now)
+        live.changed.add(key)
+    act.set_job(JobState.SUSPENDED if event.plan.job.suspended else JobState.QUEUED)
+    effects.answers.append(Answer(event.reply, job.number))
+    return live
+
+
+def _on_tick(act: Act) -> LiveJob:
+    job = act.job
+    if job.deadline_ms and act.now >= job.deadline_ms and job.state is not JobState.SUSPENDED:
+        outcomes.decide(act, JobState.FAILED, "DEADLINE", "its time is over")
+    return act.live
+
+
+def _on_wish(act: Act, event: JobStopped | JobSuspended | JobResumed | RoleScaled) -> None:
+    job = act.job
+    if isinstance(event, JobStopped):
+        # A job that has ended stays as it is.
+        outcomes.decide(act, JobState.STOPPED, "STOPPED", event.comment or "somebody stopped it")
+    elif isinstance(event, RoleScaled):
+        scaling.scale(act, event)
+    elif job.outcome is not None or job.state.has_ended:
+        raise JobHasEnded(f"j-{job.number} has ended", field="job_id")
+    elif isinstance(event, JobSuspended):
+        if job.state is not JobState.SUSPENDED:
+            job.is_suspending = True
+            act.touch()
+    elif job.state is not JobState.SUSPENDED:
+        raise JobNotSuspended(f"j-{job.number} is {job.state.value}", field="job_id")
+    else:
+        turns.go_behind(act)
+        act.set_job(JobState.QUEUED)
+        act.condition(ConditionKind.SUSPENDED, is_true=False, reason="RESUMED")
+
+
+def _on_instance(act: Act, instance: Instance, event: _OfInstance) -> None:
+    if isinstance(event, SeatOpened):
+        gangs.opened(act, instance, event.task, event.address)
+    elif isinstance(event, ProgressReported):
+        hangs.progressed(act, instance, event.metrics)
+    elif isinstance(event, SignSeen):
+        if event.epoch == instance.epoch and event.sign not in instance.signs:
+            instance.signs = [*instance.signs, event.sign]
+            act.touch_instance(instance)
+    elif isinstance(event, ActivitySeen):
+        hangs.seen(act, instance, event.epoch, event.cpu, event.silent_ms)
+    elif event.task != instance.task:
+        # Of a seat that it has no more.
+        return
+    elif isinstance(event, SeatStands):
+        greeting.stands(act, instance, event.epoch)
+    elif isinstance(event, InstanceStarted):
+        launching.started(act, instance, event.epoch)
+    elif isinstance(event, InstanceEnded):
+        endings.ended(act, instance, event.exit)
+    else:
+        found = Exit(epoch=event.epoch, cause=Cause.SETUP, message=event.message, end_ms=act.now)
+        endings.ended(act, instance, found)
+
+
+def _on_refused(act: Act, event: SeatsRefused) -> None:
+    if event.batch in act.job.batches:
+        act.job.batches = [one for one in act.job.batches if one != event.batch]
+        outcomes.decide(act, JobState.FAILED, "CANNOT_BE_PLACED", event.message)
+
+
+def _on_seat_ended(act: Act, event: SeatEnded) -> None:
+    instance = act.live.of_task(event.task)
+    if instance is None:
+        return
+    if act.job.state is JobState.RESERVING or (event.has_waited_too_long and act.job.outcome is None):
+        _give_way(act, event.exit.message)
+        return
+    waits = instance.state in (InstanceState.PENDING, InstanceState.SEATED, InstanceState.BACKING_OFF)
+    endings.seat_lost(act, instance, msgspec.structs.replace(event.exit, epoch=instance.epoch))
+    if waits and act.job.outcome is None and instance.state is InstanceState.PENDING:
+        gangs.submit(act, [instance.key], is_whole=False)
+
+
+def _give_way(act: Act, message: str) -> None:
+    """Its time for getting places is over: no half gang stays, and it goes behind those of its priority."""
+    for instance in act.live.instances.values():
+        if instance.state.has_processes:
+            act.stop(instance, "restart")
+    act.job.waves = []
+    gangs.give_up(act, message=message)
+    turns.go_behind(act)
+    act.set_job(JobState.QUEUED, "GANG", message)

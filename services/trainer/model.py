@@ -1,0 +1,138 @@
+"""What the trainer speaks about: jobs, instances, ends, in the contract's words; every reason to refuse. Pure."""
+
+from enum import Enum
+
+import msgspec
+
+from modelyard.training.restarts import Cause
+from services.chassis.errors import (
+    Aborted,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ServiceError,
+)
+
+RESERVING_MOST = 64
+"""Jobs of one queue that ask for places at a time."""
+
+
+class JobState(Enum):
+    """How far a job is, or how it ended."""
+
+    QUEUED = "queued"
+    RESERVING = "reserving"
+    STARTING = "starting"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    SUSPENDED = "suspended"
+    DRAINING = "draining"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+    @property
+    def has_ended(self) -> bool:
+        return self in ENDED
+
+
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.STOPPED})
+PLACED = frozenset({JobState.STARTING, JobState.RUNNING, JobState.RESTARTING})
+"""Its gang has its places, and its outcome is open."""
+
+
+class InstanceState(Enum):
+    """How far an instance is, or how it ended."""
+
+    PENDING = "pending"
+    SEATED = "seated"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    BACKING_OFF = "backing_off"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+    @property
+    def has_ended(self) -> bool:
+        return self in (InstanceState.SUCCEEDED, InstanceState.FAILED, InstanceState.STOPPED)
+
+    @property
+    def has_processes(self) -> bool:
+        """Whether something of it may live."""
+        return self in (InstanceState.STARTING, InstanceState.RUNNING, InstanceState.STOPPING)
+
+
+class ConditionKind(Enum):
+    """What is true of a job, or was."""
+
+    PLACED = "placed"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    RESIZING = "resizing"
+    SUSPENDED = "suspended"
+    HANGING = "hanging"
+    DECIDED = "decided"
+    CLEARED = "cleared"
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
+    """How processes of an instance ended."""
+
+    epoch: int
+    cause: Cause
+    exit_code: int = 0
+    signal: int = 0
+    message: str = ""
+    process: int = 0
+    last_lines: tuple[str, ...] = ()
+    matched: tuple[str, ...] = ()
+    end_ms: int = 0
+    node: str = ""
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """One change of one condition."""
+
+    kind: ConditionKind
+    is_true: bool
+    reason: str
+    message: str
+    time_ms: int
+    revision: int
+
+
+class JobNotFound(NotFound):
+    """There is no such job, or it is not yours to see."""
+
+
+class JobHasEnded(FailedPrecondition):
+    """The job has ended."""
+
+
+class JobNotSuspended(FailedPrecondition):
+    """The job is not suspended."""
+
+
+class RoleUnknown(InvalidArgument):
+    """The job has no such role."""
+
+
+class RoleFixed(FailedPrecondition):
+    """The count of this role cannot change while the job runs."""
+
+
+class CountOutOfRange(InvalidArgument):
+    """The count is not within the bounds of the role."""
+
+
+class RevisionStale(Aborted):
+    """The job has changed since."""
+
+
+class InstanceUnknown(InvalidArgument):
+    """The job has no such instance."""
+
+
+Refusal = ServiceError

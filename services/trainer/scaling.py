@@ -1,0 +1,91 @@
+"""Counts that change while a job runs: more seats, or fewer (S3.10). Pure."""
+
+from __future__ import annotations
+
+from services.trainer import gangs
+from services.trainer.acts import Act
+from services.trainer.effects import DropInstance
+from services.trainer.events import RoleScaled
+from services.trainer.model import (
+    PLACED,
+    ConditionKind,
+    CountOutOfRange,
+    InstanceState,
+    JobHasEnded,
+    JobState,
+    RevisionStale,
+    RoleFixed,
+    RoleUnknown,
+)
+from services.trainer.state import Instance
+
+
+def scale(act: Act, event: RoleScaled) -> None:
+    """Raises RoleUnknown, RoleFixed, CountOutOfRange, RevisionStale, JobHasEnded."""
+    job, planned = act.job, act.plan.role(event.role)
+    if job.outcome is not None or job.state.has_ended:
+        raise JobHasEnded(f"j-{job.number} has ended", field="job_id")
+    if planned is None or event.role not in job.counts:
+        known = ", ".join(job.counts)
+        raise RoleUnknown(
+            f"j-{job.number} has no role {event.role[:80]!r}", field="role", next_step=f"it has: {known}"
+        )
+    if event.revision and event.revision != job.revision:
+        raise RevisionStale(f"j-{job.number} has changed since", field="revision", next_step="look again")
+    is_waiting = job.state in (JobState.QUEUED, JobState.SUSPENDED)
+    if not planned.role.count.is_elastic and not is_waiting:
+        raise RoleFixed(
+            f"the framework {job.framework} fixes the count of {event.role} while a job runs", field="role",
+            next_step="suspend the job first, or take an elastic framework",
+        )  # fmt: skip
+    least, most = (planned.least, planned.most) if planned.role.count.is_elastic else _bounds(act, event.role)
+    if not least <= event.count <= most:
+        raise CountOutOfRange(
+            f"{event.role} has {least} … {most} instances, not {event.count}", field="count"
+        )
+    before, job.counts = job.counts[event.role], {**job.counts, event.role: event.count}
+    act.touch()
+    if event.count > before:
+        _grow(act, event.role, before, event.count)
+    elif event.count < before:
+        for index in range(event.count, before):
+            _shrink(act, act.live.instances[event.role, index])
+
+
+def _bounds(act: Act, role: str) -> tuple[int, int]:
+    planned = act.plan.role(role)
+    assert planned is not None
+    return planned.role.count.least, planned.role.count.most
+
+
+def _grow(act: Act, role: str, before: int, count: int) -> None:
+    keys = [(role, index) for index in range(before, count)]
+    for key in keys:
+        act.live.instances[key] = Instance(*key, since_ms=act.now)
+        act.touch_instance(act.live.instances[key])
+    if act.job.state in PLACED:
+        act.condition(ConditionKind.RESIZING, is_true=True, reason="SCALED", message=f"{role} to {count}")
+        gangs.submit(act, keys, is_whole=False)
+
+
+def _shrink(act: Act, instance: Instance) -> None:
+    """Stopped, its seat closed, and forgotten once nothing of it lives."""
+    act.stop(instance, "surplus")
+    drop_surplus(act)
+
+
+def drop_surplus(act: Act) -> None:
+    """Instances beyond the counts of which nothing lives are forgotten."""
+    wanted = set(act.wanted())
+    for key in [key for key in act.live.instances if key not in wanted]:
+        instance = act.live.instances[key]
+        if instance.state.has_processes:
+            continue
+        act.close(instance, message="scaled down")
+        del act.live.instances[key]
+        act.live.changed.discard(key)
+        act.effects.rows.append(DropInstance(act.job.number, *key))
+        act.publish()
+    settled = all(one.state is not InstanceState.PENDING for one in act.live.instances.values())
+    if settled and act.job.state in PLACED:
+        act.condition(ConditionKind.RESIZING, is_true=False, reason="SCALED")

@@ -1,0 +1,183 @@
+"""The live state of jobs: what each instance is, who waits, what is spent, what is decided. Pure.
+
+Jobs and instances are written whole whenever they changed (effects `PutJob`, `PutInstance`), so that what is read back
+is what was. A plan is no part of it: it follows from the job's document and its framework.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from modelyard.training import Address, Plan
+from modelyard.training.restarts import Purse
+from modelyard.training.status import Outcome
+from services.chassis.errors import InvariantViolation
+from services.trainer.model import Condition, Exit, InstanceState, JobState
+
+Key = tuple[str, int]
+"""Role and index of an instance."""
+
+
+class Budget(msgspec.Struct):
+    """What one purse has paid."""
+
+    used: int = 0
+    in_a_row: int = 0
+    uncounted: int = 0
+    last_ms: int = 0
+
+    def purse(self, now: int) -> Purse:
+        """As the policies see it."""
+        since_s = (now - self.last_ms) / 1000 if self.last_ms else 0.0
+        return Purse(used=self.used, in_a_row=self.in_a_row, since_last_s=since_s)
+
+
+class Instance(msgspec.Struct):
+    """One of a role's count."""
+
+    role: str
+    index: int
+    state: InstanceState = InstanceState.PENDING
+    reason: str = ""
+    message: str = ""
+    epoch: int = 0
+    """How often its processes were started."""
+    task: str = ""
+    """The task that holds its seat; empty: none was asked for, or it is lost."""
+    address: Address | None = None
+    """None: its seat is not open."""
+    is_started: bool = False
+    """Its processes ran in the present epoch."""
+    signs: list[int] = []
+    """Seen in the present epoch."""
+    metrics: dict[str, float] = {}
+    exit: Exit | None = None
+    restarts: int = 0
+    stopping_for: str = ""
+    """Why it is asked to end: restart, surplus, suspend, drain or hang."""
+    since_ms: int = 0
+    start_ms: int = 0
+    end_ms: int = 0
+    revision: int = 0
+
+    @property
+    def key(self) -> Key:
+        return self.role, self.index
+
+
+class Wave(msgspec.Struct):
+    """Instances that are stopped and started again together; written before the first is stopped (I3)."""
+
+    number: int
+    keys: list[Key]
+    reason: str
+    until_ms: int
+    """Not before."""
+
+
+class Job(msgspec.Struct):
+    """One job that has not ended, or waits to be cleared."""
+
+    number: int
+    account: str
+    name: str
+    framework: str
+    framework_version: int
+    document: str
+    queue: str
+    priority: int
+    create_ms: int
+    bundle_digest: str = ""
+    environment: bytes = b""
+    notification: bytes = b""
+    params_json: str = "{}"
+    labels: dict[str, str] = {}
+    state: JobState = JobState.QUEUED
+    reason: str = ""
+    message: str = ""
+    turn: int = 0
+    """Who comes first among equals of a queue."""
+    counts: dict[str, int] = {}
+    """By role, how many there are to be."""
+    budgets: dict[str, Budget] = {}
+    avoid: list[str] = []
+    """Nodes that its instances do not go to again."""
+    waves: list[Wave] = []
+    next_wave: int = 1
+    outcome: JobState | None = None
+    """Decided: never changes (I1)."""
+    drain_until_ms: int = 0
+    is_suspending: bool = False
+    """Its instances are being stopped, then it holds nothing."""
+    failure: Exit | None = None
+    batches: list[int] = []
+    """Submissions of seats that were not answered."""
+    restarts: int = 0
+    conditions: list[Condition] = []
+    deadline_ms: int = 0
+    place_ms: int = 0
+    start_ms: int = 0
+    end_ms: int = 0
+    revision: int = 0
+    address_revision: int = 0
+
+
+class LiveJob:
+    """A job in memory with its plan and its instances."""
+
+    __slots__ = ("activity", "changed", "instances", "is_changed", "job", "plan")
+
+    def __init__(self, job: Job, plan: Plan) -> None:
+        self.job = job
+        self.plan = plan
+        self.instances: dict[Key, Instance] = {}
+        self.activity: dict[Key, tuple[float, int, int]] = {}
+        """Cores, when it was last heard (ms), when it last made progress (ms); not on disk."""
+        self.changed: set[Key] = set()
+        self.is_changed = False
+
+    def of_role(self, role: str) -> list[Instance]:
+        """In the order of their indexes."""
+        count = self.job.counts.get(role, 0)
+        return [self.instances[role, index] for index in range(count) if (role, index) in self.instances]
+
+    def of_task(self, task: str) -> Instance | None:
+        """Whose seat it is."""
+        return next((one for one in self.instances.values() if one.task == task), None)
+
+
+class State:
+    """All jobs that have not been cleared."""
+
+    def __init__(self, next_job: int = 1, next_batch: int = 1, next_turn: int = 1, revision: int = 0) -> None:
+        self.jobs: dict[int, LiveJob] = {}
+        self.next_job = next_job
+        self.next_batch = next_batch
+        self.next_turn = next_turn
+        self.revision = revision
+
+
+OUTCOMES = {Outcome.SUCCEEDED: JobState.SUCCEEDED, Outcome.FAILED: JobState.FAILED}
+
+
+def check_invariants(state: State) -> None:
+    """Raises InvariantViolation where the state contradicts itself. For tests."""
+    for number, live in state.jobs.items():
+        job = live.job
+        lives = [one.key for one in live.instances.values() if one.state.has_processes]
+        seats = [one.key for one in live.instances.values() if one.task]
+        if job.state.has_ended and (lives or seats):
+            raise InvariantViolation(f"job {number} has ended, and {lives or seats} live")
+        if job.state is JobState.DRAINING and job.outcome is None:
+            raise InvariantViolation(f"job {number} drains without an outcome")
+        if job.outcome is not None and job.state not in (JobState.DRAINING, job.outcome):
+            raise InvariantViolation(f"job {number} is decided, and {job.state.value}")
+        if job.state in (JobState.QUEUED, JobState.SUSPENDED) and (lives or seats):
+            raise InvariantViolation(f"job {number} is {job.state.value} and holds {lives or seats}")
+        for one in live.instances.values():
+            if one.state.has_processes and not one.task:
+                raise InvariantViolation(f"job {number}: {one.key} lives without a seat")
+            if one.state is InstanceState.SEATED and one.address is None:
+                raise InvariantViolation(f"job {number}: {one.key} is seated nowhere")
+            if one.state is InstanceState.STOPPING and not one.stopping_for:
+                raise InvariantViolation(f"job {number}: nobody knows why {one.key} is stopped")

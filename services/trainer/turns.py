@@ -1,0 +1,47 @@
+"""Whose turn it is: jobs wait in queues, by priority, then by their turns (S3.4). Pure."""
+
+from __future__ import annotations
+
+from services.trainer import gangs
+from services.trainer.acts import Act
+from services.trainer.effects import Effects
+from services.trainer.model import RESERVING_MOST, JobState
+from services.trainer.state import LiveJob, State
+
+
+def begin_next(state: State, effects: Effects, now: int) -> None:
+    """As many jobs of each queue ask for places as may."""
+    reserving: dict[str, int] = {}
+    waiting: dict[str, list[LiveJob]] = {}
+    for live in state.jobs.values():
+        if live.job.state is JobState.RESERVING:
+            reserving[live.job.queue] = reserving.get(live.job.queue, 0) + 1
+        elif live.job.state is JobState.QUEUED:
+            waiting.setdefault(live.job.queue, []).append(live)
+    for queue, lives in waiting.items():
+        free = RESERVING_MOST - reserving.get(queue, 0)
+        for live in in_order(lives)[: max(0, free)]:
+            act = Act(state, live, effects, now)
+            act.set_job(JobState.RESERVING, "GANG", "asks the scheduler for places")
+            unseated = [key for key in act.wanted() if not act.live.instances[key].state.has_ended]
+            gangs.submit(act, unseated, is_whole=True)
+
+
+def in_order(lives: list[LiveJob]) -> list[LiveJob]:
+    """Higher priority first, then who has waited longer."""
+    return sorted(lives, key=lambda live: (-live.job.priority, live.job.turn))
+
+
+def position(state: State, live: LiveJob) -> int:
+    """How many of its queue go before it."""
+    waits = (JobState.QUEUED, JobState.RESERVING)
+    of_queue = [
+        one for one in state.jobs.values() if one.job.queue == live.job.queue and one.job.state in waits
+    ]
+    return in_order(of_queue).index(live) if live in of_queue else 0
+
+
+def go_behind(act: Act) -> None:
+    """To the end of those of its priority."""
+    act.job.turn, act.state.next_turn = act.state.next_turn, act.state.next_turn + 1
+    act.touch()

@@ -1,0 +1,287 @@
+"""A world for the trainer's machine: a scheduler with so many seats, agents that start and end processes, a disk.
+
+Everything happens in an order that a seed decides. The trainer may die between any two steps: what is on the disk is read
+back, and agents and scheduler tell what they know.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import msgspec
+
+from modelyard.training import Address, Plan, plan_job
+from modelyard.training.restarts import Cause
+from services.trainer import machine
+from services.trainer.effects import (
+    CancelSeats,
+    CloseSeat,
+    DropBatch,
+    DropInstance,
+    Effects,
+    InsertBatch,
+    InsertOutcome,
+    LaunchInstance,
+    PutInstance,
+    PutJob,
+    StopInstance,
+    SubmitSeats,
+)
+from services.trainer.events import (
+    Event,
+    InstanceEnded,
+    InstanceStarted,
+    JobCreated,
+    JobRecovered,
+    SeatEnded,
+    SeatOpened,
+    SeatsAccepted,
+    SeatStands,
+    Ticked,
+)
+from services.trainer.model import Exit, JobState
+from services.trainer.state import Instance, Job, State, check_invariants
+
+_JOB = msgspec.msgpack.Decoder(Job)
+_INSTANCE = msgspec.msgpack.Decoder(Instance)
+_PACK = msgspec.msgpack.Encoder().encode
+
+
+def job_of(plan: Plan, document: str = "") -> Job:
+    """As a servicer makes it."""
+    return Job(0, "ann", plan.job.name, plan.framework.id, 0, document, plan.job.queue, plan.job.priority, 0)
+
+
+class Seat(msgspec.Struct):
+    """A task that holds a place for an instance."""
+
+    task: str
+    job: int
+    role: str
+    index: int
+    batch: int
+    is_open: bool = False
+    epoch: int = 0
+    is_live: bool = False
+    exit: Exit | None = None
+    launched: list[int] = []
+
+
+class World:
+    """One trainer, one scheduler, agents."""
+
+    def __init__(self, seats_most: int = 8, seed: int = 0) -> None:
+        self.chance = random.Random(seed)
+        self.now = 1_000
+        self.seats_most = seats_most
+        self.state = State()
+        self.plans: dict[int, Plan] = {}
+        self.jobs: dict[int, bytes] = {}
+        self.instances: dict[tuple[int, str, int], bytes] = {}
+        self.batches: dict[int, InsertBatch] = {}
+        self.outcomes: dict[int, JobState] = {}
+        self.asked: dict[int, dict[str, str]] = {}
+        """Submissions that the scheduler has taken: tasks by role."""
+        self.gangs: dict[int, list[Seat]] = {}
+        """Seats that wait for a place, by batch."""
+        self.seats: dict[str, Seat] = {}
+        self.news: list[Event] = []
+        self.fails: Callable[[Seat], Cause | None] = lambda seat: None
+        self.effects = Effects()
+        self.epochs: dict[tuple[int, str, int], int] = {}
+
+    def create(self, plan: Plan) -> int:
+        """A job of this plan; its number."""
+        number = self.state.next_job
+        self.plans[number] = plan
+        self.do(JobCreated(number, job_of(plan), plan))
+        return number
+
+    def do(self, *events: Event) -> Effects:
+        """One step: rows on disk, then what leaves."""
+        self.effects = effects = machine.step(self.state, events, self.now)
+        for row in effects.rows:
+            self._write(row)
+        check_invariants(self.state)
+        for wish in effects.wishes:
+            self._grant(wish)
+        return effects
+
+    def _write(self, row: object) -> None:
+        if isinstance(row, PutJob):
+            self.jobs[row.job.number] = _PACK(row.job)
+        elif isinstance(row, PutInstance):
+            self.instances[row.job, row.instance.role, row.instance.index] = _PACK(row.instance)
+        elif isinstance(row, DropInstance):
+            self.instances.pop((row.job, row.role, row.index), None)
+        elif isinstance(row, InsertBatch):
+            self.batches[row.batch] = row
+        elif isinstance(row, DropBatch):
+            self.batches.pop(row.batch, None)
+        elif isinstance(row, InsertOutcome):
+            assert row.job not in self.outcomes, "a job is decided twice"
+            self.outcomes[row.job] = row.outcome
+
+    def _grant(self, wish: object) -> None:
+        if isinstance(wish, SubmitSeats):
+            self._submit(wish.batch)
+        elif isinstance(wish, CancelSeats):
+            for task in wish.tasks:
+                for seat in [one for one in self._all() if one.task == task or one.task.startswith(f"{task}.")]:
+                    self._end(seat)
+        elif isinstance(wish, LaunchInstance):
+            self._launch(wish)
+        elif isinstance(wish, StopInstance):
+            seat = self.seats.get(wish.task)
+            if seat is not None and seat.is_live and seat.epoch == wish.epoch:
+                self._exit(seat, Cause.STOPPED)
+        elif isinstance(wish, CloseSeat) and wish.task in self.seats:
+            self._end(self.seats[wish.task])
+
+    def _all(self) -> list[Seat]:
+        return [*self.seats.values(), *(seat for gang in self.gangs.values() for seat in gang)]
+
+    def _submit(self, batch: int) -> None:
+        """The same request again gives the same tasks."""
+        row = self.batches.get(batch)
+        if row is None:
+            return
+        if batch not in self.asked:
+            tasks = {role: f"t-{batch}-{role}" for role in row.seats}
+            self.asked[batch] = tasks
+            self.gangs[batch] = [
+                Seat(f"{tasks[role]}.{index}", row.job, role, index, batch)
+                for role, indexes in row.seats.items()
+                for index in indexes
+            ]
+        self.news.append(SeatsAccepted(row.job, batch, self.asked[batch]))
+
+    def _launch(self, wish: LaunchInstance) -> None:
+        seat = self.seats.get(wish.task)
+        if seat is None or wish.epoch <= seat.epoch:
+            return
+        key = (wish.job, wish.role, wish.index)
+        lives = [s for s in self.seats.values() if (s.job, s.role, s.index) == key and s.is_live]
+        assert not lives, f"{key} lives twice"
+        assert wish.epoch > self.epochs.get(key, 0), f"{key} was started with an epoch that was there before"
+        self.epochs[key] = wish.epoch
+        seat.epoch, seat.is_live, seat.exit = wish.epoch, True, None
+        self.news.append(InstanceStarted(wish.job, wish.role, wish.index, wish.task, wish.epoch))
+
+    def _exit(self, seat: Seat, cause: Cause) -> None:
+        code = 1 if cause is Cause.EXIT else 0
+        seat.is_live = False
+        seat.exit = Exit(epoch=seat.epoch, cause=cause, exit_code=code, end_ms=self.now, node="n")
+        self.news.append(InstanceEnded(seat.job, seat.role, seat.index, seat.task, seat.exit))
+
+    def _end(self, seat: Seat, cause: Cause = Cause.STOPPED, *, is_told: bool = True) -> None:
+        self.seats.pop(seat.task, None)
+        for gang in self.gangs.values():
+            if seat in gang:
+                gang.remove(seat)
+        if is_told:
+            found = Exit(epoch=0, cause=cause, end_ms=self.now, node="n")
+            self.news.append(SeatEnded(seat.job, seat.task, found))
+
+    def place(self) -> bool:
+        """The scheduler places a gang that fits, whole."""
+        free = self.seats_most - len(self.seats)
+        for batch, gang in sorted(self.gangs.items()):
+            if gang and len(gang) <= free:
+                for seat in gang:
+                    seat.is_open = True
+                    self.seats[seat.task] = seat
+                    self.news.append(self._opened(seat))
+                self.gangs[batch] = []
+                return True
+        return False
+
+    def _opened(self, seat: Seat) -> SeatOpened:
+        ports = {"c10d": 1_000 + len(self.news)}
+        address = Address(host="h", ip="127.0.0.1", ports=ports, directory="/d", node="n")
+        return SeatOpened(seat.job, seat.role, seat.index, seat.task, address)
+
+    def finish_one(self) -> bool:
+        """Processes of one instance end, as the world wants it."""
+        lives = [seat for seat in self.seats.values() if seat.is_live]
+        endless = {(n, r.name) for n, p in self.plans.items() for r in p.roles if r.role.policy.is_endless}
+        ending = [seat for seat in lives if (seat.job, seat.role) not in endless]
+        if not ending:
+            return False
+        seat = self.chance.choice(sorted(ending, key=lambda one: one.task))
+        self._exit(seat, self.fails(seat) or Cause.SUCCESS)
+        return True
+
+    def lose_one(self) -> None:
+        """A node goes with a seat."""
+        if self.seats:
+            seat = self.chance.choice(sorted(self.seats.values(), key=lambda one: one.task))
+            seat.is_live = False
+            self._end(seat, Cause.NODE_LOST)
+
+    def hear(self, most: int = 0) -> None:
+        """News reach the trainer, in any order between different instances."""
+        count = most or len(self.news)
+        news, self.news = self.news[:count], self.news[count:]
+        if news:
+            self.do(*news)
+
+    def pass_time(self, ms: int = 1_000) -> None:
+        self.now += ms
+        self.do(Ticked())
+
+    def die(self) -> None:
+        """The trainer is killed: its memory is what the disk holds, and everybody tells what there is."""
+        jobs = {number: _JOB.decode(data) for number, data in self.jobs.items()}
+        last = max(jobs, default=0)
+        turns = max((job.turn for job in jobs.values()), default=0)
+        revision = max((job.revision for job in jobs.values()), default=0)
+        self.state = State(last + 1, max([*self.batches, *self.asked], default=0) + 1, turns + 1, revision)
+        self.news = []
+        for number, job in sorted(jobs.items()):
+            if not job.state.has_ended:
+                own = [_INSTANCE.decode(d) for (of, _, _), d in sorted(self.instances.items()) if of == number]
+                self.do(JobRecovered(job, self.plans[number], tuple(own)))
+        for batch in [*self.batches]:
+            self._submit(batch)
+        known = {seat.task for seat in self._all()}
+        for live in self.state.jobs.values():
+            for one in live.instances.values():
+                if one.task and one.task not in known:
+                    found = Exit(epoch=0, cause=Cause.NODE_LOST, end_ms=self.now, node="n")
+                    self.news.append(SeatEnded(live.job.number, one.task, found))
+        for seat in [*self.seats.values()]:
+            self._greet(seat)
+
+    def _greet(self, seat: Seat) -> None:
+        live = self.state.jobs.get(seat.job)
+        if live is None or live.job.state.has_ended:
+            self._end(seat, is_told=False)
+            return
+        self.news.append(self._opened(seat))
+        self.news.append(SeatStands(seat.job, seat.role, seat.index, seat.task, seat.epoch))
+        if seat.is_live:
+            self.news.append(InstanceStarted(seat.job, seat.role, seat.index, seat.task, seat.epoch))
+        elif seat.exit is not None:
+            self.news.append(InstanceEnded(seat.job, seat.role, seat.index, seat.task, seat.exit))
+
+    @property
+    def is_over(self) -> bool:
+        return all(live.job.state.has_ended for live in self.state.jobs.values())
+
+    def run(self, rounds: int = 2_000) -> None:
+        """Until every job has ended."""
+        for _ in range(rounds):
+            if self.is_over:
+                return
+            self.hear()
+            if not self.place():
+                self.finish_one()
+            self.pass_time()
+        raise AssertionError(f"hangs: {[(n, one.job.state) for n, one in self.state.jobs.items()]}")
+
+
+def plan_from(text: str) -> Plan:
+    """The plan of a text that holds a job and its framework."""
+    return plan_job(text, lambda id_, version: None)

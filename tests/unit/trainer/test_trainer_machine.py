@@ -1,0 +1,219 @@
+"""Jobs through the trainer's machine, one event at a time: queue, gang, edges, failures, ends (S3.1–S3.11)."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelyard.training.restarts import Cause
+from services.trainer.events import JobResumed, JobStopped, JobSuspended, RoleScaled
+from services.trainer.model import InstanceState, JobState
+from tests.support.training_world import World, plan_from
+
+TWO_ROLES = """
+kind: Framework
+id: two
+roles:
+  server:
+    count: {default: 1}
+    service: {ports: {main: auto}}
+    functions:
+      create: {argv: [serve]}
+      status: {endless: true}
+      restart: {when: [exit, node_lost], scope: instance, max: 2, backoff: [1s, 4s]}
+  worker:
+    count: {default: 2, max: 8, elastic: true}
+    functions:
+      create: {argv: [work]}
+      depend: [{role: server, until: started}]
+      restart: {when: [exit, node_lost], scope: %s, max: 2, backoff: [1s, 4s]}
+job_status: {succeeded: worker, failed: "any(server, worker)"}
+---
+kind: Job
+framework: two
+name: %s
+"""
+
+
+def job(scope: str = "instance", name: str = "one", more: str = "") -> str:
+    return TWO_ROLES % (scope, name) + more
+
+
+def states(world: World, number: int = 1) -> dict[str, str]:
+    found = world.state.jobs[number].instances.values()
+    return {f"{one.role}-{one.index}": one.state.value for one in found}
+
+
+def state(world: World, number: int = 1) -> JobState:
+    return world.state.jobs[number].job.state
+
+
+def test_job_gets_all_its_places_then_starts_in_the_order_of_its_edges() -> None:  # S3.4, S3.5
+    world = World(seats_most=3)
+    world.create(plan_from(job()))
+    assert state(world) is JobState.RESERVING
+    world.hear()
+    world.place()
+    world.hear(most=1)
+    assert state(world) is JobState.RESERVING
+    world.hear(most=2)
+    assert states(world) == {"server-0": "starting", "worker-0": "seated", "worker-1": "seated"}
+    world.hear()
+    assert states(world) == {"server-0": "running", "worker-0": "starting", "worker-1": "starting"}
+    world.hear()
+    assert state(world) is JobState.RUNNING
+
+
+def test_gang_that_does_not_fit_holds_nothing_and_the_next_one_that_fits_runs() -> None:  # S3.4
+    world = World(seats_most=2)
+    world.create(plan_from(job()))
+    world.hear()
+    assert not world.place() and not world.seats
+
+
+def test_success_of_those_that_decide_stops_the_endless_ones() -> None:  # S3.9
+    world = World(seats_most=3)
+    world.create(plan_from(job()))
+    world.run()
+    assert (state(world), world.outcomes) == (JobState.SUCCEEDED, {1: JobState.SUCCEEDED})
+    assert states(world)["server-0"] == "stopped" and not world.seats
+
+
+def test_failed_instance_comes_back_alone_after_its_back_off() -> None:  # S3.8
+    world = World(seats_most=3)
+    world.create(plan_from(job()))
+    failed = []
+
+    def once(seat):
+        if seat.role == "worker" and not failed:
+            failed.append(seat.index)
+            return Cause.EXIT
+        return None
+
+    world.fails = once
+    world.run()
+    assert state(world) is JobState.SUCCEEDED
+    epochs = {key: one.epoch for key, one in world.state.jobs[1].instances.items()}
+    assert epochs[("worker", failed[0])] == 2 and epochs[("worker", 1 - failed[0])] == 1
+    assert epochs[("server", 0)] == 1
+
+
+def test_restart_of_a_role_stops_its_others_first_and_leaves_the_other_role_alone() -> None:  # S3.8
+    world = World(seats_most=3)
+    world.create(plan_from(job("role")))
+    for _ in range(6):
+        world.hear()
+        world.place()
+    world.fails = lambda seat: Cause.EXIT
+    world.finish_one()
+    world.hear()
+    assert state(world) is JobState.RESTARTING
+    world.hear()
+    assert set(states(world).values()) == {"running", "backing_off"}
+    world.fails = lambda seat: None
+    world.run()
+    epochs = {key: one.epoch for key, one in world.state.jobs[1].instances.items()}
+    assert epochs == {("server", 0): 1, ("worker", 0): 2, ("worker", 1): 2}
+
+
+def test_spent_budget_fails_the_job_and_nothing_lives() -> None:  # S3.8
+    world = World(seats_most=3)
+    world.create(plan_from(job()))
+    world.fails = lambda seat: Cause.EXIT
+    world.run()
+    found = world.state.jobs[1].job
+    assert (found.state, found.failure is not None) == (JobState.FAILED, True)
+    assert not world.seats and found.budgets["job"].used == 2
+
+
+def test_stopped_job_stays_stopped_whatever_is_told_later() -> None:  # S3.11
+    world = World(seats_most=3)
+    world.create(plan_from(job()))
+    for _ in range(6):
+        world.hear()
+        world.place()
+    world.do(JobStopped(9, 1, "enough"))
+    world.finish_one()
+    world.hear()
+    world.hear()
+    assert (state(world), world.outcomes[1]) == (JobState.STOPPED, JobState.STOPPED)
+    world.do(JobStopped(10, 1, "again"))
+    assert state(world) is JobState.STOPPED
+
+
+def test_suspended_job_holds_nothing_and_goes_on_when_it_is_resumed() -> None:  # S3.10
+    world = World(seats_most=3)
+    world.create(plan_from(job()))
+    for _ in range(6):
+        world.hear()
+        world.place()
+    world.do(JobSuspended(9, 1, ""))
+    world.hear()
+    world.hear()
+    assert (state(world), world.seats, world.gangs[1]) == (JobState.SUSPENDED, {}, [])
+    world.do(JobResumed(10, 1))
+    world.run()
+    assert state(world) is JobState.SUCCEEDED
+
+
+def test_elastic_role_grows_and_shrinks_while_the_job_runs() -> None:  # S3.10
+    world = World(seats_most=8)
+    world.create(plan_from(job()))
+    for _ in range(6):
+        world.hear()
+        world.place()
+    world.do(RoleScaled(9, 1, "worker", 4, 0))
+    for _ in range(4):
+        world.hear()
+        world.place()
+    assert [*states(world).values()].count("running") == 5
+    world.do(RoleScaled(10, 1, "worker", 1, 0))
+    for _ in range(3):
+        world.hear()
+    assert states(world) == {"server-0": "running", "worker-0": "running"}
+    assert len(world.seats) == 2
+
+
+@pytest.mark.parametrize(
+    ("role", "count", "reason"),
+    [("server", 2, "ROLE_FIXED"), ("nobody", 1, "ROLE_UNKNOWN"), ("worker", 99, "COUNT_OUT_OF_RANGE")],
+)
+def test_scaling_that_cannot_be_says_why(role: str, count: int, reason: str) -> None:
+    world = World(seats_most=8)
+    world.create(plan_from(job()))
+    for _ in range(6):
+        world.hear()
+        world.place()
+    [answer] = world.do(RoleScaled(9, 1, role, count, 0)).answers
+    assert answer.error is not None and answer.error.reason == reason
+
+
+def test_lost_seat_is_asked_for_again_and_its_instance_started_there() -> None:  # S3.8
+    world = World(seats_most=4)
+    world.create(plan_from(job()))
+    for _ in range(6):
+        world.hear()
+        world.place()
+    world.lose_one()
+    world.run()
+    assert state(world) is JobState.SUCCEEDED
+
+
+def test_jobs_of_higher_priority_ask_first_and_equals_in_turn() -> None:  # S3.4
+    world = World(seats_most=0)
+    numbers = [world.create(plan_from(job(name=f"j{i}", more=f"priority: {p}\n"))) for i, p in enumerate((0, 5, 0))]
+    assert all(state(world, number) is JobState.RESERVING for number in numbers)
+
+
+def test_restarted_trainer_takes_everything_up_and_starts_nothing_twice() -> None:  # S3.10
+    world = World(seats_most=3)
+    world.create(plan_from(job()))
+    for _ in range(6):
+        world.hear()
+        world.place()
+    world.die()
+    world.hear()
+    assert all(one.epoch == 1 for one in world.state.jobs[1].instances.values())
+    assert state(world) is JobState.RUNNING
+    world.run()
+    assert state(world) is JobState.SUCCEEDED
+    assert InstanceState.STOPPED.value in states(world).values()
