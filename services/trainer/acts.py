@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from modelyard.training import Plan
-from services.trainer.effects import CloseSeat, Effects, InsertCondition, PublishAddresses, StopInstance
+from services.trainer.effects import (
+    CancelSeats,
+    CloseSeat,
+    Effects,
+    InsertCondition,
+    PublishAddresses,
+    StopInstance,
+)
 from services.trainer.model import Condition, ConditionKind, InstanceState, JobState
 from services.trainer.state import Instance, Job, Key, LiveJob, State
 
@@ -91,12 +98,14 @@ class Act:
         self.touch_instance(instance)
         if not task:
             return
+        if address is None:
+            # No agent has it yet.
+            self.effects.wishes.append(CancelSeats(self.job.account, (task,)))
+            return
         role = self.plan.role(instance.role)
         keep = role.role.clean().keep if role is not None else ()
-        node = address.node if address is not None else ""
-        self.effects.wishes.append(
-            CloseSeat(self.job.number, instance.role, instance.index, task, node, keep, is_failure, message)
-        )
+        found = (self.job.number, instance.role, instance.index, task, address.node)
+        self.effects.wishes.append(CloseSeat(*found, keep, is_failure, message))
 
     def publish(self) -> None:
         """The address cache has changed."""

@@ -44,9 +44,13 @@ class InsertCondition(msgspec.Struct, frozen=True):
 
 
 class InsertBatch(msgspec.Struct, frozen=True):
-    """Seats that are asked for together. The engine adds the request id and the content before the commit."""
+    """Seats that are asked for together. The engine adds the request id and the content before the commit.
+
+    It stays until it is answered, also where nobody wants the seats any more: else they would be nobody's.
+    """
 
     job: int
+    account: str
     batch: int
     seats: dict[str, tuple[int, ...]]
     """Indexes by role."""
@@ -56,7 +60,7 @@ class InsertBatch(msgspec.Struct, frozen=True):
 
 
 class DropBatch(msgspec.Struct, frozen=True):
-    """It was answered, or is not wanted any more."""
+    """It was answered."""
 
     batch: int
 

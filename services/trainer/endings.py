@@ -146,7 +146,8 @@ def go_on(act: Act) -> None:
             is_avoided = one.address is not None and one.address.node in act.job.avoid
             if is_avoided:
                 act.close(one, message="its node is avoided")
-            if one.address is None:
+            if one.address is None or not one.task:
+                one.address = None
                 lost.append(one.key)
                 act.set(one, InstanceState.PENDING, "SEAT_LOST")
             else:
@@ -158,8 +159,12 @@ def go_on(act: Act) -> None:
 
 def seat_lost(act: Act, instance: Instance, found: Exit) -> None:
     """Its task has ended without having been closed."""
-    instance.task, instance.address = "", None
+    instance.task = ""
     act.touch_instance(instance)
+    if instance.state is InstanceState.SUCCEEDED:
+        # Others that start again are still told where it was.
+        return
+    instance.address = None
     act.publish()
     if instance.state.has_processes or instance.state is InstanceState.SEATED:
         ended(act, instance, found)

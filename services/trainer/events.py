@@ -56,12 +56,13 @@ class SeatsAccepted(msgspec.Struct, frozen=True):
     """The scheduler took a submission: by role the task whose elements are the seats."""
 
     job: int
+    account: str
     batch: int
     tasks: dict[str, str]
 
 
 class SeatsRefused(msgspec.Struct, frozen=True):
-    """It never will."""
+    """It never will take it."""
 
     job: int
     batch: int

@@ -22,32 +22,37 @@ def submit(act: Act, keys: Sequence[Key], *, is_whole: bool) -> None:
     for role, index in keys:
         seats[role] = (*seats.get(role, ()), index)
     least = {
-        planned.name: min(planned.gang_least, act.job.counts[planned.name])
+        planned.name: min(planned.gang_least, len(seats[planned.name]))
         if is_whole
         else len(seats[planned.name])
         for planned in act.plan.roles
         if planned.name in seats
     }
     number, act.state.next_batch = act.state.next_batch, act.state.next_batch + 1
-    act.job.batches = [*act.job.batches, number]
+    act.job.batches = {**act.job.batches, number: [*keys]}
     act.touch()
     avoid = tuple(act.job.avoid[-64:])
-    act.effects.rows.append(InsertBatch(act.job.number, number, seats, least, avoid))
+    act.effects.rows.append(InsertBatch(act.job.number, act.job.account, number, seats, least, avoid))
     act.effects.wishes.append(SubmitSeats(act.job.number, number))
 
 
 def accepted(act: Act, batch: int, tasks: dict[str, str]) -> None:
-    """Each instance has a task that holds its seat; of a job that does not want them any more they are cancelled."""
+    """Each instance has a task that holds its seat; what nobody wants by now is cancelled."""
     act.effects.rows.append(DropBatch(batch))
-    if batch not in act.job.batches:
-        act.effects.wishes.append(CancelSeats(act.job.account, tuple(tasks.values())))
-        return
-    act.job.batches = [one for one in act.job.batches if one != batch]
+    keys = act.job.batches[batch]
+    act.job.batches = {number: wanted for number, wanted in act.job.batches.items() if number != batch}
     act.touch()
-    for instance in act.live.instances.values():
-        if instance.role in tasks and not instance.task and instance.state is InstanceState.PENDING:
-            instance.task = f"{tasks[instance.role]}.{instance.index}"
+    unwanted = []
+    for role, index in keys:
+        instance, task = act.live.instances.get((role, index)), f"{tasks[role]}.{index}"
+        is_pending = instance is not None and instance.state is InstanceState.PENDING and not instance.task
+        if instance is not None and is_pending and act.job.state in WANTING:
+            instance.task = task
             act.touch_instance(instance)
+        else:
+            unwanted.append(task)
+    if unwanted:
+        act.effects.wishes.append(CancelSeats(act.job.account, tuple(unwanted)))
 
 
 def opened(act: Act, instance: Instance, task: str, address: Address) -> None:
@@ -87,7 +92,8 @@ def is_placed(act: Act) -> bool:
     """Whether as many of each role have a seat as must start together."""
     for planned in act.plan.roles:
         least = min(planned.gang_least, act.job.counts.get(planned.name, 0))
-        seated = sum(one.address is not None for one in act.live.of_role(planned.name))
+        of_role = act.live.of_role(planned.name)
+        seated = sum(one.address is not None or one.state.has_ended for one in of_role)
         if seated < least:
             return False
     return True
@@ -98,11 +104,11 @@ def give_up(act: Act, *, message: str) -> None:
     tasks = [one.task for one in act.live.instances.values() if one.task]
     if tasks:
         act.effects.wishes.append(CancelSeats(act.job.account, tuple(tasks)))
-    act.effects.rows += [DropBatch(batch) for batch in act.job.batches]
-    act.job.batches = []
+    act.job.batches = {}
     for instance in act.live.instances.values():
         instance.task, instance.address = "", None
-        if not instance.state.has_ended:
+        if act.job.outcome is None:
+            # The whole job starts again: also what has succeeded, whose address others may want.
             act.set(instance, InstanceState.PENDING, "", message)
     act.condition(ConditionKind.PLACED, is_true=False, reason="GIVEN_BACK", message=message)
     act.publish()

@@ -10,7 +10,7 @@ from modelyard.training.restarts import Cause
 from services.chassis.errors import ServiceError
 from services.trainer import endings, gangs, greeting, hangs, launching, outcomes, scaling, turns
 from services.trainer.acts import Act
-from services.trainer.effects import Answer, Effects, PutInstance, PutJob
+from services.trainer.effects import Answer, CancelSeats, DropBatch, Effects, PutInstance, PutJob
 from services.trainer.events import (
     ActivitySeen,
     Event,
@@ -33,7 +33,7 @@ from services.trainer.events import (
     Ticked,
 )
 from services.trainer.model import (
-    ConditionKind,
+    PLACED,
     Exit,
     InstanceState,
     JobHasEnded,
@@ -42,6 +42,9 @@ from services.trainer.model import (
     JobState,
 )
 from services.trainer.state import Instance, LiveJob, State
+
+REPLACEMENT_WAIT_S = 60.0
+"""How long a job that has lost a place keeps the others, where its file does not say."""
 
 _OfInstance = (
     SeatOpened
@@ -117,6 +120,11 @@ def _apply(state: State, event: Event, effects: Effects, now: int) -> list[LiveJ
     if isinstance(event, Ticked):
         return [_on_tick(Act(state, live, effects, now)) for live in [*state.jobs.values()]]
     found = state.jobs.get(event.job)
+    if isinstance(event, SeatsAccepted | SeatsRefused) and (
+        found is None or event.batch not in found.job.batches
+    ):
+        _on_unwanted(event, effects)
+        return []
     if isinstance(event, JobStopped | JobSuspended | JobResumed | RoleScaled):
         if found is None:
             raise JobNotFound(f"there is no job j-{event.job} any more", field="job_id")
@@ -164,7 +172,21 @@ def _on_tick(act: Act) -> LiveJob:
     job = act.job
     if job.deadline_ms and act.now >= job.deadline_ms and job.state is not JobState.SUSPENDED:
         outcomes.decide(act, JobState.FAILED, "DEADLINE", "its time is over")
+    elif job.state in PLACED and not job.is_suspending and _waits_too_long(act):
+        _give_way(act, "a lost place was not replaced in time")
     return act.live
+
+
+def _waits_too_long(act: Act) -> bool:
+    """Whether who must start together waits for a place while others hold theirs: two such jobs wait for each other."""
+    wait_ms = round(1000 * (act.plan.job.gang.wait_s or REPLACEMENT_WAIT_S))
+    for planned in act.plan.roles:
+        of_role = act.live.of_role(planned.name)
+        lacking = [one for one in of_role if one.state is InstanceState.PENDING]
+        is_short = len(of_role) - len(lacking) < min(planned.gang_least, len(of_role))
+        if is_short and any(act.now - one.since_ms >= wait_ms for one in lacking):
+            return True
+    return False
 
 
 def _on_wish(act: Act, event: JobStopped | JobSuspended | JobResumed | RoleScaled) -> None:
@@ -177,15 +199,15 @@ def _on_wish(act: Act, event: JobStopped | JobSuspended | JobResumed | RoleScale
     elif job.outcome is not None or job.state.has_ended:
         raise JobHasEnded(f"j-{job.number} has ended", field="job_id")
     elif isinstance(event, JobSuspended):
-        if job.state is not JobState.SUSPENDED:
-            job.is_suspending = True
-            act.touch()
-    elif job.state is not JobState.SUSPENDED:
-        raise JobNotSuspended(f"j-{job.number} is {job.state.value}", field="job_id")
+        job.is_suspending, job.is_resuming = job.state is not JobState.SUSPENDED, False
+        act.touch()
+    elif job.is_suspending:
+        job.is_resuming = True
+        act.touch()
+    elif job.state is JobState.SUSPENDED:
+        turns.resume(act)
     else:
-        turns.go_behind(act)
-        act.set_job(JobState.QUEUED)
-        act.condition(ConditionKind.SUSPENDED, is_true=False, reason="RESUMED")
+        raise JobNotSuspended(f"j-{job.number} is {job.state.value}", field="job_id")
 
 
 def _on_instance(act: Act, instance: Instance, event: _OfInstance) -> None:
@@ -213,10 +235,17 @@ def _on_instance(act: Act, instance: Instance, event: _OfInstance) -> None:
         endings.ended(act, instance, found)
 
 
+def _on_unwanted(event: SeatsAccepted | SeatsRefused, effects: Effects) -> None:
+    """Nobody wants these seats any more."""
+    effects.rows.append(DropBatch(event.batch))
+    if isinstance(event, SeatsAccepted):
+        effects.wishes.append(CancelSeats(event.account, tuple(event.tasks.values())))
+
+
 def _on_refused(act: Act, event: SeatsRefused) -> None:
-    if event.batch in act.job.batches:
-        act.job.batches = [one for one in act.job.batches if one != event.batch]
-        outcomes.decide(act, JobState.FAILED, "CANNOT_BE_PLACED", event.message)
+    act.effects.rows.append(DropBatch(event.batch))
+    act.job.batches = {number: keys for number, keys in act.job.batches.items() if number != event.batch}
+    outcomes.decide(act, JobState.FAILED, "CANNOT_BE_PLACED", event.message)
 
 
 def _on_seat_ended(act: Act, event: SeatEnded) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from modelyard.training.conduct import AtEnd
 from modelyard.training.status import Counts, Outcome, RoleState
-from services.trainer import gangs
+from services.trainer import gangs, turns
 from services.trainer.acts import Act
 from services.trainer.effects import InsertOutcome, TellEnd
 from services.trainer.model import PLACED, ConditionKind, InstanceState, JobState
@@ -51,7 +51,7 @@ def role_states(act: Act) -> dict[str, RoleState]:
 
 def decide_by_policy(act: Act) -> None:
     """The second policy, after every event."""
-    if act.job.outcome is not None or act.job.state not in PLACED:
+    if act.job.outcome is not None or act.job.is_suspending or act.job.state not in PLACED:
         return
     states = role_states(act)
     outcome = act.plan.framework.status(states)
@@ -146,9 +146,8 @@ def suspend(act: Act) -> None:
         if instance.task:
             act.close(instance, message="the job is suspended")
     gangs.give_up(act, message="the job is suspended")
-    for instance in act.live.instances.values():
-        if instance.state is not InstanceState.SUCCEEDED:
-            act.set(instance, InstanceState.PENDING)
     act.job.is_suspending, act.job.waves = False, []
     act.set_job(JobState.SUSPENDED, "SUSPENDED")
     act.condition(ConditionKind.SUSPENDED, is_true=True, reason="SUSPENDED")
+    if act.job.is_resuming:
+        turns.resume(act)

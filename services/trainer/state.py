@@ -109,9 +109,11 @@ class Job(msgspec.Struct):
     drain_until_ms: int = 0
     is_suspending: bool = False
     """Its instances are being stopped, then it holds nothing."""
+    is_resuming: bool = False
+    """It was resumed before it was suspended to the end."""
     failure: Exit | None = None
-    batches: list[int] = []
-    """Submissions of seats that were not answered."""
+    batches: dict[int, list[Key]] = {}
+    """Submissions of seats that were not answered, and for whom they are."""
     restarts: int = 0
     conditions: list[Condition] = []
     deadline_ms: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.trainer import gangs
 from services.trainer.acts import Act
 from services.trainer.effects import Effects
-from services.trainer.model import RESERVING_MOST, JobState
+from services.trainer.model import RESERVING_MOST, ConditionKind, JobState
 from services.trainer.state import LiveJob, State
 
 
@@ -23,8 +23,7 @@ def begin_next(state: State, effects: Effects, now: int) -> None:
         for live in in_order(lives)[: max(0, free)]:
             act = Act(state, live, effects, now)
             act.set_job(JobState.RESERVING, "GANG", "asks the scheduler for places")
-            unseated = [key for key in act.wanted() if not act.live.instances[key].state.has_ended]
-            gangs.submit(act, unseated, is_whole=True)
+            gangs.submit(act, act.wanted(), is_whole=True)
 
 
 def in_order(lives: list[LiveJob]) -> list[LiveJob]:
@@ -39,6 +38,14 @@ def position(state: State, live: LiveJob) -> int:
         one for one in state.jobs.values() if one.job.queue == live.job.queue and one.job.state in waits
     ]
     return in_order(of_queue).index(live) if live in of_queue else 0
+
+
+def resume(act: Act) -> None:
+    """A suspended job waits for its turn again."""
+    act.job.is_resuming = False
+    go_behind(act)
+    act.set_job(JobState.QUEUED)
+    act.condition(ConditionKind.SUSPENDED, is_true=False, reason="RESUMED")
 
 
 def go_behind(act: Act) -> None:

@@ -128,7 +128,9 @@ class World:
             self._submit(wish.batch)
         elif isinstance(wish, CancelSeats):
             for task in wish.tasks:
-                for seat in [one for one in self._all() if one.task == task or one.task.startswith(f"{task}.")]:
+                for seat in [
+                    one for one in self._all() if one.task == task or one.task.startswith(f"{task}.")
+                ]:
                     self._end(seat)
         elif isinstance(wish, LaunchInstance):
             self._launch(wish)
@@ -155,7 +157,7 @@ class World:
                 for role, indexes in row.seats.items()
                 for index in indexes
             ]
-        self.news.append(SeatsAccepted(row.job, batch, self.asked[batch]))
+        self.news.append(SeatsAccepted(row.job, row.account, batch, self.asked[batch]))
 
     def _launch(self, wish: LaunchInstance) -> None:
         seat = self.seats.get(wish.task)
@@ -241,7 +243,9 @@ class World:
         self.news = []
         for number, job in sorted(jobs.items()):
             if not job.state.has_ended:
-                own = [_INSTANCE.decode(d) for (of, _, _), d in sorted(self.instances.items()) if of == number]
+                own = [
+                    _INSTANCE.decode(d) for (of, _, _), d in sorted(self.instances.items()) if of == number
+                ]
                 self.do(JobRecovered(job, self.plans[number], tuple(own)))
         for batch in [*self.batches]:
             self._submit(batch)

@@ -31,6 +31,7 @@ job_status: {succeeded: worker, failed: "any(server, worker)"}
 kind: Job
 framework: two
 name: %s
+gang: {min: {worker: 2}}
 """
 
 
@@ -122,7 +123,7 @@ def test_spent_budget_fails_the_job_and_nothing_lives() -> None:  # S3.8
     world.run()
     found = world.state.jobs[1].job
     assert (found.state, found.failure is not None) == (JobState.FAILED, True)
-    assert not world.seats and found.budgets["job"].used == 2
+    assert not world.seats and max(budget.used for budget in found.budgets.values()) == 2
 
 
 def test_stopped_job_stays_stopped_whatever_is_told_later() -> None:  # S3.11
@@ -200,7 +201,9 @@ def test_lost_seat_is_asked_for_again_and_its_instance_started_there() -> None: 
 
 def test_jobs_of_higher_priority_ask_first_and_equals_in_turn() -> None:  # S3.4
     world = World(seats_most=0)
-    numbers = [world.create(plan_from(job(name=f"j{i}", more=f"priority: {p}\n"))) for i, p in enumerate((0, 5, 0))]
+    numbers = [
+        world.create(plan_from(job(name=f"j{i}", more=f"priority: {p}\n"))) for i, p in enumerate((0, 5, 0))
+    ]
     assert all(state(world, number) is JobState.RESERVING for number in numbers)
 
 
