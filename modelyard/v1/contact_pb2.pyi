@@ -565,6 +565,7 @@ class NotifyRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     FACTS_JSON_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     event_id: _builtins.str
     """What happened, in the sender's words, once for all time: "r-12 failed"."""
@@ -586,6 +587,10 @@ class NotifyRequest(_message.Message):
     def notification(self) -> _task_pb2.Notification:
         """Unset: the account's default contacts."""
 
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Output]:
+        """Artefacts of the account, 20 at most. Where the contact takes files, small ones go along."""
+
     def __init__(
         self,
         *,
@@ -599,10 +604,11 @@ class NotifyRequest(_message.Message):
         text: _builtins.str = ...,
         facts_json: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        outputs: _abc.Iterable[_task_pb2.Output] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "event_id", b"event_id", "facts_json", b"facts_json", "kind", b"kind", "notification", b"notification", "request_id", b"request_id", "subject", b"subject", "text", b"text", "title", b"title", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "event_id", b"event_id", "facts_json", b"facts_json", "kind", b"kind", "notification", b"notification", "outputs", b"outputs", "request_id", b"request_id", "subject", b"subject", "text", b"text", "title", b"title", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -99,22 +99,30 @@ async def test_success_and_failure_of_runs_are_told_by_webhook_and_mail(
         assert isinstance(text, bytes)
         for line in ("state: succeeded", "n1.result: 1", "nodes: 2 done of 2", "comment: nightly"):
             assert line in text.decode(), text
+        argv = ["sh", "-c", r"printf '\211PNG picture' > f"]
+        plot = {"id": "plot", "command": {"argv": argv, "outputs": {"loss": "f"}}}
+        files = (await client.projects.create("plots")).id
+        await client.projects.save(files, document([plot], []))
+        await cli(yard, "graph", "run", files, "--contact", "mail")
+        parts = [part for part in (await mail.wait(3))[2].walk() if part.get_filename()]
+        files_sent = {part.get_filename(): part.get_payload(decode=True) for part in parts}
+        assert files_sent == {"plot.loss.png": b"\x89PNG picture"}
         await cli(yard, "graph", "run", good, "--contact", "mail", "--notify", "failure")
         await cli(yard, "graph", "run", bad, "--silent", code=1)
         await cli(yard, "graph", "run", bad, "--comment", "told", code=1)
-        document = (await hook.wait(2))[1].document
-        assert (document["event"], document["run"]["comment"]) == ("run.failed", "told")
-        assert document["run"]["error"]["node"] == "n1"
-        assert "this node always fails" in document["run"]["error"]["message"]
-        assert document["run"]["counts"] == {"nodes": 2, "done": 1, "cached": 0, "error": 1, "pending": 0}
-        assert document["run"]["error"]["next_step"] in document["text"]
-        run = document["run"]["id"]
+        said = (await hook.wait(2))[1].document
+        assert (said["event"], said["run"]["comment"]) == ("run.failed", "told")
+        assert said["run"]["error"]["node"] == "n1"
+        assert "this node always fails" in said["run"]["error"]["message"]
+        assert said["run"]["counts"] == {"nodes": 2, "done": 1, "cached": 0, "error": 1, "pending": 0}
+        assert said["run"]["error"]["next_step"] in said["text"]
+        run = said["run"]["id"]
         listed = await asyncio.to_thread(yard.json, "contacts", "deliveries", "--run", run)
         assert [(d["contact"], d["subject"]) for d in listed["deliveries"]] == [("team", run)]
         again = (await client.runs.continue_(run)).run
         await hook.wait(3)
         assert [told["run"]["id"] for told in of_runs(hook)] == [run, again.id]
-        assert len(mail.mails) == 2
+        assert len(mail.mails) == 3
         await cli(yard, "contacts", "rm", "mail", "--yes")
 
 

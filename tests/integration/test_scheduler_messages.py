@@ -148,13 +148,15 @@ async def test_who_cannot_be_told_is_refused_as_a_submission_would(tmp_path: Pat
         ("event_id", ""), ("event_id", "x" * 201), ("title", ""), ("kind", "failed"), ("kind", "task.failed"),
         ("kind", "title.x"), ("subject", ""), ("subject", "t-7"), ("subject", "../r"), ("text", "x" * 70_000),
         ("facts_json", "[1]"), ("facts_json", "{"), ("facts_json", "[" * 100_000), ("event", 9), ("event", 0),
+        ("outputs[0]", [task_pb2.Output(name="x", digest="../x")]), ("outputs[0]", [task_pb2.Output(digest="a" * 64)]),
+        ("outputs", [task_pb2.Output(name="x", digest="a" * 64)] * 21),
     ],
 )  # fmt: skip
 async def test_message_that_is_none_is_refused_with_its_field(
     field: str, value: object, tmp_path: Path
 ) -> None:
     async with yard_of(tmp_path) as yard:
-        refused = await refusal(tell(yard, failed_run(**{field: value})))
+        refused = await refusal(tell(yard, failed_run(**{field.removesuffix("[0]"): value})))
         assert (refused.code, refused.field) == ("INVALID_ARGUMENT", field)
 
 

@@ -18,6 +18,7 @@ RESULTS_MOST = 20
 VALUE_CHARACTERS_MOST = 500
 ERROR_CHARACTERS_MOST = 2_000
 TITLE_CHARACTERS_MOST = 200
+FILE_NAME_CHARACTERS_MOST = 120
 EVENT_ID_CHARACTERS_MOST = 200
 MOST_BYTES = 60 << 10
 
@@ -46,6 +47,7 @@ def end_request(run: run_pb2.Run, project: str, failed_node: str) -> contact_pb2
     facts["results"] = [_result(sink) for sink in run.results[:RESULTS_MOST]]
     request.text = _text([*_head(run, project), *_ending(run, failed_node)])
     request.facts_json = _encoded(facts)
+    request.outputs.extend(_files(run))
     return request
 
 
@@ -120,9 +122,22 @@ def _ending(run: run_pb2.Run, failed_node: str) -> Iterator[tuple[str, str]]:
         yield "", f"… and {len(outputs) - RESULTS_MOST} more: yard graph result {run.id} NODE"
 
 
+def _files(run: run_pb2.Run) -> list[task_pb2.Output]:
+    """The sinks' artefacts, as what may go along."""
+    found = [(sink.node_id, output) for sink in run.results for output in sink.outputs if output.digest]
+    return [
+        task_pb2.Output(
+            name=f"{node_id}.{output.port}".replace("/", "-")[-FILE_NAME_CHARACTERS_MOST:], digest=output.digest,
+            size_bytes=output.size_bytes,
+        )
+        for node_id, output in found[:RESULTS_MOST]
+    ]  # fmt: skip
+
+
 def _shown(output: canvas_pb2.NodeOutput) -> str:
     if output.digest:
-        return f"{format_size(output.size_bytes)}, sha256:{output.digest}"
+        size = f"{format_size(output.size_bytes)}, " if output.size_bytes else ""
+        return f"{size}sha256:{output.digest}"
     value = output.value_json
     return value if len(value) <= VALUE_CHARACTERS_MOST else f"{value[:VALUE_CHARACTERS_MOST]}…"
 
@@ -166,10 +181,13 @@ def _result(sink: run_pb2.SinkResult) -> dict[str, Any]:
 def _output(output: canvas_pb2.NodeOutput) -> dict[str, Any]:
     if output.digest:
         return {"port": output.port, "sha256": output.digest, "size_bytes": output.size_bytes}
+    if not output.value_json:
+        # Too much to be shown with the run.
+        return {"port": output.port}
     if len(output.value_json) > VALUE_CHARACTERS_MOST:
         return {"port": output.port, "size_bytes": len(output.value_json.encode())}
     # What JSON has no word for, such as NaN, is told as null.
-    value = json.loads(output.value_json or "null", parse_constant=lambda _: None)
+    value = json.loads(output.value_json, parse_constant=lambda _: None)
     return {"port": output.port, "value": value}
 
 

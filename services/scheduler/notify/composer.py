@@ -1,7 +1,7 @@
 """From a row of the outbox to what the sender is asked: reads the message, or the task and the files that go along."""
 
 import base64
-import mimetypes
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -34,10 +34,12 @@ class Composer:
     async def compose(self, delivery: Delivery, url: str, secret: str) -> dict[str, Any]:
         """The request to a sender. Raises `TaskNotFound` where the task is no longer kept."""
         task, text, facts = None, content.TEST_TEXT, ""
+        outputs: Sequence[task_pb2.Output] = ()
         if delivery.message:
-            text, facts = await self._messages.said(delivery.message)
+            text, facts, outputs = await self._messages.said(delivery.message)
         elif not delivery.is_test:
             task = await self._tasks.get(parse_task_id(delivery.subject), _READER)
+            outputs = task.result.outputs
         request: dict[str, Any] = {
             "op": "send",
             "url": url,
@@ -51,17 +53,16 @@ class Composer:
             return {**request, "secret": secret, "body": body}
         text = text if task is None else content.text(task)
         request["body"] = f"{text}\n\nevent {delivery.event_id}"
-        if task is not None and task.result.outputs:
-            request["attachments"] = await self._attachments(delivery.account, task)
+        if outputs:
+            request["attachments"] = await self._attachments(delivery.account, outputs)
         return request
 
-    async def _attachments(self, account: str, task: task_pb2.Task) -> list[dict[str, str]]:
+    async def _attachments(self, account: str, outputs: Sequence[task_pb2.Output]) -> list[dict[str, str]]:
         found = []
-        for output in content.chosen(list(task.result.outputs)):
+        for output in content.chosen(list(outputs)):
             data = await self._fetch(account, output.digest)
             if data is not None:
-                name = PurePosixPath(output.name).name or "output"
-                kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+                name, kind = content.file_of(PurePosixPath(output.name).name or "output", data)
                 found.append({"name": name, "type": kind, "data": base64.b64encode(data).decode()})
         return found
 

@@ -4,6 +4,7 @@ The same task gives the same bytes each time: a repetition under an event id is 
 """
 
 import json
+import mimetypes
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from services.scheduler.notify.model import Delivery
 MOST_FIGURES = 20
 MOST_TEXT = 2_000
 ATTACHED_BYTES_MOST = 1 << 20
+_BEGINNINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"<svg": ".svg", b"%PDF": ".pdf"}
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp")
 
 TEST_TEXT = "This is a test message of your yard. It was taken, so from now on this contact can be told how work ended."
@@ -155,6 +157,13 @@ def chosen(outputs: list[task_pb2.Output]) -> list[task_pb2.Output]:
             left_bytes -= output.size_bytes
             found.append(output)
     return found
+
+
+def file_of(name: str, data: bytes) -> tuple[str, str]:
+    """The name and type that a file goes along under: a picture without an ending is known by its first bytes."""
+    if not mimetypes.guess_type(name)[0]:
+        name += next((ending for bytes_, ending in _BEGINNINGS.items() if data.startswith(bytes_)), "")
+    return name, mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 def _word(task: task_pb2.Task) -> str:

@@ -3,6 +3,9 @@
 import sqlite3
 from typing import Any
 
+import msgspec
+
+from modelyard.v1 import task_pb2
 from services.chassis.clock import Clock
 from services.chassis.marks import Kept, nothing_kept
 from services.scheduler.notify.announce import told
@@ -51,9 +54,16 @@ class Messages:
         contacts = {contact.name: contact for contact in self._contacts.known(c, message.account)}
         check_told(notice, contacts, "")
         now_ms = self._clock.now_ms()
-        values: tuple[Any, ...] = (message.account, message.event_id, message.text, message.facts, now_ms)
+        who = told(notice, contacts, event)
+        # Of what nobody is told, that is all that is kept.
+        said = (
+            (message.text, message.facts, msgspec.json.encode(message.outputs).decode())
+            if who
+            else ("", "", "")
+        )
+        values: tuple[Any, ...] = (message.account, message.event_id, *said, now_ms)
         [number] = c.execute(self._sql["insert_message"], values).fetchone()
-        for contact in told(notice, contacts, event):
+        for contact in who:
             own_id = event_id(contact.id, f"message {message.event_id}")
             c.execute(
                 self._sql["insert_delivery"],
@@ -62,9 +72,10 @@ class Messages:
             )  # fmt: skip
         return int(number)
 
-    async def said(self, number: int) -> tuple[str, str]:
-        """Text and facts of a message that somebody is told."""
-        text, facts = await self._database.read(
+    async def said(self, number: int) -> tuple[str, str, list[task_pb2.Output]]:
+        """Text, facts and artefacts of a message that somebody is told."""
+        text, facts, outputs = await self._database.read(
             lambda c: c.execute(self._sql["get_message"], (number,)).fetchone()
         )
-        return text, facts
+        files = msgspec.json.decode(outputs or "[]", type=list[tuple[str, str, int]])
+        return text, facts, [task_pb2.Output(name=n, digest=d, size_bytes=size) for n, d, size in files]

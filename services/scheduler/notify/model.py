@@ -119,6 +119,8 @@ class Message(msgspec.Struct, frozen=True):
     text: str
     # A JSON object for webhooks.
     facts: str
+    # Name, digest and size of artefacts that may go along.
+    outputs: tuple[tuple[str, str, int], ...] = ()
 
 
 def event_id(contact_id: str, event: str) -> str:

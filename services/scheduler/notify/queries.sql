@@ -50,7 +50,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)
 ON CONFLICT (event_id) DO NOTHING
 
 -- name: insert_message
-INSERT INTO message (account, event_id, text, facts, create_ms) VALUES (?, ?, ?, ?, ?)
+INSERT INTO message (account, event_id, text, facts, outputs, create_ms) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (account, event_id) DO NOTHING
 RETURNING number
 
@@ -58,7 +58,7 @@ RETURNING number
 SELECT number FROM message WHERE account = ? AND event_id = ?
 
 -- name: get_message
-SELECT text, facts FROM message WHERE number = ?
+SELECT text, facts, outputs FROM message WHERE number = ?
 
 -- name: deliveries_of_message
 SELECT number, event_id, contact_id, account, contact, subject, event, title, state, attempt_count, failures,

@@ -8,6 +8,8 @@ from modelyard.v1 import contact_pb2 as pb
 from services.scheduler.notify.model import Message, MessageInvalid
 
 MOST_BYTES = 64 << 10
+MOST_OUTPUTS = 20
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _KIND = re.compile(r"[a-z][a-z_]{0,30}\.[a-z][a-z_]{0,30}")
 _SUBJECT = re.compile(r"[a-z]{1,10}-[A-Za-z0-9_.-]{1,60}")
 _LENGTHS = {"event_id": 200, "title": 200}
@@ -31,8 +33,18 @@ def message(account: str, request: pb.NotifyRequest) -> Message:
                              next_step="for example r-12")  # fmt: skip
     return Message(
         account, request.event_id, request.subject, request.kind, " ".join(request.title.split()), request.text,
-        _facts(request.facts_json),
+        _facts(request.facts_json), _outputs(request),
     )  # fmt: skip
+
+
+def _outputs(request: pb.NotifyRequest) -> tuple[tuple[str, str, int], ...]:
+    if len(request.outputs) > MOST_OUTPUTS:
+        raise MessageInvalid(f"outputs: more than {MOST_OUTPUTS}", field="outputs")
+    for place, output in enumerate(request.outputs):
+        is_named = 0 < len(output.name) <= 200 and output.name.isprintable() and output.size_bytes >= 0
+        if not (is_named and _DIGEST.fullmatch(output.digest)):
+            raise MessageInvalid(f"outputs[{place}]: no name, or no digest", field=f"outputs[{place}]")
+    return tuple((output.name, output.digest, output.size_bytes) for output in request.outputs)
 
 
 def _facts(text: str) -> str:

@@ -54,6 +54,7 @@ def test_success_tells_counts_duration_and_results_that_are_small() -> None:  # 
     assert facts["results"][1]["outputs"] == [{"port": "result", "sha256": "ab" * 32, "size_bytes": 48_231}]
     assert facts["results"][2]["outputs"] == [{"port": "result", "size_bytes": 9_002}]
     assert "error" not in facts
+    assert [(o.name, o.digest, o.size_bytes) for o in request.outputs] == [("plot.result", "ab" * 32, 48_231)]
 
 
 def test_failure_tells_the_first_error_and_what_to_do() -> None:  # S1.6

@@ -223,6 +223,13 @@ def test_files_that_go_along_are_images_first_and_one_mebibyte_in_all() -> None:
     assert [output.name for output in content.chosen(outputs)] == ["a.png", "log.txt"]
 
 
+def test_picture_without_an_ending_is_known_by_its_first_bytes() -> None:  # S1.6
+    assert content.file_of("plot.image", b"\x89PNG\r\n") == ("plot.image.png", "image/png")
+    assert content.file_of("n.plot", b"<svg xmlns=") == ("n.plot.svg", "image/svg+xml")
+    assert content.file_of("loss.png", b"anything") == ("loss.png", "image/png")
+    assert content.file_of("model", b"\x00\x01") == ("model", "application/octet-stream")
+
+
 def test_title_is_one_line() -> None:
     assert title("", "t-1", "failed") == "t-1 failed"
     assert title("fit\nmodel", "t-1", "failed") == "fit model (t-1) failed"
