@@ -1,4 +1,4 @@
-"""Names for the shell's completion: task ids, nodes, operators.
+"""Names for the shell's completion: task ids, nodes, operators, projects, runs and their nodes.
 
 Gives up after a second, and never complains.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,6 +38,29 @@ def complete_queues(ctx: Any, args: list[str], incomplete: str) -> Names:
     return _ask(ctx, _queues, incomplete)
 
 
+def complete_projects(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Names of projects with their ids."""
+    return _ask(ctx, _projects, incomplete)
+
+
+def complete_runs(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Runs with their states, newest first."""
+    return _ask(ctx, _runs, incomplete)
+
+
+def complete_run_nodes(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Nodes of the run that was named: of its own graph, or of the body that the word leads into."""
+    within, slash, _ = incomplete.rpartition("/")
+    return _ask(
+        ctx, partial(_run_nodes, str(ctx.params.get("run") or ""), within if slash else ""), incomplete
+    )
+
+
+def complete_gates(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Gates that the run which was named waits at, with what they ask."""
+    return _ask(ctx, partial(_gates, str(ctx.params.get("run") or "")), incomplete)
+
+
 async def _tasks(client: Client) -> Names:
     from modelyard.client.outcomes import state_name
 
@@ -57,6 +81,29 @@ async def _operators(client: Client) -> Names:
 async def _queues(client: Client) -> Names:
     listed = await client.queues.list(page_size=200)
     return [(queue.name, f"{queue.waiting_count} waiting") for queue in listed.queues]
+
+
+async def _projects(client: Client) -> Names:
+    listed = await client.projects.list(page_size=200)
+    return [(project.name, project.id) for project in listed.projects]
+
+
+async def _runs(client: Client) -> Names:
+    from cli.output.runs import state_of
+
+    listed = await client.runs.list(page_size=200)
+    return [(run.id, f"{state_of(run)} {run.project_id} {run.comment}".strip()) for run in listed.runs]
+
+
+async def _run_nodes(run: str, within: str, client: Client) -> Names:
+    from cli.output.runs import detail_of
+
+    nodes = await client.runs.nodes(run, within=within, without_bodies=True)
+    return [(node.node_id, detail_of(node)) for node in nodes]
+
+
+async def _gates(run: str, client: Client) -> Names:
+    return [(gate.node_id, gate.gate.message) for gate in await client.runs.gates(run)]
 
 
 def _ask(ctx: Any, names: Callable[[Client], Awaitable[Names]], incomplete: str) -> Names:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import exit_codes
+from cli.completion import complete_projects
 from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command, new_group
 from cli.output.render import show_list, show_one
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 app = new_group("Canvases and their versions: what is drawn, what is wrong with it, what it comes to.")
 
-Project = Annotated[str, typer.Argument(help="Id (p-7) or name of a project")]
+Project = Annotated[
+    str, typer.Argument(help="Id (p-7) or name of a project", autocompletion=complete_projects)
+]
 Version = Annotated[int, typer.Option("--version", help="Which version", show_default="the latest")]
 PageSize = Annotated[int, typer.Option(help="Most rows")]
 PageToken = Annotated[str, typer.Option(help="Where the last page ended")]
@@ -205,21 +208,37 @@ async def _judged(client: Client, project: str, version: int) -> Any:
 @command(app)
 async def show(
     yard: Invocation,
-    project: Annotated[str, typer.Argument(help="Id or name of a project, a file, or a run (r-12)")],
+    project: Annotated[
+        str,
+        typer.Argument(
+            help="Id or name of a project, a file, or a run (r-12)", autocompletion=complete_projects
+        ),
+    ],
+    node: Annotated[
+        str,
+        typer.Argument(
+            help="Of a run: a node; of a map or loop (m) its executions, of one (m/3) its nodes",
+            show_default="the whole",
+        ),
+    ] = "",
     version: Version = 0,
+    bodies: Annotated[bool, typer.Option("--bodies", help="Of a run: nodes in maps and loops too")] = False,
     svg: Annotated[str, typer.Option(help="Draw it into this file instead")] = "",
 ) -> None:
     """Show levels and states, of a project or a run. The order, operators and who offers them; of a run what became of
     each node. --svg draws it."""
     from cli.output.graphs import write_levels, write_problems
+    from cli.output.run_nodes import show_run
 
     async with yard.client() as client:
         if svg:
             await _draw(yard, client, project, version, svg)
             return
         if project.startswith("r-") and project[2:].isdecimal():
-            await _show_run(yard, client, project)
+            await show_run(yard, client, project, node, bodies=bodies)
             return
+        if node or bodies:
+            raise UsageError(f"{project} is no run", next_step="yard graph runs lists them")
         answer = await _judged(client, project, version)
     if yard.output != "table":
         show_list(yard.output, answer, answer.graph.nodes, (), lambda item: item.node_id)
@@ -244,19 +263,6 @@ async def _draw(yard: Invocation, client: Client, project: str, version: int, sv
         ).document
     Path(svg).write_bytes(picture)
     yard.say(f"drew {project} into {svg}")
-
-
-async def _show_run(yard: Invocation, client: Client, run: str) -> None:
-    from cli.output.runs import write_nodes
-    from modelyard.v1 import run_pb2
-
-    nodes = await client.runs.nodes(run)
-    if yard.output == "table":
-        write_nodes(nodes)
-    else:
-        show_list(
-            yard.output, run_pb2.ListRunNodesResponse(nodes=nodes), nodes, (), lambda item: item.node_id
-        )
 
 
 @command(app)
@@ -287,4 +293,4 @@ async def remove(
     yard.say(f"deleted {project}")
 
 
-from cli.commands import graph_exchange, graph_runs  # noqa: E402, F401 (their commands belong to this group)
+from cli.commands import graph_exchange, graph_gates, graph_runs  # noqa: E402, F401 (their commands belong to this group)

@@ -8,6 +8,7 @@ import typer
 
 from cli import exit_codes, work_options
 from cli.commands.graph import PageSize, PageToken, Project, Version, app, project_id
+from cli.completion import complete_run_nodes, complete_runs
 from cli.errors import UsageError
 from cli.invocation import Invocation, command
 from cli.output.render import show_list, show_one
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from modelyard.client.aio import Client
     from modelyard.v1 import run_pb2
 
-Run = Annotated[str, typer.Argument(help="For example r-12")]
+Run = Annotated[str, typer.Argument(help="For example r-12", autocompletion=complete_runs)]
+Watch = Annotated[bool, typer.Option("--watch", help="Tell of each node as it is committed")]
+Bodies = Annotated[bool, typer.Option("--bodies", help="With --watch: of nodes in maps and loops too")]
 
 
 @command(app)
@@ -36,7 +39,8 @@ async def run(
     notify: work_options.NotifyRun = "",
     silent: work_options.Silent = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait; print the run's id")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Tell of each node as it is committed")] = False,
+    watch: Watch = False,
+    bodies: Bodies = False,
     idempotency_key: Annotated[
         str, typer.Option(help="A UUID; the same key and request is the same run")
     ] = "",
@@ -48,7 +52,7 @@ async def run(
             start=start, max_parallel=max_parallel, refresh=refresh, comment=comment, contact=contact, notify=notify,
             silent=silent, request_id=idempotency_key,
         )  # fmt: skip
-        return await _followed(yard, client, begun, detach=detach, watch=watch)
+        return await _followed(yard, client, begun, detach=detach, watch=watch, bodies=bodies)
 
 
 @command(app)
@@ -94,7 +98,8 @@ async def continue_(
         list[str], typer.Option(help="NODE.k=v: another parameter of a node; repeatable")
     ] = [],  # noqa: B006
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait; print the run's id")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Tell of each node as it is committed")] = False,
+    watch: Watch = False,
+    bodies: Bodies = False,
 ) -> int:
     """Run what a run has not done; keep the rest. Or what it has to do again: from a node, with other parameters."""
     patched: dict[str, dict[str, Any]] = {}
@@ -109,11 +114,11 @@ async def continue_(
             run, version, from_nodes=from_node, params=work_options.params_of(param), node_params=patched
         )
         yard.say(f"{answer.run.id} keeps {answer.kept_count} of {answer.run.node_count} nodes of {run}")
-        return await _followed(yard, client, answer.run, detach=detach, watch=watch)
+        return await _followed(yard, client, answer.run, detach=detach, watch=watch, bodies=bodies)
 
 
 async def _followed(
-    yard: Invocation, client: Client, begun: run_pb2.Run, *, detach: bool, watch: bool
+    yard: Invocation, client: Client, begun: run_pb2.Run, *, detach: bool, watch: bool, bodies: bool
 ) -> int:
     from cli.output.runs import RUN_FIELDS
 
@@ -121,18 +126,20 @@ async def _followed(
         show_one("name" if yard.output == "table" else yard.output, begun, RUN_FIELDS, lambda item: item.id)
         return exit_codes.DONE
     yard.say(f"{begun.id}: {begun.node_count} nodes; to stop it: yard graph cancel {begun.id}")
-    ended = await _until_the_end(yard, client, begun, with_nodes=watch)
+    ended = await _until_the_end(yard, client, begun, with_nodes=watch or bodies, bodies=bodies)
     return await _shown(yard, client, ended)
 
 
 async def _until_the_end(
-    yard: Invocation, client: Client, begun: run_pb2.Run, *, with_nodes: bool
+    yard: Invocation, client: Client, begun: run_pb2.Run, *, with_nodes: bool, bodies: bool
 ) -> run_pb2.Run:
     """The run once it has ended. Whoever interrupts is told that it goes on."""
     import asyncio
 
+    from cli.run_watching import followed
+
     try:
-        return await _watched(client, begun, with_nodes=with_nodes)
+        return await followed(client, begun, with_nodes=with_nodes, bodies=bodies)
     except asyncio.CancelledError:
         yard.say(f"\ndetached; {begun.id} goes on")
         yard.say(f"  next: yard graph watch {begun.id} · yard graph cancel {begun.id}")
@@ -147,52 +154,6 @@ async def _shown(yard: Invocation, client: Client, ended: run_pb2.Run) -> int:
     if yard.output == "table" and ended.error_count:
         show_failed(ended, await client.runs.failed(ended.id))
     return code
-
-
-async def _watched(client: Client, begun: run_pb2.Run, *, with_nodes: bool) -> run_pb2.Run:
-    """The run once it has ended; a bar, and with nodes a line for each that is committed."""
-    from cli.output.levels import Board
-    from cli.output.progress import Progress
-    from cli.output.runs import node_line
-    from modelyard.client.runs import ENDED
-
-    if with_nodes and Board.is_wanted():
-        return await _drawn(client, begun)
-    progress, latest = Progress(begun.id), begun
-    async for told in client.runs.watch(begun.id, without_nodes=not with_nodes):
-        for node in told.nodes:
-            if node.commit_sequence:
-                progress.clear()
-                typer.echo(node_line(node), err=True)
-        if told.HasField("run"):
-            latest = told.run
-            ended = latest.node_count - latest.pending_count
-            progress.update(ended / max(1, latest.node_count), f"{latest.running_count} running")
-        if latest.state in ENDED:
-            break
-    progress.clear()
-    return latest
-
-
-async def _drawn(client: Client, begun: run_pb2.Run) -> run_pb2.Run:
-    """The run once it has ended; its levels are drawn in the meantime, at most ten times a second."""
-    import time
-
-    from cli.output.levels import Board
-    from cli.output.runs import counts_of
-    from modelyard.client.runs import ENDED
-
-    board, latest, next_s = Board(), begun, 0.0
-    async for told in client.runs.watch(begun.id):
-        board.learn(told.nodes)
-        if told.HasField("run"):
-            latest = told.run
-        if time.monotonic() >= next_s or latest.state in ENDED:
-            board.draw(f"{begun.id}: {counts_of(latest)}, {latest.running_count} running")
-            next_s = time.monotonic() + 0.1
-        if latest.state in ENDED:
-            break
-    return latest
 
 
 @command(app)
@@ -219,10 +180,15 @@ async def runs(
 
 
 @command(app)
-async def watch(yard: Invocation, run: Run) -> int:
-    """Watch a run to its end. Each node is told as it is committed; on a terminal levels are drawn."""
+async def watch(
+    yard: Invocation,
+    run: Run,
+    bodies: Annotated[bool, typer.Option("--bodies", help="Of nodes in maps and loops too")] = False,
+) -> int:
+    """Watch a run to its end: what is committed, which gates wait; a terminal shows levels."""
     async with yard.client() as client:
-        ended = await _until_the_end(yard, client, await client.runs.get(run), with_nodes=True)
+        begun = await client.runs.get(run)
+        ended = await _until_the_end(yard, client, begun, with_nodes=True, bodies=bodies)
         return await _shown(yard, client, ended)
 
 
@@ -230,16 +196,23 @@ async def watch(yard: Invocation, run: Run) -> int:
 async def result(
     yard: Invocation,
     run: Run,
-    node: Annotated[str, typer.Argument(help="A node of it", show_default="its sinks")] = "",
+    node: Annotated[
+        str,
+        typer.Argument(
+            help="A node of it, within a body m/3/s",
+            show_default="its sinks",
+            autocompletion=complete_run_nodes,
+        ),
+    ] = "",
 ) -> int:
     """Print what a run came to, or what one of its nodes gave."""
-    from cli.output.runs import NODE_FIELDS
+    from cli.output.runs import show_node
 
     async with yard.client() as client:
         if not node:
             return await _shown(yard, client, await client.runs.get(run))
         found = await client.runs.result(run, node)
-    show_one(yard.output, found, NODE_FIELDS, lambda item: item.node_id)
+    show_node(yard.output, found)
     return exit_codes.DONE
 
 
@@ -270,7 +243,10 @@ async def resume(yard: Invocation, run: Run) -> None:
 async def modify(
     yard: Invocation,
     run: Run,
-    node: Annotated[str, typer.Argument(help="A node that has not started")],
+    node: Annotated[
+        str,
+        typer.Argument(help="A node that has not started", autocompletion=complete_run_nodes),
+    ],
     param: work_options.Param = [],  # noqa: B006
 ) -> None:
     """Change the parameters of a node before it starts."""

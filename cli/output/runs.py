@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from cli import exit_codes
+from cli.output.controls import decision_of, is_gated
 from cli.output.nouns import age
 from cli.output.render import show_one
 
@@ -36,7 +36,15 @@ def detail_of(node: canvas_pb2.ExecutionNode) -> str:
 def counts_of(run: run_pb2.Run) -> str:
     """What became of its nodes."""
     cached = f", {run.cached_count} cached" if run.cached_count else ""
-    return f"{run.done_count} done{cached}, {run.error_count} error, {run.pending_count} pending"
+    gated = f", {run.gated_count} waiting for approval" if run.gated_count else ""
+    return f"{run.done_count} done{cached}, {run.error_count} error, {run.pending_count} pending{gated}"
+
+
+def gate_of(node: canvas_pb2.ExecutionNode) -> str:
+    """What a gate asks, or what was decided over it."""
+    if is_gated(node):
+        return f"waits for approval: {node.gate.message}".removesuffix(": ")
+    return decision_of(node)
 
 
 def _told(run: run_pb2.Run) -> str:
@@ -68,12 +76,17 @@ NODE_FIELDS: Columns = (
     ("on", lambda node: node.node),
     ("parameters", lambda node: node.initial_params_json),
     ("outputs", lambda node: "\n".join(_output(output) for output in node.outputs)),
+    ("note", lambda node: node.note),
+    ("gate", gate_of),
     ("error", lambda node: node.error.message),
+    ("next", lambda node: node.error.next_step),
     ("cache", lambda node: node.cache_reason),
 )
 
 
 def _output(output: canvas_pb2.NodeOutput) -> str:
+    if output.items:
+        return f"{output.port}: a list of {len(output.items):,}"
     value = output.value_json or output.digest or "dropped: nobody needed it any more"
     return f"{output.port}: {value[:VALUE_CHARACTERS]}{'…' if len(value) > VALUE_CHARACTERS else ''}"
 
@@ -81,8 +94,13 @@ def _output(output: canvas_pb2.NodeOutput) -> str:
 def node_line(node: canvas_pb2.ExecutionNode) -> str:
     """What became of a node, on one line."""
     where = f" on {node.node}" if node.node else ""
-    what = node.error.message or ", ".join(_output(output) for output in node.outputs)
-    return f"{node.commit_sequence:>6}  {detail_of(node):9} {node.node_id}{where}  {what}"[:200]
+    goes_on = node.progress.message if not node.commit_sequence else ""
+    outputs = ", ".join(_output(output) for output in node.outputs)
+    said = node.error.message or "; ".join(part for part in (goes_on, node.note, outputs) if part)
+    what = "".join(char if char.isprintable() else " " for char in said)
+    return f"{node.commit_sequence or '-':>6}  {detail_of(node):9} {node.node_id}{where}  {what}".rstrip()[
+        :200
+    ]
 
 
 def show_results(output: str, run: run_pb2.Run) -> int:
@@ -94,12 +112,15 @@ def show_results(output: str, run: run_pb2.Run) -> int:
     else:
         for sink in run.results:
             for each in sink.outputs:
-                sys.stdout.write(f"{sink.node_id}.{each.port}\t{each.value_json or each.digest}\n")
+                _write_output(f"{sink.node_id}.{each.port}", each)
         sys.stdout.flush()
         sys.stderr.write(f"{run.id} {state_of(run)}: {counts_of(run)}\n")
         digest = next((each.digest for sink in run.results for each in sink.outputs if each.digest), "")
         if digest:
             sys.stderr.write(f"next: yard artifacts get {digest} FILE\n")
+        left_out = next((s.node_id for s in run.results for each in s.outputs if _is_left_out(each)), "")
+        if left_out:
+            sys.stderr.write(f"too large to be shown here: yard graph result {run.id} {left_out} -o json\n")
     ended_well = run.state in (
         run_pb2.RUN_STATE_SUCCEEDED,
         run_pb2.RUN_STATE_RUNNING,
@@ -125,14 +146,25 @@ def _first_line(text: str) -> str:
     return f"{first[:300]} …" if rest or len(first) > 300 else first
 
 
-def write_nodes(nodes: Sequence[canvas_pb2.ExecutionNode]) -> None:
-    """Level by level, each node with what became of it."""
-    for level, members in groupby(
-        sorted(nodes, key=lambda node: node.gradient), key=lambda node: node.gradient
-    ):
-        sys.stdout.write(f"level {level}\n")
-        for node in members:
-            sys.stdout.write(f"  {node_line(node)}\n")
+def _is_left_out(output: canvas_pb2.NodeOutput) -> bool:
+    return not (output.value_json or output.digest or output.items)
+
+
+def _write_output(name: str, output: canvas_pb2.NodeOutput) -> None:
+    """A line; of a list with artefacts one for each member."""
+    for number, item in enumerate(output.items):
+        sys.stdout.write(f"{name}[{number}]\t{item.digest or item.value_json}\n")
+    if not output.items:
+        sys.stdout.write(f"{name}\t{output.value_json or output.digest or '…'}\n")
+
+
+def show_node(output: str, node: canvas_pb2.ExecutionNode) -> None:
+    """A node with what it gave; members of a list that are artefacts a line each."""
+    show_one(output, node, NODE_FIELDS, lambda item: item.node_id)
+    if output == "table":
+        for each in node.outputs:
+            if each.items:
+                _write_output(each.port, each)
 
 
 def _measured_in(runs: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from modelyard.v1 import canvas_pb2, run_pb2, run_pb2_grpc
 
 ORDERS = {"levels": run_pb2.RUN_ORDER_LEVELS, "branches": run_pb2.RUN_ORDER_BRANCHES}
 STARTS = {"ready": run_pb2.RUN_START_READY, "strict": run_pb2.RUN_START_STRICT}
+NODES_A_PAGE = 500
 ENDED = frozenset({run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED})
 
 
@@ -89,16 +90,42 @@ class Runs:
         """A run as it is now; with its results once it has ended."""
         return (await self._connection.unary(self._stub.GetRun, run_pb2.GetRunRequest(run_id=run))).run
 
-    async def nodes(self, run: str) -> list[canvas_pb2.ExecutionNode]:
-        """All nodes of a run, in the total order."""
+    async def nodes(
+        self, run: str, *, within: str = "", without_bodies: bool = False
+    ) -> list[canvas_pb2.ExecutionNode]:
+        """All nodes of a run, in the total order. `within`: only those below a map or loop "m", or one execution of its
+        body "m/3". `without_bodies`: not those of bodies further below."""
+        request = run_pb2.ListRunNodesRequest(run_id=run, within=within, without_bodies=without_bodies)
+        return await self._all_nodes(request)
+
+    async def gates(self, run: str) -> list[canvas_pb2.ExecutionNode]:
+        """Gates of a run that wait for somebody, in the total order, those in bodies too."""
+        return await self._all_nodes(run_pb2.ListRunNodesRequest(run_id=run, waiting_gates=True))
+
+    async def approve(self, run: str, node: str, comment: str = "") -> canvas_pb2.ExecutionNode:
+        """Lets a gate's value pass. The same decision again changes nothing, the other one is refused."""
+        return await self._decide(run, node, canvas_pb2.GATE_DECISION_APPROVED, comment)
+
+    async def reject(self, run: str, node: str, comment: str = "") -> canvas_pb2.ExecutionNode:
+        """Ends a gate in error. The same decision again changes nothing, the other one is refused."""
+        return await self._decide(run, node, canvas_pb2.GATE_DECISION_REJECTED, comment)
+
+    async def _decide(
+        self, run: str, node: str, decision: canvas_pb2.GateDecision.ValueType, comment: str
+    ) -> canvas_pb2.ExecutionNode:
+        request = run_pb2.DecideGateRequest(
+            request_id=new_request_id(), run_id=run, node_id=node, decision=decision, comment=comment
+        )
+        return (await self._connection.unary(self._stub.DecideGate, request)).node
+
+    async def _all_nodes(self, request: run_pb2.ListRunNodesRequest) -> list[canvas_pb2.ExecutionNode]:
         found: list[canvas_pb2.ExecutionNode] = []
-        token = ""
+        request.page_size = NODES_A_PAGE
         while True:
-            request = run_pb2.ListRunNodesRequest(run_id=run, page_size=500, page_token=token)
             answer = await self._connection.unary(self._stub.ListRunNodes, request)
             found += answer.nodes
-            token = answer.next_page_token
-            if not token:
+            request.page_token = answer.next_page_token
+            if not request.page_token:
                 return found
 
     async def failed(self, run: str, most: int = 5) -> list[canvas_pb2.ExecutionNode]:
@@ -128,12 +155,15 @@ class Runs:
         return await self._connection.unary(self._stub.ListRuns, request)
 
     async def watch(
-        self, run: str, revision: int = 0, *, without_nodes: bool = False
+        self, run: str, revision: int = 0, *, without_nodes: bool = False, without_bodies: bool = False
     ) -> AsyncIterator[run_pb2.WatchRunResponse]:
-        """Every change until the run has ended, without gap or repeat, over broken connections too."""
+        """Every change until the run has ended, without gap or repeat, over broken connections too. Nodes that were
+        committed come in the order of the committed log."""
 
         def begin() -> Any:
-            request = run_pb2.WatchRunRequest(run_id=run, revision=revision, without_nodes=without_nodes)
+            request = run_pb2.WatchRunRequest(
+                run_id=run, revision=revision, without_nodes=without_nodes, without_bodies=without_bodies
+            )
             return self._stub.WatchRun(request)
 
         async for response in self._connection.stream(begin):

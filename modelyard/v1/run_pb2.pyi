@@ -397,6 +397,7 @@ class ListRunNodesRequest(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     WITHIN_FIELD_NUMBER: _builtins.int
     WITHOUT_BODIES_FIELD_NUMBER: _builtins.int
+    WAITING_GATES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     page_size: _builtins.int
     page_token: _builtins.str
@@ -404,6 +405,8 @@ class ListRunNodesRequest(_message.Message):
     """Only what lies below this node: "n5" the bodies of a map or loop, "n5/3" one of them; empty: everything."""
     without_bodies: _builtins.bool
     """Nodes of bodies are left out, those of `within` themselves apart."""
+    waiting_gates: _builtins.bool
+    """Only gates that wait for somebody, in bodies too."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_canvas_pb2.ExecutionState.ValueType]: ...
     def __init__(
@@ -415,10 +418,11 @@ class ListRunNodesRequest(_message.Message):
         states: _abc.Iterable[_canvas_pb2.ExecutionState.ValueType] | None = ...,
         within: _builtins.str = ...,
         without_bodies: _builtins.bool = ...,
+        waiting_gates: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "states", b"states", "within", b"within", "without_bodies", b"without_bodies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "states", b"states", "waiting_gates", b"waiting_gates", "within", b"within", "without_bodies", b"without_bodies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -495,7 +499,9 @@ class WatchRunResponse(_message.Message):
 
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_canvas_pb2.ExecutionNode]:
-        """Nodes that changed. Those that are not committed yet have no commit_sequence."""
+        """Nodes that changed: those that were committed in the order of the committed log, then those that go on, which have no
+        commit_sequence.
+        """
 
     def __init__(
         self,

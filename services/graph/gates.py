@@ -72,12 +72,19 @@ def decide(step: Step, event: GateDecided) -> None:
     if record is not None and record.is_approved is event.is_approved:
         return
     if record is None or node.end is not None or record.is_approved is not None:
-        why = "it was not reached yet" if record is None else "it was decided over"
-        raise _not_waiting(run.spec.number, name, why)
+        raise _not_waiting(run.spec.number, name, _why_not(record))
     record = GateRecord(record.open_ms, event.is_approved, event.account, event.comment, step.now)
     run.gates[place] = record
     step.effects.rows.append(PutGate(run.spec.number, place, record))
     _end(step, scope, place[-1], record)
+
+
+def _why_not(record: GateRecord | None) -> str:
+    if record is None:
+        return "it was not reached yet"
+    if record.is_approved is None:
+        return "nobody decided in time"
+    return f"{record.account} has {'approved' if record.is_approved else 'rejected'} it"
 
 
 def _not_waiting(number: int, name: str, why: str) -> GateNotWaiting:

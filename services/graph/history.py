@@ -4,7 +4,7 @@ Nothing is shown that is not on disk, but for progress, which belongs to nobody'
 """
 
 import bisect
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
 from modelyard.v1 import canvas_pb2, run_pb2
 from services.chassis.errors import OutOfRange
@@ -112,6 +112,22 @@ class History:
                         found[node.place] = _ended(graph, node, operators, live.gates)
             return sorted(found.items(), key=lambda item: item[0])[:most]
 
+    async def waiting_gates(
+        self, row: RunRow, most: int, after: Place = (), below: Place = ()
+    ) -> list[tuple[Place, canvas_pb2.ExecutionNode]]:
+        """Gates of a run that wait for somebody, in the total order; of an ended one none."""
+        operators = await self._operators()
+        async with self._engine.quiet:
+            live = self._engine.state.runs.get(row.number)
+            if live is None:
+                return []
+            places = [
+                place
+                for place in sorted(live.waiting_gates())
+                if place > after and place[: len(below)] == below
+            ]
+            return [(place, self._live(live, place, operators)) for place in places[:most]]
+
     async def node(self, row: RunRow, place: Place) -> canvas_pb2.ExecutionNode | None:
         """One node; None: it is in a body that was not executed."""
         graph, operators = await self._store.graph(row.plan), await self._operators()
@@ -173,7 +189,7 @@ class History:
                     message = convert.node_message(live.graph, place, operators, live.gates.get(place))
                     convert.fill_end(message, end, sequence)
                     messages[place] = message
-        return [*messages.values()]
+        return in_log_order(messages.values())
 
     async def _committed(self, live: Run, position: int) -> list[tuple[Place, int, End]]:
         """Nodes of bodies that were committed after `position`; whose scopes are let go of by now."""
@@ -241,6 +257,11 @@ def _ended(
     message = convert.node_message(graph, node.place, operators, gates.get(node.place))
     convert.fill_end(message, node.end, node.sequence)
     return message
+
+
+def in_log_order(nodes: Iterable[canvas_pb2.ExecutionNode]) -> list[canvas_pb2.ExecutionNode]:
+    """What is committed by its place in the committed log, then what goes on."""
+    return sorted(nodes, key=lambda node: (not node.commit_sequence, node.commit_sequence))
 
 
 def live_places(

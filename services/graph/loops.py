@@ -83,7 +83,7 @@ def _decide(step: Step, scope: Scope, rank: int, *, is_met: bool) -> None:
     rounds = executed.next
     if not is_met and rounds <= executed.last:
         node = scope.nodes[rank]
-        node.progress = (rounds / (executed.last + 1), f"{rounds} of at most {executed.last + 1} rounds")
+        node.progress = (rounds / (executed.last + 1), f"{rounds:,} of at most {executed.last + 1:,} rounds")
         step.touch((*scope.place, rank))
         begin_more(step, scope, rank)
         return
@@ -92,7 +92,7 @@ def _decide(step: Step, scope: Scope, rank: int, *, is_met: bool) -> None:
         results.value_output(name, "null") if output is None else _renamed(name, output)
         for name, output in executed.given.items()
     )
-    note = f"{rounds} rounds"
+    note = f"{rounds:,} round{'' if rounds == 1 else 's'}"
     if control.until is not None:
         note += ", the condition holds" if is_met else ", the condition does not hold"
     step.end(scope, rank, End(Detail.COMPUTED, outputs, note=note))

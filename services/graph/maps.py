@@ -231,7 +231,7 @@ def _show(step: Step, scope: Scope, rank: int, executed: MapBodies) -> None:
         executed.shown = hundredth
         what = "batches" if _control(scope, rank).batch_size else "items"
         ratio = executed.ended / len(executed.items)
-        scope.nodes[rank].progress = (ratio, f"{executed.ended} of {len(executed.items)} {what}")
+        scope.nodes[rank].progress = (ratio, f"{executed.ended:,} of {len(executed.items):,} {what}")
         step.touch((*scope.place, rank))
 
 
@@ -284,8 +284,8 @@ def _lists(scope: Scope, rank: int, executed: MapBodies) -> tuple[Output, ...]:
 
 
 def _note(executed: MapBodies) -> str:
-    failed = f", {executed.failures} of them failed" if executed.failures else ""
-    return f"{executed.total} items{failed}"
+    failed = f", {executed.failures:,} of them failed" if executed.failures else ""
+    return f"{executed.total:,} item{'' if executed.total == 1 else 's'}{failed}"
 
 
 def _failure(executed: MapBodies, control: MapControl) -> Failure:

@@ -268,6 +268,15 @@ class Run:
             scope = found
         return scope
 
+    def waiting_gates(self) -> list[Place]:
+        """Gates that wait for somebody, in no order."""
+        undecided = [place for place, record in self.gates.items() if record.is_approved is None]
+        return [place for place in undecided if self._is_gated(place)]
+
+    def _is_gated(self, place: Place) -> bool:
+        node = self.node_at(place)
+        return node is not None and node.end is None and node.detail is Detail.GATED
+
     def may_start(self, place: Place) -> bool:
         """Whether what is on the heap is still wanted."""
         scope = self.scope_at(place)

@@ -31,7 +31,7 @@ def live_message(run: Run) -> run_pb2.Run:
     message.cached_count = run.counts["cached"]
     message.running_count = len(run.running)
     message.pending_count = run.node_count - run.counts["done"] - run.counts["error"]
-    message.gated_count = sum(record.is_approved is None for record in run.gates.values())
+    message.gated_count = len(run.waiting_gates())
     message.order_wait_s = run.order_wait_ms / 1000
     if run.first_failure is not None:
         message.error.CopyFrom(error_message(run.first_failure))

@@ -160,10 +160,13 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         size = page_size(request.page_size)
         below = await self._place(row, request.within, "within") if request.within else ()
         with_bodies = not request.without_bodies
-        key = f"nodes {row.number} {below} {with_bodies}".encode()
+        key = f"nodes {row.number} {below} {with_bodies} {request.waiting_gates}".encode()
         token, revision = decode_token(request.page_token, key), self._engine.released_revision
         after = place_of(token) if token else ()
-        nodes = await self._history.nodes(row, size + 1, after, below, with_bodies=with_bodies)
+        if request.waiting_gates:
+            nodes = await self._history.waiting_gates(row, size + 1, after, below)
+        else:
+            nodes = await self._history.nodes(row, size + 1, after, below, with_bodies=with_bodies)
         last = text_of(nodes[size - 1][0]) if len(nodes) > size else ""
         token = encode_token(last, key) if last else ""
         shown = [node for _, node in nodes[:size] if not request.states or node.state in request.states]

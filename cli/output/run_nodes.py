@@ -1,0 +1,73 @@
+"""`yard graph show` of a run: its own graph level by level, executions of a body, or one node."""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from cli import exit_codes
+from cli.errors import CommandError
+from cli.output.controls import gate_lines, is_gated, say_bodies, write_executions
+from cli.output.render import show_list
+from cli.output.runs import node_line, show_node
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cli.invocation import Invocation
+    from modelyard.client.aio import Client
+    from modelyard.v1 import canvas_pb2
+
+
+async def show_run(yard: Invocation, client: Client, run: str, within: str, *, bodies: bool) -> None:
+    """All of a run; or what is at `within`: a node, a map or loop with its executions, or one execution."""
+    from modelyard.v1 import run_pb2
+
+    at = await _node(client, run, within) if within else None
+    nodes = await client.runs.nodes(run, within=within, without_bodies=not bodies)
+    shown = [at, *nodes] if at is not None else nodes
+    if yard.output != "table":
+        answer = run_pb2.ListRunNodesResponse(nodes=shown)
+        show_list(yard.output, answer, shown, (), lambda item: item.node_id)
+    elif at is not None:
+        show_node("table", at)
+        if nodes:
+            write_executions(within, nodes)
+    elif within and not nodes:
+        raise CommandError(
+            f"{run} has not executed {within}", code=exit_codes.NOT_FOUND,
+            next_step=f"yard graph show {run} {within.rpartition('/')[0]}",
+        )  # fmt: skip
+    elif bodies:
+        _write_lines(run, nodes)
+    else:
+        _write_levels(run, nodes)
+        say_bodies(run, nodes)
+
+
+async def _node(client: Client, run: str, name: str) -> canvas_pb2.ExecutionNode | None:
+    """The node of that name; None: it is one execution of a body."""
+    from modelyard.errors import YardError
+
+    try:
+        return await client.runs.result(run, name)
+    except YardError as error:
+        if error.reason != "NODE_UNKNOWN" or not name.rpartition("/")[2].isdecimal():
+            raise
+        return None
+
+
+def _write_levels(run: str, nodes: Sequence[canvas_pb2.ExecutionNode]) -> None:
+    """Each node with what became of it; a gate that waits with the commands that decide."""
+    ranked = sorted(nodes, key=lambda node: (node.gradient, node.order))
+    for level, members in groupby(ranked, key=lambda node: node.gradient):
+        sys.stdout.write(f"level {level}\n")
+        _write_lines(run, list(members))
+
+
+def _write_lines(run: str, nodes: Sequence[canvas_pb2.ExecutionNode]) -> None:
+    for node in nodes:
+        sys.stdout.write(f"  {node_line(node)}\n")
+        if is_gated(node):
+            sys.stdout.write("".join(f"{'':10}{line}\n" for line in gate_lines(run, node)))
