@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from cli import exit_codes
 from cli.errors import CommandError
 from cli.output.controls import gate_lines, is_gated, say_bodies, write_executions
-from cli.output.render import show_list
-from cli.output.runs import node_line, show_node
+from cli.output.render import show_list, show_one
+from cli.output.runs import NODE_FIELDS, node_line, show_node
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +30,11 @@ async def show_run(yard: Invocation, client: Client, run: str, within: str, *, b
     if yard.output != "table":
         answer = run_pb2.ListRunNodesResponse(nodes=shown)
         show_list(yard.output, answer, shown, (), lambda item: item.node_id)
+    elif at is not None and nodes:
+        show_one("table", at, NODE_FIELDS, lambda item: item.node_id)
+        write_executions(within, nodes)
     elif at is not None:
         show_node("table", at)
-        if nodes:
-            write_executions(within, nodes)
     elif within and not nodes:
         raise CommandError(
             f"{run} has not executed {within}", code=exit_codes.NOT_FOUND,

@@ -8,7 +8,7 @@ from services.chassis.errors import FailedPrecondition, InvalidArgument, Permiss
 from services.graph import results
 from services.graph.effects import PutGate, Tell
 from services.graph.model import GateControl
-from services.graph.places import Place, id_at
+from services.graph.places import Place, id_at, node_at
 from services.graph.state import Scope
 from services.graph.values import Detail, End, Failure, GateRecord, PortInput
 
@@ -56,11 +56,7 @@ def begin(step: Step, scope: Scope, rank: int, inputs: list[PortInput]) -> None:
 def decide(step: Step, event: GateDecided) -> None:
     """The same decision again changes nothing. Raises NoGate, GateForbidden, GateNotWaiting."""
     run, place = step.run, event.place
-    scope = run.scope_at(place)
-    name = id_at(run.graph, place)
-    if scope is None:
-        raise _not_waiting(run.spec.number, name, "it was not reached yet")
-    control = scope.shape.graph.nodes[place[-1]].control
+    name, control = id_at(run.graph, place), node_at(run.graph, place).control
     if not isinstance(control, GateControl):
         raise NoGate(f"{name} is no gate", field="node_id", next_step=f"yard graph show r-{run.spec.number}")
     if control.approvers and event.account not in control.approvers and not event.is_admin:
@@ -68,10 +64,11 @@ def decide(step: Step, event: GateDecided) -> None:
             f"{event.account} may not decide over {name}", field="node_id",
             next_step=f"ask one of: {', '.join(control.approvers)}",
         )  # fmt: skip
-    record, node = run.gates.get(place), scope.nodes[place[-1]]
+    record, scope = run.gates.get(place), run.scope_at(place)
     if record is not None and record.is_approved is event.is_approved:
         return
-    if record is None or node.end is not None or record.is_approved is not None:
+    is_over = scope is None or scope.nodes[place[-1]].end is not None
+    if record is None or scope is None or is_over or record.is_approved is not None:
         raise _not_waiting(run.spec.number, name, _why_not(record))
     record = GateRecord(record.open_ms, event.is_approved, event.account, event.comment, step.now)
     run.gates[place] = record

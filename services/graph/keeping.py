@@ -50,6 +50,8 @@ async def of_bodies(
     found = {}
     for one in numbers:
         head = f"{name}/{one}/"
+        if head[:-1] in run.spec.again:
+            continue
         again = [named[len(head) :] for named in run.spec.again if named.startswith(head)]
         found[one] = keep(number, was.graph, body.graph, rows.get(one, {}), again, needed)
     return found

@@ -285,6 +285,11 @@ class _Validation:
             message = f"an input cannot be called {shown(name)!r}"
             listed = "called by letters, digits, '_', '-' and '.', beginning with a letter or '_'"
         step = suggestion(name, side, f"its {word}s are: {listed}") if name else f"its {word}s are: {listed}"
+        if not side and not is_open:
+            message = (
+                f"{shown(node.id)} has no {word}s, so nothing flows {'into' if is_input else 'out of'} it"
+            )
+            step = "give the edge the kind order if the one only waits for the other"
         self._findings.add(
             Reason.UNKNOWN_PORT, message, node=at, port=name, edge=scope.path + shown(edge.name, 150), field=field,
             next_step=step,

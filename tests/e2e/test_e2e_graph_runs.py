@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from modelyard.errors import YardError
 from modelyard.v1 import canvas_pb2, run_pb2
-from tests.support.graph_documents import bundle, document, node
+from tests.support.graph_bench import Bench, values
+from tests.support.graph_documents import document
 from tests.support.yard import Yard, new_yard
 
 DONE, ERROR = canvas_pb2.EXECUTION_STATE_DONE, canvas_pb2.EXECUTION_STATE_ERROR
@@ -27,46 +25,6 @@ def nothing_left_behind() -> None:
 def yard() -> Iterator[Yard]:
     with new_yard(agents=2) as yard:
         yield yard
-
-
-class Bench:
-    """One project, and the marks that its operators leave."""
-
-    def __init__(self, yard: Yard) -> None:
-        self.folder = Path(tempfile.mkdtemp(dir=yard.state))
-        self.marks = self.folder / "marks"
-        self.client = yard.client()
-
-    async def __aenter__(self) -> Bench:
-        await self.client.__aenter__()
-        self.digest = await bundle(self.client)
-        self.project = (await self.client.projects.create(self.folder.name)).id
-        return self
-
-    async def __aexit__(self, *reason: object) -> None:
-        await self.client.__aexit__(*reason)
-
-    def node(self, name: str, function: str, **fields: object) -> dict[str, object]:
-        return node(name, function, self.marks, self.digest, **fields)
-
-    async def save(self, text: str, parent: int = 0) -> None:
-        answer = await self.client.projects.save(self.project, text, parent=parent)
-        assert not answer.problems, answer.problems
-
-    async def run(self, **options: object) -> run_pb2.Run:
-        begun = await self.client.runs.start(self.project, **options)  # type: ignore[arg-type]
-        async with asyncio.timeout(60):
-            return await self.client.runs.wait(begun.id)
-
-    def marked(self) -> list[str]:
-        """What has run since the last look."""
-        found = self.marks.read_text().split() if self.marks.exists() else []
-        self.marks.unlink(missing_ok=True)
-        return found
-
-
-def values(run: run_pb2.Run) -> dict[str, object]:
-    return {sink.node_id: json.loads(sink.outputs[0].value_json) for sink in run.results if sink.outputs}
 
 
 def diamond(bench: Bench, **params: object) -> str:

@@ -47,6 +47,43 @@ def fails(marks: str, name: str, values: Input[Any] = None, unless: str = "") ->
     raise ValueError("this node always fails")
 
 
+def step(
+    marks: str,
+    name: str,
+    values: Input[Any] = None,
+    plus: int = 0,
+    fail_on: Any = (),
+    unless: str = "",
+    sleep_s: float = 0.0,
+) -> Any:
+    _mark(marks, f"{name}:{json.dumps(values, separators=(',', ':'))}")
+    time.sleep(sleep_s)
+    if values in fail_on and not (unless and Path(unless).exists()):
+        raise ValueError(f"{values} is not wanted")
+    return [value + plus for value in values] if isinstance(values, list) else values + plus
+
+
+def same(marks: str, name: str, values: Input[Any] = None) -> Any:
+    _mark(marks, name)
+    return values
+
+
+def numbers(marks: str, name: str, count: int = 3, value: Any = None) -> Any:
+    _mark(marks, name)
+    return list(range(count)) if value is None else value
+
+
+def beside(marks: str, name: str, values: Input[Any] = None, sleep_s: float = 0.05) -> int:
+    here = Path(marks + ".d")
+    here.mkdir(exist_ok=True)
+    own = here / str(time.monotonic_ns())
+    own.touch()
+    time.sleep(sleep_s)
+    found = len(list(here.iterdir()))
+    own.unlink()
+    return found
+
+
 def large(marks: str, name: str, values: Input[Any] = None, size: int = 200_000) -> Any:
     _mark(marks, name)
     return ["x" * 100] * (size // 100)
@@ -102,3 +139,19 @@ def document(nodes: Sequence[dict[str, Any]], edges: Sequence[tuple[str, ...]], 
     ]  # fmt: skip
     extra = {key: value for key, value in fields.items() if key != "edge"}
     return json.dumps({"format": "canvas/1", "nodes": list(nodes), "edges": lines, **extra})
+
+
+def body(
+    nodes: Sequence[dict[str, Any]],
+    edges: Sequence[tuple[str, ...]],
+    inputs: dict[str, str],
+    outputs: dict[str, str],
+) -> dict[str, Any]:
+    """A sub-graph; what goes in and what comes out by name: "node", or "node.port"."""
+
+    def ports(named: dict[str, str], port: str) -> list[dict[str, str]]:
+        ends = {name: (*end.split("."), port)[:2] for name, end in named.items()}
+        return [{"name": name, "node": node, "port": port} for name, (node, port) in ends.items()]
+
+    canvas = json.loads(document(nodes, edges))
+    return {"canvas": canvas, "inputs": ports(inputs, "values"), "outputs": ports(outputs, "result")}

@@ -10,9 +10,11 @@ import re
 from typing import Any, Protocol
 
 from tests.support.grpcurl import PROJECTS, RUNS, TASKS, Grpcurl, Refused, contract_names
+from tests.support.wait import wait_until_sync
 from tests.support.yard import Yard
 
 Document = dict[str, Any]
+GATED = "EXECUTION_DETAIL_GATED"
 _COMMIT = re.compile(r"^ *\d+  \w+ +(\S+)(?: on .*)?  ", re.MULTILINE)
 
 
@@ -36,6 +38,19 @@ class GraphDoor(Protocol):
 
     def nodes(self, run_id: str) -> list[Document]:
         """In the total order."""
+        ...
+
+    def below(self, run_id: str, node_id: str) -> list[Document]:
+        """The nodes of a map's or loop's bodies ("m"), or of one execution of them ("m/3"), without bodies further
+        below."""
+        ...
+
+    def gates(self, run_id: str) -> list[Document]:
+        """Those that wait, once there is one."""
+        ...
+
+    def decide(self, run_id: str, node_id: str, decision: str, comment: str = "") -> Document:
+        """`decision`: approve or reject."""
         ...
 
     def task(self, task_id: str) -> Document: ...
@@ -83,6 +98,20 @@ class CommandLine:
     def nodes(self, run_id: str) -> list[Document]:
         found: list[Document] = self._json("graph", "show", run_id)["nodes"]
         return found
+
+    def below(self, run_id: str, node_id: str) -> list[Document]:
+        found = self._json("graph", "show", run_id, node_id)["nodes"]
+        return [node for node in found if node["node_id"] != node_id]
+
+    def gates(self, run_id: str) -> list[Document]:
+        def found() -> list[Document]:
+            nodes = self._json("graph", "show", run_id, "--bodies")["nodes"]
+            return [node for node in nodes if node["detail"] == GATED]
+
+        return wait_until_sync(found, "a gate waits")
+
+    def decide(self, run_id: str, node_id: str, decision: str, comment: str = "") -> Document:
+        return self._json("graph", decision, run_id, node_id, "--comment", comment)
 
     def task(self, task_id: str) -> Document:
         return self._json("tasks", "get", task_id)
@@ -139,8 +168,26 @@ class Contract:
         ]
 
     def nodes(self, run_id: str) -> list[Document]:
-        found: list[Document] = self._curl.call(f"{RUNS}/ListRunNodes", {"run_id": run_id})["nodes"]
+        return self._listed({"run_id": run_id, "without_bodies": True})
+
+    def below(self, run_id: str, node_id: str) -> list[Document]:
+        return self._listed({"run_id": run_id, "within": node_id, "without_bodies": True})
+
+    def gates(self, run_id: str) -> list[Document]:
+        return wait_until_sync(
+            lambda: self._listed({"run_id": run_id, "waiting_gates": True}), "a gate waits"
+        )
+
+    def _listed(self, request: Document) -> list[Document]:
+        answer = self._curl.call(f"{RUNS}/ListRunNodes", {"page_size": 1000, **request})
+        found: list[Document] = answer.get("nodes", [])
         return found
+
+    def decide(self, run_id: str, node_id: str, decision: str, comment: str = "") -> Document:
+        word = {"approve": "GATE_DECISION_APPROVED", "reject": "GATE_DECISION_REJECTED"}[decision]
+        request = {"run_id": run_id, "node_id": node_id, "decision": word, "comment": comment}
+        node: Document = self._curl.call(f"{RUNS}/DecideGate", request)["node"]
+        return node
 
     def task(self, task_id: str) -> Document:
         found: Document = self._curl.call(f"{TASKS}/GetTask", {"task_id": task_id})["task"]

@@ -211,6 +211,8 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         is_approved = request.decision == canvas_pb2.GATE_DECISION_APPROVED
         if not self._approvers(await self._engine.store.graph(row.plan), place):
             await self._history.require(request.run_id, principal(), Role.RUNNER)
+        if row.state.has_ended and await self._is_decided(row, place, is_approved):
+            return pb.DecideGateResponse(node=await self._history.node(row, place))
         account, is_admin = account_of(principal()), principal().role == ADMIN
         comment = request.comment[:COMMENT_LENGTH]
         await self._ask(
@@ -244,8 +246,16 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     async def _node_place(self, row: RunRow, node_id: str) -> Place:
         place = await self._place(row, node_id, "node_id")
         if len(place) % 2 == 0:
-            raise _unknown(row, node_id, "node_id")
+            raise NodeUnknown(
+                f"{node_id[:80]} is an execution of a body, no node", field="node_id",
+                next_step=f"yard graph show r-{row.number} {node_id[:80]}",
+            )  # fmt: skip
         return place
+
+    async def _is_decided(self, row: RunRow, place: Place, is_approved: bool) -> bool:
+        """Whether that was decided over a gate of an ended run."""
+        record = (await self._engine.store.gates(row.number)).get(place)
+        return record is not None and record.is_approved is is_approved
 
     @staticmethod
     def _approvers(graph: Graph, place: Place) -> tuple[str, ...]:
