@@ -98,7 +98,7 @@ async def _runs(client: Client) -> Names:
 async def _run_nodes(run: str, within: str, client: Client) -> Names:
     from cli.output.runs import detail_of
 
-    nodes = await client.runs.nodes(run, within=within, without_bodies=True)
+    nodes = await client.runs.nodes(run, within=within, without_bodies=True, most=500)
     return [(node.node_id, detail_of(node)) for node in nodes]
 
 

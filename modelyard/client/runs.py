@@ -91,16 +91,16 @@ class Runs:
         return (await self._connection.unary(self._stub.GetRun, run_pb2.GetRunRequest(run_id=run))).run
 
     async def nodes(
-        self, run: str, *, within: str = "", without_bodies: bool = False
+        self, run: str, *, within: str = "", without_bodies: bool = False, most: int = 0
     ) -> list[canvas_pb2.ExecutionNode]:
-        """All nodes of a run, in the total order. `within`: only those below a map or loop "m", or one execution of its
+        """Nodes of a run, in the total order; `most` 0: all. `within`: only those below a map or loop "m", or one execution of its
         body "m/3". `without_bodies`: not those of bodies further below."""
         request = run_pb2.ListRunNodesRequest(run_id=run, within=within, without_bodies=without_bodies)
-        return await self._all_nodes(request)
+        return await self._listed(request, most)
 
     async def gates(self, run: str) -> list[canvas_pb2.ExecutionNode]:
         """Gates of a run that wait for somebody, in the total order, those in bodies too."""
-        return await self._all_nodes(run_pb2.ListRunNodesRequest(run_id=run, waiting_gates=True))
+        return await self._listed(run_pb2.ListRunNodesRequest(run_id=run, waiting_gates=True))
 
     async def approve(self, run: str, node: str, comment: str = "") -> canvas_pb2.ExecutionNode:
         """Lets a gate's value pass. The same decision again changes nothing, the other one is refused."""
@@ -118,15 +118,17 @@ class Runs:
         )
         return (await self._connection.unary(self._stub.DecideGate, request)).node
 
-    async def _all_nodes(self, request: run_pb2.ListRunNodesRequest) -> list[canvas_pb2.ExecutionNode]:
+    async def _listed(
+        self, request: run_pb2.ListRunNodesRequest, most: int = 0
+    ) -> list[canvas_pb2.ExecutionNode]:
         found: list[canvas_pb2.ExecutionNode] = []
-        request.page_size = NODES_A_PAGE
+        request.page_size = min(most or NODES_A_PAGE, NODES_A_PAGE)
         while True:
             answer = await self._connection.unary(self._stub.ListRunNodes, request)
             found += answer.nodes
             request.page_token = answer.next_page_token
-            if not request.page_token:
-                return found
+            if not request.page_token or 0 < most <= len(found):
+                return found[: most or None]
 
     async def failed(self, run: str, most: int = 5) -> list[canvas_pb2.ExecutionNode]:
         """The first nodes of a run that are in error, in the total order."""
