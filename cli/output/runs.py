@@ -75,6 +75,7 @@ NODE_FIELDS: Columns = (
     ("task", lambda node: node.task),
     ("on", lambda node: node.node),
     ("parameters", lambda node: node.initial_params_json),
+    ("parameters at", lambda node: node.parameter_address),
     ("outputs", lambda node: "\n".join(_output(output) for output in node.outputs)),
     ("note", lambda node: node.note),
     ("gate", gate_of),

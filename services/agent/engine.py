@@ -21,6 +21,7 @@ from services.agent.events import (
     ClockTicked,
     Event,
     HoldingChanged,
+    NeedDropped,
     OutcomeRestored,
     OutputsStored,
     StartAsked,
@@ -34,7 +35,7 @@ from services.agent.holdings import Holdings
 from services.agent.limits import Limiter
 from services.agent.logs import LogPusher
 from services.agent.machine import State, apply, wake_ms
-from services.agent.model import Phase, Pool, Task
+from services.agent.model import Phase, Pool, Task, key_of_work
 from services.agent.outputs import OutputKeeper
 from services.agent.preparation import Preparer
 from services.agent.shims import ShimFiles
@@ -131,8 +132,21 @@ class Engine:
             event = self._limiter.explain(event)
             self._limiter.remove(event.worker)
             self._shims.keep(event.worker, self._unsafe_in(event.worker))
+        if isinstance(event, WorkReported) and event.done:
+            self._drop_spoilt(event)
         self.dispatch(event)
         failpoint("agent.after_report")
+
+    def _drop_spoilt(self, event: WorkReported) -> None:
+        """A call gets the cached file itself. What it has written to, against the rules, nobody else is to get."""
+        for done in event.done:
+            task = self.state.tasks.get(key_of_work(done.key))
+            if task is None or task.body.is_command or not task.body.inputs:
+                continue
+            for digest in self._preparer.spoilt(task.body):
+                _log.warning("input_spoilt", task=task.key, digest=digest)
+                for need in [need for need in self.state.ready_needs if need.endswith(f":{digest}")]:
+                    self.dispatch(NeedDropped(need))
 
     def run_beside(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Starts slow work that tells its end by an event. A crash of it is logged with its reason."""

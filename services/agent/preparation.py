@@ -17,7 +17,7 @@ from services.agent.bundles import BundleInvalid, Bundles
 from services.agent.commands import CommandSetup
 from services.agent.environments import EnvironmentFailed, Environments
 from services.agent.events import Event, NeedFailed, NeedReady
-from services.agent.inputs import Inputs
+from services.agent.inputs import Inputs, is_sealed
 from services.agent.model import Attachment, Body, Given, Pool, Task
 from services.agent.offered import OfferedParameters, ParametersMissing
 from services.agent.quoted import ValueUnreadable
@@ -78,6 +78,11 @@ class Preparer:
             return {}
         digests = [source for source in body.inputs.values() if isinstance(source, str)]
         return {digest: str(self._inputs.path(digest)) for digest in digests}
+
+    def spoilt(self, body: Body) -> list[str]:
+        """The inputs of a call, by digest, that somebody has written to since they were cached."""
+        digests = {source for source in body.inputs.values() if isinstance(source, str)}
+        return [digest for digest in sorted(digests) if not is_sealed(self._inputs.path(digest))]
 
     async def _prepare(self, need: str, task: Task) -> Given | None:
         kind, _, rest = need.partition(":")

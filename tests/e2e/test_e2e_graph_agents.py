@@ -210,6 +210,18 @@ async def test_variable_that_an_agent_does_not_offer_fails_the_node(
         assert node.error.next_step.startswith(f"on {SECOND}: ")
 
 
+def test_command_line_names_parameters_of_the_agent_and_goes_over_them(yard: Yard) -> None:  # S1.4
+    result = yard.cli("run", "--param-env", "WORDS", "--param", "find=b", "--", "sh", "-c", "cat $YARD_PARAMS")
+    assert json.loads(result.stdout) == {"find": "b", "replacement": "é"}
+    refused = yard.cli("call", "echo", "--param-env", "DATABASE_PASSWORD")
+    assert (refused.code, refused.stdout) == (1, "")
+    assert "the variable MODELYARD_PARAM_DATABASE_PASSWORD of the agent on node" in refused.stderr
+    assert "start the agent again" in refused.stderr
+    malformed = yard.cli("call", "echo", "--param-env", "A=1")
+    assert malformed.code == 7
+    assert "field: specs[0].parameter_env" in malformed.stderr
+
+
 # Texts
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 
 from modelyard.v1 import task_pb2
-from tests.support.agent_process import operator, running_agent, shell
+from tests.support.agent_process import bundle, operator, running_agent, shell
+from tests.support.sample_operators import spoils
 
 pytestmark = pytest.mark.asyncio
 
@@ -96,3 +98,15 @@ async def test_what_one_task_leaves_the_next_gets_without_the_store(tmp_path: Pa
         [end] = await scheduler.exited("t-2")
         assert not end.HasField("error"), end.error
         assert scheduler.store.fetches == 0
+
+
+async def test_input_that_a_call_has_written_to_is_fetched_again_for_the_next(tmp_path: Path) -> None:
+    async with running_agent(tmp_path / "y") as (scheduler, _):
+        code = "from pathlib import Path\nfrom modelyard import Input\n\n" + inspect.getsource(spoils)
+        archive = bundle(own__py=code)
+        spec = operator("own:spoils", bundle_digest=scheduler.store.add(archive))
+        spec.inputs["file"].digest = scheduler.store.add(b"as it was")
+        for task_id in ("t-1", "t-2"):
+            scheduler.start_tasks(spec, [task_id])
+            [end] = await scheduler.exited(task_id)
+            assert json.loads(end.result.value_json) == "as it was"

@@ -12,21 +12,10 @@ from pathlib import Path
 import pytest
 
 from modelyard.v1 import task_pb2
-from tests.support.agent_process import command, operator, running_agent, shell
+from tests.support.agent_process import bundle, command, operator, running_agent, shell
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.asyncio
-
-
-def bundle(**files: str) -> bytes:
-    """A tar.gz of these files."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name.replace("__", "."))
-            member.size = len(text)
-            tar.addfile(member, io.BytesIO(text.encode()))
-    return buffer.getvalue()
 
 
 async def test_operator_gets_its_parameters_and_answers(tmp_path: Path) -> None:  # S0.1 S0.6

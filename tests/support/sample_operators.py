@@ -112,3 +112,10 @@ def kept(file: Input[Path], ctx: Context) -> list[str]:
 @operator(outputs={"long": "text", "short": "text", "both": "json"})
 def parted(size: int) -> dict[str, Any]:
     return {"long": '"' * size, "short": "é", "both": ["x" * size]}
+
+
+def spoils(file: Input[Path]) -> str:
+    file.chmod(0o600)
+    before = file.read_text()
+    file.write_text("spoilt")
+    return before
