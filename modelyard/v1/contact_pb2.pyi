@@ -582,7 +582,9 @@ class NotifyRequest(_message.Message):
     facts_json: _builtins.str
     """For webhooks: a JSON object, which they get under the first word of the kind. At most 64 KiB."""
     validate_only: _builtins.bool
-    """Whether those who are named can be told; nothing else is looked at, nobody is told."""
+    """Whether those who are named can be told, and who would be of the event, if there is one; nothing else is looked at,
+    nobody is told.
+    """
     @_builtins.property
     def notification(self) -> _task_pb2.Notification:
         """Unset: the account's default contacts."""
@@ -621,7 +623,7 @@ class NotifyResponse(_message.Message):
     DELIVERIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContactDelivery]:
-        """One for each contact that is told."""
+        """One for each contact that is told. With validate_only they have nothing but the contact's name."""
 
     def __init__(
         self,

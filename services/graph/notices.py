@@ -7,14 +7,15 @@ import msgspec
 from modelyard.errors import YardError
 from modelyard.v1 import contact_pb2, task_pb2
 from services.chassis.passing import passed_on
-from services.graph.convert.notice import Gate, end_request, gate_request
+from services.graph.convert.notice import EVENTS, Gate, end_request, gate_request
+from services.graph.convert.run import STATES, notification_of
 from services.graph.errands import Carrier, Errand, is_final, refused
 from services.graph.history import History
 from services.graph.model import ProjectNotFound
 from services.graph.owing import Notice
 from services.graph.peers import Scheduler
 from services.graph.projects import Projects, number_of
-from services.graph.store import RunStore
+from services.graph.store import RunRow, RunStore
 
 _NOTICE = msgspec.msgpack.Decoder(Notice)
 
@@ -30,21 +31,26 @@ class Notices(Carrier):
 
     async def carry(self, account: str, errands: Sequence[Errand]) -> None:
         for errand in errands:
-            request = await self._request(_NOTICE.decode(errand.content))
-            if request is None:
-                continue
             try:
-                await self._scheduler.notify(account, request)
+                await self._tell(account, _NOTICE.decode(errand.content))
             except YardError as error:
                 if not is_final(error):
                     raise
                 refused(errand, error)
 
-    async def _request(self, notice: Notice) -> contact_pb2.NotifyRequest | None:
-        """None: there is nothing to be told any more."""
+    async def _tell(self, account: str, notice: Notice) -> None:
         row = await self._store.run(notice.run)
         if row is None or (notice.gate and row.state.has_ended):
-            return None
+            return
+        # Most accounts have nobody to tell: nothing is read and put into words for them.
+        event = task_pb2.NOTIFICATION_EVENT_GATE_WAITING if notice.gate else EVENTS[STATES[row.state]]
+        asked = contact_pb2.NotifyRequest(
+            notification=notification_of(row.spec), event=event, validate_only=True
+        )
+        if await self._scheduler.notify(account, asked):
+            await self._scheduler.notify(account, await self._request(row, notice))
+
+    async def _request(self, row: RunRow, notice: Notice) -> contact_pb2.NotifyRequest:
         try:
             project = (await self._projects.get(number_of(row.spec.project))).name
         except ProjectNotFound:

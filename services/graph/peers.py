@@ -233,12 +233,16 @@ class Scheduler:
             raise from_rpc_error(error) from error
         return answer.task_ids
 
-    async def notify(self, account: str, request: contact_pb2.NotifyRequest) -> None:
-        """Puts a message into the outbox, or (validate_only) asks whether it could. Idempotent. Raises YardError."""
+    async def notify(self, account: str, request: contact_pb2.NotifyRequest) -> Sequence[str]:
+        """Puts a message into the outbox, or (validate_only) asks whether it could; contacts that are told.
+
+        Idempotent. Raises YardError.
+        """
         try:
-            await self._contacts.Notify(request, metadata=on_behalf_of(account), timeout=CALL_S)
+            answer = await self._contacts.Notify(request, metadata=on_behalf_of(account), timeout=CALL_S)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
+        return [delivery.contact for delivery in answer.deliveries]
 
 
 class Artifacts:

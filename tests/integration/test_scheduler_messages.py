@@ -138,7 +138,10 @@ async def test_who_cannot_be_told_is_refused_as_a_submission_would(tmp_path: Pat
         asked.notification.on.append(SUCCEEDED)
         assert (await refusal(tell(yard, asked))).field == "notification.on"
         await verified(ada, "hook", hook.url)
-        assert await tell(yard, failed_run("hook", validate_only=True)) == []
+        asked = await tell(yard, failed_run("hook", validate_only=True))
+        assert [(each.contact, each.event_id) for each in asked] == [("hook", "")]
+        assert await tell(yard, failed_run(validate_only=True)) == []
+        assert await tell(yard, pb.NotifyRequest(validate_only=True)) == []
         assert len(await tell(yard, failed_run("hook"))) == 1, "refusals and checks have told nothing"
 
 

@@ -186,8 +186,11 @@ def _output(output: canvas_pb2.NodeOutput) -> dict[str, Any]:
         return {"port": output.port}
     if len(output.value_json) > VALUE_CHARACTERS_MOST:
         return {"port": output.port, "size_bytes": len(output.value_json.encode())}
-    # What JSON has no word for, such as NaN, is told as null.
-    value = json.loads(output.value_json, parse_constant=lambda _: None)
+    try:
+        # What JSON has no word for, such as NaN, is told as null.
+        value = json.loads(output.value_json, parse_constant=lambda _: None)
+    except ValueError:
+        value = output.value_json
     return {"port": output.port, "value": value}
 
 

@@ -24,10 +24,12 @@ class Messages:
         self._contacts = contacts
         self._clock = clock
 
-    async def check(self, account: str, notice: Notice) -> None:
-        """Whether those who are to be told can be. Raises `ContactNotFound`, `ContactNotVerified`."""
+    async def who(self, account: str, notice: Notice, event: Event) -> list[str]:
+        """Who would be told of an event, by name. Raises `ContactNotFound`, `ContactNotVerified`."""
         known = await self._database.read(lambda c: self._contacts.known(c, account))
-        check_told(notice, {contact.name: contact for contact in known}, "")
+        contacts = {contact.name: contact for contact in known}
+        check_told(notice, contacts, "")
+        return [contact.name for contact in told(notice, contacts, event)]
 
     async def add(
         self,

@@ -170,8 +170,9 @@ class ContactServicer(contact_pb2_grpc.ContactServiceServicer):
         check_request_id(request.request_id)
         notice = notices.convert(request.notification)
         if request.validate_only:
-            await self._messages.check(account, notice)
-            return pb.NotifyResponse()
+            event = notices.events_of(filter(None, [request.event]), "event")
+            names = await self._messages.who(account, notice, event)
+            return pb.NotifyResponse(deliveries=[pb.ContactDelivery(contact=name) for name in names])
         event = notices.event_of(request.event, "event")
         message = telling.message(account, request)
         told = await self._messages.add(message, notice, event, self._answers.keep(_notified))

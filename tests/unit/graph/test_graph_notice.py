@@ -109,7 +109,7 @@ def test_event_is_named_alike_each_time_and_otherwise_for_other_events() -> None
     assert end_request(again, "x", "").event_id != names[0], "a restored yard gives numbers again"
 
 
-@pytest.mark.parametrize("value", ["NaN", "[1, Infinity]", "", "null", '"\\ud800"'])
+@pytest.mark.parametrize("value", ["NaN", "[1, Infinity]", "", "null", "not JSON", '"\\ud800"'])
 def test_facts_are_json_whatever_an_operator_returned(value: str) -> None:
     request = end_request(run(results=[sink("odd", value_json=value)]), "ocr", "")
     assert "NaN" not in request.facts_json and "Infinity" not in request.facts_json
