@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from modelyard.quantities import parse_duration
 from modelyard.training.consistency import check_framework
-from modelyard.training.document import Node, read
+from modelyard.training.document import Node, locate, read
 from modelyard.training.framework import (
     COUNT_MOST,
     Count,
@@ -38,7 +39,10 @@ def compile_framework(text: str) -> Framework:
     findings.refuse()
     if len(documents) != 1:
         findings.add(Reason.MALFORMED, f"it has {len(documents)} documents, and should have one", Position())
-    found = framework_of(documents[0], findings, text) if documents else None
+    found = None
+    if documents:
+        with findings.of(Kind.FRAMEWORK, partial(locate, documents[0])):
+            found = framework_of(documents[0], findings, text)
     findings.refuse()
     if found is None:
         raise Refused(findings.all())

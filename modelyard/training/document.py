@@ -15,7 +15,7 @@ from modelyard.training.problems import Findings, Position, Reason, shown
 
 TEXT_BYTES_MOST = 1 << 20
 DEPTH_MOST = 40
-NODES_MOST = 50_000
+NODES_MOST = 20_000
 """With every alias counted as what it stands for."""
 DOCUMENTS_MOST = 50
 

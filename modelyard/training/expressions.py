@@ -12,6 +12,7 @@ import ast
 import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -53,6 +54,7 @@ class Expression(msgspec.Struct, frozen=True):
     """`ast.expr`; private to this module and to `checking`."""
 
 
+@lru_cache(maxsize=4_096)
 def parse(source: str) -> Expression:
     """Raises `ExpressionError`."""
     if len(source) > LENGTH_MOST:

@@ -8,7 +8,6 @@ called with a time limit, and get views that they cannot change. Pure.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from modelyard.training.conduct import Clean, Progress, Stop
+from modelyard.training.patterns import groups
 from modelyard.training.readiness import Dependency, Readiness, ReadinessKind
 from modelyard.training.restarts import Ending, Purse, Restart, Verdict, decide
 from modelyard.training.status import Counts, JobPolicy, Outcome, RolePolicy, RoleState, job_state, role_state
@@ -29,8 +29,6 @@ COUNT_MOST = 10_000
 """Instances of a job."""
 PROCESSES_MOST = 1_024
 """Of an instance."""
-LINE_MOST = 4_096
-"""Characters of a line that patterns see."""
 
 
 class ParamType(Enum):
@@ -159,8 +157,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     def progress(self, line: str) -> Progress | None:
         """What a line of output says; None: nothing."""
         for pattern in self.progress_from.patterns:
-            if found := re.search(pattern, line[:LINE_MOST]):
-                return Progress.of(found.groupdict())
+            if found := groups(pattern, line):
+                return Progress.of(found)
         return None
 
     def stop(self) -> Stop:

@@ -107,14 +107,18 @@ def _counts(section: Section) -> tuple[int | None, int | None, int | None]:
     if node is None:
         return None, None, None
     if node.fields is None:
-        return section.integer("count", 0, 0, COUNT_MOST), None, None
+        return _number(section, "count"), None, None
     inner = section.section("count")
     assert inner is not None
-    least = inner.integer("min", 0, 0, COUNT_MOST) if "min" in inner else None
-    most = inner.integer("max", 0, 0, COUNT_MOST) if "max" in inner else None
-    count = inner.integer("default", 0, 0, COUNT_MOST) if "default" in inner else most
+    least, most, count = (_number(inner, name) for name in ("min", "max", "default"))
     inner.end()
-    return count, least, most
+    return most if count is None else count, least, most
+
+
+def _number(section: Section, name: str) -> int | None:
+    """None: it is not said, or wrong."""
+    found = section.integer(name, -1, 0, COUNT_MOST)
+    return None if found < 0 else found
 
 
 def _resources(section: Section, name: str) -> Resources | None:

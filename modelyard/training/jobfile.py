@@ -81,6 +81,8 @@ def _planned(
     documents: list[Node], find: Find, known: tuple[str, ...], changes: Changes, findings: Findings
 ) -> Plan | None:
     own = _own_frameworks(documents, findings)
+    # Problems of a definition are told once, not again for each instance that it would make.
+    wrong = bool(findings)
     jobs = [node for node in documents if _kind(node) == "Job"]
     if len(jobs) != 1:
         if not findings:
@@ -93,17 +95,25 @@ def _planned(
         framework_id, version = _framework_id(section)
         framework = own.get(framework_id) or find(framework_id, version)
         if framework is None:
-            step = suggestion(framework_id, (*known, *own), "yard train frameworks")
-            section.wrong(
-                "framework", Reason.UNKNOWN_FRAMEWORK, f"there is no framework {shown(framework_id)!r}", step
-            )
+            _note_unknown(section, framework_id, version, find, (*known, *own))
             return None
         before = len(findings)
         job = _job(section, framework, version, changes)
+        if wrong:
+            return None
         plan = plan_of(job, framework, findings)
         if plan is not None and len(findings) == before:
             check_launches(plan, findings)
         return plan
+
+
+def _note_unknown(
+    section: Section, framework_id: str, version: int, find: Find, known: tuple[str, ...]
+) -> None:
+    message, step = f"there is no framework {shown(framework_id)!r}", suggestion(framework_id, known)
+    if version and find(framework_id, 0) is not None:
+        message, step = f"there is no version {version} of {framework_id}", f"framework: {framework_id}"
+    section.wrong("framework", Reason.UNKNOWN_FRAMEWORK, message, step or "yard train frameworks")
 
 
 def _framework_id(section: Section) -> tuple[str, int]:

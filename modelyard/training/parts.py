@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from modelyard.training.document import Node
 from modelyard.training.expressions import ExpressionError
 from modelyard.training.framework import File
+from modelyard.training.patterns import check
 from modelyard.training.problems import Findings, Position, Reason, shown
 from modelyard.training.section import VARIABLE, Section, check_path
 from modelyard.training.templates import Template, Tree, template
 
 T = TypeVar("T")
-PATTERN_MOST = 300
 FILE_CHARACTERS_MOST = 256 << 10
 
 
@@ -134,13 +133,10 @@ def _file(section: Section) -> File:
 
 def pattern(section: Section, name: str, text: str) -> str:
     """A regular expression; noted and empty if it is none."""
-    if len(text) > PATTERN_MOST:
-        section.wrong(name, Reason.BAD_PATTERN, f"a pattern has at most {PATTERN_MOST} characters")
-        return ""
-    try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
-        section.wrong(name, Reason.BAD_PATTERN, f"{shown(text)!r} is no regular expression: {error}")
+    wrong = check(text)
+    if wrong:
+        step = "RE2's syntax: without backreferences and without looking ahead or behind"
+        section.wrong(name, Reason.BAD_PATTERN, f"{shown(text)!r} is no regular expression: {wrong}", step)
         return ""
     return text
 

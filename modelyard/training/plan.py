@@ -16,7 +16,7 @@ from modelyard.training.problems import Findings, Position, Reason, shown
 from modelyard.training.quorum import QuorumKind
 from modelyard.training.readiness import Dependency, Readiness, ReadinessKind, cycle
 from modelyard.training.rendering import Launch, RenderError, process_count, with_surroundings
-from modelyard.training.scope import Book, InstanceView, RoleFacts, RoleView, Surroundings, Table
+from modelyard.training.scope import Book, InstanceView, Meter, RoleFacts, RoleView, Surroundings, Table
 from modelyard.training.status import condition
 
 PLACES_MOST = COUNT_MOST
@@ -143,7 +143,9 @@ def plan_of(job: Job, framework: Framework, findings: Findings) -> Plan | None:
         framework, roles=tuple(planned.role for planned in roles), job_status=_job_policy(job, framework)
     )
     plan = Plan(job=job, framework=merged, params=params, roles=roles)
-    _check(plan, framework, findings)
+    if len(findings) == before:
+        _check_counts(plan, findings)
+    _check_names(plan, framework, findings)
     return plan if len(findings) == before else None
 
 
@@ -160,7 +162,7 @@ def _planned(role: Role, job: Job, params: dict[str, Any], findings: Findings) -
     said = job.role(role.name) or RoleInfo(name=role.name)
     merged = _merged(role, said, job)
     count, least, most = _counted(role, said, findings)
-    gang = dict(job.gang.least).get(role.name, least if role.count.is_elastic else count)
+    gang = dict(job.gang.least).get(role.name, min(least, count) if role.count.is_elastic else count)
     at = Position(f"roles.{role.name}")
     if gang > count:
         findings.add(
@@ -175,7 +177,7 @@ def _planned(role: Role, job: Job, params: dict[str, Any], findings: Findings) -
     surroundings = Surroundings(
         job={}, params=params, roles={role.name: facts}, nodes=0, size=0, book={}
     )  # fmt: skip
-    names = {"params": Table("params", params), "role": RoleView(surroundings, facts)}
+    names = {"params": Table("params", params), "role": RoleView(surroundings, facts, Meter())}
     try:
         return msgspec.structs.replace(planned, processes=process_count(merged.creation, names))
     except RenderError as error:
@@ -216,7 +218,7 @@ def _counted(role: Role, said: RoleInfo, findings: Findings) -> tuple[int, int, 
     if not bounds.is_elastic and (said.least is not None or said.most is not None):
         message = f"the count of {role.name} cannot change while it runs: {role.name} is not elastic"
         findings.add(Reason.CONTRADICTION, message, at, "give one number")
-    if not bounds.least <= count <= bounds.most:
+    elif not bounds.least <= count <= bounds.most:
         message = f"{role.name} has {bounds.least} … {bounds.most} instances, not {count}"
         findings.add(Reason.OUT_OF_RANGE, message, at)
     elif not bounds.least <= least <= count <= most <= bounds.most:
@@ -225,7 +227,7 @@ def _counted(role: Role, said: RoleInfo, findings: Findings) -> tuple[int, int, 
     return count, least, most
 
 
-def _check(plan: Plan, framework: Framework, findings: Findings) -> None:
+def _check_counts(plan: Plan, findings: Findings) -> None:
     total = sum(
         role.most if role.role.count.is_elastic and role.most < COUNT_MOST else role.count
         for role in plan.roles
@@ -246,6 +248,9 @@ def _check(plan: Plan, framework: Framework, findings: Findings) -> None:
         findings.add(
             Reason.CONTRADICTION, message, Position("roles"), "give one of them a count, or set job_status"
         )
+
+
+def _check_names(plan: Plan, framework: Framework, findings: Findings) -> None:
     checker = Checker(vocabulary(framework), findings)
     for planned in plan.roles:
         _check_role(planned, plan, framework, checker, findings)

@@ -97,7 +97,7 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Findings:
-    """Problems as they are found, in the order of the text; bounded."""
+    """Problems as they are found; bounded."""
 
     def __init__(self, kind: Kind = Kind.FRAMEWORK) -> None:
         self.kind = kind
@@ -120,7 +120,7 @@ class Findings:
         """Takes a problem down."""
         if len(self._found) < PROBLEMS_MOST:
             line, column = at.line, at.column + column_more
-            if at.is_rough and self._locate:
+            if self._locate and (at.is_rough or not at.line):
                 line, column = self._locate(at.path)
             path = shown(at.path, PATH_MOST)
             self._found.append(Problem(reason, message, path, line, column, next_step, self.kind))
@@ -136,16 +136,17 @@ class Findings:
         return len(self._found)
 
     def all(self) -> tuple[Problem, ...]:
-        """Everything that was found."""
-        if len(self._found) < PROBLEMS_MOST:
-            return tuple(self._found)
+        """Everything that was found, in the order of the text; what is in no text last."""
+        found = sorted(self._found, key=lambda problem: (not problem.line, problem.line, problem.column))
+        if len(found) < PROBLEMS_MOST:
+            return tuple(found)
         last = Problem(
             Reason.TOO_MANY_PROBLEMS,
             f"these are the first {PROBLEMS_MOST} problems; there may be more",
             next_step="correct these, then validate again",
             kind=self.kind,
         )
-        return (*self._found, last)
+        return (*found, last)
 
     def refuse(self) -> None:
         """Raises `Refused` if anything was found."""

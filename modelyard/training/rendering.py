@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -60,19 +60,26 @@ class RenderError(ValueError):
 def made(create: Create, instance: InstanceView) -> Launch:
     """Processes and files of one instance. Raises `RenderError`."""
     names = instance.names()
-    files = tuple(_file(file, instance, names, f"files[{index}]") for index, file in enumerate(create.files))
-    if sum(len(file.content) for file in files) > FILES_BYTES_MOST:
-        raise RenderError(f"its files would have more than {FILES_BYTES_MOST} characters", "files")
-    processes = tuple(
-        _process(create, {**names, "proc": instance.process(local)})
-        for local in range(instance.role.processes)
-    )
-    if sum(map(_size, processes)) > LAUNCH_BYTES_MOST:
-        raise RenderError(
-            f"arguments and variables would have more than {LAUNCH_BYTES_MOST} characters", "env"
-        )
+    files, size = [], 0
+    for index, file in enumerate(create.files):
+        files.append(_file(file, instance, names, f"files[{index}]"))
+        size += len(files[-1].content)
+        if size > FILES_BYTES_MOST:
+            raise RenderError(f"its files would have more than {FILES_BYTES_MOST} characters", "files")
+    parts = sum(len(part.parts) for part in _templates(create)) + 1
+    processes, size = [], 0
+    for local in range(instance.role.processes):
+        _spend(instance, parts, "procs")
+        processes.append(_process(create, {**names, "proc": instance.process(local)}))
+        size += _size(processes[-1])
+        if size > LAUNCH_BYTES_MOST:
+            message = f"arguments and variables would have more than {LAUNCH_BYTES_MOST} characters"
+            raise RenderError(message, "env")
     return Launch(
-        processes=processes, files=files, ends_together=create.ends_together, imports=create.imports
+        processes=tuple(processes),
+        files=tuple(files),
+        ends_together=create.ends_together,
+        imports=create.imports,
     )
 
 
@@ -95,11 +102,28 @@ def with_surroundings(launch: Launch, instance: InstanceView, job: Mapping[str, 
     return msgspec.structs.replace(launch, processes=tuple(processes))
 
 
+def _templates(create: Create) -> Iterator[Template]:
+    """Those that are filled in for each process."""
+    yield from (*create.argv_prepend, *create.argv, *create.argv_append)
+    yield from (value for _, value in create.env)
+    for _, tree in create.env_json:
+        yield from tree.leaves()
+
+
+def _spend(instance: InstanceView, count: int, path: str) -> None:
+    try:
+        instance.meter.spend(count)
+    except ExpressionError as error:
+        raise RenderError(error.message, path) from None
+
+
 def process_count(create: Create, names: Mapping[str, Any]) -> int:
     """How many run in each instance. Raises `RenderError`."""
     if create.processes is None:
         return 1
     found = _filled(create.processes, names, "procs")
+    if isinstance(found, str) and found.isdecimal() and len(found) < 6:
+        found = int(found)
     if type(found) is not int or not 1 <= found <= PROCESSES_MOST:
         raise RenderError(f"it is {found!r}, and should be an integer within 1 … {PROCESSES_MOST}", "procs")
     return found
@@ -127,10 +151,9 @@ def _file(file: File, instance: InstanceView, names: Mapping[str, Any], path: st
     if file.json is not None:
         content = _json(file.json, names, f"{path}.json") + "\n"
     elif file.each and file.line is not None:
-        lines = [
-            _text(file.line, {**names, "it": peer}, f"{path}.line") + "\n"
-            for peer in _peers(file, instance, path)
-        ]
+        peers = _peers(file, instance, path)
+        _spend(instance, len(peers) * len(file.line.parts), f"{path}.each")
+        lines = [_text(file.line, {**names, "it": peer}, f"{path}.line") + "\n" for peer in peers]
         content = "".join(lines)
     else:
         content = _text(file.content, names, f"{path}.content") if file.content else ""

@@ -24,6 +24,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int = 0
 
 
+METER_MOST = 500_000
+"""Values that are looked at for one instance, those of lists one by one."""
 Book = Mapping[tuple[str, int], Address]
 """By role and index."""
 
@@ -68,6 +70,21 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
         return f"{role.replace('_', '-')}-{index}.{self.job['id']}"
 
 
+class Meter:
+    """What making one instance may still take, in values that are looked at."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = METER_MOST
+
+    def spend(self, count: int) -> None:
+        """Raises `ExpressionError` when it is too much."""
+        self._left -= count
+        if self._left < 0:
+            raise ExpressionError(f"making one instance would look at more than {METER_MOST} values")
+
+
 class Table(View):
     """Fixed fields."""
 
@@ -85,10 +102,10 @@ class Table(View):
 class InstanceView(View):
     """One instance. `names` is the whole scope of its expressions."""
 
-    __slots__ = ("_at", "index", "role")
+    __slots__ = ("_at", "index", "meter", "role")
 
-    def __init__(self, at: Surroundings, role: RoleFacts, index: int) -> None:
-        self._at, self.role, self.index = at, role, index
+    def __init__(self, at: Surroundings, role: RoleFacts, index: int, meter: Meter | None = None) -> None:
+        self._at, self.role, self.index, self.meter = at, role, index, meter or Meter()
 
     def field(self, name: str) -> Any:
         make = _INSTANCE.get(name)
@@ -126,14 +143,14 @@ class InstanceView(View):
         facts = self._at.roles.get(role)
         if facts is None:
             raise ExpressionError(f"there is no role {role}")
-        return [InstanceView(self._at, facts, index) for index in range(facts.count)]
+        return [InstanceView(self._at, facts, index, self.meter) for index in range(facts.count)]
 
     def names(self) -> dict[str, Any]:
         """Everything that its expressions may use, but `proc` and `it`."""
         at = self._at
         return {
             "job": Table("job", at.job), "params": Table("params", at.params), "self": self,
-            "role": RoleView(at, self.role), "roles": RolesView(at),
+            "role": RoleView(at, self.role, self.meter), "roles": RolesView(at, self.meter),
             "world": Table("world", {"size": at.size, "nodes": at.nodes}),
         }  # fmt: skip
 
@@ -148,10 +165,10 @@ class InstanceView(View):
 class RoleView(View):
     """A role; `[i]` is one of its instances."""
 
-    __slots__ = ("_at", "_role")
+    __slots__ = ("_at", "_meter", "_role")
 
-    def __init__(self, at: Surroundings, role: RoleFacts) -> None:
-        self._at, self._role = at, role
+    def __init__(self, at: Surroundings, role: RoleFacts, meter: Meter) -> None:
+        self._at, self._role, self._meter = at, role, meter
 
     def field(self, name: str) -> Any:
         role = self._role
@@ -173,9 +190,10 @@ class RoleView(View):
     def item(self, index: int) -> Any:
         if not 0 <= index < self._role.count:
             raise ExpressionError(f"{self._role.name} has {self._role.count} instances, so no [{index}]")
-        return InstanceView(self._at, self._role, index)
+        return InstanceView(self._at, self._role, index, self._meter)
 
     def _list(self, what: str) -> tuple[Any, ...]:
+        self._meter.spend(self._role.count)
         key = (self._role.name, what)
         found = self._at.lists.get(key)
         if found is None:
@@ -210,15 +228,15 @@ class ListsView(View):
 class RolesView(View):
     """All roles, by name."""
 
-    __slots__ = ("_at",)
+    __slots__ = ("_at", "_meter")
 
-    def __init__(self, at: Surroundings) -> None:
-        self._at = at
+    def __init__(self, at: Surroundings, meter: Meter) -> None:
+        self._at, self._meter = at, meter
 
     def field(self, name: str) -> Any:
         if name not in self._at.roles:
             raise ExpressionError(f"there is no role {name}")
-        return RoleView(self._at, self._at.roles[name])
+        return RoleView(self._at, self._at.roles[name], self._meter)
 
 
 def _cpus(view: InstanceView) -> int:

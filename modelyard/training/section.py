@@ -15,6 +15,7 @@ from modelyard.training.problems import Findings, Position, Reason, shown, sugge
 E = TypeVar("E", bound=Enum)
 DURATION_MOST_S = 366 * 86_400.0
 TEXT_MOST = 64 << 10
+SIZE_MOST = 1 << 60
 
 
 class Section:
@@ -126,7 +127,7 @@ class Section:
         if found is None:
             return default
         try:
-            return parse_size(str(found))
+            return int(self._within(name, parse_size(str(found)), 0, SIZE_MOST, default))
         except ValueError as error:
             self.wrong(name, Reason.BAD_VALUE, str(error))
             return default
@@ -147,6 +148,8 @@ class Section:
         node = self.node_of(name)
         if node is None:
             return ()
+        if type(node.scalar) in (int, float):
+            return (str(node.scalar),)
         if node.items is None:
             return tuple(filter(None, [self.text(name)]))
         found = []

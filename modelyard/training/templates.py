@@ -39,9 +39,12 @@ class Template(msgspec.Struct, frozen=True):
         parts = self.parts
         if len(parts) == 1 and isinstance(parts[0], str):
             return parts[0]
-        found = [part if isinstance(part, str) else text_of(evaluate(part, names)) for part in parts]
-        if sum(map(len, found)) > TEXT_MOST:
-            raise ExpressionError(f"it would have more than {TEXT_MOST} characters")
+        found, size = [], 0
+        for part in parts:
+            found.append(part if isinstance(part, str) else text_of(evaluate(part, names)))
+            size += len(found[-1])
+            if size > TEXT_MOST:
+                raise ExpressionError(f"it would have more than {TEXT_MOST} characters")
         return "".join(found)
 
     def value(self, names: Mapping[str, Any]) -> Any:
