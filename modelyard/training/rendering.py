@@ -20,8 +20,8 @@ LAUNCH_BYTES_MOST = 8 << 20
 """Of one instance's arguments and variables."""
 
 
-ADDRESSES_FILE = ".yard/addresses.json"
-"""Below the instance's directory; its agent keeps it up to date: role → list of {name, host, ip, ports, epoch}."""
+ADDRESSES_FILE = "../addresses.json"
+"""From the instance's directory; its agent keeps it up to date: a PublishAddresses as JSON."""
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):

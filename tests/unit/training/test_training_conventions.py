@@ -222,5 +222,5 @@ def test_every_instance_gets_who_it_is_and_where_the_others_are() -> None:
     env = launched(planned(golden_job("plain")), "worker", 2).processes[0].env
     assert env == {
         "YARD_JOB": "j-7", "YARD_ROLE": "worker", "YARD_INDEX": "2", "YARD_COUNT": "3",
-        "YARD_ADDRESSES": "/d/worker-2/.yard/addresses.json",
+        "YARD_ADDRESSES": "/d/worker-2/../addresses.json",
     }  # fmt: skip

@@ -35,7 +35,8 @@ roles:
     functions:
       create:
         procs: ${params.n}
-        env: {RANK: "${proc.rank}", MODE: "${params.mode}", WAIT: "${params.wait}", SERVER: "${roles.server[0].addr.rpc}"}
+        env: {RANK: "${proc.rank}", MODE: "${params.mode}", WAIT: "${params.wait}"}
+        env_json: {SERVER: "${roles.server[0].addr.rpc}"}
       depend: [{role: server, timeout: 30s}]
       clean: {at_end: drain, drain: 10s, keep: ["*.pt"]}
 job_status: {succeeded: client}
@@ -96,7 +97,7 @@ def test_params_given_by_file_and_by_caller_are_typed_and_laid_over_defaults() -
         "RANK": "1",
         "MODE": "slow",
         "WAIT": "120.0",
-        "SERVER": "host-00:10000",
+        "SERVER": '"host-00:10000"',
     }
     assert plan.params == {"n": 1, "mode": "slow", "wait": 120.0}
 
