@@ -471,6 +471,7 @@ class TaskSpec(_message.Message):
 
     OPERATOR_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
+    SEAT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     PARAMS_FIELD_NUMBER: _builtins.int
     PARAMS_JSON_FIELD_NUMBER: _builtins.int
@@ -523,6 +524,8 @@ class TaskSpec(_message.Message):
     def operator(self) -> Global___OperatorWork: ...
     @_builtins.property
     def command(self) -> Global___CommandWork: ...
+    @_builtins.property
+    def seat(self) -> Global___SeatWork: ...
     @_builtins.property
     def params(self) -> _struct_pb2.Struct:
         """A JSON object of parameters, in one of two spellings. params_json keeps large integers exact."""
@@ -582,6 +585,7 @@ class TaskSpec(_message.Message):
         *,
         operator: Global___OperatorWork | None = ...,
         command: Global___CommandWork | None = ...,
+        seat: Global___SeatWork | None = ...,
         name: _builtins.str = ...,
         params: _struct_pb2.Struct | None = ...,
         params_json: _builtins.str = ...,
@@ -611,11 +615,11 @@ class TaskSpec(_message.Message):
         array_indexes: _builtins.str = ...,
         parameter_env: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["array_limits", b"array_limits", "command", b"command", "disconnect", b"disconnect", "environment", b"environment", "gang", b"gang", "notification", b"notification", "operator", b"operator", "params", b"params", "placement", b"placement", "preemption", b"preemption", "resources", b"resources", "retry", b"retry", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["array_limits", b"array_limits", "command", b"command", "disconnect", b"disconnect", "environment", b"environment", "gang", b"gang", "notification", b"notification", "operator", b"operator", "params", b"params", "placement", b"placement", "preemption", b"preemption", "resources", b"resources", "retry", b"retry", "seat", b"seat", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_indexes", b"array_indexes", "array_limits", b"array_limits", "array_size", b"array_size", "attachments", b"attachments", "bundle_digest", b"bundle_digest", "command", b"command", "concurrency_caps", b"concurrency_caps", "delivery", b"delivery", "dependencies", b"dependencies", "disconnect", b"disconnect", "env", b"env", "environment", b"environment", "gang", b"gang", "hold", b"hold", "inputs", b"inputs", "labels", b"labels", "name", b"name", "notification", b"notification", "operator", b"operator", "outputs", b"outputs", "parameter_env", b"parameter_env", "params", b"params", "params_json", b"params_json", "placement", b"placement", "preemption", b"preemption", "priority", b"priority", "queue", b"queue", "resources", b"resources", "retry", b"retry", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_indexes", b"array_indexes", "array_limits", b"array_limits", "array_size", b"array_size", "attachments", b"attachments", "bundle_digest", b"bundle_digest", "command", b"command", "concurrency_caps", b"concurrency_caps", "delivery", b"delivery", "dependencies", b"dependencies", "disconnect", b"disconnect", "env", b"env", "environment", b"environment", "gang", b"gang", "hold", b"hold", "inputs", b"inputs", "labels", b"labels", "name", b"name", "notification", b"notification", "operator", b"operator", "outputs", b"outputs", "parameter_env", b"parameter_env", "params", b"params", "params_json", b"params_json", "placement", b"placement", "preemption", b"preemption", "priority", b"priority", "queue", b"queue", "resources", b"resources", "retry", b"retry", "seat", b"seat", "timeouts", b"timeouts", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["operator", "command"]  # noqa: Y015
+    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["operator", "command", "seat"]  # noqa: Y015
     _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
 
@@ -919,6 +923,80 @@ class CommandWork(_message.Message):
 Global___CommandWork: _TypeAlias = CommandWork  # noqa: Y015
 
 @_typing.final
+class SeatWork(_message.Message):
+    """The place of one instance of a training job, in which its controller starts and ends processes (seat.proto). Only
+    services submit seats, on behalf of an account, and at most once. RUNNING: it is open; it ends when it is closed or lost.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    IMPORTS_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    role: _builtins.str
+    index: _builtins.int
+    """Of the instance; of an array that of its first element, which the others follow."""
+    endpoint: _builtins.str
+    """Where the agent finds the controller; empty: on the scheduler's host, three ports further; ":7073": on that host."""
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeatPort]:
+        """At most 64, names differ."""
+
+    @_builtins.property
+    def imports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Modules that a warm parent imports, from which processes may be forked; at most 32."""
+
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        role: _builtins.str = ...,
+        index: _builtins.int = ...,
+        ports: _abc.Iterable[Global___SeatPort] | None = ...,
+        endpoint: _builtins.str = ...,
+        imports: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "imports", b"imports", "index", b"index", "job_id", b"job_id", "ports", b"ports", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeatWork: _TypeAlias = SeatWork  # noqa: Y015
+
+@_typing.final
+class SeatPort(_message.Message):
+    """A TCP port that the agent leases for a seat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    low: _builtins.int
+    """Both 0: any."""
+    high: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        low: _builtins.int = ...,
+        high: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeatPort: _TypeAlias = SeatPort  # noqa: Y015
+
+@_typing.final
 class Input(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1037,6 +1115,7 @@ class Placement(_message.Message):
     QUOTE_FIELD_NUMBER: _builtins.int
     DISTINCT_NODES_FIELD_NUMBER: _builtins.int
     POOL_FIELD_NUMBER: _builtins.int
+    AVOID_NODES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """Only this node."""
     policy: Global___PlacementPolicy.ValueType
@@ -1052,6 +1131,10 @@ class Placement(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Only nodes that carry all of these."""
 
+    @_builtins.property
+    def avoid_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Nodes that are left out; at most 64."""
+
     def __init__(
         self,
         *,
@@ -1061,10 +1144,11 @@ class Placement(_message.Message):
         quote: _builtins.str = ...,
         distinct_nodes: _builtins.bool = ...,
         pool: _builtins.str = ...,
+        avoid_nodes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["distinct_nodes", b"distinct_nodes", "labels", b"labels", "node", b"node", "policy", b"policy", "pool", b"pool", "quote", b"quote"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avoid_nodes", b"avoid_nodes", "distinct_nodes", b"distinct_nodes", "labels", b"labels", "node", b"node", "policy", b"policy", "pool", b"pool", "quote", b"quote"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,6 +12,8 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from modelyard.v1 import seat_pb2 as _seat_pb2
+from modelyard.v1 import task_pb2 as _task_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -278,6 +280,7 @@ class WorkerRequest(_message.Message):
     QUIT_FIELD_NUMBER: _builtins.int
     MODIFY_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
+    SEATS_FIELD_NUMBER: _builtins.int
     quit: _builtins.bool
     """Ends the worker when it has nothing left to do."""
     @_builtins.property
@@ -298,6 +301,10 @@ class WorkerRequest(_message.Message):
     def fence(self) -> _containers.RepeatedCompositeFieldContainer[Global___FenceWork]:
         """Deadlines; a later one for the same key takes the place of an earlier one."""
 
+    @_builtins.property
+    def seats(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeatOrder]:
+        """What is wanted of the seat that the worker keeps."""
+
     def __init__(
         self,
         *,
@@ -307,10 +314,11 @@ class WorkerRequest(_message.Message):
         quit: _builtins.bool = ...,
         modify: _abc.Iterable[Global___ModifyWork] | None = ...,
         fence: _abc.Iterable[Global___FenceWork] | None = ...,
+        seats: _abc.Iterable[Global___SeatOrder] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "fence", b"fence", "modify", b"modify", "quit", b"quit", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "fence", b"fence", "modify", b"modify", "quit", b"quit", "run", b"run", "seats", b"seats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -323,24 +331,28 @@ class RunWork(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     OPERATOR_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
+    SEAT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """"t-12/1": task and attempt."""
     @_builtins.property
     def operator(self) -> Global___RunOperator: ...
     @_builtins.property
     def command(self) -> Global___RunCommand: ...
+    @_builtins.property
+    def seat(self) -> Global___OpenSeat: ...
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         operator: Global___RunOperator | None = ...,
         command: Global___RunCommand | None = ...,
+        seat: Global___OpenSeat | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "operator", b"operator", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "operator", b"operator", "seat", b"seat", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "key", b"key", "operator", b"operator", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "key", b"key", "operator", b"operator", "seat", b"seat", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["operator", "command"]  # noqa: Y015
+    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["operator", "command", "seat"]  # noqa: Y015
     _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
 
@@ -565,6 +577,164 @@ class RunCommand(_message.Message):
 Global___RunCommand: _TypeAlias = RunCommand  # noqa: Y015
 
 @_typing.final
+class OpenSeat(_message.Message):
+    """Keeps a place for processes that are started later, until it is closed or cancelled. WorkStarted: it is open."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EnvEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    ENV_FIELD_NUMBER: _builtins.int
+    DIRECTORY_FIELD_NUMBER: _builtins.int
+    LOG_DIRECTORY_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    RECORD_PATH_FIELD_NUMBER: _builtins.int
+    LEASE_PATH_FIELD_NUMBER: _builtins.int
+    IP_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    role: _builtins.str
+    index: _builtins.int
+    directory: _builtins.str
+    """Of every process the current one."""
+    log_directory: _builtins.str
+    record_path: _builtins.str
+    lease_path: _builtins.str
+    """A file of which each port that is leased on this machine, by whichever agent of this user, is a locked byte."""
+    ip: _builtins.str
+    """By which other machines reach this one; paths are asked for there when nobody answers at 127.0.0.1."""
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.SeatPort]: ...
+    @_builtins.property
+    def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Of every process."""
+
+    @_builtins.property
+    def limits(self) -> Global___Limits: ...
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        role: _builtins.str = ...,
+        index: _builtins.int = ...,
+        ports: _abc.Iterable[_task_pb2.SeatPort] | None = ...,
+        env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        directory: _builtins.str = ...,
+        log_directory: _builtins.str = ...,
+        limits: Global___Limits | None = ...,
+        record_path: _builtins.str = ...,
+        lease_path: _builtins.str = ...,
+        ip: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "env", b"env", "index", b"index", "ip", b"ip", "job_id", b"job_id", "lease_path", b"lease_path", "limits", b"limits", "log_directory", b"log_directory", "ports", b"ports", "record_path", b"record_path", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenSeat: _TypeAlias = OpenSeat  # noqa: Y015
+
+@_typing.final
+class SeatOrder(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    LAUNCH_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    CLOSE_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    DUMP_STACKS_FIELD_NUMBER: _builtins.int
+    ACK_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Of the work."""
+    number: _builtins.int
+    """Told again in a refusal."""
+    ack: _builtins.int
+    """Reports up to this number may be forgotten."""
+    @_builtins.property
+    def launch(self) -> _seat_pb2.LaunchSeat: ...
+    @_builtins.property
+    def stop(self) -> _seat_pb2.StopSeat: ...
+    @_builtins.property
+    def close(self) -> _seat_pb2.CloseSeat: ...
+    @_builtins.property
+    def addresses(self) -> _seat_pb2.PublishAddresses: ...
+    @_builtins.property
+    def dump_stacks(self) -> _seat_pb2.DumpStacks: ...
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        number: _builtins.int = ...,
+        launch: _seat_pb2.LaunchSeat | None = ...,
+        stop: _seat_pb2.StopSeat | None = ...,
+        close: _seat_pb2.CloseSeat | None = ...,
+        addresses: _seat_pb2.PublishAddresses | None = ...,
+        dump_stacks: _seat_pb2.DumpStacks | None = ...,
+        ack: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "addresses", b"addresses", "close", b"close", "dump_stacks", b"dump_stacks", "launch", b"launch", "order", b"order", "stop", b"stop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "addresses", b"addresses", "close", b"close", "dump_stacks", b"dump_stacks", "key", b"key", "launch", b"launch", "number", b"number", "order", b"order", "stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_order: _TypeAlias = _typing.Literal["launch", "stop", "close", "addresses", "dump_stacks", "ack"]  # noqa: Y015
+    _WhichOneofArgType_order: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_order) -> _WhichOneofReturnType_order | None: ...
+
+Global___SeatOrder: _TypeAlias = SeatOrder  # noqa: Y015
+
+@_typing.final
+class SeatReport(_message.Message):
+    """Something that the trainer is to know; kept by the worker until it is acknowledged, but for activity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    number: _builtins.int
+    """0: need not be acknowledged."""
+    @_builtins.property
+    def event(self) -> _seat_pb2.SeatEvent: ...
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        number: _builtins.int = ...,
+        event: _seat_pb2.SeatEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "key", b"key", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeatReport: _TypeAlias = SeatReport  # noqa: Y015
+
+@_typing.final
 class Limits(_message.Message):
     """0: no limit."""
 
@@ -732,6 +902,7 @@ class WorkerResponse(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     MODIFIED_FIELD_NUMBER: _builtins.int
+    SEATS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def inventory(self) -> Global___WorkerInventory:
         """First message of a connection: everything that is running or not acknowledged."""
@@ -744,6 +915,8 @@ class WorkerResponse(_message.Message):
     def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkEnded]: ...
     @_builtins.property
     def modified(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkModified]: ...
+    @_builtins.property
+    def seats(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeatReport]: ...
     def __init__(
         self,
         *,
@@ -752,10 +925,11 @@ class WorkerResponse(_message.Message):
         progress: _abc.Iterable[Global___WorkProgress] | None = ...,
         ended: _abc.Iterable[Global___WorkEnded] | None = ...,
         modified: _abc.Iterable[Global___WorkModified] | None = ...,
+        seats: _abc.Iterable[Global___SeatReport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inventory", b"inventory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "inventory", b"inventory", "modified", b"modified", "progress", b"progress", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "inventory", b"inventory", "modified", b"modified", "progress", b"progress", "seats", b"seats", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -769,6 +943,7 @@ class WorkerInventory(_message.Message):
     WAITING_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    SEATS_FIELD_NUMBER: _builtins.int
     pid: _builtins.int
     @_builtins.property
     def waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
@@ -776,6 +951,10 @@ class WorkerInventory(_message.Message):
     def running(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkStarted]: ...
     @_builtins.property
     def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkEnded]: ...
+    @_builtins.property
+    def seats(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeatReport]:
+        """A seat as it is now, unnumbered, and then what is not acknowledged of it."""
+
     def __init__(
         self,
         *,
@@ -783,10 +962,11 @@ class WorkerInventory(_message.Message):
         waiting: _abc.Iterable[_builtins.str] | None = ...,
         running: _abc.Iterable[Global___WorkStarted] | None = ...,
         ended: _abc.Iterable[Global___WorkEnded] | None = ...,
+        seats: _abc.Iterable[Global___SeatReport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "pid", b"pid", "running", b"running", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "pid", b"pid", "running", b"running", "seats", b"seats", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -896,6 +1076,7 @@ class WorkEnded(_message.Message):
     STDERR_BYTES_FIELD_NUMBER: _builtins.int
     VALUE_PATH_FIELD_NUMBER: _builtins.int
     ENFORCEMENT_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     start_time_ms: _builtins.int
     """0: it never started."""
@@ -916,6 +1097,10 @@ class WorkEnded(_message.Message):
 
     @_builtins.property
     def error(self) -> Global___WorkError: ...
+    @_builtins.property
+    def kept(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a seat: globs of what is kept of it, however it ended."""
+
     def __init__(
         self,
         *,
@@ -931,10 +1116,11 @@ class WorkEnded(_message.Message):
         stderr_bytes: _builtins.int = ...,
         value_path: _builtins.str = ...,
         enforcement: _builtins.str = ...,
+        kept: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_time_s", b"cpu_time_s", "end_time_ms", b"end_time_ms", "enforcement", b"enforcement", "error", b"error", "files", b"files", "key", b"key", "memory_peak_bytes", b"memory_peak_bytes", "start_time_ms", b"start_time_ms", "stderr_bytes", b"stderr_bytes", "stdout_bytes", b"stdout_bytes", "value_json", b"value_json", "value_path", b"value_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_time_s", b"cpu_time_s", "end_time_ms", b"end_time_ms", "enforcement", b"enforcement", "error", b"error", "files", b"files", "kept", b"kept", "key", b"key", "memory_peak_bytes", b"memory_peak_bytes", "start_time_ms", b"start_time_ms", "stderr_bytes", b"stderr_bytes", "stdout_bytes", b"stdout_bytes", "value_json", b"value_json", "value_path", b"value_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

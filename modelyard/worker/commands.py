@@ -2,10 +2,7 @@
 
 Owns the way from a RunCommand to its report and its record on disk. Must not run Python code of a user.
 
-A command is spawned by ``posix_spawn`` (0.7 ms where a fork of this process would take twice that). Where
-there are cgroups, ``/bin/sh`` enters them before the command's first instruction and then becomes the
-command. Without cgroups a memory limit is an address-space limit that is set a few microseconds after
-the spawn, while the program is still being loaded.
+How a process is started, and what limits it, is `spawning`.
 """
 
 import os
@@ -19,20 +16,16 @@ from typing import NamedTuple
 
 from modelyard.worker.capture import open_log
 from modelyard.worker.cgroups import memory_peak_bytes, out_of_memory_count
-from modelyard.worker.executables import Executables, NotExecutable
+from modelyard.worker.executables import NotExecutable
 from modelyard.worker.failures import setup_error
 from modelyard.worker.frames import Message
 from modelyard.worker.ledger import merged, now_ms
 from modelyard.worker.process import await_children, end_children
 from modelyard.worker.records import Records
 from modelyard.worker.rooms import Rooms, give_params, replace_params
+from modelyard.worker.spawning import Spawner, limit_memory, signal_group, signal_name
 
-_ENTER = """for d in $YARD_CGROUPS; do echo $$ > "$d/cgroup.procs" || exit 125; done 2>&3
-unset YARD_CGROUPS; exec 3>&-; exec "$@"
-"""
 _KILLED = float("inf")
-# Python ignores these; a command must start with the defaults.
-_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGUSR1, signal.SIGINT)
 
 
 class Ending(NamedTuple):
@@ -53,8 +46,7 @@ class Commander:
         self._changing = threading.Lock()
         self._key, self._work, self._leader, self._is_entered = "", Message(), 0, False
         self._rooms = Rooms()
-        self._executables = Executables()
-        self._env = dict(os.environ)
+        self._spawner = Spawner()
         self.records = Records()
 
     def run(self, key: str, work: Message, start_time_ms: int) -> Message:
@@ -88,7 +80,7 @@ class Commander:
                 return f"its file of parameters cannot be written: {error}"
             give_params(work, changed)
             if number and self._leader:
-                _signal_group(self._leader, number)
+                signal_group(self._leader, number)
         return ""
 
     def signal(self, key: str, number: int) -> str | None:
@@ -98,7 +90,7 @@ class Commander:
             if self._key != key:
                 return None
             if number and self._leader:
-                _signal_group(self._leader, number)
+                signal_group(self._leader, number)
         return ""
 
     def _enter(self, work: Message) -> None:
@@ -158,7 +150,7 @@ class Commander:
             if trouble_write >= 0:
                 os.close(trouble_write)
                 trouble_write = -1
-            self._limit(pid, work.get("limits", {}))
+            limit_memory(pid, work.get("limits", {}))
             self._lead(pid)
             ending = self._wait(key, pid)
             trouble = os.read(trouble_read, 4096).decode(errors="replace") if cgroups else ""
@@ -169,35 +161,19 @@ class Commander:
                     os.close(fd)
 
     def _spawn(self, work: Message, cgroups: list[str], trouble_write: int) -> int:
-        argv: list[str] = work["argv"]
-        env = {**self._env, **work.get("env", {})}
-        directory = work.get("directory") or "/"
-        path = self._executables.find(argv[0], env, directory)
-        if cgroups:
-            env["YARD_CGROUPS"] = " ".join(cgroups)
-            path, argv = "/bin/sh", ["sh", "-c", _ENTER, "sh", path, *argv[1:]]
         logs = [open_log(_log_directory(work), name) for name in ("stdout", "stderr")]
-        actions = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate([self._null, *logs])]
-        if trouble_write >= 0:
-            actions.append((os.POSIX_SPAWN_DUP2, trouble_write, 3))
-        # posix_spawn has no working directory of its own; nothing else in a worker depends on ours.
-        os.chdir(directory)
         try:
-            return os.posix_spawn(
-                path, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
+            return self._spawner.spawn(
+                work["argv"],
+                work.get("env", {}),
+                work.get("directory") or "/",
+                [self._null, *logs],
+                cgroups,
+                trouble_write,
             )
         finally:
-            os.chdir("/")
             for fd in logs:
                 os.close(fd)
-
-    def _limit(self, pid: int, limits: Message) -> None:
-        memory = int(limits.get("memory_bytes", 0))
-        if memory and not limits.get("cgroup_paths"):
-            try:
-                resource.prlimit(pid, resource.RLIMIT_AS, (memory, memory))
-            except ProcessLookupError:
-                return
 
     def _wait(self, key: str, pid: int) -> Ending:
         pidfd = os.pidfd_open(pid)
@@ -222,10 +198,10 @@ class Commander:
         while True:
             if kill_at is None and self._cancelled[0] == key:
                 kill_at = time.monotonic() + self._cancelled[1] / 1000
-                _signal_group(pid, signal.Signals[self._cancelled[2]])
-                _signal_group(pid, signal.SIGCONT)
+                signal_group(pid, signal.Signals[self._cancelled[2]])
+                signal_group(pid, signal.SIGCONT)
             if kill_at is not None and time.monotonic() >= kill_at:
-                _signal_group(pid, signal.SIGKILL)
+                signal_group(pid, signal.SIGKILL)
                 kill_at = _KILLED
             for fd, _ in poll.poll(_until(kill_at)):
                 if fd == pidfd:
@@ -237,13 +213,6 @@ def _until(moment: float | None) -> float | None:
     if moment is None or moment == _KILLED:
         return None
     return max(0.0, (moment - time.monotonic()) * 1000 + 1)
-
-
-def _signal_group(pid: int, number: int) -> None:
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def _peak(ending: Ending, cgroups: list[str], before: list[int]) -> int:
@@ -281,10 +250,3 @@ def _failure(ending: Ending, ran_out: bool, limits: Message) -> Message | None:
     if number:
         return {"cause": "signal", "message": f"was ended by {signal_name(number)}", "signal": number}
     return {"cause": "exit", "message": f"exited with code {code}", "exit_code": code} if code else None
-
-
-def signal_name(number: int) -> str:
-    try:
-        return f"{signal.Signals(number).name} ({number})"
-    except ValueError:
-        return f"signal {number}"

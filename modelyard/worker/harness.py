@@ -18,6 +18,7 @@ from modelyard.worker.frames import Message
 from modelyard.worker.ledger import Ledger, now_ms
 from modelyard.worker.link import Link
 from modelyard.worker.process import adopt_orphans, end_children, offer_to_oom_killer, renounce_privileges
+from modelyard.worker.seats import Keeper
 
 # Reports are collected for this long while the next call is already there.
 _COLLECT_S = 0.001
@@ -31,6 +32,7 @@ class Harness:
         self._capture = Capture(log_fd)
         self._caller = Caller(self._ledger.progress, self._ledger.modified)
         self._commander = Commander(self._ledger.lead)
+        self._keeper = Keeper(self._ledger.open, self._ledger.tell_of_seat, self._commander.records)
         # The key of the call that runs; empty: none does.
         self._call = ""
         self._fences = Fences(self._interrupt, log_fd)
@@ -48,7 +50,7 @@ class Harness:
                 continue
             work = ledger.begin(key)
             if work is not None:
-                self._call = "" if "command" in work else key
+                self._call = "" if "command" in work or "seat" in work else key
                 ledger.end(self._run(key, work))
                 self._fences.forget(key)
             if ledger.queue.empty() or time.monotonic() - ledger.flushed_at > _COLLECT_S:
@@ -58,6 +60,8 @@ class Harness:
         start = self._ledger.running["start_time_ms"] if self._ledger.running else now_ms()
         if "command" in work:
             return self._commander.run(key, work["command"], start)
+        if "seat" in work:
+            return self._keeper.run(key, work["seat"], start)
         call = work.get("operator", {})
         self._capture.begin(call.get("log_directory", ""))
         fields = self._caller.run(key, call)
@@ -79,6 +83,8 @@ class Harness:
             self._ledger.accept(request["run"])
         for change in request.get("modify", ()):
             self._modify(change)
+        for order in request.get("seats", ()):
+            self._order(order)
         for fence in request.get("fence", ()):
             self._fences.set(fence)
         for cancel in request.get("cancel", ()):
@@ -89,12 +95,20 @@ class Harness:
 
     def _interrupt(self, key: str, grace_ms: int, signal: str = "") -> None:
         self._commander.interrupt(key, grace_ms, signal)
+        self._keeper.interrupt(key, grace_ms, signal)
         self._caller.interrupt(key)
 
     def _look(self) -> None:
         running = self._ledger.running
         if running is not None:
             self._fences.look(running["key"], is_call=running["key"] == self._call)
+
+    def _order(self, order: Message) -> None:
+        if "ack" in order:
+            self._ledger.acknowledge_seat(order["key"], int(order["ack"]))
+        elif not self._keeper.order(order):
+            refusal = {"command": order.get("number", 0), "reason": "UNKNOWN_SEAT", "message": "it has ended"}
+            self._ledger.tell_of_seat(order["key"], {"refusal": refusal})
 
     def _modify(self, change: Message) -> None:
         key, revision = change["key"], int(change.get("revision", 0))

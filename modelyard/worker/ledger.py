@@ -14,6 +14,7 @@ from queue import SimpleQueue
 
 from modelyard.worker.frames import Message, encode
 from modelyard.worker.rooms import give_params
+from modelyard.worker.seat_reports import SeatReports
 
 
 def now_ms() -> int:
@@ -40,6 +41,8 @@ class Ledger:
         self._ended: list[Message] = []
         self._progress: dict[str, Message] = {}
         self._modified: list[Message] = []
+        self._seats = SeatReports()
+        self._said_of_seats: list[Message] = []
 
     # The agent's side
 
@@ -55,6 +58,8 @@ class Ledger:
                 inventory["running"] = [self.running]
             if self.reports:
                 inventory["ended"] = list(self.reports.values())
+            if seats := self._seats.inventory():
+                inventory["seats"] = seats
             self._send({"inventory": inventory})
 
     def detach(self) -> None:
@@ -101,6 +106,11 @@ class Ledger:
         if self.quitting:
             self.queue.put(None)
 
+    def acknowledge_seat(self, key: str, number: int) -> None:
+        """The trainer has what was said of this seat up to this number."""
+        with self._lock:
+            self._seats.acknowledge(key, number)
+
     def quit(self) -> None:
         self.quitting = True
         self.queue.put(None)
@@ -109,12 +119,12 @@ class Ledger:
 
     def begin(self, key: str) -> Message | None:
         """Makes waiting work the running one; None if it was withdrawn. "Started" is said soon; of a
-        command only when `lead` has told its process."""
+        command only when `lead` has told its process, of a seat when it is `open`."""
         with self._lock:
             work = self.waiting.pop(key, None)
             if work is not None:
                 self.running = {"key": key, "start_time_ms": now_ms()}
-                self._started = None if "command" in work else self.running
+                self._started = None if "command" in work or "seat" in work else self.running
             return work
 
     def lead(self, pid: int) -> None:
@@ -143,9 +153,21 @@ class Ledger:
         with self._lock:
             self._modified.append(answer)
 
+    def open(self) -> None:
+        """The running seat is open: now it counts as started."""
+        with self._lock:
+            self._started = self.running
+
+    def tell_of_seat(self, key: str, event: Message) -> None:
+        """Says at once what has become of a seat, and keeps it until it is acknowledged."""
+        with self._lock:
+            self._said_of_seats.append(self._seats.add(key, event))
+        self.flush()
+
     def end(self, report: Message) -> None:
         """The running work has ended; its report is kept until it is acknowledged."""
         with self._lock:
+            self._seats.close()
             self.running = self._started = None
             self._progress.pop(report["key"], None)
             self._keep(report)
@@ -159,11 +181,11 @@ class Ledger:
     @property
     def has_answers(self) -> bool:
         """Whether a change was asked for and its answer is not sent."""
-        return bool(self._modified)
+        return bool(self._modified or self._said_of_seats)
 
     @property
     def has_unsent(self) -> bool:
-        return bool(self._ended or self._started or self._progress or self._modified)
+        return bool(self._ended or self._started or self._progress or self._modified or self._said_of_seats)
 
     def flush(self) -> None:
         """Sends what is unsent, in one frame."""
@@ -177,6 +199,8 @@ class Ledger:
                 message["ended"] = self._ended
             if self._modified:
                 message["modified"] = self._modified
+            if self._said_of_seats:
+                message["seats"] = self._said_of_seats
             self._forget_unsent()
             self.flushed_at = time.monotonic()
             if message:
@@ -190,6 +214,7 @@ class Ledger:
         self._started = None
         self._ended = []
         self._modified = []
+        self._said_of_seats = []
         self._progress = {}
 
     def _send(self, message: Message) -> None:

@@ -65,6 +65,14 @@ def await_children(until: float) -> None:
         pause = min(pause * 2, 0.02)
 
 
+def reap_children(spared: Collection[int] = ()) -> bool:
+    """Reaps those that have ended by themselves; whether others but the spared ones are left."""
+    left = [pid for pid in children() if pid not in spared] if has_children() else []
+    for pid in left:
+        _reap(pid)
+    return bool(left)
+
+
 def has_children() -> bool:
     """Whether this process has any child, without reaping it."""
     try:

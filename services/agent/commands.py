@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from services.agent import quoted
+from services.agent import cookies, quoted
 from services.agent.attachments import give
 from services.agent.config import Places
 from services.agent.decode import DEVICES, THREADS, device_number
@@ -83,6 +83,29 @@ class CommandSetup:
             params = f"{directory}/params.json"
             work["params_json"] = merged_params(task.body.params_json, task.params_json) or "{}"
         work["env"] = self._env(task, directory, params)
+        return work
+
+    def seat(
+        self, task: Task, worker: str, directory: str, limits: dict[str, object], lease_path: str
+    ) -> dict[str, Any]:
+        """What the shim is asked to keep. Touches no file."""
+        place = task.body.seat
+        assert place is not None
+        env = self._env(task, directory, str(self._no_params))
+        env[cookies.VARIABLE] = cookies.cookie(self._places.root, task.key)
+        work: dict[str, Any] = {
+            "job_id": place.job_id,
+            "role": place.role,
+            "index": place.index + max(task.array_index, 0),
+            "ports": [{"name": name, "low": low, "high": high} for name, low, high in place.ports],
+            "env": env,
+            "directory": f"{directory}/work",
+            "log_directory": directory,
+            "record_path": f"{self._shims}/{worker}{RECORDS}",
+            "lease_path": lease_path,
+        }
+        if limits:
+            work["limits"] = limits
         return work
 
     def progress(self, tasks: Iterable[Task]) -> list[tuple[str, WorkMoved]]:

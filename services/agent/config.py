@@ -20,6 +20,11 @@ class AgentConfig(ServiceConfig):
     node: str = option("", "name of this node; empty: the host's name")
     scheduler: str = option("127.0.0.1:7070", "address of the scheduler")
     store: str = option("", "address of the store; empty: the scheduler's host, next port")
+    trainer: str = option("", "address of the trainer; empty: the scheduler's host, three ports further")
+    advertise: str = option(
+        "",
+        "name or number by which other machines reach this one; empty: the one that it speaks to the yard from",
+    )
     join_token_file: str = option("", "file with a join token, used once when the node has no credentials")
     ca_file: str = option("", "certificate of the yard's authority; with it the agent speaks TLS")
     ca_hash: str = option("", "sha256 of that certificate; a different one stops the start")
@@ -50,6 +55,13 @@ class AgentConfig(ServiceConfig):
             return self.store
         host, _, port = self.scheduler.rpartition(":")
         return f"{host}:{int(port) + 1}"
+
+    def trainer_address(self, endpoint: str) -> str:
+        """Where the trainer is that a seat names: host:port, :port of the scheduler's host, or nothing."""
+        host, _, port = self.scheduler.rpartition(":")
+        if not endpoint:
+            return self.trainer or f"{host}:{int(port) + 3}"
+        return f"{host}{endpoint}" if endpoint.startswith(":") else endpoint
 
 
 def check_node_name(node: str) -> str:

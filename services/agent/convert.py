@@ -270,6 +270,7 @@ def done_of(ended: Message) -> WorkDone:
             if "files" in ended
             else (),
             value_path=ended.get("value_path", ""),
+            kept=tuple(ended.get("kept", ())),
         ),
         not_started=not start_ms,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modelyard.v1 import task_pb2
-from services.agent.model import UNITS, Attachment, Body, Holding, LimitSet, Pool, Resources
+from services.agent.model import UNITS, Attachment, Body, Holding, LimitSet, Pool, Resources, SeatPlace
 
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct
@@ -24,7 +24,8 @@ DEVICES = "CUDA_VISIBLE_DEVICES"
 def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0) -> Body:
     """The body of a specification. Raises DecodeError of protobuf for what is none."""
     spec = task_pb2.TaskSpec.FromString(spec_bytes)
-    is_command = spec.HasField("command")
+    is_seat = spec.HasField("seat")
+    is_command = is_seat or spec.HasField("command")
     cpu = spec.resources.cpu if spec.resources.HasField("cpu") else 1.0
     env = dict(spec.env)
     environment = environment_key(spec.environment.requirements)
@@ -34,11 +35,13 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         number,
         account,
         is_command,
-        spec.command.argv[0] if is_command else spec.operator.operator,
-        _pool(account, is_command, environment, spec.bundle_digest, env, cpu),
+        _label(spec),
+        _pool(account, environment, spec, env, cpu),
         resources=_resources(spec.resources, cpu),
         needs=_needs(account, environment, spec.bundle_digest, inputs, attachments),
-        staged=bool(attachments or spec.parameter_env) or (is_command and bool(spec.bundle_digest or inputs)),
+        staged=is_seat
+        or bool(attachments or spec.parameter_env)
+        or (is_command and bool(spec.bundle_digest or inputs)),
         keeps_outputs=bool(spec.outputs),
         start_timeout_ms=spec.timeouts.start_timeout.ToMilliseconds(),
         run_timeout_ms=spec.timeouts.run_timeout.ToMilliseconds(),
@@ -62,8 +65,20 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         environment=environment,
         bundle=spec.bundle_digest,
         threads=max(1, math.ceil(cpu)),
-        is_alone=spec.delivery == task_pb2.DELIVERY_AT_MOST_ONCE,
+        is_alone=is_seat or spec.delivery == task_pb2.DELIVERY_AT_MOST_ONCE,
+        seat=_place(spec.seat) if is_seat else None,
     )
+
+
+def _label(spec: task_pb2.TaskSpec) -> str:
+    if spec.HasField("seat"):
+        return f"seat of {spec.seat.job_id}"
+    return spec.command.argv[0] if spec.HasField("command") else spec.operator.operator
+
+
+def _place(seat: task_pb2.SeatWork) -> SeatPlace:
+    ports = tuple((port.name, port.low, port.high) for port in seat.ports)
+    return SeatPlace(seat.job_id, seat.role, seat.index, ports, seat.endpoint)
 
 
 def _silent_most_ms(wish: task_pb2.Disconnect) -> int | None:
@@ -95,15 +110,20 @@ def device_number(device: str) -> str:
     return device.partition(":")[0]
 
 
-def _pool(
-    account: str, is_command: bool, environment: str, bundle: str, env: dict[str, str], cpu: float
-) -> Pool:
-    if is_command:
+def _pool(account: str, environment: str, spec: task_pb2.TaskSpec, env: dict[str, str], cpu: float) -> Pool:
+    if spec.HasField("command"):
         # A command runs in a process of its own; what runs it needs nothing of its environment.
         return Pool(account)
+    if spec.HasField("seat"):
+        # Unless processes are to be forked from what keeps the seat.
+        return (
+            Pool(account, environment, imports=tuple(spec.seat.imports))
+            if spec.seat.imports
+            else Pool(account)
+        )
     if cpu > 1:
         env = {THREADS: str(math.ceil(cpu)), **env}
-    return Pool(account, environment, bundle, tuple(sorted(env.items())))
+    return Pool(account, environment, spec.bundle_digest, tuple(sorted(env.items())))
 
 
 def _resources(asked: task_pb2.Resources, cpu: float) -> Resources:

@@ -24,6 +24,7 @@ from services.agent.events import (
     NeedDropped,
     OutcomeRestored,
     OutputsStored,
+    SeatsReported,
     StartAsked,
     TaskRestored,
     WorkerLost,
@@ -38,10 +39,12 @@ from services.agent.machine import State, apply, wake_ms
 from services.agent.model import Phase, Pool, Task, key_of_work
 from services.agent.outputs import OutputKeeper
 from services.agent.preparation import Preparer
+from services.agent.seats import Seats
 from services.agent.shims import ShimFiles
 from services.agent.specifications import Specifications
 from services.agent.suspensions import Suspensions
 from services.agent.sweep import Cleaner
+from services.agent.traces import private_directory
 from services.agent.workers import Message, Workers
 from services.chassis.clock import Clock
 from services.chassis.failpoints import failpoint
@@ -84,6 +87,8 @@ class Engine:
         self._workers: Workers
         self._preparer: Preparer
         self._outputs: OutputKeeper
+        self._seats: Seats
+        self._lease_path = str(private_directory() / "ports")
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         self._background: set[asyncio.Task[None]] = set()
@@ -107,9 +112,9 @@ class Engine:
             do.ForgetTasks: self._on_forget_tasks,
         }
 
-    def connect(self, workers: Workers, preparer: Preparer, outputs: OutputKeeper) -> None:
+    def connect(self, workers: Workers, preparer: Preparer, outputs: OutputKeeper, seats: Seats) -> None:
         """The parts that report to this engine; once, before the first event."""
-        self._workers, self._preparer, self._outputs = workers, preparer, outputs
+        self._workers, self._preparer, self._outputs, self._seats = workers, preparer, outputs, seats
 
     def dispatch(self, event: Event) -> None:
         """Steps the machine and performs what it wants. Never blocks."""
@@ -121,8 +126,11 @@ class Engine:
             self._notify(outbox.urgent)
         self._arm(now_ms)
 
-    def tell_of_worker(self, event: Event) -> None:
+    def tell_of_worker(self, event: Event | SeatsReported) -> None:
         """What workers say; logs are followed on the way."""
+        if isinstance(event, SeatsReported):
+            self._seats.on_reports(event.worker, event.reports)
+            return
         if isinstance(event, WorkReported):
             self._logs.on_report(event)
         elif isinstance(event, WorkerReady):
@@ -130,6 +138,7 @@ class Engine:
         elif isinstance(event, WorkerLost):
             self._logs.on_lost(self._running_in(event.worker))
             event = self._limiter.explain(event)
+            self._seats.on_lost(event)
             self._limiter.remove(event.worker)
             self._shims.keep(event.worker, self._unsafe_in(event.worker))
         if isinstance(event, WorkReported) and event.done:
@@ -215,6 +224,7 @@ class Engine:
         limits = self.state.workers[name].limits
         if limits is not None:
             self._limiter.apply(name, self._workers.pid(name), limits)
+        self._seats.on_reports(name, inventory.get("seats", ()))
         if inventory.get("ended"):
             self.dispatch(report_of(name, {"ended": inventory["ended"]}))
 
@@ -258,6 +268,9 @@ class Engine:
         if not task.body.is_command:
             return operator_work(task, directory, self._preparer.input_paths(task.body))
         limits = self._limiter.frame(worker, task.body.limits)
+        if task.body.seat is not None:
+            seat = self._commands.seat(task, worker, directory, limits, self._lease_path)
+            return {"key": task.work_key, "seat": seat}
         return {"key": task.work_key, "command": self._commands.work(task, worker, directory, limits)}
 
     def _on_cancel_task(self, effect: do.CancelTask) -> None:
@@ -338,6 +351,7 @@ class Engine:
         self._workers.send(effect.worker, ack=effect.work_keys)
 
     def _on_prepare(self, effect: do.Prepare) -> None:
+        self._seats.expect(effect.task)
         self.run_beside(effect.need, self._preparer.prepare(effect.need, effect.task))
 
     def _on_store_outputs(self, effect: do.StoreOutputs) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from services.agent.model import Attachment, Body, Cause, Exit, Given, Holding, Pool
@@ -203,6 +205,13 @@ class WorkReported(msgspec.Struct, frozen=True):
     moved: tuple[WorkMoved, ...] = ()
     done: tuple[WorkDone, ...] = ()
     modified: tuple[WorkModified, ...] = ()
+
+
+class SeatsReported(msgspec.Struct, frozen=True):
+    """What a shim says of its seat; not for the machine, which knows of the task only."""
+
+    worker: str
+    reports: tuple[dict[str, Any], ...]
 
 
 class TaskRestored(msgspec.Struct, frozen=True):

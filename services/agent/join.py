@@ -105,6 +105,17 @@ class Credentials:
         record = self._present()
         return connect(self._config.store_address, token=record.token, ca_file=self._file("ca.pem"))
 
+    def trainer_channel(self, address: str) -> grpc.aio.Channel:
+        """To a trainer, as to the store. Raises JoinRefused before the node has joined."""
+        record, identity = self._present(), self._file("node.pem")
+        return connect(
+            address,
+            token=record.token,
+            ca_file=self._file("ca.pem"),
+            cert_file=identity,
+            key_file=identity,
+        )
+
     def renew_in_s(self, now_ms: int) -> float | None:
         """Seconds until the present credentials are to be renewed; None: they never are."""
         return self._present().renew_in_s(now_ms)

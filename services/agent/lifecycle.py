@@ -219,6 +219,10 @@ def settle_unstarted(state: State, task: Task, now_ms: int) -> None:
 
 def settle(state: State, task: Task, outcome: Exit, effects: list[Effect]) -> None:
     """A task has run: its end is told once what it leaves is in the store."""
+    if outcome.kept:
+        state.move(task, Phase.STORING)
+        effects.append(StoreOutputs(task, outcome))
+        return
     if outcome.error is None:
         if outcome.files or outcome.value_path or task.body.keeps_outputs:
             state.move(task, Phase.STORING)

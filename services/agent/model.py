@@ -54,11 +54,13 @@ class Pool(msgspec.Struct, frozen=True):
     environment: str = ""
     bundle: str = ""
     variables: tuple[tuple[str, str], ...] = ()
+    imports: tuple[str, ...] = ()
+    """Modules that it is born with."""
 
     @property
     def plain(self) -> bool:
         """Whether a fresh worker, forked before anybody asked, can serve it."""
-        return not (self.environment or self.bundle or self.variables)
+        return not (self.environment or self.bundle or self.variables or self.imports)
 
 
 class LimitSet(msgspec.Struct, frozen=True):
@@ -100,12 +102,25 @@ class Given(msgspec.Struct, frozen=True):
     """sha256 of the text."""
 
 
+class SeatPlace(msgspec.Struct, frozen=True):
+    """What is to be known of a seat before a trainer speaks of it."""
+
+    job_id: str
+    role: str
+    index: int
+    """Of the instance, or of the first one of an array."""
+    ports: tuple[tuple[str, int, int], ...] = ()
+    """Name, and the range from which it is to be; 0, 0: any."""
+    endpoint: str = ""
+
+
 class Body(msgspec.Struct, frozen=True):
     """A specification, decoded once."""
 
     number: int
     account: str
     is_command: bool
+    """It runs in processes of its own: a command, or a seat."""
     label: str
     """Operator name or the program; calls of one label are expected to take equally long."""
     pool: Pool
@@ -137,6 +152,7 @@ class Body(msgspec.Struct, frozen=True):
     environment: str = ""
     bundle: str = ""
     threads: int = 1
+    seat: SeatPlace | None = None
     is_alone: bool = False
     """Never handed out behind another: if its worker dies nobody could tell whether it had begun."""
 
@@ -186,6 +202,8 @@ class Exit(msgspec.Struct, frozen=True):
     files: tuple[LeftFile, ...] = ()
     value_path: str = ""
     """Of a value too large for here, which has still to be stored."""
+    kept: tuple[str, ...] = ()
+    """Globs of what is kept of a seat, however it ended."""
     given: Given | None = None
 
 

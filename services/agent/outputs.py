@@ -40,8 +40,9 @@ class OutputKeeper:
     async def _keep(self, task: Task, end: Exit) -> Exit:
         work = self._places.task(task.key) / "work"
         files = list(end.files)
-        if task.body.outputs:
-            found = await asyncio.to_thread(matches, work, task.body.outputs)
+        globs = (*task.body.outputs, *end.kept)
+        if globs:
+            found = await asyncio.to_thread(matches, work, globs)
             files += [LeftFile(name, path) for name, path in found]
         if len(files) > OUTPUTS_MOST:
             raise TransferFailed(

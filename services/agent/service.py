@@ -16,6 +16,7 @@ import sys
 from collections.abc import Awaitable
 
 from modelyard.v1 import agent_link_pb2 as pb
+from services.agent import cookies
 from services.agent.artifacts import Artifacts
 from services.agent.bundles import Bundles
 from services.agent.caches import Caches
@@ -44,6 +45,8 @@ from services.agent.model import Phase
 from services.agent.offered import OfferedParameters
 from services.agent.outputs import OutputKeeper
 from services.agent.preparation import Preparer
+from services.agent.seat_link import SeatLinks, Speaker
+from services.agent.seats import Seats
 from services.agent.shims import ShimFiles
 from services.agent.specifications import Specifications
 from services.agent.state import Settings, State
@@ -175,9 +178,18 @@ class Agent:
             self._engine.dispatch,
         )
         outputs = OutputKeeper(places, self._artifacts, handover)
-        self._engine.connect(self._workers, preparer, outputs)
-        self._caches = Caches(places, self._state, self._engine.dispatch)
         incarnation = next_incarnation(places.root / "incarnation")
+        links = SeatLinks(
+            node, incarnation, places.root, config.trainer_address, self._credentials.trainer_channel,
+            config.advertise, self._loops, self._clock,
+        )  # fmt: skip
+        self._seats = seats = Seats(
+            self._state, places, node, lambda worker, orders: self._workers.send(worker, seats=orders),
+            links.queue_of, self._engine.run_beside,
+        )  # fmt: skip
+        links.speaker = Speaker(seats.standing, seats.on_command, seats.on_acknowledged)
+        self._engine.connect(self._workers, preparer, outputs, seats)
+        self._caches = Caches(places, self._state, self._engine.dispatch)
         self._around = Surroundings(
             config, make_hello(config, node, self._capacity, incarnation, self._limiter.kind),
             self._credentials, self._artifacts, self._state, self._workers, self._clock, self._engine.run_beside,
@@ -192,6 +204,7 @@ class Agent:
         """Finds again what an earlier process left, then starts the loops. Raises StartRefused."""
         await self._engine.restore()
         self._limiter.adopt(set(self._workers.pids()))
+        await asyncio.to_thread(cookies.end_strays, self._places.root, tuple(self._state.tasks))
         self._logs.on_lost(self._cleaner.take_over(self._state.tasks))
         await self._cleaner.remove_unknown(self._state.tasks)
         self._around.look(self._clock.monotonic_ms())
@@ -274,6 +287,7 @@ class Agent:
             for worker, moved in self._commands.progress(self._state.tasks.values()):
                 self._engine.dispatch(WorkReported(worker, moved=(moved,)))
             self._engine.tick()
+            self._seats.settle()
             await self._cleaner.remove_finished()
 
     async def _sweep(self) -> None:

@@ -20,13 +20,18 @@ from services.agent.model import Pool
 def socket_directory(root: Path) -> Path:
     """A short, private directory for the sockets of an agent: paths of sockets end at 107 bytes."""
     name = hashlib.sha256(str(root).encode()).hexdigest()[:12]
+    directory = private_directory() / name
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory
+
+
+def private_directory() -> Path:
+    """This user's own on this machine, whichever agent asks."""
     private = Path(f"/tmp/yard-{os.getuid()}")
     private.mkdir(mode=0o700, exist_ok=True)
     if private.is_symlink() or private.stat().st_uid != os.getuid():
         raise LauncherFailed(f"{private} belongs to somebody else; remove it")
-    directory = private / name
-    directory.mkdir(mode=0o700, exist_ok=True)
-    return directory
+    return private
 
 
 class Traces:

@@ -41,10 +41,11 @@ class WorkerClient:
         ack: Sequence[str] = (),
         modify: Sequence[Message] = (),
         fence: Sequence[Message] = (),
+        seats: Sequence[Message] = (),
         quit: bool = False,
     ) -> None:
         """Sends with whatever else is sent in this turn of the loop, as one frame. A worker takes a frame
-        in the order ack, run, modify, fence, cancel, quit; running what it already has is harmless.
+        in the order ack, run, modify, seats, fence, cancel, quit; running what it already has is harmless.
 
         What is sent on a lost connection is lost; the next inventory tells.
         """
@@ -56,6 +57,7 @@ class WorkerClient:
             ("ack", ack),
             ("modify", modify),
             ("fence", fence),
+            ("seats", seats),
         ):
             if items:
                 self._outgoing.setdefault(name, []).extend(items)

@@ -13,7 +13,7 @@ from typing import Any
 from services.agent.config import Places
 from services.agent.convert import report_of
 from services.agent.decode import THREADS
-from services.agent.events import Event, WorkerLost, WorkerReady
+from services.agent.events import Event, SeatsReported, WorkerLost, WorkerReady
 from services.agent.launcher_client import SpawnFailed
 from services.agent.launcher_keeper import LauncherKeeper
 from services.agent.model import Pool
@@ -49,7 +49,7 @@ class Workers:
     def __init__(
         self,
         places: Places,
-        tell: Callable[[Event], None],
+        tell: Callable[[Event | SeatsReported], None],
         spawn_task: Callable[[str, Coroutine[Any, Any, None]], object],
         has_gpus: bool,
     ) -> None:
@@ -67,7 +67,7 @@ class Workers:
             self._base_env["CUDA_VISIBLE_DEVICES"] = ""
         self._closing = False
         # What workers say while others are still being found again; None: nothing is held back.
-        self._held: list[Event] | None = []
+        self._held: list[Event | SeatsReported] | None = []
 
     async def open(self) -> list[tuple[str, Pool | None, Message]]:
         """Starts or finds the launcher; what is still there: name, pool and inventory of each worker."""
@@ -83,7 +83,7 @@ class Workers:
         asyncio.get_running_loop().call_soon(self._tell_held)
         return found
 
-    def _say(self, event: Event) -> None:
+    def _say(self, event: Event | SeatsReported) -> None:
         if self._held is None:
             self._tell(event)
         else:
@@ -111,6 +111,7 @@ class Workers:
         ack: tuple[str, ...] = (),
         modify: tuple[Message, ...] = (),
         fence: tuple[Message, ...] = (),
+        seats: tuple[Message, ...] = (),
         quit: bool = False,
     ) -> None:
         """Sends to a worker; what a lost worker does not get is settled by its WorkerLost."""
@@ -118,7 +119,9 @@ class Workers:
         if member is None or member.client is None:
             return
         if member.client.is_open:
-            member.client.send(run=run, cancel=cancel, ack=ack, modify=modify, fence=fence, quit=quit)
+            member.client.send(
+                run=run, cancel=cancel, ack=ack, modify=modify, fence=fence, seats=seats, quit=quit
+            )
         else:
             member.undelivered.update(work["key"] for work in run)
 
@@ -197,6 +200,7 @@ class Workers:
                 self._traces.socket(member.name),
                 python=python,
                 paths=paths,
+                imports=member.pool.imports if member.pool else (),
                 log_path=str(self._places.logs / f"{member.name}.log"),
                 env=env,
             )
@@ -226,7 +230,10 @@ class Workers:
                 member.is_ready = True
                 self._say(WorkerReady(member.name))
             return
-        self._say(report_of(member.name, message))
+        if "seats" in message:
+            self._say(SeatsReported(member.name, tuple(message.pop("seats"))))
+        if message:
+            self._say(report_of(member.name, message))
 
     def _on_ended(self, name: str, exit_code: int, signal: int) -> None:
         member = self._members.get(name)

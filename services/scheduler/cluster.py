@@ -171,7 +171,7 @@ class Node:
         """Whether this node may ever run the shape, however busy it is."""
         if shape.node and shape.node != self.id:
             return False
-        if shape.pool != self.pool:
+        if shape.pool != self.pool or self.id in shape.avoid:
             return False
         if shape.operator and shape.operator not in self.operators:
             return False

@@ -66,6 +66,8 @@ def judge(node: Node, shape: Shape) -> Verdict:
 def _objection(node: Node, shape: Shape) -> tuple[str, str]:
     if shape.node and shape.node != node.id:
         return "PINNED_ELSEWHERE", f"the task is pinned to {shape.node}"
+    if node.id in shape.avoid:
+        return "AVOIDED", "the task is to leave it out"
     if node.session == 0 or node.state is NodeState.LOST:
         return "NOT_CONNECTED", "its agent is not connected"
     if node.state is not NodeState.READY:

@@ -126,6 +126,8 @@ class Shape(msgspec.Struct, frozen=True, cache_hash=True):
     gang: str = ""
     # Elements of one array, or members of one gang, on a node of their own each.
     is_distinct: bool = False
+    # Nodes that are left out, by name.
+    avoid: tuple[str, ...] = ()
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -210,6 +212,7 @@ class Spec(msgspec.Struct, frozen=True):
     queue_timeout_ms: int = 0
     array_size: int = 0
     hold: bool = False
+    # Or a seat: it gets a token of its own.
     is_command: bool = False
     digests: tuple[str, ...] = ()
     # The agent's to keep; known here to tell it again.

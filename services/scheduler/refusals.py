@@ -22,6 +22,10 @@ class InvalidSpec(InvalidArgument):
     """The specification cannot be right."""
 
 
+class SeatForbidden(PermissionDenied):
+    """Only services submit seats, on behalf of an account."""
+
+
 class InvalidParams(InvalidArgument):
     """The parameters do not fit the operator."""
 

@@ -15,7 +15,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from modelyard.operator import validate_params
 from modelyard.v1 import task_pb2
-from services.scheduler import attachments, conduct
+from services.scheduler import attachments, conduct, seats
 from services.scheduler.cluster import Cluster
 from services.scheduler.model import (
     MAIN_QUEUE,
@@ -67,6 +67,8 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
     operator = _operator(spec, field) if kind == "operator" else ""
     if kind == "command":
         _check_argv(spec, field)
+    elif kind == "seat":
+        seats.check(spec, field)
     settle_params(spec, field)
     _check_rest(spec, field)
     _check_size(spec, field)
@@ -84,6 +86,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         pool=spec.placement.pool,
         gang=spec.gang.name,
         is_distinct=spec.placement.distinct_nodes,
+        avoid=seats.avoided(spec.placement, f"{field}.placement"),
     )
     return Spec(
         number=0,
@@ -94,7 +97,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         queue_timeout_ms=_milliseconds(spec.timeouts.queue_timeout, f"{field}.timeouts.queue_timeout"),
         array_size=spec.array_size,
         hold=spec.hold,
-        is_command=kind == "command",
+        is_command=kind != "operator",
         digests=_digests(spec, field),
         disconnect=_disconnect(spec.disconnect, f"{field}.disconnect"),
         run_timeout_ms=_milliseconds(spec.timeouts.run_timeout, f"{field}.timeouts.run_timeout"),
@@ -459,7 +462,7 @@ def check_placeable(shape: Shape, cluster: Cluster, field: str) -> None:
             )
     if all(node.capacity for node in nodes):
         raise CannotBePlaced(
-            "no one node meets all that it asks for: resources, labels, node and operator together",
+            "no one node meets all that it asks for: resources, labels, node, nodes to avoid and operator together",
             field=f"{field}.placement",
             next_step="compare with `yard nodes ls -o yaml`",
         )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelyard.v1 import task_pb2
-from services.scheduler import entry, gang_entry, gathering, quoting, specs
+from services.chassis.security import principal
+from services.scheduler import entry, gang_entry, gathering, quoting, seats, specs
 from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine, Follower
 from services.scheduler.events import RequestRecalled, TasksSubmitted
@@ -44,6 +45,7 @@ class Submission:
         ``content`` is what was asked for, where that is not the submission itself.
         """
         check_request_id(request.request_id)
+        seats.check_caller(request.specs, principal())
         self._disk.check()
         if request.request_id and not content:
             content = content_of(request)
@@ -76,6 +78,7 @@ class Submission:
 
     def check(self, spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         """The specification as it would be submitted. Raises as a submission would; nothing is kept of it."""
+        seats.check_caller([spec], principal())
         converted = self._spec(spec, account, field)
         self._check_whole(converted, spec, "", f"{field}.params")
         return converted

@@ -1,0 +1,423 @@
+"""Seats: a place in which processes are started and ended from outside, until it is closed.
+
+Owns the way from an OpenSeat to its report: leased ports, launches by epoch, what is told of them. A seat is work like
+a command, one at a time per worker; orders come in on another thread. Must not decide when anything starts or ends.
+
+A repeated epoch changes nothing and is answered with the seat as it is, a lower one is refused; so whoever has lost an
+answer may say everything again. The seat as it is also stands in `seat.json`, for those who come when this process is
+gone.
+"""
+
+import json
+import os
+import select
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from modelyard.worker import stacks
+from modelyard.worker.activity import Activity
+from modelyard.worker.executables import NotExecutable
+from modelyard.worker.failures import setup_error
+from modelyard.worker.frames import Message
+from modelyard.worker.launches import CannotStart, Launch
+from modelyard.worker.ledger import now_ms
+from modelyard.worker.ports import Leases
+from modelyard.worker.process import end_children, reap_children
+from modelyard.worker.records import Records
+from modelyard.worker.signs import Signs, stamp
+from modelyard.worker.spawning import Spawner
+from modelyard.worker.tails import Tail, last_lines, size_of
+
+OPEN, RUNNING, STOPPING, ENDED, CLOSED = (
+    f"SEAT_STATE_{name}" for name in ("OPEN", "RUNNING", "STOPPING", "ENDED", "CLOSED")
+)
+SEAT_FILE = "seat.json"
+_ACTIVITY_S, _LINGER_TICK_S = 5.0, 0.02
+# For those that are to end with one that has failed.
+_TOGETHER_GRACE_MS = 5_000
+_KEPT_MOST = 100
+
+Tell = Callable[[str, Message], None]
+
+
+class Keeper:
+    """Keeps the one seat of a worker."""
+
+    def __init__(self, on_open: Callable[[], None], tell: Tell, records: Records) -> None:
+        """``tell`` gets the work's key and an event as SeatEvent has it."""
+        self._on_open = on_open
+        self._tell = tell
+        self._records = records
+        self._spawner = Spawner()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._orders: deque[Message] = deque()
+        self._interrupted: deque[tuple[str, int, str]] = deque()
+        self._key = ""
+
+    # From another thread
+
+    def order(self, order: Message) -> bool:
+        """Something is wanted of a seat; False: it is not here."""
+        if self._key != order["key"]:
+            return False
+        self._orders.append(order)
+        os.eventfd_write(self._wake, 1)
+        return True
+
+    def interrupt(self, key: str, grace_ms: int, name: str = "") -> None:
+        """Closes the seat: what runs is asked to end by the signal of this name, SIGTERM unless one is given."""
+        self._interrupted.append((key, grace_ms, name or "SIGTERM"))
+        os.eventfd_write(self._wake, 1)
+
+    # On the main thread
+
+    def run(self, key: str, work: Message, start_time_ms: int) -> Message:
+        """Keeps the seat to its end; its report. When this returns, nothing of it is left."""
+        report: Message = {"key": key, "start_time_ms": start_time_ms}
+        self._orders.clear()
+        self._key = key
+        seat = Seat(key, work, self._spawner, self._tell)
+        try:
+            report.update(self._keep(seat))
+        finally:
+            self._key = ""
+        report["end_time_ms"] = now_ms()
+        if work.get("record_path"):
+            try:
+                self._records.append(work["record_path"], report)
+            except OSError as error:
+                os.write(2, f"{work['record_path']}: {error}\n".encode())
+        return report
+
+    def _keep(self, seat: "Seat") -> Message:
+        try:
+            seat.open()
+        except OSError as error:
+            seat.close()
+            return {"error": setup_error(f"the seat cannot be opened: {error}")}
+        self._on_open()
+        while not seat.is_closed:
+            for fd in self._wait(seat):
+                if fd != self._wake:
+                    seat.on_ended(fd)
+            self._take(seat)
+            seat.look()
+        return seat.close()
+
+    def _wait(self, seat: "Seat") -> list[int]:
+        poll = select.poll()
+        for fd in (self._wake, *seat.pidfds):
+            poll.register(fd, select.POLLIN)
+        left_s = seat.left_s()
+        found = [fd for fd, _ in poll.poll(None if left_s is None else max(0.0, left_s * 1000 + 1))]
+        if self._wake in found:
+            os.eventfd_read(self._wake)
+        return found
+
+    def _take(self, seat: "Seat") -> None:
+        while self._orders:
+            seat.obey(self._orders.popleft())
+        while self._interrupted:
+            key, grace_ms, name = self._interrupted.popleft()
+            if key == seat.key:
+                seat.cancel(grace_ms, signal.Signals[name])
+
+
+class Seat:
+    """One seat, from its ports to its end."""
+
+    def __init__(self, key: str, work: Message, spawner: Spawner, tell: Tell) -> None:
+        self.key = key
+        self._work = work
+        self._spawner = spawner
+        self._tell_of = tell
+        self._task_id, attempt, _, _ = key.rsplit("/", 3)
+        self._attempt = int(attempt)
+        self._leases = Leases(work.get("lease_path", ""))
+        self._state = OPEN
+        self._epoch = 0
+        self._launch: Launch | None = None
+        self._signs: Signs | None = None
+        self._activity: Activity | None = None
+        self._exit: Message | None = None
+        self._start_time = ""
+        self._logs = [f"{work['log_directory']}/{name}" for name in ("stdout", "stderr")]
+        self._offsets = [0, 0]
+        # By the monotonic clock: when what runs is killed, what is looked at, and what is told of it next.
+        self._kill_at: float | None = None
+        self._look_at = self._tell_at = 0.0
+        self._was_stopped = False
+        # All that was launched has ended, and what it has started has not: its grace is for all of it.
+        self._lingers = False
+        # How the task is to end; None: it goes on.
+        self._closing: Message | None = None
+        self._cpu_time_s = 0.0
+        self._memory_peak_bytes = 0
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closing is not None and not self._runs
+
+    @property
+    def pidfds(self) -> tuple[int, ...]:
+        """Readable when a process has ended."""
+        return tuple(self._launch.pidfds) if self._launch is not None else ()
+
+    @property
+    def _runs(self) -> bool:
+        return self._launch is not None and (self._launch.is_running or self._lingers)
+
+    def open(self) -> None:
+        """Leases the ports and says so. Raises OSError."""
+        Path(self._work["directory"]).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._leases.lease(self._work.get("ports", []))
+        self._say()
+
+    def close(self) -> Message:
+        """Ends everything; the fields of the report."""
+        end_children()
+        self._leases.close()
+        closing = self._closing or {}
+        self._state = CLOSED
+        self._say()
+        fields: Message = {
+            "cpu_time_s": round(self._cpu_time_s, 6),
+            "memory_peak_bytes": self._memory_peak_bytes,
+            "stdout_bytes": size_of(self._logs[0]),
+            "stderr_bytes": size_of(self._logs[1]),
+        }
+        if closing.get("kept"):
+            fields["kept"] = closing["kept"]
+        return {**fields, "error": closing["error"]} if "error" in closing else fields
+
+    # --- orders
+
+    def obey(self, order: Message) -> None:
+        """Does what is wanted, or tells why not."""
+        number = int(order.get("number", 0))
+        if "launch" in order:
+            self._on_launch(order["launch"], number)
+        elif "stop" in order:
+            self._on_stop(order["stop"], number)
+        elif "close" in order:
+            self._on_close(order["close"])
+        elif "addresses" in order:
+            self._on_addresses(order["addresses"])
+        elif "dump_stacks" in order:
+            self._tell({"stacks": stacks.dump(self._logs[1])})
+
+    def cancel(self, grace_ms: int, number: int) -> None:
+        """The task is to end, and the seat with it."""
+        if self._closing is None:
+            self._closing = {"error": {"cause": "cancelled"}}
+        self._end(grace_ms, number)
+
+    def _on_launch(self, launch: Message, number: int) -> None:
+        epoch = int(launch.get("epoch", 0))
+        if epoch == self._epoch:
+            self._say()
+        elif epoch < self._epoch:
+            self._refuse(number, "STALE_EPOCH", f"epoch {epoch} is over; {self._epoch} has begun")
+        elif self._runs or self._closing is not None:
+            what = "is being closed" if self._closing is not None else f"runs epoch {self._epoch}"
+            self._refuse(number, "RUNNING", f"the seat {what}")
+        else:
+            self._start(epoch, launch)
+
+    def _start(self, epoch: int, launch: Message) -> None:
+        self._epoch = epoch
+        self._exit, self._was_stopped, self._kill_at = None, False, None
+        self._offsets = [size_of(path) for path in self._logs]
+        self._start_time = stamp()
+        started = self._launch = Launch(launch, self._work, self._spawner)
+        tails = [Tail(path, offset) for path, offset in zip(self._logs, self._offsets, strict=True)]
+        self._signs = Signs(
+            launch, self._work["directory"], self._leases.numbers, tails, self._work.get("ip", ""), self._tell
+        )
+        try:
+            started.start(self._leases.let_go)
+        except (CannotStart, NotExecutable, OSError, ValueError) as error:
+            self._on_not_started(str(error))
+            return
+        self._state = RUNNING
+        self._activity = Activity(self._logs)
+        self._tell_at = time.monotonic() + _ACTIVITY_S
+        self._say()
+
+    def _on_not_started(self, message: str) -> None:
+        """What has started of it ends at once."""
+        os.write(2, f"{self.key}: {message}\n".encode())
+        end_children()
+        assert self._launch is not None
+        for pidfd in list(self._launch.pidfds):
+            os.close(pidfd)
+        self._launch.pidfds.clear()
+        if self._signs is not None:
+            self._signs.close()
+        self._settle({"cause": "EXIT_CAUSE_SETUP", "message": message})
+
+    def _on_stop(self, stop: Message, number: int) -> None:
+        name = stop.get("signal") or "SIGTERM"
+        if name not in signal.Signals.__members__:
+            self._refuse(number, "SETUP", f"{name[:40]!r} is not a signal")
+        elif self._runs and int(stop.get("epoch", 0)) >= self._epoch:
+            self._was_stopped = True
+            self._end(int(stop.get("grace_ms", 0)), signal.Signals[name])
+        else:
+            self._say()
+
+    def _on_close(self, close: Message) -> None:
+        if self._closing is not None:
+            return
+        self._closing = {"kept": list(close.get("outputs", ()))[:_KEPT_MOST]}
+        if close.get("is_failure"):
+            message = close.get("message") or "its controller has given it up"
+            self._closing["error"] = {"cause": "error", "message": message[:4096]}
+        self._end(0, signal.SIGKILL)
+
+    def _on_addresses(self, published: Message) -> None:
+        path = Path(self._work["log_directory"], "addresses.json")
+        draft = path.with_name("addresses.new")
+        draft.write_text(json.dumps(published), encoding="utf-8")
+        draft.rename(path)
+
+    def _end(self, grace_ms: int, number: int) -> None:
+        """Asks what runs to end, and has it killed later. Asking again can only make it sooner."""
+        if not self._runs:
+            return
+        assert self._launch is not None
+        kill_at = time.monotonic() + grace_ms / 1000
+        self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
+        self._launch.signal(number)
+        if self._state != STOPPING:
+            self._state = STOPPING
+            self._say()
+
+    # --- what happens
+
+    def on_ended(self, pidfd: int) -> None:
+        """A process has ended."""
+        launch = self._launch
+        if launch is None or pidfd not in launch.pidfds:
+            return
+        end = launch.reap(pidfd)
+        self._cpu_time_s += end.usage.ru_utime + end.usage.ru_stime
+        self._memory_peak_bytes = max(self._memory_peak_bytes, end.usage.ru_maxrss * 1024)
+        if launch.is_running:
+            if end.has_failed and launch.asked.get("ends_together") and self._kill_at is None:
+                self._end(_TOGETHER_GRACE_MS, signal.SIGTERM)
+            return
+        # What has left its parents is this process's by now.
+        if self._kill_at is not None and time.monotonic() < self._kill_at and reap_children():
+            self._lingers = True
+        else:
+            self._on_all_ended()
+
+    def _on_all_ended(self) -> None:
+        assert self._launch is not None
+        self._lingers = False
+        end_children()
+        if self._signs is not None:
+            self._signs.finish()
+        self._settle(self._launch.exit(was_stopped=self._was_stopped))
+
+    def _settle(self, fields: Message) -> None:
+        """The processes of this epoch have ended."""
+        self._exit = {
+            "role": self._work.get("role", ""),
+            "index": self._work.get("index", 0),
+            "epoch": self._epoch,
+            **fields,
+            "last_lines": last_lines(self._logs, self._offsets),
+            "end_time": stamp(),
+        }
+        self._state, self._kill_at, self._activity = ENDED, None, None
+        self._leases.hold_again()
+        self._say()
+
+    def left_s(self) -> float | None:
+        """Until something has to be looked at; None: for ever."""
+        if not self._runs:
+            return None
+        if self._lingers:
+            return _LINGER_TICK_S
+        due = [self._tell_at]
+        if self._kill_at is not None:
+            due.append(self._kill_at)
+        tick_s = self._signs.tick_s() if self._signs is not None else None
+        if tick_s is not None:
+            due.append(self._look_at + tick_s)
+        return min(due) - time.monotonic()
+
+    def look(self) -> None:
+        """Kills what is overdue, and tells what can be seen."""
+        if not self._runs:
+            return
+        now = time.monotonic()
+        is_overdue = self._kill_at is not None and now >= self._kill_at
+        if self._lingers:
+            if is_overdue or not reap_children():
+                self._on_all_ended()
+            return
+        if is_overdue:
+            self._kill()
+            return
+        tick_s = self._signs.tick_s() if self._signs is not None else None
+        if self._signs is not None and tick_s is not None and now >= self._look_at + tick_s:
+            self._look_at = now
+            self._signs.look()
+        if self._activity is not None and now >= self._tell_at:
+            self._tell_at = now + _ACTIVITY_S
+            self._tell({"activity": self._activity.look()})
+
+    def _kill(self) -> None:
+        """All that has come from this process, whatever group or session it has gone to."""
+        assert self._launch is not None
+        self._launch.signal(signal.SIGKILL)
+        self._kill_at = time.monotonic() + 1.0
+
+    # --- what is told
+
+    def _refuse(self, number: int, reason: str, message: str) -> None:
+        self._tell({"refusal": {"command": number, "reason": reason, "message": message}})
+
+    def _tell(self, event: Message) -> None:
+        named: Message = {"task_id": self._task_id, "attempt": self._attempt, "epoch": self._epoch}
+        self._tell_of(self.key, {**named, "time": stamp(), **event})
+
+    def _say(self) -> None:
+        """Tells the seat as it is, which is on disk before."""
+        seat = self._as_it_is()
+        path = Path(self._work["log_directory"], SEAT_FILE)
+        draft = path.with_name("seat.new")
+        try:
+            draft.write_text(json.dumps(seat), encoding="utf-8")
+            draft.rename(path)
+        except OSError as error:
+            os.write(2, f"{path}: {error}\n".encode())
+        self._tell({"seat": seat})
+
+    def _as_it_is(self) -> Message:
+        seat: dict[str, Any] = {
+            "task_id": self._task_id,
+            "attempt": self._attempt,
+            "job_id": self._work.get("job_id", ""),
+            "role": self._work.get("role", ""),
+            "index": self._work.get("index", 0),
+            "state": self._state,
+            "epoch": self._epoch,
+            "ports": dict(self._leases.numbers),
+            "directory": self._work["directory"],
+        }
+        if self._launch is not None:
+            seat["pids"] = self._launch.pids
+            seat["start_time"] = self._start_time
+        if self._signs is not None:
+            seat["seen_signs"] = self._signs.seen
+        if self._exit is not None:
+            seat["exit"] = self._exit
+        return seat

@@ -1,0 +1,88 @@
+"""Where the processes below this one stand: their Python stacks where they can tell, else what the kernel knows.
+
+Owns the asking. A process that has a handler for SIGUSR1 (faulthandler.register(signal.SIGUSR1) is enough) writes its
+stacks to its stderr, which is waited for a moment; to one that has none it is not sent, because it would end it.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from modelyard.worker.activity import below
+from modelyard.worker.tails import size_of
+
+_WAIT_S, _QUIET_S, _TEXT_BYTES = 2.0, 0.2, 256 * 1024
+
+
+def dump(stderr_path: str) -> str:
+    """All that can be told, as text; up to two seconds."""
+    before = size_of(stderr_path)
+    pids = sorted(below())
+    told = [pid for pid in pids if _hears(pid, signal.SIGUSR1)]
+    for pid in told:
+        try:
+            os.kill(pid, signal.SIGUSR1)
+        except ProcessLookupError:
+            continue
+    parts = [_described(pid) for pid in pids if pid not in told]
+    if told:
+        _wait_for_silence(stderr_path, before)
+        parts.append(_written(stderr_path, before))
+    text = "\n".join(part for part in parts if part) or "no process runs"
+    return text.encode()[:_TEXT_BYTES].decode(errors="replace")
+
+
+def _hears(pid: int, number: int) -> bool:
+    """Whether the process has a handler of its own, and is not stopped."""
+    status = _read(f"/proc/{pid}/status")
+    caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")
+    is_stopped = "\nState:\tT" in status or "\nState:\tt" in status
+    return bool(int(caught, 16) >> (number - 1) & 1) and not is_stopped
+
+
+def _described(pid: int) -> str:
+    """Its threads as the kernel sees them."""
+    command = _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    lines = [f"process {pid}: {command[:500]}"]
+    try:
+        threads = sorted(os.listdir(f"/proc/{pid}/task"), key=int)  # noqa: PTH208
+    except OSError:
+        return ""
+    for thread in threads[:200]:
+        base = f"/proc/{pid}/task/{thread}"
+        state = next(
+            (x for x in _read(f"{base}/status").splitlines() if x.startswith("State:")), "State: gone"
+        )
+        at = _read(f"{base}/wchan").strip("0 \n")
+        lines.append(f"  thread {thread} {_read(f'{base}/comm').strip()}: {state[6:].strip()} {at}".rstrip())
+    lines.append("  it does not tell its Python stacks: faulthandler.register(signal.SIGUSR1) lets it")
+    return "\n".join(lines)
+
+
+def _wait_for_silence(path: str, before: int) -> None:
+    until = time.monotonic() + _WAIT_S
+    size, since = before, time.monotonic()
+    while time.monotonic() < until:
+        time.sleep(0.02)
+        now = size_of(path)
+        if now != size:
+            size, since = now, time.monotonic()
+        elif size > before and time.monotonic() - since > _QUIET_S:
+            return
+
+
+def _written(path: str, offset: int) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            file.seek(offset)
+            return file.read(_TEXT_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
