@@ -12,7 +12,7 @@ import pytest
 from modelyard.channel import connect
 from modelyard.v1 import job_pb2, task_pb2
 from modelyard.v1 import seat_pb2 as pb
-from tests.support.seat_trainer import SeatTrainer, seat_spec, seat_trainer, submit_seats
+from tests.support.seat_trainer import seat_spec, seat_trainer, submit_seats
 from tests.support.yard import Yard
 
 pytestmark = pytest.mark.asyncio
