@@ -7,7 +7,7 @@ import msgspec
 
 from modelyard.errors import YardError
 from modelyard.v1 import task_pb2
-from services.graph.errands import Carrier, Errand, is_final, refused
+from services.chassis.errands import Carrier, Errand, is_final, refused
 from services.graph.owing import Cancellation, Reference
 from services.graph.peers import Artifacts, Scheduler
 

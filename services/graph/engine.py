@@ -15,14 +15,15 @@ from contextlib import contextmanager
 from modelyard.errors import YardError
 from modelyard.v1 import task_pb2
 from services.chassis.clock import Clock
+from services.chassis.errands import Errands
 from services.chassis.errors import ServiceError
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.marks import Kept as KeptAnswer
+from services.chassis.sessions import Session
 from services.chassis.supervise import Loops
 from services.graph import effects as e
 from services.graph import keeping, machine, parameters, recovery, submissions
-from services.graph.errands import Errands
 from services.graph.events import (
     BatchRefused,
     BodyKept,
@@ -38,7 +39,7 @@ from services.graph.events import (
     ValuesStored,
 )
 from services.graph.owing import owed
-from services.graph.peers import Artifacts, Batch, Scheduler, Session
+from services.graph.peers import Artifacts, Batch, Scheduler
 from services.graph.places import Place, find, node_at
 from services.graph.runs import CAUSE_SETUP, failed
 from services.graph.state import State
@@ -110,7 +111,7 @@ class Engine:
         self._replies: dict[int, asyncio.Future[int]] = {}
         self._keeps: dict[int, KeptAnswer[int]] = {}
         self._next_reply = 0
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, Session[Batch]] = {}
         self._tasks: dict[str, tuple[int, Place]] = {}
         """Run and place by task."""
         self._uploaded: submissions.Uploaded = {}
@@ -285,7 +286,7 @@ class Engine:
         elif isinstance(wish, e.SubmitAgain):
             start("again", self._submit_again(wish))
 
-    def _session(self, account: str) -> Session:
+    def _session(self, account: str) -> Session[Batch]:
         session = self._sessions.get(account)
         if session is None:
             session = self._sessions[account] = self._scheduler.session(account, self)

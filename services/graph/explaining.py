@@ -11,13 +11,13 @@ from statistics import median
 import grpc.aio
 
 from modelyard.v1 import node_pb2, node_pb2_grpc, run_pb2, task_pb2, task_pb2_grpc
+from services.chassis.sessions import on_behalf_of
 from services.graph import parameters, results
 from services.graph.explain import critical_path, ready_makespan_s, strict_makespan_s
 from services.graph.library import Library, OperatorSource
 from services.graph.measured import UNKNOWN, Measure, measures
 from services.graph.model import CachePolicy, Graph, Order, PlannedNode
 from services.graph.operators import Operator
-from services.graph.peers import on_behalf_of
 from services.graph.projects import Project, Projects
 from services.graph.starting import settled_params
 from services.graph.state import RunState

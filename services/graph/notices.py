@@ -6,10 +6,10 @@ import msgspec
 
 from modelyard.errors import YardError
 from modelyard.v1 import contact_pb2, task_pb2
+from services.chassis.errands import Carrier, Errand, is_final, refused
 from services.chassis.passing import passed_on
 from services.graph.convert.notice import EVENTS, Gate, end_request, gate_request
 from services.graph.convert.run import STATES, notification_of
-from services.graph.errands import Carrier, Errand, is_final, refused
 from services.graph.history import History
 from services.graph.model import ProjectNotFound
 from services.graph.owing import Notice

@@ -1,11 +1,24 @@
 """What a step wants of other services, as errands: one for what belongs together. The rows go with the step's."""
 
+import sqlite3
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
 import msgspec
 
+from services.chassis.errands import Errand, Errands, Owed
 from services.graph import effects as e
-from services.graph.errands import Errand, Errands, Kind
 
 _PACK = msgspec.msgpack.Encoder().encode
+
+
+class Kind(StrEnum):
+    """Also the text in the table."""
+
+    NOTICE = "notice"
+    REFERENCES = "references"
+    CANCELLATION = "cancellation"
+    WITHDRAWAL = "withdrawal"
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -43,9 +56,7 @@ def owed(effects: e.Effects, errands: Errands) -> list[Errand]:
             notice = Notice(wish.run, wish.gate, wish.asks, wish.failed_node)
             wanted.append((Kind.NOTICE, wish.account, notice))
     made = [errands.take(kind, account, _PACK(content)) for kind, account, content in wanted]
-    effects.rows += [
-        e.InsertErrand(each.number, each.kind.value, each.account, each.content) for each in made
-    ]
+    effects.rows += [e.InsertErrand(each.number, each.kind, each.account, each.content) for each in made]
     return made
 
 
@@ -66,3 +77,10 @@ def _refer(
     else:
         held.pop(holder, None)
     wanted.append((Kind.REFERENCES, wish.account, Reference(wish.holder, wish.digests)))
+
+
+def withdrawals(c: sqlite3.Connection, sql: Mapping[str, str]) -> Iterable[Owed]:
+    """What an earlier process sent for runs that ended before it was answered. Within the transaction of a start."""
+    for batch, account, content in c.execute(sql["orphaned_batches"]).fetchall():
+        c.execute(sql["delete_batch"], (batch,))
+        yield Kind.WITHDRAWAL, account, content

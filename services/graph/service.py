@@ -10,6 +10,7 @@ from modelyard.channel import connect
 from modelyard.v1 import canvas_pb2, canvas_pb2_grpc, run_pb2, run_pb2_grpc
 from services.chassis.answers import Answers, repeatable
 from services.chassis.clock import SystemClock
+from services.chassis.errands import Carrier, Errands
 from services.chassis.errors import InvariantViolation
 from services.chassis.figures import Family, gauge
 from services.chassis.peers import RemoteAuthenticator
@@ -20,11 +21,11 @@ from services.graph.carriers import Cancellations, References, Withdrawals
 from services.graph.catalogue import Catalogue
 from services.graph.config import GraphConfig
 from services.graph.engine import Engine
-from services.graph.errands import Errands, Kind
 from services.graph.explaining import Explaining
 from services.graph.history import History
 from services.graph.library import Library
 from services.graph.notices import Notices
+from services.graph.owing import Kind, withdrawals
 from services.graph.peers import Artifacts, Scheduler
 from services.graph.progress import Progress
 from services.graph.projects import Projects
@@ -66,16 +67,16 @@ class GraphService:
         self._library = Library(self._projects, self._catalogue, self._clock)
         self._answers = Answers(self._database, sql, self._clock.now_ms, self._key("graph.answers.key"))
         self._store = connect(config.store, token=token, ca_file=self._authority_file())
-        self._errands = Errands(self._database, sql, self._clock)
+        self._errands = Errands("graph", self._database, sql, self._clock)
         self._peer, artifacts = Scheduler(self._scheduler), Artifacts(self._store)
         self._engine = Engine(
             RunStore(self._database, sql), self._peer, artifacts, self._errands, self._clock, self._loops,
             cache_bytes=config.cache_bytes,
         )  # fmt: skip
         await self._engine.open()
-        await self._errands.open()
+        await self._errands.open(lambda c: withdrawals(c, sql))
         self._history = History(self._engine, self._projects, self._catalogue)
-        carriers = {
+        carriers: dict[str, Carrier] = {
             Kind.NOTICE: Notices(self._peer, self._engine.store, self._history, self._projects),
             Kind.REFERENCES: References(artifacts),
             Kind.CANCELLATION: Cancellations(self._peer),

@@ -9,8 +9,9 @@ import pytest
 
 from modelyard.channel import ACCOUNT_KEY
 from modelyard.v1 import canvas_pb2, run_pb2, task_pb2
+from services.chassis.errands import Errand
 from services.graph.carriers import Withdrawals
-from services.graph.errands import Errand, Kind
+from services.graph.owing import Kind
 from services.graph.peers import Scheduler
 from tests.support.graph_repeats import started
 from tests.support.graph_yard import graph_yard

@@ -1,7 +1,7 @@
 """A world for the trainer's machine: a scheduler with so many seats, agents that start and end processes, a disk.
 
-Everything happens in an order that a seed decides. The trainer may die between any two steps: what is on the disk is read
-back, and agents and scheduler tell what they know.
+Everything happens in an order that a seed decides. The trainer may die between any two steps: what is on the disk is
+read back, and agents and scheduler tell what they know.
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from services.chassis.clock import SystemClock
+from services.chassis.errands import Errands
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.graph.effects import DropBatch, Effects, InsertErrand, KeepArtifacts, RecordTasks, Tell
-from services.graph.errands import Errands, Kind
 from services.graph.events import CancelAsked, GateDecided, RunRecovered, TasksAccepted
 from services.graph.model import GateControl, Graph
 from services.graph.model import Kind as NodeKind
-from services.graph.owing import Notice, Reference, owed
+from services.graph.owing import Kind, Notice, Reference, owed
 from services.graph.state import Run, State
 from services.graph.values import Detail, End, Output
 from tests.support.graph_runs import Table, done, failure, planned, spec
@@ -108,7 +108,7 @@ def test_artefacts_of_a_cache_entry_are_referred_to_for_its_account_alone() -> N
 async def test_wishes_of_a_step_become_one_errand_for_what_belongs_together(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "g.db", load_migrations("services.graph"))
     try:
-        errands = Errands(database, SQL, SystemClock())
+        errands = Errands("graph", database, SQL, SystemClock())
         await errands.open()
         effects = Effects()
         effects.wishes = [

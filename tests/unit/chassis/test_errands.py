@@ -12,11 +12,11 @@ import pytest
 
 from modelyard.errors import CallRefused, ConnectionFailed, YardError
 from services.chassis.clock import SystemClock
+from services.chassis.errands import Errand, Errands
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
 from services.graph.carriers import Cancellations, References
-from services.graph.errands import Errand, Errands, Kind
-from services.graph.owing import Cancellation, Reference
+from services.graph.owing import Cancellation, Kind, Reference
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.asyncio
@@ -44,7 +44,7 @@ class Yard:
         self.database = database
         self.notices, self.references = Book(), Book()
         carriers = {Kind.NOTICE: self.notices, Kind.REFERENCES: self.references}
-        self.errands = Errands(database, SQL, SystemClock())
+        self.errands = Errands("graph", database, SQL, SystemClock())
         self.carriers = carriers
         self.loops = loops
 

@@ -1,4 +1,4 @@
-"""What the graph service owes others once a step is on disk: it is carried out after the commit, and survives a kill.
+"""What a service owes others once a step is on disk: it is carried out after the commit, and survives a kill.
 
 An errand is a row of the step's own transaction, and goes when it is done. Errands of one kind for one account are a
 lane: in the order of their steps, as many at a time as have come, again with back-off while the other service is away.
@@ -9,8 +9,7 @@ import asyncio
 import random
 import sqlite3
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -32,25 +31,20 @@ _AGAIN = frozenset(
     }
 )  # fmt: skip
 
-_log = get_logger("graph.errands")
-
-
-class Kind(StrEnum):
-    """Also the text in the table."""
-
-    NOTICE = "notice"
-    REFERENCES = "references"
-    CANCELLATION = "cancellation"
-    WITHDRAWAL = "withdrawal"
+_log = get_logger("chassis.errands")
 
 
 class Errand(msgspec.Struct, frozen=True):
     """A row. The content is its carrier's to read."""
 
     number: int
-    kind: Kind
+    kind: str
     account: str
     content: bytes
+
+
+Owed = tuple[str, str, bytes]
+"""Kind, account and content of an errand to be."""
 
 
 class Carrier(Protocol):
@@ -72,7 +66,7 @@ def is_final(error: YardError) -> bool:
 def refused(errand: Errand, error: YardError) -> None:
     """It is not asked again."""
     _log.warning(
-        "errand_refused", number=errand.number, kind=errand.kind.value, account=errand.account, code=error.code,
+        "errand_refused", number=errand.number, kind=errand.kind, account=errand.account, code=error.code,
         reason=error.reason, message=error.message,
     )  # fmt: skip
 
@@ -80,13 +74,14 @@ def refused(errand: Errand, error: YardError) -> None:
 class Errands:
     """`take` and `owe` are called by the engine, on its event loop; `run` is a loop that the service starts."""
 
-    def __init__(self, database: Database, sql: Mapping[str, str], clock: Clock) -> None:
+    def __init__(self, service: str, database: Database, sql: Mapping[str, str], clock: Clock) -> None:
+        self._service = service
         self._database = database
         self._sql = sql
         self._clock = clock
         self._next = 1
-        self._lanes: dict[tuple[Kind, str], deque[Errand]] = {}
-        self._idle: set[tuple[Kind, str]] = set()
+        self._lanes: dict[tuple[str, str], deque[Errand]] = {}
+        self._idle: set[tuple[str, str]] = set()
         """Lanes with something in them that nobody walks."""
         self._wake = asyncio.Event()
 
@@ -95,25 +90,24 @@ class Errands:
         """How many are not done."""
         return sum(map(len, self._lanes.values()))
 
-    async def open(self) -> None:
-        """Takes up what an earlier process left, and what it sent for runs that ended before it was answered."""
-        left = await self._database.write(self._left)
-        self.owe(left)
-        if left:
-            _log.info("errands_taken_up", count=len(left))
+    async def open(self, more: Callable[[sqlite3.Connection], Iterable[Owed]] | None = None) -> None:
+        """Takes up what an earlier process left; `more` says in the same transaction what else is owed since then."""
 
-    def _left(self, c: sqlite3.Connection) -> list[Errand]:
-        rows = c.execute(self._sql["all_errands"])
-        left = [Errand(number, Kind(kind), account, content) for number, kind, account, content in rows]
-        self._next = left[-1].number + 1 if left else 1
-        for batch, account, content in c.execute(self._sql["orphaned_batches"]).fetchall():
-            errand = self.take(Kind.WITHDRAWAL, account, content)
-            c.execute(self._sql["insert_errand"], (errand.number, errand.kind.value, account, content))
-            c.execute(self._sql["delete_batch"], (batch,))
-            left.append(errand)
-        return left
+        def left(c: sqlite3.Connection) -> list[Errand]:
+            found = [Errand(*row) for row in c.execute(self._sql["all_errands"])]
+            self._next = found[-1].number + 1 if found else 1
+            for kind, account, content in more(c) if more is not None else ():
+                errand = self.take(kind, account, content)
+                c.execute(self._sql["insert_errand"], (errand.number, kind, account, content))
+                found.append(errand)
+            return found
 
-    def take(self, kind: Kind, account: str, content: bytes) -> Errand:
+        taken = await self._database.write(left)
+        self.owe(taken)
+        if taken:
+            _log.info("errands_taken_up", count=len(taken))
+
+    def take(self, kind: str, account: str, content: bytes) -> Errand:
         """A new one. Its row goes with the step that wants it; after the commit it is handed to `owe`."""
         errand = Errand(self._next, kind, account, content)
         self._next += 1
@@ -129,7 +123,7 @@ class Errands:
             self._lanes[lane].append(errand)
             self._wake.set()
 
-    async def run(self, carriers: Mapping[Kind, Carrier]) -> None:
+    async def run(self, carriers: Mapping[str, Carrier]) -> None:
         """For ever."""
         async with asyncio.TaskGroup() as walkers:
             while True:
@@ -139,19 +133,19 @@ class Errands:
                 self._wake.clear()
                 await self._wake.wait()
 
-    async def _walk(self, lane: tuple[Kind, str], carrier: Carrier) -> None:
+    async def _walk(self, lane: tuple[str, str], carrier: Carrier) -> None:
         """Until the lane is empty."""
         queue, delay_s = self._lanes[lane], FIRST_DELAY_S
         while queue:
             some = [queue[place] for place in range(min(len(queue), AT_ONCE_MOST))]
             try:
-                failpoint("graph.before_errand")
+                failpoint(f"{self._service}.before_errand")
                 await carrier.carry(lane[1], some)
-                failpoint("graph.after_errand")
+                failpoint(f"{self._service}.after_errand")
                 await self._done(some)
             except (YardError, ServiceError) as error:
                 _log.warning(
-                    "errands_postponed", kind=lane[0].value, account=lane[1], count=len(queue), reason=error.reason,
+                    "errands_postponed", kind=lane[0], account=lane[1], count=len(queue), reason=error.reason,
                     message=error.message,
                 )  # fmt: skip
                 await self._clock.sleep(delay_s * (0.5 + random.random() / 2))
