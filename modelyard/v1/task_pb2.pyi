@@ -2786,16 +2786,22 @@ class PlanTaskRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
+    BESIDE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def spec(self) -> Global___TaskSpec: ...
+    @_builtins.property
+    def beside(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskSpec]:
+        """Tasks that would be submitted together with it, before it in this order; at most 1,000."""
+
     def __init__(
         self,
         *,
         spec: Global___TaskSpec | None = ...,
+        beside: _abc.Iterable[Global___TaskSpec] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beside", b"beside", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2813,6 +2819,7 @@ class PlanTaskResponse(_message.Message):
     GATES_FIELD_NUMBER: _builtins.int
     SUGGESTIONS_FIELD_NUMBER: _builtins.int
     ESTIMATED_START_TIME_FIELD_NUMBER: _builtins.int
+    BESIDE_NODES_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     starts_now: _builtins.bool
     """Whether it would start at once."""
@@ -2827,6 +2834,10 @@ class PlanTaskResponse(_message.Message):
     def suggestions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suggestion]: ...
     @_builtins.property
     def estimated_start_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def beside_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With `beside`: where each of those, and at last the task itself, would be placed now; empty: it would wait for room."""
+
     def __init__(
         self,
         *,
@@ -2838,10 +2849,11 @@ class PlanTaskResponse(_message.Message):
         gates: _abc.Iterable[Global___Gate] | None = ...,
         suggestions: _abc.Iterable[Global___Suggestion] | None = ...,
         estimated_start_time: _timestamp_pb2.Timestamp | None = ...,
+        beside_nodes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_start_time", b"estimated_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_start_time", b"estimated_start_time", "gates", b"gates", "node", b"node", "nodes", b"nodes", "queue_position", b"queue_position", "starts_now", b"starts_now", "suggestions", b"suggestions", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beside_nodes", b"beside_nodes", "estimated_start_time", b"estimated_start_time", "gates", b"gates", "node", b"node", "nodes", b"nodes", "queue_position", b"queue_position", "starts_now", b"starts_now", "suggestions", b"suggestions", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,10 +1,10 @@
 """What a run would do now (S1.3): levels, order, predicted nodes and cache hits, critical path. Starts nothing.
 
-Times are medians of the project's latest runs; where a node would be placed says the scheduler, asked once for each
-kind of work.
+Times are medians of the project's latest runs; where nodes would be placed says the scheduler, asked once for each kind
+of work, and once for each level together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from statistics import median
 
@@ -25,13 +25,17 @@ from services.graph.store import RunStore
 from services.graph.values import End, Output
 
 PLACEMENTS_MOST = 50
-"""Kinds of work that the scheduler is asked about."""
+"""Kinds of work, and levels, that the scheduler is asked about."""
+BESIDE_MOST = 500
+"""Nodes of a level that are placed side by side."""
 RUNS_MOST = 20
 NODES_MOST = 50_000
 """Of earlier runs, that times are taken from."""
 _ENDED = (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
 _TIMEOUT_S = 5.0
 _FRESH = False, "a refresh was asked for"
+_BESIDE = "it would start at once, beside the others of its level"
+_NO_ROOM = "it waits for room: others of its level go first"
 
 
 class Explaining:
@@ -134,21 +138,41 @@ class Explaining:
 
     async def _placed(
         self, graph: Graph, hits: Mapping[int, str], values: Mapping[str, object], account: str
-    ) -> dict[bytes, tuple[str, str]]:
-        """Node and why, by the body of a task."""
-        placed: dict[bytes, tuple[str, str]] = {}
-        for node in graph.nodes:
-            if not node.body or node.rank in hits or node.body in placed or len(placed) >= PLACEMENTS_MOST:
-                continue
-            spec = task_pb2.TaskSpec.FromString(node.body)
-            spec.params_json = parameters.resolve(node.initial_params, values)
-            request = task_pb2.PlanTaskRequest(spec=spec)
-            try:
-                plan = await self._tasks.PlanTask(request, metadata=on_behalf_of(account), timeout=_TIMEOUT_S)
-                placed[node.body] = (plan.node, plan.summary)
-            except grpc.aio.AioRpcError as error:
-                placed[node.body] = ("", error.details() or error.code().name)
+    ) -> dict[int, tuple[str, str]]:
+        """Node and why, by rank: alone as the yard is now, and beside the rest of its level."""
+        kinds: dict[bytes, task_pb2.TaskSpec] = {}
+        alone: dict[bytes, task_pb2.PlanTaskResponse | str] = {}
+        leaving = [node for node in graph.nodes if node.body and node.rank not in hits]
+        for node in leaving:
+            if node.body not in kinds and len(kinds) < PLACEMENTS_MOST:
+                kinds[node.body] = spec = task_pb2.TaskSpec.FromString(node.body)
+                spec.params_json = parameters.resolve(node.initial_params, values)
+                alone[node.body] = await self._plan(account, [spec])
+        placed = {node.rank: _alone(alone[node.body]) for node in leaving if node.body in alone}
+        levels = groupby(sorted(leaving, key=_gradient), key=_gradient)
+        for level in [list(members) for _, members in levels][:PLACEMENTS_MOST]:
+            starting = [node for node in level if placed.get(node.rank, ("", ""))[0]][:BESIDE_MOST]
+            if len(starting) > 1:
+                together = await self._plan(account, [kinds[node.body] for node in starting])
+                if not isinstance(together, str):
+                    for node, where in zip(starting, together.beside_nodes, strict=True):
+                        if where != placed[node.rank][0]:
+                            placed[node.rank] = where, _BESIDE if where else _NO_ROOM
         return placed
+
+    async def _plan(
+        self, account: str, specs: Sequence[task_pb2.TaskSpec]
+    ) -> task_pb2.PlanTaskResponse | str:
+        """What the scheduler would do with these together; or why it would refuse them."""
+        request = task_pb2.PlanTaskRequest(spec=specs[-1], beside=specs[:-1])
+        try:
+            return await self._tasks.PlanTask(request, metadata=on_behalf_of(account), timeout=_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            return error.details() or error.code().name
+
+
+def _alone(plan: task_pb2.PlanTaskResponse | str) -> tuple[str, str]:
+    return ("", plan) if isinstance(plan, str) else (plan.node, plan.summary)
 
 
 def _cores(body: bytes) -> float:
@@ -191,11 +215,11 @@ def _node(
     node: PlannedNode,
     measure: Measure,
     cached: tuple[bool, str],
-    placed: Mapping[bytes, tuple[str, str]],
+    placed: Mapping[int, tuple[str, str]],
     operators: Mapping[str, Operator],
 ) -> run_pb2.PlannedNode:
     is_cached, why_cached = cached
-    where, why = placed.get(node.body, ("", "")) if node.body and not is_cached else ("", "")
+    where, why = placed.get(node.rank, ("", ""))
     known = operators.get(node.operator)
     if not why and not is_cached and known is not None:
         why = f"offered by {', '.join(known.nodes)}"

@@ -7,6 +7,7 @@ import msgspec
 from services.chassis.errors import FailedPrecondition, InvalidArgument
 from services.graph.model import Graph, PlannedNode
 from services.graph.places import Place, body_at, find, id_at, node_at
+from services.graph.problems import suggestion
 from services.graph.state import Run, Spec
 from services.graph.store import NodeRow, RunRow, RunStore
 from services.graph.values import Kept
@@ -63,7 +64,10 @@ def demanded(spec: Spec, graph: Graph, again: Collection[str]) -> Spec:
     for name in again:
         place = find(graph, name)
         if place is None:
-            raise NodeUnknown(f"there is no node {name[:80]!r}", field="from_nodes")
+            raise NodeUnknown(
+                f"there is no node {name[:80]!r}", field="from_nodes",
+                next_step=suggestion(name, (node.id for node in graph.nodes), "yard graph show tells the nodes"),
+            )  # fmt: skip
         if len(place) == 1:
             fresh.add(place[0])
     for node in graph.nodes:

@@ -121,6 +121,18 @@ def test_predicted_nodes_are_the_actual_ones_on_an_idle_yard(yard: Yard) -> None
     assert actual["too-large"]["state"] == "EXECUTION_STATE_ERROR"
 
 
+def test_nodes_of_one_level_are_predicted_side_by_side(yard: Yard) -> None:
+    """Each takes more than half of an agent: which of the two goes where decides the load at that moment."""
+    large = {"operator": "sleep", "initial_params": {"seconds": 0.3}, "resources": {"cpu": 3}, "cache": "off"}
+    save(yard, "beside", [{"id": name, **large} for name in ("one", "two", "three")], [])
+    _, predicted = explained(yard, "beside")
+    _, actual = ran(yard, "beside")
+    assert sorted(predicted[name]["node"] for name in ("one", "two")) == yard.nodes
+    assert sorted(actual[name]["node"] for name in ("one", "two")) == yard.nodes
+    assert "node" not in predicted["three"] and "waits for room" in predicted["three"]["message"]
+    assert actual["three"]["startTime"] <= actual["three"]["endTime"]
+
+
 def ran_to_the_end(yard: Yard, name: str) -> tuple[Document, dict[str, Document]]:
     """As `ran`, of a run that fails."""
     run = json.loads(yard.cli("graph", "run", name, "-o", "json").stdout)

@@ -441,6 +441,9 @@ async def test_task_of_another_account_is_not_there_for_any_rpc(tmp_path: Path) 
         session = bob.tasks.Session()
         await session.write(pb.SessionRequest(sequence=1, follow=pb.FollowTasks(task_ids=[live, ended])))
         await session.done_writing()
+        told = await session.read()
+        assert isinstance(told, pb.SessionResponse)
+        assert list(told.unknown_task_ids) == [live, ended] and not told.outcomes.outcomes
         assert await session.read() is grpc.aio.EOF
         assert (await ada.get(live)).state == pb.TASK_STATE_QUEUED
 

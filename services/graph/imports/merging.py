@@ -98,7 +98,8 @@ def differences(canvas: Canvas, other: Canvas, path: str = "") -> Iterator[tuple
         if found is None:
             yield at, "the node", node.id
             continue
-        for name in _unequal(node, found):
+        for field in _unequal(node, found):
+            name = field.removesuffix("_ns")
             yield f"{at}.{name}", name, node.id
     kept, there = Counter(map(_key, canvas.edges)), Counter(map(_key, other.edges))
     for key in kept - there:

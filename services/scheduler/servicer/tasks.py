@@ -13,9 +13,10 @@ from services.scheduler.arrays import has_unmade
 from services.scheduler.engine import Engine
 from services.scheduler.events import CancelRequested, HoldRequested, ReleaseRequested
 from services.scheduler.mass_modification import MassModification
-from services.scheduler.model import array_of, parse_task_id
+from services.scheduler.model import Shape, Spec, array_of, parse_task_id
 from services.scheduler.modification import Modification
 from services.scheduler.refusals import InvalidRequest, TaskHasEnded
+from services.scheduler.rehearsal import rehearse
 from services.scheduler.retrying import Retrying
 from services.scheduler.servicer import explaining, suspending
 from services.scheduler.servicer.follow import LogFollower
@@ -26,6 +27,7 @@ from services.scheduler.tasks import Tasks
 from services.scheduler.watching import watch
 
 MOST_IDS = 10_000
+MOST_BESIDE = 1_000
 GRACE_MS = 5_000
 MOST_GRACE_MS = 600_000
 
@@ -142,7 +144,27 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
     async def PlanTask(self, request: pb.PlanTaskRequest, context: Any) -> pb.PlanTaskResponse:
         account = principal().account
         spec = self._submission.check(request.spec, account, "spec")
-        return explaining.plan(explain.plan(self._engine.state, account, spec, self._engine.now()))
+        answer = explaining.plan(explain.plan(self._engine.state, account, spec, self._engine.now()))
+        if request.beside:
+            answer.beside_nodes.extend(
+                rehearse(self._engine.state.cluster, self._shapes(request, account, spec))
+            )
+        return answer
+
+    def _shapes(self, request: pb.PlanTaskRequest, account: str, spec: Spec) -> list[Shape]:
+        """Of the tasks beside it, then its own. Equal specifications are checked once."""
+        if len(request.beside) > MOST_BESIDE:
+            raise InvalidRequest(
+                f"beside: {len(request.beside)} tasks; at most {MOST_BESIDE}", field="beside"
+            )
+        known: dict[bytes, Shape] = {}
+        shapes = []
+        for number, each in enumerate(request.beside):
+            key = each.SerializeToString(deterministic=True)
+            if key not in known:
+                known[key] = self._submission.check(each, account, f"beside[{number}]").shape
+            shapes.append(known[key])
+        return [*shapes, spec.shape]
 
     async def StreamLogs(
         self, request: pb.StreamLogsRequest, context: Any
