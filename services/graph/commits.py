@@ -88,6 +88,9 @@ def _commit_scope(step: Step, scope: Scope) -> bool:
 def _commit_bodies(step: Step, scope: Scope, rank: int, executed: Bodies) -> None:
     before = executed.committed
     while (inner := executed.scopes.get(executed.committed)) is not None and _commit_scope(step, inner):
+        if inner.place in step.run.aside:
+            # What it gave is still being read.
+            break
         del executed.scopes[executed.committed]
         executed.committed += 1
     if executed.committed != before:

@@ -36,6 +36,7 @@ _CONTROLS = {
     Kind.MAP: maps.begin,
     Kind.LOOP: loops.begin,
 }
+_UNKNOWN = "nothing is known of this operator with these parameters and inputs"
 _READERS = {Kind.BRANCH: branches.on_read, Kind.MAP: maps.on_read, Kind.LOOP: loops.on_read}
 
 
@@ -294,7 +295,7 @@ class Step:
             return
         most = run.spec.max_parallel or run.node_count
         one_by_one = run.spec.start is Start.STRICT and run.spec.order is Order.BRANCHES
-        while run.ready and len(run.running) < most:
+        while run.ready and run.busy < most:
             place = run.ready[0]
             scope, rank = run.scope_at(place), place[-1]
             if scope is None or not run.may_start(place):
@@ -342,16 +343,16 @@ class Step:
             return
         run.running.add(place)
         self.touch(place)
+        why = _no_cache(run, planned)
+        is_asked, node.reason = not why, why or _UNKNOWN
         if place in run.expected:
             self._take_up(scope, rank, place)
             return
-        node.reason = _no_cache(run, planned)
         key = (run.spec.account, node.key)
-        if not node.reason and self.state.cache.has(key, run.spec.number):
+        if is_asked and self.state.cache.has(key, run.spec.number):
             self.state.cache.touch(key)
             self.effects.wishes.append(FetchCached(run.spec.number, place, *key))
             return
-        node.reason = node.reason or "nothing is known of this operator with these parameters and inputs"
         self.submitted.append(place)
 
     def _take_up(self, scope: Scope, rank: int, place: Place) -> None:

@@ -243,6 +243,11 @@ class Run:
         self.order_wait_ms = 0
         self.first_failure: Failure | None = None
 
+    @property
+    def busy(self) -> int:
+        """How many are on agents, also those that have not come up again since the service was started."""
+        return len(self.running) + len(self.expected) - len(self.early)
+
     def note_change(self, revision: int, place: Place) -> None:
         """Something of a node may be told. What was told of nodes that are let go of is forgotten now and then."""
         self.changes.append((revision, place))
