@@ -129,7 +129,10 @@ def _commit_node(step: Step, scope: Scope, rank: int, end: End) -> None:
     digests = tuple(digest for output in end.outputs for digest in output.digests)
     if digests and (planned.record or not scope.consumers[rank]):
         step.effects.wishes.append(KeepArtifacts(run.spec.account, f"run:r-{number}", digests))
-    if end.detail is Detail.COMPUTED and planned.control is None and planned.identity and end.outputs:
+    kept = scope.kept.get(rank)
+    # What was kept is there already: put again it would count as this run's, which takes nothing of its own.
+    is_new = end.detail is Detail.COMPUTED and (kept is None or kept.end.key != end.key)
+    if is_new and planned.control is None and planned.identity and end.key and end.outputs:
         _put_cached(step, end, planned, digests)
 
 

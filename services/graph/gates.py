@@ -45,12 +45,16 @@ def begin(step: Step, scope: Scope, rank: int, inputs: list[PortInput]) -> None:
             step.effects.wishes.append(
                 Tell(run.spec.number, run.spec.account, id_at(run.graph, place), control.message)
             )
+    deadline_ms = record.open_ms + control.timeout_ms if control.timeout_ms else 0
     if record.is_approved is not None:
         _end(step, scope, rank, record)
-        return
-    scope.nodes[rank].detail = Detail.GATED
-    if control.timeout_ms:
-        step.state.deadlines[run.spec.number, place] = record.open_ms + control.timeout_ms
+    elif deadline_ms and deadline_ms <= step.now:
+        # It had ended before a restart, or would have: nobody decides over it any more.
+        _time_out(step, scope, rank)
+    else:
+        scope.nodes[rank].detail = Detail.GATED
+        if deadline_ms:
+            step.state.deadlines[run.spec.number, place] = deadline_ms
 
 
 def decide(step: Step, event: GateDecided) -> None:
@@ -67,21 +71,24 @@ def decide(step: Step, event: GateDecided) -> None:
     record, scope = run.gates.get(place), run.scope_at(place)
     if record is not None and record.is_approved is event.is_approved:
         return
-    is_over = scope is None or scope.nodes[place[-1]].end is not None
-    if record is None or scope is None or is_over or record.is_approved is not None:
-        raise _not_waiting(run.spec.number, name, _why_not(record))
+    if record is None or record.is_approved is not None:
+        raise _not_waiting(run.spec.number, name, _why_not(record, scope, place[-1]))
     record = GateRecord(record.open_ms, event.is_approved, event.account, event.comment, step.now)
     run.gates[place] = record
     step.effects.rows.append(PutGate(run.spec.number, place, record))
-    _end(step, scope, place[-1], record)
+    if scope is not None and scope.nodes[place[-1]].detail is Detail.GATED:
+        _end(step, scope, place[-1], record)
 
 
-def _why_not(record: GateRecord | None) -> str:
-    if record is None:
-        return "it was not reached yet"
-    if record.is_approved is None:
-        return "nobody decided in time"
-    return f"{record.account} has {'approved' if record.is_approved else 'rejected'} it"
+def _why_not(record: GateRecord | None, scope: Scope | None, rank: int) -> str:
+    if record is not None:
+        return f"{record.account} has {'approved' if record.is_approved else 'rejected'} it"
+    if scope is None:
+        return "it was not reached yet, or has ended"
+    end = scope.nodes[rank].end
+    if end is not None:
+        return "nobody decided in time" if end.detail is Detail.TIMED_OUT else "it has ended"
+    return "it was not reached yet"
 
 
 def _not_waiting(number: int, name: str, why: str) -> GateNotWaiting:
@@ -107,8 +114,13 @@ def on_time(step: Step, place: Place) -> None:
     step.state.deadlines.pop((step.run.spec.number, place), None)
     scope = step.run.scope_at(place)
     if scope is not None and scope.nodes[place[-1]].detail is Detail.GATED:
-        failure = Failure(CAUSE_TIMEOUT, "nobody decided in time", "yard graph continue, and decide")
-        step.end(scope, place[-1], End(Detail.TIMED_OUT, failure=failure))
+        _time_out(step, scope, place[-1])
+
+
+def _time_out(step: Step, scope: Scope, rank: int) -> None:
+    step.run.gates.pop((*scope.place, rank), None)
+    failure = Failure(CAUSE_TIMEOUT, "nobody decided in time", "yard graph continue, and decide")
+    step.end(scope, rank, End(Detail.TIMED_OUT, failure=failure))
 
 
 def forget(step: Step, places: list[Place]) -> None:

@@ -114,6 +114,7 @@ def _on_node(step: Step, event: _OfNode) -> None:
     run, place = step.run, event.place
     if isinstance(event, NodeEnded) and place in run.expected:
         run.early[place] = event.end
+        step.move()
         return
     scope, rank = run.scope_at(place), place[-1]
     if scope is None:

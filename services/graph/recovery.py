@@ -26,7 +26,6 @@ def _run(live: LiveRun) -> Run:
     run.root.kept = live.kept
     run.changed.update(live.row.changed)
     run.changed.update(live.modified)
-    run.gates.update(live.gates)
     for row in live.nodes:
         run.sequence = max(run.sequence, row.sequence)
         run.counts["error" if row.end.detail.is_error else "done"] += 1
@@ -44,6 +43,12 @@ def _run(live: LiveRun) -> Run:
         run.node_count += 1
     run.changes = sorted((row.revision, row.place) for row in live.nodes if len(row.place) == 1)
     committed = {row.place for row in live.nodes}
+    run.gates.update(
+        (place, record)
+        for place, record in live.gates.items()
+        # What was not decided over has timed out, or was let go of.
+        if record.is_approved is not None or (place not in committed and place[0] >= run.root.committed)
+    )
     for batch in live.batches:
         _expect(run, batch, committed)
     return run

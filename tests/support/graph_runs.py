@@ -9,15 +9,24 @@ from itertools import count
 
 import msgspec
 
-from services.graph import machine
-from services.graph.effects import CancelTasks, CommitNode, Effects, FetchCached, Submit
-from services.graph.events import CacheAnswered, Event, NodeEnded, RunAsked
+from services.graph import machine, recovery
+from services.graph.effects import (
+    CancelTasks,
+    CommitNode,
+    Effects,
+    FetchCached,
+    InsertBatch,
+    RecordTasks,
+    Submit,
+)
+from services.graph.events import CacheAnswered, Event, NodeEnded, RunAsked, RunRecovered
 from services.graph.levels import gradients, total_order
 from services.graph.model import CachePolicy, Graph, InputEdge, Kind, OnError, Order, PlannedNode, Trigger
 from services.graph.places import Place, find, id_at
 from services.graph.results import inputs_of, value_output
 from services.graph.state import Run, Spec, Start, State, check_invariants
 from services.graph.values import Detail, End, Failure
+from tests.support.graph_disk import Disk, finish
 
 Edge = tuple[str, str] | tuple[str, str, OnError]
 
@@ -83,8 +92,10 @@ def failure() -> End:
 class Table:
     """A machine with its effects at hand, one event at a time."""
 
-    def __init__(self, state: State | None = None) -> None:
+    def __init__(self, state: State | None = None, disk: Disk | None = None) -> None:
         self.state = state or State()
+        self.disk = disk
+        """With one it can be started again."""
         self.now = 1
         self.submitted: list[str] = []
         self.cancelled: list[str] = []
@@ -95,7 +106,8 @@ class Table:
     def ask(self, graph: Graph, wish: Spec | None = None, **more: object) -> Run:
         self.graph = graph
         number = self.state.next_run
-        event = RunAsked(1, wish or spec(), graph, 1, **more)  # type: ignore[arg-type]
+        plan = finish(self.disk.store().plan(graph)) if self.disk is not None else 1
+        event = RunAsked(1, wish or spec(), graph, plan, **more)  # type: ignore[arg-type]
         known = self.state.runs
         self.do(event)
         return known.get(number) or Run(wish or spec(), graph)
@@ -103,6 +115,8 @@ class Table:
     def do(self, *events: Event) -> Effects:
         assert self.graph is not None
         self.effects = machine.step(self.state, events, self.now)
+        if self.disk is not None:
+            self._persist(self.disk)
         for row in self.effects.rows:
             if isinstance(row, CommitNode):
                 self.log.append(row)
@@ -114,11 +128,30 @@ class Table:
         check_invariants(self.state)
         return self.effects
 
-    def end(self, name: str, end: End, run: int = 1) -> Effects:
+    def _persist(self, disk: Disk) -> None:
+        """Each start is a batch of its own, whose task has the batch's number."""
+        for wish in self.effects.wishes:
+            for place in wish.places if isinstance(wish, Submit) else ():
+                number, self.state.next_batch = self.state.next_batch, self.state.next_batch + 1
+                self.effects.rows.append(InsertBatch(number, wish.run, str(number), (place,), b""))
+                self.effects.rows.append(RecordTasks(number, f"t-{number}"))
+        finish(disk.store().persist(self.effects.rows, self.state.revision))
+
+    def restart(self) -> Effects:
+        """The process has died; from now on it is its successor."""
+        assert self.disk is not None
+        self.state, runs = recovery.restore(finish(self.disk.store().begin()))
+        return self.do(*[RunRecovered(run, again) for run, again in runs])
+
+    def place(self, name: str) -> Place:
+        """Where the node stands."""
         assert self.graph is not None
         place = find(self.graph, name)
         assert place is not None
-        return self.do(NodeEnded(run, place, end))
+        return place
+
+    def end(self, name: str, end: End, run: int = 1) -> Effects:
+        return self.do(NodeEnded(run, self.place(name), end))
 
     def taken(self) -> list[str]:
         """What was submitted since the last look."""
@@ -181,6 +214,7 @@ def simulate(
             place = heapq.heappop(waiting)
             started.append(place)
             heapq.heappush(busy, (clock + chance.random(), next(tie), place, work(run, place)))
+        assert len(run.running) <= workers
         if wish.start is Start.READY and number in table.state.runs:
             assert not (len(busy) < workers and any(map(run.may_start, run.ready)))
 

@@ -41,7 +41,9 @@ class _Drawing:
     def fill(self, count: int) -> None:
         chance = self._chance
         for _ in range(count):
-            kinds = ["op", "branch", "gate"] + (["map", "loop", "subgraph"] if self._depth < DEPTH_MOST else [])
+            kinds = ["op", "branch", "gate"] + (
+                ["map", "loop", "subgraph"] if self._depth < DEPTH_MOST else []
+            )
             kind = chance.choices(kinds, [7, 1, 1, 2, 1, 1][: len(kinds)])[0]
             if kind == "op" or not self.nodes:
                 self._op(chance.choice(("text", "number", "list")))
@@ -83,7 +85,10 @@ class _Drawing:
         chance = self._chance
         source = chance.choice(self.nodes)
         if kind == "branch":
-            condition = {"path": chance.choice(("", "", "0")), "comparison": chance.choice(("less", "exists"))}
+            condition = {
+                "path": chance.choice(("", "", "0")),
+                "comparison": chance.choice(("less", "exists")),
+            }
             if condition["comparison"] == "less":
                 condition["value"] = 60
             node = self._add(branch={"cases": [{"port": "low", "condition": condition}]})
@@ -129,7 +134,9 @@ class _Drawing:
 
     def _body(self) -> str:
         chance = self._chance
-        known = [name for name, made in self._subgraphs.items() if made and name.startswith(f"s{self._depth + 1}")]
+        known = [
+            name for name, made in self._subgraphs.items() if made and name.startswith(f"s{self._depth + 1}")
+        ]
         if known and chance.random() < 0.3:
             return chance.choice(known)
         name = f"s{self._depth + 1}-{len(self._subgraphs)}"

@@ -24,21 +24,35 @@ def look(world: World, engine: Engine) -> None:
     check_invariants(engine.state)
     for number, run in engine.state.runs.items():
         _is_paused_as_it_was(world, number, run)
+        wanted = run.running | set(run.expected)
+        tasks = [task for task in world.scheduler.tasks.values() if task.run == number and task.is_open]
+        count = sum(task.place in wanted for task in tasks)
+        assert count <= world.plan.workers, f"{count} tasks at a time"
+        row = world.disk.run(number)
+        assert row is not None and row.state is run.state, "the disk knows of another state"
+        _decided_stays_decided(world, number)
         for scope in _scopes(run.root):
             _no_map_is_too_wide(scope)
-        if world.plan.start is Start.READY and run.state is RunState.RUNNING:
-            if run.busy < world.plan.workers:
-                left = [place for scope in _scopes(run.root) for place in _eligible(run, scope)]
-                assert not left, f"{left} may start, and a slot is free (S1.10)"
+        is_free = run.state is RunState.RUNNING and run.busy < world.plan.workers
+        if world.plan.start is Start.READY and is_free:
+            left = [place for scope in _scopes(run.root) for place in _eligible(run, scope)]
+            assert not left, f"{left} may start, and a slot is free (S1.10)"
 
 
 def _is_paused_as_it_was(world: World, number: int, run: Run) -> None:
     if run.state is not RunState.PAUSED:
         world.frozen.pop(number, None)
         return
-    under_way = run.running | set(run.expected)
-    known = world.frozen.setdefault(number, set(under_way))
-    assert under_way <= known, f"{under_way - known} started while the run was paused"
+    left = world.disk.left(number)
+    known = world.frozen.setdefault(number, left | run.running)
+    assert left <= known, f"{left - known} started while the run was paused"
+
+
+def _decided_stays_decided(world: World, number: int) -> None:
+    for place, record in world.disk.gates(number).items():
+        if record.is_approved is not None:
+            known = world.decided.setdefault((number, place), record)
+            assert known == record, f"{place} was decided over again"
 
 
 def _scopes(scope: Scope) -> Iterator[Scope]:
@@ -63,7 +77,9 @@ def _eligible(run: Run, scope: Scope) -> Iterator[Place]:
         return
     for rank, planned in enumerate(scope.shape.graph.nodes):
         place = (*scope.place, rank)
-        is_task = planned.kind is Kind.TASK and not planned.has_effects and planned.trigger is Trigger.ALL_ENDED
+        is_task = (
+            planned.kind is Kind.TASK and not planned.has_effects and planned.trigger is Trigger.ALL_ENDED
+        )
         if not is_task or place in run.running or scope.nodes[rank].end is not None or scope.is_behind(rank):
             continue
         if all(scope.nodes[edge.source].end is not None for edge in planned.inputs):
@@ -99,7 +115,9 @@ def _are_held(world: World, number: int, committed: dict[Place, End]) -> None:
     for place, end in committed.items():
         if node_at(world.graph, place).record:
             wanted = {digest for output in end.outputs for digest in output.digests}
-            assert wanted <= world.scheduler.held.get(f"run:r-{number}", set()), f"what {place} gave is not held"
+            assert wanted <= world.scheduler.held.get(f"run:r-{number}", set()), (
+                f"what {place} gave is not held"
+            )
 
 
 def _stand_in_order(world: World, number: int) -> None:
@@ -117,5 +135,3 @@ def _stand_in_order(world: World, number: int) -> None:
         levels[place[:-1]].append(node_at(world.graph, place).gradient)
     for scope, found in levels.items():
         assert found == sorted(found), f"strict levels of {scope} start out of order (S1.10): {found}"
-
-

@@ -27,6 +27,11 @@ class Task:
         self.is_wanted = True
         self.end_ms = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is wanted and has not ended."""
+        return self.is_wanted and self.outcome is None
+
 
 class Refused(Exception):
     """The scheduler takes none of them."""
@@ -78,6 +83,10 @@ class Scheduler:
                 self._queue.remove(task)
                 self._end(task, _cancelled())
 
+    def hold(self, holder: str, digests: tuple[str, ...]) -> None:
+        held = self.held.setdefault(holder, set())
+        held.update(digests) if digests else held.clear()
+
     def put(self, data: bytes) -> str:
         digest = sha256(data).hexdigest()
         self.artifacts[digest] = data
@@ -126,10 +135,14 @@ def _value(gives: str, seen: bytes, texts: dict[str, str]) -> str:
     if gives == "number":
         return str(seen[2] % 100)
     if gives == "list":
-        return json.dumps([seen[4 + index] % 7 if index % 2 else f"v{seen[4 + index] % 7}" for index in range(seen[2] % 6)])
+        return json.dumps(
+            [seen[4 + index] % 7 if index % 2 else f"v{seen[4 + index] % 7}" for index in range(seen[2] % 6)]
+        )
     if gives == "each":
         whole = texts.get("value")
-        members = json.loads(whole or "null") if whole is not None else [texts[name] for name in sorted(texts)]
+        members = (
+            json.loads(whole or "null") if whole is not None else [texts[name] for name in sorted(texts)]
+        )
         if not isinstance(members, list):
             return "null"
         return json.dumps([sha256(json.dumps(member).encode()).hexdigest()[:6] for member in members])

@@ -1,15 +1,16 @@
 """The real engine, machine, recovery and store of runs under virtual time; what is around them is pretended.
 
-The process may die at every failpoint of a step and between steps: what is left is the disk, and what the scheduler has.
+The process may die at every failpoint and between steps: what is left is the disk, and what the scheduler has.
 """
 
 from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
-from itertools import count
+from itertools import count, zip_longest
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -17,17 +18,21 @@ import msgspec
 
 from modelyard.v1 import task_pb2 as pb
 from services.graph import engine as engine_module
+from services.graph import errands as errands_module
 from services.graph import keeping
 from services.graph.engine import Engine
+from services.graph.errands import Errand, Errands, Kind
 from services.graph.events import GateDecided, PauseAsked, ResumeAsked, RunAsked, TimePassed
 from services.graph.model import GateControl, Graph, Order
+from services.graph.owing import Cancellation, Reference
 from services.graph.peers import Batch
 from services.graph.places import Place, id_at, node_at
 from services.graph.state import RunState, Start
+from services.graph.values import GateRecord
 from tests.simulation.runs import promises
 from tests.simulation.runs.canvases import random_graph
-from tests.simulation.runs.disk import Disk, finish
 from tests.simulation.runs.scheduler import Refused, Scheduler, Task
+from tests.support.graph_disk import Disk, finish
 from tests.support.graph_runs import spec
 
 EVENTS_MOST = 200_000
@@ -69,9 +74,13 @@ class World:
         self.scheduler.now = lambda: self.now
         self.engine: Engine | None = None
         self.incarnation = 0
+        self._carrier = Carrier(self.scheduler)
         self.deaths = 0
         self.frozen: dict[int, set[Place]] = {}
         """What was under way when a run was paused."""
+        self.works: list[Coroutine[Any, Any, None]] = []
+        """What goes on beside the steps."""
+        self.decided: dict[tuple[int, Place], GateRecord] = {}
         self._session: Session | None = None
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._tie = count()
@@ -81,7 +90,18 @@ class World:
 
     def tell(self) -> list[Any]:
         """The committed logs of its runs. Raises AssertionError where a promise is broken."""
-        with patch.object(engine_module, "failpoint", self._failpoint):
+        try:
+            return self._tell()
+        finally:
+            for work in self.works:
+                work.close()
+            self.disk.close()
+
+    def _tell(self) -> list[Any]:
+        with (
+            patch.object(engine_module, "failpoint", self._failpoint),
+            patch.object(errands_module, "failpoint", self._failpoint),
+        ):
             self._boot()
             for _ in range(self.plan.pauses):
                 self.later(self.chance.random() * 300, self._pause)
@@ -99,7 +119,6 @@ class World:
             assert row is not None and row.state.has_ended, f"r-{number} hangs"
             logs.append(self.disk.log(number))
         promises.look_back(self)
-        self.disk.close()
         return logs
 
     def later(self, delay_ms: float, act: Callable[[], None]) -> None:
@@ -114,8 +133,17 @@ class World:
         self.incarnation += 1
         self._asked_gates.clear()
         self._is_step_due = False
-        surroundings = (cast(Any, Peers(self)), cast(Any, Store(self)), cast(Any, self), cast(Any, Jobs(self)))
-        self.engine = Engine(self.disk.store(), *surroundings)
+        store = self.disk.store()
+        self._errands = Errands(store.database, self.disk.sql, cast(Any, self))
+        finish(self._errands.open())
+        around = (
+            cast(Any, Peers(self)),
+            cast(Any, Store(self)),
+            self._errands,
+            cast(Any, self),
+            cast(Any, Jobs(self)),
+        )
+        self.engine = Engine(store, *around)
         finish(self.engine.open())
         self._ask()
 
@@ -137,6 +165,21 @@ class World:
         if self.engine is not None and self.engine._inbox and not self._is_step_due:
             self._is_step_due = True
             self.later(self.soon(), self.only_now(self._step))
+        for lane in sorted(self._errands._idle) if self.engine is not None else ():
+            self._errands._idle.discard(lane)
+            self.later(self.soon(), self.only_now(lambda lane=lane: self._walk(lane)))  # type: ignore[misc]
+
+    def _walk(self, lane: tuple[Kind, str]) -> None:
+        with self._mortal():
+            finish(self._errands._walk(lane, self._carrier))
+
+    @contextmanager
+    def _mortal(self) -> Iterator[None]:
+        """What happens in here may be the end of the process."""
+        try:
+            yield
+        except Died:
+            self._die()
 
     def only_now(self, act: Callable[[], None]) -> Callable[[], None]:
         """Nothing happens if the process has died meanwhile."""
@@ -156,10 +199,9 @@ class World:
         events, engine._inbox = engine._inbox[:most], engine._inbox[most:]
         if any(isinstance(event, ResumeAsked) for event in events):
             self.frozen.clear()
-        try:
+        with self._mortal():
             finish(engine._step(events))
-        except Died:
-            self._die()
+        if self.engine is None:
             return
         promises.look(self, engine)
         self._ask()
@@ -195,7 +237,9 @@ class World:
         kept = {}
         if before is not None and self.story == "continued":
             again = self._again(number - 1)
-            wish = keeping.demanded(msgspec.structs.replace(wish, continued_from=number - 1), self.graph, again)
+            wish = keeping.demanded(
+                msgspec.structs.replace(wish, continued_from=number - 1), self.graph, again
+            )
             kept = finish(keeping.of_run(store, before, self.graph, again))
         self.engine.post(RunAsked(0, wish, self.graph, plan, kept))
 
@@ -234,15 +278,16 @@ class World:
         if self.engine is not None:
             for number in self.engine.state.runs:
                 self.engine.post(PauseAsked(0, number))
-        self.later(self.chance.random() * 300, self._resume)
+        self.later(self.chance.random() * 300, lambda: self._resume(6))
 
-    def _resume(self) -> None:
+    def _resume(self, tries: int) -> None:
         number = self.engine.state.next_run - 1 if self.engine is not None else 0
         row = self.disk.run(number) if number else None
-        if self.engine is None or (row is not None and row.state is RunState.PAUSED):
-            if self.engine is not None:
-                self.engine.post(ResumeAsked(0, number))
-            self.later(50, self._resume)
+        if self.engine is not None and row is not None and row.state is RunState.PAUSED:
+            self.engine.post(ResumeAsked(0, number))
+            tries += 1
+        if tries:
+            self.later(50, lambda: self._resume(tries - 1))
 
     def _on_outcome(self, task: Task) -> None:
         session = self._session
@@ -308,8 +353,20 @@ class Peers:
     def session(self, account: str, engine: Engine) -> Session:
         return Session(self._world, account, engine)
 
-    async def cancel(self, account: str, tasks: Sequence[str]) -> None:
-        self._world.scheduler.cancel(tuple(tasks))
+
+class Carrier:
+    """Of every kind of errand."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    async def carry(self, account: str, errands: Sequence[Errand]) -> None:
+        for errand in errands:
+            if errand.kind is Kind.CANCELLATION:
+                self._scheduler.cancel(msgspec.msgpack.decode(errand.content, type=Cancellation).tasks)
+            elif errand.kind is Kind.REFERENCES:
+                wish = msgspec.msgpack.decode(errand.content, type=Reference)
+                self._scheduler.hold(wish.holder, wish.digests)
 
 
 class Store:
@@ -318,12 +375,9 @@ class Store:
     def __init__(self, world: World) -> None:
         self._scheduler = world.scheduler
 
-    async def hold(self, account: str, holder: str, digests: Sequence[str]) -> None:
-        held = self._scheduler.held.setdefault(holder, set())
-        held.update(digests) if digests else held.clear()
-
     async def put(self, account: str, data: bytes, holder: str) -> str:
-        await self.hold(account, holder, [digest := self._scheduler.put(data)])
+        digest = self._scheduler.put(data)
+        self._scheduler.hold(holder, (digest,))
         return digest
 
     async def read(self, account: str, digest: str, bytes_most: int) -> bytes:
@@ -338,8 +392,10 @@ class Jobs:
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         world, incarnation = self._world, self._world.incarnation
+        world.works.append(work)
 
         def act() -> None:
+            world.works.remove(work)
             if world.incarnation == incarnation and world.engine is not None:
                 finish(work)
             else:
@@ -348,8 +404,38 @@ class Jobs:
         world.later(world.soon(), act)
 
 
-def tell(plan: Plan) -> list[Any]:
-    """The committed logs of a story."""
-    return World(plan).tell()
+def skies(canvas: int, most: int = 6) -> list[Plan]:
+    """A quiet run on one worker, then the same canvas in other ways: starts, workers, delays, deaths, pauses."""
+    order = list(Order)[canvas % 2]
+    ways = [(start, workers) for workers in (2, 1, 4) for start in Start]
+    found = [Plan(canvas, order)]
+    for number in range(most):
+        start, workers = ways[(canvas // 2 + number) % len(ways)]
+        deaths, pauses = (0, 5)[(number + canvas // 4) % 2], (0, 2)[(number + canvas // 8) % 2]
+        found.append(Plan(canvas, order, start, workers, 10 * canvas + number + 1, deaths, pauses))
+    return found
 
 
+def hard_skies(canvas: int) -> list[Plan]:
+    """Few ways, in which much goes wrong."""
+    order = list(Order)[canvas % 2]
+    return [Plan(canvas, order)] + [
+        Plan(canvas, order, start, workers, canvas, 8, 2) for start in Start for workers in (1, 3)
+    ]
+
+
+def failure_of(plans: Sequence[Plan]) -> str:
+    """What promise is broken, or where a log differs from that of the first; "": none, and nowhere."""
+    first: list[Any] | None = None
+    for plan in plans:
+        try:
+            logs = World(plan).tell()
+        except Exception as error:
+            return f"{plan}: {type(error).__name__}: {error}"
+        first = first or logs
+        if logs != first:
+            pairs = [
+                (a, b) for one, other in zip(logs, first, strict=True) for a, b in zip_longest(one, other)
+            ]
+            return f"{plan}: {next((a, b) for a, b in pairs if a != b)}"
+    return ""

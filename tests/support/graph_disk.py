@@ -7,9 +7,12 @@ import sqlite3
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
+import msgspec
+
 from services.chassis.sqlite import Database, load_migrations, load_queries
-from services.graph.places import id_at
+from services.graph.places import Place, id_at
 from services.graph.store import NodeRow, RunRow, RunStore
+from services.graph.values import GateRecord
 
 T = TypeVar("T")
 PACKAGE = "services.graph"
@@ -54,10 +57,11 @@ class Disk:
 
     def __init__(self) -> None:
         self._database = _Database()
+        self.sql = load_queries(PACKAGE)
 
     def store(self) -> RunStore:
         """With nothing remembered."""
-        return RunStore(cast(Database, self._database), load_queries(PACKAGE))
+        return RunStore(cast(Database, self._database), self.sql)
 
     def run(self, number: int) -> RunRow | None:
         return finish(self.store().run(number))
@@ -79,6 +83,14 @@ class Disk:
             for node in self.committed(number)
         ]  # fmt: skip
         return [*nodes, (row.state, row.done, row.error, row.cached, row.failure)]
+
+    def gates(self, number: int) -> dict[Place, GateRecord]:
+        return finish(self.store().gates(number))
+
+    def left(self, number: int) -> set[Place]:
+        """What has left for agents."""
+        rows = self._database.connection.execute("SELECT places FROM batch WHERE run = ?", (number,))
+        return {place for [places] in rows for place in msgspec.msgpack.decode(places, type=list[Place])}
 
     def close(self) -> None:
         self._database.connection.close()
