@@ -211,7 +211,9 @@ async def test_variable_that_an_agent_does_not_offer_fails_the_node(
 
 
 def test_command_line_names_parameters_of_the_agent_and_goes_over_them(yard: Yard) -> None:  # S1.4
-    result = yard.cli("run", "--param-env", "WORDS", "--param", "find=b", "--", "sh", "-c", "cat $YARD_PARAMS")
+    result = yard.cli(
+        "run", "--param-env", "WORDS", "--param", "find=b", "--", "sh", "-c", "cat $YARD_PARAMS"
+    )
     assert json.loads(result.stdout) == {"find": "b", "replacement": "é"}
     refused = yard.cli("call", "echo", "--param-env", "DATABASE_PASSWORD")
     assert (refused.code, refused.stdout) == (1, "")
