@@ -5,6 +5,7 @@ This is where to look whether a requirement is met; the other proofs of this dir
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,8 @@ import jsonschema
 import pytest
 
 from tests.support.graph_doors import CommandLine, Contract, Document, GraphDoor
-from tests.support.grpcurl import Grpcurl
+from tests.support.grpcurl import Grpcurl, Refused
+from tests.support.receiver import receiver
 from tests.support.yard import ROOT, Yard, new_yard
 
 PENDING, ERROR, DONE = (f"EXECUTION_STATE_{word}" for word in ("PENDING", "ERROR", "DONE"))
@@ -27,7 +29,7 @@ NINE = {
 
 @pytest.fixture(scope="module")
 def yard() -> Iterator[Yard]:
-    with new_yard() as made:
+    with new_yard(environ={"YARD_SCHEDULER_NOTIFY_ALLOW": "127.0.0.0/8"}) as made:
         yield made
         assert made.cli("down").code == 0
         assert not made.left_over(), made.left_over()
@@ -209,6 +211,32 @@ def test_run_goes_on_until_nothing_is_pending_and_returns_the_final_result(door:
     assert run["state"] == "RUN_STATE_SUCCEEDED" and run["done_count"] == len(rows)
     sinks = [(sink["node_id"], sink["outputs"][0]["value_json"]) for sink in run["results"]]
     assert sinks == [*((f"w{n}", str(n)) for n in range(3)), *((f"n{n}", '"x"') for n in range(1, 5))]
+
+
+@pytest.mark.asyncio
+async def test_final_result_goes_to_a_contact_and_so_does_a_gate_that_waits(
+    yard: Yard, door: GraphDoor
+) -> None:  # S1.6
+    async with receiver() as hook:
+        contact = unique("team")
+        for words in (("add", contact, hook.url), ("test", contact)):
+            assert (await asyncio.to_thread(yard.cli, "contacts", *words)).code == 0
+        canvas = {
+            "nodes": [echo("score", 0.93), {"id": "ask", "gate": {"message": "Publish?"}}],
+            "edges": [{"source": "score", "target": "ask", "target_port": "value"}],
+        }
+        project, version = await asyncio.to_thread(door.save, unique("told"), canvas)
+        with pytest.raises(Refused, match="no contact"):
+            await asyncio.to_thread(door.begin, project, version, contact=unique("nobody"))
+        run_id = await asyncio.to_thread(door.begin, project, version, contact=contact)
+        gate = (await hook.wait(2))[1].document
+        assert (gate["event"], gate["run"]["gate"]["message"]) == ("run.gate_waiting", "Publish?")
+        assert gate["run"]["gate"]["approve"] == f"yard graph approve {run_id} ask"
+        await asyncio.to_thread(door.decide, run_id, "ask", "approve")
+        end = (await hook.wait(3))[2].document
+        assert (end["event"], end["run"]["id"]) == ("run.succeeded", run_id)
+        assert end["run"]["results"] == [{"node": "ask", "outputs": [{"port": "value", "value": 0.93}]}]
+        await asyncio.to_thread(yard.cli, "contacts", "rm", contact, "--yes")
 
 
 def test_failed_node_is_empty_and_done_ones_are_kept_or_dropped(yard: Yard, door: GraphDoor) -> None:  # S1.7

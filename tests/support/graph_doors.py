@@ -31,7 +31,7 @@ class GraphDoor(Protocol):
         ...
 
     def run(self, project: str, version: int, **options: str) -> Document: ...
-    def begin(self, project: str, version: int) -> str: ...
+    def begin(self, project: str, version: int, contact: str = "") -> str: ...
     def commits(self, run_id: str) -> list[str]:
         """The nodes as somebody who watches is told that they are committed, until the end."""
         ...
@@ -88,8 +88,9 @@ class CommandLine:
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
         return self._json("graph", "run", project, "--version", str(version), *words, most=1)
 
-    def begin(self, project: str, version: int) -> str:
-        run_id: str = self._json("graph", "run", project, "--version", str(version), "--detach")["id"]
+    def begin(self, project: str, version: int, contact: str = "") -> str:
+        words = ("--version", str(version), "--detach", *(("--contact", contact) if contact else ()))
+        run_id: str = self._json("graph", "run", project, *words)["id"]
         return run_id
 
     def commits(self, run_id: str) -> list[str]:
@@ -151,8 +152,9 @@ class Contract:
         run: Document = ended["run"]
         return run
 
-    def begin(self, project: str, version: int) -> str:
-        return self._started({"project_id": project, "version": version})
+    def begin(self, project: str, version: int, contact: str = "") -> str:
+        told = {"notification": {"contact": contact}} if contact else {}
+        return self._started({"project_id": project, "version": version, **told})
 
     def _started(self, request: Document) -> str:
         run_id: str = self._curl.call(f"{RUNS}/StartRun", request)["run"]["id"]
