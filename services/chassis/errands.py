@@ -113,6 +113,11 @@ class Errands:
         self._next += 1
         return errand
 
+    def write(self, c: sqlite3.Connection, errands: Iterable[Errand]) -> None:
+        """Their rows, within a transaction."""
+        rows = [(each.number, each.kind, each.account, each.content) for each in errands]
+        c.executemany(self._sql["insert_errand"], rows)
+
     def owe(self, errands: Iterable[Errand]) -> None:
         """They are on disk: from now on they are tried until they are done."""
         for errand in errands:

@@ -23,6 +23,7 @@ from services.graph.config import GraphConfig
 from services.graph.engine import Engine
 from services.graph.explaining import Explaining
 from services.graph.history import History
+from services.graph.holding import Holding
 from services.graph.library import Library
 from services.graph.notices import Notices
 from services.graph.owing import Kind, withdrawals
@@ -113,6 +114,7 @@ class GraphService:
             self._catalogue,
             self._answers,
             self._clock,
+            Holding(self._errands),
             self._engine.store.is_in_use,
         )
         file = canvas_pb2.DESCRIPTOR

@@ -15,6 +15,7 @@ from modelyard.bundle import pack_directory
 from modelyard.client.aio import Client
 from modelyard.v1 import run_pb2
 from tests.support.foreign_canvases import ELYRA, WFFORMAT
+from tests.support.wait import wait_until_sync
 from tests.support.yard import Yard, new_yard
 
 
@@ -191,6 +192,31 @@ def test_command_line_imports_a_trace_with_its_directory_and_runs_it_on_two_agen
     got = yard.cli("artifacts", "get", output["digest"], str(tmp_path / "all.txt"))
     assert got.code == 0, got.stderr
     assert [int(line) for line in (tmp_path / "all.txt").read_text().split()] == list(range(1, 13))
+
+
+def test_bundle_of_a_version_stays_in_the_store_as_long_as_its_project(yard: Yard, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "own.py").write_text("def f() -> int:\n    return 1\n")
+    body = {"nodes": [{"id": "inner", "operator": "own:f"}]}
+    canvas = {
+        "format": "canvas/1",
+        "nodes": [{"id": "s", "subgraph": "b"}],
+        "subgraphs": {"b": {"canvas": body}},
+    }
+    (tmp_path / "canvas.json").write_text(json.dumps(canvas))
+    words = ("--into", "keeps", "--bundle", str(tmp_path / "code"))
+    saved = yard.cli("graph", "import", str(tmp_path / "canvas.json"), *words)
+    assert saved.code == 0 and "b/inner" in saved.stderr, saved.stderr
+    document = json.loads(yard.cli("graph", "get", "keeps").stdout)
+    digest = document["subgraphs"]["b"]["canvas"]["nodes"][0]["bundle_digest"]
+
+    def references() -> int:
+        found = {each["digest"]: each for each in yard.json("artifacts", "ls")["artifacts"]}
+        return int(found[digest].get("referenceCount", 0))
+
+    wait_until_sync(lambda: references() == 1, "the version refers to it", timeout_s=30)
+    assert yard.cli("graph", "rm", "keeps", "--yes").code == 0
+    wait_until_sync(lambda: references() == 0, "nothing refers to it any more", timeout_s=30)
 
 
 def test_command_line_imports_exports_and_draws(yard: Yard, tmp_path: Path) -> None:

@@ -1,15 +1,13 @@
 """What the scheduler would refuse of a node's settings, told while the canvas is judged (S1.3)."""
 
 import math
-import re
 
 from google.protobuf.duration_pb2 import Duration
 
 from modelyard.v1 import task_pb2
-from services.graph.identifiers import is_name
+from services.graph.identifiers import is_digest, is_name
 from services.graph.problems import shown
 
-_DIGEST = re.compile("[0-9a-f]{64}")
 _AMOUNT_MOST = 1e15
 _ATTEMPTS_MOST = 1_000_000
 _WAIT_MOST_S = 10 * 365 * 86_400
@@ -59,7 +57,7 @@ def _environment(spec: task_pb2.TaskSpec) -> tuple[str, str] | None:
             return field, "names that begin with YARD_ are the yard's own"
         if "\0" in value:
             return field, "a variable has no NUL"
-    if spec.bundle_digest and not _DIGEST.fullmatch(spec.bundle_digest):
+    if spec.bundle_digest and not is_digest(spec.bundle_digest):
         return (
             "bundle_digest",
             f"{shown(spec.bundle_digest)!r} is no digest: 64 lower-case hexadecimal digits",

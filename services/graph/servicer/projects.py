@@ -1,6 +1,5 @@
 """ProjectService: projects, versions, validation."""
 
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -28,6 +27,8 @@ from services.graph.convert.project import (
 )
 from services.graph.diff import diff
 from services.graph.hints import hints
+from services.graph.holding import Holding
+from services.graph.identifiers import is_digest
 from services.graph.library import Library, OperatorSource, invalid, unreadable
 from services.graph.model import (
     AccountInvalid,
@@ -51,7 +52,6 @@ NAME_LENGTH = 200
 COMMENT_LENGTH = 2_000
 MESSAGE_BYTES_MOST = 3_900_000
 """A little below what a message may have."""
-_DIGEST = re.compile("[0-9a-f]{64}")
 _FIRST = 1 << 60
 """Before every position: newer than anything."""
 
@@ -76,6 +76,7 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         source: OperatorSource,
         answers: Answers,
         clock: Clock,
+        holding: Holding,
         is_in_use: IsInUse = never_in_use,
     ) -> None:
         self._projects = projects
@@ -83,6 +84,7 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         self._source = source
         self._answers = answers
         self._clock = clock
+        self._holding = holding
         self._is_in_use = is_in_use
 
     async def CreateProject(self, request: pb.CreateProjectRequest, context: Any) -> pb.CreateProjectResponse:
@@ -116,7 +118,10 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
                 f"a run of {project.id} goes on", field="project_id",
                 next_step=f"yard graph runs --project {project.id}; cancel it, or wait for its end",
             )  # fmt: skip
-        await self._projects.delete(project.number, self._answers.keep(lambda _: pb.DeleteProjectResponse()))
+        errands = self._holding.deleted(project.id, project.account)
+        kept = self._answers.keep(lambda _: pb.DeleteProjectResponse())
+        await self._projects.delete(project.number, self._holding.within(errands, kept))
+        self._holding.owe(errands)
         return pb.DeleteProjectResponse()
 
     async def SetProjectAccess(
@@ -178,8 +183,11 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         def answer(version: Version) -> M:
             return answer_of(version, problems)
 
-        kept = self._answers.keep(answer)
+        account = principal().account or project.account
+        errands = self._holding.saved(project.id, account, draft.canvas)
+        kept = self._holding.within(errands, self._answers.keep(answer))
         version = await self._projects.save(draft, principal().account, comment, now_ms, kept)
+        self._holding.owe(errands)
         self._library.learn(draft.canvas, draft.digest)
         return answer(version)
 
@@ -349,7 +357,7 @@ def _require_size(size: int, what: str, next_step: str) -> None:
 
 def _bundle_of(digest: str) -> str:
     """A digest of an artefact, or "". Raises BundleDigestInvalid."""
-    if digest and not _DIGEST.fullmatch(digest):
+    if digest and not is_digest(digest):
         raise BundleDigestInvalid(field="bundle_digest", next_step="yard artifacts put DIRECTORY prints it")
     return digest
 
