@@ -6,12 +6,14 @@ Owns the client's errors and how they are read from gRPC; the services' side is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import grpc.aio
 
+_TOO_LARGE = re.compile(r"message larger than max \((\d+) vs\. (\d+)\)")
 _DETAILS_KEY = "grpc-status-details-bin"
 
 
@@ -84,6 +86,14 @@ def _bare(code: str, message: str, error: grpc.aio.AioRpcError) -> YardError:
         )
     if code == "DEADLINE_EXCEEDED":
         return CallTimedOut("no answer came in time", code=code, reason="CALL_TIMED_OUT")
+    large = _TOO_LARGE.search(message)
+    if large is not None:
+        return CallRefused(
+            f"the message has {int(large[1]) / 1e6:.1f} MB, and {int(large[2]) / 1e6:.1f} MB are the most",
+            code=code,
+            reason="MESSAGE_TOO_LARGE",
+            next_step="put large values into the store and name their digests, or divide what is sent",
+        )
     return CallRefused(message, code=code, reason=f"GRPC_{code}")
 
 

@@ -93,8 +93,8 @@ class Runs:
     async def nodes(
         self, run: str, *, within: str = "", without_bodies: bool = False, most: int = 0
     ) -> list[canvas_pb2.ExecutionNode]:
-        """Nodes of a run, in the total order; `most` 0: all. `within`: only those below a map or loop "m", or one execution of its
-        body "m/3". `without_bodies`: not those of bodies further below."""
+        """Nodes of a run, in the total order; `most` 0: all. `within`: only those below a map or loop "m", or one
+        execution of its body "m/3". `without_bodies`: not those of bodies further below."""
         request = run_pb2.ListRunNodesRequest(run_id=run, within=within, without_bodies=without_bodies)
         return await self._listed(request, most)
 

@@ -95,6 +95,14 @@ def test_error_details_that_are_rubbish_are_ignored() -> None:
     assert from_rpc_error(error).reason == "GRPC_NOT_FOUND"
 
 
+def test_message_that_is_too_large_is_told_in_megabytes() -> None:
+    empty = grpc.aio.Metadata()
+    text = "CLIENT: Sent message larger than max (6028950 vs. 4194304)"
+    found = from_rpc_error(grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, empty, empty, text))
+    assert (found.code, found.reason) == ("RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE")
+    assert found.message == "the message has 6.0 MB, and 4.2 MB are the most" and found.next_step
+
+
 def test_page_size_has_default_and_limit_and_refuses_negatives() -> None:
     assert [page_size(0), page_size(7), page_size(5000), page_size(0, default=3)] == [50, 7, 1000, 3]
     with pytest.raises(PageSizeNegative) as caught:
