@@ -6,6 +6,7 @@ first. A completion costs its out-degree, however large the run is.
 """
 
 import heapq
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -177,19 +178,41 @@ class Step:
                 node.end = _complete(node, End(Detail.CANCELLED, failure=failure), self.now)
 
     def drop_behind(self, above: Place, number: int) -> None:
-        """What stands below `above` behind a rank, or an execution of a body, is not wanted any more."""
-        run, depth = self.run, len(above)
+        """What stands below `above` behind a rank, or an execution of a body, is not wanted any more.
 
-        def is_behind(place: Place) -> bool:
-            return len(place) > depth and place[depth] > number and place[:depth] == above
+        Costs what there is of it, not what there is of the run: each of many executions may fail.
+        """
+        run, tasks = self.run, []
+        for place, task in [*self._behind(above, number), *self._expected_behind(above, number)]:
+            run.running.discard(place)
+            run.aside.discard(place)
+            run.early.pop(place, None)
+            run.expected.pop(place, None)
+            if task in run.tasks:
+                tasks.append(task)
+            if place in run.gates:
+                gates.forget(self, [place])
+        self._cancel_tasks(tasks)
 
-        self._cancel_tasks([task for task, place in run.tasks.items() if is_behind(place)])
-        for places in (run.running, run.aside):
-            places -= {place for place in places if is_behind(place)}
-        for known in (run.expected, run.early):
-            for place in [place for place in known if is_behind(place)]:
-                del known[place]
-        gates.forget(self, [place for place in run.gates if is_behind(place)])
+    def _behind(self, above: Place, number: int) -> Iterator[tuple[Place, str]]:
+        """Places of nodes and executions that have come up, with their tasks."""
+        if len(above) % 2 == 0:
+            scope = self.run.scope_at((*above, 0))
+            if scope is not None:
+                yield from _within(scope, number + 1)
+            return
+        scope = self.run.scope_at(above)
+        executed = scope.bodies.get(above[-1]) if scope is not None else None
+        for inner in executed.scopes.values() if executed is not None else ():
+            if inner.place[-1] > number:
+                yield inner.place, ""
+                yield from _within(inner, 0)
+
+    def _expected_behind(self, above: Place, number: int) -> Iterator[tuple[Place, str]]:
+        depth = len(above)
+        for place, task in self.run.expected.items():
+            if len(place) > depth and place[depth] > number and place[:depth] == above:
+                yield place, task
 
     def _cancel_tasks(self, tasks: list[str]) -> None:
         if tasks:
@@ -470,6 +493,16 @@ class Step:
             self.end(scope, place[-1], End(Detail.FAILED, failure=failure))
         else:
             maps.on_stored(self, scope, place[-1], stored)
+
+
+def _within(scope: Scope, first: int) -> Iterator[tuple[Place, str]]:
+    """Places in a scope from a rank on, those in bodies there included, with their tasks."""
+    for rank in range(first, len(scope.nodes)):
+        yield (*scope.place, rank), scope.nodes[rank].task
+        executed = scope.bodies.get(rank)
+        for inner in executed.scopes.values() if executed is not None else ():
+            yield inner.place, ""
+            yield from _within(inner, 0)
 
 
 def failed(cause: int, message: str, next_step: str = "") -> End:

@@ -83,6 +83,10 @@ class Scheduler:
                 self._queue.remove(task)
                 self._end(task, _cancelled())
 
+    def withdraw(self, request_id: str) -> None:
+        """What came of it, or still would, is not wanted."""
+        self.cancel(tuple(self._requests.setdefault(request_id, [])))
+
     def hold(self, holder: str, digests: tuple[str, ...]) -> None:
         held = self.held.setdefault(holder, set())
         held.update(digests) if digests else held.clear()

@@ -17,14 +17,14 @@ from unittest.mock import patch
 import msgspec
 
 from modelyard.v1 import task_pb2 as pb
+from services.chassis import errands as errands_module
+from services.chassis.errands import Errand, Errands
 from services.graph import engine as engine_module
-from services.graph import errands as errands_module
 from services.graph import keeping
 from services.graph.engine import Engine
-from services.graph.errands import Errand, Errands, Kind
 from services.graph.events import GateDecided, PauseAsked, ResumeAsked, RunAsked, TimePassed
 from services.graph.model import GateControl, Graph, Order
-from services.graph.owing import Cancellation, Reference
+from services.graph.owing import Cancellation, Kind, Reference, withdrawals
 from services.graph.peers import Batch
 from services.graph.places import Place, id_at, node_at
 from services.graph.state import RunState, Start
@@ -134,8 +134,8 @@ class World:
         self._asked_gates.clear()
         self._is_step_due = False
         store = self.disk.store()
-        self._errands = Errands(store.database, self.disk.sql, cast(Any, self))
-        finish(self._errands.open())
+        self._errands = Errands("graph", store.database, self.disk.sql, cast(Any, self))
+        finish(self._errands.open(lambda c: withdrawals(c, self.disk.sql)))
         around = (
             cast(Any, Peers(self)),
             cast(Any, Store(self)),
@@ -169,7 +169,7 @@ class World:
             self._errands._idle.discard(lane)
             self.later(self.soon(), self.only_now(lambda lane=lane: self._walk(lane)))  # type: ignore[misc]
 
-    def _walk(self, lane: tuple[Kind, str]) -> None:
+    def _walk(self, lane: tuple[str, str]) -> None:
         with self._mortal():
             finish(self._errands._walk(lane, self._carrier))
 
@@ -362,11 +362,13 @@ class Carrier:
 
     async def carry(self, account: str, errands: Sequence[Errand]) -> None:
         for errand in errands:
-            if errand.kind is Kind.CANCELLATION:
+            if errand.kind == Kind.CANCELLATION:
                 self._scheduler.cancel(msgspec.msgpack.decode(errand.content, type=Cancellation).tasks)
-            elif errand.kind is Kind.REFERENCES:
+            elif errand.kind == Kind.REFERENCES:
                 wish = msgspec.msgpack.decode(errand.content, type=Reference)
                 self._scheduler.hold(wish.holder, wish.digests)
+            elif errand.kind == Kind.WITHDRAWAL:
+                self._scheduler.withdraw(pb.SubmitTasksRequest.FromString(errand.content).request_id)
 
 
 class Store:
