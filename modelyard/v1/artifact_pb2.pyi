@@ -68,6 +68,7 @@ class PutArtifactHeader(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
     HOLDER_FIELD_NUMBER: _builtins.int
+    LOCAL_FILE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     media_type: _builtins.str
     digest: _builtins.str
@@ -79,6 +80,12 @@ class PutArtifactHeader(_message.Message):
     """For agents and services: whose it is."""
     holder: _builtins.str
     """A first reference, so that collection never sees it without one."""
+    @_builtins.property
+    def local_file(self) -> Global___LocalFile:
+        """For an agent on the store's own machine: the store copies this file by itself, and no chunks follow.
+        FAILED_PRECONDITION (FILE_NOT_LOCAL): it cannot; send the chunks.
+        """
+
     def __init__(
         self,
         *,
@@ -88,14 +95,44 @@ class PutArtifactHeader(_message.Message):
         size_bytes: _builtins.int = ...,
         account: _builtins.str = ...,
         holder: _builtins.str = ...,
+        local_file: Global___LocalFile | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["local_file", b"local_file"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "digest", b"digest", "holder", b"holder", "media_type", b"media_type", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "digest", b"digest", "holder", b"holder", "local_file", b"local_file", "media_type", b"media_type", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PutArtifactHeader: _TypeAlias = PutArtifactHeader  # noqa: Y015
+
+@_typing.final
+class LocalFile(_message.Message):
+    """A file of an agent whose state directory is the store's as well."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    INODE_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Below agents/<node>/tasks/."""
+    device: _builtins.int
+    """What stat says of it, so that it is certainly this file."""
+    inode: _builtins.int
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        device: _builtins.int = ...,
+        inode: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "inode", b"inode", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LocalFile: _TypeAlias = LocalFile  # noqa: Y015
 
 @_typing.final
 class PutArtifactRequest(_message.Message):

@@ -31,6 +31,8 @@ CHUNK_BYTES = 1024 * 1024
 TRIES = 6
 TRANSFER_S = 3600.0
 FIRST_PAUSE_S = 0.2
+LOCAL_BYTES_LEAST = 1 << 20
+NOT_HERE = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT)
 RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -48,6 +50,8 @@ class Artifacts:
     def __init__(self, connect: Callable[[], grpc.aio.Channel]) -> None:
         self._connect = connect
         self._channel: grpc.aio.Channel | None = None
+        self._is_store_here = True
+        """Until it says that it is not."""
 
     async def fetch(self, digest: str, account: str, path: Path) -> None:
         """Writes the artefact to `path`, whole and checked, or raises TransferFailed. Idempotent."""
@@ -72,11 +76,15 @@ class Artifacts:
 
         await self._try(attempt, f"artefact {digest[:12]} could not be fetched")
 
-    async def put(self, path: Path, name: str, account: str, holder: str) -> StoredOutput:
-        """Stores a file. Raises TransferFailed."""
+    async def put(
+        self, path: Path, name: str, account: str, holder: str, tasks: Path | None = None
+    ) -> StoredOutput:
+        """Stores a file. `tasks`: it lies below this directory and stays as it is, so that a store on this machine may
+        copy it by itself. Raises TransferFailed."""
 
         async def attempt() -> StoredOutput:
-            size_bytes = path.stat().st_size
+            found = path.stat()
+            size_bytes = found.st_size
             header = pb.PutArtifactHeader(
                 name=name,
                 media_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
@@ -86,10 +94,32 @@ class Artifacts:
                 account=account,
                 holder=holder,
             )
+            if tasks is not None and self._is_store_here and size_bytes >= LOCAL_BYTES_LEAST:
+                file = pb.LocalFile(
+                    path=str(path.resolve().relative_to(tasks.resolve())),
+                    device=found.st_dev,
+                    inode=found.st_ino,
+                )
+                digest = await self._offer(header, file)
+                if digest:
+                    return StoredOutput(name, digest, size_bytes)
             answer = await self._stub().PutArtifact(_upload(header, path))
             return StoredOutput(name, answer.artifact.digest, answer.artifact.size_bytes)
 
         return await self._try(attempt, f"output {name!r} could not be stored")
+
+    async def _offer(self, header: pb.PutArtifactHeader, file: pb.LocalFile) -> str:
+        """The digest of a file that the store has copied by itself; empty: it cannot, or knows of no such thing."""
+        offer = pb.PutArtifactHeader(local_file=file)
+        offer.MergeFrom(header)
+        try:
+            answer = await self._stub().PutArtifact(_header_alone(offer))
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in NOT_HERE:
+                raise
+            self._is_store_here = False
+            return ""
+        return answer.artifact.digest if answer.artifact.size_bytes == header.size_bytes else ""
 
     async def renew(self) -> None:
         """The next transfer opens another channel, with new credentials; those under way end in peace."""
@@ -185,6 +215,10 @@ def _next_step(error: grpc.aio.AioRpcError) -> str:
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return "the artefact belongs to another account; upload it with your own"
     return "see whether the store is running, then retry the task"
+
+
+async def _header_alone(header: pb.PutArtifactHeader) -> AsyncIterator[pb.PutArtifactRequest]:
+    yield pb.PutArtifactRequest(header=header)
 
 
 async def _upload(header: pb.PutArtifactHeader, path: Path) -> AsyncIterator[pb.PutArtifactRequest]:

@@ -59,7 +59,8 @@ class OutputKeeper:
         path, holder = Path(file.path), f"task:{task.task_id}"
         room = self._places.task(task.key)
         is_settled = await asyncio.to_thread(self._handover.settle, path, room)
-        stored = await self._artifacts.put(path, file.name, task.body.account, holder)
+        tasks = self._places.tasks if is_settled else None
+        stored = await self._artifacts.put(path, file.name, task.body.account, holder, tasks)
         if is_settled:
             await asyncio.to_thread(self._handover.take, path, stored.digest)
         return replace(stored, is_value=file.is_value)

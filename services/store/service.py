@@ -19,6 +19,7 @@ from services.store.collector import Collector
 from services.store.config import StoreConfig
 from services.store.engine import Engine
 from services.store.fence import Fence
+from services.store.local import LocalFiles
 from services.store.rules import RULES
 from services.store.servicer import ArtifactServicer
 from services.store.store import Store
@@ -80,7 +81,8 @@ class StoreService:
         if self._engine is None:
             raise InvariantViolation("the store is not open")
         add_ArtifactServiceServicer_to_server(
-            ArtifactServicer(self._engine, Fence(self.authenticator())), server
+            ArtifactServicer(self._engine, Fence(self.authenticator()), LocalFiles(self._config.state_dir)),
+            server,
         )
         return [DESCRIPTOR.services_by_name["ArtifactService"].full_name]
 

@@ -28,6 +28,7 @@ from services.store.convert import (
 )
 from services.store.engine import Engine
 from services.store.fence import Fence
+from services.store.local import LocalFiles
 from services.store.model import CHUNK_BYTES, STALL_S, ChunkTooLarge, UploadMalformed, UploadStalled, Wish
 
 LINGER_S = 0.5
@@ -42,16 +43,20 @@ _PUT = "ArtifactService/PutArtifact"
 class ArtifactServicer(ArtifactServiceServicer):
     """ArtifactService of artifact.proto."""
 
-    def __init__(self, engine: Engine, fence: Fence) -> None:
+    def __init__(self, engine: Engine, fence: Fence, local: LocalFiles) -> None:
         self._engine = engine
         self._fence = fence
+        self._local = local
 
     async def PutArtifact(
         self, request_iterator: AsyncIterator[pb.PutArtifactRequest], context: Context
     ) -> pb.PutArtifactResponse:
         try:
-            wish = await _read_wish(request_iterator)
-            chunks = self._fence.around(_read_chunks(request_iterator), context)
+            wish, file = await _read_wish(request_iterator)
+            if file is None:
+                chunks = self._fence.around(_read_chunks(request_iterator), context)
+            else:
+                chunks = self._local.read(principal(), file, wish.size_bytes)
             artifact = await self._engine.put(wish, chunks)
         except ServiceError as error:
             note_in_stream(_PUT, "", code=error.code, reason=error.reason)
@@ -118,14 +123,15 @@ class ArtifactServicer(ArtifactServiceServicer):
         return pb.RemoveReferencesResponse()
 
 
-async def _read_wish(requests: AsyncIterator[pb.PutArtifactRequest]) -> Wish:
+async def _read_wish(requests: AsyncIterator[pb.PutArtifactRequest]) -> tuple[Wish, pb.LocalFile | None]:
+    """What is said of the upload, and the file that holds it if it is not sent."""
     first = await _next_request(requests)
     if first is None or first.WhichOneof("part") != "header":
         raise UploadMalformed(field="header", next_step="Send the header first.")
     wish = wish_of(first.header, account_for(principal(), first.header.account))
     if wish.holder:
         check_holder(principal(), wish.holder)
-    return wish
+    return wish, first.header.local_file if first.header.HasField("local_file") else None
 
 
 async def _read_chunks(requests: AsyncIterator[pb.PutArtifactRequest]) -> AsyncIterator[bytes]:

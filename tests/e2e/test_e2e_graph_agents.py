@@ -278,7 +278,7 @@ async def test_list_of_texts_with_a_large_one_among_them_is_a_list_of_texts(yard
 @pytest.mark.asyncio
 async def test_file_passes_to_nodes_of_one_machine_under_its_own_inode(yard: Yard) -> None:
     # S1.5: by digest, never through the graph service, and on one machine without a copy
-    graph = psutil.Process(yard.pid("graph"))
+    graph, agent = psutil.Process(yard.pid("graph")), psutil.Process(yard.pid(f"agent-{FIRST}"))
     async with yard.client() as client:
         sheet = await Sheet.of(client)
         sheet.add("write", "write", {"mib": 65}, placement={"node": FIRST})
@@ -296,14 +296,16 @@ async def test_file_passes_to_nodes_of_one_machine_under_its_own_inode(yard: Yar
         sheet.connect("command.out", "shown", "file")
         for target in ("same", "other", "command"):
             sheet.connect("write", target, "data")
-        before = graph.memory_info().rss
+        before, read_before = graph.memory_info().rss, agent.io_counters().read_chars
         nodes = await sheet.run("handover")
-        grown = graph.memory_info().rss - before
+        grown, read = graph.memory_info().rss - before, agent.io_counters().read_chars - read_before
     same, other = value(nodes["same"]), value(nodes["other"])
     assert same["digest"] == other["digest"] == nodes["write"].outputs[0].digest
     assert same["inode"] == other["inode"]
     assert (FIRST in same["path"], SECOND in other["path"]) == (True, True)
     assert grown < 20 * MIB
+    # The store has copied the file by itself: it did not go through the agent.
+    assert read < 10 * MIB
     assert int(value(nodes["shown"])) == same["inode"]
     stored = yard.state / "store" / "blobs" / same["digest"][:2] / same["digest"]
     # What the writer has written, and the store's own: nothing else holds these bytes.

@@ -58,6 +58,8 @@ class FakeStore(ArtifactServiceServicer):
         self, requests: AsyncIterator[artifact_pb2.PutArtifactRequest], context: Any
     ) -> artifact_pb2.PutArtifactResponse:
         header = (await anext(requests)).header
+        if header.HasField("local_file"):
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "it is elsewhere")
         data = b"".join([request.chunk async for request in requests])
         digest = self.add(data)
         self.holders[digest] = header.holder

@@ -27,6 +27,7 @@ from services.store.collector import Collector
 from services.store.directory import Directory
 from services.store.engine import Engine
 from services.store.fence import Fence
+from services.store.local import LocalFiles
 from services.store.model import Limits
 from services.store.rules import RULES
 from services.store.servicer import ArtifactServicer
@@ -93,7 +94,9 @@ async def store_yard(
     engine = Engine(store, blobs, limits, clock)
     desk = authenticator or Desk()
     server = make_server(desk, RULES)
-    add_ArtifactServiceServicer_to_server(ArtifactServicer(engine, Fence(desk)), server)
+    add_ArtifactServiceServicer_to_server(
+        ArtifactServicer(engine, Fence(desk), LocalFiles(root.parent)), server
+    )
     port = bind(server, "127.0.0.1", 0)
     await server.start()
     collector = Collector(engine, store, blobs, limits.collect_grace_s, clock)
