@@ -50,8 +50,8 @@ MOST_EVENTS = 2_048
 BUSY_TASKS = 20
 """With more under way a step waits for others to share its transaction and its messages: about half of the time that
 agents need for what they have, were it nothing but no-ops."""
-GATHER_A_TASK_S = 0.000_05
-GATHER_MOST_S = 0.01
+GATHER_A_TASK_S = 0.000_02
+GATHER_MOST_S = 0.005
 PARAMS_BYTES_MOST = 256 << 10
 RUNS_LOOKED_AT = 100
 VALUE_BYTES_MOST = 32 << 20

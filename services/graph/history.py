@@ -155,6 +155,8 @@ class History:
             raise RevisionUnknown(field="revision", next_step=f"yard graph show r-{row.number}")
         position, is_whole = revision, not revision
         with self._engine.watch(row.number) as watch:
+            if is_whole and not without_nodes and (first := await self._first(row.number)) is not None:
+                yield first
             while True:
                 watch.clear()
                 operators = {} if without_nodes else await self._operators()
@@ -174,6 +176,14 @@ class History:
                 await watch.wait(GATHER_BRIEF_S if without_nodes else GATHER_S)
         async for response in self._end(row, position, is_whole, without_nodes, without_bodies):
             yield response
+
+    async def _first(self, number: int) -> run_pb2.WatchRunResponse | None:
+        """Of a large live run how it stands as a whole: making messages of all of its nodes takes a while."""
+        async with self._engine.quiet:
+            live = self._engine.state.runs.get(number)
+            if live is None or live.node_count <= NODES_A_MESSAGE:
+                return None
+            return run_pb2.WatchRunResponse(run=convert.live_message(live))
 
     async def _changed(
         self, live: Run, position: int, operators: Mapping[str, Operator], without_bodies: bool

@@ -103,30 +103,37 @@ def _together(
     found: dict[str, "_Port"], edges: Iterable[InputEdge], flowing: Callable[[InputEdge], Output | None]
 ) -> list[PortInput]:
     for edge in edges:
-        if not edge.is_order:
-            output = flowing(edge)
-            pieces = output.items if output is not None and output.items else (piece_of(output),)
-            is_list = output is not None and bool(output.items)
-            found.setdefault(edge.port, _Port(edge.takes)).add(pieces, is_list)
+        if edge.is_order:
+            continue
+        port = found.get(edge.port)
+        if port is None:
+            port = found[edge.port] = _Port(edge.takes)
+        output = flowing(edge)
+        if output is not None and output.items:
+            port.add(output.items, True)
+        else:
+            port.add((piece_of(output),), False)
     return [PortInput(name, port.takes, *port.value(name)) for name, port in found.items()]
 
 
 class _Port:
     """What comes together at one port."""
 
-    __slots__ = ("given", "takes")
+    __slots__ = ("given", "has_lists", "takes")
 
     def __init__(self, takes: str) -> None:
         self.takes = takes
+        self.has_lists = False
         self.given: list[tuple[tuple[Piece, ...], bool]] = []
 
     def add(self, pieces: tuple[Piece, ...], is_list: bool) -> None:
         self.given.append((pieces, is_list))
+        self.has_lists = self.has_lists or is_list
 
     def value(self, name: str) -> tuple[tuple[Piece, ...], bool]:
         if len(self.given) == 1:
             return self.given[0]
-        if not any(is_list for _, is_list in self.given):
+        if not self.has_lists:
             return tuple([pieces[0] for pieces, _ in self.given]), True
         whole = [_whole(pieces) if is_list else pieces[0] for pieces, is_list in self.given]
         if any(piece is None for piece in whole):
@@ -224,25 +231,24 @@ def key_of(node: PlannedNode, params: str, inputs: Iterable[PortInput]) -> bytes
 
     Contents, not recipes: a change further up that yields equal bytes ends here (early cut-off).
     """
-    seen = sha256()
+    seen = []
     for text in (node.identity or f"{node.operator}@{node.version}", canonical(params)):
         data = text.encode()
-        seen.update(b"%d:" % len(data))
-        seen.update(data)
+        seen.append(b"%d:%b" % (len(data), data))
     if not node.identity:
-        seen.update(node.body)
+        seen.append(node.body)
     if variable := variable_of(node.parameter_address):
         # What it gives nobody knows here; that it is another one is known.
-        seen.update(b"$%b;" % variable.encode())
+        seen.append(b"$%b;" % variable.encode())
     for port_input in inputs:
         name = port_input.port.encode()
-        seen.update(b"|%d:%b%d;" % (len(name), name, len(port_input.pieces)))
+        seen.append(b"|%d:%b%d;" % (len(name), name, len(port_input.pieces)))
         for piece in port_input.pieces:
-            seen.update(piece.content or b"-")
+            seen.append(piece.content or b"-")
             if piece.digest and not piece.is_value:
                 # A file that holds JSON is another input than the value that this JSON says.
-                seen.update(b"f")
-    return seen.digest()
+                seen.append(b"f")
+    return sha256(b"".join(seen)).digest()
 
 
 def canonical(params: str) -> str:

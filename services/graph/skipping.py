@@ -10,26 +10,34 @@ def why_skipped(scope: Scope, rank: int) -> str:
     """Empty: it runs."""
     graph = scope.shape.graph
     planned = graph.nodes[rank]
-    sources = scope.shape.predecessors[rank]
-    if not sources:
+    if not planned.inputs:
         return ""
-    ends = {source: scope.nodes[source].end for source in sources}
-    done = [source for source, end in ends.items() if end is not None and end.detail.has_results]
-    if planned.trigger is Trigger.ANY_DONE:
-        return "" if done else "none of its predecessors is done"
-    if planned.trigger is Trigger.ALL_DONE and len(done) < len(ends):
-        first = next(source for source in sorted(ends) if source not in done)
-        return f"{graph.nodes[first].id} is not done"
+    if planned.trigger is not Trigger.ALL_ENDED and (why := _why_untriggered(scope, rank)) is not None:
+        return why
+    nodes, data, is_alive = scope.nodes, None, False
     for edge in planned.inputs:
-        end = ends[edge.source]
+        end = nodes[edge.source].end
         if edge.on_error is OnError.SKIP and end is not None and end.detail.is_error:
             return f"{graph.nodes[edge.source].id} failed"
-    data = [edge for edge in planned.inputs if not edge.is_order]
-    if not data or rank in scope.shape.fed:
+        if not edge.is_order:
+            data = data or edge
+            is_alive = is_alive or not _is_dead(end, edge)
+    if data is None or is_alive or rank in scope.shape.fed:
         return ""
-    if all(_is_dead(ends[edge.source], edge) for edge in data):
-        return f"nothing comes from {graph.nodes[data[0].source].id}"
-    return ""
+    return f"nothing comes from {graph.nodes[data.source].id}"
+
+
+def _why_untriggered(scope: Scope, rank: int) -> str | None:
+    """Of triggers that ask for nodes that are done; None: edges may still say something."""
+    graph, sources = scope.shape.graph, scope.shape.predecessors[rank]
+    ends = {source: scope.nodes[source].end for source in sources}
+    done = [source for source, end in ends.items() if end is not None and end.detail.has_results]
+    if graph.nodes[rank].trigger is Trigger.ANY_DONE:
+        return "" if done else "none of its predecessors is done"
+    if len(done) < len(ends):
+        first = next(source for source in sorted(ends) if source not in done)
+        return f"{graph.nodes[first].id} is not done"
+    return None
 
 
 def _is_dead(end: End | None, edge: InputEdge) -> bool:

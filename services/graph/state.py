@@ -265,6 +265,8 @@ class Run:
     def scope_at(self, place: Place) -> Scope | None:
         """The scope of the node at a place; None: it has not begun, or is let go of."""
         scope = self.root
+        if len(place) < 2:
+            return scope
         for step in range(0, len(place) - 1, 2):
             bodies = scope.bodies.get(place[step])
             found = bodies.scopes.get(place[step + 1]) if bodies is not None else None

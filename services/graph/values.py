@@ -22,7 +22,8 @@ class Detail(Enum):
 
     @property
     def is_error(self) -> bool:
-        return self in ERRORS
+        # Beside each other in a tuple they are told apart by identity; in a set they would be hashed.
+        return self in (Detail.FAILED, Detail.TIMED_OUT, Detail.CANCELLED)
 
     @property
     def has_results(self) -> bool:

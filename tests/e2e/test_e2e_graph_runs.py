@@ -165,6 +165,26 @@ async def test_watcher_sees_every_commit_once_in_order_from_any_revision(yard: Y
 
 
 @pytest.mark.asyncio
+async def test_watcher_of_a_large_run_is_told_how_it_stands_before_all_of_its_nodes(yard: Yard) -> None:
+    async with Bench(yard) as bench:
+        gates = [{"id": f"g{number:04}", "gate": {"message": "Go on?"}} for number in range(1_100)]
+        await bench.save(document(gates, []))
+        begun = await bench.client.runs.start(bench.project)
+        told, seen = [], 0
+        async for response in bench.client.runs.watch(begun.id):
+            told.append(response)
+            seen += len(response.nodes)
+            if seen >= len(gates):
+                break
+        assert told[0].run.node_count == len(gates)
+        assert not told[0].nodes
+        assert not told[0].revision
+        assert len({node.node_id for response in told for node in response.nodes}) == seen == len(gates)
+        assert told[-1].revision
+        await bench.client.runs.cancel(begun.id)
+
+
+@pytest.mark.asyncio
 async def test_run_is_paused_modified_resumed_and_cancelled(yard: Yard) -> None:
     async with Bench(yard) as bench:
         nodes = [bench.node("a", "begin", params={"sleep_s": 0.5}), bench.node("b", "add")]
