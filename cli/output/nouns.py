@@ -32,6 +32,8 @@ def work(task: task_pb2.Task) -> str:
 
     if task.spec.WhichOneof("work") == "command":
         return shlex.join(task.spec.command.argv)
+    if task.spec.WhichOneof("work") == "seat":
+        return f"{task.spec.seat.role} of {task.spec.seat.job_id}"
     return task.spec.operator.operator
 
 

@@ -39,8 +39,18 @@ class SeatQueue:
         self.wake.set()
 
     def begin(self) -> None:
-        """A new session: everything is to be told again."""
+        """A new session: everything is told again, but of how a seat was only the last: its hello has told the rest."""
         self._first = self._next = 1
+        kept: deque[tuple[pb.SeatEvent, Source]] = deque()
+        told: set[tuple[str, int]] = set()
+        for event, source in reversed(self._events):
+            whose = (event.task_id, event.attempt)
+            if event.HasField("seat") and whose in told:
+                continue
+            if event.HasField("seat"):
+                told.add(whose)
+            kept.appendleft((event, source))
+        self._events = kept
         self.wake.set()
 
     def take(self) -> tuple[int, list[pb.SeatEvent]]:
