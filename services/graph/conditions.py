@@ -74,7 +74,11 @@ def decoded(text: str) -> Any:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """As JSON has it: true is not 1."""
+    """As JSON has it: true is not 1, at any depth."""
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(value, b[name]) for name, value in a.items())
     return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
 
 

@@ -78,12 +78,18 @@ def step(state: State, events: Iterable[Event], now: int) -> Effects:
 
 def _submit(state: State, effects: Effects) -> None:
     """What starts leaves together, least place first; what has ended within the step does not leave."""
-    wishes = [wish for wish in effects.wishes if not isinstance(wish, Submit) or wish.run in state.runs]
+    wishes = [wish for wish in effects.wishes if not isinstance(wish, Submit) or _is_wanted(state, wish)]
     effects.wishes[:] = wishes
     for number, places in effects.starts.items():
         run = state.runs.get(number)
         if run is not None and (running := sorted([place for place in places if place in run.running])):
             effects.wishes.append(Submit(number, tuple(running)))
+
+
+def _is_wanted(state: State, wish: Submit) -> bool:
+    """Of what is tried once more after a refusal: whether nothing has happened to it since, within the step."""
+    run = state.runs.get(wish.run)
+    return run is not None and all(place in run.running for place in wish.places)
 
 
 _OfNode = NodeEnded | NodeProgressed | CacheAnswered | NodePrepared | InputsUploaded

@@ -288,7 +288,9 @@ class Step:
             scope.level += 1
         if scope.level != level and run.spec.start is Start.STRICT and run.spec.order is Order.LEVELS:
             for rank in sorted(scope.held):
-                self.admit(scope, rank)
+                # One that ends at once may have opened a level, and have let others go.
+                if rank in scope.held:
+                    self.admit(scope, rank)
         effects, turn = scope.shape.effects, scope.next_effect
         while scope.next_effect < len(effects) and scope.nodes[effects[scope.next_effect]].end is not None:
             scope.next_effect += 1

@@ -16,6 +16,8 @@ from services.graph.events import (
 from services.graph.model import OnError, Order, Trigger
 from services.graph.state import RunState, Start
 from services.graph.values import Failure, Kept
+from tests.support.canvases import canvas_of
+from tests.support.canvases import planned as from_canvas
 from tests.support.graph_runs import Table, done, failure, planned, spec
 
 DIAMOND = (("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"))
@@ -138,6 +140,22 @@ def test_strict_levels_open_a_level_when_the_one_above_has_ended() -> None:  # S
     assert table.taken() == ["c"]
 
 
+def test_strict_level_that_ends_as_it_opens_starts_those_behind_it_once() -> None:  # S1.10
+    branch = {"id": "b", "branch": {"cases": [{"port": "yes", "condition": {"comparison": "exists"}}]}}
+    late = {"id": "l", "operator": "noop", "trigger": "any_done"}
+    edges = [
+        {"source": "a", "target": "b", "target_port": "value"},
+        "a->l",
+        {"source": "b", "target": "l", "kind": "order"},
+    ]
+    table = Table()
+    table.ask(from_canvas(canvas_of(["a", "x", branch, late], edges)), spec(Order.LEVELS, Start.STRICT))
+    table.end("a", done())
+    assert table.taken() == ["a", "x"]
+    table.end("x", done())
+    assert table.taken() == ["l"]
+
+
 def test_strict_branches_run_one_node_at_a_time_branch_by_branch() -> None:  # S1.9
     table = Table()
     edges = [("a", "b"), ("a", "c"), ("b", "d")]
@@ -204,6 +222,14 @@ def test_refused_batch_is_tried_node_by_node_and_only_the_faulty_one_fails() -> 
     table.do(BatchRefused(3, 1, ((1,),), refusal))
     table.end("a", done())
     assert table.committed() == [("a", "computed"), ("b", "failed")]
+
+
+def test_refused_batch_of_which_something_has_ended_within_the_step_is_tried_without_it() -> None:
+    table = Table()
+    table.ask(planned("abc", []))
+    refusal = Failure(7, "one of them is wrong")
+    effects = table.do(BatchRefused(1, 1, ((0,), (1,), (2,)), refusal), NodeEnded(1, (1,), done()))
+    assert [wish.places for wish in effects.wishes if isinstance(wish, Submit)] == [((0,),), ((2,),)]
 
 
 def test_modified_node_gets_the_parameters_and_a_started_one_is_refused() -> None:
