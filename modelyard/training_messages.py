@@ -60,7 +60,7 @@ def _role(role: Role, framework: Framework) -> framework_pb2.FrameworkRole:
         min_count=count.least,
         max_count=0 if count.most >= COUNT_MOST else count.most,
         is_elastic=count.is_elastic,
-        has_command=bool(role.creation.argv),
+        has_command=role.has_command,
         is_endless=role.policy.is_endless,
         ports=[port.name for port in role.address()],
         dependencies=[dependency_message(edge, framework) for edge in role.depend()],

@@ -246,8 +246,8 @@ def _create(section: Section) -> Create:
 
 def _job_policy(section: Section, roles: tuple[str, ...], ends: list[str]) -> JobPolicy:
     inner = section.section("job_status")
-    everyone = Condition("any", "", tuple(Condition("role", role) for role in roles))
-    enders = Condition("all", "", tuple(Condition("role", role) for role in ends))
+    everyone = Condition.over("any", roles)
+    enders = Condition.over("all", ends)
     if inner is None:
         return JobPolicy(succeeded=enders, failed=everyone)
     found = JobPolicy(

@@ -18,7 +18,16 @@ from modelyard.training.conduct import Clean, Progress, Stop
 from modelyard.training.patterns import groups
 from modelyard.training.readiness import Dependency, Readiness, ReadinessKind
 from modelyard.training.restarts import Ending, Purse, Restart, Verdict, decide
-from modelyard.training.status import Counts, JobPolicy, Outcome, RolePolicy, RoleState, job_state, role_state
+from modelyard.training.status import (
+    Condition,
+    Counts,
+    JobPolicy,
+    Outcome,
+    RolePolicy,
+    RoleState,
+    job_state,
+    role_state,
+)  # fmt: skip
 from modelyard.training.templates import Template, Tree
 
 if TYPE_CHECKING:
@@ -124,6 +133,11 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     stopping: Stop = Stop()
     cleaning: Clean = Clean()
 
+    @property
+    def has_command(self) -> bool:
+        """Whether instances know what to run: by a command, or by code."""
+        return bool(self.creation.argv) or type(self).create is not Role.create
+
     def address(self) -> tuple[Port, ...]:
         """The communication service of each instance (S3.7)."""
         return self.ports
@@ -133,7 +147,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
         return self.edges
 
     def create(self, instance: InstanceView) -> Launch:
-        """Processes and files of one instance (S3.3). Raises `RenderError`."""
+        """Processes and files of one instance (S3.3). Raises `RenderError`. Ranks count `creation.processes` in each."""
         from modelyard.training.rendering import made
 
         return made(self.creation, instance)
@@ -184,6 +198,15 @@ class Framework(msgspec.Struct, frozen=True, kw_only=True):
     ttl_s: float = 86_400.0
     source: str = ""
     """The definition's text; empty: made by code."""
+
+    def __post_init__(self) -> None:
+        """Where it is not said, all roles that may end must succeed, and any may fail the job."""
+        status, ends = self.job_status, [role.name for role in self.roles if not role.policy.is_endless]
+        if not status.succeeded.parts and not status.succeeded.role:
+            status = msgspec.structs.replace(status, succeeded=Condition.over("all", ends))
+        if not status.failed.parts and not status.failed.role:
+            status = msgspec.structs.replace(status, failed=Condition.over("any", self.role_names))
+        msgspec.structs.force_setattr(self, "job_status", status)
 
     def role(self, name: str) -> Role | None:
         """The role of that name."""

@@ -1,7 +1,7 @@
 """Regular expressions of definitions and job files: RE2's, so that matching takes linear time whatever is asked.
 
-A pattern is data from outside. What `check` lets pass is understood by Python's `re` as well, for those who may load the
-standard library only; they bound their own time.
+A pattern is data from outside. What `check` lets pass is understood by Python's `re` as well, for those who may load
+the standard library only; they bound their own time.
 """
 
 from __future__ import annotations

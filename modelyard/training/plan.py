@@ -7,14 +7,12 @@ from typing import Any
 
 import msgspec
 
-from modelyard.training.checking import Checker
-from modelyard.training.consistency import check_create, check_edges, check_scopes, vocabulary
 from modelyard.training.expressions import ExpressionError
 from modelyard.training.framework import COUNT_MOST, Framework, Role
 from modelyard.training.job import Job, Placement, Resources, RoleInfo
-from modelyard.training.problems import Findings, Position, Reason, shown
-from modelyard.training.quorum import QuorumKind
-from modelyard.training.readiness import Dependency, Readiness, ReadinessKind, cycle
+from modelyard.training.plan_checks import check_plan
+from modelyard.training.problems import Findings, Position, Reason
+from modelyard.training.readiness import Dependency, Readiness, ReadinessKind
 from modelyard.training.rendering import Launch, RenderError, process_count, with_surroundings
 from modelyard.training.scope import Book, InstanceView, Meter, RoleFacts, RoleView, Surroundings, Table
 from modelyard.training.status import condition
@@ -143,9 +141,7 @@ def plan_of(job: Job, framework: Framework, findings: Findings) -> Plan | None:
         framework, roles=tuple(planned.role for planned in roles), job_status=_job_policy(job, framework)
     )
     plan = Plan(job=job, framework=merged, params=params, roles=roles)
-    if len(findings) == before:
-        _check_counts(plan, findings)
-    _check_names(plan, framework, findings)
+    check_plan(plan, framework, findings, are_counts_right=len(findings) == before)
     return plan if len(findings) == before else None
 
 
@@ -225,60 +221,3 @@ def _counted(role: Role, said: RoleInfo, findings: Findings) -> tuple[int, int, 
         message = f"{least} … {most} with {count} now does not go into {bounds.least} … {bounds.most}"
         findings.add(Reason.CONTRADICTION, message, at)
     return count, least, most
-
-
-def _check_counts(plan: Plan, findings: Findings) -> None:
-    total = sum(
-        role.most if role.role.count.is_elastic and role.most < COUNT_MOST else role.count
-        for role in plan.roles
-    )
-    if not sum(role.count for role in plan.roles):
-        findings.add(
-            Reason.NO_INSTANCES, "no role has an instance", Position("roles"), "roles.<role>.count: 1"
-        )
-    if total > PLACES_MOST:
-        findings.add(
-            Reason.TOO_LARGE, f"{total} instances; a job has at most {PLACES_MOST}", Position("roles")
-        )
-    deciding = map(plan.role, plan.framework.job_status.succeeded.roles())
-    if not any(role and role.count for role in deciding):
-        message = (
-            f"it could never succeed: {plan.framework.job_status.succeeded} names no role that has instances"
-        )
-        findings.add(
-            Reason.CONTRADICTION, message, Position("roles"), "give one of them a count, or set job_status"
-        )
-
-
-def _check_names(plan: Plan, framework: Framework, findings: Findings) -> None:
-    checker = Checker(vocabulary(framework), findings)
-    for planned in plan.roles:
-        _check_role(planned, plan, framework, checker, findings)
-    circle = cycle({role.name: plan.edges(role.name) for role in plan.roles})
-    if circle:
-        message = f"these roles wait for each other to start: {' → '.join(circle)}"
-        findings.add(Reason.CYCLE, message, Position("roles"), "wait for an address instead: until: address")
-
-
-def _check_role(
-    planned: PlannedRole, plan: Plan, framework: Framework, checker: Checker, findings: Findings
-) -> None:
-    at, role, said = Position(f"roles.{planned.name}"), planned.role, plan.job.role(planned.name)
-    if not role.creation.argv and planned.count:
-        step = f"roles.{role.name}.argv: [python, train.py]"
-        findings.add(
-            Reason.NO_COMMAND, f"nobody says what instances of {role.name} run", at.inner("argv"), step
-        )
-    said_or_all = said or plan.job.everyone
-    if said_or_all.argv or said_or_all.env or said_or_all.files or plan.job.everyone.env:
-        check_create(role.creation, role.name, checker, at, framework, findings)
-    if said and (said.edges is not None or said.readiness is not None):
-        check_edges(role, framework, findings, at)
-    if said and said.restarts is not None:
-        check_scopes(role, framework.role_names, findings, at.inner("restart"))
-    for index, edge in enumerate(plan.edges(planned.name)):
-        peer = plan.role(edge.role)
-        quorum = edge.quorum
-        if peer and quorum.kind is QuorumKind.NUMBER and quorum.value > peer.count:
-            message = f"it waits for {quorum.value} of {shown(edge.role)}, which has {peer.count}"
-            findings.add(Reason.CONTRADICTION, message, at.inner("depend").inner(index).inner("quorum"))

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from modelyard.training.plan import Identity, Plan
-from modelyard.training.problems import Findings, Kind, Position, Reason
+from modelyard.training.plan_checks import note_unmade
+from modelyard.training.problems import Findings
 from modelyard.training.readiness import Dependency
 from modelyard.training.rendering import Launch, RenderError
 from modelyard.training.scope import Address, Book, Surroundings
@@ -83,19 +84,6 @@ def check_launches(plan: Plan, findings: Findings) -> None:
             try:
                 plan.launch(at, planned.name, index)
             except RenderError as error:
-                _note(plan, planned.name, index, error, findings)
+                message = f"instance {index} cannot be made: {error.message}"
+                note_unmade(plan, planned.name, error.path, message, findings)
                 break
-
-
-def _note(plan: Plan, role: str, index: int, error: RenderError, findings: Findings) -> None:
-    """In the job's words where the job says it, else in the framework's."""
-    message, said = f"instance {index} cannot be made: {error.message}", plan.job.role(role)
-    part, _, name = error.path.partition(".")
-    own = {*dict(plan.job.everyone.env), *(dict(said.env) if said else ())}
-    is_own = name in own if part == "env" else bool(said and said.files) and part.startswith("files")
-    if is_own or part == "argv":
-        findings.add(Reason.BAD_EXPRESSION, message, Position(f"roles.{role}").inner(error.path))
-        return
-    with findings.of(Kind.FRAMEWORK, None):
-        at = Position(f"roles.{role}.functions.create").inner(error.path)
-        findings.add(Reason.BAD_EXPRESSION, message, at)

@@ -103,6 +103,7 @@ class Findings:
         self.kind = kind
         self._locate: Callable[[str], tuple[int, int]] | None = None
         self._found: list[Problem] = []
+        self._seen: set[Problem] = set()
 
     @contextmanager
     def of(self, kind: Kind, locate: Callable[[str], tuple[int, int]] | None) -> Iterator[None]:
@@ -123,7 +124,11 @@ class Findings:
             if self._locate and (at.is_rough or not at.line):
                 line, column = self._locate(at.path)
             path = shown(at.path, PATH_MOST)
-            self._found.append(Problem(reason, message, path, line, column, next_step, self.kind))
+            problem = Problem(reason, message, path, line, column, next_step, self.kind)
+            # What holds for all roles may be wrong for each of them.
+            if problem not in self._seen:
+                self._seen.add(problem)
+                self._found.append(problem)
 
     def extend(self, problems: Iterable[Problem]) -> None:
         """Takes down what was found elsewhere."""

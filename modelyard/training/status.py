@@ -7,7 +7,7 @@ controller's (it is written once).
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import Enum
 
 import msgspec
@@ -92,6 +92,11 @@ class Condition(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return self.role if self.operator == "role" else f"{self.operator}({', '.join(map(str, self.parts))})"
 
+    @classmethod
+    def over(cls, operator: str, roles: Iterable[str]) -> Condition:
+        """All, or any, of these roles."""
+        return cls(operator, "", tuple(cls("role", role) for role in roles))
+
     def roles(self) -> Iterator[str]:
         """Those that it names."""
         if self.role:
@@ -139,7 +144,7 @@ def _condition(node: ast.expr, roles: tuple[str, ...], depth: int) -> Condition:
     if depth > 20:
         raise ValueError("it is more than 20 levels deep")
     if isinstance(node, ast.Name) and node.id in ("all", "any") and node.id not in roles:
-        return Condition(node.id, "", tuple(Condition("role", role) for role in roles))
+        return Condition.over(node.id, roles)
     if isinstance(node, ast.Name):
         if node.id not in roles:
             raise LookupError(node.id)
