@@ -147,7 +147,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
         return self.edges
 
     def create(self, instance: InstanceView) -> Launch:
-        """Processes and files of one instance (S3.3). Raises `RenderError`. Ranks count `creation.processes` in each."""
+        """Processes and files of one instance (S3.3); ranks count `creation.processes`. Raises `RenderError`."""
         from modelyard.training.rendering import made
 
         return made(self.creation, instance)
