@@ -102,6 +102,8 @@ class _Layout:
     def __init__(self, signatures: Signatures) -> None:
         self.nodes: list[_Flat] = []
         self.flows: list[_Flow] = []
+        self.asked: dict[int, dict[str, None]] = {}
+        """Output ports that are asked for of code whose ports nobody has declared."""
         self._signatures = signatures
 
     def add(self, canvas: Canvas, prefix: str, key: Key) -> dict[str, _Site]:
@@ -145,7 +147,11 @@ class _Layout:
 
     def _giver(self, site: _Site, port: str) -> _End:
         if site.inputs is None:
-            return site.first, port or only(self.nodes[site.first].ports.outputs) or "result"
+            ports = self.nodes[site.first].ports
+            name = port or only(ports.outputs) or "result"
+            if ports.gives_any:
+                self.asked.setdefault(site.first, {})[name] = None
+            return site.first, name
         return site.outputs[port or next(iter(site.outputs))]
 
     def _add_edge(self, edge: Edge, source: _Site, target: _Site) -> None:
@@ -153,7 +159,7 @@ class _Layout:
         if edge.is_order:
             for before in self._leaves(source):
                 for after in self._roots(target):
-                    self._add_flow(_Flow(before, "", after, "", 0, True, on_error))
+                    self._add_flow(_Flow(before, edge.source_port, after, "", 0, True, on_error))
             return
         giver, port = self._giver(source, edge.source_port)
         for taker, name in self._takers(target, edge.target_port):
@@ -210,7 +216,13 @@ class _Planner:
             ranks[number] = rank
         nodes = tuple(
             self._planned(
-                layout.nodes[number], rank, levels[number], incoming[number], successors[number], ranks
+                layout.nodes[number],
+                rank,
+                levels[number],
+                incoming[number],
+                successors[number],
+                ranks,
+                tuple(sorted(layout.asked.get(number, ()))),
             )
             for rank, number in enumerate(ordered)
         )
@@ -225,6 +237,7 @@ class _Planner:
         incoming: list[_Flow],
         successors: list[int],
         ranks: list[int],
+        asked: tuple[str, ...],
     ) -> PlannedNode:
         node = flat.node
         name, version = split_name(node.operator)
@@ -252,9 +265,9 @@ class _Planner:
             successors=tuple(sorted({ranks[number] for number in successors})),
             body=self._body_of(node) if is_task else b"",
             control=control,
-            outputs=tuple(flat.ports.outputs),
+            outputs=tuple(flat.ports.outputs) or asked,
             files=tuple((path, port) for port, path in node.command.outputs.items()) if node.command else (),
-            identity=identity_of(node, operator) if control is None else _control_identity(control),
+            identity=identity_of(node, operator, asked) if control is None else _control_identity(control),
         )
 
     def _control(self, node: Node) -> Control | None:
@@ -307,8 +320,9 @@ def kind_of(node: Node) -> Kind:
     return Kind(node.works[0])
 
 
-def identity_of(node: Node, operator: Operator | None) -> str:
-    """sha256 of what computes the node; empty: it is not known, or nothing that a cache could know."""
+def identity_of(node: Node, operator: Operator | None, asked: tuple[str, ...] = ()) -> str:
+    """sha256 of what computes the node; empty: it is not known, or nothing that a cache could know. `asked`: of which
+    outputs of code of one's own something is made."""
     if node.command is not None:
         what: tuple[object, ...] = ("command", node.command)
     elif operator is not None:
@@ -316,7 +330,7 @@ def identity_of(node: Node, operator: Operator | None) -> str:
             return ""
         what = ("operator", operator.code_digest)
     elif node.operator and node.bundle_digest:
-        what = ("operator", node.operator)
+        what = ("operator", node.operator, *(asked if asked != ("result",) else ()))
     else:
         return ""
     parts = (*what, node.bundle_digest, node.environment)

@@ -10,6 +10,7 @@ import msgspec
 
 from services.chassis.errors import FailedPrecondition
 from services.graph.model import InputEdge, PlannedNode, Trigger
+from services.graph.operators import is_own_code
 from services.graph.parameters import variable_of
 from services.graph.state import Scope
 from services.graph.values import EMPTY, End, Output, Piece, PortInput
@@ -23,6 +24,10 @@ PLAIN = ("text", "bytes", "file")
 _DECODE = msgspec.json.Decoder()
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODE = msgspec.json.Encoder(order="sorted")
+
+
+NOTHING = Output("")
+"""Of an edge that does not count: its target takes the first of its predecessors that is done, and no other."""
 
 
 class ListOfLists(FailedPrecondition):
@@ -64,6 +69,8 @@ def outputs_of(
 
 def _values(node: PlannedNode, value: str, open_ports: list[str]) -> list[Output]:
     """One open port of one gets the value; several get the members of an object."""
+    if node.outputs and is_own_code(node.operator):
+        return _asked(value, open_ports)
     if len(node.outputs) < 2 and open_ports:
         return [value_output(open_ports[0], value)]
     try:
@@ -73,6 +80,18 @@ def _values(node: PlannedNode, value: str, open_ports: list[str]) -> list[Output
     # Of code that no agent offers the ports are not known: each member is one, beside the files.
     wanted = set(open_ports if node.outputs else members)
     return [value_output(port, bytes(raw).decode()) for port, raw in members.items() if port in wanted]
+
+
+def _asked(value: str, ports: list[str]) -> list[Output]:
+    """Of code whose ports nobody has declared, what is asked for: the members of an object by their names. The value
+    itself has the name of the result, and any name if there is one alone and no such member."""
+    try:
+        members = {port: bytes(raw).decode() for port, raw in _OBJECT.decode(value).items()}
+    except msgspec.MsgspecError:
+        members = {}
+    whole = value if len(ports) == 1 else ""
+    found = [(port, value if port == RESULT else members.get(port, whole)) for port in ports]
+    return [value_output(port, text) for port, text in found if text]
 
 
 def inputs_of(scope: Scope, rank: int) -> list[PortInput]:
@@ -93,7 +112,7 @@ def inputs_from(node: PlannedNode, outputs: Mapping[int, tuple[Output, ...]]) ->
 
     def flowing(edge: InputEdge) -> Output | None:
         if node.trigger is Trigger.ANY_DONE and edge.source != only:
-            return None
+            return NOTHING
         return output_of(outputs[edge.source], edge.source_port)
 
     return _together({}, node.inputs, flowing)
@@ -105,10 +124,12 @@ def _together(
     for edge in edges:
         if edge.is_order:
             continue
+        output = flowing(edge)
+        if output is NOTHING:
+            continue
         port = found.get(edge.port)
         if port is None:
             port = found[edge.port] = _Port(edge.takes)
-        output = flowing(edge)
         if output is not None and output.items:
             port.add(output.items, True)
         else:
@@ -163,9 +184,9 @@ def first_done(scope: Scope, rank: int) -> int | None:
 
 def _flowing(scope: Scope, edge: InputEdge, only: int | None) -> Output | None:
     end = scope.nodes[edge.source].end
-    if end is None or (only is not None and edge.source != only):
-        return None
-    return output_at(end, edge.source_port)
+    if only is not None and edge.source != only:
+        return NOTHING
+    return None if end is None else output_at(end, edge.source_port)
 
 
 def piece_of(output: Output | None) -> Piece:

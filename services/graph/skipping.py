@@ -19,9 +19,15 @@ def why_skipped(scope: Scope, rank: int) -> str:
         end = nodes[edge.source].end
         if edge.on_error is OnError.SKIP and end is not None and end.detail.is_error:
             return f"{graph.nodes[edge.source].id} failed"
+        if edge.is_order and not edge.source_port:
+            continue
+        is_dead = _is_dead(end, edge)
+        # Whoever waits for a branch's port, or for all to be done, does not run where nothing comes from there.
+        if is_dead and (edge.is_order or planned.trigger is Trigger.ALL_DONE):
+            return f"nothing comes from {graph.nodes[edge.source].id}"
         if not edge.is_order:
             data = data or edge
-            is_alive = is_alive or not _is_dead(end, edge)
+            is_alive = is_alive or not is_dead
     if data is None or is_alive or rank in scope.shape.fed:
         return ""
     return f"nothing comes from {graph.nodes[data.source].id}"

@@ -244,10 +244,13 @@ class _Validation:
         if missing:
             return ""
         if edge.is_order:
-            if edge.source_port or edge.target_port:
+            is_condition = bool(edge.source_port) and scope.nodes[edge.source].branch is not None
+            if is_condition and not edge.target_port:
+                self._port(scope, edge, scope.nodes[edge.source], is_input=False)
+            elif edge.source_port or edge.target_port:
                 self._findings.add(
                     Reason.WITHOUT_EFFECT, "nothing flows along an order edge, so it has no ports", edge=at,
-                    next_step="leave source_port and target_port empty, or make it a data edge",
+                    next_step="leave its ports empty, unless it comes from a branch's port; or make it a data edge",
                 )  # fmt: skip
             return ""
         source, target = scope.nodes[edge.source], scope.nodes[edge.target]

@@ -16,6 +16,7 @@ from services.graph.canvas import (
     BranchWork,
     Canvas,
     CaseWork,
+    ConditionWork,
     Edge,
     MapWork,
     Node,
@@ -25,15 +26,18 @@ from services.graph.canvas import (
     SubgraphWork,
 )
 from services.graph.imports.format import Format
-from services.graph.imports.kfp_conditions import read_condition
+from services.graph.imports.kfp_bodies import without_unread
+from services.graph.imports.kfp_conditions import read_conditions
 from services.graph.imports.kfp_writing import THEN, WHEN, write
 from services.graph.imports.naming import Names, laid_out, operator_name, port_name
 from services.graph.imports.part import Part
 from services.graph.imports.report import Report
-from services.graph.model import CachePolicy, Trigger
+from services.graph.model import CachePolicy, Comparison, Trigger
 from services.graph.operators import PLACEHOLDER, Catalogue
 
 NAME = "kfp"
+ONE_OF = "first"
+"""Ends the id of a node that passes on one of several outputs."""
 _TYPES = {
     "NUMBER_INTEGER": "integer",
     "NUMBER_DOUBLE": "number",
@@ -67,6 +71,7 @@ def _read(value: Any, report: Report, operators: Catalogue) -> Canvas:
     subgraphs = {names[name]: reader.body(part) for name, part in dags.items()}
     root = document.part("root")
     canvas = reader.body(root, is_root=True).canvas
+    canvas, subgraphs = without_unread(canvas, subgraphs)
     label = document.part("pipelineInfo").text("name")
     document.tell_rest(
         silent=("schemaVersion", "schema_version", "sdkVersion", "sdk_version", "defaultPipelineRoot")
@@ -222,25 +227,49 @@ class _Dag:
             self.inputs.append(SubgraphPort(port_name(outer), node.id, name))
 
     def _condition(self, node: Node, text: str, policy: Part, params: dict[str, Any]) -> None:
-        """Puts a branch before the input that the condition looks at: without a value nothing runs behind it."""
-        test = read_condition(text)
-        name = port_name(test.parameter) if test else ""
-        index, port = self._edge_to(name), self._input_to(name)
-        if test is None or (index is None and port is None and name not in params):
+        """Puts a branch before the input that the condition looks at: without a value nothing runs behind it. Before a
+        sub-graph, and where several conditions have to hold, branches stand beside it, and it waits for their ports."""
+        tests = read_conditions(text)
+        names = [port_name(test.parameter) for test in tests]
+        known = [
+            n for n in names if self._edge_to(n) is not None or self._input_to(n) is not None or n in params
+        ]
+        if not tests or len(known) < len(names):
             policy.report.add(
                 policy.at("condition"), f"{text!r} is not understood; the node runs always", node.id
             )
             return
-        branch = self.names.fresh(f"{node.id}.{WHEN}")
-        work = BranchWork((CaseWork(THEN, test.condition),))
-        self.nodes.append(Node(id=branch, branch=work, trigger=node.trigger))
+        is_beside = len(tests) > 1 or node.works != ["operator"]
+        for name, test in zip(names, tests, strict=True):
+            branch = self.names.fresh(f"{node.id}.{WHEN}")
+            work = BranchWork((CaseWork(THEN, test.condition),))
+            self.nodes.append(Node(id=branch, branch=work, trigger=node.trigger))
+            if is_beside:
+                self._copy(name, branch, params)
+                self.edges.append(Edge("", branch, THEN, node.id, is_order=True))
+            else:
+                self._move(name, branch, params)
+                self.edges.append(Edge("", branch, THEN, node.id, name))
+
+    def _move(self, name: str, branch: str, params: dict[str, Any]) -> None:
+        """What came to that input comes to the branch."""
+        index, port = self._edge_to(name), self._input_to(name)
         if index is not None:
             self.edges[index] = replace(self.edges[index], target=branch, target_port="value")
         elif port is not None:
             self.inputs[port] = replace(self.inputs[port], node=branch, port="value")
         else:
             self._constant(branch, "value", params.pop(name))
-        self.edges.append(Edge("", branch, THEN, node.id, name))
+
+    def _copy(self, name: str, branch: str, params: dict[str, Any]) -> None:
+        """What comes to that input comes to the branch as well."""
+        index, port = self._edge_to(name), self._input_to(name)
+        if index is not None:
+            self.edges.append(replace(self.edges[index], target=branch, target_port="value"))
+        elif port is not None:
+            self.inputs.append(replace(self.inputs[port], node=branch, port="value"))
+        else:
+            self._constant(branch, "value", params[name])
 
     def _items(self, node: Node, part: Part, params: dict[str, Any]) -> None:
         """What a map runs over."""
@@ -293,22 +322,34 @@ class _Dag:
         self.edges.append(Edge("", source, "result", target, port))
 
     def outputs(self, part: Part) -> list[SubgraphPort]:
-        """The DAG's own outputs; of one that has several sources the first."""
+        """The DAG's own outputs; of one that has several sources that of the first which is done."""
         found = []
         for kind in ("parameters", "artifacts"):
             for name, each in part.part(kind).members():
                 selectors = [each.part("valueFromParameter"), *each.parts("artifactSelectors")]
                 selectors += each.part("valueFromOneof").parts("parameterSelectors")
                 real = [one for one in selectors if one]
-                source = self.names.of(real[0].text("producerSubtask")) if real else None
-                if source is None:
+                if not real or any(self.names.of(one.text("producerSubtask")) is None for one in real):
                     each.report.add(each.path, "comes from no task; left out")
                     continue
-                if len(real) > 1:
-                    each.report.add(each.path, "has several sources; the first one is taken", source)
-                output = real[0].text("outputParameterKey") or real[0].text("outputArtifactKey")
-                found.append(SubgraphPort(port_name(name), source, port_name(output)))
+                ends = [self._end(one) for one in real]
+                source, output = ends[0] if len(ends) == 1 else self._first_of(name, ends)
+                found.append(SubgraphPort(port_name(name), source, output))
         return found
+
+    def _end(self, selector: Part) -> tuple[str, str]:
+        source = self.names.of(selector.text("producerSubtask")) or ""
+        return source, port_name(selector.text("outputParameterKey") or selector.text("outputArtifactKey"))
+
+    def _first_of(self, name: str, ends: list[tuple[str, str]]) -> tuple[str, str]:
+        """A branch that passes on the value of the first of several nodes that is done, as one of them is."""
+        join = self.names.fresh(f"{name}.{ONE_OF}")
+        always = ConditionWork("", Comparison.EXISTS)
+        self.nodes.append(
+            Node(id=join, branch=BranchWork((CaseWork(THEN, always),)), trigger=Trigger.ANY_DONE)
+        )
+        self.edges += [Edge("", source, output, join, "value") for source, output in ends]
+        return join, THEN
 
 
 def _retry(part: Part) -> dict[str, Any] | None:

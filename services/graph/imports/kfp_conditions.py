@@ -1,6 +1,7 @@
 """The trigger conditions of KFP, which are expressions of CEL, as cases of a branch.
 
-Read are comparisons of one parameter with a constant, and "!" before one; nothing is evaluated. Pure.
+Read are comparisons of a parameter with a constant, "!" before one, and "&&" between them, which is what if, elif and
+else come to; nothing is evaluated. Pure.
 """
 
 import json
@@ -32,6 +33,14 @@ class Test(NamedTuple):
 
     parameter: str
     condition: ConditionWork
+
+
+def read_conditions(text: str) -> tuple[Test, ...]:
+    """The comparisons all of which have to hold: of if, elif and else; empty: it is something else."""
+    if len(text) > LENGTH_MOST:
+        return ()
+    tests = [read_condition(part) for part in text.split("&&")]
+    return () if None in tests else tuple(test for test in tests if test is not None)
 
 
 def read_condition(text: str) -> Test | None:
