@@ -11,8 +11,10 @@ from services.graph import document
 from services.graph.canvas import Canvas, Edge, Group, Node, Param, Position, Subgraph
 from services.graph.convert.canvas import canvas_message, canvas_of
 from services.graph.hints import hints, meant
+from services.graph.imports import formats
 from services.graph.problems import Reason
 from tests.support.canvases import problems_of
+from tests.support.foreign_canvases import SAMPLES
 
 
 @pytest.mark.parametrize(
@@ -150,3 +152,9 @@ def test_data_edge_from_a_command_without_outputs_is_hinted_at() -> None:
     assert not problems_of(canvas)
     [hint] = hints(canvas)
     assert (hint.reason, hint.node, hint.edge) == (Reason.NOTHING_FLOWS, "mute", "e1")
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_imported_documents_give_no_hints(name: str) -> None:
+    imported = formats.read(json.dumps(SAMPLES[name]).encode())
+    assert hints(imported.canvas) == ()
