@@ -31,7 +31,7 @@ def main() -> int:
         listener.set_inheritable(False)
     else:
         listener = listen(options.socket)
-    return run_worker(listener, os.dup(2), options.orphan_timeout)
+    return run_worker(listener, os.dup(2), options.orphan_timeout, options.imports)
 
 
 if __name__ == "__main__":

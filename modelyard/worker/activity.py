@@ -5,6 +5,7 @@ Owns one measurement and the one before it.
 
 import os
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from modelyard.worker.frames import Message
@@ -16,8 +17,9 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class Activity:
     """Since the processes started."""
 
-    def __init__(self, logs: list[str]) -> None:
+    def __init__(self, logs: list[str], spared: Collection[int] = ()) -> None:
         self._logs = logs
+        self._spared = spared
         self._began = time.time()
         self._before: dict[int, int] = {}
         self._measured_at = time.monotonic()
@@ -25,7 +27,7 @@ class Activity:
     def look(self) -> Message:
         """A SeatActivity: cores since the last look."""
         now = time.monotonic()
-        used = below()
+        used = below(self._spared)
         ticks = sum(max(0, spent - self._before.get(pid, 0)) for pid, (spent, _) in used.items())
         elapsed = max(now - self._measured_at, 0.001)
         self._before = {pid: spent for pid, (spent, _) in used.items()}
@@ -46,8 +48,8 @@ class Activity:
         return max(0, int((time.time() - last) * 1000))
 
 
-def below() -> dict[int, tuple[int, int]]:
-    """Clock ticks and resident pages of every process that has come from this one."""
+def below(spared: Collection[int] = ()) -> dict[int, tuple[int, int]]:
+    """Clock ticks and resident pages of every process that has come from this one, but for the spared ones."""
     parents: dict[int, list[int]] = {}
     found: dict[int, tuple[int, int]] = {}
     for entry in os.scandir("/proc"):
@@ -60,8 +62,9 @@ def below() -> dict[int, tuple[int, int]]:
     queue = [os.getpid()]
     while queue:
         for pid in parents.get(queue.pop(), ()):
-            mine[pid] = found[pid]
-            queue.append(pid)
+            if pid not in spared:
+                mine[pid] = found[pid]
+                queue.append(pid)
     return mine
 
 

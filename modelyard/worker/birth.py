@@ -6,7 +6,6 @@ processes that have one thread.
 
 import gc
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -16,6 +15,7 @@ from typing import NoReturn
 
 from modelyard.worker.frames import Message
 from modelyard.worker.harness import run_worker
+from modelyard.worker.shedding import close_others, forget_modules, reseed, reset_signals
 
 
 def fork_worker(spawn: Message, listener: socket.socket, orphan_timeout_s: float) -> int:
@@ -39,7 +39,7 @@ def become_worker(spawn: Message, listener: socket.socket, orphan_timeout_s: flo
         forget_modules("services", "cli")
         settle(spawn.get("paths", []), spawn.get("env", {}))
         reseed()
-        code = run_worker(listener, log_fd, orphan_timeout_s)
+        code = run_worker(listener, log_fd, orphan_timeout_s, spawn.get("imports", []))
     except BaseException:
         os.write(2, traceback.format_exc().encode())
     finally:
@@ -51,37 +51,6 @@ def settle(paths: list[str], env: Mapping[str, str]) -> None:
     sys.path[:0] = paths
     os.environ.update(env)
     os.chdir(paths[0] if paths and Path(paths[0]).is_dir() else "/")
-
-
-def forget_modules(*roots: str) -> None:
-    """Lets user code have packages of these names."""
-    for name in [name for name in sys.modules if name.partition(".")[0] in roots]:
-        del sys.modules[name]
-
-
-def reseed() -> None:
-    """Two forks of one parent must not draw the same numbers; Python's own generator sees to itself."""
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
-
-
-def close_others(kept: set[int]) -> None:
-    """Closes every descriptor above 2 but these."""
-    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-        if fd > 2 and fd not in kept:
-            try:
-                os.close(fd)
-            except OSError:
-                # The descriptor of the listing itself.
-                continue
-
-
-def reset_signals() -> None:
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _redirect(log_path: str) -> int:

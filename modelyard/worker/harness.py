@@ -9,11 +9,13 @@ import socket
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 
 from modelyard.worker.calls import BadCall, Caller, decode_params
 from modelyard.worker.capture import Capture
 from modelyard.worker.commands import Commander
 from modelyard.worker.fence import Fences
+from modelyard.worker.forker import Forker
 from modelyard.worker.frames import Message
 from modelyard.worker.ledger import Ledger, now_ms
 from modelyard.worker.link import Link
@@ -27,12 +29,14 @@ _COLLECT_S = 0.001
 class Harness:
     """Everything a worker has. Made and run on the main thread of a process that is nothing else."""
 
-    def __init__(self, listener: socket.socket, log_fd: int, orphan_timeout_s: float = 3600.0) -> None:
+    def __init__(
+        self, listener: socket.socket, log_fd: int, orphan_timeout_s: float, forker: Forker | None = None
+    ) -> None:
         self._ledger = Ledger()
         self._capture = Capture(log_fd)
         self._caller = Caller(self._ledger.progress, self._ledger.modified)
         self._commander = Commander(self._ledger.lead)
-        self._keeper = Keeper(self._ledger.open, self._ledger.tell_of_seat, self._commander.records)
+        self._keeper = Keeper(self._ledger.open, self._ledger.tell_of_seat, self._commander.records, forker)
         # The key of the call that runs; empty: none does.
         self._call = ""
         self._fences = Fences(self._interrupt, log_fd)
@@ -142,14 +146,18 @@ class Harness:
         )
 
 
-def run_worker(listener: socket.socket, log_fd: int, orphan_timeout_s: float = 3600.0) -> int:
-    """Turns this process into a worker; gives its exit code. ``log_fd`` gets what belongs to no work."""
+def run_worker(
+    listener: socket.socket, log_fd: int, orphan_timeout_s: float = 3600.0, imports: Sequence[str] = ()
+) -> int:
+    """Turns this process into a worker; gives its exit code. ``log_fd`` gets what belongs to no work; ``imports`` are
+    the modules that the process has imported so that programs can be forked with them."""
     faulthandler.enable(file=log_fd)
     adopt_orphans()
     renounce_privileges()
     offer_to_oom_killer()
     try:
-        Harness(listener, log_fd, orphan_timeout_s).run()
+        forker = Forker(imports, os.environ) if imports else None
+        Harness(listener, log_fd, orphan_timeout_s, forker).run()
     except BaseException:
         # Descriptor 2 is the capture's by now, so the reason has to be written by hand.
         os.write(log_fd, traceback.format_exc().encode())

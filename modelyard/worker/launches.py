@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from modelyard.worker.capture import open_log
 from modelyard.worker.cgroups import out_of_memory_count
+from modelyard.worker.forker import Forker
 from modelyard.worker.frames import Message
 from modelyard.worker.signs import is_below
 from modelyard.worker.spawning import Spawner, limit_memory, signal_group, signal_name
@@ -36,10 +37,11 @@ class Ended(NamedTuple):
 class Launch:
     """From the first spawn to the last end."""
 
-    def __init__(self, asked: Message, work: Message, spawner: Spawner) -> None:
+    def __init__(self, asked: Message, work: Message, spawner: Spawner, forker: Forker | None = None) -> None:
         self.asked = asked
         self._work = work
         self._spawner = spawner
+        self._forker = forker
         self.pids: list[int] = []
         # By descriptor: which process it tells the end of.
         self.pidfds: dict[int, int] = {}
@@ -73,9 +75,7 @@ class Launch:
         env = {**self._work.get("env", {}), **process.get("env", {})}
         trouble_read, trouble_write = os.pipe2(os.O_CLOEXEC) if self._cgroups else (-1, -1)
         try:
-            pid = self._spawner.spawn(
-                process["argv"], env, self._work["directory"], [stdin, *logs], self._cgroups, trouble_write
-            )
+            pid = self._spawn(process["argv"], env, [stdin, *logs], trouble_write)
         finally:
             for fd in (stdin, trouble_write, trouble_read):
                 if fd >= 0:
@@ -83,6 +83,14 @@ class Launch:
         limit_memory(pid, self._work.get("limits", {}))
         self.pidfds[os.pidfd_open(pid)] = len(self.pids)
         self.pids.append(pid)
+
+    def _spawn(self, argv: list[str], env: dict[str, str], fds: list[int], trouble_write: int) -> int:
+        directory, forker = self._work["directory"], self._forker
+        if forker is not None:
+            whole = self._spawner.whole(env)
+            if forker.takes(argv, whole, directory, self.asked.get("imports", ())):
+                return forker.spawn(argv, whole, directory, fds, self._cgroups)
+        return self._spawner.spawn(argv, env, directory, fds, self._cgroups, trouble_write)
 
     @property
     def is_running(self) -> bool:

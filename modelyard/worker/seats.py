@@ -22,6 +22,7 @@ from modelyard.worker import stacks
 from modelyard.worker.activity import Activity
 from modelyard.worker.executables import NotExecutable
 from modelyard.worker.failures import setup_error
+from modelyard.worker.forker import Forker
 from modelyard.worker.frames import Message
 from modelyard.worker.launches import CannotStart, Launch
 from modelyard.worker.ledger import now_ms
@@ -47,8 +48,11 @@ Tell = Callable[[str, Message], None]
 class Keeper:
     """Keeps the one seat of a worker."""
 
-    def __init__(self, on_open: Callable[[], None], tell: Tell, records: Records) -> None:
+    def __init__(
+        self, on_open: Callable[[], None], tell: Tell, records: Records, forker: Forker | None = None
+    ) -> None:
         """``tell`` gets the work's key and an event as SeatEvent has it."""
+        self._forker = forker
         self._on_open = on_open
         self._tell = tell
         self._records = records
@@ -80,7 +84,7 @@ class Keeper:
         report: Message = {"key": key, "start_time_ms": start_time_ms}
         self._orders.clear()
         self._key = key
-        seat = Seat(key, work, self._spawner, self._tell)
+        seat = Seat(key, work, self._spawner, self._tell, self._forker)
         try:
             report.update(self._keep(seat))
         finally:
@@ -130,10 +134,15 @@ class Keeper:
 class Seat:
     """One seat, from its ports to its end."""
 
-    def __init__(self, key: str, work: Message, spawner: Spawner, tell: Tell) -> None:
+    def __init__(
+        self, key: str, work: Message, spawner: Spawner, tell: Tell, forker: Forker | None = None
+    ) -> None:
         self.key = key
         self._work = work
         self._spawner = spawner
+        self._forker = forker
+        # Children of this process that are no processes of the seat.
+        self._spared = (forker.pid,) if forker is not None else ()
         self._tell_of = tell
         self._task_id, attempt, _, _ = key.rsplit("/", 3)
         self._attempt = int(attempt)
@@ -179,7 +188,7 @@ class Seat:
 
     def close(self) -> Message:
         """Ends everything; the fields of the report."""
-        end_children()
+        end_children(self._spared)
         self._leases.close()
         closing = self._closing or {}
         self._state = CLOSED
@@ -208,7 +217,7 @@ class Seat:
         elif "addresses" in order:
             self._on_addresses(order["addresses"])
         elif "dump_stacks" in order:
-            self._tell({"stacks": stacks.dump(self._logs[1])})
+            self._tell({"stacks": stacks.dump(self._logs[1], self._spared)})
 
     def cancel(self, grace_ms: int, number: int) -> None:
         """The task is to end, and the seat with it."""
@@ -233,7 +242,7 @@ class Seat:
         self._exit, self._was_stopped, self._kill_at = None, False, None
         self._offsets = [size_of(path) for path in self._logs]
         self._start_time = stamp()
-        started = self._launch = Launch(launch, self._work, self._spawner)
+        started = self._launch = Launch(launch, self._work, self._spawner, self._forker)
         tails = [Tail(path, offset) for path, offset in zip(self._logs, self._offsets, strict=True)]
         self._signs = Signs(
             launch, self._work["directory"], self._leases.numbers, tails, self._work.get("ip", ""), self._tell
@@ -244,14 +253,14 @@ class Seat:
             self._on_not_started(str(error))
             return
         self._state = RUNNING
-        self._activity = Activity(self._logs)
+        self._activity = Activity(self._logs, self._spared)
         self._tell_at = time.monotonic() + _ACTIVITY_S
         self._say()
 
     def _on_not_started(self, message: str) -> None:
         """What has started of it ends at once."""
         os.write(2, f"{self.key}: {message}\n".encode())
-        end_children()
+        end_children(self._spared)
         assert self._launch is not None
         for pidfd in list(self._launch.pidfds):
             os.close(pidfd)
@@ -312,7 +321,7 @@ class Seat:
                 self._end(_TOGETHER_GRACE_MS, signal.SIGTERM)
             return
         # What has left its parents is this process's by now.
-        if self._kill_at is not None and time.monotonic() < self._kill_at and reap_children():
+        if self._kill_at is not None and time.monotonic() < self._kill_at and reap_children(self._spared):
             self._lingers = True
         else:
             self._on_all_ended()
@@ -320,7 +329,7 @@ class Seat:
     def _on_all_ended(self) -> None:
         assert self._launch is not None
         self._lingers = False
-        end_children()
+        end_children(self._spared)
         if self._signs is not None:
             self._signs.finish()
         self._settle(self._launch.exit(was_stopped=self._was_stopped))
@@ -360,7 +369,7 @@ class Seat:
         now = time.monotonic()
         is_overdue = self._kill_at is not None and now >= self._kill_at
         if self._lingers:
-            if is_overdue or not reap_children():
+            if is_overdue or not reap_children(self._spared):
                 self._on_all_ended()
             return
         if is_overdue:

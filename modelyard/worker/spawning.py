@@ -28,6 +28,10 @@ class Spawner:
         self._env = dict(os.environ)
         self._executables = Executables()
 
+    def whole(self, env: Mapping[str, str]) -> dict[str, str]:
+        """A process's environment."""
+        return {**self._env, **env}
+
     def spawn(
         self,
         argv: list[str],
@@ -39,7 +43,7 @@ class Spawner:
     ) -> int:
         """Its pid. ``fds``: what becomes stdin, stdout and stderr; ``trouble_write``: where it is told that a cgroup
         cannot be entered. Raises NotExecutable, OSError."""
-        whole = {**self._env, **env}
+        whole = self.whole(env)
         path = self._executables.find(argv[0], whole, directory)
         if cgroups:
             whole["YARD_CGROUPS"] = " ".join(cgroups)

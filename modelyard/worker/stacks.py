@@ -7,6 +7,7 @@ stacks to its stderr, which is waited for a moment; to one that has none it is n
 import os
 import signal
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from modelyard.worker.activity import below
@@ -15,10 +16,10 @@ from modelyard.worker.tails import size_of
 _WAIT_S, _QUIET_S, _TEXT_BYTES = 2.0, 0.2, 256 * 1024
 
 
-def dump(stderr_path: str) -> str:
+def dump(stderr_path: str, spared: Collection[int] = ()) -> str:
     """All that can be told, as text; up to two seconds."""
     before = size_of(stderr_path)
-    pids = sorted(below())
+    pids = sorted(below(spared))
     told = [pid for pid in pids if _hears(pid, signal.SIGUSR1)]
     for pid in told:
         try:

@@ -10,10 +10,12 @@ import os
 import socket
 import sys
 import traceback
+from collections.abc import Mapping
 from importlib import import_module
 
-from modelyard.worker.birth import become_worker, close_others, forget_modules, reset_signals
+from modelyard.worker.birth import become_worker
 from modelyard.worker.frames import FrameBuffer, Message, encode
+from modelyard.worker.shedding import close_others, forget_modules, reset_signals
 from modelyard.worker.sockets import listen
 
 
@@ -85,7 +87,11 @@ def main() -> int:
 
 
 def fork_template(
-    control: socket.socket, paths: list[str], imports: list[str], orphan_timeout_s: float
+    control: socket.socket,
+    paths: list[str],
+    imports: list[str],
+    orphan_timeout_s: float,
+    env: Mapping[str, str] | None = None,
 ) -> int:
     """Forks a template from a process that has one thread; its pid, in the parent only."""
     pid = os.fork()
@@ -97,6 +103,7 @@ def fork_template(
         reset_signals()
         close_others({control.fileno()})
         forget_modules("services", "cli")
+        os.environ.update(env or {})
         serve(control, paths, imports, orphan_timeout_s)
         code = 0
     except BaseException:

@@ -116,11 +116,8 @@ def _pool(account: str, environment: str, spec: task_pb2.TaskSpec, env: dict[str
         return Pool(account)
     if spec.HasField("seat"):
         # Unless processes are to be forked from what keeps the seat.
-        return (
-            Pool(account, environment, imports=tuple(spec.seat.imports))
-            if spec.seat.imports
-            else Pool(account)
-        )
+        imports, threads = tuple(spec.seat.imports), ((THREADS, str(max(1, math.ceil(cpu)))),)
+        return Pool(account, environment, "", threads, imports) if imports else Pool(account)
     if cpu > 1:
         env = {THREADS: str(math.ceil(cpu)), **env}
     return Pool(account, environment, spec.bundle_digest, tuple(sorted(env.items())))

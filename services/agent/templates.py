@@ -15,7 +15,9 @@ from modelyard.worker.template import fork_template
 
 _IDLE_S = 600.0
 
-Key = tuple[str, tuple[str, ...], tuple[str, ...]]
+# Interpreter, imports, paths, and how many threads libraries are told of when they are loaded.
+Key = tuple[str, tuple[str, ...], tuple[str, ...], str]
+_THREADS = "OMP_NUM_THREADS"
 
 
 class Template:
@@ -66,7 +68,9 @@ class Templates:
 
     def get(self, spawn: Message) -> tuple[Template, bool]:
         """The template for a SpawnWorker, and whether it was started for it. Raises OSError."""
-        key = (spawn.get("python", ""), tuple(spawn.get("imports", ())), tuple(spawn.get("paths", ())))
+        imports = tuple(spawn.get("imports", ()))
+        threads = spawn.get("env", {}).get(_THREADS, "") if imports else ""
+        key = (spawn.get("python", ""), imports, tuple(spawn.get("paths", ())), threads)
         found = self._templates.get(key)
         if found is not None:
             return found, False
@@ -89,17 +93,23 @@ class Templates:
         return idle
 
     def _start(self, key: Key) -> Template:
-        python, imports, paths = key
+        python, imports, paths, threads = key
+        env = {_THREADS: threads} if threads else {}
         ours, theirs = socket.socketpair()
         with theirs:
             if python:
-                pid = self._execute(python, imports, paths, theirs)
+                pid = self._execute(python, imports, paths, theirs, env)
             else:
-                pid = fork_template(theirs, list(paths), list(imports), self._orphan_timeout_s)
+                pid = fork_template(theirs, list(paths), list(imports), self._orphan_timeout_s, env)
         return Template(key, pid, ours)
 
     def _execute(
-        self, python: str, imports: tuple[str, ...], paths: tuple[str, ...], control: socket.socket
+        self,
+        python: str,
+        imports: tuple[str, ...],
+        paths: tuple[str, ...],
+        control: socket.socket,
+        own: dict[str, str],
     ) -> int:
         """Starts another environment's interpreter, which finds `modelyard` and nothing else of ours."""
         control.set_inheritable(True)
@@ -107,7 +117,7 @@ class Templates:
         argv += ["--orphan-timeout", str(self._orphan_timeout_s)]
         argv += [word for path in paths for word in ("--path", path)]
         argv += [word for name in imports for word in ("--import", name)]
-        env = {**os.environ, "PYTHONPATH": self._shared_package()}
+        env = {**os.environ, "PYTHONPATH": self._shared_package(), **own}
         return os.posix_spawn(python, argv, env, setsid=True, setsigdef=(), setsigmask=())
 
     def _shared_package(self) -> str:

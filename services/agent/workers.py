@@ -14,7 +14,7 @@ from services.agent.config import Places
 from services.agent.convert import report_of
 from services.agent.decode import THREADS
 from services.agent.events import Event, SeatsReported, WorkerLost, WorkerReady
-from services.agent.launcher_client import SpawnFailed
+from services.agent.launcher_client import LauncherClient, SpawnFailed
 from services.agent.launcher_keeper import LauncherKeeper
 from services.agent.model import Pool
 from services.agent.orphans import Orphans
@@ -195,15 +195,8 @@ class Workers:
         env = {**self._base_env, **dict(member.pool.variables)} if member.pool else self._base_env
         try:
             launcher = await self._launcher.client()
-            member.pid = await launcher.spawn(
-                member.name,
-                self._traces.socket(member.name),
-                python=python,
-                paths=paths,
-                imports=member.pool.imports if member.pool else (),
-                log_path=str(self._places.logs / f"{member.name}.log"),
-                env=env,
-            )
+            imports = member.pool.imports if member.pool else ()
+            member.pid = await self._start(launcher, member.name, python, paths, imports, env)
             member.client = await WorkerClient.connect(
                 self._traces.socket(member.name),
                 lambda message: self._on_frame(member, message),
@@ -214,6 +207,27 @@ class Workers:
                 self._launcher.kill(member.name)
             await self._dismiss_unborn(member.name)
             self._lose(member, str(error))
+
+    async def _start(
+        self,
+        launcher: LauncherClient,
+        name: str,
+        python: str,
+        paths: tuple[str, ...],
+        imports: tuple[str, ...],
+        env: dict[str, str],
+    ) -> int:
+        """Its pid. Modules only make it faster: it starts without them where they cannot be imported."""
+        path, log_path = self._traces.socket(name), str(self._places.logs / f"{name}.log")
+        try:
+            return await launcher.spawn(
+                name, path, python=python, paths=paths, log_path=log_path, imports=imports, env=env
+            )
+        except SpawnFailed as error:
+            if not imports:
+                raise
+            _log.warning("warm_parent_failed", worker=name, reason=str(error))
+        return await launcher.spawn(name, path, log_path=log_path, env=env)
 
     async def _dismiss_unborn(self, name: str) -> None:
         """A launcher that died may have forked a worker all the same: it is told to end."""
