@@ -87,7 +87,7 @@ def _submitted(state: State, effects: Effects, running: list[Place]) -> list[Eve
     for wish in effects.wishes:
         if not isinstance(wish, Submit):
             continue
-        for places, request in submissions.messages(state.runs[wish.run], wish.places, {}):
+        for places, request in submissions.messages(state.runs[wish.run], wish.places, {}, effects.inputs):
             request.SerializeToString()
             running += places
             tasks = tuple([f"t-{place[0]}" for place in places])

@@ -5,7 +5,7 @@ import msgspec
 from services.chassis.errors import ServiceError
 from services.graph.places import Place
 from services.graph.state import RunState, Spec
-from services.graph.values import End, Failure, GateRecord, Output
+from services.graph.values import End, Failure, GateRecord, Output, PortInput
 
 
 class InsertRun(msgspec.Struct, frozen=True):
@@ -259,7 +259,7 @@ Wish = (
 class Effects:
     """What one step wants."""
 
-    __slots__ = ("answers", "changed", "rows", "starts", "wishes")
+    __slots__ = ("answers", "changed", "inputs", "rows", "starts", "wishes")
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -267,5 +267,7 @@ class Effects:
         self.answers: list[Answer] = []
         self.starts: dict[int, list[Place]] = {}
         """By run, the places that start with this step; they leave together."""
+        self.inputs: dict[tuple[int, Place], list[PortInput]] = {}
+        """What some of them get, by run and place, as it was put together for their keys."""
         self.changed: set[int] = set()
         """Runs of which something is to be told."""

@@ -228,7 +228,7 @@ class Engine:
                 continue
             run = self.state.runs[wish.run]
             places = [place for place in wish.places if not self._uploads(wish.run, place)]
-            for taken, request in submissions.messages(run, places, self._uploaded):
+            for taken, request in submissions.messages(run, places, self._uploaded, effects.inputs):
                 number, self.state.next_batch = self.state.next_batch, self.state.next_batch + 1
                 request.request_id = str(uuid.uuid4())
                 content = request.SerializeToString()

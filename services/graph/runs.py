@@ -378,6 +378,7 @@ class Step:
             self.state.cache.touch(key)
             self.effects.wishes.append(FetchCached(run.spec.number, place, *key))
             return
+        self.effects.inputs[run.spec.number, place] = inputs
         self.submitted.append(place)
 
     def _take_up(self, scope: Scope, rank: int, place: Place) -> None:

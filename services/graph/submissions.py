@@ -3,7 +3,7 @@
 Nodes that share settings and inputs share a specification; parameters travel with the items.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -25,20 +25,23 @@ SPEC_BYTES_MOST = 900 << 10
 
 Uploaded = dict[tuple[int, Place], dict[str, str]]
 """By run and place: digests of what had to be put into the store, by input name."""
+Known = Mapping[tuple[int, Place], Sequence[PortInput]]
+"""By run and place: what nodes get, where that was put together already."""
 
 
 def messages(
-    run: Run, places: Sequence[Place], uploaded: Uploaded
+    run: Run, places: Sequence[Place], uploaded: Uploaded, inputs_known: Known
 ) -> Iterator[tuple[tuple[Place, ...], pb.SubmitTasksRequest]]:
     """The nodes as requests without ids, each with its places; as few as their sizes allow."""
     request, taken, size = pb.SubmitTasksRequest(), list[Place](), 0
     indexes: dict[object, int] = {}
+    number = run.spec.number
     for place in places:
         scope, rank = run.scope_at(place), place[-1]
         assert scope is not None
         node = scope.shape.graph.nodes[rank]
-        inputs = tuple(results.inputs_of(scope, rank))
-        extra = uploaded.get((run.spec.number, place), {})
+        inputs = tuple(inputs_known.get((number, place)) or results.inputs_of(scope, rank))
+        extra = uploaded.get((number, place), {})
         base, params = _params(run, place, node, scope.nodes[rank].params or "")
         key = (node.body, inputs, base, tuple(sorted(extra.items())))
         index = indexes.get(key)

@@ -36,7 +36,7 @@ def taking(graph: Graph, name: str, takes: str) -> Graph:
 
 
 def sent(run: Run, rank: int) -> tuple[task_pb2.TaskSpec, str]:
-    [(_, request)] = submissions.messages(run, [(rank,)], {})
+    [(_, request)] = submissions.messages(run, [(rank,)], {}, {})
     [item], [asked] = request.items, request.specs
     return asked, item.params_json
 
@@ -96,11 +96,11 @@ def test_parameters_of_an_agent_lie_over_the_nodes_own_and_below_a_change() -> N
 def test_nodes_with_other_parameters_share_a_specification_only_without_an_agents() -> None:
     plain = planned(["a", "b"], [], params={"a": '{"w":1}', "b": '{"w":2}'})
     run = Table().ask(plain)
-    [(_, request)] = submissions.messages(run, [(0,), (1,)], {})
+    [(_, request)] = submissions.messages(run, [(0,), (1,)], {}, {})
     assert (len(request.specs), len(request.items)) == (1, 2)
     both = changed(changed(plain, "a", parameter_address="env:A"), "b", parameter_address="env:A")
     run = Table().ask(both)
-    [(_, request)] = submissions.messages(run, [(0,), (1,)], {})
+    [(_, request)] = submissions.messages(run, [(0,), (1,)], {}, {})
     assert [spec.params_json for spec in request.specs] == ['{"w":1}', '{"w":2}']
 
 
