@@ -280,6 +280,40 @@ async def test_seat_avoids_nodes_and_says_so(yard: Yard) -> None:
         await outcome_of(client, task_id)
 
 
+async def test_drained_agent_ends_its_seats(own_yard: Yard) -> None:  # S3.10
+    """The fixture looks for what is left."""
+    yard = own_yard
+    async with seats(yard) as (trainer, channel, _):
+        (task_id,) = await submit_seats(channel, seat_spec(trainer, spec=small()))
+        seat = await trainer.until(task_id, pb.SEAT_STATE_OPEN)
+        trainer.launch(
+            seat, 1, ["sh", "-c", "trap '' TERM; (setsid sleep 601 &); while :; do sleep 0.1; done"]
+        )
+        seat = await trainer.until(task_id, pb.SEAT_STATE_RUNNING)
+        result = await asyncio.to_thread(yard.cli, "down")
+        assert result.code == 0, result.stderr
+        assert not is_alive(seat.pids[0])
+        assert not yard.task_processes()
+
+
+async def test_program_starts_with_the_modules_of_a_warm_parent(yard: Yard) -> None:
+    async with seats(yard) as (trainer, channel, client):
+        seat_of = {
+            name: seat_spec(trainer, imports=[name], spec=small()) for name in ("fractions", "no_such_module")
+        }
+        code = "import sys; print('fractions' in sys.modules)"
+        said = {}
+        for name, spec in seat_of.items():
+            (task_id,) = await submit_seats(channel, spec)
+            seat = await trainer.until(task_id, pb.SEAT_STATE_OPEN)
+            trainer.launch(seat, 1, ["python", "-c", code], imports=[name])
+            ended = await trainer.until(task_id, pb.SEAT_STATE_ENDED)
+            said[name] = ended.exit.last_lines[0]
+            trainer.close(ended)
+            assert (await outcome_of(client, task_id)).state == task_pb2.TASK_STATE_SUCCEEDED
+        assert said == {"fractions": "True", "no_such_module": "False"}
+
+
 def sleepers(yard: Yard) -> list[int]:
     return [pid for pid, words in yard.task_processes().items() if words.startswith("sleep 60")]
 
