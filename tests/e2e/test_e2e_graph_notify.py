@@ -23,6 +23,7 @@ from services.chassis.sqlite import load_queries
 from services.scheduler.model import parse_task_id
 from services.scheduler.past import TASK_TABLES
 from tests.support.graph_documents import bundle, document, node
+from tests.support.graph_owed import wait_until_nothing_is_owed
 from tests.support.processes import Processes
 from tests.support.receiver import Receiver, mailbox, receiver
 from tests.support.wait import wait_until, wait_until_sync
@@ -172,6 +173,7 @@ async def test_gate_that_waits_is_told_once_with_the_commands_that_decide_it(
     ):  # fmt: skip
         number = (await client.projects.create("with a gate")).id
         await client.projects.save(number, text)
+        await asyncio.to_thread(wait_until_nothing_is_owed, yard)
         await asyncio.to_thread(made.restart, "graph", "graph.after_errand:kill@1")
         with contextlib.suppress(Exception):
             await asyncio.wait_for(client.runs.start(number), 3)
@@ -212,6 +214,7 @@ async def test_run_is_told_of_once_though_the_service_dies_at(
     yard, made = processes
     async with yard.client() as client, contact(yard, "hook") as hook:
         number, _ = await project(yard, client, "begin")
+        await asyncio.to_thread(wait_until_nothing_is_owed, yard)
         await asyncio.to_thread(made.restart, "graph", f"{point}:kill@1")
         with contextlib.suppress(Exception):
             await asyncio.wait_for(client.runs.start(number, contact="hook"), 3)
@@ -260,6 +263,7 @@ async def test_artefacts_are_referred_to_though_the_service_dies_before_it_says_
     yard, made = processes
     async with yard.client() as client:
         number, _ = await project(yard, client, "large", record=True)
+        await asyncio.to_thread(wait_until_nothing_is_owed, yard)
         await asyncio.to_thread(made.restart, "graph", "graph.before_errand:kill@1")
         with contextlib.suppress(Exception):
             await asyncio.wait_for(client.runs.start(number), 3)

@@ -18,6 +18,7 @@ from modelyard.client.aio import Client
 from modelyard.v1 import run_pb2
 from services.chassis.failpoints import POINTS
 from tests.support.graph_documents import bundle, document, node
+from tests.support.graph_owed import wait_until_nothing_is_owed
 from tests.support.processes import Processes
 from tests.support.yard import Yard, new_yard
 
@@ -79,6 +80,7 @@ async def test_run_outlives_a_service_that_is_killed_at(
         project = (await client.projects.create(folder.name)).id
         await client.projects.save(project, canvas(marks, digest), parent=0)
         wish, request_id = f"{point}:kill@{nth}", str(uuid.uuid4())
+        wait_until_nothing_is_owed(yard)
         made.restart("graph", wish)
         run = ""
         while not run:
