@@ -13,6 +13,7 @@ import grpc.aio
 from modelyard.v1 import node_pb2, node_pb2_grpc, run_pb2, task_pb2, task_pb2_grpc
 from services.chassis.sessions import on_behalf_of
 from services.graph import parameters, results
+from services.graph.control_words import described
 from services.graph.explain import critical_path, ready_makespan_s, strict_makespan_s
 from services.graph.library import Library, OperatorSource
 from services.graph.measured import UNKNOWN, Measure, measures
@@ -221,7 +222,9 @@ def _node(
     is_cached, why_cached = cached
     where, why = placed.get(node.rank, ("", ""))
     known = operators.get(node.operator)
-    if not why and not is_cached and known is not None:
+    if node.control is not None:
+        why = described(node)
+    elif not why and not is_cached and known is not None:
         why = f"offered by {', '.join(known.nodes)}"
     return run_pb2.PlannedNode(
         node_id=node.id, gradient=node.gradient, order=node.rank, node=where, message=why,

@@ -5,7 +5,8 @@ from statistics import median
 
 import msgspec
 
-from services.graph.model import Graph
+from services.graph.model import Graph, PlannedNode
+from services.graph.places import body_at
 from services.graph.values import Detail, End
 
 SAMPLES_MOST = 5
@@ -34,11 +35,18 @@ def measures(graph: Graph, past: Iterable[tuple[int, Graph, Iterable[tuple[int, 
         for rank, end in ends:
             node = ran.nodes[rank]
             known = samples.setdefault((node.id, node.operator), [])
-            is_new = end.detail is Detail.COMPUTED and bool(end.task) and end.task not in seen
+            # A map or loop took what its executions took, from its start to its end.
+            name = end.task or (f"{end.start_ms} {end.end_ms}" if _is_own(node, end) else "")
+            is_new = end.detail is Detail.COMPUTED and bool(name) and name not in seen
             if is_new and len(known) < SAMPLES_MOST:
-                seen.add(end.task)
+                seen.add(name)
                 known.append((number, seconds_of(end)))
     return [_measure(samples.get((node.id, node.operator), ())) for node in graph.nodes]
+
+
+def _is_own(node: PlannedNode, end: End) -> bool:
+    """Whether it executed a body, and was not kept of an earlier run."""
+    return body_at(node) is not None and not end.reason
 
 
 def seconds_of(end: End) -> float:

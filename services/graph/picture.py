@@ -42,7 +42,9 @@ class PictureNode(msgspec.Struct, frozen=True):
     inputs: tuple[str, ...] = ()
     """Ids of the nodes that it waits for."""
     work: str = ""
-    """What it does: the operator."""
+    """What it does: the operator; of a control node what became of it."""
+    is_control: bool = False
+    """Drawn with round ends."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -225,7 +227,7 @@ def _node(box: _Box, node: PictureNode) -> str:
     full = " · ".join(part for part in (node.id, node.label, node.work, said, node.note) if part)
     parts = [
         f"<g id={quoteattr('node-' + _clean(node.id, 120))}><title>{_text(_cut(full, 400))}</title>",
-        _rectangle(box, state),
+        _rectangle(box, state, is_round=node.is_control),
     ]
     if _is_under_way(node):
         parts.append(
@@ -267,10 +269,11 @@ def _short_counts(nodes: Sequence[PictureNode]) -> str:
     return "  ".join(f"{symbol} {count}" for symbol, count in counts.most_common(5))
 
 
-def _rectangle(box: _Box, state: State, dashed: bool = False) -> str:
+def _rectangle(box: _Box, state: State, dashed: bool = False, is_round: bool = False) -> str:
+    radius = _HEIGHT // 2 if is_round else 6
     dashes = ' stroke-dasharray="4 3"' if dashed else ""
     return (
-        f'<rect x="{box.x}" y="{box.y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" fill="{state.fill}" '
+        f'<rect x="{box.x}" y="{box.y}" width="{_WIDTH}" height="{_HEIGHT}" rx="{radius}" fill="{state.fill}" '
         f'stroke="{state.line}"{dashes}/>'
     )
 
