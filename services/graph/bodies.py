@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.graph import commits
+from services.graph import commits, maps
 from services.graph.effects import FetchKept
 from services.graph.state import Bodies, Scope
 from services.graph.values import Failure, Kept, PortInput
@@ -26,6 +26,7 @@ def begin(step: Step, scope: Scope, rank: int, inputs: dict[str, PortInput]) -> 
     run.node_count += len(inner.nodes)
     if run.log:
         _take_up(step, inner)
+        maps.pass_turn(step, inner)
     if run.spec.continued_from and inner.place[0] not in run.spec.fresh and not inner.has_ended:
         run.aside.add(inner.place)
         step.effects.wishes.append(FetchKept(run.spec.number, inner.place))

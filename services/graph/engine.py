@@ -39,7 +39,8 @@ from services.graph.events import (
     ValuesStored,
 )
 from services.graph.owing import owed
-from services.graph.peers import Artifacts, Batch, Scheduler
+from services.graph.patience import Store
+from services.graph.peers import Batch, Scheduler
 from services.graph.places import Place, find, node_at
 from services.graph.runs import CAUSE_SETUP, failed
 from services.graph.state import State
@@ -90,7 +91,7 @@ class Engine:
         self,
         store: RunStore,
         scheduler: Scheduler,
-        artifacts: Artifacts,
+        artifacts: Store,
         errands: Errands,
         clock: Clock,
         loops: Loops,

@@ -27,6 +27,7 @@ from services.graph.holding import Holding
 from services.graph.library import Library
 from services.graph.notices import Notices
 from services.graph.owing import Kind, withdrawals
+from services.graph.patience import PatientStore
 from services.graph.peers import Artifacts, Scheduler
 from services.graph.progress import Progress
 from services.graph.projects import Projects
@@ -71,8 +72,8 @@ class GraphService:
         self._errands = Errands("graph", self._database, sql, self._clock)
         self._peer, artifacts = Scheduler(self._scheduler), Artifacts(self._store)
         self._engine = Engine(
-            RunStore(self._database, sql), self._peer, artifacts, self._errands, self._clock, self._loops,
-            cache_bytes=config.cache_bytes,
+            RunStore(self._database, sql), self._peer, PatientStore(artifacts, self._clock), self._errands,
+            self._clock, self._loops, cache_bytes=config.cache_bytes,
         )  # fmt: skip
         await self._engine.open()
         await self._errands.open(lambda c: withdrawals(c, sql))

@@ -39,7 +39,7 @@ def processes() -> Iterator[tuple[Yard, Processes]]:
 
 
 def canvas(marks: Path, digest: str) -> str:
-    """Four levels: a source, a fan of three, crossed, a sink."""
+    """Four levels: a source, a fan of three, crossed, a sink; beside it a map over what the fan gave."""
     names = [f"l{level}n{place}" for level in (1, 2) for place in range(3)]
     nodes = [node("s", "begin", marks, digest, cache="off", params={"sleep_s": 0.02})]
     nodes += [node(name, "add", marks, digest, cache="off", params={"sleep_s": 0.02}) for name in names]
@@ -47,7 +47,16 @@ def canvas(marks: Path, digest: str) -> str:
     edges = [("s", f"l1n{place}") for place in range(3)]
     edges += [(f"l1n{a}", f"l2n{b}") for a in range(3) for b in range(3) if a != b]
     edges += [(f"l2n{place}", "z") for place in range(3)]
-    return document(nodes, edges)
+    nodes.append(node("c", "count", marks, digest, cache="off"))
+    nodes.append({"id": "m", "map": {"subgraph": "each"}, "record": True})
+    edges += [(f"l1n{place}", "c") for place in range(3)] + [("c", "m", "items")]
+    item = node("i", "add", marks, digest, cache="off", params={"sleep_s": 0.02, "plus": 1})
+    each = {
+        "canvas": {"nodes": [item]},
+        "inputs": [{"name": "x", "node": "i", "port": "values"}],
+        "outputs": [{"name": "y", "node": "i", "port": "result"}],
+    }
+    return document(nodes, edges, subgraphs={"each": each})
 
 
 async def ended(client: Client, made: Processes, run: str, wish: str) -> tuple[run_pb2.Run, int]:
@@ -95,11 +104,13 @@ async def test_run_outlives_a_service_that_is_killed_at(
             # It dies for what it owes after the run's end.
             await asyncio.to_thread(made.restart, "graph", "")
         assert found.state == run_pb2.RUN_STATE_SUCCEEDED, found.error
-        assert [json.loads(sink.outputs[0].value_json) for sink in found.results] == [6]
+        values = {sink.node_id: json.loads(sink.outputs[0].value_json) for sink in found.results}
+        assert values == {"z": 6, "m": [2, 2, 2]}
         nodes = await client.runs.nodes(run)
-        assert [each.commit_sequence for each in nodes] == list(range(1, 9))
+        assert sorted(each.commit_sequence for each in nodes) == list(range(1, 14))
         times = Counter(marks.read_text().split())
-        assert times == {each.node_id: 1 for each in nodes}, "a node ran twice, or not at all"
+        once = {each.node_id: 1 for each in nodes if not each.node_id.startswith("m")}
+        assert times == {**once, "i": 3}, "a node ran twice, or not at all"
         listed = (await client.runs.list(project)).runs
         assert [each.id for each in listed] == [run]
 

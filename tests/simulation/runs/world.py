@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from itertools import count, zip_longest
@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 import msgspec
 
+from modelyard.errors import YardError
 from modelyard.v1 import task_pb2 as pb
 from services.chassis import errands as errands_module
 from services.chassis.errands import Errand, Errands
@@ -25,6 +26,7 @@ from services.graph.engine import Engine
 from services.graph.events import GateDecided, PauseAsked, ResumeAsked, RunAsked, TimePassed
 from services.graph.model import GateControl, Graph, Order
 from services.graph.owing import Cancellation, Kind, Reference, withdrawals
+from services.graph.patience import PatientStore
 from services.graph.peers import Batch
 from services.graph.places import Place, id_at, node_at
 from services.graph.state import RunState, Start
@@ -138,7 +140,7 @@ class World:
         finish(self._errands.open(lambda c: withdrawals(c, self.disk.sql)))
         around = (
             cast(Any, Peers(self)),
-            cast(Any, Store(self)),
+            PatientStore(Store(self), cast(Any, self)),
             self._errands,
             cast(Any, self),
             cast(Any, Jobs(self)),
@@ -217,6 +219,9 @@ class World:
     def now_ms(self) -> int:
         return int(self.now)
 
+    async def sleep(self, seconds: float) -> None:
+        await _Nap(seconds)
+
     # Those who ask
 
     def _wanted_runs(self) -> int:
@@ -293,6 +298,16 @@ class World:
         session = self._session
         if session is not None:
             self.later(self.soon(), self.only_now(lambda: session.tell(task)))
+
+
+class _Nap:
+    """Waits so many seconds of virtual time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __await__(self) -> Generator[float, None, None]:
+        yield self._seconds
 
 
 class Session:
@@ -376,13 +391,20 @@ class Store:
 
     def __init__(self, world: World) -> None:
         self._scheduler = world.scheduler
+        self._chance = world.chance
+
+    def _be_away(self) -> None:
+        if self._chance.random() < 0.1:
+            raise YardError("the store is away", code="UNAVAILABLE")
 
     async def put(self, account: str, data: bytes, holder: str) -> str:
+        self._be_away()
         digest = self._scheduler.put(data)
         self._scheduler.hold(holder, (digest,))
         return digest
 
     async def read(self, account: str, digest: str, bytes_most: int) -> bytes:
+        self._be_away()
         return self._scheduler.artifacts[digest]
 
 
@@ -397,10 +419,13 @@ class Jobs:
         world.works.append(work)
 
         def act() -> None:
-            world.works.remove(work)
             if world.incarnation == incarnation and world.engine is not None:
-                finish(work)
+                try:
+                    world.later(1000 * work.send(None), act)
+                except StopIteration:
+                    world.works.remove(work)
             else:
+                world.works.remove(work)
                 work.close()
 
         world.later(world.soon(), act)

@@ -152,3 +152,29 @@ def test_failure_behind_which_all_fails_is_the_same_after_a_restart() -> None:
     table.end("x", done())
     table.end("a", done())
     assert table.committed() == [("a", "computed"), ("b", "failed"), ("x", "cancelled"), ("c", "cancelled")]
+
+
+def test_effects_of_the_next_item_do_not_wait_for_an_item_that_is_through_with_its_own() -> None:
+    body = {
+        "canvas": {
+            "nodes": [{"id": "e", "operator": "noop", "has_effects": True}, {"id": "q", "operator": "noop"}],
+            "edges": [{"source": "e", "target": "q"}],
+        },
+        "inputs": [{"name": "x", "node": "e", "port": "value"}],
+        "outputs": [{"name": "y", "node": "q", "port": "result"}],
+    }
+    table = Table(disk=Disk())
+    edges = [{"source": "a", "target": "m", "target_port": "items"}]
+    node = {"id": "m", "map": {"subgraph": "s", "max_parallel": 2}}
+    table.ask(planned(canvas_of(["a", node], edges, subgraphs={"s": body})))
+    table.end("a", done("[1,2,3]"))
+    table.end("m/0/e", done())
+    table.end("m/1/e", done())
+    table.end("m/1/q", done())
+    assert table.taken()[-1] == "m/2/e"
+    table.restart()
+    table.end("m/1/e", done())
+    table.end("m/1/q", done())
+    table.end("m/2/e", done())
+    # m/0/q, which was on its way all the time, holds nobody up.
+    assert table.taken() == ["m/2/q"]
