@@ -12,6 +12,8 @@ from modelyard.worker.frames import Message
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+# Between two searches for processes: each looks at every process of the machine.
+_SEARCH_S = 60.0
 
 
 class Activity:
@@ -23,11 +25,12 @@ class Activity:
         self._began = time.time()
         self._before: dict[int, int] = {}
         self._measured_at = time.monotonic()
+        self._search_at = 0.0
 
     def look(self) -> Message:
         """A SeatActivity: cores since the last look."""
         now = time.monotonic()
-        used = below(self._spared)
+        used = self._used(now)
         ticks = sum(max(0, spent - self._before.get(pid, 0)) for pid, (spent, _) in used.items())
         elapsed = max(now - self._measured_at, 0.001)
         self._before = {pid: spent for pid, (spent, _) in used.items()}
@@ -37,6 +40,14 @@ class Activity:
             "silent_ms": self._silent_ms(),
             "memory_bytes": sum(pages for _, pages in used.values()) * _PAGE,
         }
+
+    def _used(self, now: float) -> dict[int, tuple[int, int]]:
+        """Of those that were found last, and now and then of all."""
+        if now < self._search_at and self._before:
+            known = {pid: _usage(_stat(str(pid))) for pid in self._before}
+            return {pid: usage for pid, usage in known.items() if usage is not None}
+        self._search_at = now + _SEARCH_S
+        return below(self._spared)
 
     def _silent_ms(self) -> int:
         last = self._began
@@ -55,9 +66,10 @@ def below(spared: Collection[int] = ()) -> dict[int, tuple[int, int]]:
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             fields = _stat(entry.name)
-            if fields:
+            usage = _usage(fields)
+            if usage is not None:
                 parents.setdefault(int(fields[1]), []).append(int(entry.name))
-                found[int(entry.name)] = (int(fields[11]) + int(fields[12]), int(fields[21]))
+                found[int(entry.name)] = usage
     mine: dict[int, tuple[int, int]] = {}
     queue = [os.getpid()]
     while queue:
@@ -66,6 +78,11 @@ def below(spared: Collection[int] = ()) -> dict[int, tuple[int, int]]:
                 mine[pid] = found[pid]
                 queue.append(pid)
     return mine
+
+
+def _usage(fields: list[bytes]) -> tuple[int, int] | None:
+    """Clock ticks and resident pages."""
+    return (int(fields[11]) + int(fields[12]), int(fields[21])) if fields else None
 
 
 def _stat(pid: str) -> list[bytes]:

@@ -27,7 +27,7 @@ class Fences:
         self._deadlines[fence["key"]] = (time.monotonic() + after_s, int(fence.get("grace_ms", 0)))
 
     def look(self, running: str, *, is_call: bool) -> None:
-        """Ends what is overdue. Called every tenth of a second while work runs."""
+        """Ends what is overdue. Called every tenth of a second while a call runs, every second otherwise."""
         found = self._deadlines.get(running)
         if found is None:
             return

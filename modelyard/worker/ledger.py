@@ -33,6 +33,8 @@ class Ledger:
         self.queue: SimpleQueue[str | None] = SimpleQueue()
         self.waiting: dict[str, Message] = {}
         self.running: Message | None = None
+        # Whether that is a call, whose output is collected here.
+        self.is_call = False
         self.reports: dict[str, Message] = {}
         self.quitting = False
         self.flushed_at = 0.0
@@ -124,7 +126,8 @@ class Ledger:
             work = self.waiting.pop(key, None)
             if work is not None:
                 self.running = {"key": key, "start_time_ms": now_ms()}
-                self._started = None if "command" in work or "seat" in work else self.running
+                self.is_call = "command" not in work and "seat" not in work
+                self._started = self.running if self.is_call else None
             return work
 
     def lead(self, pid: int) -> None:
@@ -157,6 +160,7 @@ class Ledger:
         """The running seat is open: now it counts as started."""
         with self._lock:
             self._started = self.running
+        self.flush()
 
     def tell_of_seat(self, key: str, event: Message) -> None:
         """Says at once what has become of a seat, and keeps it until it is acknowledged."""

@@ -24,6 +24,8 @@ from modelyard.worker.timer import Timer
 
 # Between two looks of the helper: the first says "started" for what does not end at once.
 _FIRST_TICK_MS, _LAST_TICK_MS, _WAITING_TICK_MS = 2, 100, 20
+# While a command or a seat has it, which write and tell for themselves.
+_IDLE_TICK_MS = 1000
 # Not more: from 128 KiB on the C library maps and unmaps the buffer at every read.
 _READ_BYTES = 96 * 1024
 
@@ -98,7 +100,7 @@ class Link:
                     self._ledger.flush()
             else:
                 self._tick()
-                tick_ms = min(tick_ms * 2, _LAST_TICK_MS)
+                tick_ms = min(tick_ms * 2, _LAST_TICK_MS if self._ledger.is_call else _IDLE_TICK_MS)
 
     def _tick(self) -> None:
         self._capture.drain()
