@@ -118,7 +118,14 @@ class _Link:
             began_ms = self._links.clock.monotonic_ms()
             try:
                 await self._hold()
-            except (EpochStale, TimeoutError, OSError, InsecureAddress, JoinRefused) as error:
+            except (
+                OSError,
+                ValueError,
+                InsecureAddress,
+                JoinRefused,
+                EpochStale,
+                asyncio.InvalidStateError,
+            ) as error:
                 _log.warning("trainer_not_reached", endpoint=self._address, reason=str(error))
             except grpc.aio.AioRpcError as error:
                 _log.info(
@@ -186,8 +193,7 @@ class _Link:
             if answer is grpc.aio.EOF:
                 return
             assert isinstance(answer, pb.ConnectSeatsResponse)
-            if answer.epoch:
-                self._epoch.meet(answer.epoch)
+            self._epoch.meet(answer.epoch)
             if answer.ack_event:
                 self._links.speaker.on_acknowledged(self.queue.acknowledge(answer.ack_event))
             for number, command in enumerate(answer.commands, answer.first_number):

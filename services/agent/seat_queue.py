@@ -12,6 +12,8 @@ from typing import NamedTuple
 from modelyard.v1 import seat_pb2 as pb
 
 BATCH = 200
+KEPT_MOST = 10_000
+"""Beyond so many the oldest progress goes that was not sent; nothing else does."""
 
 
 class Source(NamedTuple):
@@ -35,6 +37,8 @@ class SeatQueue:
         """Something has happened. Of what only tells the present, the latest is enough."""
         if event.HasField("activity") and len(self._events) > BATCH:
             return
+        if event.HasField("progress") and len(self._events) >= KEPT_MOST:
+            self._drop_progress()
         self._events.append((event, source))
         self.wake.set()
 
@@ -74,6 +78,12 @@ class SeatQueue:
     def has(self, key: str) -> bool:
         """Whether something of a seat, by its task's key, is not acknowledged."""
         return any(f"{event.task_id}/{event.attempt}" == key for event, _ in self._events)
+
+    def _drop_progress(self) -> None:
+        for place, (event, _) in enumerate(self._events):
+            if place >= self._next - self._first and event.HasField("progress"):
+                del self._events[place]
+                return
 
     @property
     def is_empty(self) -> bool:

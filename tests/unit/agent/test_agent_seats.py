@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from modelyard.v1 import job_pb2
 from modelyard.v1 import seat_pb2 as pb
 from services.agent.addresses import reached_by
 from services.agent.config import AgentConfig, Places
@@ -168,6 +169,21 @@ def test_new_session_tells_again_but_no_state_that_is_over() -> None:
         ("t-1", "seat"),
     ]
     assert [source.number for source in queue.acknowledge(3)] == [2, 3, 4]
+
+
+def test_queue_that_nobody_empties_drops_old_progress_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.agent.seat_queue.KEPT_MOST", 3)
+    queue = SeatQueue()
+    queue.add(pb.SeatEvent(task_id="t-1", seat=pb.Seat(state=pb.SEAT_STATE_RUNNING)), Source("w1", "k", 1))
+    for step in range(5):
+        queue.add(
+            pb.SeatEvent(task_id="t-1", progress=job_pb2.JobProgress(step=step)), Source("w1", "k", 2 + step)
+        )
+    _, events = queue.take()
+    assert [event.progress.step for event in events if event.HasField("progress")] == [3, 4]
+    assert len(events) == 3
 
 
 def test_acknowledgement_of_what_was_not_sent_changes_nothing() -> None:
