@@ -13,6 +13,11 @@ from services.graph.operators import Ports, Signatures
 from services.graph.problems import Problem, Reason, shown, suggestion
 
 ITERATIONS_MOST = 1_000_000
+TIMEOUT_MOST_S = 10 * 365 * 86_400
+ACCOUNT_LENGTH = 100
+_ORDERED = (
+    Comparison.LESS, Comparison.LESS_OR_EQUAL, Comparison.GREATER, Comparison.GREATER_OR_EQUAL,
+)  # fmt: skip
 _NUMBER_MOST = 1_000_000
 _ARGV_BYTES_MOST = 128 << 10
 # What an instance of a sub-graph does not read: it is written out, and its nodes have settings of their own.
@@ -30,6 +35,8 @@ def of_node(at: str, node: Node, signatures: Signatures) -> Iterator[Problem]:
         yield from _command(at, node)
     if node.branch is not None:
         yield from _branch(at, node)
+    if node.gate is not None:
+        yield from _gate(at, node)
     name = body_of(node)
     if name is None:
         return
@@ -113,6 +120,20 @@ def _branch(at: str, node: Node) -> Iterator[Problem]:
         yield from _condition(at, case.condition, f"{field}.condition")
 
 
+def _gate(at: str, node: Node) -> Iterator[Problem]:
+    work = node.gate
+    assert work is not None
+    for number, name in enumerate(work.approvers):
+        if not 0 < len(name) <= ACCOUNT_LENGTH or not name.isprintable() or name != name.strip():
+            yield Problem(
+                Reason.BAD_SETTING, f"{shown(name)!r} is no name of an account", at, field=f"gate.approvers[{number}]",
+                next_step="name accounts, or nobody: then whoever may run the project decides",
+            )  # fmt: skip
+    yield from _in_range(
+        at, "timeout_s", node.timeout_s or 0, 0, TIMEOUT_MOST_S, "0: it waits for as long as it takes"
+    )
+
+
 def _condition(at: str, condition: ConditionWork, field: str) -> Iterator[Problem]:
     if len(condition.path) > 1_000:
         yield Problem(Reason.TOO_LARGE, "the path is too long", at, field=f"{field}.path")
@@ -131,6 +152,15 @@ def _condition(at: str, condition: ConditionWork, field: str) -> Iterator[Proble
         yield Problem(Reason.BAD_SETTING, "there is nothing to compare with", at, field=f"{field}.value")
     elif condition.comparison is Comparison.IN and not isinstance(condition.value, list):
         yield Problem(Reason.BAD_SETTING, "in compares with a list", at, field=f"{field}.value")
+    elif condition.comparison in _ORDERED and not _has_order(condition.value):
+        yield Problem(
+            Reason.BAD_SETTING, f"{condition.comparison.value} compares with a number or a text", at,
+            field=f"{field}.value", next_step="compare with a number or a text, or use equal",
+        )  # fmt: skip
+
+
+def _has_order(value: Any) -> bool:
+    return isinstance(value, int | float | str) and not isinstance(value, bool)
 
 
 def _map(at: str, work: MapWork, ports: Ports) -> Iterator[Problem]:
@@ -146,14 +176,15 @@ def _map(at: str, work: MapWork, ports: Ports) -> Iterator[Problem]:
             Reason.DUPLICATE_PORT, "the body's input 'items' is hidden by the map's own", at, "items",
             next_step="call the body's input otherwise",
         )  # fmt: skip
-    yield from _in_range(at, "map.max_parallel", work.max_parallel, 0, _NUMBER_MOST)
-    yield from _in_range(at, "map.batch_size", work.batch_size, 0, _NUMBER_MOST)
+    yield from _in_range(at, "map.max_parallel", work.max_parallel, 0, _NUMBER_MOST, "0: no limit")
+    yield from _in_range(at, "map.batch_size", work.batch_size, 0, _NUMBER_MOST, "0: items go one by one")
     if work.min_success_ratio is not None:
-        yield from _in_range(at, "map.min_success_ratio", work.min_success_ratio, 0, 1)
+        yield from _in_range(at, "map.min_success_ratio", work.min_success_ratio, 0, 1, "0.9: nine of ten")
 
 
 def _loop(at: str, work: LoopWork, ports: Ports) -> Iterator[Problem]:
-    yield from _in_range(at, "loop.max_iterations", work.max_iterations, 1, ITERATIONS_MOST)
+    rounds = "say how many rounds there are at most, whatever the condition"
+    yield from _in_range(at, "loop.max_iterations", work.max_iterations, 1, ITERATIONS_MOST, rounds)
     if work.until is None:
         if work.until_port:
             yield Problem(
@@ -186,9 +217,12 @@ def _is_port_of(
     )
 
 
-def _in_range(at: str, field: str, value: float, least: float, most: float) -> Iterator[Problem]:
+def _in_range(
+    at: str, field: str, value: float, least: float, most: float, next_step: str
+) -> Iterator[Problem]:
     if not least <= value <= most:
-        yield Problem(Reason.OUT_OF_RANGE, f"{field} is {least} to {most}, not {value}", at, field=field)
+        message = f"{field} is {least} to {most}, not {value}"
+        yield Problem(Reason.OUT_OF_RANGE, message, at, field=field, next_step=next_step)
 
 
 def _listed(side: dict[str, Any]) -> str:

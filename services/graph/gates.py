@@ -57,17 +57,22 @@ def begin(step: Step, scope: Scope, rank: int, inputs: list[PortInput]) -> None:
             step.state.deadlines[run.spec.number, place] = deadline_ms
 
 
+def require_approver(control: GateControl, name: str, account: str, *, is_admin: bool) -> None:
+    """Raises GateForbidden unless the account is among those that are named, if any are."""
+    if control.approvers and account not in control.approvers and not is_admin:
+        raise GateForbidden(
+            f"{account} may not decide over {name}", field="node_id",
+            next_step=f"ask one of: {', '.join(control.approvers)}",
+        )  # fmt: skip
+
+
 def decide(step: Step, event: GateDecided) -> None:
     """The same decision again changes nothing. Raises NoGate, GateForbidden, GateNotWaiting."""
     run, place = step.run, event.place
     name, control = id_at(run.graph, place), node_at(run.graph, place).control
     if not isinstance(control, GateControl):
         raise NoGate(f"{name} is no gate", field="node_id", next_step=f"yard graph show r-{run.spec.number}")
-    if control.approvers and event.account not in control.approvers and not event.is_admin:
-        raise GateForbidden(
-            f"{event.account} may not decide over {name}", field="node_id",
-            next_step=f"ask one of: {', '.join(control.approvers)}",
-        )  # fmt: skip
+    require_approver(control, name, event.account, is_admin=event.is_admin)
     record, scope = run.gates.get(place), run.scope_at(place)
     if record is not None and record.is_approved is event.is_approved:
         return

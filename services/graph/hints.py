@@ -35,9 +35,26 @@ _OTHERWISE: Mapping[type, Mapping[str, str]] = {
 def hints(canvas: Canvas) -> tuple[Problem, ...]:
     """What was perhaps meant otherwise, in the order of the canvas; bounded as problems are."""
     findings = Findings()
-    for path, drawing in _drawings(canvas):
+    bodies: dict[str, Subgraph] = {}
+    drawings = [*_drawings(canvas)]
+    for _, drawing in drawings:
+        bodies = {**drawing.subgraphs, **bodies}
+    for path, drawing in drawings:
         _of_drawing(findings, drawing, path)
+        for node in drawing.nodes:
+            body = bodies.get(node.loop.subgraph) if node.loop is not None else None
+            if body is not None:
+                _of_loop(findings, path + node.id, body)
     return findings.all()
+
+
+def _of_loop(findings: Findings, at: str, body: Subgraph) -> None:
+    inputs, outputs = {port.name for port in body.inputs}, {port.name for port in body.outputs}
+    if inputs and not inputs & outputs:
+        findings.add(
+            Reason.NOTHING_FLOWS, "no output of the body has the name of an input: each round gets the same", node=at,
+            field="loop.subgraph", next_step=f"give an output one of these names: {', '.join(sorted(inputs)[:20])}",
+        )  # fmt: skip
 
 
 def meant(kind: type, field: str) -> str:

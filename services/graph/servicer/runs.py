@@ -9,7 +9,7 @@ from services.chassis.answers import Answers
 from services.chassis.errors import InvalidArgument
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, principal
-from services.graph import exchange, keeping, notices, parameters
+from services.graph import exchange, gates, keeping, notices, parameters
 from services.graph.access import account_of, require_role
 from services.graph.convert.picture import picture_node, run_title
 from services.graph.convert.run import ORDERS, STARTS, STATES, live_message, notification_of, telling
@@ -211,9 +211,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         is_approved = request.decision == canvas_pb2.GATE_DECISION_APPROVED
         if not self._approvers(await self._engine.store.graph(row.plan), place):
             await self._history.require(request.run_id, principal(), Role.RUNNER)
-        if row.state.has_ended and await self._is_decided(row, place, is_approved):
-            return pb.DecideGateResponse(node=await self._history.node(row, place))
         account, is_admin = account_of(principal()), principal().role == ADMIN
+        if row.state.has_ended and await self._is_decided(row, place, is_approved):
+            control = node_at(await self._engine.store.graph(row.plan), place).control
+            if isinstance(control, GateControl):
+                gates.require_approver(control, request.node_id, account, is_admin=is_admin)
+            return pb.DecideGateResponse(node=await self._history.node(row, place))
         comment = request.comment[:COMMENT_LENGTH]
         await self._ask(
             lambda reply: GateDecided(reply, row.number, place, account, is_admin, is_approved, comment)

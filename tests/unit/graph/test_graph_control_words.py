@@ -9,10 +9,11 @@ import pytest
 from modelyard.v1 import canvas_pb2
 from services.graph.control_words import described
 from services.graph.convert.picture import picture_node, planned_nodes
+from services.graph.hints import hints
 from services.graph.measured import measures
 from services.graph.picture import draw
 from services.graph.values import Detail, End
-from tests.support.canvases import BODY, canvas_of, planned
+from tests.support.canvases import BODY, canvas_of, planned, problems_of
 
 CASES: list[tuple[dict[str, Any], str]] = [
     (
@@ -74,3 +75,38 @@ def test_picture_of_a_run_says_what_control_nodes_have_come_to() -> None:
     assert "running 51%" in svg and "map: 512 of" in svg
     assert "go on?" in svg and "gate: approved by ann" in svg
     assert svg.count('rx="21"') == 2
+
+
+def problems(work: dict[str, Any], **more: Any) -> list[tuple[str, str]]:
+    canvas = canvas_of([{"id": "c", **work}], subgraphs={"sub": BODY}, **more)
+    found = problems_of(canvas)
+    assert all(problem.next_step or problem.reason.value == "MISSING_INPUT" for problem in found)
+    return [
+        (problem.reason.value, problem.field) for problem in found if problem.reason.value != "MISSING_INPUT"
+    ]
+
+
+def test_settings_of_control_nodes_that_make_no_sense_are_told_with_a_next_step() -> None:  # S1.3
+    assert problems({"gate": {"approvers": ["ann", " ", "a\nb"]}, "timeout_s": -1}) == [
+        ("BAD_SETTING", "gate.approvers[1]"),
+        ("BAD_SETTING", "gate.approvers[2]"),
+        ("OUT_OF_RANGE", "timeout_s"),
+    ]
+    less = {"port": "p", "condition": {"comparison": "less", "value": [1]}}
+    assert problems({"branch": {"cases": [less]}}) == [("BAD_SETTING", "branch.cases[0].condition.value")]
+    assert problems(
+        {"map": {"subgraph": "sub", "max_parallel": -1, "batch_size": -1, "min_success_ratio": 2}}
+    ) == [
+        ("OUT_OF_RANGE", "map.max_parallel"),
+        ("OUT_OF_RANGE", "map.batch_size"),
+        ("OUT_OF_RANGE", "map.min_success_ratio"),
+    ]
+    assert problems({"loop": {"subgraph": "sub"}}) == [("OUT_OF_RANGE", "loop.max_iterations")]
+
+
+def test_loop_that_carries_nothing_from_round_to_round_is_hinted_at() -> None:
+    loop = {"id": "l", "loop": {"subgraph": "sub", "max_iterations": 3}}
+    [hint] = hints(canvas_of([loop], subgraphs={"sub": BODY}))
+    assert (hint.node, hint.field) == ("l", "loop.subgraph") and "each round gets the same" in hint.message
+    carries = {**BODY, "outputs": [{"name": "in", "node": "y", "port": "result"}]}
+    assert hints(canvas_of([loop], subgraphs={"sub": carries})) == ()
