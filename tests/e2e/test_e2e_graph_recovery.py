@@ -75,7 +75,7 @@ async def ended(client: Client, made: Processes, run: str, wish: str) -> tuple[r
 
 @pytest.mark.asyncio
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("nth", [1, 3])
+@pytest.mark.parametrize("nth", [1, 3, 8])
 @pytest.mark.parametrize("point", GRAPH_POINTS)
 async def test_run_outlives_a_service_that_is_killed_at(
     point: str, nth: int, processes: tuple[Yard, Processes]

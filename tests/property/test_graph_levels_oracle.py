@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import networkx
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.graph.levels import branch_order, find_cycle, gradients, total_order
 from services.graph.model import Order
+from services.graph.places import body_at
 from services.graph.validation import _depth
+from tests.simulation.runs.canvases import random_graph
 from tests.support.canvases import canvas_of, planned
 
 Edges = list[tuple[int, int]]
@@ -115,3 +118,19 @@ def test_planned_graph_agrees_with_its_topology(
         assert list(node.successors) == sorted(set(node.successors)) and all(
             rank > node.rank for rank in node.successors
         )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_levels_of_any_canvas_and_of_its_bodies_are_the_generations_of_networkx(
+    seed: int,
+) -> None:  # S1.1, S1.4
+    graphs = [random_graph(seed, list(Order)[seed % 2])]
+    while graphs:
+        graph = graphs.pop()
+        drawn = networkx.DiGraph((edge.source, node.rank) for node in graph.nodes for edge in node.inputs)
+        drawn.add_nodes_from(range(len(graph.nodes)))
+        generations = enumerate(networkx.topological_generations(drawn))
+        assert {node.rank: node.gradient for node in graph.nodes} == {
+            rank: level for level, ranks in generations for rank in ranks
+        }
+        graphs += [body.graph for node in graph.nodes if (body := body_at(node)) is not None]

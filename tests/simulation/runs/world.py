@@ -23,7 +23,7 @@ from services.chassis.errands import Errand, Errands
 from services.graph import engine as engine_module
 from services.graph import keeping
 from services.graph.engine import Engine
-from services.graph.events import GateDecided, PauseAsked, ResumeAsked, RunAsked, TimePassed
+from services.graph.events import CancelAsked, GateDecided, PauseAsked, ResumeAsked, RunAsked, TimePassed
 from services.graph.model import GateControl, Graph, Order
 from services.graph.owing import Cancellation, Kind, Reference, withdrawals
 from services.graph.patience import PatientStore
@@ -57,6 +57,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Of all delays, and of what goes wrong."""
     deaths: int = 0
     pauses: int = 0
+    is_cancelled: bool = False
+    """At some time somebody has enough of it."""
 
 
 class World:
@@ -107,6 +109,8 @@ class World:
             self._boot()
             for _ in range(self.plan.pauses):
                 self.later(self.chance.random() * 300, self._pause)
+            if self.plan.is_cancelled:
+                self.later(self.chance.random() * 300, self._cancel)
             if self.plan.deaths:
                 self.later(self.chance.random() * 300, self._perhaps_die)
             for _ in range(EVENTS_MOST):
@@ -284,6 +288,16 @@ class World:
             for number in self.engine.state.runs:
                 self.engine.post(PauseAsked(0, number))
         self.later(self.chance.random() * 300, lambda: self._resume(6))
+
+    def _cancel(self) -> None:
+        """Until it is known to have been heard."""
+        number = self.engine.state.next_run - 1 if self.engine is not None else 0
+        row = self.disk.run(number) if number else None
+        if row is not None and row.state.has_ended:
+            return
+        if self.engine is not None and number:
+            self.engine.post(CancelAsked(0, number, "enough"))
+        self.later(50, self._cancel)
 
     def _resume(self, tries: int) -> None:
         number = self.engine.state.next_run - 1 if self.engine is not None else 0
