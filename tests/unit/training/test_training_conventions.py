@@ -171,8 +171,18 @@ def test_deepspeed_and_accelerate_launchers_get_their_options() -> None:
     accelerate = launched(planned(golden_job("accelerate")), "machine", 1)
     assert accelerate.processes[0].argv[:8] == (
         "accelerate", "launch", "--num_machines=2", "--machine_rank=1", "--main_process_ip=host-00",
-        "--main_process_port=10000", "--num_processes=2", "--rdzv_backend=static",
+        "--main_process_port=10000", "--num_processes=4", "--rdzv_backend=static",
     )  # fmt: skip
+
+
+def test_accelerate_on_processors_gets_the_variables_of_torch() -> None:
+    plan = planned(golden_job("accelerate").replace("cpu: false", "cpu: true"))
+    assert launched(plan, "machine", 1).processes[1].argv == ("python", "train.py")
+    assert said(plan, "machine", 1, 1) == {
+        "ACCELERATE_USE_CPU": "true", "ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "host-00",
+        "MASTER_PORT": "10000", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
+        "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1",
+    }  # fmt: skip
 
 
 def test_paddle_trainers_get_endpoints_and_ids() -> None:
