@@ -40,6 +40,9 @@ def join(
     store: Annotated[
         str, typer.Option(help="host:port of the store", show_default="the port after the scheduler's")
     ] = "",
+    advertise: Annotated[
+        str, typer.Option(help="How other machines reach this one", show_default="as it reaches the yard")
+    ] = "",
     ca_file: Annotated[str, typer.Option(help="The yard's authority", show_default="fetched, pinned")] = "",
 ) -> None:
     """Join a yard and serve it until Ctrl-C. The token works once; later: yard agent run."""
@@ -57,6 +60,7 @@ def join(
         "cpu": cpu,
         "memory": memory,
         "gpu": gpu,
+        "advertise": advertise,
         "ca_file": ca_file,
     }
     write_atomically(home / "agent.toml", _toml(options))

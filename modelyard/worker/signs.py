@@ -21,6 +21,8 @@ from modelyard.worker.tails import Tail
 # A pattern that needs longer than this for one look at a log would need for ever.
 _PATTERN_S = 0.5
 _SOON_S, _EAGER_TICK_S, _TICK_S, _PROGRESS_TICK_S = 30.0, 0.02, 0.1, 0.2
+# A search for files takes at most this part of the time.
+_SEARCH_SHARE = 0.05
 _NUMBERS = ("step", "total", "epoch", "ratio")
 _FIELDS = {"step": "step", "total": "total_steps", "epoch": "epoch", "ratio": "ratio"}
 
@@ -49,6 +51,7 @@ class Signs:
         self._progress: list[re.Pattern[str]] = []
         self._reports: list[Tail] = []
         self._since = time.monotonic()
+        self._search_at = 0.0
         for sign in launch.get("signs", ()):
             self._watch(int(sign["id"]), sign, ports, ip)
         for pattern in launch.get("progress", ()):
@@ -67,10 +70,8 @@ class Signs:
         """Tells what has come true since the last look; ``is_over``: nothing more will be written."""
         if self._listening:
             self._look_at_ports()
-        for sign, pattern in list(self._files.items()):
-            found = self._file(pattern)
-            if found:
-                self._see(self._files, sign, found)
+        if self._files and (is_over or time.monotonic() >= self._search_at):
+            self._look_for_files()
         for sign, probe in list(self._probes.items()):
             if probe.answer:
                 self._see(self._probes, sign, probe.answer)
@@ -132,6 +133,15 @@ class Signs:
         for sign, port in list(self._listening.items()):
             if port in open_ports:
                 self._see(self._listening, sign, str(port))
+
+    def _look_for_files(self) -> None:
+        began = time.monotonic()
+        for sign, pattern in list(self._files.items()):
+            found = self._file(pattern)
+            if found:
+                self._see(self._files, sign, found)
+        now = time.monotonic()
+        self._search_at = now + (now - began) / _SEARCH_SHARE
 
     def _file(self, pattern: str) -> str:
         try:

@@ -1,7 +1,7 @@
 """A log file that grows, line by line.
 
-Owns the position in one file. A line counts with its newline; what stands behind the last one when the writers are gone
-is a line too.
+Owns the position in one file. A line counts with its newline, or with the carriage return by which a progress bar
+begins anew; what stands behind the last one when the writers are gone is a line too.
 """
 
 import os
@@ -24,7 +24,7 @@ class Tail:
     def lines(self, *, is_over: bool = False) -> list[str]:
         """What has come since the last look, up to a mebibyte."""
         data = self._read()
-        *whole, rest = (self._rest + data).split(b"\n")
+        *whole, rest = (self._rest + data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).split(b"\n")
         found = whole[1:] if self._is_overlong and whole else whole
         if whole:
             self._is_overlong = False
@@ -36,7 +36,7 @@ class Tail:
         self._rest = rest
         if is_over and not data and rest:
             found, self._rest = [*found, rest], b""
-        return [line[:LINE_BYTES].decode(errors="replace").rstrip("\r") for line in found]
+        return [line[:LINE_BYTES].decode(errors="replace") for line in found]
 
     @property
     def has_more(self) -> bool:
@@ -84,4 +84,5 @@ def _last(path: str, offset: int) -> list[str]:
     except OSError:
         return []
     lines = data.rstrip(b"\n").split(b"\n")
-    return [line[:LINE_BYTES].decode(errors="replace") for line in lines[-LAST_LINES:]]
+    shown = [line.rstrip(b"\r").rpartition(b"\r")[2] for line in lines[-LAST_LINES:]]
+    return [line[:LINE_BYTES].decode(errors="replace") for line in shown]

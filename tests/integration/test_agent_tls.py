@@ -19,12 +19,13 @@ import pytest
 
 from modelyard.channel import connect
 from modelyard.v1 import agent_link_pb2 as pb
-from modelyard.v1 import node_pb2, task_pb2
+from modelyard.v1 import node_pb2, seat_pb2, task_pb2
 from modelyard.v1.agent_link_pb2_grpc import AgentLinkServiceStub
 from modelyard.v1.node_pb2_grpc import NodeServiceStub
 from modelyard.v1.task_pb2_grpc import TaskServiceStub
 from services.agent.traces import socket_directory
 from services.chassis.tls import make_ca, make_request, sign_request
+from tests.support.seat_trainer import SeatTrainer, seat_spec, submit_seats
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.asyncio
@@ -234,3 +235,23 @@ async def test_join_token_of_one_node_lets_no_other_in(tmp_path: Path) -> None:
         agent = await yard.join("n2", await yard.join_token("n1"))
         assert await asyncio.wait_for(agent.wait(), 20) == 2
         assert "refused the join token" in yard.log("agent").read_text()
+
+
+async def test_trainer_is_dialled_with_token_and_certificate_of_the_node(tmp_path: Path) -> None:
+    async with secured_yard(tmp_path) as yard:
+        await yard.join("n1", await yard.join_token())
+        await yard.serving("n1")
+        tls = yard.state / "tls"
+        pair = ((tls / "server.key").read_bytes(), (tls / "server.pem").read_bytes())
+        authority = yard.ca_file.read_bytes()
+        trainer = SeatTrainer()
+        await trainer.start(grpc.ssl_server_credentials([pair], authority, require_client_auth=True))
+        secret = (yard.state / "secrets" / "service.token").read_text().strip()
+        async with connect(yard.address, token=secret, ca_file=yard.ca_file) as channel:
+            (task_id,) = await submit_seats(channel, seat_spec(trainer))
+            seat = await trainer.until(task_id, seat_pb2.SEAT_STATE_OPEN)
+            trainer.launch(seat, 1, ["true"])
+            trainer.close(await trainer.until(task_id, seat_pb2.SEAT_STATE_ENDED))
+            await trainer.until(task_id, seat_pb2.SEAT_STATE_CLOSED)
+        assert trainer.sessions["n1"].metadata["authorization"].startswith("Bearer yard_")
+        await trainer.stop()

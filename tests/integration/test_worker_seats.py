@@ -197,6 +197,15 @@ def test_stop_asks_first_and_tells_what_became_of_it(shim: Shim) -> None:
     assert "saved" in end["last_lines"]
 
 
+def test_process_that_was_stopped_where_it_was_hears_the_signal(shim: Shim) -> None:
+    shim.open()
+    shim.launch(1, "exec sleep 60")
+    pid = shim.until_state("RUNNING")["pids"][0]
+    os.kill(pid, signal.SIGSTOP)
+    shim.order(stop={"epoch": 1, "signal": "SIGTERM", "grace_ms": 60_000})
+    assert shim.until_state("ENDED")["exit"]["signal"] == signal.SIGTERM
+
+
 def test_stop_kills_the_whole_tree_after_the_grace(shim: Shim) -> None:  # S3.10
     shim.open()
     (shim.work / "inner.sh").write_text(ready_when_signalled(shim.work / "inner"))

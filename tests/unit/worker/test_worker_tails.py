@@ -18,7 +18,7 @@ def test_lines_come_whole_and_once(tmp_path: Path) -> None:
         assert tail.lines() == ["one"]
         file.write("o\r\nthree")
         file.flush()
-        assert tail.lines() == ["two"]
+        assert [line for line in tail.lines() if line] == ["two"]
         assert tail.lines(is_over=True) == ["three"]
         assert tail.lines(is_over=True) == []
 
@@ -36,6 +36,13 @@ def test_only_the_beginning_of_a_long_line_counts(tmp_path: Path) -> None:
         file.write("x\nnext\n")
         file.flush()
         assert tail.lines() == ["next"]
+
+
+def test_progress_bar_is_a_line_for_each_of_its_states(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"10%\r20%\r30%\ndone\r\n")
+    assert [line for line in Tail(str(log), 0).lines() if line] == ["10%", "20%", "30%", "done"]
+    assert last_lines([str(log)], [0]) == ["30%", "done"]
 
 
 def test_last_lines_are_those_of_the_last_file_and_before_them_of_the_others(tmp_path: Path) -> None:
