@@ -87,6 +87,8 @@ class Job(msgspec.Struct):
     queue: str
     priority: int
     create_ms: int
+    changes: bytes = b""
+    """A JobDocument without its text: what was laid over the file."""
     bundle_digest: str = ""
     environment: bytes = b""
     notification: bytes = b""

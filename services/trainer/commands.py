@@ -1,0 +1,61 @@
+"""What an agent is told of the machine's wishes, as messages (the edge)."""
+
+from modelyard.training.readiness import Readiness, ReadinessKind
+from modelyard.v1 import framework_pb2, seat_pb2
+from services.trainer import effects as e
+from services.trainer.launching import watched
+
+
+def command_of(wish: e.Wish, addresses: list[framework_pb2.InstanceAddress]) -> seat_pb2.SeatCommand | None:
+    """What an agent is told of it; None: it is not for agents."""
+    if isinstance(wish, e.LaunchInstance):
+        return seat_pb2.SeatCommand(task_id=wish.task, launch=_launch(wish, addresses))
+    if isinstance(wish, e.StopInstance):
+        stop = seat_pb2.StopSeat(
+            epoch=wish.epoch, signal=f"SIG{wish.signal}", grace_ms=round(1000 * wish.grace_s)
+        )
+        return seat_pb2.SeatCommand(task_id=wish.task, stop=stop)
+    if isinstance(wish, e.DumpStacks):
+        return seat_pb2.SeatCommand(task_id=wish.task, dump_stacks=seat_pb2.DumpStacks())
+    if isinstance(wish, e.CloseSeat):
+        return close_command(wish.task, wish.keep, wish.message, is_failure=wish.is_failure)
+    return None
+
+
+def close_command(
+    task: str, keep: tuple[str, ...], message: str, *, is_failure: bool
+) -> seat_pb2.SeatCommand:
+    close = seat_pb2.CloseSeat(outputs=keep, message=message, is_failure=is_failure)
+    return seat_pb2.SeatCommand(task_id=task, close=close)
+
+
+def _launch(wish: e.LaunchInstance, addresses: list[framework_pb2.InstanceAddress]) -> seat_pb2.LaunchSeat:
+    launch = wish.launch
+    return seat_pb2.LaunchSeat(
+        epoch=wish.epoch,
+        processes=[
+            framework_pb2.RenderedProcess(argv=one.argv, env=one.env, stdin=one.stdin)
+            for one in launch.processes
+        ],
+        files=[
+            framework_pb2.RenderedFile(path=one.path, content=one.content, is_executable=one.is_executable)
+            for one in launch.files
+        ],
+        signs=[_sign(number, sign) for number, sign in watched(wish.signs)],
+        addresses=addresses,
+        ends_together=launch.ends_together,
+        imports=launch.imports,
+    )
+
+
+def _sign(number: int, sign: Readiness) -> seat_pb2.SignSpec:
+    spec = seat_pb2.SignSpec(id=number)
+    if sign.kind is ReadinessKind.LISTENING:
+        spec.listening = sign.port
+    elif sign.kind is ReadinessKind.HTTP:
+        spec.http.port, spec.http.path = sign.port, sign.path
+    elif sign.kind is ReadinessKind.LOG:
+        spec.log = sign.pattern
+    else:
+        spec.file = sign.path
+    return spec

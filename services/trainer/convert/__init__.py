@@ -1,0 +1,1 @@
+"""Values of jobs as messages (the edge)."""

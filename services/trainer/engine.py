@@ -1,0 +1,309 @@
+"""The only owner of live jobs and of asyncio around them: inbox → machine → one transaction → effects released.
+
+Submissions are on disk before they leave; an answer means that what it tells is on disk. If a commit fails, nothing of
+its step has left, and the service ends: its successor takes everything up from the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import grpc.aio
+import msgspec
+
+from modelyard.training import Plan
+from modelyard.training.restarts import Cause
+from modelyard.training_messages import address_message
+from modelyard.v1 import framework_pb2, seat_pb2, task_pb2
+from services.chassis.clock import Clock
+from services.chassis.errands import Errands
+from services.chassis.failpoints import failpoint
+from services.chassis.logs import get_logger
+from services.chassis.marks import Kept as KeptAnswer
+from services.chassis.sessions import Session
+from services.chassis.supervise import Loops
+from services.trainer import effects as e
+from services.trainer import machine, submissions
+from services.trainer.commands import command_of
+from services.trainer.events import (
+    Event,
+    JobRecovered,
+    SeatEnded,
+    SeatsAccepted,
+    SeatsRefused,
+    Ticked,
+)
+from services.trainer.model import Exit
+from services.trainer.state import Job, Key, LiveJob, State
+from services.trainer.store import BatchRow, JobStore
+
+TICK_S = 0.5
+MOST_EVENTS = 2_048
+CANCELLATION = "cancellation"
+
+PlanOf = Callable[[Job], Plan]
+_PACK = msgspec.msgpack.Encoder().encode
+_log = get_logger("trainer.engine")
+
+
+class Seats(msgspec.Struct, frozen=True):
+    """A submission of seats that is on disk."""
+
+    number: int
+    job: int
+    account: str
+    roles: tuple[str, ...]
+    request: task_pb2.SubmitTasksRequest
+
+
+class Engine:
+    """Made by `open`; `run` is a loop that the service starts."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        scheduler: grpc.aio.Channel,
+        errands: Errands,
+        clock: Clock,
+        loops: Loops,
+        endpoint: str,
+    ) -> None:
+        self.store = store
+        self.state = State()
+        self.epoch = 0
+        self.send: Callable[[str, seat_pb2.SeatCommand], None] = _nobody
+        self._scheduler = scheduler
+        self._errands = errands
+        self._clock = clock
+        self._loops = loops
+        self._endpoint = endpoint
+        self._inbox: list[Event] = []
+        self._wake = asyncio.Event()
+        self._settled: list[asyncio.Future[None]] = []
+        self._replies: dict[int, asyncio.Future[int]] = {}
+        self._keeps: dict[int, KeptAnswer[int]] = {}
+        self._next_reply = 0
+        self._open_sessions: dict[str, Session[Seats]] = {}
+        self._seats: dict[str, tuple[int, str, int]] = {}
+        """Whose seat a task holds."""
+        self._watchers: dict[int, set[asyncio.Event]] = {}
+        self.quiet = asyncio.Lock()
+        """Held while a step is on its way to the disk, and by whoever shows live jobs: what is shown is on disk."""
+
+    async def open(self, plan_of: PlanOf) -> None:
+        """Takes up what the database holds; jobs go on with the first step."""
+        found = await self.store.begin()
+        self.epoch = found.epoch
+        self.state = State(found.next_job, found.next_batch, found.next_turn, found.revision)
+        for job, instances in found.jobs:
+            for one in instances:
+                if one.task:
+                    self._seats[one.task] = (job.number, *one.key)
+            self.post(JobRecovered(job, plan_of(job), tuple(instances)))
+            tasks = [one.task for one in instances if one.task]
+            if tasks:
+                self._session(job.account).follow(tasks)
+        for batch in found.batches:
+            request = task_pb2.SubmitTasksRequest.FromString(batch.content)
+            self._session(batch.account).submit(
+                Seats(batch.number, batch.job, batch.account, batch.roles, request)
+            )
+        _log.info("jobs_recovered", jobs=len(found.jobs), batches=len(found.batches))
+
+    def post(self, event: Event) -> None:
+        """Hands an event in; it takes effect with the next step."""
+        self._inbox.append(event)
+        self._wake.set()
+
+    async def settled(self) -> None:
+        """Until what was posted before is on disk."""
+        if not self._inbox and not self.quiet.locked():
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._settled.append(future)
+        self._wake.set()
+        await future
+
+    def new_reply(self, kept: KeptAnswer[int] | None = None) -> tuple[int, asyncio.Future[int]]:
+        """A number for an event that wants an answer, and the job's number to come."""
+        self._next_reply += 1
+        if kept is not None:
+            self._keeps[self._next_reply] = kept
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._replies[self._next_reply] = future
+        return self._next_reply, future
+
+    async def run(self) -> None:
+        """Steps through the inbox, for ever; time is an event like others."""
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), TICK_S)
+            except TimeoutError:
+                self._inbox.append(Ticked())
+            self._wake.clear()
+            while self._inbox or self._settled:
+                events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
+                waiting, self._settled = (self._settled, []) if not self._inbox else ([], self._settled)
+                async with self.quiet:
+                    await self._step(events)
+                for future in waiting:
+                    future.set_result(None)
+
+    def wants(self, number: int) -> bool:
+        """Whether seats of that job are anybody's."""
+        live = self.state.jobs.get(number)
+        return live is not None and not live.job.state.has_ended
+
+    def seat_at(self, task: str) -> tuple[int, str, int] | None:
+        """Job, role and index of the instance whose seat the task holds."""
+        return self._seats.get(task)
+
+    @contextmanager
+    def watch(self, job: int) -> Iterator[asyncio.Event]:
+        """Set whenever the job has changed, for as long as the block lasts."""
+        changed = asyncio.Event()
+        self._watchers.setdefault(job, set()).add(changed)
+        try:
+            yield changed
+        finally:
+            left = self._watchers[job]
+            left.discard(changed)
+            if not left:
+                del self._watchers[job]
+
+    async def _step(self, events: Sequence[Event]) -> None:
+        effects = machine.step(self.state, events, self._clock.now_ms())
+        seats = [self._packed(row) for row in effects.rows if isinstance(row, e.InsertBatch)]
+        errands = [
+            self._errands.take(CANCELLATION, wish.account, _PACK(wish.tasks))
+            for wish in effects.wishes
+            if isinstance(wish, e.CancelSeats)
+        ]
+        if effects.rows or errands:
+            failpoint("trainer.before_commit")
+            batches = [
+                BatchRow(one.number, one.job, one.account, one.roles, one.request.SerializeToString())
+                for one in seats
+            ]
+            await self.store.persist(effects.rows, batches, errands, self._kept(effects))
+            failpoint("trainer.after_commit")
+        self._note_seats(effects)
+        self._release(effects, seats)
+        self._errands.owe(errands)
+
+    def _packed(self, row: e.InsertBatch) -> Seats:
+        roles, request = submissions.request_of(self.state.jobs[row.job], row, self._endpoint)
+        request.request_id = str(uuid.uuid4())
+        return Seats(row.batch, row.job, row.account, roles, request)
+
+    def _kept(self, effects: e.Effects) -> list[tuple[KeptAnswer[int], int]]:
+        found = []
+        for answer in effects.answers:
+            kept = self._keeps.pop(answer.reply, None)
+            if kept is not None and answer.error is None:
+                found.append((kept, answer.job))
+        return found
+
+    def _note_seats(self, effects: e.Effects) -> None:
+        """Seats that instances got are followed from now on."""
+        new: dict[str, list[str]] = {}
+        for row in effects.rows:
+            if isinstance(row, e.PutInstance) and row.instance.task and row.instance.task not in self._seats:
+                self._seats[row.instance.task] = (row.job, *row.instance.key)
+                new.setdefault(self.state.jobs[row.job].job.account, []).append(row.instance.task)
+        for account, tasks in new.items():
+            self._session(account).follow(tasks)
+
+    def _release(self, effects: e.Effects, seats: Sequence[Seats]) -> None:
+        """Everything of the step is on disk."""
+        failpoint("trainer.before_effects")
+        for one in seats:
+            self._session(one.account).submit(one)
+        for wish in effects.wishes:
+            self._grant(wish)
+        for answer in effects.answers:
+            future = self._replies.pop(answer.reply, None)
+            if future is None or future.done():
+                continue
+            if answer.error is not None:
+                future.set_exception(answer.error)
+            else:
+                future.set_result(answer.job)
+        for job in effects.changed:
+            for changed in self._watchers.get(job, ()):
+                changed.set()
+            live = self.state.jobs.get(job)
+            if live is not None and live.job.state.has_ended:
+                del self.state.jobs[job]
+
+    def _grant(self, wish: e.Wish) -> None:
+        if isinstance(wish, e.PublishAddresses):
+            self._publish(wish)
+        elif isinstance(wish, e.LaunchInstance | e.StopInstance | e.DumpStacks | e.CloseSeat):
+            live = self.state.jobs.get(wish.job)
+            addresses = addresses_of(live) if live is not None else []
+            command = command_of(wish, addresses)
+            if command is not None:
+                self.send(wish.node, command)
+
+    def _publish(self, wish: e.PublishAddresses) -> None:
+        """Whoever runs is told where the others are by now."""
+        live = self.state.jobs.get(wish.job)
+        if live is None:
+            return
+        told = seat_pb2.PublishAddresses(revision=wish.revision, addresses=addresses_of(live))
+        for one in live.instances.values():
+            if one.state.has_processes and one.address is not None:
+                self.send(one.address.node, seat_pb2.SeatCommand(task_id=one.task, addresses=told))
+
+    def _session(self, account: str) -> Session[Seats]:
+        session = self._open_sessions.get(account)
+        if session is None:
+            session = self._open_sessions[account] = Session(self._scheduler, account, self)
+            self._loops.start(f"session-{account}", session.run())
+        return session
+
+    # What comes back from the scheduler
+
+    def on_accepted(self, account: str, batch: Seats, tasks: Sequence[str]) -> None:
+        found = dict(zip(batch.roles, tasks, strict=True))
+        self.post(SeatsAccepted(batch.job, account, batch.number, found))
+
+    def on_refused(self, account: str, batch: Seats, refusal: task_pb2.Refusal) -> None:
+        message = refusal.message + (f" ({refusal.next_step})" if refusal.next_step else "")
+        self.post(SeatsRefused(batch.job, batch.number, message))
+
+    def on_outcomes(self, account: str, outcomes: Sequence[task_pb2.TaskOutcome]) -> None:
+        for outcome in outcomes:
+            at = self._seats.pop(outcome.task_id, None)
+            if at is not None:
+                found = submissions.exit_of(outcome, self._clock.now_ms())
+                is_late = submissions.waited_too_long(outcome)
+                self.post(SeatEnded(at[0], outcome.task_id, found, is_late))
+
+    def on_unknown(self, account: str, tasks: Sequence[str]) -> None:
+        for task in tasks:
+            at = self._seats.pop(task, None)
+            if at is not None:
+                found = Exit(epoch=0, cause=Cause.NODE_LOST, message="the scheduler knows its seat no more")
+                self.post(SeatEnded(at[0], task, found))
+
+
+def _nobody(node: str, command: seat_pb2.SeatCommand) -> None:
+    """Before agents can be heard nothing is sent: after their greeting commands follow from the state."""
+
+
+def addresses_of(live: LiveJob) -> list[framework_pb2.InstanceAddress]:
+    """Where every instance of a job is by now."""
+    return [address_of(live, key) for key in live.instances]
+
+
+def address_of(live: LiveJob, key: Key) -> framework_pb2.InstanceAddress:
+    """Where one is; without a node: nowhere."""
+    one, name = live.instances[key], f"{key[0].replace('_', '-')}-{key[1]}.j-{live.job.number}"
+    if one.address is None:
+        return framework_pb2.InstanceAddress(role=one.role, index=one.index, epoch=one.epoch, name=name)
+    return address_message(one.role, one.index, name, msgspec.structs.replace(one.address, epoch=one.epoch))

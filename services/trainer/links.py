@@ -1,0 +1,228 @@
+"""The agents' streams: which agent has which seats, what it is told, what it says. SeatService.
+
+Commands are numbered a link and kept until they are acknowledged; after a greeting they follow from the state again,
+so a link that breaks loses nothing. What an agent says is acknowledged once the step that heard it is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+from modelyard.training import Address
+from modelyard.training.restarts import Cause
+from modelyard.v1 import job_pb2, seat_pb2, seat_pb2_grpc
+from services.chassis.errors import InvalidArgument, PermissionDenied
+from services.chassis.logs import get_logger
+from services.chassis.security import principal
+from services.trainer.commands import close_command
+from services.trainer.engine import Engine
+from services.trainer.events import (
+    ActivitySeen,
+    Event,
+    InstanceEnded,
+    InstanceStarted,
+    ProgressReported,
+    SeatLaunchFailed,
+    SeatOpened,
+    SeatStands,
+    SignSeen,
+)
+from services.trainer.model import Exit
+
+_log = get_logger("trainer.links")
+_LIVE = (seat_pb2.SEAT_STATE_RUNNING, seat_pb2.SEAT_STATE_STOPPING)
+
+
+class GreetingMissing(InvalidArgument):
+    """The first message of an agent is its SeatHello."""
+
+
+class NodeForbidden(PermissionDenied):
+    """An agent speaks for its own node only."""
+
+
+class Link:
+    """One agent's stream."""
+
+    def __init__(self, node: str, incarnation: int) -> None:
+        self.node = node
+        self.incarnation = incarnation
+        self.is_over = False
+        self._next = 1
+        self._kept: deque[tuple[int, seat_pb2.SeatCommand]] = deque()
+        self._unsent = 0
+        self._acked_event = 0
+        self._wake = asyncio.Event()
+
+    def send(self, command: seat_pb2.SeatCommand) -> None:
+        """Leaves with the next message."""
+        self._kept.append((self._next, command))
+        self._next += 1
+        self._unsent += 1
+        self._wake.set()
+
+    def acked(self, number: int) -> None:
+        """Up to there the agent has taken commands in."""
+        while self._kept and self._kept[0][0] <= number:
+            self._kept.popleft()
+
+    def ack_events(self, number: int) -> None:
+        """Up to there what it said is on disk."""
+        self._acked_event = max(self._acked_event, number)
+        self._wake.set()
+
+    def end(self) -> None:
+        """Another stream of the same node has begun."""
+        self.is_over = True
+        self._wake.set()
+
+    async def responses(self, epoch: int) -> AsyncIterator[seat_pb2.ConnectSeatsResponse]:
+        """What leaves, until the link is over."""
+        yield seat_pb2.ConnectSeatsResponse(epoch=epoch)
+        told = 0
+        while not self.is_over:
+            unsent, self._unsent = list(self._kept)[len(self._kept) - self._unsent :], 0
+            if unsent or self._acked_event != told:
+                told = self._acked_event
+                yield seat_pb2.ConnectSeatsResponse(
+                    epoch=epoch, ack_event=told, first_number=unsent[0][0] if unsent else 0,
+                    commands=[command for _, command in unsent],
+                )  # fmt: skip
+            self._wake.clear()
+            if not self._unsent and self._acked_event == told:
+                await self._wake.wait()
+
+
+class Links(seat_pb2_grpc.SeatServiceServicer):
+    """All agents that have seats here; the way in of what they say."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._links: dict[str, Link] = {}
+        engine.send = self.send
+
+    def send(self, node: str, command: seat_pb2.SeatCommand) -> None:
+        """To the agent of that node, if it is there; after its greeting the command follows from the state again."""
+        link = self._links.get(node)
+        if link is not None:
+            link.send(command)
+
+    async def ConnectSeats(
+        self, requests: AsyncIterator[seat_pb2.ConnectSeatsRequest], context: Any
+    ) -> AsyncIterator[seat_pb2.ConnectSeatsResponse]:
+        first = await anext(aiter(requests), None)
+        if first is None or not first.HasField("hello"):
+            raise GreetingMissing()
+        hello, caller = first.hello, principal()
+        if caller.node and caller.node != hello.node:
+            raise NodeForbidden(f"{caller.node} is not {hello.node}", field="hello.node")
+        link = self._greeted(hello)
+        reader = asyncio.create_task(self._read(link, hello, requests), name=f"seats-{hello.node}")
+        try:
+            async for response in link.responses(self._engine.epoch):
+                yield response
+        finally:
+            reader.cancel()
+            if self._links.get(hello.node) is link:
+                del self._links[hello.node]
+
+    def _greeted(self, hello: seat_pb2.SeatHello) -> Link:
+        before = self._links.get(hello.node)
+        if before is not None:
+            before.end()
+        link = self._links[hello.node] = Link(hello.node, hello.incarnation)
+        _log.info("agent_greeted", node=hello.node, seats=len(hello.seats))
+        return link
+
+    async def _read(
+        self, link: Link, hello: seat_pb2.SeatHello, requests: AsyncIterator[seat_pb2.ConnectSeatsRequest]
+    ) -> None:
+        for seat in hello.seats:
+            if self._engine.wants(_number(seat.job_id)):
+                for event in _of_seat(seat, hello, is_greeting=True):
+                    self._engine.post(event)
+            else:
+                link.send(close_command(seat.task_id, (), "the job has ended", is_failure=False))
+        try:
+            async for request in requests:
+                link.acked(request.ack_command)
+                if request.HasField("events"):
+                    await self._hear(link, hello, request.events)
+        finally:
+            link.end()
+
+    async def _hear(self, link: Link, hello: seat_pb2.SeatHello, events: seat_pb2.SeatEvents) -> None:
+        for event in events.events:
+            for found in self._events_of(event, hello):
+                self._engine.post(found)
+        await self._engine.settled()
+        link.ack_events(events.first_number + len(events.events) - 1)
+
+    def _events_of(self, event: seat_pb2.SeatEvent, hello: seat_pb2.SeatHello) -> list[Event]:
+        if event.HasField("seat"):
+            seat = event.seat
+            seat.task_id = seat.task_id or event.task_id
+            return _of_seat(seat, hello, is_greeting=False)
+        at = self._engine.seat_at(event.task_id)
+        if at is None:
+            return []
+        if event.HasField("sign"):
+            return [SignSeen(*at, event.epoch, event.sign.id)]
+        if event.HasField("activity"):
+            return [ActivitySeen(*at, event.epoch, event.activity.cpu, event.activity.silent_ms)]
+        if event.HasField("progress"):
+            return [ProgressReported(*at, dict(event.progress.metrics))]
+        if event.HasField("refusal") and event.refusal.reason == "SETUP":
+            return [SeatLaunchFailed(*at, event.task_id, event.epoch, event.refusal.message)]
+        return []
+
+
+def _number(job_id: str) -> int:
+    digits = job_id.removeprefix("j-")
+    return int(digits) if digits.isascii() and digits.isdecimal() else 0
+
+
+def _of_seat(seat: seat_pb2.Seat, hello: seat_pb2.SeatHello, *, is_greeting: bool) -> list[Event]:
+    """What a seat's state says."""
+    at = (_number(seat.job_id), seat.role, seat.index)
+    found: list[Event] = []
+    if seat.state == seat_pb2.SEAT_STATE_OPEN or (
+        is_greeting and seat.state != seat_pb2.SEAT_STATE_PREPARING
+    ):
+        address = Address(
+            host=hello.host or hello.ip,
+            ip=hello.ip,
+            ports=dict(seat.ports),
+            directory=seat.directory,
+            node=hello.node,
+        )
+        found.append(SeatOpened(*at, seat.task_id, address))
+    if is_greeting and seat.state not in (seat_pb2.SEAT_STATE_PREPARING, seat_pb2.SEAT_STATE_CLOSED):
+        found.append(SeatStands(*at, seat.task_id, seat.epoch))
+    if seat.state in _LIVE:
+        found.append(InstanceStarted(*at, seat.task_id, seat.epoch))
+    if is_greeting:
+        found += [SignSeen(*at, seat.epoch, sign) for sign in seat.seen_signs]
+    if seat.state == seat_pb2.SEAT_STATE_ENDED and seat.HasField("exit"):
+        found.append(InstanceEnded(*at, seat.task_id, _exit(seat, hello.node)))
+    return found
+
+
+def _exit(seat: seat_pb2.Seat, node: str) -> Exit:
+    exit_ = seat.exit
+    word = job_pb2.ExitCause.Name(exit_.cause).removeprefix("EXIT_CAUSE_").lower()
+    return Exit(
+        epoch=seat.epoch,
+        cause=Cause(word),
+        exit_code=exit_.exit_code,
+        signal=exit_.signal,
+        message=exit_.message,
+        process=exit_.process,
+        last_lines=tuple(exit_.last_lines),
+        matched=(exit_.matched,) if exit_.matched else (),
+        end_ms=exit_.end_time.ToMilliseconds(),
+        node=node,
+    )

@@ -1,0 +1,94 @@
+-- name: get_answer
+SELECT content, answer FROM answer WHERE account = ? AND request_id = ?;
+
+-- name: insert_answer
+INSERT INTO answer (account, request_id, content, answer, time_ms) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (account, request_id) DO UPDATE SET answer = excluded.answer, time_ms = excluded.time_ms;
+
+-- name: prune_answers
+DELETE FROM answer WHERE rowid IN (SELECT rowid FROM answer WHERE time_ms < ? ORDER BY time_ms LIMIT 1000);
+
+-- name: get_meta
+SELECT value FROM meta WHERE name = ?;
+
+-- name: set_meta
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: insert_framework
+INSERT INTO framework (id, version, document, digest, account, time_ms) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: latest_framework
+SELECT version, document, digest, account, time_ms FROM framework WHERE id = ? ORDER BY version DESC LIMIT 1;
+
+-- name: get_framework
+SELECT version, document, digest, account, time_ms FROM framework WHERE id = ? AND version = ?;
+
+-- name: all_frameworks
+SELECT id, version, document, digest, account, time_ms FROM framework ORDER BY id, version DESC;
+
+-- name: put_job
+INSERT INTO job (number, account, name, framework, queue, state, revision, create_ms, end_ms, content)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (number) DO UPDATE SET
+    state = excluded.state, revision = excluded.revision, end_ms = excluded.end_ms, content = excluded.content;
+
+-- name: put_instance
+INSERT INTO instance (job, role, place, content) VALUES (?, ?, ?, ?)
+ON CONFLICT (job, role, place) DO UPDATE SET content = excluded.content;
+
+-- name: drop_instance
+DELETE FROM instance WHERE job = ? AND role = ? AND place = ?;
+
+-- name: insert_outcome
+INSERT INTO outcome (job, outcome, reason, message, time_ms) VALUES (?, ?, ?, ?, ?);
+
+-- name: insert_condition
+INSERT INTO condition (job, kind, is_true, reason, message, time_ms, revision) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_batch
+INSERT INTO batch (number, job, account, roles, content) VALUES (?, ?, ?, ?, ?);
+
+-- name: drop_batch
+DELETE FROM batch WHERE number = ?;
+
+-- name: all_batches
+SELECT number, job, account, roles, content FROM batch ORDER BY number;
+
+-- name: last_numbers
+SELECT (SELECT coalesce(max(number), 0) FROM job), (SELECT coalesce(max(revision), 0) FROM job);
+
+-- name: live_jobs
+SELECT content FROM job WHERE end_ms = 0 ORDER BY number;
+
+-- name: get_job
+SELECT content FROM job WHERE number = ?;
+
+-- name: list_jobs
+SELECT content FROM job
+WHERE number < :before AND (:account IS NULL OR account = :account)
+    AND (:states = '' OR instr(:states, ' ' || state || ' '))
+    AND (:name = '' OR name = :name) AND (:framework = '' OR framework = :framework)
+    AND (:queue IS NULL OR queue = :queue) AND (end_ms = 0 OR end_ms >= :since_ms)
+ORDER BY number DESC LIMIT :most;
+
+-- name: instances
+SELECT content FROM instance WHERE job = ? ORDER BY role, place;
+
+-- name: put_point
+INSERT INTO point (job, name, role, place, step, value, time_ms) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (job, name, role, place, step) DO UPDATE SET value = excluded.value, time_ms = excluded.time_ms;
+
+-- name: series
+SELECT name, role, place, count(*) FROM point WHERE job = ? GROUP BY name, role, place ORDER BY name, role, place;
+
+-- name: points
+SELECT step, value, time_ms FROM point WHERE job = ? AND name = ? AND role = ? AND place = ? ORDER BY step;
+
+-- name: all_errands
+SELECT number, kind, account, content FROM errand ORDER BY number;
+
+-- name: insert_errand
+INSERT INTO errand (number, kind, account, content) VALUES (?, ?, ?, ?);
+
+-- name: delete_errand
+DELETE FROM errand WHERE number = ?;

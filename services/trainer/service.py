@@ -1,0 +1,138 @@
+"""The trainer as the chassis runs it: what is opened in which order, and closed again."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc.aio
+
+from modelyard.channel import connect
+from modelyard.v1 import (
+    framework_pb2,
+    framework_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    seat_pb2,
+    seat_pb2_grpc,
+)
+from services.chassis.answers import Answers, repeatable
+from services.chassis.clock import SystemClock
+from services.chassis.errands import Errands
+from services.chassis.errors import InvariantViolation
+from services.chassis.figures import Family, gauge
+from services.chassis.peers import RemoteAuthenticator
+from services.chassis.security import Authenticator, ensure_secret
+from services.chassis.sqlite import Database, load_migrations, load_queries
+from services.chassis.supervise import Loops
+from services.trainer.carriers import Cancellations
+from services.trainer.config import TrainerConfig
+from services.trainer.engine import CANCELLATION, Engine
+from services.trainer.explaining import Explaining
+from services.trainer.frameworks import Frameworks
+from services.trainer.jobs import Jobs
+from services.trainer.links import Links
+from services.trainer.rules import RULES
+from services.trainer.servicer.frameworks import FrameworkServicer
+from services.trainer.servicer.jobs import JobServicer
+from services.trainer.store import JobStore
+
+PACKAGE = "services.trainer"
+PRUNE_S = 3_600.0
+ANSWERS_KEPT_MS = 24 * 3_600_000
+
+
+class TrainerService:
+    """One trainer on one state directory."""
+
+    name = "trainer"
+    rules = RULES
+
+    def __init__(self, config: TrainerConfig, loops: Loops) -> None:
+        self._config = config
+        self._loops = loops
+        self._clock = SystemClock()
+        self._database: Database | None = None
+        self._scheduler: grpc.aio.Channel | None = None
+
+    async def open(self) -> None:
+        """Opens the tables and the way to the scheduler. Raises StartRefused leaves."""
+        config = self._config
+        token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
+        self._database = await Database.open(config.home / "trainer.db", load_migrations(PACKAGE))
+        sql = load_queries(PACKAGE)
+        self._scheduler = connect(config.scheduler, token=token, ca_file=self._authority_file())
+        store = JobStore(self._database, sql)
+        self._frameworks = Frameworks(store)
+        await self._frameworks.open()
+        self._answers = Answers(self._database, sql, self._clock.now_ms, self._key("trainer.answers.key"))
+        self._errands = Errands("trainer", self._database, sql, self._clock)
+        endpoint = config.endpoint or f":{config.port}"
+        self._engine = Engine(store, self._scheduler, self._errands, self._clock, self._loops, endpoint)
+        self._jobs = Jobs(self._engine, self._frameworks)
+        self._links = Links(self._engine)
+        await self._engine.open(self._jobs.plan_of)
+        await self._errands.open()
+        carriers = {CANCELLATION: Cancellations(self._scheduler)}
+        self._loops.start("errands", self._errands.run(carriers))
+        self._loops.start("engine", self._engine.run())
+        self._loops.start("answers", self._prune_answers())
+
+    async def figures(self) -> list[Family]:
+        """For whoever scrapes."""
+        if self._database is None:
+            return []
+        return [
+            gauge("yard_trainer_jobs", "Jobs that have not ended.", len(self._engine.state.jobs)),
+            gauge("yard_trainer_errands_owed", "What is still owed to other services.", self._errands.owed),
+        ]
+
+    def authenticator(self) -> Authenticator:
+        """Tokens are the scheduler's: see RemoteAuthenticator."""
+        if self._scheduler is None:
+            raise InvariantViolation("the trainer is not open")
+        return RemoteAuthenticator(self._scheduler)
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        """Adds FrameworkService, JobService and SeatService."""
+        if self._scheduler is None:
+            raise InvariantViolation("the trainer is not open")
+        frameworks = FrameworkServicer(self._frameworks, self._jobs, self._clock)
+        file = framework_pb2.DESCRIPTOR
+        framework_pb2_grpc.add_FrameworkServiceServicer_to_server(
+            repeatable(frameworks, file, self._answers), server
+        )
+        explaining = Explaining(self._engine, self._scheduler, self._clock)
+        jobs = JobServicer(self._engine, self._jobs, self._frameworks, self._answers, explaining, self._clock)
+        job_file = job_pb2.DESCRIPTOR
+        job_pb2_grpc.add_JobServiceServicer_to_server(repeatable(jobs, job_file, self._answers), server)
+        seat_pb2_grpc.add_SeatServiceServicer_to_server(self._links, server)
+        names = (
+            file.services_by_name["FrameworkService"],
+            job_file.services_by_name["JobService"],
+            seat_pb2.DESCRIPTOR.services_by_name["SeatService"],
+        )
+        return [name.full_name for name in names]
+
+    async def drain(self) -> None:
+        """Nothing to do: agents and watchers come again, jobs go on where they were."""
+
+    async def close(self) -> None:
+        """Closes everything that is open."""
+        if self._scheduler is not None:
+            await self._scheduler.close()
+        if self._database is not None:
+            await self._database.close()
+
+    async def _prune_answers(self) -> None:
+        while True:
+            while await self._answers.prune(self._clock.now_ms() - ANSWERS_KEPT_MS):
+                pass
+            await self._clock.sleep(PRUNE_S)
+
+    def _key(self, name: str) -> bytes:
+        """256 bits that are this yard's."""
+        secret = ensure_secret(self._config.state_dir / "secrets" / name, "key")
+        return hashlib.sha256(secret.encode()).digest()
+
+    def _authority_file(self) -> Path | None:
+        return self._config.state_dir / "tls" / "ca.pem" if self._config.tls else None

@@ -1,0 +1,1 @@
+"""FrameworkService and JobService: the way in."""

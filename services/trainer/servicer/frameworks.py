@@ -1,0 +1,101 @@
+"""FrameworkService: definitions are kept, jobs are judged and rendered without starting anything."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from modelyard.training import Refused, compile_framework, problems_of
+from modelyard.training.preview import previews
+from modelyard.training_messages import framework_message, instance_message, problem_messages
+from modelyard.v1 import framework_pb2 as pb
+from modelyard.v1 import framework_pb2_grpc
+from services.chassis.clock import Clock
+from services.chassis.errors import FailedPrecondition, NotFound
+from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.security import principal
+from services.trainer.frameworks import Frameworks
+from services.trainer.jobs import Jobs, refused
+from services.trainer.store import FrameworkRow
+
+
+class FrameworkNotFound(NotFound):
+    """There is no such framework, or no such version of it."""
+
+
+class FrameworkInvalid(FailedPrecondition):
+    """The definition has errors; ValidateJob tells all of them."""
+
+
+class FrameworkServicer(framework_pb2_grpc.FrameworkServiceServicer):
+    """Everybody sees all frameworks; who may create jobs may register one."""
+
+    def __init__(self, frameworks: Frameworks, jobs: Jobs, clock: Clock) -> None:
+        self._frameworks = frameworks
+        self._jobs = jobs
+        self._clock = clock
+
+    async def RegisterFramework(
+        self, request: pb.RegisterFrameworkRequest, context: Any
+    ) -> pb.RegisterFrameworkResponse:
+        try:
+            framework = compile_framework(request.document)
+        except Refused as error:
+            found = refused(error)
+            raise FrameworkInvalid(
+                found.message, field="document", next_step=found.next_step, metadata=found.metadata
+            ) from error
+        if request.validate_only:
+            message = framework_message(framework, pb.FRAMEWORK_ORIGIN_REGISTERED)
+            return pb.RegisterFrameworkResponse(framework=message)
+        row, is_new = await self._frameworks.register(
+            request.document, principal().account, self._clock.now_ms()
+        )
+        return pb.RegisterFrameworkResponse(framework=self._message(row.id, row), is_new=is_new)
+
+    async def GetFramework(self, request: pb.GetFrameworkRequest, context: Any) -> pb.GetFrameworkResponse:
+        framework = self._frameworks.find(request.framework_id, request.version)
+        if framework is None:
+            version = f" of version {request.version}" if request.version else ""
+            raise FrameworkNotFound(
+                f"there is no framework {request.framework_id[:80]!r}{version}", field="framework_id",
+                next_step="yard train frameworks",
+            )  # fmt: skip
+        row = self._frameworks.row(request.framework_id, request.version)
+        message = self._message(request.framework_id, row)
+        message.document = framework.source
+        return pb.GetFrameworkResponse(framework=message)
+
+    async def ListFrameworks(
+        self, request: pb.ListFrameworksRequest, context: Any
+    ) -> pb.ListFrameworksResponse:
+        if request.framework_id:
+            rows = self._frameworks.versions(request.framework_id)
+            found = [self._message(row.id, row) for row in rows]
+        else:
+            found = [self._message(name, self._frameworks.row(name)) for name in self._frameworks.known()]
+        size, key = page_size(request.page_size), f"frameworks {request.framework_id}".encode()
+        start = int(decode_token(request.page_token, key) or 0)
+        token = encode_token(str(start + size), key) if len(found) > start + size else ""
+        return pb.ListFrameworksResponse(frameworks=found[start : start + size], next_page_token=token)
+
+    async def ValidateJob(self, request: pb.ValidateJobRequest, context: Any) -> pb.ValidateJobResponse:
+        problems = problems_of(request.job.text, self._frameworks.find, self._frameworks.known())
+        return pb.ValidateJobResponse(problems=problem_messages(problems))
+
+    async def RenderJob(self, request: pb.RenderJobRequest, context: Any) -> pb.RenderJobResponse:
+        size, key = page_size(request.page_size), request.job.SerializeToString(deterministic=True)
+        start = int(decode_token(request.page_token, key) or 0)
+        plan = self._jobs.plan(request.job)
+        found = [instance_message(one) for one in islice(previews(plan), start, start + size + 1)]
+        token = encode_token(str(start + size), key) if len(found) > size else ""
+        return pb.RenderJobResponse(instances=found[:size], next_page_token=token)
+
+    def _message(self, framework_id: str, row: FrameworkRow | None) -> pb.Framework:
+        framework = self._frameworks.find(framework_id, row.version if row else 0)
+        assert framework is not None
+        message = framework_message(framework, self._frameworks.origin(framework_id))
+        if row is not None:
+            message.version, message.digest, message.account = row.version, row.digest, row.account
+            message.register_time.FromMilliseconds(row.time_ms)
+        return message

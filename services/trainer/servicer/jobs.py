@@ -1,0 +1,222 @@
+"""JobService: jobs are taken, seen and steered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from modelyard.v1 import framework_pb2, job_pb2_grpc
+from modelyard.v1 import job_pb2 as pb
+from services.chassis.answers import Answers
+from services.chassis.clock import Clock
+from services.chassis.errors import InvalidArgument, OutOfRange
+from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.security import ADMIN, Principal, principal
+from services.trainer.convert.job import STATES, instance_message, job_message
+from services.trainer.engine import Engine, address_of
+from services.trainer.events import Event, JobCreated, JobResumed, JobStopped, JobSuspended, RoleScaled
+from services.trainer.explaining import Explaining
+from services.trainer.frameworks import Frameworks
+from services.trainer.jobs import Jobs
+from services.trainer.state import Job
+
+COMMENT_LENGTH = 2_000
+LISTED_MS = 24 * 3_600_000
+"""Jobs that ended longer ago are listed where that is asked for."""
+_FIRST = 1 << 60
+_STATES = {int(value): state for state, value in STATES.items()}
+
+
+class AccountMissing(InvalidArgument):
+    """Services have to say on behalf of which account they act."""
+
+
+class JobStateUnknown(InvalidArgument):
+    """There is no such state."""
+
+
+class JobRevisionUnknown(OutOfRange):
+    """No revision is that new: list again."""
+
+
+class JobServicer(job_pb2_grpc.JobServiceServicer):
+    """Who owns a job may do everything with it, administrators too."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        jobs: Jobs,
+        frameworks: Frameworks,
+        answers: Answers,
+        explaining: Explaining,
+        clock: Clock,
+    ) -> None:
+        self._engine = engine
+        self._jobs = jobs
+        self._frameworks = frameworks
+        self._answers = answers
+        self._explaining = explaining
+        self._clock = clock
+
+    async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.CreateJobResponse:
+        account = _account(principal())
+        plan = self._jobs.plan(request.job)
+        changes = framework_pb2.JobDocument()
+        changes.CopyFrom(request.job)
+        changes.ClearField("text")
+        framework = plan.framework.id
+        job = Job(
+            0, account, plan.job.name, framework,
+            plan.job.framework_version or self._frameworks.version(framework), request.job.text, plan.job.queue,
+            plan.job.priority, 0, changes=changes.SerializeToString(), bundle_digest=request.bundle_digest,
+            environment=request.environment.SerializeToString(), notification=request.notification.SerializeToString(),
+            labels=dict(plan.job.labels),
+        )  # fmt: skip
+        if request.validate_only:
+            job.counts = {role.name: role.count for role in plan.roles if role.count}
+            message = job_message(job, plan, [], is_whole=False)
+            message.id = ""
+            return pb.CreateJobResponse(job=message)
+        number = await self._ask(
+            lambda reply: JobCreated(reply, job, plan),
+            lambda made: pb.CreateJobResponse(job=self._begun(made)),
+        )
+        return pb.CreateJobResponse(job=await self._jobs.message(number, is_whole=True))
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
+        job = await self._jobs.require(request.job_id, principal())
+        return pb.GetJobResponse(job=await self._jobs.message(job.number, is_whole=True))
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
+        caller, size, wanted = principal(), page_size(request.page_size), request.filter
+        for state in wanted.states:
+            if state not in _STATES:
+                raise JobStateUnknown(f"{state} is no state of a job", field="filter.states")
+        words = " ".join(_STATES[state].value for state in wanted.states)
+        everybody = wanted.all_accounts and caller.role == ADMIN
+        key = wanted.SerializeToString(deterministic=True)
+        before = int(decode_token(request.page_token, key) or _FIRST)
+        rows = await self._engine.store.jobs(
+            account=None if everybody else _account(caller), states=f" {words} " if words else "",
+            name=wanted.name, framework=wanted.framework_id, queue=wanted.queue or None, before=before,
+            since_ms=0 if wanted.all_times or words else self._clock.now_ms() - LISTED_MS, most=size + 1,
+        )  # fmt: skip
+        labels = dict(wanted.labels).items()
+        shown = [job for job in rows[:size] if labels <= job.labels.items()]
+        token = encode_token(str(rows[size - 1].number), key) if len(rows) > size else ""
+        jobs = [await self._jobs.message(job.number) for job in shown]
+        return pb.ListJobsResponse(jobs=jobs, next_page_token=token, revision=self._engine.state.revision)
+
+    async def ListInstances(self, request: pb.ListInstancesRequest, context: Any) -> pb.ListInstancesResponse:
+        job = await self._jobs.require(request.job_id, principal())
+        size, key = page_size(request.page_size), f"instances {job.number} {request.role}".encode()
+        start = int(decode_token(request.page_token, key) or 0)
+        found = [
+            one
+            for one in await self._jobs.instances(job.number)
+            if request.role in ("", one.role) and (not request.states or one.state in request.states)
+        ]
+        token = encode_token(str(start + size), key) if len(found) > start + size else ""
+        return pb.ListInstancesResponse(
+            instances=found[start : start + size], next_page_token=token, revision=self._engine.state.revision
+        )
+
+    async def WatchJob(self, request: pb.WatchJobRequest, context: Any) -> AsyncIterator[pb.WatchJobResponse]:
+        number = (await self._jobs.require(request.job_id, principal())).number
+        if request.revision > self._engine.state.revision:
+            raise JobRevisionUnknown(field="revision", next_step=f"yard train get {request.job_id}")
+        position, is_first = request.revision, True
+        with self._engine.watch(number) as changed:
+            while True:
+                changed.clear()
+                job, plan, instances = await self._jobs.state_of(number)
+                if job.revision > position or (is_first and not request.revision):
+                    response = pb.WatchJobResponse(
+                        revision=job.revision, job=job_message(job, plan, instances, is_whole=True)
+                    )
+                    if not request.without_instances:
+                        news = [one for one in instances if one.revision > position or not position]
+                        found = sorted(news, key=lambda one: one.key)
+                        response.instances.extend(instance_message(job, plan, one) for one in found)
+                    position = job.revision
+                    yield response
+                is_first = False
+                if job.state.has_ended:
+                    return
+                await changed.wait()
+
+    async def StopJob(self, request: pb.StopJobRequest, context: Any) -> pb.StopJobResponse:
+        job = await self._jobs.require(request.job_id, principal())
+        if not job.state.has_ended:
+            comment = request.comment[:COMMENT_LENGTH]
+            await self._ask(lambda reply: JobStopped(reply, job.number, comment))
+        return pb.StopJobResponse(job=await self._jobs.message(job.number))
+
+    async def SuspendJob(self, request: pb.SuspendJobRequest, context: Any) -> pb.SuspendJobResponse:
+        job = await self._jobs.require(request.job_id, principal())
+        await self._ask(lambda reply: JobSuspended(reply, job.number, request.comment[:COMMENT_LENGTH]))
+        return pb.SuspendJobResponse(job=await self._jobs.message(job.number))
+
+    async def ResumeJob(self, request: pb.ResumeJobRequest, context: Any) -> pb.ResumeJobResponse:
+        job = await self._jobs.require(request.job_id, principal())
+        await self._ask(lambda reply: JobResumed(reply, job.number))
+        return pb.ResumeJobResponse(job=await self._jobs.message(job.number))
+
+    async def ScaleRole(self, request: pb.ScaleRoleRequest, context: Any) -> pb.ScaleRoleResponse:
+        job = await self._jobs.require(request.job_id, principal())
+        await self._ask(
+            lambda reply: RoleScaled(reply, job.number, request.role, request.count, request.revision)
+        )
+        return pb.ScaleRoleResponse(job=await self._jobs.message(job.number))
+
+    async def WatchAddresses(
+        self, request: pb.WatchAddressesRequest, context: Any
+    ) -> AsyncIterator[pb.WatchAddressesResponse]:
+        number = (await self._jobs.require(request.job_id, principal())).number
+        position = request.revision
+        told: dict[tuple[str, int], bytes] = {}
+        with self._engine.watch(number) as changed:
+            while True:
+                changed.clear()
+                async with self._engine.quiet:
+                    live = self._engine.state.jobs.get(number)
+                    if live is None:
+                        return
+                    revision = live.job.address_revision
+                    found = {
+                        key: address_of(live, key)
+                        for key in sorted(live.instances)
+                        if not request.roles or key[0] in request.roles
+                    }
+                news = [one for key, one in found.items() if told.get(key) != one.SerializeToString()]
+                if news and (revision > position or not told):
+                    told = {key: one.SerializeToString() for key, one in found.items()}
+                    position = revision
+                    yield pb.WatchAddressesResponse(revision=revision, addresses=news)
+                await changed.wait()
+
+    async def ExplainJob(self, request: pb.ExplainJobRequest, context: Any) -> pb.ExplainJobResponse:
+        job = await self._jobs.require(request.job_id, principal())
+        return await self._explaining.explain(job.number)
+
+    async def _ask(
+        self, event_of: Callable[[int], Event], answer_of: Callable[[int], Any] | None = None
+    ) -> int:
+        """The machine's answer: a job's number, once it is on disk; the answer to the request lies with it."""
+        kept = self._answers.keep(answer_of) if answer_of is not None else None
+        reply, answer = self._engine.new_reply(kept)
+        self._engine.post(event_of(reply))
+        return await answer
+
+    def _begun(self, number: int) -> pb.Job:
+        """While its first transaction is made."""
+        live = self._engine.state.jobs.get(number)
+        if live is None:
+            return pb.Job(id=f"j-{number}")
+        return job_message(live.job, live.plan, [*live.instances.values()], is_whole=True)
+
+
+def _account(caller: Principal) -> str:
+    if not caller.account:
+        raise AccountMissing(next_step="send the metadata x-yard-account, or use the token of an account")
+    return caller.account

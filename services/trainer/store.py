@@ -1,0 +1,235 @@
+"""The rows of frameworks and jobs: writes what a step wants kept, and gives it back. Knows SQL, decides nothing.
+
+Every function handed to the database runs inside one transaction.
+"""
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from services.chassis.errands import Errand
+from services.chassis.marks import Kept as KeptAnswer
+from services.chassis.sqlite import Database
+from services.trainer import effects as e
+from services.trainer.model import JobState
+from services.trainer.state import Instance, Job
+
+SMALL_ROWS = 12
+"""So few are committed without a hop to the database's thread."""
+EPOCH_REVISIONS = 1_000_000
+"""After a start numbering of revisions goes on beyond all that was ever shown."""
+
+_PACK = msgspec.msgpack.Encoder().encode
+_JOB = msgspec.msgpack.Decoder(Job)
+_INSTANCE = msgspec.msgpack.Decoder(Instance)
+
+
+class FrameworkRow(msgspec.Struct, frozen=True):
+    """A registered definition."""
+
+    id: str
+    version: int
+    document: str
+    digest: str
+    account: str
+    time_ms: int
+
+
+class BatchRow(msgspec.Struct, frozen=True):
+    """A submission of seats; `content` is set by the engine before it is written."""
+
+    number: int
+    job: int
+    account: str
+    roles: tuple[str, ...]
+    content: bytes
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """What is there after a start."""
+
+    epoch: int
+    next_job: int
+    next_batch: int
+    next_turn: int
+    revision: int
+    jobs: list[tuple[Job, list[Instance]]]
+    batches: list[BatchRow]
+
+
+class JobStore:
+    """The repository of jobs, on the trainer's database."""
+
+    def __init__(self, database: Database, sql: Mapping[str, str]) -> None:
+        self.database = database
+        self._sql = sql
+
+    async def persist(
+        self,
+        rows: Sequence[e.Row],
+        batches: Sequence[BatchRow],
+        errands: Sequence[Errand] = (),
+        answers: Sequence[tuple[KeptAnswer[int], int]] = (),
+    ) -> None:
+        """All or none, durable on return. `batches`: what rows InsertBatch of the step come to."""
+        values: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        for row in rows:
+            _ROWS[type(row)](row, values)
+        for batch in batches:
+            values["insert_batch"].append(
+                (batch.number, batch.job, batch.account, json.dumps(batch.roles), batch.content)
+            )
+        values["insert_errand"] += [(one.number, one.kind, one.account, one.content) for one in errands]
+        last = max((batch.number for batch in batches), default=0)
+
+        def change(c: sqlite3.Connection) -> None:
+            for name in _ORDER:
+                if values[name]:
+                    c.executemany(self._sql[name], values[name])
+            if last:
+                c.execute(self._sql["set_meta"], ("batch", last))
+            for kept, job in answers:
+                kept(c, job)
+
+        await self.database.write(change, is_small=len(rows) <= SMALL_ROWS)
+
+    async def begin(self) -> Recovered:
+        """Everything that has not ended; the trainer's own epoch is one more from now on."""
+        return await self.database.write(self._begin)
+
+    def _begin(self, c: sqlite3.Connection) -> Recovered:
+        epoch, last_batch = self._meta(c, "epoch") + 1, self._meta(c, "batch")
+        c.execute(self._sql["set_meta"], ("epoch", epoch))
+        last_job, revision = c.execute(self._sql["last_numbers"]).fetchone()
+        jobs = [_JOB.decode(content) for (content,) in c.execute(self._sql["live_jobs"]).fetchall()]
+        return Recovered(
+            epoch,
+            last_job + 1,
+            last_batch + 1,
+            max((job.turn for job in jobs), default=0) + 1,
+            revision + EPOCH_REVISIONS,
+            [(job, self._instances(c, job.number)) for job in jobs],
+            [
+                BatchRow(number, job, account, tuple(json.loads(roles)), content)
+                for number, job, account, roles, content in c.execute(self._sql["all_batches"])
+            ],
+        )
+
+    def _meta(self, c: sqlite3.Connection, name: str) -> int:
+        found = c.execute(self._sql["get_meta"], (name,)).fetchone()
+        return int(found[0]) if found else 0
+
+    def _instances(self, c: sqlite3.Connection, job: int) -> list[Instance]:
+        return [_INSTANCE.decode(content) for (content,) in c.execute(self._sql["instances"], (job,))]
+
+    async def job(self, number: int) -> Job | None:
+        """As it lies on disk."""
+        found = await self.database.read(lambda c: c.execute(self._sql["get_job"], (number,)).fetchone())
+        return _JOB.decode(found[0]) if found else None
+
+    async def instances(self, number: int) -> list[Instance]:
+        """By role and index."""
+        return await self.database.read(lambda c: self._instances(c, number))
+
+    async def jobs(self, **values: Any) -> list[Job]:
+        """Newest first; see the query for what is asked."""
+        found = await self.database.read(lambda c: c.execute(self._sql["list_jobs"], values).fetchall())
+        return [_JOB.decode(content) for (content,) in found]
+
+    # Frameworks
+
+    async def register(
+        self, framework_id: str, document: str, digest: str, account: str, now_ms: int
+    ) -> tuple[FrameworkRow, bool]:
+        """The next version of it, and whether there was none with this text at the end."""
+
+        def change(c: sqlite3.Connection) -> tuple[FrameworkRow, bool]:
+            latest = c.execute(self._sql["latest_framework"], (framework_id,)).fetchone()
+            if latest is not None and latest[2] == digest:
+                return FrameworkRow(framework_id, *latest), False
+            version = latest[0] + 1 if latest else 1
+            row = FrameworkRow(framework_id, version, document, digest, account, now_ms)
+            c.execute(self._sql["insert_framework"], msgspec.structs.astuple(row))
+            return row, True
+
+        return await self.database.write(change)
+
+    async def frameworks(self) -> list[FrameworkRow]:
+        """Every version of each, by id, latest first."""
+        found = await self.database.read(lambda c: c.execute(self._sql["all_frameworks"]).fetchall())
+        return [FrameworkRow(*row) for row in found]
+
+    # Metrics
+
+    async def put_points(self, points: Sequence[tuple[int, str, str, int, int, float, int]]) -> None:
+        """Job, name, role, index, step, value, time."""
+        await self.database.write(
+            lambda c: c.executemany(self._sql["put_point"], points), is_small=len(points) <= SMALL_ROWS
+        )
+
+    async def series(self, job: int) -> list[tuple[str, str, int, int]]:
+        """Name, role, index and number of points of each."""
+        return await self.database.read(lambda c: c.execute(self._sql["series"], (job,)).fetchall())
+
+    async def points(self, job: int, name: str, role: str, index: int) -> list[tuple[int, float, int]]:
+        """Step, value, time."""
+        values = (job, name, role, index)
+        return await self.database.read(lambda c: c.execute(self._sql["points"], values).fetchall())
+
+
+Values = dict[str, list[tuple[Any, ...]]]
+
+
+def _put_job(row: e.PutJob, values: Values) -> None:
+    job = row.job
+    head = (job.number, job.account, job.name, job.framework, job.queue, job.state.value, job.revision)
+    values["put_job"].append((*head, job.create_ms, job.end_ms, _PACK(job)))
+
+
+def _put_instance(row: e.PutInstance, values: Values) -> None:
+    one = row.instance
+    values["put_instance"].append((row.job, one.role, one.index, _PACK(one)))
+
+
+def _drop_instance(row: e.DropInstance, values: Values) -> None:
+    values["drop_instance"].append((row.job, row.role, row.index))
+
+
+def _insert_outcome(row: e.InsertOutcome, values: Values) -> None:
+    values["insert_outcome"].append((row.job, row.outcome.value, row.reason, row.message, row.time_ms))
+
+
+def _insert_condition(row: e.InsertCondition, values: Values) -> None:
+    one = row.condition
+    found = (row.job, one.kind.value, one.is_true, one.reason, one.message, one.time_ms, one.revision)
+    values["insert_condition"].append(found)
+
+
+def _insert_batch(row: e.InsertBatch, values: Values) -> None:
+    """Its content is the engine's: see `persist`."""
+
+
+def _drop_batch(row: e.DropBatch, values: Values) -> None:
+    values["drop_batch"].append((row.batch,))
+
+
+_ROWS: dict[type, Any] = {
+    e.PutJob: _put_job,
+    e.PutInstance: _put_instance,
+    e.DropInstance: _drop_instance,
+    e.InsertOutcome: _insert_outcome,
+    e.InsertCondition: _insert_condition,
+    e.InsertBatch: _insert_batch,
+    e.DropBatch: _drop_batch,
+}
+# What is dropped goes last: a batch may be made and answered within one transaction of many steps.
+_ORDER = (
+    "put_job", "put_instance", "drop_instance", "insert_outcome", "insert_condition", "insert_batch", "drop_batch",
+    "insert_errand",
+)  # fmt: skip
+
+ENDED = tuple(state.value for state in JobState if state.has_ended)

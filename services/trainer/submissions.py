@@ -1,0 +1,109 @@
+"""What leaves for the scheduler and what comes back: seats as tasks, ends of tasks as ends of seats (the edge)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from google.protobuf import duration_pb2
+
+from modelyard.training import PlannedRole
+from modelyard.training.restarts import Cause
+from modelyard.v1 import task_pb2 as pb
+from services.trainer.effects import InsertBatch
+from services.trainer.model import Exit
+from services.trainer.state import LiveJob
+
+DEADLINE_MARGIN_S = 60.0
+"""Beyond the job's own deadline: then nothing lives, also where no trainer is left to see to it."""
+_POLICIES = {
+    "": pb.PLACEMENT_POLICY_UNSPECIFIED,
+    "least-loaded": pb.PLACEMENT_POLICY_LEAST_LOADED,
+    "binpack": pb.PLACEMENT_POLICY_BINPACK,
+    "spread": pb.PLACEMENT_POLICY_SPREAD,
+}
+_CAUSES = {
+    pb.TASK_CAUSE_NODE_LOST: Cause.NODE_LOST,
+    pb.TASK_CAUSE_PREEMPTED: Cause.PREEMPTED,
+    pb.TASK_CAUSE_SETUP: Cause.SETUP,
+    pb.TASK_CAUSE_OUT_OF_MEMORY: Cause.OUT_OF_MEMORY,
+}
+
+
+def request_of(
+    live: LiveJob, row: InsertBatch, endpoint: str
+) -> tuple[tuple[str, ...], pb.SubmitTasksRequest]:
+    """The submission without its id, and the roles in the order of its specifications."""
+    request = pb.SubmitTasksRequest()
+    roles = [role for role in live.plan.roles if role.name in row.seats]
+    for role in roles:
+        _fill(request.specs.add(), live, role, row, endpoint)
+    return tuple(role.name for role in roles), request
+
+
+def _fill(spec: pb.TaskSpec, live: LiveJob, role: PlannedRole, row: InsertBatch, endpoint: str) -> None:
+    job, plan, indexes = live.job, live.plan, row.seats[role.name]
+    name = f"j-{job.number}"
+    spec.seat.job_id, spec.seat.role, spec.seat.endpoint = name, role.name, endpoint
+    for port in role.role.address():
+        spec.seat.ports.add(name=port.name, low=port.low, high=port.high)
+    spec.name = f"{job.name or name}-{role.name}"
+    spec.array_size = max(indexes) + 1
+    spec.array_indexes = _ranges(indexes)
+    spec.queue, spec.priority = job.queue, job.priority
+    spec.gang.name = f"{name}-{row.batch}"
+    spec.gang.min_count = max(1, row.gang_least[role.name])
+    spec.delivery = pb.DELIVERY_AT_MOST_ONCE
+    spec.notification.silent = True
+    spec.labels.update(dict(plan.job.labels) | {"job": name, "role": role.name})
+    spec.bundle_digest = job.bundle_digest
+    if job.environment:
+        spec.environment.ParseFromString(job.environment)
+    if plan.job.requirements:
+        spec.environment.requirements = plan.job.requirements
+    _place(spec, role, row.avoid)
+    if plan.job.gang.wait_s:
+        spec.timeouts.queue_timeout.CopyFrom(_duration(plan.job.gang.wait_s))
+    if plan.job.deadline_s:
+        spec.timeouts.run_timeout.CopyFrom(_duration(plan.job.deadline_s + DEADLINE_MARGIN_S))
+
+
+def _place(spec: pb.TaskSpec, role: PlannedRole, avoid: Iterable[str]) -> None:
+    resources, placement = role.resources, role.placement
+    spec.resources.cpu, spec.resources.gpu = resources.cpu, resources.gpu
+    spec.resources.memory_bytes = resources.memory_bytes
+    spec.resources.custom.update(dict(resources.custom))
+    spec.placement.node, spec.placement.pool = placement.node, placement.pool
+    spec.placement.labels.update(dict(placement.labels))
+    spec.placement.policy = _POLICIES[placement.policy]
+    spec.placement.distinct_nodes = placement.distinct_nodes
+    spec.placement.avoid_nodes.extend(avoid)
+
+
+def _ranges(indexes: Sequence[int]) -> str:
+    """ "0-4,7"."""
+    parts: list[list[int]] = []
+    for index in sorted(indexes):
+        if parts and parts[-1][1] == index - 1:
+            parts[-1][1] = index
+        else:
+            parts.append([index, index])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
+
+
+def _duration(seconds: float) -> duration_pb2.Duration:
+    whole = int(seconds)
+    return duration_pb2.Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))
+
+
+def exit_of(outcome: pb.TaskOutcome, now_ms: int) -> Exit:
+    """How a seat ended that nobody closed."""
+    error = outcome.error
+    cause = _CAUSES.get(error.cause, Cause.STOPPED)
+    message = error.message or pb.TaskState.Name(outcome.state).removeprefix("TASK_STATE_").lower()
+    return Exit(epoch=0, cause=cause, message=message, end_ms=now_ms, node=outcome.node)
+
+
+def waited_too_long(outcome: pb.TaskOutcome) -> bool:
+    """Whether its gang was not placed in its time."""
+    is_over = outcome.error.cause in (pb.TASK_CAUSE_TIMEOUT, pb.TASK_CAUSE_GANG)
+    return is_over and not outcome.attempt
