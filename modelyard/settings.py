@@ -15,6 +15,7 @@ from pathlib import Path
 DEFAULT_ENDPOINT = "127.0.0.1:7070"
 DEFAULT_STORE = "127.0.0.1:7071"
 DEFAULT_GRAPH = "127.0.0.1:7072"
+DEFAULT_TRAINER = "127.0.0.1:7073"
 
 VARIABLES = {
     "state": "YARD_STATE",
@@ -22,6 +23,7 @@ VARIABLES = {
     "endpoint": "YARD_ENDPOINT",
     "store": "YARD_STORE",
     "graph": "YARD_GRAPH",
+    "trainer": "YARD_TRAINER",
     "token": "YARD_TOKEN",
     "token_file": "YARD_TOKEN_FILE",
     "ca_file": "YARD_CA_FILE",
@@ -29,7 +31,7 @@ VARIABLES = {
 }
 """The environment variable of each setting."""
 
-CONTEXT_KEYS = ("endpoint", "store", "graph", "token_file", "ca_file")
+CONTEXT_KEYS = ("endpoint", "store", "graph", "trainer", "token_file", "ca_file")
 """What a context, or a `client.toml`, may say."""
 
 
@@ -79,6 +81,11 @@ class Settings:
         return self["graph"]
 
     @property
+    def trainer(self) -> str:
+        """host:port of the trainer."""
+        return self["trainer"]
+
+    @property
     def ca_file(self) -> Path | None:
         """The certificate authority to trust; None: plaintext."""
         return Path(self["ca_file"]) if self["ca_file"] else None
@@ -120,7 +127,13 @@ def load(flags: Mapping[str, str] | None = None, environ: Mapping[str, str] | No
     return Settings(given)
 
 
-_DEFAULTS = {"endpoint": DEFAULT_ENDPOINT, "store": DEFAULT_STORE, "graph": DEFAULT_GRAPH, "output": "table"}
+_DEFAULTS = {
+    "endpoint": DEFAULT_ENDPOINT,
+    "store": DEFAULT_STORE,
+    "graph": DEFAULT_GRAPH,
+    "trainer": DEFAULT_TRAINER,
+    "output": "table",
+}
 
 
 def _flag(name: str) -> str:
@@ -143,7 +156,7 @@ def _context_values(given: Mapping[str, Value], environ: Mapping[str, str]) -> d
         known = ", ".join(sorted(contexts)) or "none"
         raise SettingsError(
             f"there is no context {chosen.text!r} in {path} (known: {known})",
-            f"add a table [contexts.{chosen.text}] with endpoint, store, graph, token_file and ca_file to {path}",
+            f"add a table [contexts.{chosen.text}] with endpoint, store, graph, trainer, token_file and ca_file to {path}",
         )
     values = _values_of(_table(contexts[chosen.text]), f"context {chosen.text}")
     return {**values, "context": chosen}

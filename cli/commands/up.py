@@ -42,6 +42,10 @@ def up(
             show_default="off",
         ),
     ] = 0,
+    trainer: Annotated[
+        bool | None,
+        typer.Option("--trainer/--no-trainer", help="With the training controller", show_default="no"),
+    ] = None,
     notify_allow: Annotated[
         str,
         typer.Option(
@@ -66,6 +70,7 @@ def up(
         cpu=cpu or None,
         memory_bytes=_memory(memory),
         metrics_port_base=metrics_port_base or None,
+        trainer=trainer,
         notify_allow="" if notify_allow == "none" else notify_allow or None,
     )
     if detach:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,12 @@ class Options:
     agents: int = 1
     cpu: float = 0.0
     memory_bytes: int = 0
-    # Of the scheduler; the store, the graph service and the agents have the next ones. 0: none.
+    # Of the scheduler; store, graph service, agents and trainer have the next ones. 0: none.
     metrics_port_base: int = 0
     # Networks that are not public and that contacts may be in, with commas between them.
     notify_allow: str = ""
+    # Whether there is a trainer.
+    trainer: bool = False
 
     @property
     def tls(self) -> bool:
@@ -55,9 +58,15 @@ class Options:
         return f"{self.reach}:{self.port_base + 2}"
 
     @property
+    def training(self) -> str:
+        return f"{self.reach}:{self.port_base + 3}"
+
+    @property
     def ports(self) -> dict[str, int]:
         """Every port that is taken, by service."""
         ports = {"scheduler": self.port_base, "store": self.port_base + 1, "graph": self.port_base + 2}
+        if self.trainer:
+            ports["trainer"] = self.port_base + 3
         return {**ports, "scheduler (agents)": self.port_base + AGENT_PORT_OFFSET} if self.tls else ports
 
 
@@ -84,7 +93,7 @@ def remembered(state: Path, **given: Any) -> Options:
     options = Options(**{**stored, **{key: value for key, value in given.items() if value is not None}})
     if not 1 <= options.port_base <= 65535 - AGENT_PORT_OFFSET:
         raise CommandError(f"port base {options.port_base} is not a port", code=exit_codes.USAGE)
-    if not 0 <= options.metrics_port_base <= 65535 - options.agents - 2:
+    if not 0 <= options.metrics_port_base <= 65535 - options.agents - 3:
         raise CommandError(
             f"--metrics-port-base {options.metrics_port_base} is not a port", code=exit_codes.USAGE
         )
@@ -105,5 +114,6 @@ def remember(state: Path, options: Options) -> None:
     """Writes `yard.toml`."""
     lines = ["# The options of `yard up`; used again when they are not given."]
     for key, value in dataclasses.asdict(options).items():
-        lines.append(f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}")
+        # A JSON scalar is a TOML one.
+        lines.append(f"{key} = {json.dumps(value)}")
     write_atomically(state / "yard.toml", "\n".join(lines) + "\n")

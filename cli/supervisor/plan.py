@@ -21,7 +21,7 @@ class Program:
 
 
 def programs(state: Path, options: Options) -> list[Program]:
-    """Scheduler, store, graph service and agents; stopped in the reverse order."""
+    """Scheduler, store, graph service, trainer and agents; stopped in the reverse order."""
     tls: tuple[str, ...] = ("--tls",) if options.tls else ()
     scheduler: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base), *tls)
     scheduler += ("--store", options.store)
@@ -38,6 +38,10 @@ def programs(state: Path, options: Options) -> list[Program]:
         _program(state, "store", "services.store", (*store, *_metrics(options, 1))),
         _program(state, "graph", "services.graph", (*graph, *_metrics(options, 2))),
     ]
+    if options.trainer:
+        trainer: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base + 3), *tls)
+        trainer += ("--scheduler", options.endpoint, *_metrics(options, 3 + options.agents))
+        services.append(_program(state, "trainer", "services.trainer", trainer))
     return services + [_agent(state, options, number) for number in range(1, options.agents + 1)]
 
 

@@ -75,6 +75,7 @@ def client_toml(state: Path, options: Options) -> str:
         f'endpoint = "{options.endpoint}"\n'
         f'store = "{options.store}"\n'
         f'graph = "{options.graph}"\n'
+        f'trainer = "{options.training}"\n'
         f'token_file = "{state / "secrets" / "admin.token"}"\n'
         f'ca_file = "{ca_file}"\n'
     )

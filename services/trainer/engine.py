@@ -38,7 +38,7 @@ from services.trainer.events import (
 )
 from services.trainer.model import Exit
 from services.trainer.state import Job, Key, LiveJob, State
-from services.trainer.store import BatchRow, JobStore
+from services.trainer.store import BatchRow, JobStore, Part
 
 TICK_S = 0.5
 MOST_EVENTS = 2_048
@@ -55,7 +55,7 @@ class Seats(msgspec.Struct, frozen=True):
     number: int
     job: int
     account: str
-    roles: tuple[str, ...]
+    parts: tuple[Part, ...]
     request: task_pb2.SubmitTasksRequest
 
 
@@ -109,7 +109,7 @@ class Engine:
         for batch in found.batches:
             request = task_pb2.SubmitTasksRequest.FromString(batch.content)
             self._session(batch.account).submit(
-                Seats(batch.number, batch.job, batch.account, batch.roles, request)
+                Seats(batch.number, batch.job, batch.account, batch.parts, request)
             )
         _log.info("jobs_recovered", jobs=len(found.jobs), batches=len(found.batches))
 
@@ -185,7 +185,7 @@ class Engine:
         if effects.rows or errands:
             failpoint("trainer.before_commit")
             batches = [
-                BatchRow(one.number, one.job, one.account, one.roles, one.request.SerializeToString())
+                BatchRow(one.number, one.job, one.account, one.parts, one.request.SerializeToString())
                 for one in seats
             ]
             await self.store.persist(effects.rows, batches, errands, self._kept(effects))
@@ -195,9 +195,9 @@ class Engine:
         self._errands.owe(errands)
 
     def _packed(self, row: e.InsertBatch) -> Seats:
-        roles, request = submissions.request_of(self.state.jobs[row.job], row, self._endpoint)
+        parts, request = submissions.request_of(self.state.jobs[row.job], row, self._endpoint)
         request.request_id = str(uuid.uuid4())
-        return Seats(row.batch, row.job, row.account, roles, request)
+        return Seats(row.batch, row.job, row.account, parts, request)
 
     def _kept(self, effects: e.Effects) -> list[tuple[KeptAnswer[int], int]]:
         found = []
@@ -269,7 +269,11 @@ class Engine:
     # What comes back from the scheduler
 
     def on_accepted(self, account: str, batch: Seats, tasks: Sequence[str]) -> None:
-        found = dict(zip(batch.roles, tasks, strict=True))
+        found = {
+            (role, first + element): f"{task}.{element}"
+            for (role, first, count), task in zip(batch.parts, tasks, strict=True)
+            for element in range(count)
+        }
         self.post(SeatsAccepted(batch.job, account, batch.number, found))
 
     def on_refused(self, account: str, batch: Seats, refusal: task_pb2.Refusal) -> None:

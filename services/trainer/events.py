@@ -4,7 +4,7 @@ import msgspec
 
 from modelyard.training import Address, Plan
 from services.trainer.model import Exit
-from services.trainer.state import Instance, Job
+from services.trainer.state import Instance, Job, Key
 
 
 class JobCreated(msgspec.Struct, frozen=True):
@@ -53,12 +53,12 @@ class RoleScaled(msgspec.Struct, frozen=True):
 
 
 class SeatsAccepted(msgspec.Struct, frozen=True):
-    """The scheduler took a submission: by role the task whose elements are the seats."""
+    """The scheduler took a submission: the task of each instance's seat."""
 
     job: int
     account: str
     batch: int
-    tasks: dict[str, str]
+    tasks: dict[Key, str]
 
 
 class SeatsRefused(msgspec.Struct, frozen=True):

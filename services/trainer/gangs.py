@@ -36,15 +36,15 @@ def submit(act: Act, keys: Sequence[Key], *, is_whole: bool) -> None:
     act.effects.wishes.append(SubmitSeats(act.job.number, number))
 
 
-def accepted(act: Act, batch: int, tasks: dict[str, str]) -> None:
+def accepted(act: Act, batch: int, tasks: dict[Key, str]) -> None:
     """Each instance has a task that holds its seat; what nobody wants by now is cancelled."""
     act.effects.rows.append(DropBatch(batch))
     keys = act.job.batches[batch]
     act.job.batches = {number: wanted for number, wanted in act.job.batches.items() if number != batch}
     act.touch()
     unwanted = []
-    for role, index in keys:
-        instance, task = act.live.instances.get((role, index)), f"{tasks[role]}.{index}"
+    for key in keys:
+        instance, task = act.live.instances.get(key), tasks[key]
         is_pending = instance is not None and instance.state is InstanceState.PENDING and not instance.task
         if instance is not None and is_pending and act.job.state in WANTING:
             instance.task = task

@@ -56,9 +56,15 @@ class Link:
         self._unsent = 0
         self._acked_event = 0
         self._wake = asyncio.Event()
+        self._attempts: dict[str, int] = {}
+
+    def note(self, seat: seat_pb2.Seat) -> None:
+        """Which attempt of its task it is."""
+        self._attempts[seat.task_id] = seat.attempt
 
     def send(self, command: seat_pb2.SeatCommand) -> None:
         """Leaves with the next message."""
+        command.attempt = self._attempts.get(command.task_id, 1)
         self._kept.append((self._next, command))
         self._next += 1
         self._unsent += 1
@@ -141,6 +147,7 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
         self, link: Link, hello: seat_pb2.SeatHello, requests: AsyncIterator[seat_pb2.ConnectSeatsRequest]
     ) -> None:
         for seat in hello.seats:
+            link.note(seat)
             if self._engine.wants(_number(seat.job_id)):
                 for event in _of_seat(seat, hello, is_greeting=True):
                     self._engine.post(event)
@@ -156,6 +163,8 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
 
     async def _hear(self, link: Link, hello: seat_pb2.SeatHello, events: seat_pb2.SeatEvents) -> None:
         for event in events.events:
+            if event.HasField("seat"):
+                link.note(event.seat)
             for found in self._events_of(event, hello):
                 self._engine.post(found)
         await self._engine.settled()
@@ -175,8 +184,13 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
             return [ActivitySeen(*at, event.epoch, event.activity.cpu, event.activity.silent_ms)]
         if event.HasField("progress"):
             return [ProgressReported(*at, dict(event.progress.metrics))]
-        if event.HasField("refusal") and event.refusal.reason == "SETUP":
-            return [SeatLaunchFailed(*at, event.task_id, event.epoch, event.refusal.message)]
+        if event.HasField("refusal"):
+            _log.warning(
+                "command_refused", node=hello.node, task=event.task_id, reason=event.refusal.reason,
+                message=event.refusal.message,
+            )  # fmt: skip
+            if event.refusal.reason == "SETUP":
+                return [SeatLaunchFailed(*at, event.task_id, event.epoch, event.refusal.message)]
         return []
 
 

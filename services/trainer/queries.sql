@@ -46,13 +46,13 @@ INSERT INTO outcome (job, outcome, reason, message, time_ms) VALUES (?, ?, ?, ?,
 INSERT INTO condition (job, kind, is_true, reason, message, time_ms, revision) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_batch
-INSERT INTO batch (number, job, account, roles, content) VALUES (?, ?, ?, ?, ?);
+INSERT INTO batch (number, job, account, parts, content) VALUES (?, ?, ?, ?, ?);
 
 -- name: drop_batch
 DELETE FROM batch WHERE number = ?;
 
 -- name: all_batches
-SELECT number, job, account, roles, content FROM batch ORDER BY number;
+SELECT number, job, account, parts, content FROM batch ORDER BY number;
 
 -- name: last_numbers
 SELECT (SELECT coalesce(max(number), 0) FROM job), (SELECT coalesce(max(revision), 0) FROM job);

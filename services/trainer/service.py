@@ -102,7 +102,9 @@ class TrainerService:
             repeatable(frameworks, file, self._answers), server
         )
         explaining = Explaining(self._engine, self._scheduler, self._clock)
-        jobs = JobServicer(self._engine, self._jobs, self._frameworks, self._answers, explaining, self._clock)
+        jobs = JobServicer(  # type: ignore[abstract]
+            self._engine, self._jobs, self._frameworks, self._answers, explaining, self._clock
+        )
         job_file = job_pb2.DESCRIPTOR
         job_pb2_grpc.add_JobServiceServicer_to_server(repeatable(jobs, job_file, self._answers), server)
         seat_pb2_grpc.add_SeatServiceServicer_to_server(self._links, server)

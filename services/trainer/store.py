@@ -39,13 +39,17 @@ class FrameworkRow(msgspec.Struct, frozen=True):
     time_ms: int
 
 
+Part = tuple[str, int, int]
+"""Of a submission: instances of a role, from an index on, so many."""
+
+
 class BatchRow(msgspec.Struct, frozen=True):
     """A submission of seats; `content` is set by the engine before it is written."""
 
     number: int
     job: int
     account: str
-    roles: tuple[str, ...]
+    parts: tuple[Part, ...]
     content: bytes
 
 
@@ -81,7 +85,7 @@ class JobStore:
             _ROWS[type(row)](row, values)
         for batch in batches:
             values["insert_batch"].append(
-                (batch.number, batch.job, batch.account, json.dumps(batch.roles), batch.content)
+                (batch.number, batch.job, batch.account, json.dumps(batch.parts), batch.content)
             )
         values["insert_errand"] += [(one.number, one.kind, one.account, one.content) for one in errands]
         last = max((batch.number for batch in batches), default=0)
@@ -114,8 +118,14 @@ class JobStore:
             revision + EPOCH_REVISIONS,
             [(job, self._instances(c, job.number)) for job in jobs],
             [
-                BatchRow(number, job, account, tuple(json.loads(roles)), content)
-                for number, job, account, roles, content in c.execute(self._sql["all_batches"])
+                BatchRow(
+                    number,
+                    job,
+                    account,
+                    tuple((role, first, count) for role, first, count in json.loads(parts)),
+                    content,
+                )
+                for number, job, account, parts, content in c.execute(self._sql["all_batches"])
             ],
         )
 

@@ -12,6 +12,7 @@ from modelyard.v1 import task_pb2 as pb
 from services.trainer.effects import InsertBatch
 from services.trainer.model import Exit
 from services.trainer.state import LiveJob
+from services.trainer.store import Part
 
 DEADLINE_MARGIN_S = 60.0
 """Beyond the job's own deadline: then nothing lives, also where no trainer is left to see to it."""
@@ -31,27 +32,36 @@ _CAUSES = {
 
 def request_of(
     live: LiveJob, row: InsertBatch, endpoint: str
-) -> tuple[tuple[str, ...], pb.SubmitTasksRequest]:
-    """The submission without its id, and the roles in the order of its specifications."""
-    request = pb.SubmitTasksRequest()
-    roles = [role for role in live.plan.roles if role.name in row.seats]
-    for role in roles:
-        _fill(request.specs.add(), live, role, row, endpoint)
-    return tuple(role.name for role in roles), request
+) -> tuple[tuple[Part, ...], pb.SubmitTasksRequest]:
+    """The submission without its id, and what each of its specifications is for."""
+    request, parts = pb.SubmitTasksRequest(), list[Part]()
+    for role in live.plan.roles:
+        least = row.gang_least.get(role.name, 0)
+        for first, count in _runs(row.seats.get(role.name, ())):
+            parts.append((role.name, first, count))
+            _fill(request.specs.add(), live, role, row, endpoint, (first, count))
+            request.specs[-1].gang.min_count = max(1, min(least, count))
+            least -= min(least, count)
+    return tuple(parts), request
 
 
-def _fill(spec: pb.TaskSpec, live: LiveJob, role: PlannedRole, row: InsertBatch, endpoint: str) -> None:
-    job, plan, indexes = live.job, live.plan, row.seats[role.name]
-    name = f"j-{job.number}"
-    spec.seat.job_id, spec.seat.role, spec.seat.endpoint = name, role.name, endpoint
+def _fill(
+    spec: pb.TaskSpec,
+    live: LiveJob,
+    role: PlannedRole,
+    row: InsertBatch,
+    endpoint: str,
+    indexes: tuple[int, int],
+) -> None:
+    job, plan = live.job, live.plan
+    name, (first, count) = f"j-{job.number}", indexes
+    spec.seat.job_id, spec.seat.role, spec.seat.index, spec.seat.endpoint = name, role.name, first, endpoint
     for port in role.role.address():
         spec.seat.ports.add(name=port.name, low=port.low, high=port.high)
     spec.name = f"{job.name or name}-{role.name}"
-    spec.array_size = max(indexes) + 1
-    spec.array_indexes = _ranges(indexes)
+    spec.array_size = count
     spec.queue, spec.priority = job.queue, job.priority
     spec.gang.name = f"{name}-{row.batch}"
-    spec.gang.min_count = max(1, row.gang_least[role.name])
     spec.delivery = pb.DELIVERY_AT_MOST_ONCE
     spec.notification.silent = True
     spec.labels.update(dict(plan.job.labels) | {"job": name, "role": role.name})
@@ -79,15 +89,15 @@ def _place(spec: pb.TaskSpec, role: PlannedRole, avoid: Iterable[str]) -> None:
     spec.placement.avoid_nodes.extend(avoid)
 
 
-def _ranges(indexes: Sequence[int]) -> str:
-    """ "0-4,7"."""
-    parts: list[list[int]] = []
+def _runs(indexes: Sequence[int]) -> list[tuple[int, int]]:
+    """Indexes without gaps between them: the first and how many."""
+    runs: list[tuple[int, int]] = []
     for index in sorted(indexes):
-        if parts and parts[-1][1] == index - 1:
-            parts[-1][1] = index
+        if runs and sum(runs[-1]) == index:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
         else:
-            parts.append([index, index])
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
+            runs.append((index, 1))
+    return runs
 
 
 def _duration(seconds: float) -> duration_pb2.Duration:

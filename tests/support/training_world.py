@@ -81,8 +81,8 @@ class World:
         self.instances: dict[tuple[int, str, int], bytes] = {}
         self.batches: dict[int, InsertBatch] = {}
         self.outcomes: dict[int, JobState] = {}
-        self.asked: dict[int, dict[str, str]] = {}
-        """Submissions that the scheduler has taken: tasks by role."""
+        self.asked: dict[int, dict[tuple[str, int], str]] = {}
+        """Submissions that the scheduler has taken: the task of each instance's seat."""
         self.gangs: dict[int, list[Seat]] = {}
         """Seats that wait for a place, by batch."""
         self.seats: dict[str, Seat] = {}
@@ -128,9 +128,7 @@ class World:
             self._submit(wish.batch)
         elif isinstance(wish, CancelSeats):
             for task in wish.tasks:
-                for seat in [
-                    one for one in self._all() if one.task == task or one.task.startswith(f"{task}.")
-                ]:
+                for seat in [one for one in self._all() if one.task == task]:
                     self._end(seat)
         elif isinstance(wish, LaunchInstance):
             self._launch(wish)
@@ -150,13 +148,13 @@ class World:
         if row is None:
             return
         if batch not in self.asked:
-            tasks = {role: f"t-{batch}-{role}" for role in row.seats}
+            tasks = {
+                (role, index): f"t-{batch}-{role}.{index}"
+                for role, each in row.seats.items()
+                for index in each
+            }
             self.asked[batch] = tasks
-            self.gangs[batch] = [
-                Seat(f"{tasks[role]}.{index}", row.job, role, index, batch)
-                for role, indexes in row.seats.items()
-                for index in indexes
-            ]
+            self.gangs[batch] = [Seat(task, row.job, *key, batch) for key, task in tasks.items()]
         self.news.append(SeatsAccepted(row.job, row.account, batch, self.asked[batch]))
 
     def _launch(self, wish: LaunchInstance) -> None:

@@ -63,8 +63,8 @@ CREATE TABLE batch (
     number INTEGER PRIMARY KEY,
     job INTEGER NOT NULL,
     account TEXT NOT NULL,
-    -- Roles in the order of the request's specifications, as JSON.
-    roles TEXT NOT NULL,
+    -- JSON: for each of the request's specifications the role, the first index, how many.
+    parts TEXT NOT NULL,
     -- A serialised SubmitTasksRequest with its id: the same again gives the same tasks.
     content BLOB NOT NULL
 ) STRICT;
