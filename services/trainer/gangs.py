@@ -45,6 +45,9 @@ def accepted(act: Act, batch: int, tasks: dict[Key, str]) -> None:
     unwanted = []
     for key in keys:
         instance, task = act.live.instances.get(key), tasks[key]
+        if instance is not None and instance.task == task:
+            # Its agent was quicker than the answer.
+            continue
         is_pending = instance is not None and instance.state is InstanceState.PENDING and not instance.task
         if instance is not None and is_pending and act.job.state in WANTING:
             instance.task = task

@@ -87,6 +87,7 @@ class World:
         """Seats that wait for a place, by batch."""
         self.seats: dict[str, Seat] = {}
         self.news: list[Event] = []
+        self.late: list[Event] = []
         self.fails: Callable[[Seat], Cause | None] = lambda seat: None
         self.effects = Effects()
         self.epochs: dict[tuple[int, str, int], int] = {}
@@ -155,7 +156,9 @@ class World:
             }
             self.asked[batch] = tasks
             self.gangs[batch] = [Seat(task, row.job, *key, batch) for key, task in tasks.items()]
-        self.news.append(SeatsAccepted(row.job, row.account, batch, self.asked[batch]))
+        # An agent may be quicker than the scheduler's answer.
+        answer = SeatsAccepted(row.job, row.account, batch, self.asked[batch])
+        (self.news if self.chance.random() < 0.5 else self.late).append(answer)
 
     def _launch(self, wish: LaunchInstance) -> None:
         seat = self.seats.get(wish.task)
@@ -224,6 +227,8 @@ class World:
         """News reach the trainer, in any order between different instances."""
         count = most or len(self.news)
         news, self.news = self.news[:count], self.news[count:]
+        if not news or self.chance.random() < 0.5:
+            news, self.late = [*news, *self.late], []
         if news:
             self.do(*news)
 
@@ -238,7 +243,7 @@ class World:
         turns = max((job.turn for job in jobs.values()), default=0)
         revision = max((job.revision for job in jobs.values()), default=0)
         self.state = State(last + 1, max([*self.batches, *self.asked], default=0) + 1, turns + 1, revision)
-        self.news = []
+        self.news, self.late = [], []
         for number, job in sorted(jobs.items()):
             if not job.state.has_ended:
                 own = [
@@ -275,7 +280,7 @@ class World:
     def run(self, rounds: int = 2_000) -> None:
         """Until every job has ended."""
         for _ in range(rounds):
-            if self.is_over:
+            if self.is_over and not self.news and not self.late:
                 return
             self.hear()
             if not self.place():
