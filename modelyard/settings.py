@@ -156,7 +156,8 @@ def _context_values(given: Mapping[str, Value], environ: Mapping[str, str]) -> d
         known = ", ".join(sorted(contexts)) or "none"
         raise SettingsError(
             f"there is no context {chosen.text!r} in {path} (known: {known})",
-            f"add a table [contexts.{chosen.text}] with endpoint, store, graph, trainer, token_file and ca_file to {path}",
+            f"add a table [contexts.{chosen.text}] with endpoint, store, graph, trainer, token_file and ca_file"
+            f" to {path}",
         )
     values = _values_of(_table(contexts[chosen.text]), f"context {chosen.text}")
     return {**values, "context": chosen}

@@ -194,3 +194,6 @@ def _counts(words: list[str]) -> dict[str, int]:
             raise UsageError(f"{word!r} is no ROLE=N", next_step="for example --count worker=4")
         found[name] = int(number)
     return found
+
+
+from cli.commands import train_jobs  # noqa: E402, F401 (its commands belong to this group)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from modelyard.client.audit import Audit
     from modelyard.client.contacts import Contacts
     from modelyard.client.graph import Projects
+    from modelyard.client.jobs import Jobs
     from modelyard.client.nodes import Nodes
     from modelyard.client.operators import Operators
     from modelyard.client.queues import Queues
@@ -53,6 +54,7 @@ class Client:
         *,
         store: str = "",
         graph: str = "",
+        trainer: str = "",
         token: str = "",
         token_file: str | Path = "",
         ca_file: str | Path = "",
@@ -68,6 +70,7 @@ class Client:
                 "endpoint": endpoint,
                 "store": store,
                 "graph": graph,
+                "trainer": trainer,
                 "token": token,
                 "token_file": str(token_file),
                 "ca_file": str(ca_file),
@@ -120,6 +123,13 @@ class Client:
         from modelyard.client.graph import Projects
 
         return Projects(self.connection)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Training jobs."""
+        from modelyard.client.jobs import Jobs
+
+        return Jobs(self.connection)
 
     @cached_property
     def runs(self) -> Runs:

@@ -73,6 +73,10 @@ class Connection:
         """Raises SettingsError when the token cannot be read."""
         return self._channel(self.settings.graph)
 
+    def trainer(self) -> grpc.aio.Channel:
+        """Raises SettingsError when the token cannot be read."""
+        return self._channel(self.settings.trainer)
+
     def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)
         if channel is None:

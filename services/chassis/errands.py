@@ -17,7 +17,6 @@ import msgspec
 from modelyard.errors import YardError
 from services.chassis.clock import Clock
 from services.chassis.errors import ServiceError
-from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.sqlite import Database
 
@@ -71,11 +70,24 @@ def refused(errand: Errand, error: YardError) -> None:
     )  # fmt: skip
 
 
+def _nothing() -> None:
+    """What a service does before and after an errand unless it says otherwise."""
+
+
 class Errands:
     """`take` and `owe` are called by the engine, on its event loop; `run` is a loop that the service starts."""
 
-    def __init__(self, service: str, database: Database, sql: Mapping[str, str], clock: Clock) -> None:
-        self._service = service
+    def __init__(
+        self,
+        database: Database,
+        sql: Mapping[str, str],
+        clock: Clock,
+        *,
+        before: Callable[[], None] = _nothing,
+        after: Callable[[], None] = _nothing,
+    ) -> None:
+        self._before = before
+        self._after = after
         self._database = database
         self._sql = sql
         self._clock = clock
@@ -144,9 +156,9 @@ class Errands:
         while queue:
             some = [queue[place] for place in range(min(len(queue), AT_ONCE_MOST))]
             try:
-                failpoint(f"{self._service}.before_errand")
+                self._before()
                 await carrier.carry(lane[1], some)
-                failpoint(f"{self._service}.after_errand")
+                self._after()
                 await self._done(some)
             except (YardError, ServiceError) as error:
                 _log.warning(

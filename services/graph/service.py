@@ -12,6 +12,7 @@ from services.chassis.answers import Answers, repeatable
 from services.chassis.clock import SystemClock
 from services.chassis.errands import Carrier, Errands
 from services.chassis.errors import InvariantViolation
+from services.chassis.failpoints import failpoint
 from services.chassis.figures import Family, gauge
 from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator, ensure_secret
@@ -69,7 +70,10 @@ class GraphService:
         self._library = Library(self._projects, self._catalogue, self._clock)
         self._answers = Answers(self._database, sql, self._clock.now_ms, self._key("graph.answers.key"))
         self._store = connect(config.store, token=token, ca_file=self._authority_file())
-        self._errands = Errands("graph", self._database, sql, self._clock)
+        self._errands = Errands(
+            self._database, sql, self._clock, before=lambda: failpoint("graph.before_errand"),
+            after=lambda: failpoint("graph.after_errand"),
+        )  # fmt: skip
         self._peer, artifacts = Scheduler(self._scheduler), Artifacts(self._store)
         self._engine = Engine(
             RunStore(self._database, sql), self._peer, PatientStore(artifacts, self._clock), self._errands,

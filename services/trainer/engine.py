@@ -20,7 +20,6 @@ from modelyard.training_messages import address_message
 from modelyard.v1 import framework_pb2, seat_pb2, task_pb2
 from services.chassis.clock import Clock
 from services.chassis.errands import Errands
-from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.sessions import Session
@@ -183,13 +182,11 @@ class Engine:
             if isinstance(wish, e.CancelSeats)
         ]
         if effects.rows or errands:
-            failpoint("trainer.before_commit")
             batches = [
                 BatchRow(one.number, one.job, one.account, one.parts, one.request.SerializeToString())
                 for one in seats
             ]
             await self.store.persist(effects.rows, batches, errands, self._kept(effects))
-            failpoint("trainer.after_commit")
         self._note_seats(effects)
         self._release(effects, seats)
         self._errands.owe(errands)
@@ -219,7 +216,6 @@ class Engine:
 
     def _release(self, effects: e.Effects, seats: Sequence[Seats]) -> None:
         """Everything of the step is on disk."""
-        failpoint("trainer.before_effects")
         for one in seats:
             self._session(one.account).submit(one)
         for wish in effects.wishes:

@@ -65,7 +65,7 @@ class TrainerService:
         self._frameworks = Frameworks(store)
         await self._frameworks.open()
         self._answers = Answers(self._database, sql, self._clock.now_ms, self._key("trainer.answers.key"))
-        self._errands = Errands("trainer", self._database, sql, self._clock)
+        self._errands = Errands(self._database, sql, self._clock)
         endpoint = config.endpoint or f":{config.port}"
         self._engine = Engine(store, self._scheduler, self._errands, self._clock, self._loops, endpoint)
         self._jobs = Jobs(self._engine, self._frameworks)

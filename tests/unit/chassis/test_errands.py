@@ -44,7 +44,7 @@ class Yard:
         self.database = database
         self.notices, self.references = Book(), Book()
         carriers = {Kind.NOTICE: self.notices, Kind.REFERENCES: self.references}
-        self.errands = Errands("graph", database, SQL, SystemClock())
+        self.errands = Errands(database, SQL, SystemClock())
         self.carriers = carriers
         self.loops = loops
 

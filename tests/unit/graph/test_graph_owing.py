@@ -108,7 +108,7 @@ def test_artefacts_of_a_cache_entry_are_referred_to_for_its_account_alone() -> N
 async def test_wishes_of_a_step_become_one_errand_for_what_belongs_together(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "g.db", load_migrations("services.graph"))
     try:
-        errands = Errands("graph", database, SQL, SystemClock())
+        errands = Errands(database, SQL, SystemClock())
         await errands.open()
         effects = Effects()
         effects.wishes = [

@@ -1,0 +1,178 @@
+"""`yard train run` and what belongs to jobs: they are queued, watched, steered, explained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import exit_codes, work_options
+from cli.commands.graph import PageSize, PageToken, read_document
+from cli.commands.train import Counts, JobFile, _counts, app
+from cli.errors import UsageError
+from cli.invocation import Invocation, command
+from cli.output.render import show_list, show_one
+
+if TYPE_CHECKING:
+    from modelyard.client.aio import Client
+    from modelyard.v1 import job_pb2
+
+Job = Annotated[str, typer.Argument(help="For example j-12")]
+Comment = Annotated[str, typer.Option(help="What for, for people")]
+
+
+@command(app)
+async def run(
+    yard: Invocation,
+    file: JobFile,
+    param: work_options.Param = [],  # noqa: B006
+    count: Counts = [],  # noqa: B006
+    name: Annotated[str, typer.Option(help="Instead of the file's name")] = "",
+    dir: Annotated[str, typer.Option(help="Directory that every instance runs in a copy of")] = "",
+    contact: work_options.Contact = "",
+    notify: work_options.Notify = "",
+    silent: work_options.Silent = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait; print the job's id")] = False,
+    idempotency_key: Annotated[
+        str, typer.Option(help="A UUID; the same key and request is the same job")
+    ] = "",
+) -> int:
+    """Train: queue a job file, tell what becomes of it until its end. Interrupting leaves the job alone."""
+    async with yard.client() as client:
+        digest = await client.artifacts.bundle(dir) if dir else ""
+        job = await client.jobs.create(
+            read_document(file), params=work_options.params_of(param), counts=_counts(count), name=name,
+            bundle_digest=digest, contact=contact, notify=notify, silent=silent, request_id=idempotency_key,
+        )  # fmt: skip
+        return await _followed(yard, client, job, detach=detach)
+
+
+async def _followed(yard: Invocation, client: Client, job: job_pb2.Job, *, detach: bool) -> int:
+    from cli.output.jobs import JOB_FIELDS, exit_code, line_of, state_of
+    from modelyard.client.jobs import ENDED
+
+    if detach:
+        show_one("name" if yard.output == "table" else yard.output, job, JOB_FIELDS, lambda job: job.id)
+        return exit_codes.DONE
+    yard.say(f"{job.id}; to stop it: yard train stop {job.id}")
+    told = ""
+    async for response in client.jobs.watch(job.id):
+        job = response.job
+        for one in response.instances:
+            yard.say(f"  {line_of(one)}")
+        if told != (told := state_of(job)):
+            yard.say(f"{job.id} {told}" + (f": {job.message}" if job.message else ""))
+    assert job.state in ENDED
+    show_one(yard.output, job, JOB_FIELDS, lambda job: job.id)
+    return exit_code(job)
+
+
+@command(app)
+async def watch(yard: Invocation, job: Job) -> int:
+    """Tell what becomes of a job until its end."""
+    async with yard.client() as client:
+        return await _followed(yard, client, await client.jobs.get(job), detach=False)
+
+
+@command(app)
+async def ls(
+    yard: Invocation,
+    all_times: Annotated[bool, typer.Option("--all", help="Ended ones however old")] = False,
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
+) -> None:
+    """List jobs, newest first: those that go on, and those of the last day."""
+    from cli.output.jobs import JOB_COLUMNS
+
+    async with yard.client() as client:
+        answer = await client.jobs.list(page_size, page_token, all_times=all_times)
+    show_list(yard.output, answer, answer.jobs, JOB_COLUMNS, lambda job: job.id, empty="no jobs")
+
+
+@command(app)
+async def get(yard: Invocation, job: Job) -> None:
+    """Show a job and its instances; with -o json its conditions and its file too."""
+    from cli.output.jobs import INSTANCE_COLUMNS, JOB_FIELDS
+    from modelyard.v1 import job_pb2
+
+    async with yard.client() as client:
+        found = await client.jobs.get(job)
+        instances = await client.jobs.instances(job)
+    show_one(yard.output, found, JOB_FIELDS, lambda job: job.id)
+    if yard.output == "table":
+        answer = job_pb2.ListInstancesResponse(instances=instances)
+        show_list(yard.output, answer, instances, INSTANCE_COLUMNS, lambda one: f"{one.role}-{one.index}")
+
+
+@command(app)
+async def stop(yard: Invocation, job: Job, comment: Comment = "") -> None:
+    """End a job: everything of it is asked to end. One that has ended stays as it is."""
+    async with yard.client() as client:
+        await _show(yard, await client.jobs.stop(job, comment))
+
+
+@command(app)
+async def suspend(yard: Invocation, job: Job, comment: Comment = "") -> None:
+    """Let a job give back everything that it holds; it waits until it is resumed."""
+    async with yard.client() as client:
+        await _show(yard, await client.jobs.suspend(job, comment))
+
+
+@command(app)
+async def resume(yard: Invocation, job: Job) -> None:
+    """Queue a suspended job again."""
+    async with yard.client() as client:
+        await _show(yard, await client.jobs.resume(job))
+
+
+@command(app)
+async def scale(
+    yard: Invocation,
+    job: Job,
+    role: Annotated[str, typer.Argument(help="ROLE=N, for example worker=4", metavar="ROLE=N")],
+) -> None:
+    """Change the number of a role's instances, while the job runs if its framework can."""
+    counts = _counts([role])
+    if len(counts) != 1:
+        raise UsageError("one role at a time", next_step="yard train scale j-12 worker=4")
+    [(name, count)] = counts.items()
+    async with yard.client() as client:
+        await _show(yard, await client.jobs.scale(job, name, count))
+
+
+@command(app)
+async def why(yard: Invocation, job: Job) -> None:
+    """Tell what a job and each of its instances waits for, at which address, and for how long."""
+    from cli.output.jobs import write_waits
+    from cli.output.render import show_document, to_document
+
+    async with yard.client() as client:
+        answer = await client.jobs.explain(job)
+    if yard.output != "table":
+        show_document(yard.output, to_document(answer))
+        return
+    yard.say(answer.summary)
+    write_waits(answer.waits)
+    if answer.placement.summary:
+        yard.say(f"places: {answer.placement.summary}")
+    if answer.next_step:
+        yard.say(f"next: {answer.next_step}")
+
+
+@command(app)
+async def register(
+    yard: Invocation,
+    file: Annotated[str, typer.Argument(help="A definition, YAML; - reads stdin")],
+) -> None:
+    """Keep a framework's definition as the next version of its id."""
+    async with yard.client() as client:
+        answer = await client.jobs.register(read_document(file))
+    framework = answer.framework
+    state = "is new" if answer.is_new else "was there already"
+    yard.say(f"{framework.id} version {framework.version} {state}")
+
+
+async def _show(yard: Invocation, job: job_pb2.Job) -> None:
+    from cli.output.jobs import JOB_FIELDS
+
+    show_one(yard.output, job, JOB_FIELDS, lambda job: job.id)

@@ -1,0 +1,93 @@
+"""Training jobs and their instances in words."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from cli import exit_codes
+from cli.output.nouns import age
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cli.output.render import Columns
+    from modelyard.v1 import job_pb2
+
+
+def state_of(job: job_pb2.Job) -> str:
+    """One word."""
+    from modelyard.v1 import job_pb2
+
+    return job_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower()
+
+
+def instance_state(one: job_pb2.Instance) -> str:
+    """One word."""
+    from modelyard.v1 import job_pb2
+
+    return job_pb2.InstanceState.Name(one.state).removeprefix("INSTANCE_STATE_").lower()
+
+
+def _roles(job: job_pb2.Job) -> str:
+    return " ".join(f"{role.name}={role.count}" for role in job.roles)
+
+
+def _told(job: job_pb2.Job) -> str:
+    return job.message or job.reason
+
+
+JOB_COLUMNS: Columns = [
+    ("JOB", lambda job: job.id),
+    ("NAME", lambda job: job.name),
+    ("FRAMEWORK", lambda job: job.framework_id),
+    ("STATE", state_of),
+    ("ROLES", _roles),
+    ("AGE", lambda job: age(job.create_time)),
+    ("WHY", _told),
+]
+
+INSTANCE_COLUMNS: Columns = [
+    ("INSTANCE", lambda one: f"{one.role}-{one.index}"),
+    ("STATE", instance_state),
+    ("NODE", lambda one: one.address.node),
+    ("EPOCH", lambda one: str(one.epoch) if one.epoch else ""),
+    ("RESTARTS", lambda one: str(one.restart_count) if one.restart_count else ""),
+    ("TASK", lambda one: one.task_id),
+    ("WHY", lambda one: one.message or one.exit.message or one.reason),
+]
+
+JOB_FIELDS: Columns = [
+    ("job", lambda job: job.id),
+    ("name", lambda job: job.name),
+    ("framework", lambda job: job.framework_id),
+    ("state", state_of),
+    ("why", _told),
+    ("queue", lambda job: job.queue),
+    ("roles", _roles),
+]
+
+
+def line_of(one: job_pb2.Instance) -> str:
+    """What became of an instance, for who watches."""
+    where = f" on {one.address.node}" if one.address.node else ""
+    why = one.message or (one.exit.message if one.exit.cause else "")
+    return f"{one.role}-{one.index} {instance_state(one)}{where}" + (f": {why}" if why else "")
+
+
+def write_waits(waits: Iterable[job_pb2.InstanceWait]) -> None:
+    """What each instance waits for."""
+    for wait in waits:
+        unmet = ", ".join(
+            f"{one.role}-{one.index}" + (f" at {one.host}" if one.host else "") for one in wait.unmet
+        )
+        tail = f" ({unmet})" if unmet else ""
+        since = age(wait.since_time)
+        sys.stdout.write(f"{wait.role}-{wait.index}\t{wait.reason}\t{since}\t{wait.message}{tail}\n")
+
+
+def exit_code(job: job_pb2.Job) -> int:
+    """Of a job that has ended."""
+    from modelyard.v1 import job_pb2
+
+    return exit_codes.DONE if job.state == job_pb2.JOB_STATE_SUCCEEDED else exit_codes.WORK_FAILED

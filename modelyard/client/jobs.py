@@ -1,0 +1,126 @@
+"""`client.jobs`: training jobs of any framework, from the queue to what became of them."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from modelyard.client.connection import Connection, new_request_id
+from modelyard.client.specs import notification
+from modelyard.v1 import framework_pb2, framework_pb2_grpc, job_pb2, job_pb2_grpc
+
+ENDED = frozenset({job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_STOPPED})
+PAGE = 500
+
+
+class Jobs:
+    """Training jobs. A job that was taken goes on, whoever watches."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def _stub(self) -> job_pb2_grpc.JobServiceAsyncStub:
+        return job_pb2_grpc.JobServiceStub(self._connection.trainer())
+
+    @cached_property
+    def _frameworks(self) -> framework_pb2_grpc.FrameworkServiceAsyncStub:
+        return framework_pb2_grpc.FrameworkServiceStub(self._connection.trainer())
+
+    async def register(
+        self, document: str, *, request_id: str = ""
+    ) -> framework_pb2.RegisterFrameworkResponse:
+        """Keeps a definition as the next version of its id. The text of the latest version again makes no new one."""
+        request = framework_pb2.RegisterFrameworkRequest(
+            request_id=request_id or new_request_id(), document=document
+        )
+        return await self._connection.unary(self._frameworks.RegisterFramework, request)
+
+    async def create(
+        self,
+        document: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        counts: Mapping[str, int] | None = None,
+        name: str = "",
+        bundle_digest: str = "",
+        contact: str = "",
+        notify: str = "",
+        silent: bool = False,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> job_pb2.Job:
+        """Queues a job file; the answer means that it is on disk. ``counts``: by role, instead of the file's."""
+        job = framework_pb2.JobDocument(
+            text=document,
+            params_json=json.dumps(params) if params else "",
+            counts=dict(counts or {}),
+            name=name,
+        )
+        request = job_pb2.CreateJobRequest(
+            request_id=request_id or new_request_id(), job=job, bundle_digest=bundle_digest,
+            validate_only=validate_only, notification=notification(contact, notify, silent=silent),
+        )  # fmt: skip
+        return (await self._connection.unary(self._stub.CreateJob, request)).job
+
+    async def get(self, job: str) -> job_pb2.Job:
+        """A job as it is now, with its document and its conditions."""
+        return (await self._connection.unary(self._stub.GetJob, job_pb2.GetJobRequest(job_id=job))).job
+
+    async def list(self, page_size: int = 0, page_token: str = "", **wanted: Any) -> job_pb2.ListJobsResponse:
+        """Jobs, newest first; see JobFilter for what may be wanted."""
+        request = job_pb2.ListJobsRequest(
+            page_size=page_size, page_token=page_token, filter=job_pb2.JobFilter(**wanted)
+        )
+        return await self._connection.unary(self._stub.ListJobs, request)
+
+    async def instances(self, job: str, role: str = "") -> Sequence[job_pb2.Instance]:
+        """By role and index."""
+        found: deque[job_pb2.Instance] = deque()
+        request = job_pb2.ListInstancesRequest(job_id=job, role=role, page_size=PAGE)
+        while True:
+            answer = await self._connection.unary(self._stub.ListInstances, request)
+            found += answer.instances
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return tuple(found)
+
+    async def watch(self, job: str, revision: int = 0) -> AsyncIterator[job_pb2.WatchJobResponse]:
+        """Every change until the job has ended, over restarts of the trainer too."""
+        position = revision
+
+        def begin() -> Any:
+            return self._stub.WatchJob(job_pb2.WatchJobRequest(job_id=job, revision=position))
+
+        async for response in self._connection.stream(begin):
+            position = response.revision
+            yield response
+
+    async def stop(self, job: str, comment: str = "") -> job_pb2.Job:
+        """Asks everything of it to end. A job that has ended stays as it is."""
+        request = job_pb2.StopJobRequest(request_id=new_request_id(), job_id=job, comment=comment)
+        return (await self._connection.unary(self._stub.StopJob, request)).job
+
+    async def suspend(self, job: str, comment: str = "") -> job_pb2.Job:
+        """It gives back everything that it holds, and waits until it is resumed."""
+        request = job_pb2.SuspendJobRequest(request_id=new_request_id(), job_id=job, comment=comment)
+        return (await self._connection.unary(self._stub.SuspendJob, request)).job
+
+    async def resume(self, job: str) -> job_pb2.Job:
+        """Queues a suspended job again."""
+        request = job_pb2.ResumeJobRequest(request_id=new_request_id(), job_id=job)
+        return (await self._connection.unary(self._stub.ResumeJob, request)).job
+
+    async def scale(self, job: str, role: str, count: int, revision: int = 0) -> job_pb2.Job:
+        """Another number of instances, while it runs if its framework can."""
+        request = job_pb2.ScaleRoleRequest(
+            request_id=new_request_id(), job_id=job, role=role, count=count, revision=revision
+        )
+        return (await self._connection.unary(self._stub.ScaleRole, request)).job
+
+    async def explain(self, job: str) -> job_pb2.ExplainJobResponse:
+        """Why it, and each of its instances, is not further than it is."""
+        return await self._connection.unary(self._stub.ExplainJob, job_pb2.ExplainJobRequest(job_id=job))

@@ -1,0 +1,43 @@
+"""For each RPC of the trainer with a request id: a request that can be carried out, and another one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from modelyard.v1 import framework_pb2, job_pb2
+from tests.support.trainer_yard import FRAMEWORK, JOB, OTHER, TrainerYard
+
+Pair = tuple[Any, Any]
+
+
+async def register(yard: TrainerYard) -> Pair:
+    texts = (FRAMEWORK, FRAMEWORK.replace("own", "other"))
+    made = [framework_pb2.RegisterFrameworkRequest(document=text) for text in texts]
+    return made[0], made[1]
+
+
+async def create(yard: TrainerYard) -> Pair:
+    made = [job_pb2.CreateJobRequest(job=framework_pb2.JobDocument(text=text)) for text in (JOB, OTHER)]
+    return made[0], made[1]
+
+
+def of_job(request_type: Callable[..., Any], text: str = JOB, **fields: Any) -> Any:
+    """An RPC that moves a job: its own, then another one."""
+
+    async def case(yard: TrainerYard) -> Pair:
+        jobs = [await yard.admin.create(text.replace("one", name)) for name in ("one", "other")]
+        return request_type(job_id=jobs[0], **fields), request_type(job_id=jobs[1], **fields)
+
+    return case
+
+
+SUSPENDED = f"{JOB}suspend: true\n"
+CASES: dict[str, Callable[[TrainerYard], Awaitable[Pair]]] = {
+    "RegisterFramework": register,
+    "CreateJob": create,
+    "StopJob": of_job(job_pb2.StopJobRequest),
+    "SuspendJob": of_job(job_pb2.SuspendJobRequest),
+    "ResumeJob": of_job(job_pb2.ResumeJobRequest, SUSPENDED),
+    "ScaleRole": of_job(job_pb2.ScaleRoleRequest, SUSPENDED, role="worker", count=3),
+}
