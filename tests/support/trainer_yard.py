@@ -81,7 +81,9 @@ class TrainerYard:
         self._clients.append(client)
         return client
 
-    async def user(self, account: str, role: account_pb2.Role.ValueType = account_pb2.ROLE_USER) -> TrainerClient:
+    async def user(
+        self, account: str, role: account_pb2.Role.ValueType = account_pb2.ROLE_USER
+    ) -> TrainerClient:
         return self.client((await self.scheduler.user(account, role)).token)
 
 
