@@ -159,9 +159,10 @@ class Submit(msgspec.Struct, frozen=True):
 
 
 class SubmitAgain(msgspec.Struct, frozen=True):
-    """A batch that is on disk and was never answered."""
+    """A batch that is on disk and was never answered; also if its run ends meanwhile, for it may have arrived."""
 
     run: int
+    account: str
     batch: int
 
 

@@ -322,11 +322,10 @@ class Engine:
 
     async def _submit_again(self, wish: e.SubmitAgain) -> None:
         found = await self.store.batch(wish.batch)
-        run = self.state.runs.get(wish.run)
-        if found is not None and run is not None:
+        if found is not None:
             number, row = found
             request = task_pb2.SubmitTasksRequest.FromString(row.content)
-            self._session(run.spec.account).submit(Batch(wish.batch, number, row.places, request))
+            self._session(wish.account).submit(Batch(wish.batch, number, row.places, request))
 
     async def _fetch_cached(self, wishes: Sequence[e.FetchCached]) -> None:
         found = await self.store.cached([(wish.account, wish.key) for wish in wishes])

@@ -159,7 +159,7 @@ def _on_time(state: State, effects: Effects, now: int) -> None:
     for number, place in sorted(due):
         run = state.runs.get(number)
         if run is None:
-            del state.deadlines[number, place]
+            state.deadlines.pop((number, place), None)
             continue
         step = Step(state, run, effects, now)
         gates.on_time(step, place)
@@ -188,7 +188,7 @@ def _on_recovered(state: State, event: RunRecovered, effects: Effects, now: int)
     state.runs[run.spec.number] = run
     if run.tasks:
         effects.wishes.append(Follow(run.spec.account, tuple(run.tasks)))
-    effects.wishes += [SubmitAgain(run.spec.number, batch) for batch in event.again]
+    effects.wishes += [SubmitAgain(run.spec.number, run.spec.account, batch) for batch in event.again]
     step = Step(state, run, effects, now)
     step.open(run.root)
     step.move()

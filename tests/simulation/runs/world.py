@@ -333,13 +333,17 @@ class Session:
         self._engine = engine
         self._incarnation = world.incarnation
         self._open: set[str] = set()
+        self._last_ms = 0.0
+        """When what was sent last arrives: a stream keeps its order."""
         world._session = self
 
     async def run(self) -> None:
         """There is nothing to keep open."""
 
     def submit(self, batch: Batch) -> None:
-        self._world.later(self._world.soon(), lambda: self._deliver(batch))
+        world = self._world
+        self._last_ms = max(self._last_ms, world.now + world.soon())
+        world.later(self._last_ms - world.now, lambda: self._deliver(batch))
 
     def _deliver(self, batch: Batch) -> None:
         world = self._world

@@ -120,6 +120,16 @@ def test_gate_behind_a_failure_that_all_fails_with_waits_no_more() -> None:
     assert dict(table.committed())["g"] == "cancelled"
 
 
+def test_gates_that_time_out_together_end_a_run_that_fails_with_the_first() -> None:
+    gates = [{"id": name, "gate": {"message": "?"}, "timeout_s": 1} for name in ("g", "h")]
+    table = Table()
+    table.ask(planned(canvas_of([*gates, "x"], [{"source": "g", "target": "x", "on_error": "fail_run"}])))
+    table.now = 2_000
+    table.do(TimePassed())
+    assert table.committed() == [("g", "timed_out"), ("h", "cancelled"), ("x", "cancelled")]
+    assert table.state.deadlines == {}
+
+
 def branched(value: str | None, comparison: str = "less", wanted: Any = 10, **edge: Any) -> Table:
     """a → b, whose port "low" leads to l and "else" to e; j joins them."""
     condition = {"comparison": comparison, **({"value": wanted} if comparison != "exists" else {})}
