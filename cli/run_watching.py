@@ -122,7 +122,7 @@ class _Drawing:
             self._board.clear()
             sys.stderr.write("".join(line + "\n" for line in lines))
         if lines or is_last or time.monotonic() >= self._next_s:
-            self._board.draw(f"{self._run}: {counts_of(run)}, {_going(run)}")
+            self._board.draw(f"{self._run}: {counts_of(run)}, {run.running_count} running")
             self._next_s = time.monotonic() + DRAW_S
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from cli.errors import colour_wanted
+from cli.output.controls import kind_of
 from cli.output.runs import detail_of
 
 if TYPE_CHECKING:
@@ -89,7 +90,10 @@ class Board:
     def learn(self, nodes: Iterable[canvas_pb2.ExecutionNode]) -> None:
         """Takes in how nodes are now."""
         for node in nodes:
-            self._nodes[node.node_id] = (node.gradient, node.order, node.node_id, detail_of(node))
+            # How many items of a map have ended stands beside its name.
+            goes_on = node.HasField("progress") and not node.commit_sequence and kind_of(node)
+            name = f"{node.node_id} {node.progress.message}" if goes_on else node.node_id
+            self._nodes[node.node_id] = (node.gradient, node.order, name, detail_of(node))
 
     def draw(self, summary: str) -> None:
         """Draws all levels, and a line about the whole."""

@@ -41,7 +41,7 @@ def described(node: PlannedNode) -> str:
 
 def condition_words(condition: Condition) -> str:
     """As people would write it."""
-    part = condition.path or "the value"
+    part = f"value.{condition.path}" if condition.path[:1].isdigit() else condition.path or "the value"
     if condition.comparison is Comparison.EXISTS:
         return f"{part} exists"
     value = condition.value if len(condition.value) <= 40 else condition.value[:39] + "…"

@@ -94,6 +94,15 @@ def _asked(value: str, ports: list[str]) -> list[Output]:
     return [value_output(port, text) for port, text in found if text]
 
 
+def note_of(node: PlannedNode, outputs: Sequence[Output]) -> str:
+    """What is asked of code of one's own that it has not given; empty: nothing, or nobody asks."""
+    if not is_own_code(node.operator):
+        return ""
+    given = {output.port for output in outputs}
+    lacking = [port for port in node.outputs if port not in given]
+    return f"returned no {', '.join(map(repr, lacking[:5]))}: nothing comes from there" if lacking else ""
+
+
 def inputs_of(scope: Scope, rank: int) -> list[PortInput]:
     """What the node gets, by port in the declared order (S1.5, S1.8); what comes from outside a body stands first in
     its port. Raises ListOfLists."""

@@ -158,7 +158,7 @@ def end_of(run: Run, place: Place, outcome: pb.TaskOutcome) -> End:
             return End(Detail.FAILED, (), lacking, outcome.task_id, outcome.attempt, outcome.node)
         outputs = results.outputs_of(node, result.value_json, result.value_digest, files)
         ran = End(Detail.COMPUTED, outputs, None, outcome.task_id, outcome.attempt, outcome.node)
-        return msgspec.structs.replace(ran, run_ms=outcome.run_time_ms)
+        return msgspec.structs.replace(ran, run_ms=outcome.run_time_ms, note=results.note_of(node, outputs))
     error = outcome.error
     failure = Failure(
         error.cause, error.message, error.next_step, error.exit_code, error.signal, error.traceback

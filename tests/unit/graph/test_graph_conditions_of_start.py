@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.graph.results import outputs_of
+from services.graph.results import note_of, outputs_of
 from tests.support.canvases import BODY, canvas_of, planned, problems_of
 from tests.support.graph_runs import Table, done
 
@@ -74,6 +74,7 @@ def test_order_edge_out_of_another_port_is_told() -> None:
         (("Output",), '{"Output":5,"more":1}', {"Output": "5"}),
         (("low", "high"), '{"low":1,"high":2,"more":3}', {"low": "1", "high": "2"}),
         (("low", "high"), "5", {}),
+        (("low", "high"), '{"low":1}', {"low": "1"}),
         (("result",), '{"result":1}', {"result": '{"result":1}'}),
         (("low", "result"), '{"low":1}', {"low": "1", "result": '{"low":1}'}),
     ],
@@ -86,3 +87,6 @@ def test_outputs_of_own_code_are_what_is_asked_of_it(
     graph = planned(canvas_of(nodes, edges))
     outputs = outputs_of(graph.nodes[0], value, "", ())
     assert {output.port: output.value for output in outputs} == given
+    lacking = sorted(set(ports) - set(given))
+    said = f"returned no {', '.join(map(repr, lacking))}: nothing comes from there" if lacking else ""
+    assert note_of(graph.nodes[0], outputs) == said
