@@ -18,6 +18,7 @@ EXPERIMENTS = (
     "graph_history",
     "arrays",
     "processes",
+    "seats",
     "startup",
     "fleet",
     "placement",

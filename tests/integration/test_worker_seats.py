@@ -285,6 +285,22 @@ def test_no_number_is_leased_twice_while_its_seat_runs(
     first.peer.close()
 
 
+def test_seats_one_after_the_other_leave_no_descriptor(peer: Peer, place: Path) -> None:
+    pid = peer.frames[0]["inventory"]["pid"] if peer.frames or peer.receive() else 0
+    counts = []
+    for number in range(12):
+        shim = Shim(peer, place, f"t-{number}/1/1/1")
+        shim.open("a", "b")
+        shim.run(
+            1, "cat", "true", signs=[{"id": 1, "log": "x"}, {"id": 2, "http": {"port": "a", "path": "/"}}]
+        )
+        shim.launch(2, "sleep 60")
+        shim.until_state("RUNNING", 2)
+        shim.close()
+        counts.append(len(list(Path(f"/proc/{pid}/fd").iterdir())))
+    assert len(set(counts[2:])) == 1
+
+
 # --- signs
 
 
