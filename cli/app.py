@@ -35,7 +35,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "ls: who changed what, and who was refused"),
     "contacts": ("contacts", "add, ls, get, test, default, rm, deliveries, replay"),
     "graph": ("graph", "Canvases and their versions: checked, explained, run, watched, imported"),
-    "train": ("train", "frameworks, validate, render: training with any framework"),
+    "train": (
+        "train",
+        "frameworks, validate, render, run, watch, ls, get, stop, suspend, resume, scale, why, register: "
+        "training with any framework",
+    ),
     "queues": ("queues", "ls, get, add, set, stop, start, rm: in which order accounts share"),
     "quotas": ("quotas", "ls, get, set: what an account may hold"),
     "backup": ("backup", "Write a consistent copy of a yard to a file"),
