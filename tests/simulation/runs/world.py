@@ -18,7 +18,6 @@ import msgspec
 
 from modelyard.errors import YardError
 from modelyard.v1 import task_pb2 as pb
-from services.chassis import errands as errands_module
 from services.chassis.errands import Errand, Errands
 from services.graph import engine as engine_module
 from services.graph import keeping
@@ -102,10 +101,7 @@ class World:
             self.disk.close()
 
     def _tell(self) -> list[Any]:
-        with (
-            patch.object(engine_module, "failpoint", self._failpoint),
-            patch.object(errands_module, "failpoint", self._failpoint),
-        ):
+        with patch.object(engine_module, "failpoint", self._failpoint):
             self._boot()
             for _ in range(self.plan.pauses):
                 self.later(self.chance.random() * 300, self._pause)
@@ -140,7 +136,11 @@ class World:
         self._asked_gates.clear()
         self._is_step_due = False
         store = self.disk.store()
-        self._errands = Errands("graph", store.database, self.disk.sql, cast(Any, self))
+        self._errands = Errands(
+            store.database, self.disk.sql, cast(Any, self),
+            before=lambda: self._failpoint("graph.before_errand"),
+            after=lambda: self._failpoint("graph.after_errand"),
+        )  # fmt: skip
         finish(self._errands.open(lambda c: withdrawals(c, self.disk.sql)))
         around = (
             cast(Any, Peers(self)),
