@@ -366,7 +366,7 @@ Global___SeatActivity: _TypeAlias = SeatActivity  # noqa: Y015
 
 @_typing.final
 class SeatRefusal(_message.Message):
-    """A command that was not carried out."""
+    """A command that was not carried out, or not all of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -375,7 +375,9 @@ class SeatRefusal(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     command: _builtins.int
     reason: _builtins.str
-    """STALE_EPOCH, UNKNOWN_SEAT, RUNNING or SETUP."""
+    """STALE_EPOCH, UNKNOWN_SEAT, RUNNING; SIGNAL: there is none of that name; SIGN: the processes run, and one thing of
+    the launch cannot be watched for. What cannot be started is no refusal: it is an end, with the cause SETUP.
+    """
     message: _builtins.str
     def __init__(
         self,

@@ -272,7 +272,7 @@ class Seat:
     def _on_stop(self, stop: Message, number: int) -> None:
         name = stop.get("signal") or "SIGTERM"
         if name not in signal.Signals.__members__:
-            self._refuse(number, "SETUP", f"{name[:40]!r} is not a signal")
+            self._refuse(number, "SIGNAL", f"{name[:40]!r} is not a signal")
         elif self._runs and int(stop.get("epoch", 0)) >= self._epoch:
             self._was_stopped = True
             self._end(int(stop.get("grace_ms", 0)), signal.Signals[name])

@@ -121,7 +121,7 @@ class Signs:
             return None
 
     def _refuse(self, message: str) -> None:
-        self._tell({"refusal": {"reason": "SETUP", "message": message}})
+        self._tell({"refusal": {"reason": "SIGN", "message": message}})
 
     def _see(self, where: dict[int, Any], number: int, detail: str) -> None:
         del where[number]

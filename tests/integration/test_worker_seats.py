@@ -353,7 +353,17 @@ def test_sign_that_cannot_be_watched_is_refused_and_the_launch_goes_on(
 ) -> None:
     shim.open()
     assert shim.run(1, "true", signs=[{"id": 1, **sign}])["cause"] == "EXIT_CAUSE_SUCCESS"
-    assert shim.until_told("refusal")["reason"] == "SETUP"
+    assert shim.until_told("refusal")["reason"] == "SIGN"
+
+
+def test_stop_by_a_signal_that_is_none_is_refused(shim: Shim) -> None:
+    shim.open()
+    shim.launch(1, "sleep 60")
+    shim.until_state("RUNNING")
+    shim.order(7, stop={"epoch": 1, "signal": "SIGNOTHING"})
+    refusal = shim.until_told("refusal")
+    assert (refusal["command"], refusal["reason"]) == (7, "SIGNAL")
+    shim.close()
 
 
 def test_progress_is_read_from_lines_and_from_a_file(shim: Shim) -> None:
