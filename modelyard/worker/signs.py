@@ -53,7 +53,7 @@ class Signs:
         self._since = time.monotonic()
         self._search_at = 0.0
         for sign in launch.get("signs", ()):
-            self._watch(int(sign["id"]), sign, ports, ip)
+            self._watch(int(sign.get("id", 0)), sign, ports, ip)
         for pattern in launch.get("progress", ()):
             if is_below(pattern.get("file", "")):
                 self._reports.append(Tail(f"{directory}/{pattern['file']}", 0))
