@@ -134,11 +134,11 @@ class Sizes:
         text = canvas(*fan(STILL - 2), self.bundle).replace("bench_noop:noop", "bench_noop:still")
         project = await self.graphs.save(text)
         run = (await self.graphs.runs.StartRun(run_pb2.StartRunRequest(project_id=project))).run
-        async for told in self.graphs.runs.WatchRun(
-            run_pb2.WatchRunRequest(run_id=run.id, without_nodes=True)
-        ):
-            if told.run.running_count == STILL - 2:
+        while True:
+            now = (await self.graphs.runs.GetRun(run_pb2.GetRunRequest(run_id=run.id))).run
+            if now.running_count == STILL - 2:
                 break
+            await asyncio.sleep(0.2)
         size = self.process.memory_info().rss
         await self.graphs.runs.CancelRun(run_pb2.CancelRunRequest(run_id=run.id))
         return (size - before) / (1 << 20), size / (1 << 20)
