@@ -131,11 +131,11 @@ BREAKAGES: dict[Callable[[pytest.MonkeyPatch], None], int] = {
     early_drop: 0,
     forgotten_batches: 0,
     unanswered_batches: 0,
-    forgotten_gates: 0,
+    forgotten_gates: 24,
     forgotten_bodies: 0,
     forgotten_pause: 0,
-    forgotten_keeps: 0,
-    let_go: 0,
+    forgotten_keeps: 23,
+    let_go: 29,
 }
 """Each with the canvas at which to begin: one whose stories it spoiled when this was written."""
 
