@@ -30,7 +30,7 @@ _log = get_logger("agent.seat_link")
 PROTOCOL_VERSION = 1
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 5.0
 SETTLED_MS = 10_000
-IDLE_MS = 30_000
+IDLE_MS = 600_000
 """A link without a seat is kept for so long: the next job may come."""
 
 SeatCall = grpc.aio.StreamStreamCall[pb.ConnectSeatsRequest, pb.ConnectSeatsResponse]
@@ -154,7 +154,7 @@ class _Link:
             hearing = asyncio.ensure_future(self._hear(call))
             speaking = asyncio.ensure_future(self._speak(call))
             try:
-                await asyncio.wait({hearing, speaking}, return_when=asyncio.FIRST_COMPLETED)
+                await self._until_over(hearing, speaking)
                 if hearing.done():
                     hearing.result()
                 if speaking.done():
@@ -165,6 +165,13 @@ class _Link:
                 await asyncio.gather(hearing, speaking, return_exceptions=True)
         finally:
             await channel.close()
+
+    async def _until_over(self, *parts: asyncio.Future[None]) -> None:
+        """Until one of them ends, or nobody has needed the link for long."""
+        while not self._is_idle:
+            done, _ = await asyncio.wait(parts, timeout=IDLE_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return
 
     def _hello(self, own: Own) -> pb.SeatHello:
         return pb.SeatHello(

@@ -43,13 +43,13 @@ class SeatQueue:
         self.wake.set()
 
     def begin(self) -> None:
-        """A new session: everything is told again, but of how a seat was only the last: its hello has told the rest."""
+        """A new session: all is told again, but of how a seat was only ends and the last; its hello has the rest."""
         self._first = self._next = 1
         kept: deque[tuple[pb.SeatEvent, Source]] = deque()
         told: set[tuple[str, int]] = set()
         for event, source in reversed(self._events):
             whose = (event.task_id, event.attempt)
-            if event.HasField("seat") and whose in told:
+            if event.HasField("seat") and whose in told and event.seat.state != pb.SEAT_STATE_ENDED:
                 continue
             if event.HasField("seat"):
                 told.add(whose)

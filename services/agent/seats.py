@@ -116,11 +116,20 @@ class Seats:
             elif task is None and not self._dial(known.endpoint).has(key):
                 del self._known[key]
 
+    @property
+    def count(self) -> int:
+        """Seats that are known here, with those that are over and not yet told so."""
+        return len(self._known)
+
     # --- from and for a trainer
 
     def standing(self, endpoint: str) -> list[pb.Seat]:
-        """Every seat of a trainer, as it is."""
-        open_seats = [known.seat for known in self._known.values() if known.endpoint == endpoint]
+        """Every seat of a trainer that is here, as it is; of one that is over its last event tells."""
+        open_seats = [
+            known.seat
+            for known in self._known.values()
+            if known.endpoint == endpoint and known.seat.state != pb.SEAT_STATE_CLOSED
+        ]
         preparing = [
             _preparing(task)
             for task in self._state.tasks.values()

@@ -141,10 +141,11 @@ def test_seat_whose_task_has_ended_is_told_as_closed_and_then_forgotten(room: Ro
     assert room.told()[-1].seat.state == pb.SEAT_STATE_CLOSED
     del room.state.tasks[task.key]
     room.seats.settle()
-    assert len(room.seats.standing("")) == 1
+    assert room.seats.standing("") == []
+    assert room.seats.count == 1
     room.queue.acknowledge(2)
     room.seats.settle()
-    assert room.seats.standing("") == []
+    assert room.seats.count == 0
 
 
 def test_new_session_tells_again_but_no_state_that_is_over() -> None:
@@ -155,11 +156,12 @@ def test_new_session_tells_again_but_no_state_that_is_over() -> None:
             pb.SeatEvent(task_id="t-2", seat=pb.Seat(state=pb.SEAT_STATE_OPEN)),
             pb.SeatEvent(task_id="t-1", sign=pb.SeatSign(id=1)),
             pb.SeatEvent(task_id="t-1", seat=pb.Seat(state=pb.SEAT_STATE_ENDED)),
+            pb.SeatEvent(task_id="t-1", seat=pb.Seat(state=pb.SEAT_STATE_CLOSED)),
         )
     ):
         queue.add(event, Source("w1", event.task_id, number + 1))
     first, events = queue.take()
-    assert (first, len(events)) == (1, 4)
+    assert (first, len(events)) == (1, 5)
     queue.begin()
     first, again = queue.take()
     assert first == 1
@@ -167,8 +169,9 @@ def test_new_session_tells_again_but_no_state_that_is_over() -> None:
         ("t-2", "seat"),
         ("t-1", "sign"),
         ("t-1", "seat"),
+        ("t-1", "seat"),
     ]
-    assert [source.number for source in queue.acknowledge(3)] == [2, 3, 4]
+    assert [source.number for source in queue.acknowledge(4)] == [2, 3, 4, 5]
 
 
 def test_queue_that_nobody_empties_drops_old_progress_and_nothing_else(
