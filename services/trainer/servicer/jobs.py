@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from modelyard.v1 import framework_pb2, job_pb2_grpc
@@ -18,6 +18,7 @@ from services.trainer.events import Event, JobCreated, JobResumed, JobStopped, J
 from services.trainer.explaining import Explaining
 from services.trainer.frameworks import Frameworks
 from services.trainer.jobs import Jobs
+from services.trainer.model import RoleUnknown
 from services.trainer.state import Job
 
 COMMENT_LENGTH = 2_000
@@ -36,7 +37,7 @@ class JobStateUnknown(InvalidArgument):
 
 
 class JobRevisionUnknown(OutOfRange):
-    """No revision is that new: list again."""
+    """There is no such revision: list again."""
 
 
 class JobServicer(job_pb2_grpc.JobServiceServicer):
@@ -123,8 +124,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Any) -> AsyncIterator[pb.WatchJobResponse]:
         number = (await self._jobs.require(request.job_id, principal())).number
-        if request.revision > self._engine.state.revision:
-            raise JobRevisionUnknown(field="revision", next_step=f"yard train get {request.job_id}")
+        _require_revision(request.revision, self._engine.state.revision, request.job_id)
         position, is_first = request.revision, True
         with self._engine.watch(number) as changed:
             while True:
@@ -183,6 +183,9 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
                     if live is None:
                         return
                     revision = live.job.address_revision
+                    if not told:
+                        _require_revision(position, revision, request.job_id)
+                        _require_roles(request.roles, live.job)
                     found = {
                         key: address_of(live, key)
                         for key in sorted(live.instances)
@@ -214,6 +217,22 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         if live is None:
             return pb.Job(id=f"j-{number}")
         return job_message(live.job, live.plan, [*live.instances.values()], is_whole=True)
+
+
+def _require_revision(asked: int, latest: int, job_id: str) -> None:
+    """Raises JobRevisionUnknown."""
+    if not 0 <= asked <= latest:
+        raise JobRevisionUnknown(field="revision", next_step=f"yard train get {job_id}")
+
+
+def _require_roles(roles: Iterable[str], job: Job) -> None:
+    """Raises RoleUnknown."""
+    for role in roles:
+        if role not in job.counts:
+            known = ", ".join(job.counts)
+            raise RoleUnknown(
+                f"j-{job.number} has no role {role[:80]!r}", field="roles", next_step=f"it has: {known}"
+            )
 
 
 def _account(caller: Principal) -> str:
