@@ -16,6 +16,8 @@ from services.trainer.store import Part
 
 DEADLINE_MARGIN_S = 60.0
 """Beyond the job's own deadline: then nothing lives, also where no trainer is left to see to it."""
+IMPORTS_MOST = 32
+"""Of one seat, as the scheduler takes them."""
 _POLICIES = {
     "": pb.PLACEMENT_POLICY_UNSPECIFIED,
     "least-loaded": pb.PLACEMENT_POLICY_LEAST_LOADED,
@@ -58,6 +60,8 @@ def _fill(
     spec.seat.job_id, spec.seat.role, spec.seat.index, spec.seat.endpoint = name, role.name, first, endpoint
     for port in role.role.address():
         spec.seat.ports.add(name=port.name, low=port.low, high=port.high)
+    # So that what they take to import has begun when the seat opens.
+    spec.seat.imports.extend(role.role.creation.imports[:IMPORTS_MOST])
     spec.name = f"{job.name or name}-{role.name}"
     spec.array_size = count
     spec.queue, spec.priority = job.queue, job.priority
