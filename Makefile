@@ -37,8 +37,9 @@ gen: setup  ## Regenerate the stubs in modelyard/v1 from protos/
 bench: setup  ## Measure, and print the table of docs/performance.md
 	$(BIN)/python -m bench
 
-simulate: setup  ## The scheduler–agent simulator with many seeds (SEEDS=20000)
+simulate: setup  ## The simulators of tasks and of runs with many seeds (SEEDS=20000 RUN_SEEDS=500)
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20000)
+	$(BIN)/python -m tests.simulation.runs --seeds $(or $(RUN_SEEDS),500)
 
 chaos: setup  ## Kill processes at random, cut the power; nothing may be lost (SECONDS=600 SEED=7 ROUNDS=20)
 	CHAOS_SECONDS=$(or $(SECONDS),120) CHAOS_SEED=$(or $(SEED),20) POWER_ROUNDS=$(or $(ROUNDS),5) \
