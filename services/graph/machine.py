@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from services.chassis.errors import FailedPrecondition, InvalidArgument, NotFound, ServiceError
-from services.graph import bodies, gates
+from services.graph import bodies, gates, launching
 from services.graph.effects import (
     Answer,
     CancelTasks,
@@ -136,19 +136,19 @@ def _on_node(step: Step, event: _OfNode) -> None:
         found = None
         if event.outputs is not None:
             found = End(Detail.CACHED, event.outputs, reason=event.reason)
-        step.cache_answered(scope, rank, found)
+        launching.cache_answered(step, scope, rank, found)
     elif isinstance(event, InputsUploaded):
-        step.uploaded(scope, rank)
+        launching.uploaded(step, scope, rank)
     else:
-        step.prepared(scope, rank, event.params, event.failure)
+        launching.prepared(step, scope, rank, event.params, event.failure)
     step.move()
 
 
 def _on_control(step: Step, event: _OfControl) -> None:
     if isinstance(event, ValuesRead):
-        step.values_read(event.place, event.values, event.failure)
+        launching.values_read(step, event.place, event.values, event.failure)
     elif isinstance(event, ValuesStored):
-        step.values_stored(event.place, event.stored, event.failure)
+        launching.values_stored(step, event.place, event.stored, event.failure)
     elif (scope := step.run.scope_at((*event.place, 0))) is not None:
         bodies.keep(step, scope, event.kept)
     step.move()

@@ -12,18 +12,15 @@ from typing import Any
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.graph import bodies, branches, commits, gates, loops, maps, parameters, results
+from services.graph import bodies, commits, gates, launching, loops, maps, results
 from services.graph.effects import (
     CancelTasks,
     Effects,
-    FetchCached,
-    Prepare,
     ReadValues,
     RecordRunState,
     StoreValues,
-    TouchCached,
 )
-from services.graph.model import CachePolicy, Kind, Order, PlannedNode, Trigger
+from services.graph.model import Order, Trigger
 from services.graph.places import Place
 from services.graph.skipping import why_skipped
 from services.graph.state import MapBodies, NodeState, Run, RunState, Scope, Start, State
@@ -31,14 +28,6 @@ from services.graph.values import Detail, End, Failure
 
 CAUSE_TIMEOUT, CAUSE_ERROR, CAUSE_SETUP, CAUSE_CANCELLED = 5, 6, 7, 9
 """Of modelyard.v1.TaskCause."""
-_CONTROLS = {
-    Kind.BRANCH: branches.begin,
-    Kind.GATE: gates.begin,
-    Kind.MAP: maps.begin,
-    Kind.LOOP: loops.begin,
-}
-_UNKNOWN = "nothing is known of this operator with these parameters and inputs"
-_READERS = {Kind.BRANCH: branches.on_read, Kind.MAP: maps.on_read, Kind.LOOP: loops.on_read}
 
 
 class Step:
@@ -253,7 +242,7 @@ class Step:
         run, planned = self.run, scope.shape.graph.nodes[rank]
         place = (*scope.place, rank)
         if place in run.expected:
-            self._launch(scope, rank)
+            launching.launch(self, scope, rank)
             return
         is_strict = run.spec.start is Start.STRICT
         is_early = is_strict and run.spec.order is Order.LEVELS and planned.gradient > scope.level
@@ -267,7 +256,7 @@ class Step:
         node.detail = Detail.READY
         is_free = planned.control is not None and run.state is RunState.RUNNING
         if is_free and not (is_strict and run.spec.order is Order.BRANCHES) and not scope.is_behind(rank):
-            self._launch(scope, rank)
+            launching.launch(self, scope, rank)
         else:
             heapq.heappush(run.ready, place)
 
@@ -333,122 +322,9 @@ class Step:
             if one_by_one:
                 node.wait_ms = self.now - node.ready_ms
             run.order_wait_ms += node.wait_ms
-            self._launch(scope, rank)
+            launching.launch(self, scope, rank)
             if self.met or self.ended:
                 return
-
-    def _launch(self, scope: Scope, rank: int) -> None:
-        """Prepared, kept, cached, decided here, or off to an agent."""
-        run, node, planned = self.run, scope.nodes[rank], scope.shape.graph.nodes[rank]
-        place = (*scope.place, rank)
-        node.start_ms = node.start_ms or self.now
-        node.detail = Detail.RUNNING
-        try:
-            if node.params is None and self._prepare(place, planned, node):
-                run.running.add(place)
-                self.touch(place)
-                return
-            inputs = results.inputs_of(scope, rank)
-        except ServiceError as error:
-            self.fail(scope, rank, error)
-            return
-        if node.params is not None:
-            node.key = results.key_of(planned, node.params or "{}", inputs)
-        kept = scope.kept.get(rank)
-        if kept is not None and kept.end.key == node.key:
-            node.reason = f"kept from r-{kept.run}"
-            self.end(scope, rank, msgspec.structs.replace(kept.end, reason=node.reason))
-            return
-        if planned.control is not None:
-            self.touch(place)
-            try:
-                _CONTROLS[planned.kind](self, scope, rank, inputs)
-            except ServiceError as error:
-                self.fail(scope, rank, error)
-            return
-        run.running.add(place)
-        self.touch(place)
-        why = _no_cache(run, planned)
-        is_asked, node.reason = not why, why or _UNKNOWN
-        if place in run.expected:
-            self._take_up(scope, rank, place)
-            return
-        key = (run.spec.account, node.key)
-        if is_asked and self.state.cache.has(key, run.spec.number):
-            self.state.cache.touch(key)
-            self.effects.wishes.append(FetchCached(run.spec.number, place, *key))
-            return
-        self.effects.inputs[run.spec.number, place] = inputs
-        self.submitted.append(place)
-
-    def _take_up(self, scope: Scope, rank: int, place: Place) -> None:
-        """It had left before a restart, and may have ended."""
-        run, node = self.run, scope.nodes[rank]
-        node.task = run.expected.pop(place)
-        end = run.early.pop(place, None)
-        if end is not None:
-            self.end(scope, rank, end)
-
-    def _prepare(self, place: Place, planned: PlannedNode, node: NodeState) -> bool:
-        """Resolves the parameters; True: something has to be read for it first. Raises ServiceError leaves."""
-        run = self.run
-        text = planned.initial_params
-        if parameters.PARAM in text or planned.parameter_address:
-            values = self._values()
-            text = parameters.resolve(text, values)
-            address = parameters.parse_address(planned.parameter_address)
-            if address is not None and address.kind == "run":
-                text = parameters.laid_over(text, parameters.at_run(address.name, values))
-            elif address is not None and address.kind in ("artifact", "project"):
-                if place in run.expected:
-                    # It has left with what was there then.
-                    return False
-                self.effects.wishes.append(Prepare(run.spec.number, place))
-                return True
-        node.params = parameters.laid_over(text, run.changed.get(place, ""))
-        return False
-
-    def _values(self) -> dict[str, Any]:
-        if self.values is None:
-            self.values = parameters.decode_object(self.run.spec.params, "params_json")
-        return self.values
-
-    def prepared(self, scope: Scope, rank: int, params: str, failure: Failure | None) -> None:
-        """What its parameter address names is here."""
-        run, node, place = self.run, scope.nodes[rank], (*scope.place, rank)
-        if place not in run.running or node.params is not None:
-            return
-        if failure is not None:
-            self.end(scope, rank, End(Detail.FAILED, failure=failure))
-            return
-        try:
-            text = parameters.resolve(scope.shape.graph.nodes[rank].initial_params, self._values())
-            node.params = parameters.laid_over(parameters.laid_over(text, params), run.changed.get(place, ""))
-        except ServiceError as error:
-            self.fail(scope, rank, error)
-            return
-        run.running.discard(place)
-        self._launch(scope, rank)
-
-    def uploaded(self, scope: Scope, rank: int) -> None:
-        """Its inputs lie in the store: it is submitted after all."""
-        place = (*scope.place, rank)
-        if place in self.run.running and not scope.nodes[rank].task:
-            self.submitted.append(place)
-
-    def cache_answered(self, scope: Scope, rank: int, found: End | None) -> None:
-        """The cache had it, or it goes to an agent after all."""
-        run, node, place = self.run, scope.nodes[rank], (*scope.place, rank)
-        if place not in run.running or node.task:
-            return
-        if found is not None:
-            self.effects.rows.append(TouchCached(run.spec.account, node.key, self.now))
-            node.reason = found.reason
-            self.end(scope, rank, found)
-            return
-        self.state.cache.remove((run.spec.account, node.key))
-        node.reason = "the cache has let go of it"
-        self.submitted.append(place)
 
     # What control nodes ask for
 
@@ -461,41 +337,6 @@ class Step:
         """Lists are to lie in the store before it goes on."""
         self.run.aside.add(place)
         self.effects.wishes.append(StoreValues(self.run.spec.number, place, values))
-
-    def values_read(self, place: Place, values: dict[str, str], failure: Failure | None) -> None:
-        """What a control node, or a batch of a map, waited for is here."""
-        if place not in self.run.aside:
-            return
-        self.run.aside.discard(place)
-        if len(place) % 2 == 0:
-            scope = self.run.scope_at((*place, 0))
-            if scope is not None and scope.parent is not None:
-                maps.on_batch_read(self, scope.parent, scope, values, failure)
-            return
-        scope, rank = self.run.scope_at(place), place[-1]
-        if scope is None:
-            return
-        if failure is not None:
-            self.end(scope, rank, End(Detail.FAILED, failure=failure))
-            return
-        [text] = values.values()
-        try:
-            _READERS[scope.shape.graph.nodes[rank].kind](self, scope, rank, text)
-        except ServiceError as error:
-            self.fail(scope, rank, error)
-
-    def values_stored(
-        self, place: Place, stored: dict[str, tuple[str, int]], failure: Failure | None
-    ) -> None:
-        """A map's lists lie in the store."""
-        scope = self.run.scope_at(place)
-        if scope is None or place not in self.run.aside:
-            return
-        self.run.aside.discard(place)
-        if failure is not None:
-            self.end(scope, place[-1], End(Detail.FAILED, failure=failure))
-        else:
-            maps.on_stored(self, scope, place[-1], stored)
 
 
 def _within(scope: Scope, first: int) -> Iterator[tuple[Place, str]]:
@@ -534,18 +375,3 @@ def _is_first_open(scope: Scope, rank: int) -> bool:
         return True
     at, number = scope.place[-2:]
     return bodies.first_open(scope.parent.bodies[at]) == number and _is_first_open(scope.parent, at)
-
-
-def _no_cache(run: Run, planned: PlannedNode) -> str:
-    """Why the cache is not asked; "": it is."""
-    if planned.has_effects:
-        return "it has effects beside its results"
-    if planned.cache is CachePolicy.OFF:
-        return "its cache policy is off"
-    if run.spec.refresh or planned.cache is CachePolicy.REFRESH:
-        return "a refresh was asked for"
-    if parameters.variable_of(planned.parameter_address):
-        return f"its parameters at {planned.parameter_address} are its agent's, and not known here"
-    if not planned.identity:
-        return "what computes it is not known here"
-    return ""
