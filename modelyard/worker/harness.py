@@ -17,10 +17,10 @@ from modelyard.worker.commands import Commander
 from modelyard.worker.fence import Fences
 from modelyard.worker.forker import Forker
 from modelyard.worker.frames import Message
+from modelyard.worker.keeper import Keeper
 from modelyard.worker.ledger import Ledger, now_ms
 from modelyard.worker.link import Link
 from modelyard.worker.process import adopt_orphans, end_children, offer_to_oom_killer, renounce_privileges
-from modelyard.worker.seats import Keeper
 
 # Reports are collected for this long while the next call is already there.
 _COLLECT_S = 0.001

@@ -1,7 +1,7 @@
 """Seats: a place in which processes are started and ended from outside, until it is closed.
 
-Owns the way from an OpenSeat to its report: leased ports, launches by epoch, what is told of them. A seat is work like
-a command, one at a time per worker; orders come in on another thread. Must not decide when anything starts or ends.
+Owns one seat: its leased ports, its launches by epoch, what is told of them. Everything here is on the main thread; how
+orders get there is `keeper`. Must not decide when anything starts or ends.
 
 A repeated epoch changes nothing and is answered with the seat as it is, a lower one is refused; so whoever has lost an
 answer may say everything again. The seat as it is also stands in `seat.json`, for those who come when this process is
@@ -10,10 +10,8 @@ gone.
 
 import json
 import os
-import select
 import signal
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,11 @@ from typing import Any
 from modelyard.worker import stacks
 from modelyard.worker.activity import Activity
 from modelyard.worker.executables import NotExecutable
-from modelyard.worker.failures import setup_error
 from modelyard.worker.forker import Forker
 from modelyard.worker.frames import Message
 from modelyard.worker.launches import CannotStart, Launch
-from modelyard.worker.ledger import now_ms
 from modelyard.worker.ports import Leases
 from modelyard.worker.process import end_children, reap_children
-from modelyard.worker.records import Records
 from modelyard.worker.signs import Signs, stamp
 from modelyard.worker.spawning import Spawner
 from modelyard.worker.tails import Tail, last_lines, size_of
@@ -43,92 +38,6 @@ _TOGETHER_GRACE_MS = 5_000
 _KEPT_MOST = 100
 
 Tell = Callable[[str, Message], None]
-
-
-class Keeper:
-    """Keeps the one seat of a worker."""
-
-    def __init__(
-        self, on_open: Callable[[], None], tell: Tell, records: Records, forker: Forker | None = None
-    ) -> None:
-        """``tell`` gets the work's key and an event as SeatEvent has it."""
-        self._forker = forker
-        self._on_open = on_open
-        self._tell = tell
-        self._records = records
-        self._spawner = Spawner()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._orders: deque[Message] = deque()
-        self._interrupted: deque[tuple[str, int, str]] = deque()
-        self._key = ""
-
-    # From another thread
-
-    def order(self, order: Message) -> bool:
-        """Something is wanted of a seat; False: it is not here."""
-        if self._key != order["key"]:
-            return False
-        self._orders.append(order)
-        os.eventfd_write(self._wake, 1)
-        return True
-
-    def interrupt(self, key: str, grace_ms: int, name: str = "") -> None:
-        """Closes the seat: what runs is asked to end by the signal of this name, SIGTERM unless one is given."""
-        self._interrupted.append((key, grace_ms, name or "SIGTERM"))
-        os.eventfd_write(self._wake, 1)
-
-    # On the main thread
-
-    def run(self, key: str, work: Message, start_time_ms: int) -> Message:
-        """Keeps the seat to its end; its report. When this returns, nothing of it is left."""
-        report: Message = {"key": key, "start_time_ms": start_time_ms}
-        self._orders.clear()
-        self._key = key
-        seat = Seat(key, work, self._spawner, self._tell, self._forker)
-        try:
-            report.update(self._keep(seat))
-        finally:
-            self._key = ""
-        report["end_time_ms"] = now_ms()
-        if work.get("record_path"):
-            try:
-                self._records.append(work["record_path"], report)
-            except OSError as error:
-                os.write(2, f"{work['record_path']}: {error}\n".encode())
-        return report
-
-    def _keep(self, seat: "Seat") -> Message:
-        try:
-            seat.open()
-        except OSError as error:
-            seat.close()
-            return {"error": setup_error(f"the seat cannot be opened: {error}")}
-        self._on_open()
-        while not seat.is_closed:
-            for fd in self._wait(seat):
-                if fd != self._wake:
-                    seat.on_ended(fd)
-            self._take(seat)
-            seat.look()
-        return seat.close()
-
-    def _wait(self, seat: "Seat") -> list[int]:
-        poll = select.poll()
-        for fd in (self._wake, *seat.pidfds):
-            poll.register(fd, select.POLLIN)
-        left_s = seat.left_s()
-        found = [fd for fd, _ in poll.poll(None if left_s is None else max(0.0, left_s * 1000 + 1))]
-        if self._wake in found:
-            os.eventfd_read(self._wake)
-        return found
-
-    def _take(self, seat: "Seat") -> None:
-        while self._orders:
-            seat.obey(self._orders.popleft())
-        while self._interrupted:
-            key, grace_ms, name = self._interrupted.popleft()
-            if key == seat.key:
-                seat.cancel(grace_ms, signal.Signals[name])
 
 
 class Seat:
