@@ -37,7 +37,6 @@ from services.trainer.model import (
     Exit,
     InstanceState,
     JobHasEnded,
-    JobNotFound,
     JobNotSuspended,
     JobState,
 )
@@ -127,7 +126,9 @@ def _apply(state: State, event: Event, effects: Effects, now: int) -> list[LiveJ
         return []
     if isinstance(event, JobStopped | JobSuspended | JobResumed | RoleScaled):
         if found is None:
-            raise JobNotFound(f"there is no job j-{event.job} any more", field="job_id")
+            raise JobHasEnded(
+                f"j-{event.job} has ended", field="job_id", next_step=f"yard train get j-{event.job}"
+            )
         _on_wish(Act(state, found, effects, now), event)
         effects.answers.append(Answer(event.reply, event.job))
         return [found]
