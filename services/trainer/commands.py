@@ -1,5 +1,6 @@
 """What an agent is told of the machine's wishes, as messages (the edge)."""
 
+from modelyard.training import ProgressSource
 from modelyard.training.readiness import Readiness, ReadinessKind
 from modelyard.v1 import framework_pb2, seat_pb2
 from services.trainer import effects as e
@@ -43,9 +44,15 @@ def _launch(wish: e.LaunchInstance, addresses: list[framework_pb2.InstanceAddres
         ],
         signs=[_sign(number, sign) for number, sign in watched(wish.signs)],
         addresses=addresses,
+        progress=_progress(wish.progress),
         ends_together=launch.ends_together,
         imports=launch.imports,
     )
+
+
+def _progress(source: ProgressSource) -> list[seat_pb2.ProgressPattern]:
+    found = [seat_pb2.ProgressPattern(log=pattern) for pattern in source.patterns]
+    return found + ([seat_pb2.ProgressPattern(file=source.file)] if source.file else [])
 
 
 def _sign(number: int, sign: Readiness) -> seat_pb2.SignSpec:

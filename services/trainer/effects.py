@@ -2,7 +2,7 @@
 
 import msgspec
 
-from modelyard.training import Launch
+from modelyard.training import Launch, ProgressSource
 from modelyard.training.readiness import Readiness
 from services.chassis.errors import ServiceError
 from services.trainer.model import Condition, JobState
@@ -93,6 +93,7 @@ class LaunchInstance(msgspec.Struct, frozen=True):
     epoch: int
     launch: Launch
     signs: tuple[Readiness, ...]
+    progress: ProgressSource
 
 
 class StopInstance(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from modelyard.training import Address, Plan
+from modelyard.training import Address, Plan, Progress
 from services.trainer.model import Exit
 from services.trainer.state import Instance, Job, Key
 
@@ -127,17 +127,6 @@ class SeatStands(msgspec.Struct, frozen=True):
     epoch: int
 
 
-class SeatLaunchFailed(msgspec.Struct, frozen=True):
-    """The agent could not start it."""
-
-    job: int
-    role: str
-    index: int
-    task: str
-    epoch: int
-    message: str
-
-
 class ActivitySeen(msgspec.Struct, frozen=True):
     job: int
     role: str
@@ -148,12 +137,12 @@ class ActivitySeen(msgspec.Struct, frozen=True):
 
 
 class ProgressReported(msgspec.Struct, frozen=True):
-    """Metrics are the latest of each; they may be what others wait for."""
+    """How far an instance is; its metrics may be what others wait for."""
 
     job: int
     role: str
     index: int
-    metrics: dict[str, float]
+    progress: Progress
 
 
 class Ticked(msgspec.Struct, frozen=True):
@@ -175,7 +164,6 @@ Event = (
     | InstanceStarted
     | SignSeen
     | InstanceEnded
-    | SeatLaunchFailed
     | ActivitySeen
     | ProgressReported
     | Ticked

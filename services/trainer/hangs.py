@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelyard.training import Progress
 from modelyard.training.restarts import Cause
 from services.trainer import endings
 from services.trainer.acts import Act
@@ -42,10 +43,10 @@ def _hangs(act: Act, instance: Instance) -> None:
     endings.hung(act, instance, found)
 
 
-def progressed(act: Act, instance: Instance, metrics: dict[str, float]) -> None:
+def progressed(act: Act, instance: Instance, progress: Progress) -> None:
     """What it reports: metrics may be what others wait for."""
-    instance.metrics = {**instance.metrics, **metrics}
+    instance.metrics = {**instance.metrics, **progress.metrics}
+    instance.progress = progress
     cpu, heard, _ = act.live.activity.get(instance.key, (0.0, act.now, act.now))
     act.live.activity[instance.key] = (cpu, heard, act.now)
-    if metrics:
-        act.touch_instance(instance)
+    act.touch_instance(instance)

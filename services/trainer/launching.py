@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelyard.training import Identity, RenderError
+from modelyard.training import Identity, ProgressSource, RenderError
 from modelyard.training.readiness import WATCHED, Dependency, Facts, OnTimeout, Readiness, is_met, unmet
 from modelyard.training.restarts import Cause
 from services.trainer import endings
@@ -92,7 +92,7 @@ def launch(act: Act, instance: Instance) -> None:
     """Epoch + 1 is on disk before the command leaves; the same epoch again changes nothing at the agent (I2)."""
     instance.epoch += 1
     instance.signs, instance.is_started, instance.exit = [], False, None
-    instance.metrics = {}
+    instance.metrics, instance.progress = {}, None
     act.job.start_ms = act.job.start_ms or act.now
     act.set(instance, InstanceState.STARTING)
     send_launch(act, instance)
@@ -116,9 +116,14 @@ def send_launch(act: Act, instance: Instance) -> None:
     act.effects.wishes.append(
         LaunchInstance(
             job.number, instance.role, instance.index, instance.task, address.node, instance.epoch, rendered,
-            act.plan.signs(instance.role),
+            act.plan.signs(instance.role), _progress_from(act, instance.role),
         )
     )  # fmt: skip
+
+
+def _progress_from(act: Act, role: str) -> ProgressSource:
+    planned = act.plan.role(role)
+    return planned.role.progress_from if planned is not None else ProgressSource()
 
 
 def watched(signs: tuple[Readiness, ...]) -> list[tuple[int, Readiness]]:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from modelyard.training import Address
+from modelyard.training import Address, Progress
 from modelyard.training.restarts import Cause
 from modelyard.v1 import job_pb2, seat_pb2, seat_pb2_grpc
 from services.chassis.errors import InvalidArgument, PermissionDenied
@@ -25,7 +25,6 @@ from services.trainer.events import (
     InstanceEnded,
     InstanceStarted,
     ProgressReported,
-    SeatLaunchFailed,
     SeatOpened,
     SeatStands,
     SignSeen,
@@ -183,15 +182,23 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
         if event.HasField("activity"):
             return [ActivitySeen(*at, event.epoch, event.activity.cpu, event.activity.silent_ms)]
         if event.HasField("progress"):
-            return [ProgressReported(*at, dict(event.progress.metrics))]
+            return [ProgressReported(*at, _progress(event.progress))]
         if event.HasField("refusal"):
             _log.warning(
                 "command_refused", node=hello.node, task=event.task_id, reason=event.refusal.reason,
                 message=event.refusal.message,
             )  # fmt: skip
-            if event.refusal.reason == "SETUP":
-                return [SeatLaunchFailed(*at, event.task_id, event.epoch, event.refusal.message)]
         return []
+
+
+def _progress(message: job_pb2.JobProgress) -> Progress:
+    def said(field: Any) -> Any:
+        return getattr(message, field) if message.HasField(field) else None
+
+    return Progress(
+        step=said("step"), total=said("total_steps"), epoch=said("epoch"), ratio=said("ratio"),
+        remaining_s=said("remaining_s"), metrics=dict(message.metrics),
+    )  # fmt: skip
 
 
 def _number(job_id: str) -> int:

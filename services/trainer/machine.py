@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from modelyard.training.restarts import Cause
 from services.chassis.errors import ServiceError
 from services.trainer import endings, gangs, greeting, hangs, launching, outcomes, scaling, turns
 from services.trainer.acts import Act
@@ -24,7 +23,6 @@ from services.trainer.events import (
     ProgressReported,
     RoleScaled,
     SeatEnded,
-    SeatLaunchFailed,
     SeatOpened,
     SeatsAccepted,
     SeatsRefused,
@@ -34,7 +32,6 @@ from services.trainer.events import (
 )
 from services.trainer.model import (
     PLACED,
-    Exit,
     InstanceState,
     JobHasEnded,
     JobNotSuspended,
@@ -46,14 +43,7 @@ REPLACEMENT_WAIT_S = 60.0
 """How long a job that has lost a place keeps the others, where its file does not say."""
 
 _OfInstance = (
-    SeatOpened
-    | SeatStands
-    | InstanceStarted
-    | SignSeen
-    | InstanceEnded
-    | SeatLaunchFailed
-    | ActivitySeen
-    | ProgressReported
+    SeatOpened | SeatStands | InstanceStarted | SignSeen | InstanceEnded | ActivitySeen | ProgressReported
 )
 
 
@@ -215,7 +205,7 @@ def _on_instance(act: Act, instance: Instance, event: _OfInstance) -> None:
     if isinstance(event, SeatOpened):
         gangs.opened(act, instance, event.task, event.address)
     elif isinstance(event, ProgressReported):
-        hangs.progressed(act, instance, event.metrics)
+        hangs.progressed(act, instance, event.progress)
     elif isinstance(event, SignSeen):
         if event.epoch == instance.epoch and event.sign not in instance.signs:
             instance.signs = [*instance.signs, event.sign]
@@ -229,11 +219,8 @@ def _on_instance(act: Act, instance: Instance, event: _OfInstance) -> None:
         greeting.stands(act, instance, event.epoch)
     elif isinstance(event, InstanceStarted):
         launching.started(act, instance, event.epoch)
-    elif isinstance(event, InstanceEnded):
-        endings.ended(act, instance, event.exit)
     else:
-        found = Exit(epoch=event.epoch, cause=Cause.SETUP, message=event.message, end_ms=act.now)
-        endings.ended(act, instance, found)
+        endings.ended(act, instance, event.exit)
 
 
 def _on_unwanted(event: SeatsAccepted | SeatsRefused, effects: Effects) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from modelyard.training import Address, Plan
+from modelyard.training import Address, Plan, Progress
 from modelyard.training.restarts import Purse
 from modelyard.training.status import Outcome
 from services.chassis.errors import InvariantViolation
@@ -51,6 +51,8 @@ class Instance(msgspec.Struct):
     signs: list[int] = []
     """Seen in the present epoch."""
     metrics: dict[str, float] = {}
+    """The latest of each, of the present epoch."""
+    progress: Progress | None = None
     exit: Exit | None = None
     restarts: int = 0
     stopping_for: str = ""

@@ -89,9 +89,21 @@ def instance_message(job: Job, plan: Plan | None, one: Instance) -> job_pb2.Inst
             getattr(message, field).FromMilliseconds(time_ms)
     if one.exit is not None:
         message.exit.CopyFrom(exit_message(one.exit, one.role, one.index))
-    if one.metrics:
-        message.progress.metrics.update(one.metrics)
+    _fill_progress(message.progress, one)
     return message
+
+
+def _fill_progress(message: job_pb2.JobProgress, one: Instance) -> None:
+    message.metrics.update(one.metrics)
+    if one.progress is None:
+        return
+    said = {
+        "ratio": one.progress.ratio, "step": one.progress.step, "total_steps": one.progress.total,
+        "epoch": one.progress.epoch, "remaining_s": one.progress.remaining_s,
+    }  # fmt: skip
+    for field, value in said.items():
+        if value is not None:
+            setattr(message, field, value)
 
 
 def _rank(job: Job, plan: Plan | None, one: Instance) -> int:
