@@ -71,8 +71,22 @@ JOB_FIELDS: Columns = [
 def line_of(one: job_pb2.Instance) -> str:
     """What became of an instance, for who watches."""
     where = f" on {one.address.node}" if one.address.node else ""
-    why = one.message or (one.exit.message if one.exit.cause else "")
+    why = one.message or (one.exit.message if one.exit.cause else "") or progress_of(one)
     return f"{one.role}-{one.index} {instance_state(one)}{where}" + (f": {why}" if why else "")
+
+
+def progress_of(one: job_pb2.Instance) -> str:
+    """How far it is: "step 3 of 6, loss 0.333"."""
+    found = one.progress
+    words = []
+    if found.HasField("step"):
+        words.append(
+            f"step {found.step}" + (f" of {found.total_steps}" if found.HasField("total_steps") else "")
+        )
+    elif found.HasField("ratio"):
+        words.append(f"{found.ratio:.0%}")
+    words += [f"{name} {value:.4g}" for name, value in sorted(found.metrics.items())]
+    return ", ".join(words)
 
 
 def write_waits(waits: Iterable[job_pb2.InstanceWait]) -> None:
