@@ -14,6 +14,7 @@ from tests.support.yard import Yard
 
 TASKS, ARTIFACTS = "modelyard.v1.TaskService", "modelyard.v1.ArtifactService"
 PROJECTS, RUNS = "modelyard.v1.ProjectService", "modelyard.v1.RunService"
+JOBS, FRAMEWORKS = "modelyard.v1.JobService", "modelyard.v1.FrameworkService"
 NODES, CONTACTS = "modelyard.v1.NodeService", "modelyard.v1.ContactService"
 
 
@@ -55,6 +56,8 @@ class Grpcurl:
     def _address(self, method: str) -> str:
         if method.startswith(ARTIFACTS):
             return self._yard.store
+        if method.startswith((JOBS, FRAMEWORKS)):
+            return self._yard.trainer
         return self._yard.graph if method.startswith((PROJECTS, RUNS)) else self._yard.endpoint
 
     def stream(self, method: str, message: dict[str, Any]) -> list[dict[str, Any]]:
