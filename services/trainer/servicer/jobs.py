@@ -130,6 +130,8 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
             while True:
                 changed.clear()
                 job, plan, instances = await self._jobs.state_of(number)
+                # Of what is told now: the job may go on while the answer is on its way.
+                is_last = job.state.has_ended
                 if job.revision > position or (is_first and not request.revision):
                     response = pb.WatchJobResponse(
                         revision=job.revision, job=job_message(job, plan, instances, is_whole=True)
@@ -141,7 +143,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
                     position = job.revision
                     yield response
                 is_first = False
-                if job.state.has_ended:
+                if is_last:
                     return
                 await changed.wait()
 
