@@ -103,6 +103,7 @@ def summary(state: Path, options: Options) -> str:
         f"scheduler  {options.endpoint}{'  (TLS)' if options.tls else ''}",
         f"store      {options.store}",
         f"graph      {options.graph}",
+        *([f"trainer    {options.training}"] if options.trainer else []),
         f"nodes      {nodes} on this machine",
         f"state      {state}",
     ]

@@ -50,7 +50,7 @@ def accepted(act: Act, batch: int, tasks: dict[Key, str]) -> None:
             continue
         is_pending = instance is not None and instance.state is InstanceState.PENDING and not instance.task
         if instance is not None and is_pending and act.job.state in WANTING:
-            instance.task = task
+            instance.task = instance.latest_task = task
             act.touch_instance(instance)
         else:
             unwanted.append(task)
@@ -64,7 +64,7 @@ def opened(act: Act, instance: Instance, task: str, address: Address) -> None:
         if instance.task != task:
             _give_back(act, instance, task, address.node)
         return
-    instance.task = instance.task or task
+    instance.task = instance.latest_task = instance.task or task
     if instance.task != task:
         _give_back(act, instance, task, address.node)
         return

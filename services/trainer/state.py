@@ -44,6 +44,8 @@ class Instance(msgspec.Struct):
     """How often its processes were started."""
     task: str = ""
     """The task that holds its seat; empty: none was asked for, or it is lost."""
+    latest_task: str = ""
+    """The task of its present or last seat: its log outlives the seat (I6)."""
     address: Address | None = None
     """None: its seat is not open."""
     is_started: bool = False

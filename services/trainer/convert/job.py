@@ -76,7 +76,7 @@ def instance_message(job: Job, plan: Plan | None, one: Instance) -> job_pb2.Inst
     name = f"{one.role.replace('_', '-')}-{one.index}.j-{job.number}"
     message = job_pb2.Instance(
         role=one.role, index=one.index, state=INSTANCE_STATES[one.state], reason=one.reason, message=one.message,
-        epoch=one.epoch, rank=_rank(job, plan, one), task_id=one.task, is_ready=one.is_started,
+        epoch=one.epoch, rank=_rank(job, plan, one), task_id=one.task or one.latest_task, is_ready=one.is_started,
         restart_count=one.restarts, revision=one.revision,
     )  # fmt: skip
     if one.address is not None:

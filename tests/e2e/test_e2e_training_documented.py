@@ -1,0 +1,56 @@
+"""Every console line of docs/training.md, typed in order on a yard of its own (S3.12)."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from tests.support.wait import wait_until_sync
+from tests.support.yard import ROOT, Yard, new_yard
+
+PAGE = (ROOT / "docs" / "training.md").read_text()
+FILES = {"hello": "hello.yaml", "waiting": "waiting.yaml", "digits": "job.yaml"}
+"""What the page calls the jobs of these names."""
+
+
+def lines() -> list[list[str]]:
+    """The words of every line; NAME and the like are no part of blocks."""
+    blocks = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    typed = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    assert all(words[:2] == ["$", "yard"] for words in typed)
+    return [words[2:] for words in typed]
+
+
+def write_files(place: Path) -> None:
+    """The page's jobs, under the names that its commands use."""
+    for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL):
+        name = re.search(r"^name: (\w+)$", text, re.MULTILINE)
+        if name and name[1] in FILES:
+            (place / FILES[name[1]]).write_text(text)
+
+
+def type_in(yard: Yard, place: Path) -> dict[str, str]:
+    """What each line has printed; none may fail."""
+    printed = {}
+    for words in lines():
+        done = yard.cli(*words, cwd=place)
+        assert done.code == 0, f"yard {' '.join(words)}: {done.stdout}{done.stderr}"
+        printed[" ".join(words)] = done.stdout + done.stderr
+        if words[:2] == ["train", "run"] and "--detach" in words:
+            wait_until_sync(lambda: yard.task_processes(), "it runs", timeout_s=30, state=yard.logs)
+    return printed
+
+
+def test_every_console_line_of_the_page_works_in_order(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES.values())
+    with new_yard(is_up=False) as yard:
+        (yard.state / "yard.toml").write_text(f"port_base = {yard.port}\n")
+        printed = type_in(yard, tmp_path)
+        assert "trainer    " in printed["up --trainer --detach"]
+        assert "j-1 succeeded" in printed["train run hello.yaml"]
+        assert "rank 0 of 4" in printed["tasks logs t-1.0"] and "t-1.0" in printed["train get j-1"]
+        assert "hello" in printed["train ls"]
+        assert re.search(r"stopped|draining", printed["train get j-2"])
+        assert "seen enough" in printed["train get j-2"]
