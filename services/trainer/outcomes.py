@@ -6,6 +6,7 @@ What is decided is written once and never changes (I1).
 from __future__ import annotations
 
 from modelyard.training.conduct import AtEnd
+from modelyard.training.readiness import Facts, shows
 from modelyard.training.status import Counts, Outcome, RoleState
 from services.trainer import gangs, turns
 from services.trainer.acts import Act
@@ -74,11 +75,8 @@ def decide_by_policy(act: Act) -> None:
 def _evidence_lacking(act: Act) -> str:
     """What should be there besides exit codes, and is not."""
     for sign in act.plan.job.evidence.metrics:
-        values = [
-            one.metrics[sign.metric] for one in act.live.instances.values() if sign.metric in one.metrics
-        ]
-        if not values:
-            return f"nobody has reported the metric {sign.metric}"
+        if not any(shows(Facts(metrics=one.metrics), sign) for one in act.live.instances.values()):
+            return f"nobody has reported {sign.detail}"
     return ""
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from modelyard.training import Progress
 from modelyard.training.restarts import Cause
-from services.trainer.events import JobResumed, JobStopped, JobSuspended, RoleScaled
+from services.trainer.events import JobResumed, JobStopped, JobSuspended, ProgressReported, RoleScaled
 from services.trainer.model import InstanceState, JobState
 from tests.support.training_world import World, plan_from
 
@@ -220,3 +221,18 @@ def test_restarted_trainer_takes_everything_up_and_starts_nothing_twice() -> Non
     world.run()
     assert state(world) is JobState.SUCCEEDED
     assert InstanceState.STOPPED.value in states(world).values()
+
+
+@pytest.mark.parametrize(("accuracy", "outcome"), [(0.95, JobState.SUCCEEDED), (0.5, JobState.FAILED)])
+def test_evidence_of_a_metric_is_its_value_not_that_somebody_has_said_one(
+    accuracy: float, outcome: JobState
+) -> None:  # S3.9
+    world = World(seats_most=3)
+    world.create(plan_from(job(more='success: {metrics: ["accuracy >= 0.9"]}\n')))
+    while state(world) is not JobState.RUNNING:
+        world.hear()
+        world.place()
+    world.do(ProgressReported(1, "worker", 1, Progress(metrics={"accuracy": accuracy})))
+    world.run()
+    assert state(world) is outcome
+    assert ("accuracy >= 0.9" in world.state.jobs[1].job.message) is (outcome is JobState.FAILED)
