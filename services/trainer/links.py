@@ -32,6 +32,8 @@ from services.trainer.events import (
 from services.trainer.model import Exit
 
 _log = get_logger("trainer.links")
+_CAUSES = {job_pb2.ExitCause.Value(f"EXIT_CAUSE_{cause.name}"): cause for cause in Cause}
+"""A later agent may know more of them: those count as an exit."""
 _LIVE = (seat_pb2.SEAT_STATE_RUNNING, seat_pb2.SEAT_STATE_STOPPING)
 
 
@@ -234,10 +236,9 @@ def _of_seat(seat: seat_pb2.Seat, hello: seat_pb2.SeatHello, *, is_greeting: boo
 
 def _exit(seat: seat_pb2.Seat, node: str) -> Exit:
     exit_ = seat.exit
-    word = job_pb2.ExitCause.Name(exit_.cause).removeprefix("EXIT_CAUSE_").lower()
     return Exit(
         epoch=seat.epoch,
-        cause=Cause(word),
+        cause=_CAUSES.get(exit_.cause, Cause.EXIT),
         exit_code=exit_.exit_code,
         signal=exit_.signal,
         message=exit_.message,
