@@ -81,7 +81,8 @@ class Watch:
         """Until the run has changed; then so much longer, that changes come together, but for its end."""
         await self._changed.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), gather_s)
+            async with asyncio.timeout(gather_s):
+                await self._ended.wait()
 
 
 class Engine:
@@ -169,7 +170,9 @@ class Engine:
         else:
             wait_ms = min(deadlines.values()) - self._clock.now_ms()
             try:
-                await asyncio.wait_for(self._wake.wait(), max(0, wait_ms) / 1000)
+                # wait_for could swallow a cancellation that comes together with an event.
+                async with asyncio.timeout(max(0, wait_ms) / 1000):
+                    await self._wake.wait()
             except TimeoutError:
                 self._inbox.append(TimePassed())
         self._wake.clear()

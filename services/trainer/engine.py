@@ -139,7 +139,9 @@ class Engine:
         """Steps through the inbox, for ever; time is an event like others."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), TICK_S)
+                # wait_for could swallow a cancellation that comes together with an event.
+                async with asyncio.timeout(TICK_S):
+                    await self._wake.wait()
             except TimeoutError:
                 self._inbox.append(Ticked())
             self._wake.clear()

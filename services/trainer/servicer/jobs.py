@@ -12,6 +12,7 @@ from services.chassis.clock import Clock
 from services.chassis.errors import InvalidArgument, OutOfRange
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, Principal, principal
+from services.trainer import limits
 from services.trainer.convert.job import STATES, instance_message, job_message
 from services.trainer.engine import Engine, address_of
 from services.trainer.events import Event, JobCreated, JobResumed, JobStopped, JobSuspended, RoleScaled
@@ -62,6 +63,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.CreateJobResponse:
         account = _account(principal())
         plan = self._jobs.plan(request.job)
+        limits.check(plan, request)
         changes = framework_pb2.JobDocument()
         changes.CopyFrom(request.job)
         changes.ClearField("text")

@@ -1,0 +1,34 @@
+"""What a job file may ask for that this trainer does not do: it is refused, never ignored."""
+
+from collections.abc import Iterator
+
+from modelyard.training import Plan, ReadinessKind
+from modelyard.v1 import job_pb2
+from services.chassis.errors import Unimplemented
+
+
+class JobWishUnmet(Unimplemented):
+    """The trainer cannot do this yet."""
+
+
+def check(plan: Plan, request: job_pb2.CreateJobRequest) -> None:
+    """Raises JobWishUnmet for the first thing that would not happen."""
+    for field, what in _unmet(plan, request):
+        raise JobWishUnmet(f"{what} is not done by this trainer yet", field=field, next_step="leave it out")
+
+
+def _unmet(plan: Plan, request: job_pb2.CreateJobRequest) -> Iterator[tuple[str, str]]:
+    job = plan.job
+    if job.evidence.artifacts:
+        yield "success.artifacts", "success by files"
+    if job.evidence.log:
+        yield "success.log", "success by lines of the log"
+    if job.checkpoints.directory:
+        yield "checkpoints", "handing checkpoints on"
+    if job.preemptible:
+        yield "preemptible", "suspending a job for one of higher priority"
+    if request.notification.contact or request.notification.on:
+        yield "notification", "telling a contact of a job's end"
+    for role in plan.roles:
+        if any(sign.kind is ReadinessKind.FUNCTION for sign in plan.signs(role.name)):
+            yield f"roles.{role.name}", "readiness by a function of a plug-in"
