@@ -12,6 +12,7 @@ from services.scheduler.model import Spec
 from services.scheduler.refusals import InputNotFound, StoreUnreachable
 
 TIMEOUT_S = 10.0
+REFERRED_AT_ONCE = 64
 # A submission that has referred is in the state by then, or never will be.
 SETTLED_S = 120.0
 
@@ -27,9 +28,20 @@ class Inputs:
 
     async def refer(self, account: str, specs: Iterable[Spec]) -> None:
         """Raises `InputNotFound`, or `StoreUnreachable`. Specifications that are known already were checked then."""
-        for spec in specs:
-            if spec.digests and not spec.number:
+        new = [spec for spec in specs if spec.digests and not spec.number]
+        if len(new) == 1:
+            await self._refer(account, new[0])
+            return
+        # Side by side: the store writes those that come together in one transaction.
+        turns = asyncio.Semaphore(REFERRED_AT_ONCE)
+
+        async def refer(spec: Spec) -> None:
+            async with turns:
                 await self._refer(account, spec)
+
+        for outcome in await asyncio.gather(*map(refer, new), return_exceptions=True):
+            if outcome is not None:
+                raise outcome
 
     async def _refer(self, account: str, spec: Spec) -> None:
         holder = _holder(account, spec.body)
