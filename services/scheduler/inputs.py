@@ -1,54 +1,68 @@
 """Makes sure that what a specification refers to is in the store, and stays there (peer: the store)."""
 
 import asyncio
-import hashlib
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 
 import grpc
 import grpc.aio
 
 from modelyard.v1 import artifact_pb2, artifact_pb2_grpc
+from services.scheduler.holders import holder_of
 from services.scheduler.model import Spec
 from services.scheduler.refusals import InputNotFound, StoreUnreachable
 
 TIMEOUT_S = 10.0
 REFERRED_AT_ONCE = 64
+HELD_MOST = 100_000
 # A submission that has referred is in the state by then, or never will be.
 SETTLED_S = 120.0
 
 
 class Inputs:
-    """References are held by the specification's content, so repeating the call changes nothing."""
+    """One reference for each set of artefacts of an account, however many specifications name that set: items of a map
+    differ in small values and share their code. Repeating a call changes nothing."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = artifact_pb2_grpc.ArtifactServiceStub(channel)
+        # References that are known to stand.
+        self._held: set[str] = set()
         # When each holder was last referred for, by the loop's clock, and those that are being released.
         self._referred: dict[str, float] = {}
         self._releasing: dict[str, asyncio.Event] = {}
 
     async def refer(self, account: str, specs: Iterable[Spec]) -> None:
         """Raises `InputNotFound`, or `StoreUnreachable`. Specifications that are known already were checked then."""
-        new = [spec for spec in specs if spec.digests and not spec.number]
+        new = {holder_of(account, spec.digests): spec.digests for spec in specs if not spec.number}
+        new.pop("", None)
         if len(new) == 1:
-            await self._refer(account, new[0])
+            [(holder, digests)] = new.items()
+            await self._refer(account, holder, digests)
             return
         # Side by side: the store writes those that come together in one transaction.
         turns = asyncio.Semaphore(REFERRED_AT_ONCE)
 
-        async def refer(spec: Spec) -> None:
+        async def refer(holder: str, digests: Sequence[str]) -> None:
             async with turns:
-                await self._refer(account, spec)
+                await self._refer(account, holder, digests)
 
-        for outcome in await asyncio.gather(*map(refer, new), return_exceptions=True):
+        for outcome in await asyncio.gather(*itertools.starmap(refer, new.items()), return_exceptions=True):
             if outcome is not None:
                 raise outcome
 
-    async def _refer(self, account: str, spec: Spec) -> None:
-        holder = _holder(account, spec.body)
+    async def _refer(self, account: str, holder: str, digests: Sequence[str]) -> None:
         while (releasing := self._releasing.get(holder)) is not None:
             await releasing.wait()
         self._referred[holder] = asyncio.get_running_loop().time()
-        request = artifact_pb2.AddReferencesRequest(account=account, holder=holder, digests=spec.digests)
+        if holder in self._held:
+            return
+        await self._add(account, holder, digests)
+        if len(self._held) >= HELD_MOST:
+            self._held.clear()
+        self._held.add(holder)
+
+    async def _add(self, account: str, holder: str, digests: Sequence[str]) -> None:
+        request = artifact_pb2.AddReferencesRequest(account=account, holder=holder, digests=digests)
         try:
             await self._stub.AddReferences(request, timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
@@ -62,20 +76,22 @@ class Inputs:
                 next_step="see that yard-store runs: yard doctor",
             ) from error
 
-    async def release(self, account: str, body: bytes) -> None:
-        """Gives up what a specification referred to, unless a submission has just referred for it again.
+    async def release(self, holder: str) -> bool:
+        """Gives up what specifications referred to; False: it stands, a submission has just referred for it again.
 
         Raises `StoreUnreachable`. Idempotent.
         """
-        holder, now_s = _holder(account, body), asyncio.get_running_loop().time()
+        now_s = asyncio.get_running_loop().time()
         self._referred = {key: at_s for key, at_s in self._referred.items() if at_s > now_s - SETTLED_S}
         if holder in self._referred:
-            return
+            return False
         self._releasing[holder] = asyncio.Event()
+        self._held.discard(holder)
         try:
             await self._remove(holder)
         finally:
             self._releasing.pop(holder).set()
+        return True
 
     async def release_outputs(self, task_id: str) -> None:
         """Gives up what a task kept. Raises `StoreUnreachable`. Idempotent."""
@@ -87,7 +103,3 @@ class Inputs:
             await self._stub.RemoveReferences(request, timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise StoreUnreachable(f"the store does not answer: {error.details()}") from error
-
-
-def _holder(account: str, body: bytes) -> str:
-    return "spec:" + hashlib.sha256(account.encode() + b"\0" + body).hexdigest()[:32]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from services.scheduler.holders import old_holder_of
 from services.scheduler.model import STRIDE, Spec
 from services.scheduler.store import SchedulerStore
 
@@ -19,8 +20,8 @@ class UnusedSpec(msgspec.Struct, frozen=True):
     number: int
     account: str
     body: bytes
-    # Whether it refers to artefacts.
-    has_inputs: bool
+    # Who refers to the artefacts that it names; empty: it names none.
+    holder: str
 
 
 class Past:
@@ -91,11 +92,22 @@ class Past:
         """Looks at every task's row, on the reader's thread."""
         return await self._database.read(
             lambda c: [
-                UnusedSpec(number, account, body, bool(msgspec.json.decode(head, type=Spec).digests))
-                for number, account, body, head in c.execute(self._sql["unused_specs"])
+                UnusedSpec(number, account, body, inputs or _old_holder(account, body, head))
+                for number, account, body, head, inputs in c.execute(self._sql["unused_specs"])
             ]
+        )
+
+    async def is_shared(self, spec: UnusedSpec) -> bool:
+        """Whether another specification names the same artefacts."""
+        found = (spec.holder, spec.number)
+        return await self._database.read(
+            lambda c: c.execute(self._sql["spec_with_inputs"], found).fetchone() is not None
         )
 
     async def delete_spec(self, number: int) -> None:
         """It is known that nothing refers to it, nor can."""
         await self._database.write(lambda c: c.execute(self._sql["delete_spec"], (number,)))
+
+
+def _old_holder(account: str, body: bytes, head: bytes) -> str:
+    return old_holder_of(account, body) if msgspec.json.decode(head, type=Spec).digests else ""

@@ -5,7 +5,7 @@ SELECT value FROM meta WHERE name = ?
 INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value
 
 -- name: insert_spec
-INSERT INTO spec (number, account, name, body, head) VALUES (?, ?, ?, ?, ?)
+INSERT INTO spec (number, account, name, body, head, inputs) VALUES (?, ?, ?, ?, ?, ?)
 
 -- name: insert_task
 INSERT INTO task (key, revision, spec, account, params, submit_ms) VALUES (?, ?, ?, ?, ?, ?)
@@ -201,9 +201,12 @@ DELETE FROM dependency WHERE task = ?
 DELETE FROM grace WHERE task = ?
 
 -- name: unused_specs
-SELECT s.number, s.account, s.body, s.head
+SELECT s.number, s.account, s.body, s.head, s.inputs
 FROM spec AS s
 WHERE s.number NOT IN (SELECT spec FROM task UNION SELECT spec FROM modification)
+
+-- name: spec_with_inputs
+SELECT number FROM spec WHERE inputs = ? AND number <> ? LIMIT 1
 
 -- name: delete_spec
 DELETE FROM spec WHERE number = ?

@@ -105,12 +105,17 @@ class Retention:
         going = {spec.number for spec in self._retired} & {spec.number for spec in unused}
         for spec in unused:
             if spec.number in going:
-                is_known = (spec.account, spec.body) in self._engine.state.specs
-                if not is_known and spec.has_inputs:
-                    await self._inputs.release(spec.account, spec.body)
-                await self._past.delete_spec(spec.number)
+                if await self._is_released(spec):
+                    await self._past.delete_spec(spec.number)
                 await asyncio.sleep(PAUSE_S)
         fresh = [spec for spec in unused if spec.number not in going]
         if fresh:
             self._engine.post(SpecsRetired(frozenset(spec.number for spec in fresh)))
         self._retired = fresh
+
+    async def _is_released(self, spec: UnusedSpec) -> bool:
+        """Gives up what it refers to, unless others need it too; False: somebody is about to."""
+        is_known = (spec.account, spec.body) in self._engine.state.specs
+        if is_known or not spec.holder or await self._past.is_shared(spec):
+            return True
+        return await self._inputs.release(spec.holder)

@@ -32,6 +32,7 @@ from services.scheduler.effects import (
     UseRow,
 )
 from services.scheduler.events import EndedTask
+from services.scheduler.holders import holder_of
 from services.scheduler.model import (
     STRIDE,
     Condition,
@@ -256,10 +257,10 @@ class SchedulerStore:
             connection.execute(self.sql["insert_request"], (*row.request, row.revision, 0, row.time_ms))
 
     def _insert_spec(self, connection: sqlite3.Connection, spec: Spec) -> None:
-        head = msgspec.structs.replace(spec, body=b"")
+        account, head = spec.shape.account, msgspec.json.encode(msgspec.structs.replace(spec, body=b""))
+        holder = holder_of(account, spec.digests)
         connection.execute(
-            self.sql["insert_spec"],
-            (spec.number, spec.shape.account, spec.name, spec.body, msgspec.json.encode(head)),
+            self.sql["insert_spec"], (spec.number, account, spec.name, spec.body, head, holder)
         )
 
     async def begin_epoch(self, skip: int = 0) -> Counters:

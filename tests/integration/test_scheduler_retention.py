@@ -13,7 +13,7 @@ from services.scheduler.logs import LogFiles
 from services.scheduler.model import parse_task_id
 from services.scheduler.past import TASK_TABLES, Past
 from services.scheduler.retention import Retention
-from tests.support.scheduler_service import SchedulerYard, command, refusal, scheduler_yard
+from tests.support.scheduler_service import KNOWN_DIGEST, SchedulerYard, command, refusal, scheduler_yard
 from tests.support.scripted_agent import connected, ignore, succeed
 
 
@@ -22,13 +22,15 @@ class Claims:
 
     def __init__(self) -> None:
         self.outputs: list[str] = []
-        self.specs: list[bytes] = []
+        self.holders: list[str] = []
+        self.is_wanted = False
 
     async def release_outputs(self, task_id: str) -> None:
         self.outputs.append(task_id)
 
-    async def release(self, account: str, body: bytes) -> None:
-        self.specs.append(body)
+    async def release(self, holder: str) -> bool:
+        self.holders.append(holder)
+        return not self.is_wanted
 
 
 def retention(yard: SchedulerYard, claims: Claims, *, in_days: float = 31) -> Retention:
@@ -100,6 +102,43 @@ async def test_specifications_go_once_nothing_refers_to_them_and_can_be_used_aga
         assert (await yard.admin.get(again)).spec.name == "once"
         await yard.restart()
         assert (await yard.admin.get(again)).spec.name == "once"
+
+
+def with_input(name: str, **settings: Any) -> pb.TaskSpec:
+    spec = command(name=name, **settings)
+    spec.inputs["x"].digest = KNOWN_DIGEST
+    return spec
+
+
+@pytest.mark.asyncio
+async def test_artefacts_that_many_specifications_name_are_claimed_once_and_given_up_with_the_last(
+    tmp_path: Path,
+) -> None:  # S0.6
+    async with scheduler_yard(tmp_path) as yard, connected(yard, script=succeed):
+        for name in ("first", "second", "third"):
+            [task_id] = await yard.admin.submit(with_input(name))
+            await yard.admin.wait(task_id)
+        [holder] = yard.store.holders
+        [lives] = await yard.admin.submit(with_input("lives", hold=True))
+        claims = Claims()
+        keeper = retention(yard, claims)
+        for _ in range(2):
+            await keeper.prune()
+            await keeper.prune_specs()
+        assert await rows(yard, "spec") == 1
+        assert claims.holders == []
+        await yard.admin.cancel(lives)
+        await keeper.prune()
+        claims.is_wanted = True
+        for _ in range(2):
+            await keeper.prune_specs()
+        # A submission has just referred to the same: its specification may come, so nothing is forgotten.
+        assert await rows(yard, "spec") == 1
+        claims.is_wanted = False
+        for _ in range(2):
+            await keeper.prune_specs()
+        assert await rows(yard, "spec") == 0
+        assert claims.holders == [holder, holder]
 
 
 @pytest.mark.asyncio
