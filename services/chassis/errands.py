@@ -9,7 +9,7 @@ import asyncio
 import random
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -68,6 +68,17 @@ def refused(errand: Errand, error: YardError) -> None:
         "errand_refused", number=errand.number, kind=errand.kind, account=errand.account, code=error.code,
         reason=error.reason, message=error.message,
     )  # fmt: skip
+
+
+async def one_by_one(errands: Iterable[Errand], carry: Callable[[Errand], Awaitable[None]]) -> None:
+    """In turn; what is refused for good is left. Raises YardError where they have to be asked again."""
+    for errand in errands:
+        try:
+            await carry(errand)
+        except YardError as error:
+            if not is_final(error):
+                raise
+            refused(errand, error)
 
 
 def _nothing() -> None:

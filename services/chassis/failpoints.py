@@ -40,6 +40,8 @@ POINTS: Mapping[str, str] = {
     "graph.after_submit": "a batch of nodes has left, its answer is not known",
     "graph.before_errand": "what is owed to another service is on disk, that has not heard of it",
     "graph.after_errand": "what was owed is done, its row does not know",
+    "trainer.before_errand": "what is owed to another service is on disk, that has not heard of it",
+    "trainer.after_errand": "what was owed is done, its row does not know",
     "store.before_blob_sync": "all bytes of an upload are written, none need be on disk",
     "store.after_blob_sync": "the bytes are on disk under a temporary name",
     "store.before_row": "the bytes have their name, no row speaks of them",

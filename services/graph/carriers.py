@@ -7,7 +7,7 @@ import msgspec
 
 from modelyard.errors import YardError
 from modelyard.v1 import task_pb2
-from services.chassis.errands import Carrier, Errand, is_final, refused
+from services.chassis.errands import Carrier, Errand, is_final, one_by_one, refused
 from services.graph.owing import Cancellation, Reference
 from services.graph.peers import Artifacts, Scheduler
 
@@ -91,16 +91,12 @@ class Withdrawals(Carrier):
         self._scheduler = scheduler
 
     async def carry(self, account: str, errands: Sequence[Errand]) -> None:
-        for errand in errands:
-            request = task_pb2.SubmitTasksRequest.FromString(errand.content)
-            try:
-                made = await self._scheduler.made_by(account, request)
-            except YardError as error:
-                if not is_final(error):
-                    raise
-                refused(errand, error)
-                continue
-            await _cancel(self._scheduler, account, dict.fromkeys(made, errand))
+        await one_by_one(errands, lambda one: self._withdraw(account, one))
+
+    async def _withdraw(self, account: str, errand: Errand) -> None:
+        request = task_pb2.SubmitTasksRequest.FromString(errand.content)
+        made = await self._scheduler.made_by(account, request)
+        await _cancel(self._scheduler, account, dict.fromkeys(made, errand))
 
 
 async def _cancel(scheduler: Scheduler, account: str, tasks: Mapping[str, Errand]) -> None:

@@ -13,8 +13,6 @@ from modelyard.errors import YardError, from_rpc_error
 from modelyard.v1 import (
     artifact_pb2,
     artifact_pb2_grpc,
-    contact_pb2,
-    contact_pb2_grpc,
     task_pb2,
     task_pb2_grpc,
 )
@@ -42,7 +40,6 @@ class Scheduler:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
         self._tasks = task_pb2_grpc.TaskServiceStub(channel)
-        self._contacts = contact_pb2_grpc.ContactServiceStub(channel)
 
     def session(self, account: str, listener: Listener[Batch]) -> Session[Batch]:
         return Session(self._channel, account, listener)
@@ -78,17 +75,6 @@ class Scheduler:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
         return answer.task_ids
-
-    async def notify(self, account: str, request: contact_pb2.NotifyRequest) -> Sequence[str]:
-        """Puts a message into the outbox, or (validate_only) asks whether it could; contacts that are told.
-
-        Idempotent. Raises YardError.
-        """
-        try:
-            answer = await self._contacts.Notify(request, metadata=on_behalf_of(account), timeout=CALL_S)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
-        return [delivery.contact for delivery in answer.deliveries]
 
 
 class Artifacts:

@@ -10,6 +10,7 @@ from modelyard.channel import connect
 from modelyard.v1 import canvas_pb2, canvas_pb2_grpc, run_pb2, run_pb2_grpc
 from services.chassis.answers import Answers, repeatable
 from services.chassis.clock import SystemClock
+from services.chassis.contacts import Contacts
 from services.chassis.errands import Carrier, Errands
 from services.chassis.errors import InvariantViolation
 from services.chassis.failpoints import failpoint
@@ -75,6 +76,7 @@ class GraphService:
             after=lambda: failpoint("graph.after_errand"),
         )  # fmt: skip
         self._peer, artifacts = Scheduler(self._scheduler), Artifacts(self._store)
+        self._contacts = Contacts(self._scheduler)
         self._engine = Engine(
             RunStore(self._database, sql), self._peer, PatientStore(artifacts, self._clock), self._errands,
             self._clock, self._loops, cache_bytes=config.cache_bytes,
@@ -83,7 +85,7 @@ class GraphService:
         await self._errands.open(lambda c: withdrawals(c, sql))
         self._history = History(self._engine, self._projects, self._catalogue)
         carriers: dict[str, Carrier] = {
-            Kind.NOTICE: Notices(self._peer, self._engine.store, self._history, self._projects),
+            Kind.NOTICE: Notices(self._contacts, self._engine.store, self._history, self._projects),
             Kind.REFERENCES: References(artifacts),
             Kind.CANCELLATION: Cancellations(self._peer),
             Kind.WITHDRAWAL: Withdrawals(self._peer),
@@ -132,7 +134,7 @@ class GraphService:
             self._projects, self._library, self._catalogue, self._engine.store, self._scheduler
         )
         runs = RunServicer(
-            self._engine, self._projects, starting, self._history, self._answers, explaining, self._peer
+            self._engine, self._projects, starting, self._history, self._answers, explaining, self._contacts
         )
         run_file = run_pb2.DESCRIPTOR
         run_pb2_grpc.add_RunServiceServicer_to_server(repeatable(runs, run_file, self._answers), server)

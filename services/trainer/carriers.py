@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import grpc.aio
 import msgspec
 
-from modelyard.errors import YardError, from_rpc_error
+from modelyard.errors import from_rpc_error
 from modelyard.v1 import task_pb2, task_pb2_grpc
-from services.chassis.errands import Errand, is_final, refused
+from services.chassis.errands import Errand, one_by_one
 from services.chassis.sessions import on_behalf_of
 
 CALL_S = 20.0
@@ -22,13 +22,7 @@ class Cancellations:
 
     async def carry(self, account: str, errands: Sequence[Errand]) -> None:
         """One by one: a task that the scheduler has forgotten refuses those with it."""
-        for errand in errands:
-            try:
-                await self._cancel(account, _TASKS.decode(errand.content))
-            except YardError as error:
-                if not is_final(error):
-                    raise
-                refused(errand, error)
+        await one_by_one(errands, lambda one: self._cancel(account, _TASKS.decode(one.content)))
 
     async def _cancel(self, account: str, tasks: Sequence[str]) -> None:
         request = task_pb2.CancelTasksRequest(task_ids=tasks, comment="its job wants no place any more")

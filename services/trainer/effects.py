@@ -141,6 +141,7 @@ class TellEnd(msgspec.Struct, frozen=True):
     """The job has ended: its contacts are told."""
 
     job: int
+    account: str
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -63,7 +63,8 @@ def _judge(act: Act, instance: Instance, found: Exit) -> None:
     if verdict.action is Action.SUCCEED:
         act.set(instance, InstanceState.SUCCEEDED, verdict.reason)
     elif verdict.action is Action.FAIL:
-        act.job.failure = act.job.failure or found
+        if act.job.failure is None:
+            act.job.failure, act.job.failed = found, instance.key
         act.touch()
         act.set(instance, InstanceState.FAILED, verdict.reason, found.message)
     else:

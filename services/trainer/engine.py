@@ -36,15 +36,14 @@ from services.trainer.events import (
     Ticked,
 )
 from services.trainer.model import Exit
+from services.trainer.owing import owed
 from services.trainer.state import Job, Key, LiveJob, State
 from services.trainer.store import BatchRow, JobStore, Part
 
 TICK_S = 0.5
 MOST_EVENTS = 2_048
-CANCELLATION = "cancellation"
 
 PlanOf = Callable[[Job], Plan]
-_PACK = msgspec.msgpack.Encoder().encode
 _log = get_logger("trainer.engine")
 
 
@@ -178,11 +177,7 @@ class Engine:
     async def _step(self, events: Sequence[Event]) -> None:
         effects = machine.step(self.state, events, self._clock.now_ms())
         seats = [self._packed(row) for row in effects.rows if isinstance(row, e.InsertBatch)]
-        errands = [
-            self._errands.take(CANCELLATION, wish.account, _PACK(wish.tasks))
-            for wish in effects.wishes
-            if isinstance(wish, e.CancelSeats)
-        ]
+        errands = owed(effects.wishes, self._errands)
         if effects.rows or errands:
             batches = [
                 BatchRow(one.number, one.job, one.account, one.parts, one.request.SerializeToString())

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from modelyard.training import Plan, ReadinessKind
-from modelyard.v1 import job_pb2
 from services.chassis.errors import Unimplemented
 
 
@@ -11,13 +10,13 @@ class JobWishUnmet(Unimplemented):
     """The trainer cannot do this yet."""
 
 
-def check(plan: Plan, request: job_pb2.CreateJobRequest) -> None:
+def check(plan: Plan) -> None:
     """Raises JobWishUnmet for the first thing that would not happen."""
-    for field, what in _unmet(plan, request):
+    for field, what in _unmet(plan):
         raise JobWishUnmet(f"{what} is not done by this trainer yet", field=field, next_step="leave it out")
 
 
-def _unmet(plan: Plan, request: job_pb2.CreateJobRequest) -> Iterator[tuple[str, str]]:
+def _unmet(plan: Plan) -> Iterator[tuple[str, str]]:
     job = plan.job
     if job.evidence.artifacts:
         yield "success.artifacts", "success by files"
@@ -27,8 +26,6 @@ def _unmet(plan: Plan, request: job_pb2.CreateJobRequest) -> Iterator[tuple[str,
         yield "checkpoints", "handing checkpoints on"
     if job.preemptible:
         yield "preemptible", "suspending a job for one of higher priority"
-    if request.notification.contact or request.notification.on:
-        yield "notification", "telling a contact of a job's end"
     for role in plan.roles:
         if any(sign.kind is ReadinessKind.FUNCTION for sign in plan.signs(role.name)):
             yield f"roles.{role.name}", "readiness by a function of a plug-in"

@@ -128,7 +128,7 @@ def clear(act: Act) -> None:
     job.end_ms = act.now
     act.set_job(job.outcome, job.reason, job.message)
     act.condition(ConditionKind.CLEARED, is_true=True, reason=job.reason)
-    act.effects.wishes.append(TellEnd(job.number))
+    act.effects.wishes.append(TellEnd(job.number, job.account))
 
 
 def suspend(act: Act) -> None:

@@ -17,8 +17,10 @@ from modelyard.v1 import (
 )
 from services.chassis.answers import Answers, repeatable
 from services.chassis.clock import SystemClock
-from services.chassis.errands import Errands
+from services.chassis.contacts import Contacts
+from services.chassis.errands import Carrier, Errands
 from services.chassis.errors import InvariantViolation
+from services.chassis.failpoints import failpoint
 from services.chassis.figures import Family, gauge
 from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator, ensure_secret
@@ -26,11 +28,13 @@ from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
 from services.trainer.carriers import Cancellations
 from services.trainer.config import TrainerConfig
-from services.trainer.engine import CANCELLATION, Engine
+from services.trainer.engine import Engine
 from services.trainer.explaining import Explaining
 from services.trainer.frameworks import Frameworks
 from services.trainer.jobs import Jobs
 from services.trainer.links import Links
+from services.trainer.notices import Notices
+from services.trainer.owing import Kind
 from services.trainer.rules import RULES
 from services.trainer.servicer.frameworks import FrameworkServicer
 from services.trainer.servicer.jobs import JobServicer
@@ -65,14 +69,21 @@ class TrainerService:
         self._frameworks = Frameworks(store)
         await self._frameworks.open()
         self._answers = Answers(self._database, sql, self._clock.now_ms, self._key("trainer.answers.key"))
-        self._errands = Errands(self._database, sql, self._clock)
+        self._errands = Errands(
+            self._database, sql, self._clock, before=lambda: failpoint("trainer.before_errand"),
+            after=lambda: failpoint("trainer.after_errand"),
+        )  # fmt: skip
         endpoint = config.endpoint or f":{config.port}"
         self._engine = Engine(store, self._scheduler, self._errands, self._clock, self._loops, endpoint)
         self._jobs = Jobs(self._engine, self._frameworks)
         self._links = Links(self._engine)
         await self._engine.open(self._jobs.plan_of)
         await self._errands.open()
-        carriers = {CANCELLATION: Cancellations(self._scheduler)}
+        self._contacts = Contacts(self._scheduler)
+        carriers: dict[str, Carrier] = {
+            Kind.CANCELLATION: Cancellations(self._scheduler),
+            Kind.NOTICE: Notices(self._contacts, self._jobs),
+        }
         self._loops.start("errands", self._errands.run(carriers))
         self._loops.start("engine", self._engine.run())
         self._loops.start("answers", self._prune_answers())
@@ -103,7 +114,13 @@ class TrainerService:
         )
         explaining = Explaining(self._engine, self._scheduler, self._clock)
         jobs = JobServicer(  # type: ignore[abstract]
-            self._engine, self._jobs, self._frameworks, self._answers, explaining, self._clock
+            self._engine,
+            self._jobs,
+            self._frameworks,
+            self._answers,
+            explaining,
+            self._contacts,
+            self._clock,
         )
         job_file = job_pb2.DESCRIPTOR
         job_pb2_grpc.add_JobServiceServicer_to_server(repeatable(jobs, job_file, self._answers), server)

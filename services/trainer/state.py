@@ -118,6 +118,8 @@ class Job(msgspec.Struct):
     is_resuming: bool = False
     """It was resumed before it was suspended to the end."""
     failure: Exit | None = None
+    """The first end that counted, and whose it was."""
+    failed: Key | None = None
     batches: dict[int, list[Key]] = {}
     """Submissions of seats that were not answered, and for whom they are."""
     restarts: int = 0

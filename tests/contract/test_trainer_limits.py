@@ -32,10 +32,32 @@ async def test_wish_of_a_job_file_that_would_be_ignored_is_refused(
 
 
 @pytest.mark.asyncio
-async def test_contact_that_would_be_told_nothing_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("notification", "reason", "field"),
+    [
+        (task_pb2.Notification(contact="me"), "CONTACT_NOT_FOUND", "notification.contact"),
+        (
+            task_pb2.Notification(on=[task_pb2.NOTIFICATION_EVENT_FAILED]),
+            "CONTACT_NOT_FOUND",
+            "notification.on",
+        ),
+        (
+            task_pb2.Notification(on=[task_pb2.NOTIFICATION_EVENT_GATE_WAITING]),
+            "NOTICE_INVALID",
+            "notification.on",
+        ),
+    ],
+)
+async def test_contact_that_cannot_be_told_is_refused_when_the_job_is_created(
+    tmp_path: Path, notification: task_pb2.Notification, reason: str, field: str
+) -> None:  # S0.8
     async with trainer_yard(tmp_path) as yard:
-        request = job_pb2.CreateJobRequest(
-            job=framework_pb2.JobDocument(text=JOB), notification=task_pb2.Notification(contact="me")
-        )
-        refused = await refusal(yard.admin.jobs.CreateJob(request))
-        assert (refused.reason, refused.field) == ("JOB_WISH_UNMET", "notification")
+        for validate_only in (True, False):
+            request = job_pb2.CreateJobRequest(
+                job=framework_pb2.JobDocument(text=JOB),
+                notification=notification,
+                validate_only=validate_only,
+            )
+            refused = await refusal(yard.admin.jobs.CreateJob(request))
+            assert (refused.reason, refused.field) == (reason, field)
+        assert not (await yard.admin.jobs.ListJobs(job_pb2.ListJobsRequest())).jobs

@@ -17,8 +17,12 @@ from tests.support.yard_process import environment
 class Processes:
     """The services of a yard without a supervisor: the test itself starts again what dies."""
 
-    def __init__(self, yard: Yard, environ: Mapping[str, str] | None = None) -> None:
-        options = Options(port_base=yard.port, agents=yard.agents, cpu=4, memory_bytes=4 << 30)
+    def __init__(
+        self, yard: Yard, environ: Mapping[str, str] | None = None, *, trainer: bool = False
+    ) -> None:
+        options = Options(
+            port_base=yard.port, agents=yard.agents, cpu=4, memory_bytes=4 << 30, trainer=trainer
+        )
         self._yard = yard
         self._environ = dict(environ or {})
         self._programs: dict[str, Program] = {p.name: p for p in programs(yard.state, options)}

@@ -5,22 +5,16 @@ The same run gives the same words each time: a repetition of an event is a repet
 
 import json
 from collections.abc import Iterator
-from hashlib import sha256
 from typing import Any
 
 import msgspec
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.quantities import format_duration, format_size
 from modelyard.v1 import canvas_pb2, contact_pb2, run_pb2, task_pb2
+from services.chassis import notice
+from services.chassis.notice import ENTRIES_MOST, WORDS_CHARACTERS_MOST
 
-RESULTS_MOST = 20
 VALUE_CHARACTERS_MOST = 500
-ERROR_CHARACTERS_MOST = 2_000
-TITLE_CHARACTERS_MOST = 200
-FILE_NAME_CHARACTERS_MOST = 120
-EVENT_ID_CHARACTERS_MOST = 200
-MOST_BYTES = 60 << 10
 
 EVENTS = {
     run_pb2.RUN_STATE_SUCCEEDED: task_pb2.NOTIFICATION_EVENT_SUCCEEDED,
@@ -44,9 +38,9 @@ def end_request(run: run_pb2.Run, project: str, failed_node: str) -> contact_pb2
     facts = _facts(run, project)
     if run.HasField("error"):
         facts["error"] = _error(run, failed_node)
-    facts["results"] = [_result(sink) for sink in run.results[:RESULTS_MOST]]
-    request.text = _text([*_head(run, project), *_ending(run, failed_node)])
-    request.facts_json = _encoded(facts)
+    facts["results"] = [_result(sink) for sink in run.results[:ENTRIES_MOST]]
+    request.text = notice.text_of([*_head(run, project), *_ending(run, failed_node)])
+    request.facts_json = notice.facts_of(facts, "results")
     request.outputs.extend(_files(run))
     return request
 
@@ -61,26 +55,19 @@ def gate_request(run: run_pb2.Run, project: str, gate: Gate) -> contact_pb2.Noti
     approve, reject = (f"yard graph {word} {run.id} {gate.node_id}" for word in ("approve", "reject"))
     lines = [
         ("gate", gate.node_id),
-        ("asks", gate.message[:ERROR_CHARACTERS_MOST]),
+        ("asks", gate.message[:WORDS_CHARACTERS_MOST]),
         ("approve", approve),
         ("reject", reject),
     ]
-    request.text = _text([*_head(run, project), *lines])
-    waits = {"node": gate.node_id, "message": gate.message[:ERROR_CHARACTERS_MOST]}
+    request.text = notice.text_of([*_head(run, project), *lines])
+    waits = {"node": gate.node_id, "message": gate.message[:WORDS_CHARACTERS_MOST]}
     facts = {**_facts(run, project), "gate": {**waits, "approve": approve, "reject": reject}}
-    request.facts_json = _encoded(facts)
+    request.facts_json = notice.facts_of(facts, "results")
     return request
 
 
 def _request(run: run_pb2.Run, event: str, kind: str, title: str) -> contact_pb2.NotifyRequest:
-    # A number of a yard that was restored from a backup may be given again, its time is not.
-    event_id = f"{run.id} of {run.create_time.ToMilliseconds()} {event}"
-    if len(event_id) > EVENT_ID_CHARACTERS_MOST:
-        event_id = f"{event_id[:100]} {sha256(event_id.encode()).hexdigest()}"
-    request = contact_pb2.NotifyRequest(
-        event_id=event_id, kind=kind, subject=run.id,
-        title=" ".join(title.split())[:TITLE_CHARACTERS_MOST],
-    )  # fmt: skip
+    request = notice.request_of(run.id, run.create_time.ToMilliseconds(), event, kind=kind, title=title)
     if run.HasField("notification"):
         request.notification.CopyFrom(run.notification)
     return request
@@ -96,7 +83,7 @@ def _head(run: run_pb2.Run, project: str) -> Iterator[tuple[str, str]]:
     yield "version", str(run.version)
     yield "state", _word(run)
     yield "account", run.account
-    yield "comment", run.comment[:ERROR_CHARACTERS_MOST]
+    yield "comment", run.comment[:WORDS_CHARACTERS_MOST]
     yield "ran", format_duration(_duration_s(run)) if run.HasField("end_time") else ""
     yield "nodes", _counts(run)
 
@@ -116,21 +103,18 @@ def _ending(run: run_pb2.Run, failed_node: str) -> Iterator[tuple[str, str]]:
         yield "error", ": ".join(filter(None, (failed_node, error["cause"], error["message"])))
         yield "next", error["next_step"]
     outputs = [(f"{sink.node_id}.{output.port}", output) for sink in run.results for output in sink.outputs]
-    for name, output in outputs[:RESULTS_MOST]:
+    for name, output in outputs[:ENTRIES_MOST]:
         yield name, _shown(output)
-    if len(outputs) > RESULTS_MOST:
-        yield "", f"… and {len(outputs) - RESULTS_MOST} more: yard graph result {run.id} NODE"
+    if len(outputs) > ENTRIES_MOST:
+        yield "", f"… and {len(outputs) - ENTRIES_MOST} more: yard graph result {run.id} NODE"
 
 
 def _files(run: run_pb2.Run) -> list[task_pb2.Output]:
     """The sinks' artefacts, as what may go along."""
     found = [(sink.node_id, output) for sink in run.results for output in sink.outputs if output.digest]
     return [
-        task_pb2.Output(
-            name=f"{node_id}.{output.port}".replace("/", "-")[-FILE_NAME_CHARACTERS_MOST:], digest=output.digest,
-            size_bytes=output.size_bytes,
-        )
-        for node_id, output in found[:RESULTS_MOST]
+        notice.file_of(f"{node_id}.{output.port}", output.digest, output.size_bytes)
+        for node_id, output in found[:ENTRIES_MOST]
     ]  # fmt: skip
 
 
@@ -149,9 +133,9 @@ def _facts(run: run_pb2.Run, project: str) -> dict[str, Any]:
         "project_name": project,
         "version": run.version,
         "state": _word(run),
-        "comment": run.comment[:ERROR_CHARACTERS_MOST],
-        "create_time": _time(run.create_time),
-        "end_time": _time(run.end_time),
+        "comment": run.comment[:WORDS_CHARACTERS_MOST],
+        "create_time": notice.time_of(run.create_time),
+        "end_time": notice.time_of(run.end_time),
         "duration_s": _duration_s(run),
         "counts": {
             "nodes": run.node_count, "done": run.done_count, "cached": run.cached_count, "error": run.error_count,
@@ -169,7 +153,7 @@ def _error(run: run_pb2.Run, failed_node: str) -> dict[str, str]:
     return {
         "node": failed_node,
         "cause": cause,
-        "message": run.error.message[:ERROR_CHARACTERS_MOST],
+        "message": run.error.message[:WORDS_CHARACTERS_MOST],
         "next_step": run.error.next_step or f"yard graph show {run.id}; then: yard graph continue {run.id}",
     }
 
@@ -194,24 +178,6 @@ def _output(output: canvas_pb2.NodeOutput) -> dict[str, Any]:
     return {"port": output.port, "value": value}
 
 
-def _encoded(facts: dict[str, Any]) -> str:
-    """Without the results where they are more than a message takes; they can be asked for."""
-    text = _sayable(json.dumps(facts, ensure_ascii=False))
-    if len(text.encode()) > MOST_BYTES:
-        text = _sayable(json.dumps({**facts, "results": []}, ensure_ascii=False))
-    return text
-
-
-def _sayable(text: str) -> str:
-    """Without halves of characters, which JSON can hold and messages cannot."""
-    return text.encode(errors="replace").decode()
-
-
-def _text(lines: list[tuple[str, str]]) -> str:
-    text = "\n".join(f"{name}: {value}" if name else value for name, value in lines if value)
-    return text.encode()[:MOST_BYTES].decode(errors="ignore")
-
-
 def _word(run: run_pb2.Run) -> str:
     return run_pb2.RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
 
@@ -220,7 +186,3 @@ def _duration_s(run: run_pb2.Run) -> float:
     if not run.HasField("end_time"):
         return 0.0
     return max((run.end_time.ToMilliseconds() - run.create_time.ToMilliseconds()) / 1000, 0.0)
-
-
-def _time(moment: Timestamp) -> str:
-    return moment.ToJsonString() if moment.seconds else ""

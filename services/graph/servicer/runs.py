@@ -6,10 +6,11 @@ from typing import Any
 from modelyard.v1 import canvas_pb2, run_pb2_grpc
 from modelyard.v1 import run_pb2 as pb
 from services.chassis.answers import Answers
+from services.chassis.contacts import Contacts
 from services.chassis.errors import InvalidArgument
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, principal
-from services.graph import exchange, gates, keeping, notices, parameters
+from services.graph import exchange, gates, keeping, parameters
 from services.graph.access import account_of, require_role
 from services.graph.convert.picture import picture_node, run_title
 from services.graph.convert.run import ORDERS, STARTS, STATES, live_message, notification_of, telling
@@ -27,7 +28,6 @@ from services.graph.explaining import Explaining
 from services.graph.history import History
 from services.graph.keeping import NodeUnknown, RunGoesOn
 from services.graph.model import GateControl, Graph, Order, Role
-from services.graph.peers import Scheduler
 from services.graph.places import Place, find, node_at, place_of, text_of
 from services.graph.projects import Project, Projects, number_of
 from services.graph.starting import Starting, spec_of
@@ -57,10 +57,10 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         history: History,
         answers: Answers,
         explaining: Explaining,
-        scheduler: Scheduler,
+        contacts: Contacts,
     ) -> None:
         self._explaining = explaining
-        self._scheduler = scheduler
+        self._contacts = contacts
         self._engine = engine
         self._projects = projects
         self._starting = starting
@@ -80,7 +80,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             refresh=request.refresh,
             comment=request.comment[:COMMENT_LENGTH],
         )
-        await notices.check(self._scheduler, account, request.notification)
+        await self._contacts.check(account, request.notification)
         spec = telling(spec, request.notification)
         plan = await self._starting.plan(project, request.version, spec)
         if request.validate_only:

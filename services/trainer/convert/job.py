@@ -30,7 +30,7 @@ def job_message(job: Job, plan: Plan | None, instances: list[Instance], *, is_wh
         if time_ms:
             getattr(message, field).FromMilliseconds(time_ms)
     if job.failure is not None:
-        message.failure.CopyFrom(exit_message(job.failure, "", 0))
+        message.failure.CopyFrom(exit_message(job.failure, *(job.failed or ("", 0))))
     for name, budget in sorted(job.budgets.items()):
         per, _, rest = name.partition(" ")
         role, _, index = rest.partition(" ")
@@ -42,6 +42,8 @@ def job_message(job: Job, plan: Plan | None, instances: list[Instance], *, is_wh
         for role, count in job.counts.items():
             of_role = [one for one in instances if one.role == role]
             message.roles.append(_role_message(plan, role, count, of_role))
+    if job.notification:
+        message.notification.ParseFromString(job.notification)
     if is_whole:
         message.document = job.document
         message.conditions.extend(map(_condition_message, job.conditions))

@@ -9,10 +9,11 @@ from modelyard.v1 import framework_pb2, job_pb2_grpc
 from modelyard.v1 import job_pb2 as pb
 from services.chassis.answers import Answers
 from services.chassis.clock import Clock
+from services.chassis.contacts import Contacts
 from services.chassis.errors import InvalidArgument, OutOfRange
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, Principal, principal
-from services.trainer import limits
+from services.trainer import limits, notices
 from services.trainer.convert.job import STATES, instance_message, job_message
 from services.trainer.engine import Engine, address_of
 from services.trainer.events import Event, JobCreated, JobResumed, JobStopped, JobSuspended, RoleScaled
@@ -51,6 +52,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         frameworks: Frameworks,
         answers: Answers,
         explaining: Explaining,
+        contacts: Contacts,
         clock: Clock,
     ) -> None:
         self._engine = engine
@@ -58,12 +60,14 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         self._frameworks = frameworks
         self._answers = answers
         self._explaining = explaining
+        self._contacts = contacts
         self._clock = clock
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.CreateJobResponse:
         account = _account(principal())
         plan = self._jobs.plan(request.job)
-        limits.check(plan, request)
+        limits.check(plan)
+        await notices.check(self._contacts, account, request.notification)
         changes = framework_pb2.JobDocument()
         changes.CopyFrom(request.job)
         changes.ClearField("text")
