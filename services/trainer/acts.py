@@ -37,13 +37,17 @@ class Act:
     def touch(self) -> None:
         """Something of the job has changed."""
         self.live.is_changed = True
+        self.state.changed[self.live.job.number] = self.live
 
     def touch_instance(self, instance: Instance) -> None:
         self.live.changed.add(instance.key)
+        self.state.changed[self.live.job.number] = self.live
 
     def set_job(self, state: JobState, reason: str = "", message: str = "") -> None:
         """Where it is, and why."""
+        before = self.job.state
         self.job.state, self.job.reason, self.job.message = state, reason, message
+        self.state.moved(self.job, before)
         self.touch()
 
     def set(self, instance: Instance, state: InstanceState, reason: str = "", message: str = "") -> None:
@@ -57,13 +61,17 @@ class Act:
 
     def condition(self, kind: ConditionKind, *, is_true: bool, reason: str, message: str = "") -> None:
         """Noted where it changes."""
-        known = next((one for one in reversed(self.job.conditions) if one.kind is kind), None)
-        if (known.is_true if known else False) is is_true:
+        if self.is_true(kind) is is_true:
             return
         made = Condition(kind, is_true, reason, message, self.now, self.state.revision + 1)
         self.job.conditions = [*self.job.conditions, made][-200:]
         self.effects.rows.append(InsertCondition(self.job.number, made))
         self.touch()
+
+    def is_true(self, kind: ConditionKind) -> bool:
+        """What was noted last."""
+        known = next((one for one in reversed(self.job.conditions) if one.kind is kind), None)
+        return known is not None and known.is_true
 
     def stop(self, instance: Instance, why: str) -> None:
         """It is asked to end; what has no processes is stopped at once."""

@@ -7,6 +7,7 @@ its step has left, and the service ends: its successor takes everything up from 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.sessions import Session
 from services.chassis.supervise import Loops
 from services.trainer import effects as e
-from services.trainer import machine, submissions
+from services.trainer import machine, submissions, timers
 from services.trainer.commands import command_of
 from services.trainer.events import (
     Event,
@@ -137,13 +138,14 @@ class Engine:
     async def run(self) -> None:
         """Steps through the inbox, for ever; time is an event like others."""
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 # wait_for could swallow a cancellation that comes together with an event.
-                async with asyncio.timeout(TICK_S):
+                async with asyncio.timeout(self._idle_s()):
                     await self._wake.wait()
-            except TimeoutError:
-                self._inbox.append(Ticked())
             self._wake.clear()
+            # However busy it is: what is due does not wait for quiet.
+            if timers.is_due(self.state, self._clock.now_ms()):
+                self._inbox.append(Ticked())
             while self._inbox or self._settled:
                 events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
                 waiting, self._settled = (self._settled, []) if not self._inbox else ([], self._settled)
@@ -151,6 +153,11 @@ class Engine:
                     await self._step(events)
                 for future in waiting:
                     future.set_result(None)
+
+    def _idle_s(self) -> float:
+        """Until something is due; not longer than a tick, for the clock may be set."""
+        due_ms = timers.next_ms(self.state)
+        return min(TICK_S, max(0, due_ms - self._clock.now_ms()) / 1000) if due_ms else TICK_S
 
     def wants(self, number: int) -> bool:
         """Whether seats of that job are anybody's."""
@@ -215,8 +222,16 @@ class Engine:
         """Everything of the step is on disk."""
         for one in seats:
             self._session(one.account).submit(one)
+        published: dict[int, e.PublishAddresses] = {}
+        addresses: dict[int, list[framework_pb2.InstanceAddress]] = {}
         for wish in effects.wishes:
-            self._grant(wish)
+            if isinstance(wish, e.PublishAddresses):
+                # Of many changes in one step the last is told.
+                published[wish.job] = wish
+            else:
+                self._grant(wish, addresses)
+        for wish in published.values():
+            self._publish(wish)
         for answer in effects.answers:
             future = self._replies.pop(answer.reply, None)
             if future is None or future.done():
@@ -232,13 +247,13 @@ class Engine:
             if live is not None and live.job.state.has_ended:
                 del self.state.jobs[job]
 
-    def _grant(self, wish: e.Wish) -> None:
-        if isinstance(wish, e.PublishAddresses):
-            self._publish(wish)
-        elif isinstance(wish, e.LaunchInstance | e.StopInstance | e.DumpStacks | e.CloseSeat):
+    def _grant(self, wish: e.Wish, addresses: dict[int, list[framework_pb2.InstanceAddress]]) -> None:
+        """`addresses`: by job, of this step, for those that start."""
+        if isinstance(wish, e.LaunchInstance | e.StopInstance | e.DumpStacks | e.CloseSeat):
             live = self.state.jobs.get(wish.job)
-            addresses = addresses_of(live) if live is not None else []
-            command = command_of(wish, addresses)
+            if isinstance(wish, e.LaunchInstance) and live is not None and wish.job not in addresses:
+                addresses[wish.job] = addresses_of(live)
+            command = command_of(wish, addresses.get(wish.job, []))
             if command is not None:
                 self.send(wish.node, command)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelyard.training import Identity, ProgressSource, RenderError
 from modelyard.training.readiness import WATCHED, Dependency, Facts, OnTimeout, Readiness, is_met, unmet
 from modelyard.training.restarts import Cause
-from services.trainer import endings
+from services.trainer import endings, timers
 from services.trainer.acts import Act
 from services.trainer.effects import LaunchInstance
 from services.trainer.model import PLACED, ConditionKind, Exit, InstanceState, JobState
@@ -46,8 +46,7 @@ def _is_in_wave(act: Act, instance: Instance) -> bool:
 
 def _wait(act: Act, instance: Instance, edge: Dependency) -> None:
     """Until its time is over."""
-    waited_s = (act.now - instance.since_ms) / 1000
-    if not edge.timeout_s or waited_s < edge.timeout_s:
+    if not edge.timeout_s or act.now < timers.edge_ms(instance, edge.timeout_s):
         reason = f"{edge.role} is not {edge.until.kind.value}"
         if instance.message != reason:
             instance.reason, instance.message = "DEPENDENCY", reason

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.trainer import endings, gangs, greeting, hangs, launching, outcomes, scaling, turns
+from services.trainer import endings, gangs, greeting, hangs, launching, outcomes, scaling, timers, turns
 from services.trainer.acts import Act
 from services.trainer.effects import Answer, CancelSeats, DropBatch, Effects, PutInstance, PutJob
 from services.trainer.events import (
@@ -39,9 +39,6 @@ from services.trainer.model import (
 )
 from services.trainer.state import Instance, LiveJob, State
 
-REPLACEMENT_WAIT_S = 60.0
-"""How long a job that has lost a place keeps the others, where its file does not say."""
-
 _OfInstance = (
     SeatOpened | SeatStands | InstanceStarted | SignSeen | InstanceEnded | ActivitySeen | ProgressReported
 )
@@ -50,21 +47,29 @@ _OfInstance = (
 def step(state: State, events: Iterable[Event], now: int) -> Effects:
     """Applies the events in turn. `now` in milliseconds. The same events give the same state and effects."""
     effects = Effects()
-    touched: dict[int, LiveJob] = {}
+    due: list[LiveJob] = []
     for event in events:
         try:
-            for live in _apply(state, event, effects, now):
-                touched[live.job.number] = live
-                _settle(Act(state, live, effects, now))
+            due += _apply(state, event, effects, now)
         except ServiceError as error:
             effects.answers.append(Answer(getattr(event, "reply", 0), error=error))
-        turns.begin_next(state, effects, now)
-    for live in state.jobs.values():
-        if live.is_changed or live.changed:
-            touched[live.job.number] = live
-    for live in touched.values():
+    for live in _to_follow(state, due):
+        _settle(Act(state, live, effects, now))
+        timers.arm(state, live, now)
+    turns.begin_next(state, effects, now)
+    changed, state.changed = state.changed, {}
+    for live in changed.values():
         _write(state, live, effects)
     return effects
+
+
+def _to_follow(state: State, due: list[LiveJob]) -> Iterator[LiveJob]:
+    """Nothing follows for a job of which nothing has changed, unless it is due; what follows may change others."""
+    seen: set[int] = set()
+    while left := [one for one in (*due, *state.changed.values()) if one.job.number not in seen]:
+        for live in left:
+            seen.add(live.job.number)
+            yield live
 
 
 def _write(state: State, live: LiveJob, effects: Effects) -> None:
@@ -98,16 +103,18 @@ def _settle(act: Act) -> None:
 
 
 def _apply(state: State, event: Event, effects: Effects, now: int) -> list[LiveJob]:
-    """The jobs that it concerns."""
+    """Jobs that are to be followed up although nothing of them may have changed."""
     if isinstance(event, JobCreated):
-        return [_on_created(state, event, effects, now)]
+        _on_created(state, event, effects, now)
+        return []
     if isinstance(event, JobRecovered):
         live = LiveJob(event.job, event.plan)
         live.instances = {one.key: one for one in event.instances}
         state.jobs[event.job.number] = live
+        state.moved(event.job, None)
         return [live]
     if isinstance(event, Ticked):
-        return [_on_tick(Act(state, live, effects, now)) for live in [*state.jobs.values()]]
+        return [_on_tick(Act(state, live, effects, now)) for live in timers.due(state, now)]
     found = state.jobs.get(event.job)
     if isinstance(event, SeatsAccepted | SeatsRefused) and (
         found is None or event.batch not in found.job.batches
@@ -121,7 +128,7 @@ def _apply(state: State, event: Event, effects: Effects, now: int) -> list[LiveJ
             )
         _on_wish(Act(state, found, effects, now), event)
         effects.answers.append(Answer(event.reply, event.job))
-        return [found]
+        return []
     if found is None:
         return []
     act = Act(state, found, effects, now)
@@ -135,10 +142,10 @@ def _apply(state: State, event: Event, effects: Effects, now: int) -> list[LiveJ
         _on_refused(act, event)
     else:
         _on_seat_ended(act, event)
-    return [found]
+    return []
 
 
-def _on_created(state: State, event: JobCreated, effects: Effects, now: int) -> LiveJob:
+def _on_created(state: State, event: JobCreated, effects: Effects, now: int) -> None:
     job = msgspec.structs.replace(
         event.job,
         number=state.next_job,
@@ -147,16 +154,17 @@ def _on_created(state: State, event: JobCreated, effects: Effects, now: int) -> 
         counts={role.name: role.count for role in event.plan.roles if role.count},
         deadline_ms=now + round(1000 * event.plan.job.deadline_s) if event.plan.job.deadline_s else 0,
     )
+    job.state = JobState.SUSPENDED if event.plan.job.suspended else JobState.QUEUED
     state.next_job += 1
     state.next_turn += 1
     live = state.jobs[job.number] = LiveJob(job, event.plan)
+    state.moved(job, None)
     act = Act(state, live, effects, now)
     for key in act.wanted():
         live.instances[key] = Instance(*key, since_ms=now)
-        live.changed.add(key)
-    act.set_job(JobState.SUSPENDED if event.plan.job.suspended else JobState.QUEUED)
+        act.touch_instance(live.instances[key])
+    act.touch()
     effects.answers.append(Answer(event.reply, job.number))
-    return live
 
 
 def _on_tick(act: Act) -> LiveJob:
@@ -170,7 +178,7 @@ def _on_tick(act: Act) -> LiveJob:
 
 def _waits_too_long(act: Act) -> bool:
     """Whether who must start together waits for a place while others hold theirs: two such jobs wait for each other."""
-    wait_ms = round(1000 * (act.plan.job.gang.wait_s or REPLACEMENT_WAIT_S))
+    wait_ms = timers.replacement_ms(act.live)
     for planned in act.plan.roles:
         of_role = act.live.of_role(planned.name)
         lacking = [one for one in of_role if one.state is InstanceState.PENDING]

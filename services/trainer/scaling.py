@@ -17,7 +17,7 @@ from services.trainer.model import (
     RoleFixed,
     RoleUnknown,
 )
-from services.trainer.state import Instance
+from services.trainer.state import Instance, Key
 
 
 def scale(act: Act, event: RoleScaled) -> None:
@@ -76,16 +76,19 @@ def _shrink(act: Act, instance: Instance) -> None:
 
 def drop_surplus(act: Act) -> None:
     """Instances beyond the counts of which nothing lives are forgotten."""
-    wanted = set(act.wanted())
-    for key in [key for key in act.live.instances if key not in wanted]:
-        instance = act.live.instances[key]
+    job, instances = act.job, act.live.instances
+    is_surplus = len(instances) > sum(job.counts.values())
+    wanted = set(act.wanted()) if is_surplus else set[Key]()
+    for key in [key for key in instances if key not in wanted] if is_surplus else ():
+        instance = instances[key]
         if instance.state.has_processes:
             continue
         act.close(instance, message="scaled down")
-        del act.live.instances[key]
+        del instances[key]
         act.live.changed.discard(key)
         act.effects.rows.append(DropInstance(act.job.number, *key))
         act.publish()
-    settled = all(one.state is not InstanceState.PENDING for one in act.live.instances.values())
-    if settled and act.job.state in PLACED:
+    if not act.is_true(ConditionKind.RESIZING) or job.state not in PLACED:
+        return
+    if all(one.state is not InstanceState.PENDING for one in instances.values()):
         act.condition(ConditionKind.RESIZING, is_true=False, reason="SCALED")

@@ -6,6 +6,8 @@ is what was. A plan is no part of it: it follows from the job's document and its
 
 from __future__ import annotations
 
+import heapq
+
 import msgspec
 
 from modelyard.training import Address, Plan, Progress
@@ -135,7 +137,7 @@ class Job(msgspec.Struct):
 class LiveJob:
     """A job in memory with its plan and its instances."""
 
-    __slots__ = ("activity", "changed", "instances", "is_changed", "job", "plan")
+    __slots__ = ("activity", "changed", "due_ms", "instances", "is_changed", "job", "plan")
 
     def __init__(self, job: Job, plan: Plan) -> None:
         self.job = job
@@ -145,6 +147,8 @@ class LiveJob:
         """Cores, when it was last heard (ms), when it last made progress (ms); not on disk."""
         self.changed: set[Key] = set()
         self.is_changed = False
+        self.due_ms = 0
+        """When it is looked at though nothing happens to it; 0: not set. See `timers`."""
 
     def of_role(self, role: str) -> list[Instance]:
         """In the order of their indexes."""
@@ -156,15 +160,58 @@ class LiveJob:
         return next((one for one in self.instances.values() if one.task == task), None)
 
 
+class Queue:
+    """Jobs of one queue that have no places."""
+
+    __slots__ = ("_heap", "reserving")
+
+    def __init__(self) -> None:
+        self.reserving = 0
+        """How many ask for places now."""
+        self._heap: list[tuple[int, int, int]] = []
+
+    def add(self, job: Job) -> None:
+        """It waits for its turn: higher priority first, then who has waited longer."""
+        heapq.heappush(self._heap, (-job.priority, job.turn, job.number))
+
+    def take(self, state: State) -> LiveJob | None:
+        """Whose turn it is; whoever has left the queue since is passed over."""
+        while self._heap:
+            _, turn, number = heapq.heappop(self._heap)
+            live = state.jobs.get(number)
+            if live is not None and live.job.state is JobState.QUEUED and live.job.turn == turn:
+                return live
+        return None
+
+
 class State:
     """All jobs that have not been cleared."""
 
     def __init__(self, next_job: int = 1, next_batch: int = 1, next_turn: int = 1, revision: int = 0) -> None:
         self.jobs: dict[int, LiveJob] = {}
+        self.changed: dict[int, LiveJob] = {}
+        """Of which something is to be written; what follows from that is not yet done."""
+        self.queues: dict[str, Queue] = {}
+        self.alarms: list[tuple[int, int]] = []
+        """Heap of times and jobs: see `timers`."""
         self.next_job = next_job
         self.next_batch = next_batch
         self.next_turn = next_turn
         self.revision = revision
+
+    def moved(self, job: Job, before: JobState | None) -> None:
+        """Keeps queues by what jobs are; `before` None: the job is new here."""
+        if job.state is before:
+            return
+        queue = self.queues.get(job.queue)
+        if queue is None:
+            queue = self.queues[job.queue] = Queue()
+        if before is JobState.RESERVING:
+            queue.reserving -= 1
+        if job.state is JobState.RESERVING:
+            queue.reserving += 1
+        elif job.state is JobState.QUEUED:
+            queue.add(job)
 
 
 OUTCOMES = {Outcome.SUCCEEDED: JobState.SUCCEEDED, Outcome.FAILED: JobState.FAILED}

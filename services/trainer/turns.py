@@ -11,16 +11,8 @@ from services.trainer.state import LiveJob, State
 
 def begin_next(state: State, effects: Effects, now: int) -> None:
     """As many jobs of each queue ask for places as may."""
-    reserving: dict[str, int] = {}
-    waiting: dict[str, list[LiveJob]] = {}
-    for live in state.jobs.values():
-        if live.job.state is JobState.RESERVING:
-            reserving[live.job.queue] = reserving.get(live.job.queue, 0) + 1
-        elif live.job.state is JobState.QUEUED:
-            waiting.setdefault(live.job.queue, []).append(live)
-    for queue, lives in waiting.items():
-        free = RESERVING_MOST - reserving.get(queue, 0)
-        for live in in_order(lives)[: max(0, free)]:
+    for queue in state.queues.values():
+        while queue.reserving < RESERVING_MOST and (live := queue.take(state)) is not None:
             act = Act(state, live, effects, now)
             act.set_job(JobState.RESERVING, "GANG", "asks the scheduler for places")
             gangs.submit(act, act.wanted(), is_whole=True)
