@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from modelyard.training.evidence import signs_of
 from modelyard.training.expressions import ExpressionError
 from modelyard.training.framework import COUNT_MOST, Framework, Role
 from modelyard.training.job import Job, Placement, Resources, RoleInfo
@@ -83,11 +84,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(edge, until=peer.role.ready())
 
     def signs(self, name: str) -> tuple[Readiness, ...]:
-        """What has to be watched for at instances of a role: for its own readiness and for edges to it."""
+        """What has to be watched for at instances of a role: for its own readiness, for edges to it, as evidence."""
         planned = self.role(name)
         found = {} if planned is None else {planned.role.ready(): None}
         for other in self.roles:
             found.update({edge.until: None for edge in self.edges(other.name) if edge.role == name})
+        found.update(dict.fromkeys(signs_of(self.job.evidence, name)))
         return tuple(found)
 
     def surroundings(

@@ -35,6 +35,8 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: ReadinessKind
     port: str = ""
     path: str = ""
+    is_filled: bool = False
+    """Of a file: it is a regular one that is not empty, once the processes have ended."""
     pattern: str = ""
     metric: str = ""
     comparison: str = ""

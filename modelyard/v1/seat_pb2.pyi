@@ -540,6 +540,7 @@ class SignSpec(_message.Message):
     HTTP_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
+    IS_FILLED_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     listening: _builtins.str
     """A port, by name, takes connections."""
@@ -547,6 +548,8 @@ class SignSpec(_message.Message):
     """A regular expression that is searched for in each line of output, of which the first 4 KiB count."""
     file: _builtins.str
     """Glob below the instance's directory."""
+    is_filled: _builtins.bool
+    """Of file: a regular file that is not empty, or a directory with such a file, looked for once all processes have ended."""
     @_builtins.property
     def http(self) -> Global___HttpSign: ...
     def __init__(
@@ -557,10 +560,11 @@ class SignSpec(_message.Message):
         http: Global___HttpSign | None = ...,
         log: _builtins.str = ...,
         file: _builtins.str = ...,
+        is_filled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "http", b"http", "listening", b"listening", "log", b"log", "sign", b"sign"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "http", b"http", "id", b"id", "listening", b"listening", "log", b"log", "sign", b"sign"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "http", b"http", "id", b"id", "is_filled", b"is_filled", "listening", b"listening", "log", b"log", "sign", b"sign"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_sign: _TypeAlias = _typing.Literal["listening", "http", "log", "file"]  # noqa: Y015
     _WhichOneofArgType_sign: _TypeAlias = _typing.Literal["sign", b"sign"]  # noqa: Y015

@@ -46,6 +46,8 @@ class Signs:
         self.seen: list[int] = []
         self._listening: dict[int, int] = {}
         self._files: dict[int, str] = {}
+        # Looked for once nothing runs any more.
+        self._filled: dict[int, str] = {}
         self._probes: dict[int, Probe] = {}
         self._lines: dict[int, re.Pattern[str]] = {}
         self._progress: list[re.Pattern[str]] = []
@@ -86,6 +88,9 @@ class Signs:
         while (self._lines or self._progress) and any(tail.has_more for tail in self._tails):
             self.look()
         self.look(is_over=True)
+        for sign, pattern in list(self._filled.items()):
+            if found := filled_file(self._directory, pattern):
+                self._see(self._filled, sign, found)
         self.close()
 
     def close(self) -> None:
@@ -107,7 +112,7 @@ class Signs:
                 self._refuse(f"sign {number}: there is no port {port!r}")
         elif "file" in sign:
             if is_below(sign["file"]):
-                self._files[number] = sign["file"]
+                (self._filled if sign.get("is_filled") else self._files)[number] = sign["file"]
             else:
                 self._refuse(f"sign {number}: {sign['file']!r} leaves the directory")
         elif (pattern := self._compiled(sign.get("log", ""))) is not None:
@@ -201,6 +206,19 @@ class Signs:
             progress["ratio"] = min(1.0, max(0.0, progress.get("step", 0) / progress["total_steps"]))
         if len(progress) > 1:
             self._tell({"progress": progress})
+
+
+def filled_file(directory: Path, pattern: str) -> str:
+    """A regular file below the directory that matches, or lies in a directory that does, and is not empty; "": none."""
+    root = directory.resolve()
+    try:
+        for path in directory.glob(pattern):
+            for file in path.rglob("*") if path.is_dir() else (path,):
+                if file.is_file() and file.stat().st_size and file.resolve().is_relative_to(root):
+                    return str(file.relative_to(directory))
+    except (OSError, ValueError, NotImplementedError):
+        return ""
+    return ""
 
 
 def is_below(path: str) -> bool:

@@ -64,5 +64,5 @@ def _sign(number: int, sign: Readiness) -> seat_pb2.SignSpec:
     elif sign.kind is ReadinessKind.LOG:
         spec.log = sign.pattern
     else:
-        spec.file = sign.path
+        spec.file, spec.is_filled = sign.path, sign.is_filled
     return spec

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from modelyard.training import Ending, ScopeKind, Verdict
 from modelyard.training.restarts import Action, Cause, Per, RestartScope
-from services.trainer import gangs
+from services.trainer import evidence, gangs
 from services.trainer.acts import Act
 from services.trainer.model import PLACED, ConditionKind, Exit, InstanceState, JobState
 from services.trainer.state import Budget, Instance, Key, Wave
@@ -28,11 +28,12 @@ def ended(act: Act, instance: Instance, found: Exit) -> None:
     if instance.state is InstanceState.STOPPING:
         _stopped(act, instance)
         return
-    if act.job.outcome is not None:
+    if act.job.is_over:
         state = InstanceState.SUCCEEDED if found.cause is Cause.SUCCESS else InstanceState.STOPPED
         act.set(instance, state, found.cause.value.upper(), found.message)
         return
-    _judge(act, instance, found)
+    instance.exit = evidence.judged(act, instance, found)
+    _judge(act, instance, instance.exit)
 
 
 def hung(act: Act, instance: Instance, found: Exit) -> None:

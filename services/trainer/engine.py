@@ -30,6 +30,7 @@ from services.trainer import machine, submissions, timers
 from services.trainer.commands import command_of
 from services.trainer.events import (
     Event,
+    JobForgotten,
     JobRecovered,
     SeatEnded,
     SeatsAccepted,
@@ -164,6 +165,11 @@ class Engine:
         live = self.state.jobs.get(number)
         return live is not None and not live.job.state.has_ended
 
+    @property
+    def live_count(self) -> int:
+        """Jobs that have not ended."""
+        return sum(not live.job.state.has_ended for live in self.state.jobs.values())
+
     def seat_at(self, task: str) -> tuple[int, str, int] | None:
         """Job, role and index of the instance whose seat the task holds."""
         return self._seats.get(task)
@@ -245,7 +251,7 @@ class Engine:
                 changed.set()
             live = self.state.jobs.get(job)
             if live is not None and live.job.state.has_ended:
-                del self.state.jobs[job]
+                self.post(JobForgotten(job))
 
     def _grant(self, wish: e.Wish, addresses: dict[int, list[framework_pb2.InstanceAddress]]) -> None:
         """`addresses`: by job, of this step, for those that start."""

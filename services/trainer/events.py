@@ -145,6 +145,12 @@ class ProgressReported(msgspec.Struct, frozen=True):
     progress: Progress
 
 
+class JobForgotten(msgspec.Struct, frozen=True):
+    """It has ended, and whoever waited for that was told."""
+
+    job: int
+
+
 class Ticked(msgspec.Struct, frozen=True):
     """Time has passed."""
 
@@ -166,5 +172,6 @@ Event = (
     | InstanceEnded
     | ActivitySeen
     | ProgressReported
+    | JobForgotten
     | Ticked
 )

@@ -227,7 +227,8 @@ def _of_seat(seat: seat_pb2.Seat, hello: seat_pb2.SeatHello, *, is_greeting: boo
         found.append(SeatStands(*at, seat.task_id, seat.epoch))
     if seat.state in _LIVE:
         found.append(InstanceStarted(*at, seat.task_id, seat.epoch))
-    if is_greeting:
+    if is_greeting or seat.state == seat_pb2.SEAT_STATE_ENDED:
+        # An end is judged by them.
         found += [SignSeen(*at, seat.epoch, sign) for sign in seat.seen_signs]
     if seat.state == seat_pb2.SEAT_STATE_ENDED and seat.HasField("exit"):
         found.append(InstanceEnded(*at, seat.task_id, _exit(seat, hello.node)))

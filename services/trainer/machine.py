@@ -16,6 +16,7 @@ from services.trainer.events import (
     InstanceEnded,
     InstanceStarted,
     JobCreated,
+    JobForgotten,
     JobRecovered,
     JobResumed,
     JobStopped,
@@ -116,6 +117,10 @@ def _apply(state: State, event: Event, effects: Effects, now: int) -> list[LiveJ
     if isinstance(event, Ticked):
         return [_on_tick(Act(state, live, effects, now)) for live in timers.due(state, now)]
     found = state.jobs.get(event.job)
+    if isinstance(event, JobForgotten):
+        if found is not None and found.job.state.has_ended:
+            del state.jobs[event.job]
+        return []
     if isinstance(event, SeatsAccepted | SeatsRefused) and (
         found is None or event.batch not in found.job.batches
     ):
@@ -248,12 +253,12 @@ def _on_seat_ended(act: Act, event: SeatEnded) -> None:
     instance = act.live.of_task(event.task)
     if instance is None:
         return
-    if act.job.state is JobState.RESERVING or (event.has_waited_too_long and act.job.outcome is None):
+    if act.job.state is JobState.RESERVING or (event.has_waited_too_long and not act.job.is_over):
         _give_way(act, event.exit.message)
         return
     waits = instance.state in (InstanceState.PENDING, InstanceState.SEATED, InstanceState.BACKING_OFF)
     endings.seat_lost(act, instance, msgspec.structs.replace(event.exit, epoch=instance.epoch))
-    if waits and act.job.outcome is None and instance.state is InstanceState.PENDING:
+    if waits and not act.job.is_over and instance.state is InstanceState.PENDING:
         gangs.submit(act, [instance.key], is_whole=False)
 
 

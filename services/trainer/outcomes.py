@@ -6,9 +6,9 @@ What is decided is written once and never changes (I1).
 from __future__ import annotations
 
 from modelyard.training.conduct import AtEnd
-from modelyard.training.readiness import Facts, shows
+from modelyard.training.restarts import Cause
 from modelyard.training.status import Counts, Outcome, RoleState
-from services.trainer import gangs, turns
+from services.trainer import evidence, gangs, turns
 from services.trainer.acts import Act
 from services.trainer.effects import InsertOutcome, TellEnd
 from services.trainer.model import PLACED, ConditionKind, InstanceState, JobState
@@ -54,30 +54,40 @@ def decide_by_policy(act: Act) -> None:
     """The second policy, after every event."""
     if act.job.outcome is not None or act.job.is_suspending or act.job.state not in PLACED:
         return
+    if act.job.is_proving:
+        _prove(act)
+        return
     states = role_states(act)
     outcome = act.plan.framework.status(states)
     if outcome is Outcome.SUCCEEDED:
-        lacking = _evidence_lacking(act)
-        if lacking:
-            decide(act, JobState.FAILED, "NO_EVIDENCE", lacking)
-        else:
-            decide(act, OUTCOMES[outcome], "POLICY", str(act.plan.framework.job_status.succeeded))
+        _prove(act)
     elif outcome is Outcome.FAILED:
         failure = act.job.failure
         message = (
             failure.message or failure.cause.value if failure else str(act.plan.framework.job_status.failed)
         )
-        decide(act, OUTCOMES[outcome], "POLICY", message)
+        is_unproved = failure is not None and failure.cause is Cause.NO_EVIDENCE
+        decide(act, OUTCOMES[outcome], evidence.REASON if is_unproved else "POLICY", message)
     elif all(one.state.has_ended for one in act.live.instances.values()):
         decide(act, JobState.FAILED, "NOTHING_RUNS", "every instance has ended, and no policy is met")
 
 
-def _evidence_lacking(act: Act) -> str:
-    """What should be there besides exit codes, and is not."""
-    for sign in act.plan.job.evidence.metrics:
-        if not any(shows(Facts(metrics=one.metrics), sign) for one in act.live.instances.values()):
-            return f"nobody has reported {sign.detail}"
-    return ""
+def _prove(act: Act) -> None:
+    """The policy says that it has succeeded. Where evidence lacks, who still lives may have it: what lies in their
+    directories is seen when they have ended."""
+    lacks = evidence.lacks(act)
+    if not lacks:
+        decide(act, JobState.SUCCEEDED, "POLICY", str(act.plan.framework.job_status.succeeded))
+    elif not any(one.state.has_processes for one in act.live.instances.values()):
+        decide(act, JobState.FAILED, evidence.REASON, "; ".join(item.lack for item in lacks[:3]))
+    else:
+        if not act.job.is_proving:
+            act.job.is_proving, act.job.waves = True, []
+            act.job.drain_until_ms = _drain_until(act)
+            act.set_job(
+                act.job.state, "EVIDENCE", "its policy is met; who still lives ends, then it is judged"
+            )
+        _drain(act)
 
 
 def decide(act: Act, outcome: JobState, reason: str, message: str) -> None:
@@ -90,13 +100,16 @@ def decide(act: Act, outcome: JobState, reason: str, message: str) -> None:
     act.set_job(JobState.DRAINING, reason, message)
     act.condition(ConditionKind.RUNNING, is_true=False, reason=reason)
     act.condition(ConditionKind.DECIDED, is_true=True, reason=reason, message=message)
-    drain_s = [
-        planned.role.clean().drain_s
-        for planned in act.plan.roles
-        if planned.role.clean().at_end is AtEnd.DRAIN and outcome is JobState.SUCCEEDED
-    ]
-    job.drain_until_ms = act.now + round(1000 * max(drain_s, default=0.0))
+    if not job.is_proving:
+        job.drain_until_ms = _drain_until(act) if outcome is JobState.SUCCEEDED else 0
     _drain(act)
+
+
+def _drain_until(act: Act) -> int:
+    """Until when those may go on who are waited for."""
+    cleans = [planned.role.clean() for planned in act.plan.roles]
+    drain_s = [clean.drain_s for clean in cleans if clean.at_end is AtEnd.DRAIN]
+    return act.now + round(1000 * max(drain_s, default=0.0))
 
 
 def _drain(act: Act) -> None:
@@ -105,7 +118,7 @@ def _drain(act: Act) -> None:
         assert planned is not None
         clean = planned.role.clean()
         may_go_on = (
-            act.job.outcome is JobState.SUCCEEDED
+            act.job.outcome in (JobState.SUCCEEDED, None)
             and clean.at_end is AtEnd.DRAIN
             and act.now < act.job.drain_until_ms
         )
@@ -144,7 +157,7 @@ def suspend(act: Act) -> None:
         if instance.task:
             act.close(instance, message="the job is suspended")
     gangs.give_up(act, message="the job is suspended")
-    act.job.is_suspending, act.job.waves = False, []
+    act.job.is_suspending, act.job.is_proving, act.job.waves = False, False, []
     act.set_job(JobState.SUSPENDED, "SUSPENDED")
     act.condition(ConditionKind.SUSPENDED, is_true=True, reason="SUSPENDED")
     if act.job.is_resuming:

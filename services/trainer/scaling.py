@@ -23,7 +23,7 @@ from services.trainer.state import Instance, Key
 def scale(act: Act, event: RoleScaled) -> None:
     """Raises RoleUnknown, RoleFixed, CountOutOfRange, RevisionStale, JobHasEnded."""
     job, planned = act.job, act.plan.role(event.role)
-    if job.outcome is not None or job.state.has_ended:
+    if job.is_over or job.state.has_ended:
         raise JobHasEnded(f"j-{job.number} has ended", field="job_id")
     if planned is None or event.role not in job.counts:
         known = ", ".join(job.counts)

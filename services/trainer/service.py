@@ -93,7 +93,7 @@ class TrainerService:
         if self._database is None:
             return []
         return [
-            gauge("yard_trainer_jobs", "Jobs that have not ended.", len(self._engine.state.jobs)),
+            gauge("yard_trainer_jobs", "Jobs that have not ended.", self._engine.live_count),
             gauge("yard_trainer_errands_owed", "What is still owed to other services.", self._errands.owed),
         ]
 

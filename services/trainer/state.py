@@ -114,6 +114,8 @@ class Job(msgspec.Struct):
     next_wave: int = 1
     outcome: JobState | None = None
     """Decided: never changes (I1)."""
+    is_proving: bool = False
+    """Its policy says that it has succeeded, and evidence lacks: what still lives is ended, then it is judged."""
     drain_until_ms: int = 0
     is_suspending: bool = False
     """Its instances are being stopped, then it holds nothing."""
@@ -132,6 +134,11 @@ class Job(msgspec.Struct):
     end_ms: int = 0
     revision: int = 0
     address_revision: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is started again, whatever its outcome will be."""
+        return self.outcome is not None or self.is_proving
 
 
 class LiveJob:

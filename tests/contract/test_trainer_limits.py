@@ -15,8 +15,6 @@ from tests.support.trainer_yard import JOB, trainer_yard
 @pytest.mark.parametrize(
     ("more", "field"),
     [
-        ("success: {artifacts: [model.pt]}\n", "success.artifacts"),
-        ("success: {log: {regex: done}}\n", "success.log"),
         ("checkpoints: {dir: ckpt}\n", "checkpoints"),
         ("preemptible: true\n", "preemptible"),
     ],

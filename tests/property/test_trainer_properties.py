@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from modelyard.training.evidence import items
 from modelyard.training.restarts import Cause
 from services.trainer.events import JobResumed, JobStopped, JobSuspended
 from services.trainer.model import JobState
@@ -38,7 +39,8 @@ def random_job(chance: random.Random, number: int) -> str:
                 f"      depend: [{{role: {chance.choice(names)}, until: {until}, quorum: {quorum}}}]"
             )
         scope = chance.choice(("instance", "role", "job"))
-        lines.append(f"      restart: {{when: [exit, node_lost], scope: {scope}, max: 3, backoff: [1s, 4s]}}")
+        causes = chance.choice(("exit, node_lost", "exit, node_lost, no_evidence"))
+        lines.append(f"      restart: {{when: [{causes}], scope: {scope}, max: 3, backoff: [1s, 4s]}}")
         if place and chance.random() < 0.3:
             lines.append("      status: {endless: true}")
         else:
@@ -46,9 +48,11 @@ def random_job(chance: random.Random, number: int) -> str:
         names.append(name)
     policy = f"all({', '.join(deciding)})"
     lines += [f'job_status: {{succeeded: "{policy}", failed: "any({", ".join(names)})"}}']
-    return "\n".join(
-        [*lines, "---", "kind: Job", f"framework: f{number}", f"priority: {chance.randint(0, 3)}", ""]
-    )
+    lines += ["---", "kind: Job", f"framework: f{number}", f"priority: {chance.randint(0, 3)}"]
+    if chance.random() < 0.5:
+        role = chance.choice((*names, ""))
+        lines += [f"success: {{artifacts: [out], log: {{role: '{role}', regex: done}}}}"]
+    return "\n".join([*lines, ""])
 
 
 def storm(world: World, numbers: list[int], actions: int) -> None:
@@ -85,6 +89,9 @@ def test_every_job_ends_once_and_leaves_nothing_whatever_happens(seed: int) -> N
     chance = random.Random(seed)
     world = World(SEATS, seed)
     world.fails = lambda seat: chance.choice((None, None, None, Cause.EXIT))
+    world.shows = lambda seat: tuple(
+        number for number, _ in enumerate(world.plans[seat.job].signs(seat.role)) if chance.random() < 0.7
+    )
     numbers = [
         world.create(plan_from(random_job(chance, number))) for number in range(1, chance.randint(2, 5))
     ]
@@ -94,4 +101,21 @@ def test_every_job_ends_once_and_leaves_nothing_whatever_happens(seed: int) -> N
     world.run()
     assert sorted(world.outcomes) == numbers
     assert not world.seats and not any(world.gangs.values()) and not world.batches
-    assert all(world.state.jobs[n].job.state in JobState for n in world.state.jobs)
+    for number in numbers:
+        assert_judged_by_evidence(world, number)
+
+
+def assert_judged_by_evidence(world: World, number: int) -> None:
+    """N6: success has everything that was asked for, in the present epochs; who failed for that lacks something."""
+    job, instances = world.on_disk(number)
+    seen = {(one.role, world.plans[number].signs(one.role)[sign]) for one in instances for sign in one.signs}
+    wanted = items(world.plans[number].job.evidence)
+    lacks = [
+        item
+        for item in wanted
+        if not any(item.sign == sign and item.role in ("", role) for role, sign in seen)
+    ]
+    if job.state is JobState.SUCCEEDED:
+        assert not lacks
+    elif job.reason == "NO_EVIDENCE":
+        assert lacks

@@ -38,6 +38,7 @@ from services.trainer.events import (
     SeatOpened,
     SeatsAccepted,
     SeatStands,
+    SignSeen,
     Ticked,
 )
 from services.trainer.model import Exit, JobState
@@ -65,7 +66,8 @@ class Seat(msgspec.Struct):
     epoch: int = 0
     is_live: bool = False
     exit: Exit | None = None
-    launched: list[int] = []
+    signs: list[int] = []
+    """Numbers of its role's signs that its agent has seen in this launch."""
 
 
 class World:
@@ -89,6 +91,8 @@ class World:
         self.news: list[Event] = []
         self.late: list[Event] = []
         self.fails: Callable[[Seat], Cause | None] = lambda seat: None
+        self.shows: Callable[[Seat], tuple[int, ...]] = lambda seat: ()
+        """Signs that an instance shows in its last moment."""
         self.effects = Effects()
         self.epochs: dict[tuple[int, str, int], int] = {}
 
@@ -169,12 +173,14 @@ class World:
         assert not lives, f"{key} lives twice"
         assert wish.epoch > self.epochs.get(key, 0), f"{key} was started with an epoch that was there before"
         self.epochs[key] = wish.epoch
-        seat.epoch, seat.is_live, seat.exit = wish.epoch, True, None
+        seat.epoch, seat.is_live, seat.exit, seat.signs = wish.epoch, True, None, []
         self.news.append(InstanceStarted(wish.job, wish.role, wish.index, wish.task, wish.epoch))
 
     def _exit(self, seat: Seat, cause: Cause) -> None:
         code = 1 if cause is Cause.EXIT else 0
         seat.is_live = False
+        seat.signs = [*self.shows(seat)]
+        self.news += [SignSeen(seat.job, seat.role, seat.index, seat.epoch, sign) for sign in seat.signs]
         seat.exit = Exit(epoch=seat.epoch, cause=cause, exit_code=code, end_ms=self.now, node="n")
         self.news.append(InstanceEnded(seat.job, seat.role, seat.index, seat.task, seat.exit))
 
@@ -246,10 +252,7 @@ class World:
         self.news, self.late = [], []
         for number, job in sorted(jobs.items()):
             if not job.state.has_ended:
-                own = [
-                    _INSTANCE.decode(d) for (of, _, _), d in sorted(self.instances.items()) if of == number
-                ]
-                self.do(JobRecovered(job, self.plans[number], tuple(own)))
+                self.do(JobRecovered(job, self.plans[number], tuple(self.on_disk(number)[1])))
         for batch in [*self.batches]:
             self._submit(batch)
         known = {seat.task for seat in self._all()}
@@ -271,7 +274,13 @@ class World:
         if seat.is_live:
             self.news.append(InstanceStarted(seat.job, seat.role, seat.index, seat.task, seat.epoch))
         elif seat.exit is not None:
+            self.news += [SignSeen(seat.job, seat.role, seat.index, seat.epoch, sign) for sign in seat.signs]
             self.news.append(InstanceEnded(seat.job, seat.role, seat.index, seat.task, seat.exit))
+
+    def on_disk(self, number: int) -> tuple[Job, list[Instance]]:
+        """A job and its instances as they were written last."""
+        own = [_INSTANCE.decode(data) for (of, _, _), data in sorted(self.instances.items()) if of == number]
+        return _JOB.decode(self.jobs[number]), own
 
     @property
     def is_over(self) -> bool:
