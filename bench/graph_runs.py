@@ -1,4 +1,4 @@
-"""Graphs of no-op operators through the whole suite: a chain, a fan, layers; milliseconds a node, all on disk."""
+"""No-op operators through the whole suite: a chain, a fan, layers, a map; milliseconds a node, all on disk."""
 
 import asyncio
 import contextlib
@@ -19,6 +19,7 @@ from modelyard.client import Client
 from modelyard.v1 import canvas_pb2, canvas_pb2_grpc, run_pb2, run_pb2_grpc
 
 RUNS = 5
+MAPPED = (1_000, 10_000)
 CODE = """
 import time
 from typing import Any
@@ -29,6 +30,9 @@ def source(number: int = 0) -> int:
 
 def noop(value: Input[Any]) -> int:
     return 1
+
+def numbers(count: int = 0) -> list[int]:
+    return list(range(count))
 
 def still(value: Input[Any]) -> int:
     time.sleep(600)
@@ -74,6 +78,35 @@ def canvas(count: int, edges: Edges, bundle: str) -> str:
     return json.dumps({"format": "canvas/1", "nodes": nodes, "edges": lines})
 
 
+def mapped(items: int, bundle: str) -> str:
+    """A map whose body is one no-op; each item is another number, so each node has inputs of its own."""
+
+    def node(id_: str, operator: str, **settings: object) -> dict[str, object]:
+        work = {"operator": f"bench_noop:{operator}", "bundle_digest": bundle, "cache": "off"}
+        return {"id": id_, **work, "drag_in_time": "2026-01-02T03:04:05Z", **settings}
+
+    body = {
+        "canvas": {"nodes": [node("one", "noop")]},
+        "inputs": [{"name": "item", "node": "one", "port": "value"}],
+        "outputs": [{"name": "result", "node": "one"}],
+    }
+    return json.dumps(
+        {
+            "format": "canvas/1",
+            "nodes": [
+                node("numbers", "numbers", initial_params={"count": items}),
+                {"id": "each", "map": {"subgraph": "body"}},
+                node("last", "noop"),
+            ],
+            "edges": [
+                {"source": "numbers", "source_port": "result", "target": "each", "target_port": "items"},
+                {"source": "each", "target": "last", "target_port": "value"},
+            ],
+            "subgraphs": {"body": body},
+        }
+    )
+
+
 class Graphs:
     """The graph service of a yard."""
 
@@ -113,7 +146,11 @@ async def per_node_ms(
     graphs: Graphs, shape: tuple[int, Edges], bundle: str, runs: int = RUNS
 ) -> tuple[float, ...]:
     count, edges = shape
-    project = await graphs.save(canvas(count, edges, bundle))
+    return await _each_ms(graphs, canvas(count, edges, bundle), count, runs)
+
+
+async def _each_ms(graphs: Graphs, document: str, count: int, runs: int) -> tuple[float, ...]:
+    project = await graphs.save(document)
     await graphs.run_s(project)
     return tuple([await graphs.run_s(project) / count * 1e3 for _ in range(runs)])
 
@@ -136,6 +173,13 @@ async def _measure(yard: Yard, address: str) -> list[Figure]:
                 ),
                 Figure("fan of 100, a node", "ms", await per_node_ms(graphs, fan(100), bundle), "flat"),
                 Figure("fan of 10,000, a node", "ms", await per_node_ms(graphs, fan(10_000), bundle, 3), "flat"),
+                *[
+                    Figure(
+                        f"map of {items:,}, an item", "ms",
+                        await _each_ms(graphs, mapped(items, bundle), items, 3), "flat",
+                    )
+                    for items in MAPPED
+                ],
             ]  # fmt: skip
         finally:
             await graphs.channel.close()
