@@ -243,10 +243,12 @@ def _written(scalar: str | int | float | bool) -> str:
 
 
 def _scalar(event: yaml.ScalarEvent) -> Any:
-    text: str = event.value
-    if not event.implicit[0]:
-        # Quoted, a block, or with a tag of its own.
-        return text
+    # Quoted, a block, or with a tag of its own: a text, whatever it looks like.
+    return scalar_of(event.value) if event.implicit[0] else event.value
+
+
+def scalar_of(text: str) -> Any:
+    """What a text without quotes is read as."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):

@@ -21,6 +21,8 @@ class Kind(Enum):
 
     JOB = "job"
     FRAMEWORK = "framework"
+    SOURCE = "source"
+    """Another controller's, which is imported."""
 
 
 class Reason(Enum):
@@ -50,6 +52,11 @@ class Reason(Enum):
     NO_COMMAND = "NO_COMMAND"
     NO_INSTANCES = "NO_INSTANCES"
     PLUGIN_FAILED = "PLUGIN_FAILED"
+    UNKNOWN_KIND = "UNKNOWN_KIND"
+    NOT_CONVERTED = "NOT_CONVERTED"
+    """Of an import: it is left out."""
+    CONVERTED_OTHERWISE = "CONVERTED_OTHERWISE"
+    """Of an import: it is there, and means something else than it did."""
     TOO_MANY_PROBLEMS = "TOO_MANY_PROBLEMS"
 
 

@@ -55,6 +55,10 @@ class Section:
         self._known.add(name)
         return self._fields.get(name)
 
+    def unasked(self) -> list[str]:
+        """Names of fields that nobody asked for."""
+        return [name for name in self._fields if name not in self._known]
+
     def end(self) -> None:
         """Notes all fields that nobody asked for."""
         for name in self._fields:

@@ -127,12 +127,16 @@ class _TrainingDocumentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     TRAINING_DOCUMENT_KIND_UNSPECIFIED: _TrainingDocumentKind.ValueType  # 0
     TRAINING_DOCUMENT_KIND_JOB: _TrainingDocumentKind.ValueType  # 1
     TRAINING_DOCUMENT_KIND_FRAMEWORK: _TrainingDocumentKind.ValueType  # 2
+    TRAINING_DOCUMENT_KIND_SOURCE: _TrainingDocumentKind.ValueType  # 3
+    """Another controller's, which is imported."""
 
 class TrainingDocumentKind(_TrainingDocumentKind, metaclass=_TrainingDocumentKindEnumTypeWrapper): ...
 
 TRAINING_DOCUMENT_KIND_UNSPECIFIED: TrainingDocumentKind.ValueType  # 0
 TRAINING_DOCUMENT_KIND_JOB: TrainingDocumentKind.ValueType  # 1
 TRAINING_DOCUMENT_KIND_FRAMEWORK: TrainingDocumentKind.ValueType  # 2
+TRAINING_DOCUMENT_KIND_SOURCE: TrainingDocumentKind.ValueType  # 3
+"""Another controller's, which is imported."""
 Global___TrainingDocumentKind: _TypeAlias = TrainingDocumentKind  # noqa: Y015
 
 @_typing.final

@@ -1707,6 +1707,7 @@ class ImportJobRequest(_message.Message):
     SUBMIT_FIELD_NUMBER: _builtins.int
     BUNDLE_DIGEST_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID: the same id and content gives the first answer again."""
     document: _builtins.str
@@ -1715,6 +1716,8 @@ class ImportJobRequest(_message.Message):
     """Otherwise it is only converted."""
     bundle_digest: _builtins.str
     """As for CreateJob."""
+    name: _builtins.str
+    """Which one, by its name, where the document holds several."""
     @_builtins.property
     def environment(self) -> _task_pb2.Environment: ...
     def __init__(
@@ -1725,10 +1728,11 @@ class ImportJobRequest(_message.Message):
         submit: _builtins.bool = ...,
         bundle_digest: _builtins.str = ...,
         environment: _task_pb2.Environment | None = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "document", b"document", "environment", b"environment", "request_id", b"request_id", "submit", b"submit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "document", b"document", "environment", b"environment", "name", b"name", "request_id", b"request_id", "submit", b"submit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
