@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from modelyard.v1 import framework_pb2
@@ -61,9 +61,11 @@ def problem_lines(problems: Sequence[framework_pb2.TrainingProblem], file: str) 
             yield f"    {problem.next_step}"
 
 
-def write_problems(problems: Sequence[framework_pb2.TrainingProblem], file: str) -> None:
-    """All of them, to stdout."""
-    sys.stdout.writelines(line + "\n" for line in problem_lines(problems, file))
+def write_problems(
+    problems: Sequence[framework_pb2.TrainingProblem], file: str, stream: TextIO | None = None
+) -> None:
+    """All of them, to stdout or another stream."""
+    (stream or sys.stdout).writelines(line + "\n" for line in problem_lines(problems, file))
 
 
 def framework_columns() -> list[tuple[str, object]]:

@@ -66,6 +66,22 @@ class Jobs:
         )  # fmt: skip
         return (await self._connection.unary(self._stub.CreateJob, request)).job
 
+    async def import_job(
+        self,
+        document: str,
+        *,
+        name: str = "",
+        submit: bool = False,
+        bundle_digest: str = "",
+        request_id: str = "",
+    ) -> job_pb2.ImportJobResponse:
+        """Makes a job file of another controller's, and queues it if asked. ``name``: which one of several."""
+        request = job_pb2.ImportJobRequest(
+            request_id=request_id or new_request_id(), document=document, submit=submit,
+            bundle_digest=bundle_digest, name=name,
+        )  # fmt: skip
+        return await self._connection.unary(self._stub.ImportJob, request)
+
     async def get(self, job: str) -> job_pb2.Job:
         """A job as it is now, with its document and its conditions."""
         return (await self._connection.unary(self._stub.GetJob, job_pb2.GetJobRequest(job_id=job))).job

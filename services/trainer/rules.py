@@ -25,6 +25,7 @@ _TABLE = {
         "ScaleRole": _CHANGE,
         "WatchAddresses": _READ,
         "ExplainJob": _READ,
+        "ImportJob": _CHANGE,
     },
     "SeatService": {"ConnectSeats": frozenset({AGENT})},
 }

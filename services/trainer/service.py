@@ -28,6 +28,7 @@ from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
 from services.trainer.carriers import Cancellations
 from services.trainer.config import TrainerConfig
+from services.trainer.creation import Creation
 from services.trainer.engine import Engine
 from services.trainer.explaining import Explaining
 from services.trainer.frameworks import Frameworks
@@ -113,15 +114,8 @@ class TrainerService:
             repeatable(frameworks, file, self._answers), server
         )
         explaining = Explaining(self._engine, self._scheduler, self._clock)
-        jobs = JobServicer(  # type: ignore[abstract]
-            self._engine,
-            self._jobs,
-            self._frameworks,
-            self._answers,
-            explaining,
-            self._contacts,
-            self._clock,
-        )
+        creation = Creation(self._engine, self._jobs, self._frameworks, self._answers, self._contacts)
+        jobs = JobServicer(self._engine, self._jobs, creation, explaining, self._clock)  # type: ignore[abstract]
         job_file = job_pb2.DESCRIPTOR
         job_pb2_grpc.add_JobServiceServicer_to_server(repeatable(jobs, job_file, self._answers), server)
         seat_pb2_grpc.add_SeatServiceServicer_to_server(self._links, server)

@@ -22,6 +22,20 @@ async def create(yard: TrainerYard) -> Pair:
     return made[0], made[1]
 
 
+FOREIGN = """
+apiVersion: kubeflow.org/v1
+kind: PyTorchJob
+metadata: {name: one}
+spec: {pytorchReplicaSpecs: {Master: {template: {spec: {containers: [{name: pytorch, command: [true]}]}}}}}
+"""
+
+
+async def imported(yard: TrainerYard) -> Pair:
+    texts = (FOREIGN, FOREIGN.replace("one", "other"))
+    made = [job_pb2.ImportJobRequest(document=text, submit=True) for text in texts]
+    return made[0], made[1]
+
+
 def of_job(request_type: Callable[..., Any], text: str = JOB, **fields: Any) -> Any:
     """An RPC that moves a job: its own, then another one."""
 
@@ -36,6 +50,7 @@ SUSPENDED = f"{JOB}suspend: true\n"
 CASES: dict[str, Callable[[TrainerYard], Awaitable[Pair]]] = {
     "RegisterFramework": register,
     "CreateJob": create,
+    "ImportJob": imported,
     "StopJob": of_job(job_pb2.StopJobRequest),
     "SuspendJob": of_job(job_pb2.SuspendJobRequest),
     "ResumeJob": of_job(job_pb2.ResumeJobRequest, SUSPENDED),

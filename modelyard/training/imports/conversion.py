@@ -11,7 +11,7 @@ from modelyard.training.imports.drafts import Draft
 from modelyard.training.imports.remarks import Remarks
 from modelyard.training.imports.source import WRITTEN_BY_THE_CLUSTER, Object, objects, rest
 from modelyard.training.imports.surroundings import HELPING, Surroundings
-from modelyard.training.problems import Position, Problem, Reason, Refused, shown
+from modelyard.training.problems import Position, Problem, Reason, shown
 
 KINDS: dict[tuple[str, str], Callable[[Object, Surroundings], Draft]] = {
     ("kubeflow.org", "PyTorchJob"): pytorch_job.convert,
@@ -60,7 +60,9 @@ def _chosen(found: list[Object], name: str, remarks: Remarks) -> Object | None:
     at = Position()
     kinds = ", ".join(sorted({kind for _, kind in KINDS}))
     if not jobs:
-        there = ", ".join(dict.fromkeys(shown(f"{one.group}/{one.kind}" if one.group else one.kind) for one in found[:20]))
+        there = ", ".join(
+            dict.fromkeys(shown(f"{one.group}/{one.kind}" if one.group else one.kind) for one in found[:20])
+        )
         message = f"there is no job in it, but {there}" if there else "there is no job in it"
         remarks.add(Reason.UNKNOWN_KIND, message, at, f"what can be imported: {kinds}")
     elif name and not wanted:
@@ -75,5 +77,3 @@ def _chosen(found: list[Object], name: str, remarks: Remarks) -> Object | None:
 
 def _tell_other(other: Object, remarks: Remarks) -> None:
     remarks.add(Reason.NOT_CONVERTED, f"{shown(other.title)} is left out", other.section.at)
-
-

@@ -49,7 +49,14 @@ _CONTAINER_ADVICE = {
     "volumeDevices": "use a path that every node has",
     "resizePolicy": "leave it out",
 }
-_CONTAINER_QUIET = ("imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy", "stdin", "tty", "stdinOnce")
+_CONTAINER_QUIET = (
+    "imagePullPolicy",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "stdin",
+    "tty",
+    "stdinOnce",
+)
 _PORT_NAME = re.compile(r"[^a-z0-9]+")
 
 
@@ -78,14 +85,21 @@ class Pod(msgspec.Struct, kw_only=True):
 
 
 def pod(
-    template: Section, around: Surroundings, count: int, names: tuple[str, ...] = (), *, brings_command: bool = False
+    template: Section,
+    around: Surroundings,
+    count: int,
+    names: tuple[str, ...] = (),
+    *,
+    brings_command: bool = False,
 ) -> Pod:
     """Of a template. `names`: containers that the work is in, the first of all otherwise. `brings_command`: the
     framework gives one, so that none is missing."""  # fmt: skip
     metadata = inner(template, "metadata")
     own = {f"metadata.{kind}['{key}']": value for kind in ("labels", "annotations")
            for key, value in mapping(metadata, kind).items()}  # fmt: skip
-    around = around.with_fields({**{key: value.replace("${", "$${") for key, value in own.items()}, **around.fields})
+    around = around.with_fields(
+        {**{key: value.replace("${", "$${") for key, value in own.items()}, **around.fields}
+    )
     rest(metadata, quiet=(*WRITTEN_BY_THE_CLUSTER, "name", "namespace", "generateName"))
     spec = inner(template, "spec")
     rest(template)
@@ -114,11 +128,16 @@ def _container(spec: Section, names: tuple[str, ...]) -> Section:
         if index != chosen:
             message = f"the container {shown(named[index])} beside it is left out"
             at = section.at
-            spec.findings.add(Reason.NOT_CONVERTED, message, at, "make a role of it, or start it from the program")
+            spec.findings.add(
+                Reason.NOT_CONVERTED, message, at, "make a role of it, or start it from the program"
+            )
     for index, section in enumerate(listed(spec, "initContainers", 50)):
         message = f"the init container {shown(section.word('name') or str(index))} is left out"
         spec.findings.add(
-            Reason.NOT_CONVERTED, message, section.at, "do it in the program, or make a role that others wait for"
+            Reason.NOT_CONVERTED,
+            message,
+            section.at,
+            "do it in the program, or make a role that others wait for",
         )
     return found[chosen]
 
@@ -136,9 +155,19 @@ def _contained(container: Section, around: Surroundings, count: int, brings_comm
     found.ready = readiness(container, found.ports, count == 1)
     if "image" in container:
         message = f"programs run on the nodes themselves, not in the image {shown(container.word('image'))}"
-        changed(container, "image", message, "environment: {requirements: […]}, and --dir with the program's files")
+        changed(
+            container,
+            "image",
+            message,
+            "environment: {requirements: […]}, and --dir with the program's files",
+        )
     if "workingDir" in container:
-        dropped(container, "workingDir", "instances run in a directory of their own", "--dir gives it a copy of yours")
+        dropped(
+            container,
+            "workingDir",
+            "instances run in a directory of their own",
+            "--dir gives it a copy of yours",
+        )
     rest(container, _CONTAINER_ADVICE, (*_CONTAINER_QUIET, "volumeMounts"))
     return found
 
@@ -153,7 +182,12 @@ def _argv(container: Section, env: dict[str, str], around: Surroundings, brings_
     found = [around.texts.convert(word, env, unknown) for _, word in words]
     for name in dict.fromkeys(unknown):
         message = f"$({shown(name)}) stays as it is: {shown(name)} is no variable of this container"
-        changed(container, "args" if "args" in container else "command", message, f"write ${name} in a shell's text")
+        changed(
+            container,
+            "args" if "args" in container else "command",
+            message,
+            f"write ${name} in a shell's text",
+        )
     paths = dict.fromkeys(path for _, word in words for path in image_paths(word))
     if paths:
         few = ", ".join(map(shown, list(paths)[:3])) + (" …" if len(paths) > 3 else "")
@@ -188,7 +222,7 @@ def _ports(container: Section) -> dict[str, int]:
 
 
 def _tell_volumes(spec: Section, container: Section) -> None:
-    mounts = {}
+    mounts: dict[str, str] = {}
     for section in listed(container, "volumeMounts", 200):
         mounts.setdefault(section.word("name"), section.word("mountPath"))
     for section in listed(spec, "volumes", 200):

@@ -36,8 +36,15 @@ def _probe(container: Section, name: str, ports: Mapping[str, int], is_alone: bo
         dropped(container, name, "it names a port that the container does not", "add it to ports")
         return {}
     if not is_alone:
-        message = "several instances may share a machine, so each has another port, which the program does not know"
-        dropped(container, name, message, f"listen on YARD_PORT_{port.upper()}, then ready: {{until: listening, port: {port}}}")
+        message = (
+            "several instances may share a machine, so each has another port, which the program does not know"
+        )
+        dropped(
+            container,
+            name,
+            message,
+            f"listen on YARD_PORT_{port.upper()}, then ready: {{until: listening, port: {port}}}",
+        )
         return {}
     path = section.text("path", "/")
     rest(section, quiet=("scheme", "host", "httpHeaders"))

@@ -14,7 +14,7 @@ from modelyard.training.imports.replicas import (
     replicas,
     run_policy,
 )
-from modelyard.training.imports.source import Object, changed, dropped, inner, rest
+from modelyard.training.imports.source import Object, changed, inner, rest
 from modelyard.training.imports.surroundings import Surroundings
 from modelyard.training.problems import Reason, shown
 from modelyard.training.section import Section
@@ -91,9 +91,7 @@ def _ranks(draft: Draft, found: dict[str, Replica], limit: int | None, nproc: st
         )  # fmt: skip
 
 
-def _elastic(
-    spec: Section, draft: Draft, found: dict[str, Replica], limit: int | None, nproc: str
-) -> None:
+def _elastic(spec: Section, draft: Draft, found: dict[str, Replica], limit: int | None, nproc: str) -> None:
     policy = inner(spec, "elasticPolicy")
     parts = [*found.values()]
     if not parts:
@@ -143,7 +141,12 @@ def without_launcher(argv: list[str]) -> tuple[list[str], bool]:
     words = list(argv)
     if words and words[0].rpartition("/")[2] == "torchrun":
         words = words[1:]
-    elif len(words) > 2 and words[0].rpartition("/")[2].startswith("python") and words[1] == "-m" and words[2] in TORCHRUN:
+    elif (
+        len(words) > 2
+        and words[0].rpartition("/")[2].startswith("python")
+        and words[1] == "-m"
+        and words[2] in TORCHRUN
+    ):
         words = words[3:]
     else:
         return argv, True

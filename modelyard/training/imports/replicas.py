@@ -68,14 +68,16 @@ def replicas(job: Object, spec: Section, layout: Layout, around: Surroundings) -
     hosts = tuple(Hosts(f"{job.name}-{kind.lower()}", layout.roles[kind], count)
                   for kind, (_, count) in sections.items() if job.name)  # fmt: skip
     here = around.with_texts(Texts(hosts=hosts))
-    return {
-        kind: _replica(kind, section, count, layout, here) for kind, (section, count) in sections.items()
-    }
+    return {kind: _replica(kind, section, count, layout, here) for kind, (section, count) in sections.items()}
 
 
 def _replica(kind: str, section: Section, count: int, layout: Layout, around: Surroundings) -> Replica:
     found = pod(
-        inner(section, "template"), around, count, (layout.container,), brings_command=kind in layout.brings_command
+        inner(section, "template"),
+        around,
+        count,
+        (layout.container,),
+        brings_command=kind in layout.brings_command,
     )
     policy = section.word("restartPolicy")
     rest(section)
@@ -96,9 +98,9 @@ def begun(job: Object, framework: str) -> Draft:
 def run_policy(spec: Section, draft: Draft, around: Surroundings, counts: Mapping[str, int]) -> int | None:
     """Takes `runPolicy` into a draft; `counts` of roles, first who is placed first. The bound of restarts."""
     policy = inner(spec, "runPolicy")
-    for name, limit in (("activeDeadlineSeconds", "active_deadline"), ("ttlSecondsAfterFinished", "ttl")):
+    for name, limited in (("activeDeadlineSeconds", "active_deadline"), ("ttlSecondsAfterFinished", "ttl")):
         if name in policy:
-            draft.limits[limit] = f"{policy.integer(name, 0, 0, _SECONDS_MOST)}s"
+            draft.limits[limited] = f"{policy.integer(name, 0, 0, _SECONDS_MOST)}s"
     draft.suspend = policy.flag("suspend")
     clean_pods(policy)
     if "schedulingPolicy" in policy:
@@ -146,7 +148,12 @@ def queue(section: Section, draft: Draft) -> None:
     word = section.word("queue")
     if word and word != "default":
         draft.queue = word
-        changed(section, "queue", f"a queue {shown(word)!r} has to be here as well", "yard queues create, or leave `queue` out")
+        changed(
+            section,
+            "queue",
+            f"a queue {shown(word)!r} has to be here as well",
+            "yard queues create, or leave `queue` out",
+        )
 
 
 def priority(section: Section, name: str, draft: Draft, around: Surroundings) -> None:

@@ -79,6 +79,6 @@ def placement(pod: Section) -> dict[str, Any]:
         changed(pod, "nodeSelector" if "nodeSelector" in pod else "nodeName", f"{shown(host)} has to be a node's name",
                 "yard nodes ls")  # fmt: skip
     if labels:
-        found["labels"] = {key: value for key, value in list(labels.items())[:64]}
+        found["labels"] = dict(list(labels.items())[:64])
         changed(pod, "nodeSelector", "nodes need these labels here as well", "yard nodes label")
     return found

@@ -21,7 +21,9 @@ def variables(container: Section, around: Surroundings) -> dict[str, str]:
         if not name:
             section.wrong("name", Reason.MISSING_FIELD, "a variable has a name")
         elif not VARIABLE.fullmatch(name):
-            dropped(section, "name", f"{shown(name)!r} is no name of a variable here", "letters, digits and _")
+            dropped(
+                section, "name", f"{shown(name)!r} is no name of a variable here", "letters, digits and _"
+            )
         elif (value := _value(section, found, around)) is not None:
             found[name] = value
         rest(section)

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
-from modelyard.v1 import framework_pb2, job_pb2_grpc
 from modelyard.v1 import job_pb2 as pb
-from services.chassis.answers import Answers
 from services.chassis.clock import Clock
-from services.chassis.contacts import Contacts
 from services.chassis.errors import InvalidArgument, OutOfRange
 from services.chassis.paging import decode_token, encode_token, page_size
-from services.chassis.security import ADMIN, Principal, principal
-from services.trainer import limits, notices
+from services.chassis.security import ADMIN, principal
 from services.trainer.convert.job import STATES, instance_message, job_message
+from services.trainer.creation import Creation, account_of
 from services.trainer.engine import Engine, address_of
-from services.trainer.events import Event, JobCreated, JobResumed, JobStopped, JobSuspended, RoleScaled
+from services.trainer.events import Event, JobResumed, JobStopped, JobSuspended, RoleScaled
 from services.trainer.explaining import Explaining
-from services.trainer.frameworks import Frameworks
 from services.trainer.jobs import Jobs
 from services.trainer.model import RoleUnknown
+from services.trainer.servicer.imports import ImportServicer
 from services.trainer.state import Job
 
 COMMENT_LENGTH = 2_000
@@ -28,10 +25,6 @@ LISTED_MS = 24 * 3_600_000
 """Jobs that ended longer ago are listed where that is asked for."""
 _FIRST = 1 << 60
 _STATES = {int(value): state for state, value in STATES.items()}
-
-
-class AccountMissing(InvalidArgument):
-    """Services have to say on behalf of which account they act."""
 
 
 class JobStateUnknown(InvalidArgument):
@@ -42,53 +35,27 @@ class JobRevisionUnknown(OutOfRange):
     """There is no such revision: list again."""
 
 
-class JobServicer(job_pb2_grpc.JobServiceServicer):
+class JobServicer(ImportServicer):
     """Who owns a job may do everything with it, administrators too."""
 
     def __init__(
         self,
         engine: Engine,
         jobs: Jobs,
-        frameworks: Frameworks,
-        answers: Answers,
+        creation: Creation,
         explaining: Explaining,
-        contacts: Contacts,
         clock: Clock,
     ) -> None:
         self._engine = engine
         self._jobs = jobs
-        self._frameworks = frameworks
-        self._answers = answers
+        self._creation = creation
         self._explaining = explaining
-        self._contacts = contacts
         self._clock = clock
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.CreateJobResponse:
-        account = _account(principal())
-        plan = self._jobs.plan(request.job)
-        limits.check(plan)
-        await notices.check(self._contacts, account, request.notification)
-        changes = framework_pb2.JobDocument()
-        changes.CopyFrom(request.job)
-        changes.ClearField("text")
-        framework = plan.framework.id
-        job = Job(
-            0, account, plan.job.name, framework,
-            plan.job.framework_version or self._frameworks.version(framework), request.job.text, plan.job.queue,
-            plan.job.priority, 0, changes=changes.SerializeToString(), bundle_digest=request.bundle_digest,
-            environment=request.environment.SerializeToString(), notification=request.notification.SerializeToString(),
-            labels=dict(plan.job.labels),
-        )  # fmt: skip
-        if request.validate_only:
-            job.counts = {role.name: role.count for role in plan.roles if role.count}
-            message = job_message(job, plan, [], is_whole=False)
-            message.id = ""
-            return pb.CreateJobResponse(job=message)
-        number = await self._ask(
-            lambda reply: JobCreated(reply, job, plan),
-            lambda made: pb.CreateJobResponse(job=self._begun(made)),
-        )
-        return pb.CreateJobResponse(job=await self._jobs.message(number, is_whole=True))
+        account = account_of(principal())
+        job = await self._creation.create(account, request, lambda job: pb.CreateJobResponse(job=job))
+        return pb.CreateJobResponse(job=job)
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
         job = await self._jobs.require(request.job_id, principal())
@@ -104,7 +71,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         key = wanted.SerializeToString(deterministic=True)
         before = int(decode_token(request.page_token, key) or _FIRST)
         rows = await self._engine.store.jobs(
-            account=None if everybody else _account(caller), states=f" {words} " if words else "",
+            account=None if everybody else account_of(caller), states=f" {words} " if words else "",
             name=wanted.name, framework=wanted.framework_id, queue=wanted.queue or None, before=before,
             since_ms=0 if wanted.all_times or words else self._clock.now_ms() - LISTED_MS, most=size + 1,
         )  # fmt: skip
@@ -210,21 +177,11 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         job = await self._jobs.require(request.job_id, principal())
         return await self._explaining.explain(job.number)
 
-    async def _ask(
-        self, event_of: Callable[[int], Event], answer_of: Callable[[int], Any] | None = None
-    ) -> int:
-        """The machine's answer: a job's number, once it is on disk; the answer to the request lies with it."""
-        kept = self._answers.keep(answer_of) if answer_of is not None else None
-        reply, answer = self._engine.new_reply(kept)
+    async def _ask(self, event_of: Callable[[int], Event]) -> int:
+        """The machine's answer: a job's number, once what was asked is on disk."""
+        reply, answer = self._engine.new_reply(None)
         self._engine.post(event_of(reply))
         return await answer
-
-    def _begun(self, number: int) -> pb.Job:
-        """While its first transaction is made."""
-        live = self._engine.state.jobs.get(number)
-        if live is None:
-            return pb.Job(id=f"j-{number}")
-        return job_message(live.job, live.plan, [*live.instances.values()], is_whole=True)
 
 
 def _require_revision(asked: int, latest: int, job_id: str) -> None:
@@ -241,9 +198,3 @@ def _require_roles(roles: Iterable[str], job: Job) -> None:
             raise RoleUnknown(
                 f"j-{job.number} has no role {role[:80]!r}", field="roles", next_step=f"it has: {known}"
             )
-
-
-def _account(caller: Principal) -> str:
-    if not caller.account:
-        raise AccountMissing(next_step="send the metadata x-yard-account, or use the token of an account")
-    return caller.account
