@@ -196,4 +196,4 @@ def _counts(words: list[str]) -> dict[str, int]:
     return found
 
 
-from cli.commands import train_import, train_jobs  # noqa: E402, F401 (its commands belong to this group)
+from cli.commands import train_import, train_jobs, train_seeing  # noqa: E402, F401 (their commands are this group's)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from modelyard.client.connection import Connection, new_request_id
 from modelyard.client.specs import notification
-from modelyard.v1 import framework_pb2, framework_pb2_grpc, job_pb2, job_pb2_grpc
+from modelyard.v1 import framework_pb2, framework_pb2_grpc, job_pb2, job_pb2_grpc, task_pb2
 
 ENDED = frozenset({job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_STOPPED})
 PAGE = 500
@@ -114,6 +114,21 @@ class Jobs:
         async for response in self._connection.stream(begin):
             position = response.revision
             yield response
+
+    async def logs(
+        self, job: str, role: str = "", index: int | None = None, *, follow: bool = False, merge: bool = False
+    ) -> AsyncGenerator[job_pb2.StreamJobLogsResponse, None]:
+        """What all instances wrote, or those of a role, or one: instance after instance, or merged in whole lines.
+
+        With ``follow`` to the last byte after the job's end. A lost connection goes on where it broke.
+        """
+        request = job_pb2.StreamJobLogsRequest(job_id=job, role=role, follow=follow, merge=merge)
+        if index is not None:
+            request.index = index
+        async for chunk in self._connection.stream(lambda: self._stub.StreamJobLogs(request)):
+            stream = "stderr" if chunk.stream == task_pb2.LOG_STREAM_STDERR else "stdout"
+            request.offsets[f"{chunk.role}-{chunk.index}/{stream}"] = chunk.offset + len(chunk.data)
+            yield chunk
 
     async def stop(self, job: str, comment: str = "") -> job_pb2.Job:
         """Asks everything of it to end. A job that has ended stays as it is."""

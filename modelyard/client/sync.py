@@ -28,6 +28,7 @@ GROUPS = (
     "queues",
     "projects",
     "runs",
+    "jobs",
 )
 
 

@@ -173,6 +173,8 @@ class Seat(_message.Message):
     PIDS_FIELD_NUMBER: _builtins.int
     SEEN_SIGNS_FIELD_NUMBER: _builtins.int
     EXIT_FIELD_NUMBER: _builtins.int
+    STDOUT_OFFSET_FIELD_NUMBER: _builtins.int
+    STDERR_OFFSET_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     job_id: _builtins.str
@@ -183,6 +185,9 @@ class Seat(_message.Message):
     """Of the latest launch; 0: nothing was started yet."""
     directory: _builtins.str
     """Below it the instance's files lie; the current directory of its processes."""
+    stdout_offset: _builtins.int
+    """Where the output of the present epoch begins in the task's log."""
+    stderr_offset: _builtins.int
     @_builtins.property
     def ports(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Leased, by port name: bound by the agent until a launch, kept from others until the seat is closed."""
@@ -217,10 +222,12 @@ class Seat(_message.Message):
         pids: _abc.Iterable[_builtins.int] | None = ...,
         seen_signs: _abc.Iterable[_builtins.int] | None = ...,
         exit: _job_pb2.InstanceExit | None = ...,
+        stdout_offset: _builtins.int = ...,
+        stderr_offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["exit", b"exit", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "directory", b"directory", "epoch", b"epoch", "exit", b"exit", "index", b"index", "job_id", b"job_id", "pids", b"pids", "ports", b"ports", "role", b"role", "seen_signs", b"seen_signs", "start_time", b"start_time", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "directory", b"directory", "epoch", b"epoch", "exit", b"exit", "index", b"index", "job_id", b"job_id", "pids", b"pids", "ports", b"ports", "role", b"role", "seen_signs", b"seen_signs", "start_time", b"start_time", "state", b"state", "stderr_offset", b"stderr_offset", "stdout_offset", b"stdout_offset", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -334,6 +334,7 @@ class Seat:
         if self._launch is not None:
             seat["pids"] = self._launch.pids
             seat["start_time"] = self._start_time
+            seat["stdout_offset"], seat["stderr_offset"] = self._offsets
         if self._signs is not None:
             seat["seen_signs"] = self._signs.seen
         if self._exit is not None:

@@ -38,7 +38,7 @@ _BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
         "RetryTasks": _WRITE,
         "ExplainTask": _READ_FOR,
         "PlanTask": _READ_FOR,
-        "StreamLogs": _READ,
+        "StreamLogs": _READ_FOR,
     },
     "OperatorService": {"ListOperators": _READ | {SERVICE}, "GetOperator": _READ | {SERVICE}},
     "NodeService": {

@@ -8,6 +8,7 @@ from services.trainer.effects import (
     CloseSeat,
     Effects,
     InsertCondition,
+    InsertSeat,
     PublishAddresses,
     StopInstance,
 )
@@ -72,6 +73,12 @@ class Act:
         """What was noted last."""
         known = next((one for one in reversed(self.job.conditions) if one.kind is kind), None)
         return known is not None and known.is_true
+
+    def seat(self, instance: Instance, task: str) -> None:
+        """The task holds its place from now on."""
+        instance.task = instance.latest_task = task
+        self.effects.rows.append(InsertSeat(self.job.number, instance.role, instance.index, task))
+        self.touch_instance(instance)
 
     def stop(self, instance: Instance, why: str) -> None:
         """It is asked to end; what has no processes is stopped at once."""

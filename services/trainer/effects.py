@@ -65,7 +65,25 @@ class DropBatch(msgspec.Struct, frozen=True):
     batch: int
 
 
-Row = PutJob | PutInstance | DropInstance | InsertOutcome | InsertCondition | InsertBatch | DropBatch
+class InsertSeat(msgspec.Struct, frozen=True):
+    """An instance has got a seat: what is written there is part of its log (I6)."""
+
+    job: int
+    role: str
+    index: int
+    task: str
+
+
+Row = (
+    PutJob
+    | PutInstance
+    | DropInstance
+    | InsertOutcome
+    | InsertCondition
+    | InsertBatch
+    | DropBatch
+    | InsertSeat
+)
 
 
 class SubmitSeats(msgspec.Struct, frozen=True):

@@ -50,8 +50,7 @@ def accepted(act: Act, batch: int, tasks: dict[Key, str]) -> None:
             continue
         is_pending = instance is not None and instance.state is InstanceState.PENDING and not instance.task
         if instance is not None and is_pending and act.job.state in WANTING:
-            instance.task = instance.latest_task = task
-            act.touch_instance(instance)
+            act.seat(instance, task)
         else:
             unwanted.append(task)
     if unwanted:
@@ -64,7 +63,8 @@ def opened(act: Act, instance: Instance, task: str, address: Address) -> None:
         if instance.task != task:
             _give_back(act, instance, task, address.node)
         return
-    instance.task = instance.latest_task = instance.task or task
+    if not instance.task:
+        act.seat(instance, task)
     if instance.task != task:
         _give_back(act, instance, task, address.node)
         return

@@ -29,6 +29,7 @@ from services.trainer.events import (
     SeatStands,
     SignSeen,
 )
+from services.trainer.log_index import Began, LogIndex
 from services.trainer.model import Exit
 
 _log = get_logger("trainer.links")
@@ -106,8 +107,9 @@ class Link:
 class Links(seat_pb2_grpc.SeatServiceServicer):
     """All agents that have seats here; the way in of what they say."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, index: LogIndex) -> None:
         self._engine = engine
+        self._index = index
         self._links: dict[str, Link] = {}
         engine.send = self.send
 
@@ -147,6 +149,7 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
     async def _read(
         self, link: Link, hello: seat_pb2.SeatHello, requests: AsyncIterator[seat_pb2.ConnectSeatsRequest]
     ) -> None:
+        await self._index.note([began for seat in hello.seats for began in _began(seat)])
         for seat in hello.seats:
             link.note(seat)
             if self._engine.wants(_number(seat.job_id)):
@@ -163,12 +166,15 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
             link.end()
 
     async def _hear(self, link: Link, hello: seat_pb2.SeatHello, events: seat_pb2.SeatEvents) -> None:
+        seats = [event.seat for event in events.events if event.HasField("seat")]
+        noting = asyncio.ensure_future(self._index.note([began for seat in seats for began in _began(seat)]))
         for event in events.events:
             if event.HasField("seat"):
                 link.note(event.seat)
             for found in self._events_of(event, hello):
                 self._engine.post(found)
         await self._engine.settled()
+        await noting
         link.ack_events(events.first_number + len(events.events) - 1)
 
     def _events_of(self, event: seat_pb2.SeatEvent, hello: seat_pb2.SeatHello) -> list[Event]:
@@ -206,6 +212,13 @@ def _progress(message: job_pb2.JobProgress) -> Progress:
 def _number(job_id: str) -> int:
     digits = job_id.removeprefix("j-")
     return int(digits) if digits.isascii() and digits.isdecimal() else 0
+
+
+def _began(seat: seat_pb2.Seat) -> list[Began]:
+    """Where the output of its latest launch begins."""
+    if not seat.epoch:
+        return []
+    return [Began(_number(seat.job_id), seat.task_id, seat.epoch, seat.stdout_offset, seat.stderr_offset)]
 
 
 def _of_seat(seat: seat_pb2.Seat, hello: seat_pb2.SeatHello, *, is_greeting: bool) -> list[Event]:

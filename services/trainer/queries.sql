@@ -74,15 +74,25 @@ ORDER BY number DESC LIMIT :most;
 -- name: instances
 SELECT content FROM instance WHERE job = ? ORDER BY role, place;
 
--- name: put_point
-INSERT INTO point (job, name, role, place, step, value, time_ms) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (job, name, role, place, step) DO UPDATE SET value = excluded.value, time_ms = excluded.time_ms;
+-- name: insert_seat
+INSERT INTO seat (job, role, place, task) VALUES (?, ?, ?, ?) ON CONFLICT (job, task) DO NOTHING;
 
--- name: series
-SELECT name, role, place, count(*) FROM point WHERE job = ? GROUP BY name, role, place ORDER BY name, role, place;
+-- name: seats
+SELECT number, task, stdout_bytes, stderr_bytes FROM seat
+WHERE job = ? AND role = ? AND place = ? ORDER BY number;
 
--- name: points
-SELECT step, value, time_ms FROM point WHERE job = ? AND name = ? AND role = ? AND place = ? ORDER BY step;
+-- name: seated
+SELECT DISTINCT role, place FROM seat WHERE job = ? ORDER BY role, place;
+
+-- name: close_seat
+UPDATE seat SET stdout_bytes = ?, stderr_bytes = ? WHERE number = ?;
+
+-- name: insert_launch
+INSERT INTO launch (job, task, epoch, stdout_offset, stderr_offset) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (job, task, epoch) DO NOTHING;
+
+-- name: launches
+SELECT epoch, stdout_offset, stderr_offset FROM launch WHERE job = ? AND task = ? ORDER BY epoch;
 
 -- name: all_errands
 SELECT number, kind, account, content FROM errand ORDER BY number;

@@ -26,6 +26,7 @@ _TABLE = {
         "WatchAddresses": _READ,
         "ExplainJob": _READ,
         "ImportJob": _CHANGE,
+        "StreamJobLogs": _READ,
     },
     "SeatService": {"ConnectSeats": frozenset({AGENT})},
 }

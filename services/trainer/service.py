@@ -34,6 +34,9 @@ from services.trainer.explaining import Explaining
 from services.trainer.frameworks import Frameworks
 from services.trainer.jobs import Jobs
 from services.trainer.links import Links
+from services.trainer.log_index import LogIndex
+from services.trainer.log_streams import JobLogs
+from services.trainer.logs import LogSource
 from services.trainer.notices import Notices
 from services.trainer.owing import Kind
 from services.trainer.rules import RULES
@@ -77,7 +80,8 @@ class TrainerService:
         endpoint = config.endpoint or f":{config.port}"
         self._engine = Engine(store, self._scheduler, self._errands, self._clock, self._loops, endpoint)
         self._jobs = Jobs(self._engine, self._frameworks)
-        self._links = Links(self._engine)
+        self._index = LogIndex(self._database, sql)
+        self._links = Links(self._engine, self._index)
         await self._engine.open(self._jobs.plan_of)
         await self._errands.open()
         self._contacts = Contacts(self._scheduler)
@@ -114,8 +118,11 @@ class TrainerService:
             repeatable(frameworks, file, self._answers), server
         )
         explaining = Explaining(self._engine, self._scheduler, self._clock)
+        logs = JobLogs(LogSource(self._engine, self._jobs, self._index, self._scheduler))
         creation = Creation(self._engine, self._jobs, self._frameworks, self._answers, self._contacts)
-        jobs = JobServicer(self._engine, self._jobs, creation, explaining, self._clock)  # type: ignore[abstract]
+        jobs = JobServicer(  # type: ignore[abstract]
+            self._engine, self._jobs, creation, explaining, self._clock, logs
+        )
         job_file = job_pb2.DESCRIPTOR
         job_pb2_grpc.add_JobServiceServicer_to_server(repeatable(jobs, job_file, self._answers), server)
         seat_pb2_grpc.add_SeatServiceServicer_to_server(self._links, server)

@@ -173,23 +173,6 @@ class JobStore:
         found = await self.database.read(lambda c: c.execute(self._sql["all_frameworks"]).fetchall())
         return [FrameworkRow(*row) for row in found]
 
-    # Metrics
-
-    async def put_points(self, points: Sequence[tuple[int, str, str, int, int, float, int]]) -> None:
-        """Job, name, role, index, step, value, time."""
-        await self.database.write(
-            lambda c: c.executemany(self._sql["put_point"], points), is_small=len(points) <= SMALL_ROWS
-        )
-
-    async def series(self, job: int) -> list[tuple[str, str, int, int]]:
-        """Name, role, index and number of points of each."""
-        return await self.database.read(lambda c: c.execute(self._sql["series"], (job,)).fetchall())
-
-    async def points(self, job: int, name: str, role: str, index: int) -> list[tuple[int, float, int]]:
-        """Step, value, time."""
-        values = (job, name, role, index)
-        return await self.database.read(lambda c: c.execute(self._sql["points"], values).fetchall())
-
 
 Values = dict[str, list[tuple[Any, ...]]]
 
@@ -227,6 +210,10 @@ def _drop_batch(row: e.DropBatch, values: Values) -> None:
     values["drop_batch"].append((row.batch,))
 
 
+def _insert_seat(row: e.InsertSeat, values: Values) -> None:
+    values["insert_seat"].append((row.job, row.role, row.index, row.task))
+
+
 _ROWS: dict[type, Any] = {
     e.PutJob: _put_job,
     e.PutInstance: _put_instance,
@@ -235,11 +222,12 @@ _ROWS: dict[type, Any] = {
     e.InsertCondition: _insert_condition,
     e.InsertBatch: _insert_batch,
     e.DropBatch: _drop_batch,
+    e.InsertSeat: _insert_seat,
 }
 # What is dropped goes last: a batch may be made and answered within one transaction of many steps.
 _ORDER = (
     "put_job", "put_instance", "drop_instance", "insert_outcome", "insert_condition", "insert_batch", "drop_batch",
-    "insert_errand",
+    "insert_errand", "insert_seat",
 )  # fmt: skip
 
 ENDED = tuple(state.value for state in JobState if state.has_ended)

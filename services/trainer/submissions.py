@@ -29,6 +29,8 @@ _CAUSES = {
     pb.TASK_CAUSE_PREEMPTED: Cause.PREEMPTED,
     pb.TASK_CAUSE_SETUP: Cause.SETUP,
     pb.TASK_CAUSE_OUT_OF_MEMORY: Cause.OUT_OF_MEMORY,
+    # The process that kept the seat was killed: the seat is lost, whatever its machine.
+    pb.TASK_CAUSE_SIGNAL: Cause.NODE_LOST,
 }
 
 

@@ -20,14 +20,19 @@ from services.chassis.security import ADMIN, AGENT, ANONYMOUS, ON_BEHALF, ROLES,
 from services.trainer.links import Links
 from services.trainer.rules import RULES
 from services.trainer.servicer.frameworks import FrameworkServicer
-from services.trainer.servicer.imports import ImportServicer
 from services.trainer.servicer.jobs import JobServicer
 from tests.support.scheduler_service import command
 from tests.support.trainer_yard import TrainerYard, trainer_yard
 
 FILES = (framework_pb2, job_pb2, seat_pb2)
 SERVICES = [s for file in FILES for s in file.DESCRIPTOR.services_by_name.values()]
-SERVED = {**vars(FrameworkServicer), **vars(ImportServicer), **vars(JobServicer), **vars(Links)}
+SERVED = {
+    name
+    for servicer in (FrameworkServicer, JobServicer, Links)
+    for part in servicer.__mro__
+    if part.__module__.startswith("services.")
+    for name in vars(part)
+}
 """What is served; the rest of the contract is refused by gRPC's own stubs."""
 EVERY: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
 METHODS = [method for method in EVERY if method.name in SERVED]

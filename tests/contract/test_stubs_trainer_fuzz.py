@@ -45,6 +45,7 @@ TEXTS = (
     "[" * 5_000,
 )
 LATER = 1 << 62
+LogsRequest = job_pb2.StreamJobLogsRequest
 
 
 def made(method: MethodDescriptor, chance: random.Random, job: str) -> Message:
@@ -54,6 +55,9 @@ def made(method: MethodDescriptor, chance: random.Random, job: str) -> Message:
     fields = request.DESCRIPTOR.fields_by_name
     if "job_id" in fields and chance.random() < 0.7:
         request.job_id = job
+    if "follow" in fields:
+        # A job that waits for its places writes nothing.
+        request.follow = False
     if "request_id" in fields and chance.random() < 0.8:
         request.request_id = ""
     if "document" in fields and chance.random() < 0.8:
@@ -118,6 +122,11 @@ async def test_what_has_no_meaning_is_refused_by_its_name(tmp_path: Path) -> Non
             (jobs.WatchAddresses(job_pb2.WatchAddressesRequest(job_id=job, revision=LATER)), "JOB_REVISION_UNKNOWN"),
             (jobs.WatchAddresses(job_pb2.WatchAddressesRequest(job_id=job, revision=-1)), "JOB_REVISION_UNKNOWN"),
             (jobs.WatchAddresses(job_pb2.WatchAddressesRequest(job_id=job, roles=["judge"])), "ROLE_UNKNOWN"),
+            (jobs.StreamJobLogs(LogsRequest(job_id=job, role="judge")), "ROLE_UNKNOWN"),
+            (jobs.StreamJobLogs(LogsRequest(job_id=job, role="worker", index=2)), "INSTANCE_UNKNOWN"),
+            (jobs.StreamJobLogs(LogsRequest(job_id=job, index=0)), "INSTANCE_UNKNOWN"),
+            (jobs.StreamJobLogs(LogsRequest(job_id=job, offsets={"worker-0/stdin": 1})), "LOG_OFFSET_INVALID"),
+            (jobs.StreamJobLogs(LogsRequest(job_id=job, offsets={"worker-0/stdout": -1})), "LOG_OFFSET_INVALID"),
             (jobs.ListJobs(job_pb2.ListJobsRequest(page_token="odd")), "PAGE_TOKEN_INVALID"),
             (jobs.ListJobs(job_pb2.ListJobsRequest(page_size=-1)), "PAGE_SIZE_NEGATIVE"),
             (jobs.ListInstances(job_pb2.ListInstancesRequest(job_id=job, page_token="odd")), "PAGE_TOKEN_INVALID"),

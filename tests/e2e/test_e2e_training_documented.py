@@ -50,7 +50,8 @@ def test_every_console_line_of_the_page_works_in_order(tmp_path: Path) -> None:
         printed = type_in(yard, tmp_path)
         assert "trainer    " in printed["up --trainer --detach"]
         assert "j-1 succeeded" in printed["train run hello.yaml"]
-        assert "rank 0 of 4" in printed["tasks logs t-1.0"] and "t-1.0" in printed["train get j-1"]
+        assert "master-0 | rank 0 of 4" in printed["train logs j-1"] and "t-1.0" in printed["train get j-1"]
+        assert "rank 3 of 4" in printed["train logs j-1 worker-2"]
         assert "hello" in printed["train ls"]
         assert re.search(r"stopped|draining", printed["train get j-2"])
         assert "seen enough" in printed["train get j-2"]

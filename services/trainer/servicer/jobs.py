@@ -16,8 +16,10 @@ from services.trainer.engine import Engine, address_of
 from services.trainer.events import Event, JobResumed, JobStopped, JobSuspended, RoleScaled
 from services.trainer.explaining import Explaining
 from services.trainer.jobs import Jobs
+from services.trainer.log_streams import JobLogs
 from services.trainer.model import RoleUnknown
 from services.trainer.servicer.imports import ImportServicer
+from services.trainer.servicer.observing import Observing
 from services.trainer.state import Job
 
 COMMENT_LENGTH = 2_000
@@ -35,7 +37,7 @@ class JobRevisionUnknown(OutOfRange):
     """There is no such revision: list again."""
 
 
-class JobServicer(ImportServicer):
+class JobServicer(Observing, ImportServicer):
     """Who owns a job may do everything with it, administrators too."""
 
     def __init__(
@@ -45,12 +47,14 @@ class JobServicer(ImportServicer):
         creation: Creation,
         explaining: Explaining,
         clock: Clock,
+        logs: JobLogs,
     ) -> None:
         self._engine = engine
         self._jobs = jobs
         self._creation = creation
         self._explaining = explaining
         self._clock = clock
+        self._logs = logs
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.CreateJobResponse:
         account = account_of(principal())
