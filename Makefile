@@ -31,7 +31,7 @@ check: setup  ## Format, lint, types, import contracts, protos, unit and contrac
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/unit tests/contract
 
-gen: setup  ## Regenerate the stubs in modelyard/v1 from protos/
+gen: setup  ## Regenerate the stubs in modelyard/{v1,oip/v2} from protos/
 	$(BIN)/python protos/generate.py
 
 bench: setup  ## Measure, and print the table of docs/performance.md

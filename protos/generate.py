@@ -1,4 +1,4 @@
-"""Generates the typed stubs in ``modelyard/v1`` from the protos.
+"""Generates the typed stubs in ``modelyard/v1`` and ``modelyard/oip/v2`` from the protos.
 
 ``--check`` writes nothing: it lints the contract, looks for breaking changes against ``protos/baseline.binpb``
 and fails where the committed stubs differ from what the protos give.
@@ -12,14 +12,17 @@ from pathlib import Path
 
 PROTOS = Path(__file__).parent
 ROOT = PROTOS.parent
-STUBS = ROOT / "modelyard" / "v1"
+PACKAGES = ("modelyard/v1", "modelyard/oip/v2")
+"""Where stubs lie, below the repository as below a proto's folder."""
 BASELINE = PROTOS / "baseline.binpb"
 BIN = Path(sys.executable).parent
 
 
 def generate(out: Path) -> None:
     """Runs protoc for every proto; imports in the output match the repository's paths."""
-    sources = sorted(str(p.relative_to(PROTOS)) for p in PROTOS.glob("modelyard/v1/*.proto"))
+    sources = sorted(
+        str(p.relative_to(PROTOS)) for package in PACKAGES for p in (PROTOS / package).glob("*.proto")
+    )
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}"]
     command += [f"--plugin=protoc-gen-mypy={BIN / 'protoc-gen-mypy'}"]
     command += [f"--plugin=protoc-gen-mypy_grpc={BIN / 'protoc-gen-mypy_grpc'}"]
@@ -31,8 +34,13 @@ def generate(out: Path) -> None:
                 useless.unlink()
 
 
-def stub_texts(folder: Path) -> dict[str, str]:
-    return {p.name: p.read_text(encoding="utf-8") for p in sorted(folder.glob("*_pb2*.py*"))}
+def stub_texts(root: Path) -> dict[str, str]:
+    """By their paths below the root."""
+    return {
+        f"{package}/{p.name}": p.read_text(encoding="utf-8")
+        for package in PACKAGES
+        for p in sorted((root / package).glob("*_pb2*.py*"))
+    }
 
 
 def buf(*arguments: str) -> None:
@@ -45,8 +53,8 @@ def check() -> int:
     buf("breaking", "--against", str(BASELINE))
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
-        fresh = stub_texts(Path(folder) / "modelyard" / "v1")
-    committed = stub_texts(STUBS)
+        fresh = stub_texts(Path(folder))
+    committed = stub_texts(ROOT)
     stale = sorted(n for n in fresh.keys() | committed.keys() if fresh.get(n) != committed.get(n))
     if stale:
         print("stubs differ from the protos, run `make gen`: " + ", ".join(stale), file=sys.stderr)
@@ -64,11 +72,10 @@ def main() -> int:
         return check()
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
-        STUBS.mkdir(parents=True, exist_ok=True)
-        for stub in STUBS.glob("*_pb2*"):
-            stub.unlink()
-        for name, text in stub_texts(Path(folder) / "modelyard" / "v1").items():
-            (STUBS / name).write_text(text, encoding="utf-8")
+        for stub in stub_texts(ROOT):
+            (ROOT / stub).unlink()
+        for name, text in stub_texts(Path(folder)).items():
+            (ROOT / name).write_text(text, encoding="utf-8")
     if options.baseline or not BASELINE.exists():
         buf("build", "-o", str(BASELINE))
     return 0

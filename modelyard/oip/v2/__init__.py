@@ -1,0 +1,1 @@
+"""Generated from protos/modelyard/oip/v2; see protos/generate.py."""
