@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from modelyard.training.framework import COUNT_MOST, Framework, Param, ParamType, Role
@@ -98,11 +98,13 @@ def problem_messages(problems: Iterable[Problem]) -> list[framework_pb2.Training
     ]  # fmt: skip
 
 
-def address_message(role: str, index: int, name: str, address: Address) -> framework_pb2.InstanceAddress:
-    """Where an instance is reached."""
+def address_message(
+    role: str, index: int, name: str, address: Address, local: Mapping[str, str] | None = None
+) -> framework_pb2.InstanceAddress:
+    """Where an instance is reached; `local`: by port, at the one that is told."""
     return framework_pb2.InstanceAddress(
         role=role, index=index, epoch=address.epoch, name=name, host=address.host, ip=address.ip,
-        ports=dict(address.ports), node=address.node,
+        ports=dict(address.ports), node=address.node, local=local,
     )  # fmt: skip
 
 

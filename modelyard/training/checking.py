@@ -24,6 +24,8 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
     """By role."""
     ranks: frozenset[str]
     """Roles with ranks."""
+    forwarded: frozenset[str] = frozenset()
+    """Roles with local addresses."""
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +100,11 @@ class Checker:
         if kind == "roles":
             self._one_of(name, self._vocabulary.ports, "role", Reason.UNKNOWN_ROLE)
             return "role", name
-        if kind == "ports":
+        if kind in ("ports", "local ports"):
+            if kind == "local ports" and role not in self._vocabulary.forwarded:
+                raise _Unknown(
+                    f"{role} has no local addresses", f"forward: true in roles.{role}, or in its service"
+                )
             ports = self._vocabulary.ports.get(role, frozenset())
             return self._one_of(name, ports, f"port of {role}", Reason.UNKNOWN_PORT)
         fields = FIELDS.get(kind, {})

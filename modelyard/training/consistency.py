@@ -16,6 +16,7 @@ def vocabulary(framework: Framework) -> Vocabulary:
         params=frozenset(param.name for param in framework.params),
         ports={role.name: frozenset(port.name for port in role.address()) for role in framework.roles},
         ranks=frozenset(framework.ranks),
+        forwarded=frozenset(role.name for role in framework.roles if role.forwards),
     )
 
 

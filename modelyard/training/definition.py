@@ -134,7 +134,9 @@ def _roles(section: Section) -> tuple[tuple[Role, ...], dict[str, Section]]:
 
 def _role(name: str, section: Section) -> Role:
     service = section.section("service")
-    ports = _ports(service) if service else ()
+    ports, forwards = (_ports(service), service.flag("forward")) if service else ((), False)
+    if service:
+        service.end()
     inner = section.section("functions")
     functions = inner or Section(Node(section.at.line, section.at.column), section.at, Findings())
     base = Role(name=name)
@@ -147,6 +149,7 @@ def _role(name: str, section: Section) -> Role:
         summary=section.text("summary", most=500),
         count=_count(section),
         ports=ports,
+        forwards=forwards,
         creation=_create(parts["create"]) if parts["create"] else base.creation,
         edges=dependencies(functions, "depend") if inner else (),
         readiness=_ready(parts["ready"]) if parts["ready"] else base.readiness,
@@ -213,7 +216,6 @@ def _ports(section: Section) -> tuple[Port, ...]:
             found.append(Port(name, number, number))
     if len(found) > 32:
         section.wrong("ports", Reason.TOO_LARGE, "an instance has at most 32 ports")
-    section.end()
     return tuple(found[:32])
 
 

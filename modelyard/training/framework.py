@@ -124,6 +124,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     summary: str = ""
     count: Count = Count()
     ports: tuple[Port, ...] = ()
+    forwards: bool = False
+    """Its instances have local addresses at all others, which follow them (`forwards`)."""
     creation: Create = Create()
     edges: tuple[Dependency, ...] = ()
     readiness: Readiness = Readiness(kind=ReadinessKind.STARTED)

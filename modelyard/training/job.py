@@ -54,6 +54,8 @@ class RoleInfo(msgspec.Struct, frozen=True, kw_only=True):
     stopping: Stop | None = None
     cleaning: Clean | None = None
     imports: tuple[str, ...] = ()
+    forward: bool | None = None
+    """Whether its instances have local addresses."""
 
 
 class Gang(msgspec.Struct, frozen=True, kw_only=True):

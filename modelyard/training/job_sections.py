@@ -77,6 +77,7 @@ def role_info(name: str, section: Section, framework: Framework, forced: Mapping
         placement=_placement(section, "placement"),
         edges=dependencies(section, "depend") if "depend" in section else None,
         imports=section.texts("imports", 100),
+        forward=section.flag("forward") if "forward" in section else None,
         **_overrides(overrides, role),
     )
     section.end()

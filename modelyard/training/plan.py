@@ -9,6 +9,7 @@ import msgspec
 
 from modelyard.training.evidence import signs_of
 from modelyard.training.expressions import ExpressionError
+from modelyard.training.forwards import Forwarded, numbered
 from modelyard.training.framework import COUNT_MOST, Framework, Role
 from modelyard.training.job import Job, Placement, Resources, RoleInfo
 from modelyard.training.plan_checks import check_plan
@@ -66,6 +67,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """The role of that name."""
         return next((role for role in self.roles if role.name == name), None)
 
+    @property
+    def forwarded(self) -> dict[str, Forwarded]:
+        """Roles whose instances have local addresses."""
+        return numbered(
+            (planned.name, tuple(port.name for port in planned.role.address()), planned.most)
+            for planned in self.roles
+            if planned.role.forwards
+        )
+
     def edges(self, name: str) -> tuple[Dependency, ...]:
         """What instances of a role wait for; roles without instances are not waited for."""
         planned = self.role(name)
@@ -111,7 +121,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             nodes = sum(now.values())
             size = sum(now[role.name] * role.processes for role in self.roles)
         job = {**msgspec.structs.asdict(identity), "name": self.job.name}
-        return Surroundings(job=job, params=self.params, roles=facts, nodes=nodes, size=size, book=book)
+        return Surroundings(
+            job=job, params=self.params, roles=facts, nodes=nodes, size=size, book=book, forwarded=self.forwarded
+        )
 
     def launch(self, at: Surroundings, name: str, index: int) -> Launch:
         """Processes and files of one instance. Raises `RenderError`."""
@@ -119,6 +131,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         facts = at.roles.get(name)
         if planned is None or facts is None or not 0 <= index < facts.count:
             raise RenderError(f"there is no instance {name}[{index}]", "roles")
+        own = at.book.get((name, index))
+        at = msgspec.structs.replace(at, forward_port=own.forward_port if own is not None else 0)
         view = InstanceView(at, facts, index)
         try:
             return with_surroundings(planned.role.create(view), view, at.job)
@@ -197,7 +211,7 @@ def _merged(role: Role, said: RoleInfo, job: Job) -> Role:
     source = role.progress_from
     changed: dict[str, Any] = {
         "creation": creation, "edges": said.edges, "readiness": said.readiness, "restarts": said.restarts,
-        "policy": said.policy, "stopping": said.stopping, "cleaning": said.cleaning,
+        "policy": said.policy, "stopping": said.stopping, "cleaning": said.cleaning, "forwards": said.forward,
         "progress_from": msgspec.structs.replace(source, patterns=(*job.progress_patterns, *source.patterns)),
     }  # fmt: skip
     return msgspec.structs.replace(

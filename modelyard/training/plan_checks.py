@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.training.checking import Checker
 from modelyard.training.consistency import check_create, check_edges, check_scopes, vocabulary
+from modelyard.training.forwards import FORWARDS_MOST
 from modelyard.training.framework import COUNT_MOST, Create, Framework
 from modelyard.training.job import RoleInfo
 from modelyard.training.problems import Findings, Kind, Position, Reason, shown
@@ -21,7 +22,8 @@ def check_plan(plan: Plan, framework: Framework, findings: Findings, are_counts_
     """Notes everything that is wrong; `framework` is without what the job says."""
     if are_counts_right:
         _check_counts(plan, findings)
-    checker = Checker(vocabulary(framework), findings)
+    _check_forwards(plan, findings)
+    checker = Checker(vocabulary(plan.framework), findings)
     for planned in plan.roles:
         _check_role(planned, plan, framework, checker, findings)
     circle = cycle({role.name: plan.edges(role.name) for role in plan.roles})
@@ -47,6 +49,21 @@ def _check_counts(plan: Plan, findings: Findings) -> None:
         findings.add(
             Reason.CONTRADICTION, message, Position("roles"), "give one of them a count, or set job_status"
         )
+
+
+def _check_forwards(plan: Plan, findings: Findings) -> None:
+    total = 0
+    for planned in plan.roles:
+        ports, at = len(planned.role.address()), Position(f"roles.{planned.name}.forward")
+        if planned.role.forwards and not ports:
+            message = f"{planned.name} has no port that could be forwarded"
+            findings.add(Reason.CONTRADICTION, message, at, "name one in service.ports of its framework")
+        total += planned.most * ports if planned.role.forwards else 0
+        if total > FORWARDS_MOST:
+            message = f"with {planned.most} × {ports} ports of {planned.name} there would be {total} local addresses"
+            step = f"at most {FORWARDS_MOST}: forward servers only, or give its count a max"
+            findings.add(Reason.TOO_LARGE, message, at, step)
+            return
 
 
 def _most(role: PlannedRole) -> int:

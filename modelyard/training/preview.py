@@ -31,7 +31,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 def placeholders(plan: Plan, identity: Identity) -> dict[tuple[str, int], Address]:
     """An address for every instance: its stable name, ports from 20000 on or the first that it may have."""
     found, at = {}, plan.surroundings(identity, {})
-    number = FIRST_PORT
+    number, forward_port = FIRST_PORT, FIRST_PORT - 1 if plan.forwarded else 0
     for planned in plan.roles:
         for index in range(planned.count):
             ports = {}
@@ -41,7 +41,9 @@ def placeholders(plan: Plan, identity: Identity) -> dict[tuple[str, int], Addres
                 number += 1
             name = at.stable_name(planned.name, index)
             directory = f"/instances/{planned.name}-{index}"
-            found[planned.name, index] = Address(host=name, ip=name, ports=ports, directory=directory)
+            found[planned.name, index] = Address(
+                host=name, ip=name, ports=ports, directory=directory, forward_port=forward_port
+            )
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from modelyard.training.expressions import ExpressionError, View
+from modelyard.training.forwards import Forwarded
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +23,10 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     directory: str = ""
     node: str = ""
     epoch: int = 0
+    forward_port: int = 0
+    """At which it reaches others locally; 0: its seat passes nothing on."""
+    network: str = ""
+    """Instances with the same reach each other within one machine."""
 
 
 METER_MOST = 500_000
@@ -55,6 +60,10 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int
     size: int
     book: Book
+    forwarded: Mapping[str, Forwarded] = {}
+    """Roles with local addresses."""
+    forward_port: int = 0
+    """Of the instance that is made."""
     lists: dict[tuple[str, str], tuple[Any, ...]] = {}
     """Lists over a role's instances that were made already; they are asked for by every instance."""
 
@@ -64,6 +73,17 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
         if found is None:
             raise ExpressionError(f"the address of {role}[{index}] is not known")
         return found
+
+    def local(self, role: str, index: int, port: str) -> str:
+        """The IP address under which the instance that is made reaches another. Raises `ExpressionError`."""
+        found = self.forwarded.get(role)
+        if found is None:
+            raise ExpressionError(f"the role {role} has no local addresses")
+        if port not in found.ports:
+            raise ExpressionError(f"the role {role} has no port {port}")
+        if not self.forward_port:
+            raise ExpressionError("local addresses are not known")
+        return found.ip(index, port)
 
     def stable_name(self, role: str, index: int) -> str:
         """Under which others reach it through all moves."""
@@ -138,6 +158,10 @@ class InstanceView(View):
             f"the role {self.role.name}: port", {name: f"{host}:{port}" for name, port in place.ports.items()}
         )
 
+    def locals(self, what: str) -> LocalView:
+        """Where the instance that is made reaches this one, by port."""
+        return LocalView(self._at, self.role.name, self.index, what)
+
     def peers(self, role: str) -> list[InstanceView]:
         """Every instance of a role. Raises `ExpressionError`."""
         facts = self._at.roles.get(role)
@@ -176,6 +200,8 @@ class RoleView(View):
             return self._list(name)
         if name in ("addr", "ip_addr"):
             return ListsView(name, self._list)
+        if name == "local":
+            return ListsView(name, self._locals)
         fields = {
             "name": role.name,
             "count": role.count,
@@ -201,6 +227,14 @@ class RoleView(View):
             self._at.lists[key] = found
         return found
 
+    def _locals(self, what: str) -> tuple[Any, ...]:
+        """They differ by whom they are made for, so none of them is kept."""
+        self._meter.spend(self._role.count)
+        at, port = self._at, what.removeprefix("local.")
+        return tuple(
+            f"{at.local(self._role.name, index, port)}:{at.forward_port}" for index in range(self._role.count)
+        )
+
     def _one(self, what: str, index: int) -> str:
         if what == "names":
             return self._at.stable_name(self._role.name, index)
@@ -223,6 +257,19 @@ class ListsView(View):
 
     def field(self, name: str) -> Any:
         return self._make(f"{self._what}.{name}")
+
+
+class LocalView(View):
+    """`local`, `local_ip`, `local_port` of an instance, by port."""
+
+    __slots__ = ("_at", "_index", "_role", "_what")
+
+    def __init__(self, at: Surroundings, role: str, index: int, what: str) -> None:
+        self._at, self._role, self._index, self._what = at, role, index, what
+
+    def field(self, name: str) -> Any:
+        ip, port = self._at.local(self._role, self._index, name), self._at.forward_port
+        return {"local": f"{ip}:{port}", "local_ip": ip, "local_port": port}[self._what]
 
 
 class RolesView(View):
@@ -255,6 +302,9 @@ _INSTANCE: dict[str, Callable[[InstanceView], Any]] = {
     "port": lambda view: Table(f"the role {view.role.name}: port", view.place.ports),
     "addr": lambda view: view.endpoints(),
     "ip_addr": lambda view: view.endpoints(is_ip=True),
+    "local": lambda view: view.locals("local"),
+    "local_ip": lambda view: view.locals("local_ip"),
+    "local_port": lambda view: view.locals("local_port"),
     "cpus": _cpus,
     "gpus": lambda view: view.role.gpu,
     "memory": lambda view: view.role.memory_bytes,
@@ -271,7 +321,12 @@ FIELDS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("name", "count", "min", "max", "procs", "hosts", "ips", "names"), "value"),
         "addr": "ports",
         "ip_addr": "ports",
+        "local": "local ports",
     },
-    "instance": {**dict.fromkeys(_INSTANCE, "value"), **dict.fromkeys(("port", "addr", "ip_addr"), "ports")},
+    "instance": {
+        **dict.fromkeys(_INSTANCE, "value"),
+        **dict.fromkeys(("port", "addr", "ip_addr"), "ports"),
+        **dict.fromkeys(("local", "local_ip", "local_port"), "local ports"),
+    },
 }
 """Kind of a name → its fields → their kind. Those of roles, ports and params are the definition's own."""

@@ -730,6 +730,26 @@ class InstanceAddress(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class LocalEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ROLE_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
@@ -738,6 +758,7 @@ class InstanceAddress(_message.Message):
     IP_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
+    LOCAL_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     index: _builtins.int
     epoch: _builtins.int
@@ -753,6 +774,12 @@ class InstanceAddress(_message.Message):
     def ports(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """By port name."""
 
+    @_builtins.property
+    def local(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """By port name, for instances of a job that forwards: where this one is reached from the instance that is told, as
+        127.64.0.1:20770, wherever it is and goes.
+        """
+
     def __init__(
         self,
         *,
@@ -764,10 +791,11 @@ class InstanceAddress(_message.Message):
         ip: _builtins.str = ...,
         ports: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         node: _builtins.str = ...,
+        local: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "host", b"host", "index", b"index", "ip", b"ip", "name", b"name", "node", b"node", "ports", b"ports", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "host", b"host", "index", b"index", "ip", b"ip", "local", b"local", "name", b"name", "node", b"node", "ports", b"ports", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

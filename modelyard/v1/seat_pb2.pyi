@@ -104,6 +104,7 @@ class SeatHello(_message.Message):
     IP_FIELD_NUMBER: _builtins.int
     SEATS_FIELD_NUMBER: _builtins.int
     MAX_EPOCH_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     incarnation: _builtins.int
     """Grows each time the agent process starts; a higher one ends a lower one's stream."""
@@ -113,6 +114,8 @@ class SeatHello(_message.Message):
     ip: _builtins.str
     max_epoch: _builtins.int
     """The highest epoch of a trainer that was met; anything lower is refused."""
+    network: _builtins.str
+    """Of the network that it is in: two agents with the same reach each other as processes of one machine do."""
     @_builtins.property
     def seats(self) -> _containers.RepeatedCompositeFieldContainer[Global___Seat]: ...
     def __init__(
@@ -125,10 +128,11 @@ class SeatHello(_message.Message):
         ip: _builtins.str = ...,
         seats: _abc.Iterable[Global___Seat] | None = ...,
         max_epoch: _builtins.int = ...,
+        network: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "incarnation", b"incarnation", "ip", b"ip", "max_epoch", b"max_epoch", "node", b"node", "protocol_version", b"protocol_version", "seats", b"seats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "incarnation", b"incarnation", "ip", b"ip", "max_epoch", b"max_epoch", "network", b"network", "node", b"node", "protocol_version", b"protocol_version", "seats", b"seats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -175,6 +179,7 @@ class Seat(_message.Message):
     EXIT_FIELD_NUMBER: _builtins.int
     STDOUT_OFFSET_FIELD_NUMBER: _builtins.int
     STDERR_OFFSET_FIELD_NUMBER: _builtins.int
+    FORWARD_PORT_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     job_id: _builtins.str
@@ -188,6 +193,8 @@ class Seat(_message.Message):
     stdout_offset: _builtins.int
     """Where the output of the present epoch begins in the task's log."""
     stderr_offset: _builtins.int
+    forward_port: _builtins.int
+    """At which peers have local addresses, each with an IP address of 127.0.0.0/8 of its own; 0: they have none."""
     @_builtins.property
     def ports(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Leased, by port name: bound by the agent until a launch, kept from others until the seat is closed."""
@@ -224,10 +231,11 @@ class Seat(_message.Message):
         exit: _job_pb2.InstanceExit | None = ...,
         stdout_offset: _builtins.int = ...,
         stderr_offset: _builtins.int = ...,
+        forward_port: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["exit", b"exit", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "directory", b"directory", "epoch", b"epoch", "exit", b"exit", "index", b"index", "job_id", b"job_id", "pids", b"pids", "ports", b"ports", "role", b"role", "seen_signs", b"seen_signs", "start_time", b"start_time", "state", b"state", "stderr_offset", b"stderr_offset", "stdout_offset", b"stdout_offset", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "directory", b"directory", "epoch", b"epoch", "exit", b"exit", "forward_port", b"forward_port", "index", b"index", "job_id", b"job_id", "pids", b"pids", "ports", b"ports", "role", b"role", "seen_signs", b"seen_signs", "start_time", b"start_time", "state", b"state", "stderr_offset", b"stderr_offset", "stdout_offset", b"stdout_offset", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -272,6 +280,7 @@ class SeatEvent(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     STACKS_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    CHECKED_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     epoch: _builtins.int
@@ -293,6 +302,8 @@ class SeatEvent(_message.Message):
 
     @_builtins.property
     def refusal(self) -> Global___SeatRefusal: ...
+    @_builtins.property
+    def checked(self) -> Global___PeersChecked: ...
     def __init__(
         self,
         *,
@@ -306,12 +317,13 @@ class SeatEvent(_message.Message):
         progress: _job_pb2.JobProgress | None = ...,
         stacks: _builtins.str = ...,
         refusal: Global___SeatRefusal | None = ...,
+        checked: Global___PeersChecked | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "event", b"event", "progress", b"progress", "refusal", b"refusal", "seat", b"seat", "sign", b"sign", "stacks", b"stacks", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "checked", b"checked", "event", b"event", "progress", b"progress", "refusal", b"refusal", "seat", b"seat", "sign", b"sign", "stacks", b"stacks", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "attempt", b"attempt", "epoch", b"epoch", "event", b"event", "progress", b"progress", "refusal", b"refusal", "seat", b"seat", "sign", b"sign", "stacks", b"stacks", "task_id", b"task_id", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "attempt", b"attempt", "checked", b"checked", "epoch", b"epoch", "event", b"event", "progress", b"progress", "refusal", b"refusal", "seat", b"seat", "sign", b"sign", "stacks", b"stacks", "task_id", b"task_id", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["seat", "sign", "activity", "progress", "stacks", "refusal"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["seat", "sign", "activity", "progress", "stacks", "refusal", "checked"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -446,6 +458,7 @@ class SeatCommand(_message.Message):
     CLOSE_FIELD_NUMBER: _builtins.int
     ADDRESSES_FIELD_NUMBER: _builtins.int
     DUMP_STACKS_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     @_builtins.property
@@ -462,6 +475,8 @@ class SeatCommand(_message.Message):
 
     @_builtins.property
     def dump_stacks(self) -> Global___DumpStacks: ...
+    @_builtins.property
+    def check(self) -> Global___CheckPeers: ...
     def __init__(
         self,
         *,
@@ -472,12 +487,13 @@ class SeatCommand(_message.Message):
         close: Global___CloseSeat | None = ...,
         addresses: Global___PublishAddresses | None = ...,
         dump_stacks: Global___DumpStacks | None = ...,
+        check: Global___CheckPeers | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "close", b"close", "command", b"command", "dump_stacks", b"dump_stacks", "launch", b"launch", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "check", b"check", "close", b"close", "command", b"command", "dump_stacks", b"dump_stacks", "launch", b"launch", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "attempt", b"attempt", "close", b"close", "command", b"command", "dump_stacks", b"dump_stacks", "launch", b"launch", "stop", b"stop", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "attempt", b"attempt", "check", b"check", "close", b"close", "command", b"command", "dump_stacks", b"dump_stacks", "launch", b"launch", "stop", b"stop", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["launch", "stop", "close", "addresses", "dump_stacks"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["launch", "stop", "close", "addresses", "dump_stacks", "check"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -497,9 +513,12 @@ class LaunchSeat(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     ENDS_TOGETHER_FIELD_NUMBER: _builtins.int
     IMPORTS_FIELD_NUMBER: _builtins.int
+    ADDRESS_REVISION_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     ends_together: _builtins.bool
     """When one process ends with a failure the others are asked to end."""
+    address_revision: _builtins.int
+    """Of the addresses: see PublishAddresses."""
     @_builtins.property
     def processes(self) -> _containers.RepeatedCompositeFieldContainer[_framework_pb2.RenderedProcess]: ...
     @_builtins.property
@@ -529,10 +548,11 @@ class LaunchSeat(_message.Message):
         progress: _abc.Iterable[Global___ProgressPattern] | None = ...,
         ends_together: _builtins.bool = ...,
         imports: _abc.Iterable[_builtins.str] | None = ...,
+        address_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "ends_together", b"ends_together", "epoch", b"epoch", "files", b"files", "imports", b"imports", "processes", b"processes", "progress", b"progress", "signs", b"signs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_revision", b"address_revision", "addresses", b"addresses", "ends_together", b"ends_together", "epoch", b"epoch", "files", b"files", "imports", b"imports", "processes", b"processes", "progress", b"progress", "signs", b"signs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -684,6 +704,8 @@ Global___CloseSeat: _TypeAlias = CloseSeat  # noqa: Y015
 
 @_typing.final
 class PublishAddresses(_message.Message):
+    """Those with `local` are forwarded: what listens there passes connections on to ip and ports, and follows them."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REVISION_FIELD_NUMBER: _builtins.int
@@ -719,3 +741,124 @@ class DumpStacks(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DumpStacks: _TypeAlias = DumpStacks  # noqa: Y015
+
+@_typing.final
+class CheckPeers(_message.Message):
+    """Finds out whether peers can be reached before anything of this seat runs: its leased ports answer by whose they are,
+    and it dials those of others. The same number again is a new attempt. Answered by PeersChecked.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    CALLERS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    callers: _builtins.int
+    """So many others dial the first port of this seat: it stops answering when all of them have, or the time is over."""
+    timeout_ms: _builtins.int
+    """Until then a refused or silent target is tried again."""
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerTarget]:
+        """From here."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        targets: _abc.Iterable[Global___PeerTarget] | None = ...,
+        callers: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callers", b"callers", "number", b"number", "targets", b"targets", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckPeers: _TypeAlias = CheckPeers  # noqa: Y015
+
+@_typing.final
+class PeerTarget(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    index: _builtins.int
+    host: _builtins.str
+    port: _builtins.int
+    task_id: _builtins.str
+    """Of its seat: what answers there says it."""
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        index: _builtins.int = ...,
+        host: _builtins.str = ...,
+        port: _builtins.int = ...,
+        task_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "index", b"index", "port", b"port", "role", b"role", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PeerTarget: _TypeAlias = PeerTarget  # noqa: Y015
+
+@_typing.final
+class PeersChecked(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    UNREACHED_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    @_builtins.property
+    def unreached(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnreachedPeer]: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        unreached: _abc.Iterable[Global___UnreachedPeer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "unreached", b"unreached"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PeersChecked: _TypeAlias = PeersChecked  # noqa: Y015
+
+@_typing.final
+class UnreachedPeer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    index: _builtins.int
+    address: _builtins.str
+    """host:port, as it was dialled."""
+    error: _builtins.str
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        index: _builtins.int = ...,
+        address: _builtins.str = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "error", b"error", "index", b"index", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnreachedPeer: _TypeAlias = UnreachedPeer  # noqa: Y015

@@ -936,12 +936,15 @@ class SeatWork(_message.Message):
     PORTS_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
     IMPORTS_FIELD_NUMBER: _builtins.int
+    FORWARD_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     role: _builtins.str
     index: _builtins.int
     """Of the instance; of an array that of its first element, which the others follow."""
     endpoint: _builtins.str
     """Where the agent finds the controller; empty: on the scheduler's host, three ports further; ":7073": on that host."""
+    forward: _builtins.bool
+    """Other instances are reached at local addresses too: see PublishAddresses."""
     @_builtins.property
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeatPort]:
         """At most 64, names differ."""
@@ -959,10 +962,11 @@ class SeatWork(_message.Message):
         ports: _abc.Iterable[Global___SeatPort] | None = ...,
         endpoint: _builtins.str = ...,
         imports: _abc.Iterable[_builtins.str] | None = ...,
+        forward: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "imports", b"imports", "index", b"index", "job_id", b"job_id", "ports", b"ports", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "forward", b"forward", "imports", b"imports", "index", b"index", "job_id", b"job_id", "ports", b"ports", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -613,6 +613,7 @@ class OpenSeat(_message.Message):
     RECORD_PATH_FIELD_NUMBER: _builtins.int
     LEASE_PATH_FIELD_NUMBER: _builtins.int
     IP_FIELD_NUMBER: _builtins.int
+    FORWARD_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     role: _builtins.str
     index: _builtins.int
@@ -624,6 +625,8 @@ class OpenSeat(_message.Message):
     """A file of which each port that is leased on this machine, by whichever agent of this user, is a locked byte."""
     ip: _builtins.str
     """By which other machines reach this one; paths are asked for there when nobody answers at 127.0.0.1."""
+    forward: _builtins.bool
+    """Peers are reached at local addresses too: one more port is leased for them."""
     @_builtins.property
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.SeatPort]: ...
     @_builtins.property
@@ -646,10 +649,11 @@ class OpenSeat(_message.Message):
         record_path: _builtins.str = ...,
         lease_path: _builtins.str = ...,
         ip: _builtins.str = ...,
+        forward: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "env", b"env", "index", b"index", "ip", b"ip", "job_id", b"job_id", "lease_path", b"lease_path", "limits", b"limits", "log_directory", b"log_directory", "ports", b"ports", "record_path", b"record_path", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "env", b"env", "forward", b"forward", "index", b"index", "ip", b"ip", "job_id", b"job_id", "lease_path", b"lease_path", "limits", b"limits", "log_directory", b"log_directory", "ports", b"ports", "record_path", b"record_path", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -666,6 +670,7 @@ class SeatOrder(_message.Message):
     CLOSE_FIELD_NUMBER: _builtins.int
     ADDRESSES_FIELD_NUMBER: _builtins.int
     DUMP_STACKS_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Of the work."""
@@ -683,6 +688,8 @@ class SeatOrder(_message.Message):
     def addresses(self) -> _seat_pb2.PublishAddresses: ...
     @_builtins.property
     def dump_stacks(self) -> _seat_pb2.DumpStacks: ...
+    @_builtins.property
+    def check(self) -> _seat_pb2.CheckPeers: ...
     def __init__(
         self,
         *,
@@ -693,13 +700,14 @@ class SeatOrder(_message.Message):
         close: _seat_pb2.CloseSeat | None = ...,
         addresses: _seat_pb2.PublishAddresses | None = ...,
         dump_stacks: _seat_pb2.DumpStacks | None = ...,
+        check: _seat_pb2.CheckPeers | None = ...,
         ack: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "addresses", b"addresses", "close", b"close", "dump_stacks", b"dump_stacks", "launch", b"launch", "order", b"order", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "addresses", b"addresses", "check", b"check", "close", b"close", "dump_stacks", b"dump_stacks", "launch", b"launch", "order", b"order", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "addresses", b"addresses", "close", b"close", "dump_stacks", b"dump_stacks", "key", b"key", "launch", b"launch", "number", b"number", "order", b"order", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "addresses", b"addresses", "check", b"check", "close", b"close", "dump_stacks", b"dump_stacks", "key", b"key", "launch", b"launch", "number", b"number", "order", b"order", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_order: _TypeAlias = _typing.Literal["launch", "stop", "close", "addresses", "dump_stacks", "ack"]  # noqa: Y015
+    _WhichOneofReturnType_order: _TypeAlias = _typing.Literal["launch", "stop", "close", "addresses", "dump_stacks", "check", "ack"]  # noqa: Y015
     _WhichOneofArgType_order: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_order) -> _WhichOneofReturnType_order | None: ...
 

@@ -35,16 +35,23 @@ class Leases:
         self._path = Path(path)
         self._fd = -1
         self._sockets: list[socket.socket] = []
+        # Of the number at which local addresses are: beside it others of this seat may listen.
+        self._kept: socket.socket | None = None
         self.numbers: dict[str, int] = {}
+        self.forward = 0
 
     def lease(self, ports: list[Message]) -> None:
         """Takes a port for each name. Raises NoPortFree, OSError; what was taken before stays until `close`."""
-        if ports and self._fd < 0:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         for port in ports:
             low, high = int(port.get("low", 0)), int(port.get("high", 0))
-            self.numbers[port["name"]] = self._take(port["name"], low, high)
+            number, held = self._take(port["name"], low, high)
+            self.numbers[port["name"]] = number
+            self._sockets.append(held)
+
+    def lease_forward(self) -> int:
+        """Takes a port for local addresses, which is held until `close`. Raises NoPortFree, OSError."""
+        self.forward, self._kept = self._take("forward", 0, 0)
+        return self.forward
 
     def let_go(self) -> None:
         """Frees the ports for the processes that start now; the numbers stay taken."""
@@ -64,21 +71,26 @@ class Leases:
     def close(self) -> None:
         """Gives everything back."""
         self.let_go()
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
         self.numbers.clear()
 
-    def _take(self, name: str, low: int, high: int) -> int:
+    def _take(self, name: str, low: int, high: int) -> tuple[int, socket.socket]:
+        if self._fd < 0:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        own = (*self.numbers.values(), self.forward)
         for number in _candidates(low, high):
-            if number in self.numbers.values() or not self._lock(number, fcntl.F_WRLCK):
+            if number in own or not self._lock(number, fcntl.F_WRLCK):
                 continue
             try:
-                self._sockets.append(_bound(number))
+                return number, _bound(number)
             except OSError:
                 self._lock(number, fcntl.F_UNLCK)
-                continue
-            return number
         where = f"from {low} to {high}" if low else "of this machine"
         raise NoPortFree(f"port {name!r}: every port {where} is taken")
 

@@ -22,6 +22,7 @@ from modelyard.worker.executables import NotExecutable
 from modelyard.worker.forker import Forker
 from modelyard.worker.frames import Message
 from modelyard.worker.launches import CannotStart, Launch
+from modelyard.worker.peers import Peers
 from modelyard.worker.ports import Leases
 from modelyard.worker.process import end_children, reap_children
 from modelyard.worker.signs import Signs, stamp
@@ -51,11 +52,12 @@ class Seat:
         self._spawner = spawner
         self._forker = forker
         # Children of this process that are no processes of the seat.
-        self._spared = (forker.pid,) if forker is not None else ()
+        self._spared = {forker.pid} if forker is not None else set()
         self._tell_of = tell
         self._task_id, attempt, _, _ = key.rsplit("/", 3)
         self._attempt = int(attempt)
         self._leases = Leases(work.get("lease_path", ""))
+        self._peers = Peers(work, self._leases, self._spared)
         self._state = OPEN
         self._epoch = 0
         self._launch: Launch | None = None
@@ -83,7 +85,8 @@ class Seat:
     @property
     def pidfds(self) -> tuple[int, ...]:
         """Readable when a process has ended."""
-        return tuple(self._launch.pidfds) if self._launch is not None else ()
+        processes = tuple(self._launch.pidfds) if self._launch is not None else ()
+        return (*processes, *self._peers.pidfds)
 
     @property
     def _runs(self) -> bool:
@@ -93,11 +96,13 @@ class Seat:
         """Leases the ports and says so. Raises OSError."""
         Path(self._work["directory"]).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._leases.lease(self._work.get("ports", []))
+        self._peers.open()
         self._say()
 
     def close(self) -> Message:
         """Ends everything; the fields of the report."""
         end_children(self._spared)
+        self._peers.close()
         self._leases.close()
         closing = self._closing or {}
         self._state = CLOSED
@@ -124,7 +129,7 @@ class Seat:
         elif "close" in order:
             self._on_close(order["close"])
         elif "addresses" in order:
-            self._on_addresses(order["addresses"])
+            self._on_addresses(order["addresses"], number)
         elif "dump_stacks" in order:
             self._tell({"stacks": stacks.dump(self._logs[1], self._spared)})
 
@@ -157,6 +162,8 @@ class Seat:
             launch, self._work["directory"], self._leases.numbers, tails, self._work.get("ip", ""), self._tell
         )
         try:
+            published = {"revision": launch.get("address_revision", 0), "addresses": launch.get("addresses", [])}
+            self._peers.follow(published)
             started.start(self._leases.let_go)
         except (CannotStart, NotExecutable, OSError, ValueError) as error:
             self._on_not_started(str(error))
@@ -197,11 +204,11 @@ class Seat:
             self._closing["error"] = {"cause": "error", "message": message[:4096]}
         self._end(0, signal.SIGKILL)
 
-    def _on_addresses(self, published: Message) -> None:
-        path = Path(self._work["log_directory"], "addresses.json")
-        draft = path.with_name("addresses.new")
-        draft.write_text(json.dumps(published), encoding="utf-8")
-        draft.rename(path)
+    def _on_addresses(self, published: Message, number: int) -> None:
+        try:
+            self._peers.follow(published)
+        except OSError as error:
+            self._refuse(number, "ADDRESSES", str(error))
 
     def _end(self, grace_ms: int, number: int) -> None:
         """Asks what runs to end, and has it killed later. Asking again can only make it sooner."""
@@ -219,6 +226,9 @@ class Seat:
 
     def on_ended(self, pidfd: int) -> None:
         """A process has ended."""
+        if pidfd in self._peers.pidfds:
+            self._peers.on_ended()
+            return
         launch = self._launch
         if launch is None or pidfd not in launch.pidfds:
             return
@@ -331,6 +341,8 @@ class Seat:
             "ports": dict(self._leases.numbers),
             "directory": self._work["directory"],
         }
+        if self._peers.forward_port:
+            seat["forward_port"] = self._peers.forward_port
         if self._launch is not None:
             seat["pids"] = self._launch.pids
             seat["start_time"] = self._start_time

@@ -104,6 +104,8 @@ class CommandSetup:
             "record_path": f"{self._shims}/{worker}{RECORDS}",
             "lease_path": lease_path,
         }
+        if place.forward:
+            work["forward"] = True
         if limits:
             work["limits"] = limits
         return work

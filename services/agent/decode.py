@@ -78,7 +78,7 @@ def _label(spec: task_pb2.TaskSpec) -> str:
 
 def _place(seat: task_pb2.SeatWork) -> SeatPlace:
     ports = tuple((port.name, port.low, port.high) for port in seat.ports)
-    return SeatPlace(seat.job_id, seat.role, seat.index, ports, seat.endpoint)
+    return SeatPlace(seat.job_id, seat.role, seat.index, ports, seat.endpoint, seat.forward)
 
 
 def _silent_most_ms(wish: task_pb2.Disconnect) -> int | None:

@@ -112,6 +112,8 @@ class SeatPlace(msgspec.Struct, frozen=True):
     ports: tuple[tuple[str, int, int], ...] = ()
     """Name, and the range from which it is to be; 0, 0: any."""
     endpoint: str = ""
+    forward: bool = False
+    """Its peers have local addresses."""
 
 
 class Body(msgspec.Struct, frozen=True):
