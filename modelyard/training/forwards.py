@@ -43,9 +43,7 @@ def local_ip(number: int) -> str:
     return ".".join(str(part) for part in (_FIRST + number).to_bytes(4, "big"))
 
 
-def locals_of(
-    forwarded: Mapping[str, Forwarded], role: str, index: int, forward_port: int
-) -> dict[str, str]:
+def locals_of(forwarded: Mapping[str, Forwarded], role: str, index: int, forward_port: int) -> dict[str, str]:
     """Under which the seat with this port reaches an instance, by port name."""
     found = forwarded.get(role)
     if found is None or not forward_port:

@@ -122,7 +122,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             size = sum(now[role.name] * role.processes for role in self.roles)
         job = {**msgspec.structs.asdict(identity), "name": self.job.name}
         return Surroundings(
-            job=job, params=self.params, roles=facts, nodes=nodes, size=size, book=book, forwarded=self.forwarded
+            job=job,
+            params=self.params,
+            roles=facts,
+            nodes=nodes,
+            size=size,
+            book=book,
+            forwarded=self.forwarded,
         )
 
     def launch(self, at: Surroundings, name: str, index: int) -> Launch:

@@ -1,6 +1,6 @@
 """The process that keeps local addresses of peers: what connects to one is passed on to where the peer is by now.
 
-Executed by its path, as a child of the process that keeps a seat (`forwards`), with nothing but the standard library.
+A process of its own, child of the one that keeps a seat (`forwards`).
 Owns the listening sockets and every connection through them. Books come as lines of JSON on stdin and are answered by
 a line each; the end of stdin is the end of this process, so that it never outlasts its seat.
 
@@ -14,30 +14,17 @@ import os
 import resource
 import select
 import socket
-import struct
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+
+from modelyard.worker.owners import Owners, Target
+from modelyard.worker.passing import End, Passing, break_off, prepare
 
 WAIT_S = 60.0
 CONNECTIONS_MOST = 4_000
 _DIAL_S, _AGAIN_S = 5.0, 0.05
-_READ_BYTES, _CAREFUL_BYTES = 256 * 1024, 4 * 1024
-# Beyond so much that is held for receivers that are slow, reading goes on in small pieces only.
-_HELD_MOST = 32 * 1024 * 1024
-_RESET = struct.pack("ii", 1, 0)
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
-# Of the kernel's tables of sockets, by netlink.
-_SOCK_DIAG, _BY_FAMILY, _REQUEST, _ESTABLISHED = 4, 20, 1, 1
-_IN_DIAG = struct.Struct("!HH4s12x4s12x")
-# The header, four bytes, the addresses (48), three numbers.
-_USER_AT = 16 + 4 + 48 + 12
-
 # Nobody has taken the connection: somebody may later.
 _NOT_THERE = {errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
-
-Target = tuple[str, int]
 
 
 class Route:
@@ -57,20 +44,6 @@ class Route:
         except OSError:
             self.listener.close()
             raise
-
-
-class End:
-    """One of the two sockets of a connection."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.fd = sock.fileno()
-        # What is still to be sent here.
-        self.pending = bytearray()
-        # Nothing more comes from here.
-        self.is_over = False
-        self.is_shut = False
-        self.mask = -1
 
 
 class Connection:
@@ -103,11 +76,9 @@ class Forwarder:
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._waiting: set[Connection] = set()
         self._count = 0
-        self._held = 0
+        self._passing = Passing()
         self._is_full = False
         self._is_over = False
-        self._scratch = bytearray(_READ_BYTES)
-        self._view = memoryview(self._scratch)
 
     def run(self) -> None:
         """Until stdin ends."""
@@ -125,12 +96,13 @@ class Forwarder:
 
     # --- orders
 
-    def _on_orders(self, _: int) -> None:
+    def _on_orders(self, events: int) -> None:
+        """Books, or their end."""
         data = os.read(self._orders, 1 << 20)
         self._is_over = not data
         self._unread += data
         while b"\n" in self._unread:
-            line, _, rest = self._unread.partition(b"\n")
+            line, _, rest = bytes(self._unread).partition(b"\n")
             self._unread = bytearray(rest)
             error = self._take(json.loads(line))
             os.write(self._answers, json.dumps({"error": error}).encode() + b"\n")
@@ -139,9 +111,7 @@ class Forwarder:
         """Follows a book of local addresses and where their peers are; what went wrong."""
         routes = book["routes"]
         assert isinstance(routes, list)
-        wanted = {
-            (ip, port): (to_ip, to_port) if to_port else None for ip, port, to_ip, to_port in routes
-        }
+        wanted = {(ip, port): (to_ip, to_port) if to_port else None for ip, port, to_ip, to_port in routes}
         for local in [local for local in self._routes if local not in wanted]:
             self._drop_route(self._routes.pop(local))
         for local, target in wanted.items():
@@ -162,13 +132,13 @@ class Forwarder:
             self._poll.register(route.listener.fileno(), select.EPOLLIN)
 
     def _drop_route(self, route: Route) -> None:
-        for connection in [*route.connections]:
-            self._reset(connection)
         fd = route.listener.fileno()
         del self._handlers[fd]
         if not self._is_full:
             self._poll.unregister(fd)
         route.listener.close()
+        for connection in [*route.connections]:
+            self._reset(connection)
 
     def _point(self, route: Route, target: Target | None) -> None:
         """The peer is there from now on."""
@@ -200,9 +170,10 @@ class Forwarder:
             # It has gone by now.
             is_own = False
         if not is_own:
-            _close_hard(client)
+            break_off(client)
+            client.close()
             return
-        _prepare(client)
+        prepare(client)
         connection = Connection(route, client)
         route.connections.add(connection)
         self._count += 1
@@ -225,7 +196,7 @@ class Forwarder:
         except OSError:
             return
         server.setblocking(False)
-        _prepare(server)
+        prepare(server)
         try:
             server.connect(target)
         except BlockingIOError:
@@ -280,47 +251,16 @@ class Forwarder:
             return
         try:
             if events & select.EPOLLOUT:
-                self._send_pending(end)
+                self._passing.send_pending(end)
             if events & select.EPOLLIN:
-                self._pass_on(end, connection.other(end))
+                self._passing.pass_on(end, connection.other(end))
             elif events & (select.EPOLLERR | select.EPOLLHUP) and not end.is_over:
                 # The reason comes by reading.
-                self._pass_on(end, connection.other(end))
+                self._passing.pass_on(end, connection.other(end))
         except OSError:
             self._reset(connection)
             return
         self._settle(connection)
-
-    def _pass_on(self, source: End, sink: End) -> None:
-        """Raises OSError."""
-        if source.is_over or sink.pending:
-            return
-        most = _READ_BYTES if self._held < _HELD_MOST else _CAREFUL_BYTES
-        try:
-            count = source.sock.recv_into(self._scratch, most)
-        except BlockingIOError:
-            return
-        if not count:
-            source.is_over = True
-            return
-        try:
-            sent = sink.sock.send(self._view[:count])
-        except BlockingIOError:
-            sent = 0
-        if sent < count:
-            sink.pending += self._view[sent:count]
-            self._held += count - sent
-
-    def _send_pending(self, end: End) -> None:
-        """Raises OSError."""
-        if not end.pending:
-            return
-        try:
-            sent = end.sock.send(end.pending)
-        except BlockingIOError:
-            return
-        del end.pending[:sent]
-        self._held -= sent
 
     def _settle(self, connection: Connection) -> None:
         """What is listened for follows from what is there; a half that has ended is handed on as such."""
@@ -347,7 +287,7 @@ class Forwarder:
         """Both sides learn that it is broken, not over."""
         for end in (connection.client, connection.server):
             if end is not None:
-                end.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                break_off(end.sock)
         self._end(connection)
 
     def _end(self, connection: Connection) -> None:
@@ -355,9 +295,8 @@ class Forwarder:
         connection.route.connections.discard(connection)
         for end in (connection.client, connection.server):
             if end is not None:
-                self._held -= len(end.pending)
                 self._forget(end)
-                end.sock.close()
+                self._passing.forget(end)
         self._count -= 1
         if self._is_full and self._count < CONNECTIONS_MOST:
             self._set_full(False)
@@ -387,67 +326,8 @@ class Forwarder:
             self._poll.unregister(end.fd)
 
 
-def _prepare(sock: socket.socket) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _KEEPALIVE:
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _close_hard(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    sock.close()
-
-
-class Owners:
-    """Whose process is at the other end of a connection within this machine."""
-
-    def __init__(self) -> None:
-        self._kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG)
-
-    def is_own(self, theirs: Target, ours: Target) -> bool:
-        """Whether it is one of this user, or of root."""
-        try:
-            state, user = self._asked(theirs, ours)
-        except OSError:
-            state, user = _read(theirs, ours)
-        # What has no process any more is shown as root's.
-        return user == os.getuid() or (user == 0 and state == _ESTABLISHED)
-
-    def _asked(self, theirs: Target, ours: Target) -> tuple[int, int]:
-        """State and user of the socket. Raises OSError where the kernel does not say it so."""
-        addresses = _IN_DIAG.pack(theirs[1], ours[1], socket.inet_aton(theirs[0]), socket.inet_aton(ours[0]))
-        request = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + addresses
-        request += struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
-        self._kernel.send(struct.pack("=IHHII", 16 + len(request), _BY_FAMILY, _REQUEST, 0, 0) + request)
-        answer = self._kernel.recv(8_192)
-        if struct.unpack_from("=H", answer, 4)[0] != _BY_FAMILY:
-            raise OSError("there is no such socket, or the kernel does not tell")
-        state: int = answer[17]
-        user: int = struct.unpack_from("=I", answer, _USER_AT)[0]
-        return state, user
-
-
-def _read(theirs: Target, ours: Target) -> tuple[int, int]:
-    """The same from a table, which takes milliseconds; −1: it is not there."""
-    wanted = [_in_hex(theirs), _in_hex(ours)]
-    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
-        fields = line.split(None, 8)
-        if fields[1:3] == wanted:
-            return int(fields[3], 16), int(fields[7])
-    return 0, -1
-
-
-def _in_hex(address: Target) -> str:
-    return f"{struct.unpack('=I', socket.inet_aton(address[0]))[0]:08X}:{address[1]:04X}"
-
-
 def main() -> None:
     """Serves until stdin ends."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     Forwarder(0, 1).run()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

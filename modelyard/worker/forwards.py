@@ -16,7 +16,9 @@ from typing import Any
 
 from modelyard.worker.frames import Message
 
-_PROGRAM = str(Path(__file__).with_name("forwarder.py"))
+# Isolated: neither the program's directory nor its variables have a say in what is imported.
+_PROGRAM = f"""import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from modelyard.worker.forwarder import main; main()"""
 _ANSWER_S, _END_S, _BEGUN_S = 5.0, 1.0, 1.0
 
 
@@ -45,7 +47,7 @@ class Forwards:
         try:
             self.pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-I", "-S", _PROGRAM],
+                [sys.executable, "-I", "-S", "-c", _PROGRAM],
                 self._env,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, theirs_in, 0),

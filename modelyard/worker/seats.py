@@ -162,7 +162,10 @@ class Seat:
             launch, self._work["directory"], self._leases.numbers, tails, self._work.get("ip", ""), self._tell
         )
         try:
-            published = {"revision": launch.get("address_revision", 0), "addresses": launch.get("addresses", [])}
+            published = {
+                "revision": launch.get("address_revision", 0),
+                "addresses": launch.get("addresses", []),
+            }
             self._peers.follow(published)
             started.start(self._leases.let_go)
         except (CannotStart, NotExecutable, OSError, ValueError) as error:

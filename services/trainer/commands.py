@@ -4,13 +4,20 @@ from modelyard.training import ProgressSource
 from modelyard.training.readiness import Readiness, ReadinessKind
 from modelyard.v1 import framework_pb2, seat_pb2
 from services.trainer import effects as e
+from services.trainer.addresses import Cache
 from services.trainer.launching import watched
+from services.trainer.state import LiveJob
 
 
-def command_of(wish: e.Wish, addresses: list[framework_pb2.InstanceAddress]) -> seat_pb2.SeatCommand | None:
-    """What an agent is told of it; None: it is not for agents."""
-    if isinstance(wish, e.LaunchInstance):
-        return seat_pb2.SeatCommand(task_id=wish.task, launch=_launch(wish, addresses))
+def command_of(wish: e.AgentWish, live: LiveJob | None, cache: Cache | None) -> seat_pb2.SeatCommand | None:
+    """What an agent is told of it; None: its job is gone. `cache`: of the job's addresses, where it is told of them."""
+    if isinstance(wish, e.LaunchInstance | e.TellAddresses):
+        if live is None or cache is None:
+            return None
+        told = cache.told_to(live.instances[wish.role, wish.index])
+        if isinstance(wish, e.TellAddresses):
+            return seat_pb2.SeatCommand(task_id=wish.task, addresses=told)
+        return seat_pb2.SeatCommand(task_id=wish.task, launch=_launch(wish, told))
     if isinstance(wish, e.StopInstance):
         stop = seat_pb2.StopSeat(
             epoch=wish.epoch, signal=f"SIG{wish.signal}", grace_ms=round(1000 * wish.grace_s)
@@ -18,9 +25,7 @@ def command_of(wish: e.Wish, addresses: list[framework_pb2.InstanceAddress]) -> 
         return seat_pb2.SeatCommand(task_id=wish.task, stop=stop)
     if isinstance(wish, e.DumpStacks):
         return seat_pb2.SeatCommand(task_id=wish.task, dump_stacks=seat_pb2.DumpStacks())
-    if isinstance(wish, e.CloseSeat):
-        return close_command(wish.task, wish.keep, wish.message, is_failure=wish.is_failure)
-    return None
+    return close_command(wish.task, wish.keep, wish.message, is_failure=wish.is_failure)
 
 
 def close_command(
@@ -30,7 +35,7 @@ def close_command(
     return seat_pb2.SeatCommand(task_id=task, close=close)
 
 
-def _launch(wish: e.LaunchInstance, addresses: list[framework_pb2.InstanceAddress]) -> seat_pb2.LaunchSeat:
+def _launch(wish: e.LaunchInstance, told: seat_pb2.PublishAddresses) -> seat_pb2.LaunchSeat:
     launch = wish.launch
     return seat_pb2.LaunchSeat(
         epoch=wish.epoch,
@@ -43,7 +48,8 @@ def _launch(wish: e.LaunchInstance, addresses: list[framework_pb2.InstanceAddres
             for one in launch.files
         ],
         signs=[_sign(number, sign) for number, sign in watched(wish.signs)],
-        addresses=addresses,
+        addresses=told.addresses,
+        address_revision=told.revision,
         progress=_progress(wish.progress),
         ends_together=launch.ends_together,
         imports=launch.imports,

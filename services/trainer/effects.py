@@ -155,6 +155,16 @@ class PublishAddresses(msgspec.Struct, frozen=True):
     revision: int
 
 
+class TellAddresses(msgspec.Struct, frozen=True):
+    """One that runs is told where the others are: it may have missed it."""
+
+    job: int
+    role: str
+    index: int
+    task: str
+    node: str
+
+
 class TellEnd(msgspec.Struct, frozen=True):
     """The job has ended: its contacts are told."""
 
@@ -176,8 +186,13 @@ Wish = (
     | DumpStacks
     | CloseSeat
     | PublishAddresses
+    | TellAddresses
     | TellEnd
 )
+
+
+AgentWish = LaunchInstance | StopInstance | DumpStacks | CloseSeat | TellAddresses
+"""What an agent is asked for."""
 
 
 class Effects:

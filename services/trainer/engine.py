@@ -17,8 +17,7 @@ import msgspec
 
 from modelyard.training import Plan
 from modelyard.training.restarts import Cause
-from modelyard.training_messages import address_message
-from modelyard.v1 import framework_pb2, seat_pb2, task_pb2
+from modelyard.v1 import seat_pb2, task_pb2
 from services.chassis.clock import Clock
 from services.chassis.errands import Errands
 from services.chassis.logs import get_logger
@@ -27,6 +26,7 @@ from services.chassis.sessions import Session
 from services.chassis.supervise import Loops
 from services.trainer import effects as e
 from services.trainer import machine, submissions, timers
+from services.trainer.addresses import Cache
 from services.trainer.commands import command_of
 from services.trainer.events import (
     Event,
@@ -39,7 +39,7 @@ from services.trainer.events import (
 )
 from services.trainer.model import Exit
 from services.trainer.owing import owed
-from services.trainer.state import Job, Key, LiveJob, State
+from services.trainer.state import Job, State
 from services.trainer.store import BatchRow, JobStore, Part
 
 TICK_S = 0.5
@@ -228,16 +228,7 @@ class Engine:
         """Everything of the step is on disk."""
         for one in seats:
             self._session(one.account).submit(one)
-        published: dict[int, e.PublishAddresses] = {}
-        addresses: dict[int, list[framework_pb2.InstanceAddress]] = {}
-        for wish in effects.wishes:
-            if isinstance(wish, e.PublishAddresses):
-                # Of many changes in one step the last is told.
-                published[wish.job] = wish
-            else:
-                self._grant(wish, addresses)
-        for wish in published.values():
-            self._publish(wish)
+        self._command(effects)
         for answer in effects.answers:
             future = self._replies.pop(answer.reply, None)
             if future is None or future.done():
@@ -253,25 +244,26 @@ class Engine:
             if live is not None and live.job.state.has_ended:
                 self.post(JobForgotten(job))
 
-    def _grant(self, wish: e.Wish, addresses: dict[int, list[framework_pb2.InstanceAddress]]) -> None:
-        """`addresses`: by job, of this step, for those that start."""
-        if isinstance(wish, e.LaunchInstance | e.StopInstance | e.DumpStacks | e.CloseSeat):
-            live = self.state.jobs.get(wish.job)
-            if isinstance(wish, e.LaunchInstance) and live is not None and wish.job not in addresses:
-                addresses[wish.job] = addresses_of(live)
-            command = command_of(wish, addresses.get(wish.job, []))
-            if command is not None:
-                self.send(wish.node, command)
-
-    def _publish(self, wish: e.PublishAddresses) -> None:
-        """Whoever runs is told where the others are by now."""
-        live = self.state.jobs.get(wish.job)
-        if live is None:
-            return
-        told = seat_pb2.PublishAddresses(revision=wish.revision, addresses=addresses_of(live))
-        for one in live.instances.values():
-            if one.state.has_processes and one.address is not None:
-                self.send(one.address.node, seat_pb2.SeatCommand(task_id=one.task, addresses=told))
+    def _command(self, effects: e.Effects) -> None:
+        """Agents are told. Of many changes of addresses in one step the last is, and nobody twice."""
+        caches = {
+            wish.job: Cache(live)
+            for wish in effects.wishes
+            if isinstance(wish, e.LaunchInstance | e.PublishAddresses | e.TellAddresses)
+            and (live := self.state.jobs.get(wish.job)) is not None
+        }
+        told = {wish.task for wish in effects.wishes if isinstance(wish, e.LaunchInstance)}
+        published = set()
+        for wish in effects.wishes:
+            if isinstance(wish, e.PublishAddresses):
+                published.add(wish.job)
+            elif isinstance(wish, e.AgentWish):
+                command = command_of(wish, self.state.jobs.get(wish.job), caches.get(wish.job))
+                if command is not None:
+                    self.send(wish.node, command)
+        for job in published & caches.keys():
+            for node, command in caches[job].commands(told):
+                self.send(node, command)
 
     def _session(self, account: str) -> Session[Seats]:
         session = self._open_sessions.get(account)
@@ -312,16 +304,3 @@ class Engine:
 
 def _nobody(node: str, command: seat_pb2.SeatCommand) -> None:
     """Before agents can be heard nothing is sent: after their greeting commands follow from the state."""
-
-
-def addresses_of(live: LiveJob) -> list[framework_pb2.InstanceAddress]:
-    """Where every instance of a job is by now."""
-    return [address_of(live, key) for key in live.instances]
-
-
-def address_of(live: LiveJob, key: Key) -> framework_pb2.InstanceAddress:
-    """Where one is; without a node: nowhere."""
-    one, name = live.instances[key], f"{key[0].replace('_', '-')}-{key[1]}.j-{live.job.number}"
-    if one.address is None:
-        return framework_pb2.InstanceAddress(role=one.role, index=one.index, epoch=one.epoch, name=name)
-    return address_message(one.role, one.index, name, msgspec.structs.replace(one.address, epoch=one.epoch))

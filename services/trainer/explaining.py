@@ -11,8 +11,9 @@ from services.chassis.clock import Clock
 from services.chassis.sessions import on_behalf_of
 from services.trainer import launching, turns
 from services.trainer.acts import Act
+from services.trainer.addresses import address_of
 from services.trainer.effects import Effects
-from services.trainer.engine import Engine, address_of
+from services.trainer.engine import Engine
 from services.trainer.model import InstanceState, JobState
 from services.trainer.state import Instance, LiveJob
 

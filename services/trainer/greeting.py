@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from services.trainer import launching
 from services.trainer.acts import Act
+from services.trainer.effects import TellAddresses
 from services.trainer.model import InstanceState
 from services.trainer.state import Instance
 
@@ -15,5 +16,8 @@ def stands(act: Act, instance: Instance, epoch: int) -> None:
     """A seat that its agent still has, with the epoch that was last launched there."""
     if instance.state is InstanceState.STARTING and epoch < instance.epoch:
         launching.send_launch(act, instance)
+    elif instance.state is InstanceState.RUNNING and instance.address is not None:
+        wish = (act.job.number, *instance.key, instance.task, instance.address.node)
+        act.effects.wishes.append(TellAddresses(*wish))
     elif instance.state is InstanceState.STOPPING:
         act.ask_to_stop(instance)

@@ -30,7 +30,7 @@ def changes_of(document: framework_pb2.JobDocument) -> Changes:
     """What a caller lays over a job file. Raises ChangesInvalid."""
     try:
         params = json.loads(document.params_json or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ChangesInvalid(f"params_json: {error}", field="job.params_json") from error
     if not isinstance(params, dict):
         raise ChangesInvalid("params_json is a JSON object", field="job.params_json")

@@ -95,6 +95,9 @@ def launch(act: Act, instance: Instance) -> None:
     act.job.start_ms = act.job.start_ms or act.now
     act.set(instance, InstanceState.STARTING)
     send_launch(act, instance)
+    if instance.epoch > 1:
+        # It is a new one at its address: who watches may want to meet it anew.
+        act.publish()
 
 
 def send_launch(act: Act, instance: Instance) -> None:

@@ -234,6 +234,8 @@ def _of_seat(seat: seat_pb2.Seat, hello: seat_pb2.SeatHello, *, is_greeting: boo
             ports=dict(seat.ports),
             directory=seat.directory,
             node=hello.node,
+            forward_port=seat.forward_port,
+            network=hello.network,
         )
         found.append(SeatOpened(*at, seat.task_id, address))
     if is_greeting and seat.state not in (seat_pb2.SEAT_STATE_PREPARING, seat_pb2.SEAT_STATE_CLOSED):

@@ -62,6 +62,7 @@ def _fill(
     spec.seat.job_id, spec.seat.role, spec.seat.index, spec.seat.endpoint = name, role.name, first, endpoint
     for port in role.role.address():
         spec.seat.ports.add(name=port.name, low=port.low, high=port.high)
+    spec.seat.forward = bool(plan.forwarded)
     # So that what they take to import has begun when the seat opens.
     spec.seat.imports.extend(role.role.creation.imports[:IMPORTS_MOST])
     spec.name = f"{job.name or name}-{role.name}"

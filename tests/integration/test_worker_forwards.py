@@ -104,7 +104,7 @@ def seat(shim: Shim) -> Seat:
 def forwarder_of(pid: int) -> int:
     """The pid of the process below a worker that forwards."""
     found = subprocess.run(
-        ["pgrep", "-P", str(pid), "-f", "worker/forwarder.py"], capture_output=True, text=True, check=False
+        ["pgrep", "-P", str(pid), "-f", "worker.forwarder"], capture_output=True, text=True, check=False
     )
     return int(found.stdout.split()[0]) if found.stdout else 0
 
@@ -213,8 +213,8 @@ def test_address_that_is_not_published_any_more_is_closed(seat: Seat, servers: l
         seat.publish()
         with pytest.raises(ConnectionResetError):
             sock.recv(1)
-    with pytest.raises(ConnectionRefusedError):
-        seat.connect()
+    with pytest.raises(ConnectionRefusedError), seat.connect():
+        pass
 
 
 def test_local_address_beyond_the_seat_is_refused(seat: Seat, servers: list[Server]) -> None:

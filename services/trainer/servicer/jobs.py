@@ -10,9 +10,10 @@ from services.chassis.clock import Clock
 from services.chassis.errors import InvalidArgument, OutOfRange
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, principal
+from services.trainer.addresses import address_of
 from services.trainer.convert.job import STATES, instance_message, job_message
 from services.trainer.creation import Creation, account_of
-from services.trainer.engine import Engine, address_of
+from services.trainer.engine import Engine
 from services.trainer.events import Event, JobResumed, JobStopped, JobSuspended, RoleScaled
 from services.trainer.explaining import Explaining
 from services.trainer.jobs import Jobs

@@ -1,0 +1,140 @@
+"""Instances that move are reached under the old local address, on a real yard of two agents (S3.7)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.training_yard import TrainingYard, training_yard
+from tests.support.wait import wait_until_sync
+
+MOVING = """kind: Framework
+id: moving
+summary: A server that can move, and a client that keeps the address with which it was born.
+roles:
+  server:
+    count: 1
+    service: {ports: {rpc: auto}, forward: true}
+    functions:
+      ready: {until: listening, port: rpc}
+      restart: {scope: instance, max: 5, backoff: [10ms, 10ms], rules: [{exit: 3, avoid_node: true, do: restart}]}
+      status: {failed: any, endless: true}
+  client:
+    count: 1
+    functions:
+      create: {env: {SERVER: "${roles.server[0].local.rpc}"}}
+      depend: [{role: server, timeout: 1m}]
+job_status: {succeeded: client, failed: "any(server, client)"}
+---
+kind: Job
+framework: moving
+name: moving
+resources: {cpu: 0.5}
+roles:
+  server: {argv: [PROGRAM, serve]}
+  client: {argv: [PROGRAM, keep]}
+"""
+PROGRAM = """
+import os, socket, sys, time
+from pathlib import Path
+
+room = Path(__file__).parent
+name, node = os.environ["YARD_ROLE"] + "-" + os.environ["YARD_INDEX"], os.environ["YARD_NODE"]
+
+
+def say(*words):
+    with (room / f"{name}.log").open("a") as log:
+        log.write(" ".join(map(str, (name, os.getpid(), *words))) + "\\n")
+
+
+def serve():
+    listener = socket.create_server(("", int(os.environ["YARD_PORT_RPC"])))
+    say("serves", node)
+    while True:
+        sock, _ = listener.accept()
+        sock.sendall(node.encode())
+        sock.recv(1)
+        if (room / "move").exists():
+            (room / "move").unlink()
+            sys.exit(3)
+
+
+def keep():
+    host, _, port = os.environ["SERVER"].rpartition(":")
+    while not (room / "door").exists():
+        try:
+            with socket.create_connection((host, int(port))) as sock:
+                say("met", sock.recv(100).decode())
+                sock.sendall(b"x")
+        except ConnectionResetError:
+            say("broken")
+        time.sleep(0.05)
+    say("ends", os.environ["SERVER"])
+
+
+{"serve": serve, "keep": keep}[sys.argv[1]]()
+"""
+
+
+@pytest.fixture(scope="module")
+def yard_of_module() -> Iterator[TrainingYard]:
+    with training_yard() as made:
+        yield made
+
+
+@pytest.fixture
+def yard(yard_of_module: TrainingYard) -> TrainingYard:
+    yard = yard_of_module.emptied()
+    (yard.room / "program.py").write_text(PROGRAM)
+    return yard
+
+
+def met(yard: TrainingYard) -> list[str]:
+    """The nodes that answered the client, in order, without repetitions."""
+    nodes = [words[3] for words in yard.lines() if words[2] == "met"]
+    return [node for place, node in enumerate(nodes) if not place or nodes[place - 1] != node]
+
+
+def until_met(yard: TrainingYard, count: int) -> list[str]:
+    wait_until_sync(
+        lambda: len(met(yard)) >= count, f"{count} places of the server", timeout_s=60, state=yard.lines
+    )
+    return met(yard)
+
+
+def test_instance_that_moved_is_met_at_the_local_address_of_before(yard: TrainingYard) -> None:  # S3.7
+    job_id = yard.submit(MOVING)
+    (first,) = until_met(yard, 1)
+    (yard.room / "move").touch()
+    before, after = until_met(yard, 2)
+    assert before == first and {before, after} == set(yard.yard.nodes)
+    yard.open_door()
+    yard.until(job_id, "SUCCEEDED")
+    (end,) = [words[3] for words in yard.lines() if words[2] == "ends"]
+    assert end.startswith("127.64.0.1:")
+    assert len({words[1] for words in yard.lines() if words[0] == "client-0"}) == 1, "the client lives on"
+    yard.nothing_lives(job_id)
+
+
+def test_local_address_works_while_no_agent_does(yard: TrainingYard) -> None:  # S3.7
+    job_id = yard.submit(MOVING)
+    until_met(yard, 1)
+    agents = agents_of(yard)
+    assert len(agents) == 2
+    for agent in agents:
+        os.kill(agent, signal.SIGSTOP)
+    yard.until_lines(len(yard.lines()) + 5)
+    for agent in agents:
+        os.kill(agent, signal.SIGKILL)
+    yard.open_door()
+    yard.until(job_id, "SUCCEEDED")
+    yard.nothing_lives(job_id)
+
+
+def agents_of(yard: TrainingYard) -> list[int]:
+    """The pids in the ready files of agents."""
+    return [json.loads(file.read_text())["pid"] for file in yard.yard.state.glob("run/agent-*.json")]
