@@ -36,7 +36,9 @@ def mine() -> Framework:
     return framework(MINE)
 
 
-def env_of(text: str, own: Framework, role: str = "worker", counts: dict[str, int] | None = None) -> dict[str, str]:
+def env_of(
+    text: str, own: Framework, role: str = "worker", counts: dict[str, int] | None = None
+) -> dict[str, str]:
     plan, who = planned(text, own), Identity(id="j-7")
     at = plan.surroundings(who, placeholders(plan, who), counts)
     return plan.launch(at, role, 0).processes[0].env
@@ -51,7 +53,7 @@ def test_each_port_of_each_instance_has_an_ip_of_its_own_at_the_port_of_who_conn
 
 def test_count_that_changes_within_its_bounds_moves_nobody(mine: Framework) -> None:
     text = JOB + "roles: {worker: {forward: true, env: {W: '${self.local.net}'}}}\n"
-    assert env_of(text, mine)["W"] == env_of(text, mine, counts={"ps": 1})["W"] == "127.64.0.7:19999"
+    assert env_of(text, mine)["W"] == env_of(text, mine, counts={"ps": 3})["W"] == "127.64.0.7:19999"
 
 
 def test_job_forwards_a_role_of_its_own_accord_and_takes_it_back(mine: Framework) -> None:
