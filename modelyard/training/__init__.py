@@ -14,7 +14,7 @@ from modelyard.training.framework import (
     ProgressSource,
     Role,
 )
-from modelyard.training.jobfile import Changes, plan_job, problems_of
+from modelyard.training.jobfile import Changes, plan_job
 from modelyard.training.plan import Identity, Plan, PlannedRole
 from modelyard.training.problems import Problem, Reason, Refused
 from modelyard.training.quorum import ALL, ANY, FIRST, NEVER, Quorum
@@ -34,6 +34,7 @@ from modelyard.training.restarts import (
 )
 from modelyard.training.scope import Address, InstanceView
 from modelyard.training.status import Counts, JobPolicy, Outcome, RolePolicy, RoleState
+from modelyard.training.sweeps import problems_of
 from modelyard.training.templates import template
 
 __all__ = [

@@ -38,7 +38,7 @@ def plan_job(
 ) -> Plan:
     """The plan of a text's one job. `known`: ids to suggest. Raises `Refused` with everything that is wrong."""
     findings = Findings(Kind.JOB)
-    plan = _planned(read(text, findings), find, known, changes or Changes(), findings)
+    plan = planned(read(text, findings), find, known, changes or Changes(), findings)
     findings.refuse()
     if plan is None:
         raise Refused(findings.all())
@@ -49,14 +49,15 @@ def problems_of(text: str | bytes, find: Find, known: tuple[str, ...] = ()) -> t
     """Everything that is wrong with definitions and jobs of a text; a text may hold definitions alone."""
     findings = Findings(Kind.JOB)
     documents = read(text, findings)
-    if documents and not any(_kind(node) == "Job" for node in documents):
+    if documents and not any(kind_of(node) == "Job" for node in documents):
         _own_frameworks(documents, findings)
     else:
-        _planned(documents, find, known, Changes(), findings)
+        planned(documents, find, known, Changes(), findings)
     return findings.all()
 
 
-def _kind(node: Node) -> str:
+def kind_of(node: Node) -> str:
+    """What a document says that it is."""
     kind = (node.fields or {}).get("kind")
     return str(kind.scalar) if kind is not None else ""
 
@@ -64,26 +65,28 @@ def _kind(node: Node) -> str:
 def _own_frameworks(documents: list[Node], findings: Findings) -> dict[str, Framework]:
     found = {}
     for node in documents:
-        if _kind(node) == "Framework":
+        if kind_of(node) == "Framework":
             with findings.of(Kind.FRAMEWORK, partial(locate, node)):
                 framework = framework_of(node, findings)
             if framework is not None:
                 found[framework.id] = framework
-        elif _kind(node) != "Job":
+        elif kind_of(node) != "Job":
             at = Position("kind", node.line, node.column)
-            findings.add(
-                Reason.MALFORMED, "it is neither a job nor a framework", at, "kind: Job, or kind: Framework"
-            )
+            is_sweep = kind_of(node) == "Sweep"
+            step = "yard train sweep run" if is_sweep else "kind: Job, or kind: Framework"
+            what = "it is a sweep" if is_sweep else "it is neither a job nor a framework"
+            findings.add(Reason.MALFORMED, what, at, step)
     return found
 
 
-def _planned(
+def planned(
     documents: list[Node], find: Find, known: tuple[str, ...], changes: Changes, findings: Findings
 ) -> Plan | None:
+    """The plan of the one job among documents; everything that is wrong is noted."""
     own = _own_frameworks(documents, findings)
     # Problems of a definition are told once, not again for each instance that it would make.
     wrong = bool(findings)
-    jobs = [node for node in documents if _kind(node) == "Job"]
+    jobs = [node for node in documents if kind_of(node) == "Job"]
     if len(jobs) != 1:
         if not findings:
             step = "a job file has one document with kind: Job"

@@ -7,6 +7,7 @@ from modelyard.training.readiness import Readiness
 from services.chassis.errors import ServiceError
 from services.trainer.model import Condition, JobState
 from services.trainer.state import Instance, Job
+from services.trainer.sweeps.rows import PutSweep, PutTrial
 
 
 class PutJob(msgspec.Struct, frozen=True):
@@ -83,6 +84,8 @@ Row = (
     | InsertBatch
     | DropBatch
     | InsertSeat
+    | PutSweep
+    | PutTrial
 )
 
 
@@ -198,7 +201,7 @@ AgentWish = LaunchInstance | StopInstance | DumpStacks | CloseSeat | TellAddress
 class Effects:
     """What one step wants."""
 
-    __slots__ = ("answers", "changed", "rows", "wishes")
+    __slots__ = ("answers", "changed", "changed_sweeps", "rows", "wishes")
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -206,3 +209,4 @@ class Effects:
         self.answers: list[Answer] = []
         self.changed: set[int] = set()
         """Jobs of which something is to be told."""
+        self.changed_sweeps: set[int] = set()

@@ -9,6 +9,7 @@ import msgspec
 from services.chassis.errors import ServiceError
 from services.trainer import endings, gangs, greeting, hangs, launching, outcomes, scaling, timers, turns
 from services.trainer.acts import Act
+from services.trainer.admission import admit
 from services.trainer.effects import Answer, CancelSeats, DropBatch, Effects, PutInstance, PutJob
 from services.trainer.events import (
     ActivitySeen,
@@ -39,28 +40,40 @@ from services.trainer.model import (
     JobState,
 )
 from services.trainer.state import Instance, LiveJob, State
+from services.trainer.sweeps import machine as sweeps
+from services.trainer.sweeps.events import SweepEvent
 
 _OfInstance = (
     SeatOpened | SeatStands | InstanceStarted | SignSeen | InstanceEnded | ActivitySeen | ProgressReported
 )
 
 
-def step(state: State, events: Iterable[Event], now: int) -> Effects:
+def step(state: State, events: Iterable[Event | SweepEvent], now: int) -> Effects:
     """Applies the events in turn. `now` in milliseconds. The same events give the same state and effects."""
     effects = Effects()
     due: list[LiveJob] = []
     for event in events:
         try:
-            due += _apply(state, event, effects, now)
+            if isinstance(event, SweepEvent):
+                sweeps.apply(state, event, effects, now)
+            else:
+                due += _apply(state, event, effects, now)
+                sweeps.hear(state, event, effects, now)
         except ServiceError as error:
             effects.answers.append(Answer(getattr(event, "reply", 0), error=error))
     for live in _to_follow(state, due):
         _settle(Act(state, live, effects, now))
         timers.arm(state, live, now)
+    # What became of jobs lets trials begin, and ends others.
+    while lives := sweeps.follow(state, [*due, *state.changed.values()], effects, now):
+        for live in lives:
+            _settle(Act(state, live, effects, now))
+            timers.arm(state, live, now)
     turns.begin_next(state, effects, now)
     changed, state.changed = state.changed, {}
     for live in changed.values():
         _write(state, live, effects)
+    sweeps.write(state, effects)
     return effects
 
 
@@ -151,25 +164,8 @@ def _apply(state: State, event: Event, effects: Effects, now: int) -> list[LiveJ
 
 
 def _on_created(state: State, event: JobCreated, effects: Effects, now: int) -> None:
-    job = msgspec.structs.replace(
-        event.job,
-        number=state.next_job,
-        turn=state.next_turn,
-        create_ms=now,
-        counts={role.name: role.count for role in event.plan.roles if role.count},
-        deadline_ms=now + round(1000 * event.plan.job.deadline_s) if event.plan.job.deadline_s else 0,
-    )
-    job.state = JobState.SUSPENDED if event.plan.job.suspended else JobState.QUEUED
-    state.next_job += 1
-    state.next_turn += 1
-    live = state.jobs[job.number] = LiveJob(job, event.plan)
-    state.moved(job, None)
-    act = Act(state, live, effects, now)
-    for key in act.wanted():
-        live.instances[key] = Instance(*key, since_ms=now)
-        act.touch_instance(live.instances[key])
-    act.touch()
-    effects.answers.append(Answer(event.reply, job.number))
+    live = admit(state, event.job, event.plan, effects, now)
+    effects.answers.append(Answer(event.reply, live.job.number))
 
 
 def _on_tick(act: Act) -> LiveJob:

@@ -15,6 +15,7 @@ from modelyard.training.restarts import Purse
 from modelyard.training.status import Outcome
 from services.chassis.errors import InvariantViolation
 from services.trainer.model import Condition, Exit, InstanceState, JobState
+from services.trainer.sweeps.state import LiveSweep, check_sweep
 
 Key = tuple[str, int]
 """Role and index of an instance."""
@@ -134,6 +135,9 @@ class Job(msgspec.Struct):
     end_ms: int = 0
     revision: int = 0
     address_revision: int = 0
+    sweep: int = 0
+    """Whose trial it is; 0: nobody's."""
+    trial: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -194,13 +198,23 @@ class Queue:
 class State:
     """All jobs that have not been cleared."""
 
-    def __init__(self, next_job: int = 1, next_batch: int = 1, next_turn: int = 1, revision: int = 0) -> None:
+    def __init__(
+        self,
+        next_job: int = 1,
+        next_batch: int = 1,
+        next_turn: int = 1,
+        revision: int = 0,
+        next_sweep: int = 1,
+    ) -> None:
         self.jobs: dict[int, LiveJob] = {}
         self.changed: dict[int, LiveJob] = {}
         """Of which something is to be written; what follows from that is not yet done."""
         self.queues: dict[str, Queue] = {}
         self.alarms: list[tuple[int, int]] = []
         """Heap of times and jobs: see `timers`."""
+        self.sweeps: dict[int, LiveSweep] = {}
+        """All that have not ended."""
+        self.next_sweep = next_sweep
         self.next_job = next_job
         self.next_batch = next_batch
         self.next_turn = next_turn
@@ -226,6 +240,8 @@ OUTCOMES = {Outcome.SUCCEEDED: JobState.SUCCEEDED, Outcome.FAILED: JobState.FAIL
 
 def check_invariants(state: State) -> None:
     """Raises InvariantViolation where the state contradicts itself. For tests."""
+    for sweep in state.sweeps.values():
+        check_sweep(sweep, {*state.jobs})
     for number, live in state.jobs.items():
         job = live.job
         lives = [one.key for one in live.instances.values() if one.state.has_processes]
