@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "graph": ("graph", "Canvases and their versions: checked, explained, run, watched, imported"),
     "train": (
         "train",
-        "frameworks, validate, render, run, watch, ls, get, stop, suspend, resume, scale, why, register: "
+        "frameworks, validate, render, run, watch, ls, get, stop, suspend, resume, scale, why, register, sweep: "
         "training with any framework",
     ),
     "queues": ("queues", "ls, get, add, set, stop, start, rm: in which order accounts share"),

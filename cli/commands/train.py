@@ -196,4 +196,9 @@ def _counts(words: list[str]) -> dict[str, int]:
     return found
 
 
-from cli.commands import train_import, train_jobs, train_seeing  # noqa: E402, F401 (their commands are this group's)
+from cli.commands import (  # noqa: E402 (their commands are this group's)
+    train_import,  # noqa: F401
+    train_jobs,  # noqa: F401
+    train_seeing,  # noqa: F401
+    train_sweeps,  # noqa: F401
+)

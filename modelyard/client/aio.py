@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from modelyard.client.operators import Operators
     from modelyard.client.queues import Queues
     from modelyard.client.runs import Runs
+    from modelyard.client.sweeps import Sweeps
     from modelyard.client.tasks import Tasks
 
 
@@ -130,6 +131,13 @@ class Client:
         from modelyard.client.jobs import Jobs
 
         return Jobs(self.connection)
+
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        """Training jobs that search for values."""
+        from modelyard.client.sweeps import Sweeps
+
+        return Sweeps(self.connection)
 
     @cached_property
     def runs(self) -> Runs:

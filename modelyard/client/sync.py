@@ -29,6 +29,7 @@ GROUPS = (
     "projects",
     "runs",
     "jobs",
+    "sweeps",
 )
 
 

@@ -40,11 +40,15 @@ from services.trainer.events import (
 from services.trainer.model import Exit
 from services.trainer.owing import owed
 from services.trainer.state import Job, State
-from services.trainer.store import BatchRow, JobStore, Part
+from services.trainer.store import EPOCH_REVISIONS, BatchRow, JobStore, Part
+from services.trainer.sweeps.events import SweepEvent, SweepRevisited, SweepsTaken
+from services.trainer.sweeps.machine import is_to_be_revisited
 
 TICK_S = 0.5
 MOST_EVENTS = 2_048
 
+Watched = int | tuple[str, int]
+"""A job, or ("sweep", its number)."""
 PlanOf = Callable[[Job], Plan]
 _log = get_logger("trainer.engine")
 
@@ -80,7 +84,7 @@ class Engine:
         self._clock = clock
         self._loops = loops
         self._endpoint = endpoint
-        self._inbox: list[Event] = []
+        self._inbox: list[Event | SweepEvent] = []
         self._wake = asyncio.Event()
         self._settled: list[asyncio.Future[None]] = []
         self._replies: dict[int, asyncio.Future[int]] = {}
@@ -89,15 +93,19 @@ class Engine:
         self._open_sessions: dict[str, Session[Seats]] = {}
         self._seats: dict[str, tuple[int, str, int]] = {}
         """Whose seat a task holds."""
-        self._watchers: dict[int, set[asyncio.Event]] = {}
+        self._watchers: dict[Watched, set[asyncio.Event]] = {}
         self.quiet = asyncio.Lock()
         """Held while a step is on its way to the disk, and by whoever shows live jobs: what is shown is on disk."""
 
-    async def open(self, plan_of: PlanOf) -> None:
+    async def open(self, plan_of: PlanOf, sweeps: SweepsTaken) -> None:
         """Takes up what the database holds; jobs go on with the first step."""
         found = await self.store.begin()
         self.epoch = found.epoch
-        self.state = State(found.next_job, found.next_batch, found.next_turn, found.revision)
+        revision = max(found.revision, sweeps.revision + EPOCH_REVISIONS)
+        self.state = State(found.next_job, found.next_batch, found.next_turn, revision, sweeps.next_sweep)
+        # Before their jobs: whatever becomes of these is noted.
+        for event in sweeps.events:
+            self.post(event)
         for job, instances in found.jobs:
             for one in instances:
                 if one.task:
@@ -113,7 +121,7 @@ class Engine:
             )
         _log.info("jobs_recovered", jobs=len(found.jobs), batches=len(found.batches))
 
-    def post(self, event: Event) -> None:
+    def post(self, event: Event | SweepEvent) -> None:
         """Hands an event in; it takes effect with the next step."""
         self._inbox.append(event)
         self._wake.set()
@@ -175,19 +183,19 @@ class Engine:
         return self._seats.get(task)
 
     @contextmanager
-    def watch(self, job: int) -> Iterator[asyncio.Event]:
-        """Set whenever the job has changed, for as long as the block lasts."""
+    def watch(self, one: Watched) -> Iterator[asyncio.Event]:
+        """Set whenever the job or sweep has changed, for as long as the block lasts."""
         changed = asyncio.Event()
-        self._watchers.setdefault(job, set()).add(changed)
+        self._watchers.setdefault(one, set()).add(changed)
         try:
             yield changed
         finally:
-            left = self._watchers[job]
+            left = self._watchers[one]
             left.discard(changed)
             if not left:
-                del self._watchers[job]
+                del self._watchers[one]
 
-    async def _step(self, events: Sequence[Event]) -> None:
+    async def _step(self, events: Sequence[Event | SweepEvent]) -> None:
         effects = machine.step(self.state, events, self._clock.now_ms())
         seats = [self._packed(row) for row in effects.rows if isinstance(row, e.InsertBatch)]
         errands = owed(effects.wishes, self._errands)
@@ -243,6 +251,11 @@ class Engine:
             live = self.state.jobs.get(job)
             if live is not None and live.job.state.has_ended:
                 self.post(JobForgotten(job))
+        for number in effects.changed_sweeps:
+            for changed in self._watchers.get(("sweep", number), ()):
+                changed.set()
+            if is_to_be_revisited(self.state.sweeps[number]):
+                self.post(SweepRevisited(number))
 
     def _command(self, effects: e.Effects) -> None:
         """Agents are told. Of many changes of addresses in one step the last is, and nobody twice."""

@@ -102,3 +102,32 @@ INSERT INTO errand (number, kind, account, content) VALUES (?, ?, ?, ?);
 
 -- name: delete_errand
 DELETE FROM errand WHERE number = ?;
+
+-- name: put_sweep
+INSERT INTO sweep (number, account, name, state, revision, create_ms, end_ms, content)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (number) DO UPDATE SET
+    state = excluded.state, revision = excluded.revision, end_ms = excluded.end_ms, content = excluded.content;
+
+-- name: put_trial
+INSERT INTO trial (sweep, number, content) VALUES (?, ?, ?)
+ON CONFLICT (sweep, number) DO UPDATE SET content = excluded.content;
+
+-- name: last_sweep
+SELECT coalesce(max(number), 0), coalesce(max(revision), 0) FROM sweep;
+
+-- name: live_sweeps
+SELECT content FROM sweep WHERE end_ms = 0 ORDER BY number;
+
+-- name: get_sweep
+SELECT content FROM sweep WHERE number = ?;
+
+-- name: trials
+SELECT content FROM trial WHERE sweep = ? ORDER BY number;
+
+-- name: list_sweeps
+SELECT content FROM sweep
+WHERE number < :before AND (:account IS NULL OR account = :account)
+    AND (:states = '' OR instr(:states, ' ' || state || ' ')) AND (:name = '' OR name = :name)
+    AND (end_ms = 0 OR end_ms >= :since_ms)
+ORDER BY number DESC LIMIT :most;

@@ -28,6 +28,14 @@ _TABLE = {
         "ImportJob": _CHANGE,
         "StreamJobLogs": _READ,
     },
+    "SweepService": {
+        "CreateSweep": _CHANGE,
+        "GetSweep": _READ,
+        "ListSweeps": _READ,
+        "WatchSweep": _READ,
+        "StopSweep": _CHANGE,
+        "ListTrials": _READ,
+    },
     "SeatService": {"ConnectSeats": frozenset({AGENT})},
 }
 

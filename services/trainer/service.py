@@ -14,6 +14,8 @@ from modelyard.v1 import (
     job_pb2_grpc,
     seat_pb2,
     seat_pb2_grpc,
+    sweep_pb2,
+    sweep_pb2_grpc,
 )
 from services.chassis.answers import Answers, repeatable
 from services.chassis.clock import SystemClock
@@ -42,7 +44,10 @@ from services.trainer.owing import Kind
 from services.trainer.rules import RULES
 from services.trainer.servicer.frameworks import FrameworkServicer
 from services.trainer.servicer.jobs import JobServicer
+from services.trainer.servicer.sweeps import SweepServicer
 from services.trainer.store import JobStore
+from services.trainer.sweeps.reading import Sweeps
+from services.trainer.sweeps.store import SweepStore
 
 PACKAGE = "services.trainer"
 PRUNE_S = 3_600.0
@@ -82,7 +87,8 @@ class TrainerService:
         self._jobs = Jobs(self._engine, self._frameworks)
         self._index = LogIndex(self._database, sql)
         self._links = Links(self._engine, self._index)
-        await self._engine.open(self._jobs.plan_of)
+        self._sweeps = Sweeps(self._engine, SweepStore(self._database, sql), self._jobs, self._frameworks)
+        await self._engine.open(self._jobs.plan_of, await self._sweeps.taken())
         await self._errands.open()
         self._contacts = Contacts(self._scheduler)
         carriers: dict[str, Carrier] = {
@@ -109,7 +115,7 @@ class TrainerService:
         return RemoteAuthenticator(self._scheduler)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
-        """Adds FrameworkService, JobService and SeatService."""
+        """Adds FrameworkService, JobService, SweepService and SeatService."""
         if self._scheduler is None:
             raise InvariantViolation("the trainer is not open")
         frameworks = FrameworkServicer(self._frameworks, self._jobs, self._clock)
@@ -125,10 +131,16 @@ class TrainerService:
         )
         job_file = job_pb2.DESCRIPTOR
         job_pb2_grpc.add_JobServiceServicer_to_server(repeatable(jobs, job_file, self._answers), server)
+        sweeps = SweepServicer(self._engine, self._sweeps, self._frameworks, self._answers, self._clock)
+        sweep_file = sweep_pb2.DESCRIPTOR
+        sweep_pb2_grpc.add_SweepServiceServicer_to_server(
+            repeatable(sweeps, sweep_file, self._answers), server
+        )
         seat_pb2_grpc.add_SeatServiceServicer_to_server(self._links, server)
         names = (
             file.services_by_name["FrameworkService"],
             job_file.services_by_name["JobService"],
+            sweep_file.services_by_name["SweepService"],
             seat_pb2.DESCRIPTOR.services_by_name["SeatService"],
         )
         return [name.full_name for name in names]

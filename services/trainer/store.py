@@ -17,6 +17,8 @@ from services.chassis.sqlite import Database
 from services.trainer import effects as e
 from services.trainer.model import JobState
 from services.trainer.state import Instance, Job
+from services.trainer.sweeps.rows import PutSweep, PutTrial
+from services.trainer.sweeps.store import put_sweep, put_trial
 
 SMALL_ROWS = 12
 """So few are committed without a hop to the database's thread."""
@@ -223,11 +225,13 @@ _ROWS: dict[type, Any] = {
     e.InsertBatch: _insert_batch,
     e.DropBatch: _drop_batch,
     e.InsertSeat: _insert_seat,
+    PutSweep: put_sweep,
+    PutTrial: put_trial,
 }
 # What is dropped goes last: a batch may be made and answered within one transaction of many steps.
 _ORDER = (
     "put_job", "put_instance", "drop_instance", "insert_outcome", "insert_condition", "insert_batch", "drop_batch",
-    "insert_errand", "insert_seat",
+    "insert_errand", "insert_seat", "put_sweep", "put_trial",
 )  # fmt: skip
 
 ENDED = tuple(state.value for state in JobState if state.has_ended)

@@ -49,9 +49,7 @@ def names_in(node: Node, at: Position, known: Mapping[str, Value], findings: Fin
     return used & known.keys()
 
 
-def _names(
-    expression: Expression, known: Mapping[str, Value], at: Position, findings: Findings
-) -> set[str]:
+def _names(expression: Expression, known: Mapping[str, Value], at: Position, findings: Findings) -> set[str]:
     """Of one expression."""
     fields = [part for part in ast.walk(expression.tree) if _is_field(part)]
     bare = sum(isinstance(part, ast.Name) and part.id == NAME for part in ast.walk(expression.tree))

@@ -128,9 +128,7 @@ def _step(section: Section, kind: ParameterKind, span: float) -> float:
         return 0
     if kind in LOGARITHMIC:
         section.number("step", 0, 0, NUMBER_MOST)
-        section.wrong(
-            "step", Reason.CONTRADICTION, "factors are equal there, not differences", "points: 5"
-        )
+        section.wrong("step", Reason.CONTRADICTION, "factors are equal there, not differences", "points: 5")
         return 0
     if kind is ParameterKind.INT:
         return section.integer("step", 1, 1, max(1, int(span)))

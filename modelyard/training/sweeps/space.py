@@ -86,7 +86,9 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
         if self.kind is ParameterKind.CHOICE:
             shown = ", ".join(map(str, self.choices[:8]))
             return f"choice of {shown}{', …' if len(self.choices) > 8 else ''}"
-        tail = f", {self.points} points" if self.points else f", step {self.step:g}" if self._is_stepped else ""
+        tail = (
+            f", {self.points} points" if self.points else f", step {self.step:g}" if self._is_stepped else ""
+        )
         return f"{self.kind.value} {self.low:g} … {self.high:g}{tail}"
 
     @property

@@ -112,9 +112,7 @@ def _probes(sweep: Sweep) -> Iterator[Mapping[str, Value]]:
             yield {**first, name: value}
 
 
-def _placed(
-    problems: tuple[Problem, ...], prefix: str, values: Mapping[str, Value]
-) -> Iterator[Problem]:
+def _placed(problems: tuple[Problem, ...], prefix: str, values: Mapping[str, Value]) -> Iterator[Problem]:
     """Paths from the whole document; with which values, where it is not always so."""
     told = ", ".join(f"{name}={shown(str(value), 40)}" for name, value in values.items())
     for problem in problems:

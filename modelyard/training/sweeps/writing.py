@@ -1,4 +1,4 @@
-"""Plain values as YAML that reads back as exactly the same: texts that could be taken for anything else are quoted. Pure."""
+"""Plain values as YAML that reads back as exactly the same: what could be taken for anything else is quoted. Pure."""
 
 from __future__ import annotations
 

@@ -24,6 +24,14 @@ class SweepRecovered(msgspec.Struct, frozen=True):
     plan_of: Planner
 
 
+class SweepsTaken(msgspec.Struct, frozen=True):
+    """What the database holds of sweeps when the trainer starts."""
+
+    next_sweep: int = 1
+    revision: int = 0
+    events: tuple[SweepRecovered, ...] = ()
+
+
 class SweepStopped(msgspec.Struct, frozen=True):
     """Somebody asked for its end."""
 

@@ -199,7 +199,8 @@ def _begin(state: State, live: LiveSweep, effects: Effects, now: int) -> LiveJob
     document = live.file.document(number, trial.values, labels)
     job = Job(
         0, sweep.account, "", sweep.framework, sweep.framework_version, document, "", 0, now,
-        bundle_digest=sweep.bundle_digest, environment=sweep.environment, sweep=sweep.number, trial=number,
+        bundle_digest=sweep.bundle_digest, environment=sweep.environment, notification=sweep.notification,
+        sweep=sweep.number, trial=number,
     )  # fmt: skip
     try:
         plan = live.plan_of(job)

@@ -61,6 +61,8 @@ class Sweep(msgspec.Struct):
     """What was laid over the file: name, queue."""
     bundle_digest: str = ""
     environment: bytes = b""
+    notification: bytes = b""
+    """Of each trial: silent, since nobody wants to be told of hundreds."""
     state: SweepState = SweepState.RUNNING
     reason: str = ""
     message: str = ""
