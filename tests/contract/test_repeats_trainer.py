@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
-from modelyard.v1 import framework_pb2, job_pb2
+from modelyard.v1 import framework_pb2, job_pb2, sweep_pb2
 from services.trainer.rules import RULES
 from tests.support import repeating
 from tests.support.repeating import under
@@ -20,7 +20,7 @@ from tests.support.trainer_yard import TrainerYard, trainer_yard
 
 RPCS = {path.rpartition("/")[2] for path in RULES}
 """What is served."""
-FILES = (framework_pb2.DESCRIPTOR, job_pb2.DESCRIPTOR)
+FILES = (framework_pb2.DESCRIPTOR, job_pb2.DESCRIPTOR, sweep_pb2.DESCRIPTOR)
 MUTATIONS: dict[str, MethodDescriptor] = {
     method.name: method
     for file in FILES

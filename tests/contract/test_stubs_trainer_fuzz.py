@@ -15,15 +15,15 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from modelyard.errors import from_rpc_error
-from modelyard.v1 import framework_pb2, job_pb2
+from modelyard.v1 import framework_pb2, job_pb2, sweep_pb2
 from services.trainer.rules import RULES
 from tests.support.mutations import mutate
 from tests.support.scheduler_service import refusal
-from tests.support.trainer_yard import FRAMEWORK, JOB, TrainerClient, trainer_yard
+from tests.support.trainer_yard import FRAMEWORK, JOB, SWEEP, TrainerClient, trainer_yard
 
 METHODS: list[MethodDescriptor] = [
     method
-    for file in (framework_pb2, job_pb2)
+    for file in (framework_pb2, job_pb2, sweep_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
     if f"/{method.containing_service.full_name}/{method.name}" in RULES
@@ -55,6 +55,11 @@ def made(method: MethodDescriptor, chance: random.Random, job: str) -> Message:
     fields = request.DESCRIPTOR.fields_by_name
     if "job_id" in fields and chance.random() < 0.7:
         request.job_id = job
+    if "sweep_id" in fields and chance.random() < 0.7:
+        request.sweep_id = "s-1"
+    if "text" in fields and chance.random() < 0.8:
+        request.text = chance.choice((*TEXTS, SWEEP))
+        request.parallel_count = chance.choice((0, 1, 5))
     if "follow" in fields:
         # A job that waits for its places writes nothing.
         request.follow = False
@@ -94,6 +99,7 @@ async def test_rpc_of_the_trainer_with_boundary_values_is_refused_in_words_and_l
     chance = random.Random(method.name)
     async with trainer_yard(tmp_path) as yard:
         job, kept = await yard.admin.create(), await yard.admin.create()
+        sweep = await yard.admin.begin()
         other = await yard.user("ada")
         for number in range(MUTATIONS):
             request = made(method, chance, job)
@@ -104,12 +110,15 @@ async def test_rpc_of_the_trainer_with_boundary_values_is_refused_in_words_and_l
         await yard.restart()
         found = (await yard.admin.jobs.GetJob(job_pb2.GetJobRequest(job_id=kept))).job
         assert (found.id, found.state) == (kept, job_pb2.JOB_STATE_RESERVING)
+        swept = (await yard.admin.sweeps.GetSweep(sweep_pb2.GetSweepRequest(sweep_id=sweep))).sweep
+        assert (swept.id, swept.begun_count) == (sweep, 2)
 
 
 @pytest.mark.asyncio
 async def test_what_has_no_meaning_is_refused_by_its_name(tmp_path: Path) -> None:
     async with trainer_yard(tmp_path) as yard:
-        job = await yard.admin.create()
+        job, sweep = await yard.admin.create(), await yard.admin.begin()
+        sweeps = yard.admin.sweeps
         jobs, frameworks, none = yard.admin.jobs, yard.admin.frameworks, framework_pb2.JobDocument(text="{}")
         unversioned = framework_pb2.GetFrameworkRequest(framework_id="plain", version=-1)
         huge = framework_pb2.RegisterFrameworkRequest(document="x" * ((1 << 20) + 1))
@@ -133,6 +142,13 @@ async def test_what_has_no_meaning_is_refused_by_its_name(tmp_path: Path) -> Non
             (jobs.GetJob(job_pb2.GetJobRequest(job_id="j-" + "9" * 30)), "JOB_NOT_FOUND"),
             (jobs.GetJob(job_pb2.GetJobRequest(job_id="j--1")), "JOB_NOT_FOUND"),
             (jobs.CreateJob(job_pb2.CreateJobRequest(job=none)), "JOB_INVALID"),
+            (sweeps.CreateSweep(sweep_pb2.CreateSweepRequest(text=JOB)), "SWEEP_INVALID"),
+            (sweeps.CreateSweep(sweep_pb2.CreateSweepRequest(text=SWEEP, parallel_count=-1)), "PARALLEL_OUT_OF_RANGE"),
+            (sweeps.GetSweep(sweep_pb2.GetSweepRequest(sweep_id="s-" + "9" * 30)), "SWEEP_NOT_FOUND"),
+            (sweeps.WatchSweep(sweep_pb2.WatchSweepRequest(sweep_id=sweep, revision=LATER)), "SWEEP_REVISION_UNKNOWN"),
+            (sweeps.WatchSweep(sweep_pb2.WatchSweepRequest(sweep_id=sweep, revision=-1)), "SWEEP_REVISION_UNKNOWN"),
+            (sweeps.ListTrials(sweep_pb2.ListTrialsRequest(sweep_id=sweep, page_token="odd")), "PAGE_TOKEN_INVALID"),
+            (sweeps.ListTrials(sweep_pb2.ListTrialsRequest(sweep_id=sweep, states=[99])), "SWEEP_STATE_UNKNOWN"),
             (jobs.ResumeJob(job_pb2.ResumeJobRequest(job_id=job)), "JOB_NOT_SUSPENDED"),
             (frameworks.GetFramework(unversioned), "FRAMEWORK_NOT_FOUND"),
             (frameworks.RegisterFramework(framework_pb2.RegisterFrameworkRequest(document="{}")), "FRAMEWORK_INVALID"),

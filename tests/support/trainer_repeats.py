@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from modelyard.v1 import framework_pb2, job_pb2
-from tests.support.trainer_yard import FRAMEWORK, JOB, OTHER, TrainerYard
+from modelyard.v1 import framework_pb2, job_pb2, sweep_pb2
+from tests.support.trainer_yard import FRAMEWORK, JOB, OTHER, SWEEP, TrainerYard
 
 Pair = tuple[Any, Any]
 
@@ -46,6 +46,16 @@ def of_job(request_type: Callable[..., Any], text: str = JOB, **fields: Any) -> 
     return case
 
 
+async def sweep(yard: TrainerYard) -> Pair:
+    made = [sweep_pb2.CreateSweepRequest(text=text) for text in (SWEEP, SWEEP.replace("some", "other"))]
+    return made[0], made[1]
+
+
+async def stop_sweep(yard: TrainerYard) -> Pair:
+    made = [sweep_pb2.StopSweepRequest(sweep_id=await yard.admin.begin()) for _ in range(2)]
+    return made[0], made[1]
+
+
 SUSPENDED = f"{JOB}suspend: true\n"
 CASES: dict[str, Callable[[TrainerYard], Awaitable[Pair]]] = {
     "RegisterFramework": register,
@@ -54,5 +64,7 @@ CASES: dict[str, Callable[[TrainerYard], Awaitable[Pair]]] = {
     "StopJob": of_job(job_pb2.StopJobRequest),
     "SuspendJob": of_job(job_pb2.SuspendJobRequest),
     "ResumeJob": of_job(job_pb2.ResumeJobRequest, SUSPENDED),
+    "CreateSweep": sweep,
+    "StopSweep": stop_sweep,
     "ScaleRole": of_job(job_pb2.ScaleRoleRequest, SUSPENDED, role="worker", count=3),
 }

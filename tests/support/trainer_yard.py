@@ -7,7 +7,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from modelyard.channel import connect
-from modelyard.v1 import account_pb2, framework_pb2, framework_pb2_grpc, job_pb2, job_pb2_grpc, seat_pb2_grpc
+from modelyard.v1 import (
+    account_pb2,
+    framework_pb2,
+    framework_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    seat_pb2_grpc,
+    sweep_pb2,
+    sweep_pb2_grpc,
+)
 from services.chassis.server import add_health_and_reflection, make_server
 from services.chassis.supervise import Loops
 from services.trainer.config import TrainerConfig
@@ -21,6 +30,15 @@ roles:
   worker: {count: 2, argv: [sleep, "60"]}
 """
 OTHER = JOB.replace("one", "other")
+SWEEP = """kind: Sweep
+name: some
+space: {seconds: [50, 60, 70]}
+search: grid
+parallel: 2
+job:
+  framework: plain
+  argv: [sleep, "${sweep.seconds}"]
+"""
 FRAMEWORK = """kind: Framework
 id: own
 roles:
@@ -36,12 +54,18 @@ class TrainerClient:
         self.channel = connect(address, token=token)
         self.frameworks = framework_pb2_grpc.FrameworkServiceStub(self.channel)
         self.jobs = job_pb2_grpc.JobServiceStub(self.channel)
+        self.sweeps = sweep_pb2_grpc.SweepServiceStub(self.channel)
         self.seats = seat_pb2_grpc.SeatServiceStub(self.channel)
 
     async def create(self, text: str = JOB) -> str:
         """A new job's id."""
         request = job_pb2.CreateJobRequest(job=framework_pb2.JobDocument(text=text))
         return str((await self.jobs.CreateJob(request)).job.id)
+
+    async def begin(self, text: str = SWEEP) -> str:
+        """A new sweep's id."""
+        request = sweep_pb2.CreateSweepRequest(text=text)
+        return str((await self.sweeps.CreateSweep(request)).sweep.id)
 
 
 class TrainerYard:
