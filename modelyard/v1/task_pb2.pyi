@@ -2602,15 +2602,23 @@ class ExplainTaskRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_ID_FIELD_NUMBER: _builtins.int
+    WITHOUT_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
+    @_builtins.property
+    def without(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For services, on behalf of an account: other tasks, anybody's, 10,000 at most, of which it is asked whether their
+        end would let this one be placed. Those that are on no node change nothing.
+        """
+
     def __init__(
         self,
         *,
         task_id: _builtins.str = ...,
+        without: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id", "without", b"without"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2628,11 +2636,14 @@ class ExplainTaskResponse(_message.Message):
     PLACEMENT_FIELD_NUMBER: _builtins.int
     SUGGESTIONS_FIELD_NUMBER: _builtins.int
     ESTIMATED_START_TIME_FIELD_NUMBER: _builtins.int
+    FITS_WITHOUT_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     queue_position: _builtins.int
     """Tasks that go before it."""
     next_step: _builtins.str
     """The cheapest thing that would let it run, or how to look further."""
+    fits_without: _builtins.bool
+    """With `without`: whether the task, and all that must start with it, would be placed now if those had ended."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeVerdict]: ...
     @_builtins.property
@@ -2662,10 +2673,11 @@ class ExplainTaskResponse(_message.Message):
         placement: Global___PlacementDecision | None = ...,
         suggestions: _abc.Iterable[Global___Suggestion] | None = ...,
         estimated_start_time: _timestamp_pb2.Timestamp | None = ...,
+        fits_without: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_start_time", b"estimated_start_time", "placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_start_time", b"estimated_start_time", "gates", b"gates", "next_step", b"next_step", "nodes", b"nodes", "placement", b"placement", "queue_position", b"queue_position", "suggestions", b"suggestions", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_start_time", b"estimated_start_time", "fits_without", b"fits_without", "gates", b"gates", "next_step", b"next_step", "nodes", b"nodes", "placement", b"placement", "queue_position", b"queue_position", "suggestions", b"suggestions", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,6 +22,10 @@ class InvalidSpec(InvalidArgument):
     """The specification cannot be right."""
 
 
+class WithoutForbidden(PermissionDenied):
+    """Only services ask what others' ends would change."""
+
+
 class SeatForbidden(PermissionDenied):
     """Only services submit seats, on behalf of an account."""
 

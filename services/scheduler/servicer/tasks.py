@@ -7,21 +7,23 @@ from google.protobuf.duration_pb2 import Duration
 
 from modelyard.v1 import task_pb2 as pb
 from modelyard.v1 import task_pb2_grpc
-from services.chassis.security import ADMIN, principal
+from services.chassis.security import ADMIN, SERVICE, principal
 from services.scheduler import explain
 from services.scheduler.arrays import has_unmade
+from services.scheduler.clearing import would_fit
 from services.scheduler.engine import Engine
 from services.scheduler.events import CancelRequested, HoldRequested, ReleaseRequested
 from services.scheduler.mass_modification import MassModification
 from services.scheduler.model import Shape, Spec, array_of, parse_task_id
 from services.scheduler.modification import Modification
-from services.scheduler.refusals import InvalidRequest, TaskHasEnded
+from services.scheduler.refusals import InvalidRequest, TaskHasEnded, WithoutForbidden
 from services.scheduler.rehearsal import rehearse
 from services.scheduler.retrying import Retrying
 from services.scheduler.servicer import explaining, suspending
 from services.scheduler.servicer.follow import LogFollower
 from services.scheduler.servicer.session import Session
 from services.scheduler.servicer.waiting import Waiter
+from services.scheduler.state import Task
 from services.scheduler.submission import Submission, check_request_id
 from services.scheduler.tasks import Tasks
 from services.scheduler.watching import watch
@@ -139,7 +141,18 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
         task = tasks.get(key) or (tasks[array_of(key)] if has_unmade(self._engine.state, key) else None)
         if task is None:
             raise TaskHasEnded(f"{view.id} has ended", next_step=f"yard tasks get {view.id}")
-        return explaining.explanation(explain.explain(self._engine.state, task, self._engine.now()), task)
+        answer = explaining.explanation(explain.explain(self._engine.state, task, self._engine.now()), task)
+        if request.without:
+            answer.fits_without = self._would_fit(task, request.without)
+        return answer
+
+    def _would_fit(self, task: Task, without: Sequence[str]) -> bool:
+        caller = principal()
+        if not (caller.role == SERVICE and caller.account):
+            raise WithoutForbidden(field="without", next_step="leave it out")
+        if len(without) > MOST_IDS:
+            raise InvalidRequest(f"without: {len(without)} tasks; at most {MOST_IDS}", field="without")
+        return would_fit(self._engine.state, task, map(parse_task_id, without))
 
     async def PlanTask(self, request: pb.PlanTaskRequest, context: Any) -> pb.PlanTaskResponse:
         account = principal().account
