@@ -42,6 +42,13 @@ class JobResumed(msgspec.Struct, frozen=True):
     job: int
 
 
+class RoomFound(msgspec.Struct, frozen=True):
+    """By what the scheduler says, the job would be placed if these others gave their seats back."""
+
+    job: int
+    others: tuple[int, ...]
+
+
 class RoleScaled(msgspec.Struct, frozen=True):
     """`revision`: of the job as it was seen; 0: any."""
 
@@ -162,6 +169,7 @@ Event = (
     | JobSuspended
     | JobResumed
     | RoleScaled
+    | RoomFound
     | SeatsAccepted
     | SeatsRefused
     | SeatEnded

@@ -9,13 +9,13 @@ from modelyard.v1 import job_pb2 as pb
 from modelyard.v1 import task_pb2, task_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.sessions import on_behalf_of
-from services.trainer import launching, turns
+from services.trainer import launching, preempting, turns
 from services.trainer.acts import Act
 from services.trainer.addresses import address_of
 from services.trainer.effects import Effects
 from services.trainer.engine import Engine
 from services.trainer.model import InstanceState, JobState
-from services.trainer.state import Instance, LiveJob
+from services.trainer.state import Instance, LiveJob, State
 
 CALL_S = 5.0
 
@@ -37,6 +37,8 @@ class Explaining:
             return pb.ExplainJobResponse(summary=f"it has {job.state.value}: {job.message or job.reason}")
         act = Act(self._engine.state, live, Effects(), self._clock.now_ms())
         response = pb.ExplainJobResponse(summary=self._summary(live))
+        if room := _making_room(self._engine.state, live, act.now):
+            response.summary += f"; {room}"
         response.queue_position = turns.position(self._engine.state, live)
         for _, instance in sorted(live.instances.items()):
             wait = _wait(act, instance)
@@ -55,7 +57,7 @@ class Explaining:
             JobState.STARTING: "it has its places; not every role runs yet",
             JobState.RUNNING: "every role runs",
             JobState.RESTARTING: "instances are started again",
-            JobState.SUSPENDED: "it is suspended; yard train resume",
+            JobState.SUSPENDED: "it is suspended" + ("" if job.yields_to else "; yard train resume"),
             JobState.DRAINING: "its outcome is decided, what is left of it ends",
         }
         return words[job.state] + (f": {job.message}" if job.message else "")
@@ -70,6 +72,22 @@ class Explaining:
             response.next_step = f"the scheduler does not say why {task} waits: {error.code().name}"
             return
         response.placement.CopyFrom(found)
+
+
+def _making_room(state: State, live: LiveJob, now: int) -> str:
+    """Who makes room for it, or why nobody does."""
+    if live.job.state is not JobState.RESERVING:
+        return ""
+    makers = [
+        f"j-{one.job.number} ({one.job.state.value})" for one in preempting.makers(state, live.job.number)
+    ]
+    if makers:
+        return f"{', '.join(makers)} make{'s' * (len(makers) == 1)} room for it"
+    others = [wish.candidates for wish in preempting.wishes(state, now) if wish.job == live.job.number]
+    if others:
+        names = ", ".join(f"j-{number}" for number in others[0])
+        return f"{names} may be interrupted for it, which would not be enough as far as the scheduler can say now"
+    return ""
 
 
 def _wait(act: Act, instance: Instance) -> pb.InstanceWait | None:

@@ -20,8 +20,6 @@ def _unmet(plan: Plan) -> Iterator[tuple[str, str]]:
     job = plan.job
     if job.checkpoints.directory:
         yield "checkpoints", "handing checkpoints on"
-    if job.preemptible:
-        yield "preemptible", "suspending a job for one of higher priority"
     for role in plan.roles:
         if any(sign.kind is ReadinessKind.FUNCTION for sign in plan.signs(role.name)):
             yield f"roles.{role.name}", "readiness by a function of a plug-in"

@@ -7,7 +7,18 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.trainer import endings, gangs, greeting, hangs, launching, outcomes, scaling, timers, turns
+from services.trainer import (
+    endings,
+    gangs,
+    greeting,
+    hangs,
+    launching,
+    outcomes,
+    preempting,
+    scaling,
+    timers,
+    turns,
+)
 from services.trainer.acts import Act
 from services.trainer.admission import admit
 from services.trainer.effects import Answer, CancelSeats, DropBatch, Effects, PutInstance, PutJob
@@ -24,6 +35,7 @@ from services.trainer.events import (
     JobSuspended,
     ProgressReported,
     RoleScaled,
+    RoomFound,
     SeatEnded,
     SeatOpened,
     SeatsAccepted,
@@ -156,6 +168,8 @@ def _apply(state: State, event: Event, effects: Effects, now: int) -> list[LiveJ
             _on_instance(act, instance, event)
     elif isinstance(event, SeatsAccepted):
         gangs.accepted(act, event.batch, event.tasks)
+    elif isinstance(event, RoomFound):
+        preempting.make_room(act, event.others)
     elif isinstance(event, SeatsRefused):
         _on_refused(act, event)
     else:
@@ -174,6 +188,8 @@ def _on_tick(act: Act) -> LiveJob:
         outcomes.decide(act, JobState.FAILED, "DEADLINE", "its time is over")
     elif job.state in PLACED and not job.is_suspending and _waits_too_long(act):
         _give_way(act, "a lost place was not replaced in time")
+    elif preempting.is_done(act):
+        preempting.go_on(act)
     return act.live
 
 
@@ -199,10 +215,10 @@ def _on_wish(act: Act, event: JobStopped | JobSuspended | JobResumed | RoleScale
     elif job.outcome is not None or job.state.has_ended:
         raise JobHasEnded(f"j-{job.number} has ended", field="job_id")
     elif isinstance(event, JobSuspended):
-        job.is_suspending, job.is_resuming = job.state is not JobState.SUSPENDED, False
+        job.is_suspending, job.is_resuming, job.yields_to = job.state is not JobState.SUSPENDED, False, 0
         act.touch()
     elif job.is_suspending:
-        job.is_resuming = True
+        job.is_resuming, job.yields_to = True, 0
         act.touch()
     elif job.state is JobState.SUSPENDED:
         turns.resume(act)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from modelyard.training.conduct import AtEnd
 from modelyard.training.restarts import Cause
 from modelyard.training.status import Counts, Outcome, RoleState
-from services.trainer import evidence, gangs, turns
+from services.trainer import evidence, gangs, preempting, turns
 from services.trainer.acts import Act
 from services.trainer.effects import InsertOutcome, TellEnd
 from services.trainer.model import PLACED, ConditionKind, InstanceState, JobState
@@ -158,7 +158,9 @@ def suspend(act: Act) -> None:
             act.close(instance, message="the job is suspended")
     gangs.give_up(act, message="the job is suspended")
     act.job.is_suspending, act.job.is_proving, act.job.waves = False, False, []
-    act.set_job(JobState.SUSPENDED, "SUSPENDED")
-    act.condition(ConditionKind.SUSPENDED, is_true=True, reason="SUSPENDED")
+    reason, message = (act.job.reason, act.job.message) if act.job.yields_to else ("SUSPENDED", "")
+    act.set_job(JobState.SUSPENDED, reason, message)
+    act.condition(ConditionKind.SUSPENDED, is_true=True, reason=reason, message=message)
+    act.job.yield_until_ms = act.now + preempting.YIELD_MS
     if act.job.is_resuming:
         turns.resume(act)

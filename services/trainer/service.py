@@ -39,6 +39,7 @@ from services.trainer.links import Links
 from services.trainer.log_index import LogIndex
 from services.trainer.log_streams import JobLogs
 from services.trainer.logs import LogSource
+from services.trainer.making_room import MakingRoom
 from services.trainer.notices import Notices
 from services.trainer.owing import Kind
 from services.trainer.rules import RULES
@@ -97,6 +98,8 @@ class TrainerService:
         }
         self._loops.start("errands", self._errands.run(carriers))
         self._loops.start("engine", self._engine.run())
+        room = MakingRoom(self._engine, self._scheduler, self._clock)
+        self._loops.start("making-room", room.run())
         self._loops.start("answers", self._prune_answers())
 
     async def figures(self) -> list[Family]:

@@ -122,6 +122,11 @@ class Job(msgspec.Struct):
     """Its instances are being stopped, then it holds nothing."""
     is_resuming: bool = False
     """It was resumed before it was suspended to the end."""
+    yields_to: int = 0
+    """The job for which it was interrupted; see `preempting`."""
+    yield_until_ms: int = 0
+    preemptions: int = 0
+    """How often it made room for others."""
     failure: Exit | None = None
     """The first end that counted, and whose it was."""
     failed: Key | None = None

@@ -55,7 +55,8 @@ def _dues(live: LiveJob, now: int) -> Iterator[int]:
         return
     if job.deadline_ms and job.outcome is None and job.state is not JobState.SUSPENDED:
         yield job.deadline_ms
-    if job.state not in _ROUNDS and not job.is_suspending:
+    is_yielding = job.state is JobState.SUSPENDED and job.yields_to
+    if job.state not in _ROUNDS and not job.is_suspending and not is_yielding:
         return
     yield now + ROUND_MS
     yield job.drain_until_ms

@@ -34,8 +34,13 @@ def position(state: State, live: LiveJob) -> int:
 
 def resume(act: Act) -> None:
     """A suspended job waits for its turn again."""
-    act.job.is_resuming = False
     go_behind(act)
+    queue_again(act)
+
+
+def queue_again(act: Act) -> None:
+    """It waits with the turn that it has."""
+    act.job.is_resuming, act.job.yields_to = False, 0
     act.set_job(JobState.QUEUED)
     act.condition(ConditionKind.SUSPENDED, is_true=False, reason="RESUMED")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.v1 import framework_pb2, job_pb2, task_pb2
-from tests.support.scheduler_service import refusal
+from tests.support.scheduler_service import command, refusal
 from tests.support.trainer_yard import JOB, trainer_yard
 
 
@@ -16,7 +16,6 @@ from tests.support.trainer_yard import JOB, trainer_yard
     ("more", "field"),
     [
         ("checkpoints: {dir: ckpt}\n", "checkpoints"),
-        ("preemptible: true\n", "preemptible"),
     ],
 )
 async def test_wish_of_a_job_file_that_would_be_ignored_is_refused(
@@ -59,3 +58,17 @@ async def test_contact_that_cannot_be_told_is_refused_when_the_job_is_created(
             refused = await refusal(yard.admin.jobs.CreateJob(request))
             assert (refused.reason, refused.field) == (reason, field)
         assert not (await yard.admin.jobs.ListJobs(job_pb2.ListJobsRequest())).jobs
+
+
+@pytest.mark.asyncio
+async def test_only_services_ask_what_the_end_of_others_would_change(tmp_path: Path) -> None:
+    async with trainer_yard(tmp_path) as yard:
+        (task,) = await yard.scheduler.admin.submit(command())
+        asked = task_pb2.ExplainTaskRequest(task_id=task, without=["t-99"])
+        refused = await refusal(yard.scheduler.admin.tasks.ExplainTask(asked))
+        assert (refused.code, refused.reason) == ("PERMISSION_DENIED", "WITHOUT_FORBIDDEN")
+        behalf = (("x-yard-account", "default"),)
+        service = yard.scheduler.service_client.tasks
+        assert not (await service.ExplainTask(asked, metadata=behalf)).fits_without
+        asked.without.append("x")
+        assert (await refusal(service.ExplainTask(asked, metadata=behalf))).code == "INVALID_ARGUMENT"

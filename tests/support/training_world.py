@@ -194,9 +194,9 @@ class World:
             self.news.append(SeatEnded(seat.job, seat.task, found))
 
     def place(self) -> bool:
-        """The scheduler places a gang that fits, whole."""
+        """The scheduler places a gang that fits, whole: by priority, then who asked first."""
         free = self.seats_most - len(self.seats)
-        for batch, gang in sorted(self.gangs.items()):
+        for batch, gang in sorted(self.gangs.items(), key=self._turn):
             if gang and len(gang) <= free:
                 for seat in gang:
                     seat.is_open = True
@@ -205,6 +205,10 @@ class World:
                 self.gangs[batch] = []
                 return True
         return False
+
+    def _turn(self, item: tuple[int, list[Seat]]) -> tuple[int, int]:
+        batch, gang = item
+        return (-self.plans[gang[0].job].job.priority if gang else 0, batch)
 
     def _opened(self, seat: Seat) -> SeatOpened:
         ports = {"c10d": 1_000 + len(self.news)}

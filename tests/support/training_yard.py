@@ -23,7 +23,7 @@ WAIT_S = 60.0
 
 
 PROGRAM = """
-import os, socket, sys, time
+import os, signal, socket, sys, time
 from pathlib import Path
 
 room = Path(__file__).parent
@@ -96,7 +96,11 @@ for step in sys.argv[1:]:
     elif word == "fail":
         fail(int(value))
     elif word == "wait":
-        door("door")
+        door(value or "door")
+    elif word == "save":
+        signal.signal(signal.SIGTERM, lambda *_: (say("saved"), sys.exit(0)))
+    elif word == "linger":
+        signal.signal(signal.SIGTERM, lambda *_: (door("lingers"), sys.exit(0)))
     elif word in ("serve", "ask"):
         globals()[word]()
 say("ends")
