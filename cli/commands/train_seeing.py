@@ -10,6 +10,7 @@ from cli.commands.train import app
 from cli.commands.train_jobs import Job
 from cli.errors import UsageError
 from cli.invocation import Invocation, command
+from cli.output.render import show_document
 
 if TYPE_CHECKING:
     from modelyard.v1 import job_pb2
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Who = Annotated[
     str, typer.Argument(help="ROLE or ROLE-INDEX, for example worker or worker-0", metavar="[ROLE[-INDEX]]")
 ]
+Metric = Annotated[list[str], typer.Option(help="Only this one; repeatable", metavar="NAME")]
 
 
 @command(app)
@@ -47,6 +49,61 @@ async def logs(
         async for chunk in client.jobs.logs(job, role, index, follow=follow, merge=is_merged):
             lines.write(chunk)
         lines.finish()
+
+
+@command(app)
+async def metrics(
+    yard: Invocation,
+    job: Job,
+    metric: Metric = [],  # noqa: B006
+    points: Annotated[
+        int, typer.Option(help="Of each curve at most, evenly thinned out", min=1, max=10_000)
+    ] = 1_000,
+) -> None:
+    """Show the metrics that a job has told; with -o json every point."""
+    from cli.output.curves import SERIES_COLUMNS, name_of
+    from cli.output.render import show_list
+    from modelyard.v1 import job_pb2
+
+    async with yard.client() as client:
+        series = await client.jobs.metrics(job, metric, points)
+    answer = job_pb2.ListJobMetricsResponse(series=series)
+    show_list(yard.output, answer, series, SERIES_COLUMNS, name_of, empty="no metrics")
+
+
+@command(app)
+async def report(
+    yard: Invocation,
+    job: Job,
+    who: Annotated[str, typer.Argument(help="ROLE-INDEX", metavar="ROLE-INDEX")],
+    step: Annotated[int | None, typer.Option(help="How many steps are done")] = None,
+    total: Annotated[int | None, typer.Option(help="How many there are")] = None,
+    metric: Annotated[list[str], typer.Option(help="NAME=VALUE; repeatable", metavar="NAME=VALUE")] = [],  # noqa: B006
+    message: Annotated[str, typer.Option(help="For people")] = "",
+) -> None:
+    """Tell how far an instance is, on behalf of its program. Prints "stop" where it is to save its state and end."""
+    async with yard.client() as client:
+        role, index = _named(await client.jobs.get(job), who)
+        if index is None:
+            raise UsageError(f"{who!r} is no single instance", next_step=f"for example {who}-0")
+        should_stop = await client.jobs.report(
+            job, role, index, step=step, total_steps=total, metrics=_values(metric), message=message
+        )
+    if yard.output in ("json", "jsonl", "yaml"):
+        show_document(yard.output, {"shouldStop": should_stop})
+    else:
+        yard.say("stop" if should_stop else "go on")
+
+
+def _values(words: list[str]) -> dict[str, float]:
+    found = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError as error:
+            raise UsageError(f"--metric {word!r} is no NAME=VALUE", next_step="--metric loss=0.25") from error
+    return found
 
 
 def _named(job: job_pb2.Job, who: str) -> tuple[str, int | None]:

@@ -130,6 +130,48 @@ class Jobs:
             request.offsets[f"{chunk.role}-{chunk.index}/{stream}"] = chunk.offset + len(chunk.data)
             yield chunk
 
+    async def metrics(
+        self, job: str, names: Sequence[str] = (), points_most: int = 0
+    ) -> Sequence[job_pb2.MetricSeries]:
+        """Curves by metric, role and index, of these metrics or of all; each of at most so many points, evenly thinned
+        out (0: 1,000)."""
+        found: list[job_pb2.MetricSeries] = []
+        request = job_pb2.ListJobMetricsRequest(
+            job_id=job, names=names, points_most=points_most, page_size=PAGE
+        )
+        while True:
+            answer = await self._connection.unary(self._stub.ListJobMetrics, request)
+            found += answer.series
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return tuple(found)
+
+    async def report(
+        self,
+        job: str = "",
+        role: str = "",
+        index: int = 0,
+        *,
+        step: int | None = None,
+        total_steps: int | None = None,
+        epoch: float | None = None,
+        ratio: float | None = None,
+        remaining_s: float | None = None,
+        message: str = "",
+        metrics: Mapping[str, float] | None = None,
+        request_id: str = "",
+    ) -> bool:
+        """Tells how far an instance is; on disk when it returns. Without a job: the one whose task's token this client
+        has. True: the instance is to save its state and end."""
+        progress = job_pb2.JobProgress(
+            step=step, total_steps=total_steps, epoch=epoch, ratio=ratio, remaining_s=remaining_s,
+            message=message, metrics=metrics,
+        )  # fmt: skip
+        request = job_pb2.ReportProgressRequest(
+            request_id=request_id or new_request_id(), job_id=job, role=role, index=index, progress=progress
+        )
+        return (await self._connection.unary(self._stub.ReportProgress, request)).should_stop
+
     async def stop(self, job: str, comment: str = "") -> job_pb2.Job:
         """Asks everything of it to end. A job that has ended stays as it is."""
         request = job_pb2.StopJobRequest(request_id=new_request_id(), job_id=job, comment=comment)

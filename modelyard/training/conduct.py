@@ -46,6 +46,21 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     ratio: float | None = None
     remaining_s: float | None = None
     metrics: Mapping[str, float] = {}
+    message: str = ""
+
+    def over(self, earlier: Progress | None) -> Progress:
+        """This, and of an earlier word what this one does not say. What remains is never of an earlier one."""
+        if earlier is None:
+            return self
+        return Progress(
+            step=earlier.step if self.step is None else self.step,
+            total=earlier.total if self.total is None else self.total,
+            epoch=earlier.epoch if self.epoch is None else self.epoch,
+            ratio=earlier.ratio if self.ratio is None else self.ratio,
+            remaining_s=self.remaining_s,
+            metrics={**earlier.metrics, **self.metrics},
+            message=self.message or earlier.message,
+        )
 
     @classmethod
     def of(cls, groups: Mapping[str, Any]) -> Progress | None:

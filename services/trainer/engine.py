@@ -182,6 +182,12 @@ class Engine:
         """Job, role and index of the instance whose seat the task holds."""
         return self._seats.get(task)
 
+    def step_of(self, job: int, role: str, index: int) -> int | None:
+        """What an instance has told last."""
+        live = self.state.jobs.get(job)
+        one = live.instances.get((role, index)) if live is not None else None
+        return one.progress.step if one is not None and one.progress is not None else None
+
     @contextmanager
     def watch(self, one: Watched) -> Iterator[asyncio.Event]:
         """Set whenever the job or sweep has changed, for as long as the block lasts."""

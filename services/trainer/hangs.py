@@ -46,7 +46,10 @@ def _hangs(act: Act, instance: Instance) -> None:
 def progressed(act: Act, instance: Instance, progress: Progress) -> None:
     """What it reports: metrics may be what others wait for."""
     instance.metrics = {**instance.metrics, **progress.metrics}
-    instance.progress = progress
+    if instance.progress is None or instance.progress.ratio is None:
+        instance.begun_ratio, instance.begun_ms = progress.ratio or 0.0, act.now
+    instance.progress = progress.over(instance.progress)
+    instance.progress_ms = act.now
     cpu, heard, _ = act.live.activity.get(instance.key, (0.0, act.now, act.now))
     act.live.activity[instance.key] = (cpu, heard, act.now)
     act.touch_instance(instance)

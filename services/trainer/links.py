@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from modelyard.training import Address, Progress
+from modelyard.training import Address
 from modelyard.training.restarts import Cause
 from modelyard.v1 import job_pb2, seat_pb2, seat_pb2_grpc
 from services.chassis.errors import InvalidArgument, PermissionDenied
 from services.chassis.logs import get_logger
 from services.chassis.security import principal
 from services.trainer.commands import close_command
+from services.trainer.convert.progress import points_of, progress_of
 from services.trainer.engine import Engine
 from services.trainer.events import (
     ActivitySeen,
@@ -30,7 +31,9 @@ from services.trainer.events import (
     SignSeen,
 )
 from services.trainer.log_index import Began, LogIndex
+from services.trainer.metrics import Metrics, Point
 from services.trainer.model import Exit
+from services.trainer.state import Key
 
 _log = get_logger("trainer.links")
 _CAUSES = {job_pb2.ExitCause.Value(f"EXIT_CAUSE_{cause.name}"): cause for cause in Cause}
@@ -107,8 +110,9 @@ class Link:
 class Links(seat_pb2_grpc.SeatServiceServicer):
     """All agents that have seats here; the way in of what they say."""
 
-    def __init__(self, engine: Engine, index: LogIndex) -> None:
+    def __init__(self, engine: Engine, index: LogIndex, metrics: Metrics) -> None:
         self._engine = engine
+        self._metrics = metrics
         self._index = index
         self._links: dict[str, Link] = {}
         engine.send = self.send
@@ -175,7 +179,23 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
                 self._engine.post(found)
         await self._engine.settled()
         await noting
+        left_out = await self._metrics.put_heard(self._points(events))
+        if left_out:
+            _log.warning("metrics_left_out", node=hello.node, points=left_out)
         link.ack_events(events.first_number + len(events.events) - 1)
+
+    def _points(self, events: seat_pb2.SeatEvents) -> list[tuple[int, Key, Point]]:
+        """What is told of metrics, at the step that the same instance has told last."""
+        found: list[tuple[int, Key, Point]] = []
+        for event in events.events:
+            at = self._engine.seat_at(event.task_id) if event.HasField("progress") else None
+            if at is None:
+                continue
+            progress, step = progress_of(event.progress), self._engine.step_of(*at)
+            told = event.progress.update_time if event.progress.HasField("update_time") else event.time
+            time_ms = told.ToMilliseconds()
+            found += [(at[0], at[1:], point) for point in points_of(progress, step, time_ms)]
+        return found
 
     def _events_of(self, event: seat_pb2.SeatEvent, hello: seat_pb2.SeatHello) -> list[Event]:
         if event.HasField("seat"):
@@ -190,23 +210,13 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
         if event.HasField("activity"):
             return [ActivitySeen(*at, event.epoch, event.activity.cpu, event.activity.silent_ms)]
         if event.HasField("progress"):
-            return [ProgressReported(*at, _progress(event.progress))]
+            return [ProgressReported(*at, progress_of(event.progress))]
         if event.HasField("refusal"):
             _log.warning(
                 "command_refused", node=hello.node, task=event.task_id, reason=event.refusal.reason,
                 message=event.refusal.message,
             )  # fmt: skip
         return []
-
-
-def _progress(message: job_pb2.JobProgress) -> Progress:
-    def said(field: Any) -> Any:
-        return getattr(message, field) if message.HasField(field) else None
-
-    return Progress(
-        step=said("step"), total=said("total_steps"), epoch=said("epoch"), ratio=said("ratio"),
-        remaining_s=said("remaining_s"), metrics=dict(message.metrics),
-    )  # fmt: skip
 
 
 def _number(job_id: str) -> int:

@@ -94,6 +94,43 @@ ON CONFLICT (job, task, epoch) DO NOTHING;
 -- name: launches
 SELECT epoch, stdout_offset, stderr_offset FROM launch WHERE job = ? AND task = ? ORDER BY epoch;
 
+-- name: count_series
+SELECT count(*) FROM series WHERE job = ?;
+
+-- name: insert_series
+INSERT INTO series (job, name, role, place) VALUES (?, ?, ?, ?) ON CONFLICT (job, name, role, place) DO NOTHING;
+
+-- name: get_series
+SELECT number, seen, kept, stride, last_step, last_ms, is_passing FROM series
+WHERE job = ? AND name = ? AND role = ? AND place = ?;
+
+-- name: put_series
+UPDATE series SET seen = ?, kept = ?, stride = ?, last_step = ?, last_ms = ?, is_passing = ? WHERE number = ?;
+
+-- name: list_series
+SELECT number, name, role, place, kept FROM series
+WHERE job = :job AND (:names = '[]' OR name IN (SELECT value FROM json_each(:names)))
+ORDER BY name, role, place LIMIT :most OFFSET :start;
+
+-- name: insert_point
+INSERT INTO point (series, step, value, time_ms) VALUES (?, ?, ?, ?) ON CONFLICT (series, step) DO NOTHING;
+
+-- name: set_point
+UPDATE point SET value = ?3, time_ms = ?4 WHERE series = ?1 AND step = ?2;
+
+-- name: drop_point
+DELETE FROM point WHERE series = ? AND step = ?;
+
+-- name: halve_points
+DELETE FROM point WHERE series = ?1 AND step IN (
+    SELECT step FROM (
+        SELECT step, row_number() OVER (ORDER BY step) AS place, count(*) OVER () AS total FROM point WHERE series = ?1
+    ) WHERE place % 2 = 0 AND place < total
+);
+
+-- name: points
+SELECT step, value, time_ms FROM point WHERE series = ? ORDER BY step;
+
 -- name: all_errands
 SELECT number, kind, account, content FROM errand ORDER BY number;
 

@@ -1,6 +1,6 @@
 """Who may call what: the trainer's rule table. What a caller may do with a job is decided in the servicers."""
 
-from services.chassis.security import ADMIN, AGENT, ON_BEHALF, USER, VIEWER, RuleTable
+from services.chassis.security import ADMIN, AGENT, ON_BEHALF, TASK, USER, VIEWER, RuleTable
 
 _READ = frozenset({ADMIN, USER, VIEWER, ON_BEHALF})
 _CHANGE = frozenset({ADMIN, USER, ON_BEHALF})
@@ -27,6 +27,8 @@ _TABLE = {
         "ExplainJob": _READ,
         "ImportJob": _CHANGE,
         "StreamJobLogs": _READ,
+        "ReportProgress": _CHANGE | {TASK},
+        "ListJobMetrics": _READ,
     },
     "SweepService": {
         "CreateSweep": _CHANGE,

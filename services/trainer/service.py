@@ -40,8 +40,10 @@ from services.trainer.log_index import LogIndex
 from services.trainer.log_streams import JobLogs
 from services.trainer.logs import LogSource
 from services.trainer.making_room import MakingRoom
+from services.trainer.metrics import Metrics
 from services.trainer.notices import Notices
 from services.trainer.owing import Kind
+from services.trainer.reports import Reports
 from services.trainer.rules import RULES
 from services.trainer.servicer.frameworks import FrameworkServicer
 from services.trainer.servicer.jobs import JobServicer
@@ -87,7 +89,8 @@ class TrainerService:
         self._engine = Engine(store, self._scheduler, self._errands, self._clock, self._loops, endpoint)
         self._jobs = Jobs(self._engine, self._frameworks)
         self._index = LogIndex(self._database, sql)
-        self._links = Links(self._engine, self._index)
+        self._metrics = Metrics(self._database, sql)
+        self._links = Links(self._engine, self._index, self._metrics)
         self._sweeps = Sweeps(self._engine, SweepStore(self._database, sql), self._jobs, self._frameworks)
         await self._engine.open(self._jobs.plan_of, await self._sweeps.taken())
         await self._errands.open()
@@ -128,10 +131,9 @@ class TrainerService:
         )
         explaining = Explaining(self._engine, self._scheduler, self._clock)
         logs = JobLogs(LogSource(self._engine, self._jobs, self._index, self._scheduler))
+        reports = Reports(self._engine, self._jobs, self._metrics, self._answers, self._clock)
         creation = Creation(self._engine, self._jobs, self._frameworks, self._answers, self._contacts)
-        jobs = JobServicer(  # type: ignore[abstract]
-            self._engine, self._jobs, creation, explaining, self._clock, logs
-        )
+        jobs = JobServicer(self._engine, self._jobs, creation, explaining, self._clock, logs, reports)
         job_file = job_pb2.DESCRIPTOR
         job_pb2_grpc.add_JobServiceServicer_to_server(repeatable(jobs, job_file, self._answers), server)
         sweeps = SweepServicer(self._engine, self._sweeps, self._frameworks, self._answers, self._clock)

@@ -58,6 +58,11 @@ class Instance(msgspec.Struct):
     metrics: dict[str, float] = {}
     """The latest of each, of the present epoch."""
     progress: Progress | None = None
+    """Of the present epoch."""
+    progress_ms: int = 0
+    begun_ratio: float = 0.0
+    """The first ratio of the present epoch, and when it was told."""
+    begun_ms: int = 0
     exit: Exit | None = None
     restarts: int = 0
     stopping_for: str = ""

@@ -19,7 +19,7 @@ async def test_watch_tells_an_end_that_comes_while_an_answer_is_on_its_way(tmp_p
     async with trainer_yard(tmp_path) as yard:
         job_id = await yard.admin.create()
         parts = yard.service
-        servicer = JobServicer(parts._engine, parts._jobs, None, None, SystemClock(), None)
+        servicer = JobServicer(parts._engine, parts._jobs, None, None, SystemClock(), None, None)
         set_principal(Principal(role=ADMIN, account="default"))
         answers = aiter(servicer.WatchJob(job_pb2.WatchJobRequest(job_id=job_id), None))
         assert (await anext(answers)).job.state == job_pb2.JOB_STATE_RESERVING

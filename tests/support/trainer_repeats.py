@@ -56,6 +56,17 @@ async def stop_sweep(yard: TrainerYard) -> Pair:
     return made[0], made[1]
 
 
+async def report(yard: TrainerYard) -> Pair:
+    job = await yard.admin.create()
+    made = [
+        job_pb2.ReportProgressRequest(
+            job_id=job, role="worker", progress=job_pb2.JobProgress(step=step, metrics={"loss": 1 / step})
+        )
+        for step in (1, 2)
+    ]
+    return made[0], made[1]
+
+
 SUSPENDED = f"{JOB}suspend: true\n"
 CASES: dict[str, Callable[[TrainerYard], Awaitable[Pair]]] = {
     "RegisterFramework": register,
@@ -66,5 +77,6 @@ CASES: dict[str, Callable[[TrainerYard], Awaitable[Pair]]] = {
     "ResumeJob": of_job(job_pb2.ResumeJobRequest, SUSPENDED),
     "CreateSweep": sweep,
     "StopSweep": stop_sweep,
+    "ReportProgress": report,
     "ScaleRole": of_job(job_pb2.ScaleRoleRequest, SUSPENDED, role="worker", count=3),
 }

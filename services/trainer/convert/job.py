@@ -6,6 +6,7 @@ from modelyard.training import Plan
 from modelyard.training.status import RoleState
 from modelyard.training_messages import address_message
 from modelyard.v1 import framework_pb2, job_pb2
+from services.trainer.convert.progress import fill_job_progress, fill_progress
 from services.trainer.model import Condition, Exit, InstanceState, JobState
 from services.trainer.outcomes import counts_of
 from services.trainer.state import Instance, Job
@@ -44,6 +45,8 @@ def job_message(job: Job, plan: Plan | None, instances: list[Instance], *, is_wh
             message.roles.append(_role_message(plan, role, count, of_role))
     if job.notification:
         message.notification.ParseFromString(job.notification)
+    if any(one.progress is not None for one in instances):
+        fill_job_progress(message.progress, job, plan, instances)
     if is_whole:
         message.document = job.document
         message.conditions.extend(map(_condition_message, job.conditions))
@@ -91,21 +94,8 @@ def instance_message(job: Job, plan: Plan | None, one: Instance) -> job_pb2.Inst
             getattr(message, field).FromMilliseconds(time_ms)
     if one.exit is not None:
         message.exit.CopyFrom(exit_message(one.exit, one.role, one.index))
-    _fill_progress(message.progress, one)
+    fill_progress(message.progress, one)
     return message
-
-
-def _fill_progress(message: job_pb2.JobProgress, one: Instance) -> None:
-    message.metrics.update(one.metrics)
-    if one.progress is None:
-        return
-    said = {
-        "ratio": one.progress.ratio, "step": one.progress.step, "total_steps": one.progress.total,
-        "epoch": one.progress.epoch, "remaining_s": one.progress.remaining_s,
-    }  # fmt: skip
-    for field, value in said.items():
-        if value is not None:
-            setattr(message, field, value)
 
 
 def _rank(job: Job, plan: Plan | None, one: Instance) -> int:

@@ -19,6 +19,7 @@ from services.trainer.explaining import Explaining
 from services.trainer.jobs import Jobs
 from services.trainer.log_streams import JobLogs
 from services.trainer.model import RoleUnknown
+from services.trainer.reports import Reports
 from services.trainer.servicer.imports import ImportServicer
 from services.trainer.servicer.observing import Observing
 from services.trainer.state import Job
@@ -49,6 +50,7 @@ class JobServicer(Observing, ImportServicer):
         explaining: Explaining,
         clock: Clock,
         logs: JobLogs,
+        reports: Reports,
     ) -> None:
         self._engine = engine
         self._jobs = jobs
@@ -56,6 +58,7 @@ class JobServicer(Observing, ImportServicer):
         self._explaining = explaining
         self._clock = clock
         self._logs = logs
+        self._reports = reports
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.CreateJobResponse:
         account = account_of(principal())

@@ -9,6 +9,7 @@ from modelyard.v1 import job_pb2 as pb
 from services.chassis.security import principal
 from services.trainer.jobs import Jobs
 from services.trainer.log_streams import JobLogs
+from services.trainer.reports import Reports
 
 
 class Observing:
@@ -16,6 +17,7 @@ class Observing:
 
     _jobs: Jobs
     _logs: JobLogs
+    _reports: Reports
 
     async def StreamJobLogs(
         self, request: pb.StreamJobLogsRequest, context: Any
@@ -24,3 +26,13 @@ class Observing:
         job = await self._jobs.require(request.job_id, caller)
         async for chunk in self._logs.stream(job, request, caller.account):
             yield chunk
+
+    async def ReportProgress(
+        self, request: pb.ReportProgressRequest, context: Any
+    ) -> pb.ReportProgressResponse:
+        return await self._reports.take(request, principal())
+
+    async def ListJobMetrics(
+        self, request: pb.ListJobMetricsRequest, context: Any
+    ) -> pb.ListJobMetricsResponse:
+        return await self._reports.curves(request, principal())
