@@ -286,8 +286,8 @@ async def remove(
     project: Project,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
 ) -> None:
-    """Delete a project with all of its versions."""
-    confirm(f"Delete the project {project} with all of its versions?", yes=yes)
+    """Delete a project with all of its versions and runs."""
+    confirm(f"Delete the project {project} with all of its versions and runs?", yes=yes)
     async with yard.client() as client:
         await client.projects.remove(await project_id(client, project))
     yard.say(f"deleted {project}")

@@ -12,6 +12,7 @@ from cli.completion import complete_run_nodes, complete_runs
 from cli.errors import UsageError
 from cli.invocation import Invocation, command
 from cli.output.render import show_list, show_one
+from cli.prompts import confirm
 
 if TYPE_CHECKING:
     from modelyard.client.aio import Client
@@ -223,6 +224,17 @@ async def cancel(
     """End a run: what has not ended is cancelled."""
     async with yard.client() as client:
         _say(yard, await client.runs.cancel(run, comment))
+
+
+@command(app)
+async def forget(
+    yard: Invocation, run: Run, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False
+) -> None:
+    """Delete an ended run, with what it recorded."""
+    confirm(f"Delete the run {run} with what it recorded?", yes=yes)
+    async with yard.client() as client:
+        await client.runs.remove(run)
+    yard.say(f"deleted {run}")
 
 
 @command(app)

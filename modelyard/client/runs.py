@@ -189,6 +189,11 @@ class Runs:
         request = run_pb2.CancelRunRequest(request_id=new_request_id(), run_id=run, comment=comment)
         return (await self._connection.unary(self._stub.CancelRun, request)).run
 
+    async def remove(self, run: str) -> None:
+        """Deletes an ended run, with what it recorded. Refused while it goes on, or another one continues it."""
+        request = run_pb2.DeleteRunRequest(request_id=new_request_id(), run_id=run)
+        await self._connection.unary(self._stub.DeleteRun, request)
+
     async def pause(self, run: str) -> run_pb2.Run:
         """Starts no further node; those that run go on."""
         request = run_pb2.PauseRunRequest(request_id=new_request_id(), run_id=run)

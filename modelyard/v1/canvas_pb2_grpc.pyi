@@ -37,7 +37,7 @@ class ProjectServiceStub:
     GetProject: _grpc.UnaryUnaryMultiCallable[_canvas_pb2.GetProjectRequest, _canvas_pb2.GetProjectResponse]
     ListProjects: _grpc.UnaryUnaryMultiCallable[_canvas_pb2.ListProjectsRequest, _canvas_pb2.ListProjectsResponse]
     DeleteProject: _grpc.UnaryUnaryMultiCallable[_canvas_pb2.DeleteProjectRequest, _canvas_pb2.DeleteProjectResponse]
-    """Refused while one of its runs goes on."""
+    """With its versions and its runs. Refused while one of its runs goes on."""
     SetProjectAccess: _grpc.UnaryUnaryMultiCallable[_canvas_pb2.SetProjectAccessRequest, _canvas_pb2.SetProjectAccessResponse]
     """Who else may see, run or change it."""
     SaveCanvas: _grpc.UnaryUnaryMultiCallable[_canvas_pb2.SaveCanvasRequest, _canvas_pb2.SaveCanvasResponse]
@@ -61,7 +61,7 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     GetProject: _aio.UnaryUnaryMultiCallable[_canvas_pb2.GetProjectRequest, _canvas_pb2.GetProjectResponse]  # type: ignore[assignment]
     ListProjects: _aio.UnaryUnaryMultiCallable[_canvas_pb2.ListProjectsRequest, _canvas_pb2.ListProjectsResponse]  # type: ignore[assignment]
     DeleteProject: _aio.UnaryUnaryMultiCallable[_canvas_pb2.DeleteProjectRequest, _canvas_pb2.DeleteProjectResponse]  # type: ignore[assignment]
-    """Refused while one of its runs goes on."""
+    """With its versions and its runs. Refused while one of its runs goes on."""
     SetProjectAccess: _aio.UnaryUnaryMultiCallable[_canvas_pb2.SetProjectAccessRequest, _canvas_pb2.SetProjectAccessResponse]  # type: ignore[assignment]
     """Who else may see, run or change it."""
     SaveCanvas: _aio.UnaryUnaryMultiCallable[_canvas_pb2.SaveCanvasRequest, _canvas_pb2.SaveCanvasResponse]  # type: ignore[assignment]
@@ -106,7 +106,7 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _canvas_pb2.DeleteProjectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_canvas_pb2.DeleteProjectResponse, _abc.Awaitable[_canvas_pb2.DeleteProjectResponse]]:
-        """Refused while one of its runs goes on."""
+        """With its versions and its runs. Refused while one of its runs goes on."""
 
     @_abc_1.abstractmethod
     def SetProjectAccess(

@@ -100,6 +100,11 @@ class RunServiceStub:
                 request_serializer=modelyard_dot_v1_dot_run__pb2.DecideGateRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_run__pb2.DecideGateResponse.FromString,
                 _registered_method=True)
+        self.DeleteRun = channel.unary_unary(
+                '/modelyard.v1.RunService/DeleteRun',
+                request_serializer=modelyard_dot_v1_dot_run__pb2.DeleteRunRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_run__pb2.DeleteRunResponse.FromString,
+                _registered_method=True)
         self.ExportRunPicture = channel.unary_unary(
                 '/modelyard.v1.RunService/ExportRunPicture',
                 request_serializer=modelyard_dot_v1_dot_run__pb2.ExportRunPictureRequest.SerializeToString,
@@ -197,6 +202,13 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteRun(self, request, context):
+        """With its nodes and their results. Refused while it goes on, or another run continues it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportRunPicture(self, request, context):
         """The run as a picture: SVG.
         """
@@ -271,6 +283,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.DecideGate,
                     request_deserializer=modelyard_dot_v1_dot_run__pb2.DecideGateRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_run__pb2.DecideGateResponse.SerializeToString,
+            ),
+            'DeleteRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRun,
+                    request_deserializer=modelyard_dot_v1_dot_run__pb2.DeleteRunRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_run__pb2.DeleteRunResponse.SerializeToString,
             ),
             'ExportRunPicture': grpc.unary_unary_rpc_method_handler(
                     servicer.ExportRunPicture,
@@ -630,6 +647,33 @@ class RunService:
             '/modelyard.v1.RunService/DecideGate',
             modelyard_dot_v1_dot_run__pb2.DecideGateRequest.SerializeToString,
             modelyard_dot_v1_dot_run__pb2.DecideGateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.RunService/DeleteRun',
+            modelyard_dot_v1_dot_run__pb2.DeleteRunRequest.SerializeToString,
+            modelyard_dot_v1_dot_run__pb2.DeleteRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

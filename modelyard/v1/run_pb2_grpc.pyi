@@ -54,6 +54,8 @@ class RunServiceStub:
     GetNodeResult: _grpc.UnaryUnaryMultiCallable[_run_pb2.GetNodeResultRequest, _run_pb2.GetNodeResultResponse]
     DecideGate: _grpc.UnaryUnaryMultiCallable[_run_pb2.DecideGateRequest, _run_pb2.DecideGateResponse]
     """Lets a gate's value pass, or ends the gate in error. Once only: a second, other decision is refused."""
+    DeleteRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.DeleteRunRequest, _run_pb2.DeleteRunResponse]
+    """With its nodes and their results. Refused while it goes on, or another run continues it."""
     ExportRunPicture: _grpc.UnaryUnaryMultiCallable[_run_pb2.ExportRunPictureRequest, _run_pb2.ExportRunPictureResponse]
     """The run as a picture: SVG."""
 
@@ -83,6 +85,8 @@ class RunServiceAsyncStub(RunServiceStub):
     GetNodeResult: _aio.UnaryUnaryMultiCallable[_run_pb2.GetNodeResultRequest, _run_pb2.GetNodeResultResponse]  # type: ignore[assignment]
     DecideGate: _aio.UnaryUnaryMultiCallable[_run_pb2.DecideGateRequest, _run_pb2.DecideGateResponse]  # type: ignore[assignment]
     """Lets a gate's value pass, or ends the gate in error. Once only: a second, other decision is refused."""
+    DeleteRun: _aio.UnaryUnaryMultiCallable[_run_pb2.DeleteRunRequest, _run_pb2.DeleteRunResponse]  # type: ignore[assignment]
+    """With its nodes and their results. Refused while it goes on, or another run continues it."""
     ExportRunPicture: _aio.UnaryUnaryMultiCallable[_run_pb2.ExportRunPictureRequest, _run_pb2.ExportRunPictureResponse]  # type: ignore[assignment]
     """The run as a picture: SVG."""
 
@@ -187,6 +191,14 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.DecideGateResponse, _abc.Awaitable[_run_pb2.DecideGateResponse]]:
         """Lets a gate's value pass, or ends the gate in error. Once only: a second, other decision is refused."""
+
+    @_abc_1.abstractmethod
+    def DeleteRun(
+        self,
+        request: _run_pb2.DeleteRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_pb2.DeleteRunResponse, _abc.Awaitable[_run_pb2.DeleteRunResponse]]:
+        """With its nodes and their results. Refused while it goes on, or another run continues it."""
 
     @_abc_1.abstractmethod
     def ExportRunPicture(

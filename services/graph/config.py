@@ -16,6 +16,9 @@ class GraphConfig(AuditedConfig):
     )
     store: str = option("127.0.0.1:7071", "host:port of the store, which has the artefacts")
 
+    keep_ended_days: float = option(
+        0.0, "days that ended runs and what they recorded are kept; 0: until somebody deletes them"
+    )
     cache_bytes: int = option(256 << 20, "bytes of results that the cache keeps; the least used go first")
 
     @property

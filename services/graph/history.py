@@ -71,7 +71,8 @@ class History:
             if live is not None:
                 return convert.live_message(live)
         latest = await self._store.run(row.number)
-        assert latest is not None
+        if latest is None:
+            raise _missing(f"r-{row.number}")
         graph = await self._store.graph(latest.plan)
         return convert.ended_message(latest, graph, await self._sinks(latest, graph))
 
@@ -225,7 +226,8 @@ class History:
                 response.nodes.append(_ended(graph, node, operators, gates))
             yield response
         ended = await self._store.run(row.number)
-        assert ended is not None
+        if ended is None:
+            raise _missing(f"r-{row.number}")
         if ended.revision > position or is_whole:
             yield run_pb2.WatchRunResponse(revision=ended.revision, run=await self.view(ended))
 

@@ -94,7 +94,38 @@ INSERT INTO plan (digest, node_count, graph) VALUES (?, ?, ?) RETURNING number;
 SELECT graph FROM plan WHERE number = ?;
 
 -- name: next_run
-SELECT coalesce(max(number), 0) + 1 FROM run;
+SELECT max(coalesce((SELECT max(number) FROM run), 0), coalesce((SELECT value FROM meta WHERE name = 'last_run'), 0)) + 1;
+
+-- name: is_ended_run
+SELECT account FROM run WHERE number = ? AND state NOT IN ('running', 'paused');
+
+-- name: delete_run
+DELETE FROM run WHERE number = ?;
+
+-- name: delete_gates
+DELETE FROM gate WHERE run = ?;
+
+-- name: delete_node_modifications
+DELETE FROM node_modification WHERE run = ?;
+
+-- name: insert_cleared
+INSERT INTO cleared_run (run) VALUES (?) ON CONFLICT DO NOTHING;
+
+-- name: cleared_runs
+SELECT run FROM cleared_run ORDER BY run;
+
+-- name: delete_cleared
+DELETE FROM cleared_run WHERE run = ?;
+
+-- name: delete_some_nodes
+DELETE FROM run_node WHERE run = :run AND place IN (SELECT place FROM run_node WHERE run = :run LIMIT :most);
+
+-- name: old_runs
+SELECT number FROM run WHERE end_ms > 0 AND end_ms < ? ORDER BY end_ms LIMIT ?;
+
+-- name: runs_without_project
+SELECT number FROM run
+WHERE state NOT IN ('running', 'paused') AND project NOT IN (SELECT number FROM project) LIMIT ?;
 
 -- name: next_batch
 SELECT coalesce(max(number), 0) + 1 FROM batch;

@@ -34,6 +34,7 @@ _TABLE = {
         "ModifyRunNode": _CHANGE,
         "GetNodeResult": _READ,
         "DecideGate": _CHANGE,
+        "DeleteRun": _CHANGE,
         "ExportRunPicture": _READ,
     },
 }

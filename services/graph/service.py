@@ -21,6 +21,7 @@ from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
 from services.graph.carriers import Cancellations, References, Withdrawals
 from services.graph.catalogue import Catalogue
+from services.graph.clearing import Clearing
 from services.graph.config import GraphConfig
 from services.graph.engine import Engine
 from services.graph.explaining import Explaining
@@ -83,6 +84,9 @@ class GraphService:
         )  # fmt: skip
         await self._engine.open()
         await self._errands.open(lambda c: withdrawals(c, sql))
+        self._clearing = Clearing(
+            self._database, sql, self._engine.state, self._errands, self._clock, config.keep_ended_days
+        )
         self._history = History(self._engine, self._projects, self._catalogue)
         carriers: dict[str, Carrier] = {
             Kind.NOTICE: Notices(self._contacts, self._engine.store, self._history, self._projects),
@@ -94,6 +98,7 @@ class GraphService:
         self._loops.start("engine", self._engine.run())
         self._loops.start("progress", Progress(self._engine, self._scheduler, self._clock).run())
         self._loops.start("answers", self._prune_answers())
+        self._loops.start("clearing", self._clearing.run())
 
     async def figures(self) -> list[Family]:
         """For whoever scrapes."""
@@ -123,6 +128,7 @@ class GraphService:
             self._clock,
             Holding(self._errands),
             self._engine.store.is_in_use,
+            self._clearing,
         )
         file = canvas_pb2.DESCRIPTOR
         canvas_pb2_grpc.add_ProjectServiceServicer_to_server(
@@ -134,7 +140,14 @@ class GraphService:
             self._projects, self._library, self._catalogue, self._engine.store, self._scheduler
         )
         runs = RunServicer(
-            self._engine, self._projects, starting, self._history, self._answers, explaining, self._contacts
+            self._engine,
+            self._projects,
+            starting,
+            self._history,
+            self._answers,
+            explaining,
+            self._contacts,
+            self._clearing,
         )
         run_file = run_pb2.DESCRIPTOR
         run_pb2_grpc.add_RunServiceServicer_to_server(repeatable(runs, run_file, self._answers), server)

@@ -110,6 +110,7 @@ CASES: dict[str, Callable[[GraphYard], Awaitable[Pair]]] = {
     "CancelRun": of_run(run_pb2.CancelRunRequest),
     "PauseRun": of_run(run_pb2.PauseRunRequest),
     "ResumeRun": of_run(run_pb2.ResumeRunRequest, run_pb2.PauseRunRequest),
+    "DeleteRun": of_run(run_pb2.DeleteRunRequest, run_pb2.CancelRunRequest),
     "ContinueRun": of_run(run_pb2.ContinueRunRequest, run_pb2.CancelRunRequest),
     "ModifyRunNode": of_run(run_pb2.ModifyRunNodeRequest, node_id="b", params_json='{"w": 1}'),
     "DecideGate": decide,

@@ -14,6 +14,7 @@ from services.chassis.security import principal
 from services.graph import document, exchange
 from services.graph.access import account_of, require_owner, require_role, sees_all
 from services.graph.canvas import Canvas
+from services.graph.clearing import Clearing
 from services.graph.convert.canvas import canvas_message, canvas_of
 from services.graph.convert.execution import graph_message
 from services.graph.convert.picture import planned_nodes
@@ -61,11 +62,6 @@ IsInUse = Callable[[int], Awaitable[bool]]
 """Whether a run of the project goes on."""
 
 
-async def never_in_use(project: int) -> bool:
-    """Where there are no runs."""
-    return False
-
-
 class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
     """Projects of accounts, and what they let others do."""
 
@@ -77,8 +73,10 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         answers: Answers,
         clock: Clock,
         holding: Holding,
-        is_in_use: IsInUse = never_in_use,
+        is_in_use: IsInUse,
+        clearing: Clearing,
     ) -> None:
+        self._clearing = clearing
         self._projects = projects
         self._library = library
         self._source = source
@@ -122,6 +120,8 @@ class ProjectServicer(canvas_pb2_grpc.ProjectServiceServicer):
         kept = self._answers.keep(lambda _: pb.DeleteProjectResponse())
         await self._projects.delete(project.number, self._holding.within(errands, kept))
         self._holding.owe(errands)
+        # Its runs follow.
+        self._clearing.wake()
         return pb.DeleteProjectResponse()
 
     async def SetProjectAccess(

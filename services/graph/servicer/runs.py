@@ -12,6 +12,7 @@ from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, principal
 from services.graph import exchange, gates, keeping, parameters
 from services.graph.access import account_of, require_role
+from services.graph.clearing import Clearing
 from services.graph.convert.picture import picture_node, run_title
 from services.graph.convert.run import ORDERS, STARTS, STATES, live_message, notification_of, telling
 from services.graph.engine import Engine
@@ -58,7 +59,9 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         answers: Answers,
         explaining: Explaining,
         contacts: Contacts,
+        clearing: Clearing,
     ) -> None:
+        self._clearing = clearing
         self._explaining = explaining
         self._contacts = contacts
         self._engine = engine
@@ -222,6 +225,11 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             lambda reply: GateDecided(reply, row.number, place, account, is_admin, is_approved, comment)
         )
         return pb.DecideGateResponse(node=await self._history.node(row, place))
+
+    async def DeleteRun(self, request: pb.DeleteRunRequest, context: Any) -> pb.DeleteRunResponse:
+        row = await self._history.require(request.run_id, principal(), Role.EDITOR)
+        await self._clearing.delete(row.number, self._answers.keep(lambda _: pb.DeleteRunResponse()))
+        return pb.DeleteRunResponse()
 
     async def GetNodeResult(self, request: pb.GetNodeResultRequest, context: Any) -> pb.GetNodeResultResponse:
         row = await self._history.require(request.run_id, principal(), Role.VIEWER)
