@@ -6,7 +6,17 @@ from collections.abc import Callable
 
 import msgspec
 
-from modelyard.training.imports import pytorch_job
+from modelyard.training.imports import (
+    jax_job,
+    jobset,
+    mpi_job,
+    paddle_job,
+    pytorch_job,
+    tf_job,
+    train_job,
+    volcano,
+    xgboost_job,
+)
 from modelyard.training.imports.drafts import Draft
 from modelyard.training.imports.remarks import Remarks
 from modelyard.training.imports.source import WRITTEN_BY_THE_CLUSTER, Object, objects, rest
@@ -15,6 +25,14 @@ from modelyard.training.problems import Position, Problem, Reason, shown
 
 KINDS: dict[tuple[str, str], Callable[[Object, Surroundings], Draft]] = {
     ("kubeflow.org", "PyTorchJob"): pytorch_job.convert,
+    ("kubeflow.org", "TFJob"): tf_job.convert,
+    ("kubeflow.org", "MPIJob"): mpi_job.convert,
+    ("kubeflow.org", "XGBoostJob"): xgboost_job.convert,
+    ("kubeflow.org", "JAXJob"): jax_job.convert,
+    ("kubeflow.org", "PaddleJob"): paddle_job.convert,
+    ("trainer.kubeflow.org", "TrainJob"): train_job.convert,
+    ("jobset.x-k8s.io", "JobSet"): jobset.convert,
+    ("batch.volcano.sh", "Job"): volcano.convert,
 }
 """What can be imported, by group and kind."""
 
@@ -45,7 +63,9 @@ def convert(text: str | bytes, name: str = "") -> Imported:
     rest(job.metadata, quiet=WRITTEN_BY_THE_CLUSTER)
     rest(job.section, quiet=WRITTEN_BY_THE_CLUSTER)
     remarks.refuse()
-    document = draft.text(f"From {shown(job.title, 200)}; what was left out: yard train import.")
+    document = draft.text(
+        f"From {shown(job.title, 200)} of {job.group}; what was left out: yard train import."
+    )
     return Imported(document=document, findings=remarks.remarks(), kind=job.kind, name=job.name)
 
 

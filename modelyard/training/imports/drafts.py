@@ -12,7 +12,7 @@ import yaml
 
 from modelyard.training.document import scalar_of
 
-_PLAIN = re.compile(r"[A-Za-z_./-][A-Za-z0-9_./=@%+-]*")
+_PLAIN = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_./=@%+-]*")
 
 
 class Draft(msgspec.Struct, kw_only=True):
@@ -70,7 +70,9 @@ def _list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
 
 
 def _mapping(dumper: yaml.SafeDumper, fields: dict[str, Any]) -> yaml.Node:
-    return dumper.represent_mapping("tag:yaml.org,2002:map", fields, flow_style=_is_short([*fields.values()]))
+    return dumper.represent_mapping(
+        "tag:yaml.org,2002:map", fields, flow_style=_is_short([*fields, *fields.values()])
+    )
 
 
 def _is_short(values: list[Any]) -> bool:

@@ -90,10 +90,11 @@ def pod(
     count: int,
     names: tuple[str, ...] = (),
     *,
+    role: str = "",
     brings_command: bool = False,
 ) -> Pod:
-    """Of a template. `names`: containers that the work is in, the first of all otherwise. `brings_command`: the
-    framework gives one, so that none is missing."""  # fmt: skip
+    """Of a template. `names`: containers that the work is in, else it is in the first. `role`: the one that it
+    becomes, with ports of its own; empty: of a framework that has its own. `brings_command`: so has it a command."""
     metadata = inner(template, "metadata")
     own = {f"metadata.{kind}['{key}']": value for kind in ("labels", "annotations")
            for key, value in mapping(metadata, kind).items()}  # fmt: skip
@@ -104,7 +105,7 @@ def pod(
     spec = inner(template, "spec")
     rest(template)
     container = _container(spec, names)
-    found = _contained(container, around, count, brings_command)
+    found = _contained(container, around, count, role, brings_command)
     found.placement = placement(spec)
     found.restart_policy = spec.word("restartPolicy")
     found.priority_class = spec.word("priorityClassName")
@@ -142,17 +143,18 @@ def _container(spec: Section, names: tuple[str, ...]) -> Section:
     return found[chosen]
 
 
-def _contained(container: Section, around: Surroundings, count: int, brings_command: bool) -> Pod:
+def _contained(container: Section, around: Surroundings, count: int, role: str, brings_command: bool) -> Pod:
     container.node_of("name")
-    env = variables(container, around)
+    ports = _ports(container)
+    env = _paired(variables(container, around), ports, role)
     found = Pod(
-        argv=_argv(container, env, around, brings_command),
-        env=env,
-        resources=resources(container),
-        ports=_ports(container),
-        container=container,
-    )
-    found.ready = readiness(container, found.ports, count == 1)
+        argv=command_of(container, env, around, brings_command), env=env, resources=resources(container),
+        ports=ports, container=container,
+    )  # fmt: skip
+    if role:
+        found.ready = readiness(container, found.ports, count == 1)
+    else:
+        _tell_framework(container, ports)
     if "image" in container:
         message = f"programs run on the nodes themselves, not in the image {shown(container.word('image'))}"
         changed(
@@ -172,7 +174,50 @@ def _contained(container: Section, around: Surroundings, count: int, brings_comm
     return found
 
 
-def _argv(container: Section, env: dict[str, str], around: Surroundings, brings_command: bool) -> list[str]:
+def _paired(env: dict[str, str], ports: dict[str, int], role: str) -> dict[str, str]:
+    """X_PORT beside an X_ADDR that is an instance of the same role: the port that this instance has."""
+    names = {str(number): name for name, number in ports.items()}
+    found = dict(env)
+    for variable, value in env.items():
+        beginning, is_port, _ = variable.partition("_PORT")
+        if not is_port or value not in names or not role:
+            continue
+        for ending in ("_ADDR", "_ADDRESS", "_HOST", "_IP"):
+            instance = re.fullmatch(
+                rf"\$\{{(roles\.{role}\[[0-9]+\])\.host\}}", env.get(f"{beginning}{ending}", "")
+            )
+            if instance:
+                found[variable] = f"${{{instance[1]}.port.{names[value]}}}"
+    return found
+
+
+def _tell_framework(container: Section, ports: dict[str, int]) -> None:
+    """Ports and probes of a pod whose framework has its own."""
+    own = [str(number) for name, number in ports.items() if not name.endswith("job_port")]
+    if own:
+        message = f"the framework has ports of its own, leased and free: {', '.join(own)} is nobody's"
+        changed(container, "ports", message, "yard train render shows them")
+    for name in ("readinessProbe", "startupProbe"):
+        if name in container:
+            dropped(container, name, "the framework says when its roles are ready", "roles.<role>.ready")
+
+
+def tell_image(container: Section) -> None:
+    """There are no images."""
+    if "image" in container:
+        message = f"programs run on the nodes themselves, not in the image {shown(container.word('image'))}"
+        changed(
+            container,
+            "image",
+            message,
+            "environment: {requirements: […]}, and --dir with the program's files",
+        )
+
+
+def command_of(
+    container: Section, env: dict[str, str], around: Surroundings, brings_command: bool
+) -> list[str]:
+    """Templates of command and arguments; that none is there is told."""
     words = _words(container, "command")
     if not words and not brings_command:
         step = "roles.<role>.argv: the program that the image starts"
@@ -188,8 +233,8 @@ def _argv(container: Section, env: dict[str, str], around: Surroundings, brings_
             message,
             f"write ${name} in a shell's text",
         )
-    paths = dict.fromkeys(path for _, word in words for path in image_paths(word))
-    if paths:
+    paths = dict.fromkeys(path for word in found for path in image_paths(word))
+    if paths and not brings_command:
         few = ", ".join(map(shown, list(paths)[:3])) + (" …" if len(paths) > 3 else "")
         changed(container, "args" if "args" in container else "command", f"only the image has {few}",
                 "bring it with --dir, and write its path below that directory")  # fmt: skip
@@ -228,6 +273,9 @@ def _tell_volumes(spec: Section, container: Section) -> None:
     for section in listed(spec, "volumes", 200):
         path = mounts.pop(section.word("name"), "")
         where = f" at {shown(path)}" if path else ""
+        if "emptyDir" in section and path in ("/dev/shm", "/tmp"):
+            spec.findings.add(Reason.CONVERTED_OTHERWISE, f"{path} is the machine's own", section.at)
+            continue
         if "emptyDir" in section:
             message, step = f"there is no directory{where}", "write below the instance's own directory"
         elif "configMap" in section or "secret" in section or "projected" in section:

@@ -19,6 +19,7 @@ from modelyard.training.imports.surroundings import Surroundings
 from modelyard.training.problems import Reason, shown
 from modelyard.training.section import Section
 
+FIELD = "pytorchReplicaSpecs"
 TORCHRUN = ("torchrun", "torch.distributed.run", "torch.distributed.launch")
 LAUNCHER_ENV = {
     "PET_NNODES": "${world.nodes}",
@@ -34,7 +35,10 @@ def convert(job: Object, around: Surroundings) -> Draft:
     spec = inner(job.section, "spec")
     is_elastic = "elasticPolicy" in spec
     names = {"Master": "node", "Worker": "node"} if is_elastic else {"Master": "master", "Worker": "worker"}
-    layout = Layout(field="pytorchReplicaSpecs", roles=names, container="pytorch")
+    kinds = inner(spec, FIELD).names()
+    has_master = any(kind.lower() == "master" for kind in kinds)
+    leader = "" if is_elastic or has_master else "master"
+    layout = Layout(field=FIELD, roles=names, container="pytorch", leader=leader)
     found = replicas(job, spec, layout, around)
     nproc = processes(spec, "nprocPerNode")
     draft = begun(job, "torchrun-elastic" if is_elastic else "pytorch-ddp")
@@ -112,7 +116,7 @@ def _elastic(spec: Section, draft: Draft, found: dict[str, Replica], limit: int 
         draft.params["own_launcher"] = True
     draft.roles["node"] = role
     if len(parts) > 1 and parts[0].pod.said() != parts[1].pod.said():
-        changed(spec, "pytorchReplicaSpecs", "the master is one more node, with the command of the workers")
+        changed(spec, FIELD, "the master is one more node, with the command of the workers")
     rest(policy, {"metrics": "yard train scale changes the count"})
 
 

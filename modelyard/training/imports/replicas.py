@@ -47,6 +47,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """The name that the container with the work has."""
     brings_command: tuple[str, ...] = ()
     """Types whose command the framework gives."""
+    leader: str = ""
+    """The role that the first instance becomes, where it is not the type's own."""
 
 
 def replicas(job: Object, spec: Section, layout: Layout, around: Surroundings) -> dict[str, Replica]:
@@ -63,12 +65,24 @@ def replicas(job: Object, spec: Section, layout: Layout, around: Surroundings) -
             count = section.integer("replicas", 1, 0, COUNT_MOST)
             if count:
                 sections[kind] = section, count
-    if not sections and layout.field not in spec:
-        spec.wrong(layout.field, Reason.MISSING_FIELD, f"a {job.kind} has {layout.field}")
-    hosts = tuple(Hosts(f"{job.name}-{kind.lower()}", layout.roles[kind], count)
-                  for kind, (_, count) in sections.items() if job.name)  # fmt: skip
+    if not sections:
+        step = f"{next(iter(layout.roles))}: {{replicas: 1, template: …}}"
+        spec.wrong(layout.field, Reason.MISSING_FIELD, "nobody is there to run anything", step)
+    hosts = _hosts(job, {kind: count for kind, (_, count) in sections.items()}, layout)
     here = around.with_texts(Texts(hosts=hosts))
     return {kind: _replica(kind, section, count, layout, here) for kind, (section, count) in sections.items()}
+
+
+def _hosts(job: Object, counts: Mapping[str, int], layout: Layout) -> tuple[Hosts, ...]:
+    """Names of a cluster's services; types that become one role follow each other in it."""
+    found: list[Hosts] = []
+    before: dict[str, int] = {}
+    for kind, count in counts.items():
+        role = layout.roles[kind]
+        offset = -1 if layout.leader else before.get(role, 0)
+        found.append(Hosts(f"{job.name}-{kind.lower()}", role, count, 0, offset, layout.leader))
+        before[role] = offset + count
+    return tuple(found) if job.name else ()
 
 
 def _replica(kind: str, section: Section, count: int, layout: Layout, around: Surroundings) -> Replica:

@@ -36,7 +36,7 @@ def resources(container: Section, name: str = "resources") -> dict[str, Any]:
         found["cpu"] = _plain(cpu)
     # Memory is the bound at which a program is ended, here as there.
     if memory := bound.get("memory", asked.get("memory")):
-        found["memory"] = int(memory)
+        found["memory"] = _size(int(memory))
     if gpu := bound.get("gpu", asked.get("gpu")):
         found["gpu"] = _plain(gpu)
     for kind, taken in (("cpu", "the request"), ("memory", "the limit")):
@@ -67,6 +67,13 @@ def _amounts(section: Section) -> dict[str, float]:
 
 def _plain(number: float) -> int | float:
     return int(number) if number == int(number) else round(number, 6)
+
+
+def _size(number: int) -> int | str:
+    for unit, power in (("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)):
+        if number and number % (1 << power) == 0:
+            return f"{number >> power}{unit}"
+    return number
 
 
 def placement(pod: Section) -> dict[str, Any]:

@@ -42,15 +42,12 @@ def objects(text: str | bytes, findings: Findings) -> list[Object]:
 
 
 def _objects(node: Node, at: Position, findings: Findings) -> list[Object]:
-    if node.scalar is None and node.fields is None and node.items is None:
-        # Between two lines of ---.
+    if node.fields is None:
         return []
     section = Section(node, at, findings)
     kind, version = section.word("kind"), section.word("apiVersion")
     if "items" in section and (not kind or kind.endswith("List")):
         return [one for item, where in section.items("items") for one in _objects(item, where, findings)]
-    if node.fields is None:
-        return []
     if not kind:
         section.wrong("kind", Reason.MISSING_FIELD, "it does not say what it is", "apiVersion and kind")
     metadata = section.section("metadata") or empty(section, "metadata")

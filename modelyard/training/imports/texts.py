@@ -10,17 +10,22 @@ import msgspec
 _REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
 _DOMAIN = r"(?:\.[a-z0-9-]+){0,3}"
 _PATH = re.compile(r"""(?:^|[\s"'=])(/[A-Za-z0-9_][^\s"';|&()<>]*)""")
-_EVERYWHERE = ("/bin/", "/usr/", "/sbin/", "/dev/", "/proc/", "/sys/", "/tmp/", "/etc/hosts", "/lib")
+_EVERYWHERE = ("/bin/", "/usr/", "/sbin/", "/dev/", "/proc/", "/sys/", "/tmp/", "/etc/", "/run/",
+               "/var/run/", "/var/tmp/", "/lib")  # fmt: skip
 
 
 class Hosts(msgspec.Struct, frozen=True):
-    """Names that a cluster gives to instances of a role: `prefix`, the index, and `split` more of them."""
+    """Names that a cluster gives to instances of a role: `prefix`, and the number of one of `count`."""
 
     prefix: str
     role: str
     count: int
     inner: int = 0
     """Two numbers stand in the name, and the second counts up to here; 0: there is one."""
+    offset: int = 0
+    """Added to the index."""
+    leader: str = ""
+    """The role whose one instance is meant by what is −1 then."""
 
     def pattern(self) -> str:
         numbers = r"-[0-9]{1,5}-[0-9]{1,5}" if self.inner else r"-[0-9]{1,5}"
@@ -31,8 +36,11 @@ class Hosts(msgspec.Struct, frozen=True):
         parts = [int(part) for part in name[len(self.prefix) + 1 :].split("-")]
         if self.inner and parts[1] >= self.inner:
             return ""
-        index = parts[0] * self.inner + parts[1] if self.inner else parts[0]
-        return f"${{roles.{self.role}[{index}].host}}" if index < self.count else ""
+        number = parts[0] * self.inner + parts[1] if self.inner else parts[0]
+        if number >= self.count:
+            return ""
+        index = number + self.offset
+        return f"${{roles.{self.role}[{index}].host}}" if index >= 0 else f"${{roles.{self.leader}[0].host}}"
 
 
 class Texts(msgspec.Struct):
@@ -100,15 +108,19 @@ def _expanded(
 def _joined(parts: list[tuple[bool, str]]) -> str:
     done, before = "", ""
     for is_value, part in parts:
-        if not is_value:
+        if is_value:
+            done, before = _beside(_beside(done, plain(before)), part), ""
+        else:
             before += part
-            continue
-        # A plain $ in front of an expression would make plain text of it.
-        tail = before.endswith("$") and part.startswith("${")
-        done += plain(before[:-1] if tail else before) + ("${'$'}" if tail else "") + part
-        before = ""
-    # The same where an expression is followed by a text.
-    return done + plain(before)
+    return _beside(done, plain(before))
+
+
+def _beside(done: str, part: str) -> str:
+    """One after the other, each still read as it is alone."""
+    if done.endswith("$") and part.startswith(("{", "${")):
+        rest = done.rstrip("$")
+        done = f"{rest}${{'{done[len(rest) :]}'}}"
+    return done + part
 
 
 def image_paths(text: str) -> list[str]:
