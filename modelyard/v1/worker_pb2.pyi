@@ -614,6 +614,8 @@ class OpenSeat(_message.Message):
     LEASE_PATH_FIELD_NUMBER: _builtins.int
     IP_FIELD_NUMBER: _builtins.int
     FORWARD_FIELD_NUMBER: _builtins.int
+    RUN_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    GRACE_MS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     role: _builtins.str
     index: _builtins.int
@@ -627,6 +629,10 @@ class OpenSeat(_message.Message):
     """By which other machines reach this one; paths are asked for there when nobody answers at 127.0.0.1."""
     forward: _builtins.bool
     """Peers are reached at local addresses too: one more port is leased for them."""
+    run_timeout_ms: _builtins.int
+    """From now on; the worker closes the seat when it is over, whether an agent is there or not. 0: never."""
+    grace_ms: _builtins.int
+    """From SIGTERM to SIGKILL then."""
     @_builtins.property
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.SeatPort]: ...
     @_builtins.property
@@ -650,10 +656,12 @@ class OpenSeat(_message.Message):
         lease_path: _builtins.str = ...,
         ip: _builtins.str = ...,
         forward: _builtins.bool = ...,
+        run_timeout_ms: _builtins.int = ...,
+        grace_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "env", b"env", "forward", b"forward", "index", b"index", "ip", b"ip", "job_id", b"job_id", "lease_path", b"lease_path", "limits", b"limits", "log_directory", b"log_directory", "ports", b"ports", "record_path", b"record_path", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "env", b"env", "forward", b"forward", "grace_ms", b"grace_ms", "index", b"index", "ip", b"ip", "job_id", b"job_id", "lease_path", b"lease_path", "limits", b"limits", "log_directory", b"log_directory", "ports", b"ports", "record_path", b"record_path", "role", b"role", "run_timeout_ms", b"run_timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -671,6 +679,7 @@ class SeatOrder(_message.Message):
     ADDRESSES_FIELD_NUMBER: _builtins.int
     DUMP_STACKS_FIELD_NUMBER: _builtins.int
     CHECK_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Of the work."""
@@ -690,6 +699,10 @@ class SeatOrder(_message.Message):
     def dump_stacks(self) -> _seat_pb2.DumpStacks: ...
     @_builtins.property
     def check(self) -> _seat_pb2.CheckPeers: ...
+    @_builtins.property
+    def limit(self) -> Global___LimitSeat:
+        """In the place of what OpenSeat said."""
+
     def __init__(
         self,
         *,
@@ -701,17 +714,38 @@ class SeatOrder(_message.Message):
         addresses: _seat_pb2.PublishAddresses | None = ...,
         dump_stacks: _seat_pb2.DumpStacks | None = ...,
         check: _seat_pb2.CheckPeers | None = ...,
+        limit: Global___LimitSeat | None = ...,
         ack: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "addresses", b"addresses", "check", b"check", "close", b"close", "dump_stacks", b"dump_stacks", "launch", b"launch", "order", b"order", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "addresses", b"addresses", "check", b"check", "close", b"close", "dump_stacks", b"dump_stacks", "launch", b"launch", "limit", b"limit", "order", b"order", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "addresses", b"addresses", "check", b"check", "close", b"close", "dump_stacks", b"dump_stacks", "key", b"key", "launch", b"launch", "number", b"number", "order", b"order", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "addresses", b"addresses", "check", b"check", "close", b"close", "dump_stacks", b"dump_stacks", "key", b"key", "launch", b"launch", "limit", b"limit", "number", b"number", "order", b"order", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_order: _TypeAlias = _typing.Literal["launch", "stop", "close", "addresses", "dump_stacks", "check", "ack"]  # noqa: Y015
+    _WhichOneofReturnType_order: _TypeAlias = _typing.Literal["launch", "stop", "close", "addresses", "dump_stacks", "check", "limit", "ack"]  # noqa: Y015
     _WhichOneofArgType_order: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_order) -> _WhichOneofReturnType_order | None: ...
 
 Global___SeatOrder: _TypeAlias = SeatOrder  # noqa: Y015
+
+@_typing.final
+class LimitSeat(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_MS_FIELD_NUMBER: _builtins.int
+    after_ms: _builtins.int
+    """Below 0: there is no limit now."""
+    def __init__(
+        self,
+        *,
+        after_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_ms", b"after_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitSeat: _TypeAlias = LimitSeat  # noqa: Y015
 
 @_typing.final
 class SeatReport(_message.Message):

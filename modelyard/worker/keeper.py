@@ -1,11 +1,13 @@
 """The one seat of a worker: its orders from another thread, its waiting, its report.
 
-Owns the way from an OpenSeat to the report of the work. What a seat does with an order is in `seats`.
+Owns the way from an OpenSeat to the report of the work, and the time that it may take: also while no agent is there.
+What a seat does with an order is in `seats`.
 """
 
 import os
 import select
 import signal
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -34,6 +36,8 @@ class Keeper:
         self._orders: deque[Message] = deque()
         self._interrupted: deque[tuple[str, int, str]] = deque()
         self._key = ""
+        # By the monotonic clock, when the seat's time is over.
+        self._until: float | None = None
 
     # From another thread
 
@@ -59,7 +63,7 @@ class Keeper:
         self._key = key
         seat = Seat(key, work, self._spawner, self._tell, self._forker)
         try:
-            report.update(self._keep(seat))
+            report.update(self._keep(seat, work))
         finally:
             self._key = ""
         report["end_time_ms"] = now_ms()
@@ -70,18 +74,22 @@ class Keeper:
                 os.write(2, f"{work['record_path']}: {error}\n".encode())
         return report
 
-    def _keep(self, seat: Seat) -> Message:
+    def _keep(self, seat: Seat, work: Message) -> Message:
         try:
             seat.open()
         except OSError as error:
             seat.close()
             return {"error": setup_error(f"the seat cannot be opened: {error}")}
         self._on_open()
+        self._limit(int(work.get("run_timeout_ms", 0)) or -1)
         while not seat.is_closed:
             for fd in self._wait(seat):
                 if fd != self._wake:
                     seat.on_ended(fd)
             self._take(seat)
+            if self._until is not None and time.monotonic() >= self._until:
+                self._until = None
+                seat.time_is_over(int(work.get("grace_ms", 0)))
             seat.look()
         return seat.close()
 
@@ -89,15 +97,25 @@ class Keeper:
         poll = select.poll()
         for fd in (self._wake, *seat.pidfds):
             poll.register(fd, select.POLLIN)
-        left_s = seat.left_s()
+        due = [] if self._until is None else [self._until - time.monotonic()]
+        if (look_s := seat.left_s()) is not None:
+            due.append(look_s)
+        left_s = min(due, default=None)
         found = [fd for fd, _ in poll.poll(None if left_s is None else max(0.0, left_s * 1000 + 1))]
         if self._wake in found:
             os.eventfd_read(self._wake)
         return found
 
+    def _limit(self, after_ms: int) -> None:
+        self._until = None if after_ms < 0 else time.monotonic() + after_ms / 1000
+
     def _take(self, seat: Seat) -> None:
         while self._orders:
-            seat.obey(self._orders.popleft())
+            order = self._orders.popleft()
+            if "limit" in order:
+                self._limit(int(order["limit"].get("after_ms", 0)))
+            else:
+                seat.obey(order)
         while self._interrupted:
             key, grace_ms, name = self._interrupted.popleft()
             if key == seat.key:

@@ -139,6 +139,13 @@ class Seat:
             self._closing = {"error": {"cause": "cancelled"}}
         self._end(grace_ms, number)
 
+    def time_is_over(self, grace_ms: int) -> None:
+        """It has had as long as it may have; nobody else has ended it."""
+        if self._closing is None:
+            message = "it ran longer than its run_timeout; its agent was not there to end it"
+            self._closing = {"error": {"cause": "timeout", "message": message}}
+        self._end(grace_ms, signal.SIGTERM)
+
     def _on_launch(self, launch: Message, number: int) -> None:
         epoch = int(launch.get("epoch", 0))
         if epoch == self._epoch:

@@ -58,10 +58,12 @@ WORK_CAUSES = {
     "out_of_memory": Cause.OUT_OF_MEMORY,
     "setup": Cause.SETUP,
     "cancelled": Cause.CANCELLED,
+    "timeout": Cause.TIMEOUT,
 }
 NEXT_STEPS = {
     Cause.OUT_OF_MEMORY: "raise resources.memory_bytes, or make it need less",
     Cause.SETUP: "",
+    Cause.TIMEOUT: "raise timeouts.run_timeout, or make it shorter",
 }
 
 

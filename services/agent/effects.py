@@ -105,6 +105,12 @@ class FenceWork(msgspec.Struct, frozen=True):
     tasks: tuple[Task, ...]
 
 
+class LimitSeat(msgspec.Struct, frozen=True):
+    """Its shim keeps the time too: the limit has changed, or stands still."""
+
+    task: Task
+
+
 class AckWork(msgspec.Struct, frozen=True):
     """The worker may forget these reports."""
 
@@ -142,6 +148,7 @@ Effect = (
     | TellAttachments
     | ChangeHolding
     | FenceWork
+    | LimitSeat
     | SuspendWork
     | ResumeWork
     | KillWorker

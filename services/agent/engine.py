@@ -33,6 +33,7 @@ from services.agent.events import (
     WorkReported,
 )
 from services.agent.holdings import Holdings
+from services.agent.lifecycle import run_end_ms, run_limit_ms
 from services.agent.limits import Limiter
 from services.agent.logs import LogPusher
 from services.agent.machine import State, apply, wake_ms
@@ -102,6 +103,7 @@ class Engine:
             do.TellAttachments: self._on_tell_attachments,
             do.ChangeHolding: self._on_change_holding,
             do.FenceWork: self._on_fence_work,
+            do.LimitSeat: self._on_limit_seat,
             do.SuspendWork: self._on_suspend_work,
             do.ResumeWork: self._on_resume_work,
             do.KillWorker: self._on_kill_worker,
@@ -270,6 +272,9 @@ class Engine:
         limits = self._limiter.frame(worker, task.body.limits)
         if task.body.seat is not None:
             seat = self._commands.seat(task, worker, directory, limits, self._lease_path)
+            if run_limit_ms(task):
+                seat["run_timeout_ms"] = run_limit_ms(task) + FENCE_LATER_MS
+                seat["grace_ms"] = self.state.settings.stop_grace_ms
             return {"key": task.work_key, "seat": seat}
         return {"key": task.work_key, "command": self._commands.work(task, worker, directory, limits)}
 
@@ -333,6 +338,12 @@ class Engine:
                     "grace_ms": self.state.settings.stop_grace_ms,
                 }
                 self._workers.send(task.worker, fence=(fence,))
+
+    def _on_limit_seat(self, effect: do.LimitSeat) -> None:
+        task, now_ms = effect.task, self._clock.monotonic_ms()
+        has_limit = run_limit_ms(task) > 0 and not task.is_suspended
+        after_ms = run_end_ms(self.state, task, now_ms) - now_ms + FENCE_LATER_MS if has_limit else -1
+        self._workers.send(task.worker, seats=({"key": task.work_key, "limit": {"after_ms": after_ms}},))
 
     def _on_suspend_work(self, effect: do.SuspendWork) -> None:
         self._suspensions.begin(effect.task, self._workers.pid(effect.worker))

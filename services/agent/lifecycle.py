@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from services.agent.dispatch import take_from_queue
-from services.agent.effects import AckWork, CancelTask, Effect, ForgetTasks, Prepare, StoreOutputs
+from services.agent.effects import AckWork, CancelTask, Effect, ForgetTasks, LimitSeat, Prepare, StoreOutputs
 from services.agent.events import RetractAsked, StartAsked, StopAsked, WorkDone, WorkerLost
 from services.agent.model import (
     Body,
@@ -176,6 +176,12 @@ def limit_run(state: State, task: Task, now_ms: int) -> None:
     """Has a running task looked at again when its time is over; anew after a change of that time."""
     if run_limit_ms(task) and not task.is_suspended:
         state.set_timer(run_end_ms(state, task, now_ms), "run", task)
+
+
+def limit_shim(task: Task, effects: list[Effect]) -> None:
+    """What keeps a seat counts its time too, so that the limit holds while no agent is there."""
+    if task.body.seat is not None:
+        effects.append(LimitSeat(task))
 
 
 def run_limit_ms(task: Task) -> int:

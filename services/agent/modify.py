@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from services.agent.dispatch import hand_out
 from services.agent.effects import ChangeHolding, ChangeParams, Effect, PlaceAttachments, TellAttachments
 from services.agent.events import AttachmentsPlaced, HoldingChanged, ModifyAsked, WorkModified
-from services.agent.lifecycle import UNSTARTED, give_back, limit_run
+from services.agent.lifecycle import UNSTARTED, give_back, limit_run, limit_shim
 from services.agent.model import Attachment, Holding, NoteKind, Phase, Resources, Task, Worker
 from services.agent.params import merged_params
 from services.agent.state import State
@@ -29,6 +29,7 @@ def modify(state: State, asked: ModifyAsked, now_ms: int, effects: list[Effect])
         task.run_timeout_ms = asked.run_timeout_ms
         if task.phase is Phase.RUNNING:
             limit_run(state, task, now_ms)
+            limit_shim(task, effects)
         _answer(state, task, asked.revision, RUN_TIMEOUT)
     if asked.params_json:
         _change_params(state, task, asked, effects)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from services.agent.dispatch import recall
 from services.agent.effects import Effect, SuspendWork
 from services.agent.events import ResumeAsked, SuspendAsked
-from services.agent.lifecycle import give_back, limit_run
+from services.agent.lifecycle import give_back, limit_run, limit_shim
 from services.agent.model import NoteKind, Phase, Task
 from services.agent.pauses import wake
 from services.agent.state import State
@@ -36,6 +36,7 @@ def resume(state: State, asked: ResumeAsked, now_ms: int, effects: list[Effect])
     if task.is_suspended:
         wake(state, task, now_ms, effects)
         limit_run(state, task, now_ms)
+        limit_shim(task, effects)
     elif task.phase is Phase.RUNNING:
         state.tell(task, NoteKind.RESUMED)
 
@@ -55,4 +56,5 @@ def halt(state: State, task: Task, now_ms: int, effects: list[Effect]) -> None:
         return
     task.suspended_ms = now_ms
     effects.append(SuspendWork(worker.name, task))
+    limit_shim(task, effects)
     state.tell(task, NoteKind.SUSPENDED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -245,6 +246,25 @@ async def test_cancelled_and_overdue_seats_end_with_all_that_runs(yard: Yard) ->
         for task_id in ids:
             await trainer.until(task_id, pb.SEAT_STATE_CLOSED)
         assert not any(map(is_alive, pids))
+
+
+async def test_overdue_seat_ends_in_time_while_its_agent_is_away(yard: Yard) -> None:  # S3.10
+    """The agent neither runs nor dies; its shims keep the time, and it finds out later."""
+    async with seats(yard) as (trainer, channel, client):
+        spec = seat_spec(trainer, spec=small())
+        spec.timeouts.run_timeout.FromSeconds(2)
+        (task_id,) = await submit_seats(channel, spec)
+        trainer.launch(await trainer.until(task_id, pb.SEAT_STATE_OPEN), 1, FOREVER)
+        pids = (await trainer.until(task_id, pb.SEAT_STATE_RUNNING)).pids
+        agents = [json.loads(file.read_text())["pid"] for file in yard.state.glob("run/agent-*.json")]
+        for agent in agents:
+            os.kill(agent, signal.SIGSTOP)
+        try:
+            await wait_until(lambda: not any(map(is_alive, pids)), "the processes have ended", timeout_s=30)
+        finally:
+            for agent in agents:
+                os.kill(agent, signal.SIGCONT)
+        assert (await outcome_of(client, task_id)).error.cause == task_pb2.TASK_CAUSE_TIMEOUT
 
 
 async def test_seat_that_cannot_be_made_ready_fails_and_was_never_open(yard: Yard) -> None:

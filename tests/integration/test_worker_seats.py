@@ -423,3 +423,33 @@ def test_later_agent_finds_the_seat_and_what_was_not_acknowledged(
     assert later.until(lambda event: event.get("seat", {}).get("exit", {}).get("epoch") == 2)
     later.close()
     later.peer.close()
+
+
+def test_seat_ends_in_time_while_no_agent_is_there(shim: Shim) -> None:
+    """S3.11: what it has started ends by its signal, within the grace; the report waits for the next agent."""
+    shim.open(run_timeout_ms=1_000, grace_ms=5_000)
+    shim.launch(1, f"trap 'echo ended; exit 0' TERM; touch {shim.log}/ready; while :; do sleep 0.05; done")
+    wait_for((shim.log / "ready").exists)
+    shim.peer.close()
+    wait_for(lambda: "ended" in (shim.log / "stdout").read_text())
+    wait_for(
+        lambda: (
+            "timeout" in (shim.place / "w.records").read_text()
+            if (shim.place / "w.records").exists()
+            else False
+        )
+    )
+
+
+def test_seat_without_processes_ends_in_time(shim: Shim) -> None:
+    shim.open(run_timeout_ms=1)
+    error = shim.peer.until("ended", shim.key)["error"]
+    assert error["cause"] == "timeout" and "run_timeout" in error["message"]
+
+
+def test_limit_follows_what_the_agent_says(shim: Shim) -> None:
+    """S0.7: lifted, then set anew."""
+    shim.open(run_timeout_ms=600_000)
+    shim.order(limit={"after_ms": -1})
+    shim.order(limit={"after_ms": 0})
+    assert shim.peer.until("ended", shim.key)["error"]["cause"] == "timeout"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.agent.effects import CancelTask, ResumeWork, SuspendWork
+from services.agent.effects import CancelTask, LimitSeat, ResumeWork, SuspendWork
 from services.agent.events import (
     ClockTicked,
+    ModifyAsked,
     ResumeAsked,
     StartAsked,
     SuspendAsked,
     TaskRestored,
     WorkerRestored,
 )
-from services.agent.model import Phase, Pool
+from services.agent.model import Phase, Pool, SeatPlace
 from services.agent.suspensions import Suspensions
 from services.chassis.clock import FakeClock
 from tests.support.agent_machine import Bench, body
@@ -52,6 +53,17 @@ def test_running_task_is_stopped_told_and_let_go_on() -> None:  # S0.7
     resume(bench, "t-1")
     assert len(bench.wanted(ResumeWork)) == 1
     assert bench.tell() == [("RESUMED", "t-1")]
+
+
+def test_shim_of_a_seat_hears_that_its_time_stands_still_and_goes_on() -> None:  # S0.7
+    bench = Bench()
+    running(bench, "t-1", is_command=True, seat=SeatPlace("j-1", "worker", 0), run_timeout_ms=1_000)
+    suspend(bench, "t-1")
+    assert [effect.task.is_suspended for effect in bench.wanted(LimitSeat)] == [True]
+    resume(bench, "t-1")
+    assert len(bench.wanted(LimitSeat)) == 2
+    bench.command(ModifyAsked("t-1", 1, 1, run_timeout_ms=5_000))
+    assert len(bench.wanted(LimitSeat)) == 3
 
 
 def test_task_that_has_not_begun_is_given_back() -> None:
