@@ -197,6 +197,7 @@ def _counts(words: list[str]) -> dict[str, int]:
 
 
 from cli.commands import (  # noqa: E402 (their commands are this group's)
+    train_addresses,  # noqa: F401
     train_import,  # noqa: F401
     train_jobs,  # noqa: F401
     train_seeing,  # noqa: F401

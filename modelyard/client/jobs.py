@@ -172,6 +172,17 @@ class Jobs:
         )
         return (await self._connection.unary(self._stub.ReportProgress, request)).should_stop
 
+    async def addresses(
+        self, job: str = "", roles: Sequence[str] = (), revision: int = 0
+    ) -> AsyncGenerator[job_pb2.WatchAddressesResponse, None]:
+        """Where instances are reached, then whatever of it changes, until the job has ended; over restarts of the
+        trainer too. Without a node an instance is nowhere. A program of the job may ask with the token of its task, and
+        need not name the job."""
+        request = job_pb2.WatchAddressesRequest(job_id=job, roles=roles, revision=revision)
+        async for response in self._connection.stream(lambda: self._stub.WatchAddresses(request)):
+            request.revision = response.revision
+            yield response
+
     async def stop(self, job: str, comment: str = "") -> job_pb2.Job:
         """Asks everything of it to end. A job that has ended stays as it is."""
         request = job_pb2.StopJobRequest(request_id=new_request_id(), job_id=job, comment=comment)

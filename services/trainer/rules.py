@@ -23,7 +23,7 @@ _TABLE = {
         "SuspendJob": _CHANGE,
         "ResumeJob": _CHANGE,
         "ScaleRole": _CHANGE,
-        "WatchAddresses": _READ,
+        "WatchAddresses": _READ | {TASK},
         "ExplainJob": _READ,
         "ImportJob": _CHANGE,
         "StreamJobLogs": _READ,

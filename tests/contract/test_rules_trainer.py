@@ -124,9 +124,10 @@ def test_every_rpc_of_training_has_a_rule_and_every_rule_an_rpc() -> None:
 def test_rules_of_training_name_known_roles_and_agents_for_seats_alone() -> None:
     assert all(roles <= ROLES | {ON_BEHALF} for roles in RULES.values())
     assert not any(roles & {ANONYMOUS, SERVICE} for roles in RULES.values())
-    assert [rpc for rpc, roles in RULES.items() if TASK in roles] == [
-        "/modelyard.v1.JobService/ReportProgress"
-    ]
+    assert {rpc for rpc, roles in RULES.items() if TASK in roles} == {
+        "/modelyard.v1.JobService/ReportProgress",
+        "/modelyard.v1.JobService/WatchAddresses",
+    }
     assert [rpc for rpc, roles in RULES.items() if AGENT in roles] == [
         "/modelyard.v1.SeatService/ConnectSeats"
     ]

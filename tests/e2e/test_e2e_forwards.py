@@ -6,9 +6,13 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import pytest
 
+from modelyard.client import SyncClient
+from modelyard.errors import YardError
+from modelyard.v1 import framework_pb2, job_pb2
 from tests.support.training_yard import TrainingYard, training_yard
 from tests.support.wait import wait_until_sync
 
@@ -42,6 +46,8 @@ PROGRAM = """
 import os, socket, sys, time
 from pathlib import Path
 
+from modelyard.peers import peers
+
 room = Path(__file__).parent
 name, node = os.environ["YARD_ROLE"] + "-" + os.environ["YARD_INDEX"], os.environ["YARD_NODE"]
 
@@ -64,6 +70,7 @@ def serve():
 
 
 def keep():
+    (room / "token").write_text(os.environ["YARD_TASK_TOKEN"])
     host, _, port = os.environ["SERVER"].rpartition(":")
     while not (room / "door").exists():
         try:
@@ -73,6 +80,8 @@ def keep():
         except ConnectionResetError:
             say("broken")
         time.sleep(0.05)
+    server = peers()["server", 0]
+    say("knows", server.node, server.epoch, server.address("rpc"))
     say("ends", os.environ["SERVER"])
 
 
@@ -116,6 +125,8 @@ def test_instance_that_moved_is_met_at_the_local_address_of_before(yard: Trainin
     yard.until(job_id, "SUCCEEDED")
     (end,) = [words[3] for words in yard.lines() if words[2] == "ends"]
     assert end.startswith("127.64.0.1:")
+    (known,) = [words[3:] for words in yard.lines() if words[2] == "knows"]
+    assert known == [after, "2", end]
     assert len({words[1] for words in yard.lines() if words[0] == "client-0"}) == 1, "the client lives on"
     yard.nothing_lives(job_id)
 
@@ -133,6 +144,59 @@ def test_local_address_works_while_no_agent_does(yard: TrainingYard) -> None:  #
     yard.open_door()
     yard.until(job_id, "SUCCEEDED")
     yard.nothing_lives(job_id)
+
+
+def test_program_watches_addresses_with_the_token_of_its_task(yard: TrainingYard) -> None:  # S3.7
+    """It need not know its job, sees no other one, and nothing once it has ended."""
+    job_id = yard.submit(MOVING)
+    (first,) = until_met(yard, 1)
+    token = (yard.room / "token").read_text()
+    told = watch(yard, token)
+    with told as changes:
+        one = server_in(next(changes))
+        assert (one.node, one.epoch) == (first, 1) and one.local["rpc"].startswith("127.64.0.1:")
+        (yard.room / "move").touch()
+        nodes = [server_in(change).node for change in until_elsewhere(changes, first)]
+        assert "" in nodes and nodes[-1] not in ("", first)
+    with pytest.raises(YardError) as refusal, watch(yard, token, job_id="j-999") as changes:
+        next(changes)
+    assert refusal.value.reason == "REPORTER_UNKNOWN"
+    shown = json.loads(yard.yard.cli("train", "addresses", job_id, "--role", "server", "-o", "json").stdout)
+    (server,) = shown["addresses"]
+    assert server["node"] == nodes[-1] and "local" not in server
+    yard.open_door()
+    yard.until(job_id, "SUCCEEDED")
+    with pytest.raises(YardError), watch(yard, token) as changes:
+        next(changes)
+    table = yard.yard.cli("train", "addresses", job_id, "-o", "table")
+    assert table.code == 0 and "no addresses" in table.stderr
+    yard.nothing_lives(job_id)
+
+
+@contextmanager
+def watch(
+    yard: TrainingYard, token: str, **request: str
+) -> Iterator[Iterator[job_pb2.WatchAddressesResponse]]:
+    with SyncClient(trainer=yard.yard.trainer, token=token) as client:
+        changes = client.jobs.addresses(*request.values())
+        with closing(changes):
+            yield changes
+
+
+def until_elsewhere(
+    changes: Iterator[job_pb2.WatchAddressesResponse], node: str
+) -> Iterator[job_pb2.WatchAddressesResponse]:
+    for change in changes:
+        servers = [one for one in change.addresses if one.role == "server"]
+        if servers:
+            yield change
+        if servers and servers[0].node not in ("", node):
+            return
+
+
+def server_in(change: job_pb2.WatchAddressesResponse) -> framework_pb2.InstanceAddress:
+    (found,) = [one for one in change.addresses if one.role == "server"]
+    return found
 
 
 def agents_of(yard: TrainingYard) -> list[int]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from modelyard.v1 import job_pb2 as pb
 from services.chassis.clock import Clock
-from services.chassis.errors import InvalidArgument, OutOfRange
+from services.chassis.errors import InvalidArgument
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, principal
-from services.trainer.addresses import address_of
 from services.trainer.convert.job import STATES, instance_message, job_message
 from services.trainer.creation import Creation, account_of
 from services.trainer.engine import Engine
@@ -18,11 +17,10 @@ from services.trainer.events import Event, JobResumed, JobStopped, JobSuspended,
 from services.trainer.explaining import Explaining
 from services.trainer.jobs import Jobs
 from services.trainer.log_streams import JobLogs
-from services.trainer.model import RoleUnknown
 from services.trainer.reports import Reports
+from services.trainer.servicer.addressing import Addressing, require_revision
 from services.trainer.servicer.imports import ImportServicer
 from services.trainer.servicer.observing import Observing
-from services.trainer.state import Job
 
 COMMENT_LENGTH = 2_000
 LISTED_MS = 24 * 3_600_000
@@ -35,11 +33,7 @@ class JobStateUnknown(InvalidArgument):
     """There is no such state."""
 
 
-class JobRevisionUnknown(OutOfRange):
-    """There is no such revision: list again."""
-
-
-class JobServicer(Observing, ImportServicer):
+class JobServicer(Observing, Addressing, ImportServicer):
     """Who owns a job may do everything with it, administrators too."""
 
     def __init__(
@@ -105,7 +99,7 @@ class JobServicer(Observing, ImportServicer):
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Any) -> AsyncIterator[pb.WatchJobResponse]:
         number = (await self._jobs.require(request.job_id, principal())).number
-        _require_revision(request.revision, self._engine.state.revision, request.job_id)
+        require_revision(request.revision, self._engine.state.revision, request.job_id)
         position, is_first = request.revision, True
         with self._engine.watch(number) as changed:
             while True:
@@ -152,35 +146,6 @@ class JobServicer(Observing, ImportServicer):
         )
         return pb.ScaleRoleResponse(job=await self._jobs.message(job.number))
 
-    async def WatchAddresses(
-        self, request: pb.WatchAddressesRequest, context: Any
-    ) -> AsyncIterator[pb.WatchAddressesResponse]:
-        number = (await self._jobs.require(request.job_id, principal())).number
-        position = request.revision
-        told: dict[tuple[str, int], bytes] = {}
-        with self._engine.watch(number) as changed:
-            while True:
-                changed.clear()
-                async with self._engine.quiet:
-                    live = self._engine.state.jobs.get(number)
-                    if live is None:
-                        return
-                    revision = live.job.address_revision
-                    if not told:
-                        _require_revision(position, revision, request.job_id)
-                        _require_roles(request.roles, live.job)
-                    found = {
-                        key: address_of(live, key)
-                        for key in sorted(live.instances)
-                        if not request.roles or key[0] in request.roles
-                    }
-                news = [one for key, one in found.items() if told.get(key) != one.SerializeToString()]
-                if news and (revision > position or not told):
-                    told = {key: one.SerializeToString() for key, one in found.items()}
-                    position = revision
-                    yield pb.WatchAddressesResponse(revision=revision, addresses=news)
-                await changed.wait()
-
     async def ExplainJob(self, request: pb.ExplainJobRequest, context: Any) -> pb.ExplainJobResponse:
         job = await self._jobs.require(request.job_id, principal())
         return await self._explaining.explain(job.number)
@@ -190,19 +155,3 @@ class JobServicer(Observing, ImportServicer):
         reply, answer = self._engine.new_reply(None)
         self._engine.post(event_of(reply))
         return await answer
-
-
-def _require_revision(asked: int, latest: int, job_id: str) -> None:
-    """Raises JobRevisionUnknown."""
-    if not 0 <= asked <= latest:
-        raise JobRevisionUnknown(field="revision", next_step=f"yard train get {job_id}")
-
-
-def _require_roles(roles: Iterable[str], job: Job) -> None:
-    """Raises RoleUnknown."""
-    for role in roles:
-        if role not in job.counts:
-            known = ", ".join(job.counts)
-            raise RoleUnknown(
-                f"j-{job.number} has no role {role[:80]!r}", field="roles", next_step=f"it has: {known}"
-            )
