@@ -95,10 +95,22 @@ class Checkpoints(msgspec.Struct, frozen=True, kw_only=True):
     """A directory that outlives restarts; the newest valid one in it is handed on."""
 
     directory: str = ""
+    """Below the instance's own, or absolute: on a file system that every node has."""
+    match: str = ""
+    """Glob of the names that count; empty: all."""
+    marker: str = ""
+    """A file of this name within a directory says that it is complete."""
+    settle_s: float = 1.0
+    """So long unchanged, and closed."""
     keep_last: int = 0
     keep_best: int = 0
     metric: str = ""
     is_lower_better: bool = True
+
+    @property
+    def is_shared(self) -> bool:
+        """Nothing of it is stored or removed: it is everybody's."""
+        return self.directory.startswith("/")
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

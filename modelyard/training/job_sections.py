@@ -22,7 +22,7 @@ from modelyard.training.policies import clean, dependencies, readiness, restart,
 from modelyard.training.policy_words import policy_words
 from modelyard.training.problems import Reason, shown, suggestion
 from modelyard.training.readiness import ReadinessKind, metric_sign
-from modelyard.training.section import Section
+from modelyard.training.section import Section, check_path
 
 
 def labels(section: Section, name: str) -> tuple[tuple[str, str], ...]:
@@ -242,7 +242,8 @@ def checkpoints(section: Section) -> Checkpoints:
         return Checkpoints()
     metric = inner.word("metric")
     found = Checkpoints(
-        directory=inner.text("dir"), keep_last=inner.integer("keep_last", 3, 0, 10_000),
+        directory=_directory(inner), match=_one_name(inner, "match"), marker=_one_name(inner, "marker"),
+        settle_s=inner.duration_s("settle", 1.0), keep_last=inner.integer("keep_last", 3, 1, 10_000),
         keep_best=inner.integer("keep_best", 0, 0, 10_000), metric=metric,
         is_lower_better=not inner.flag("higher_is_better"),
     )  # fmt: skip
@@ -250,6 +251,26 @@ def checkpoints(section: Section) -> Checkpoints:
         inner.wrong("keep_best", Reason.MISSING_FIELD, "best by which metric?", "metric: loss")
     inner.end()
     return found
+
+
+def _directory(section: Section) -> str:
+    """Below the instance's own, or absolute."""
+    text = section.text("dir")
+    path = text.strip("/") if text.startswith("/") else text
+    if not path:
+        section.wrong("dir", Reason.MISSING_FIELD, "where are they?", "dir: ckpt")
+    elif not check_path(path, section.position("dir"), section.findings):
+        return ""
+    return text
+
+
+def _one_name(section: Section, name: str) -> str:
+    """A name, or a glob of names, within a directory."""
+    text = section.text(name)
+    if "/" in text or len(text) > 200 or not text.isprintable():
+        section.wrong(name, Reason.BAD_VALUE, f"{shown(text)!r} is no name in a directory")
+        return ""
+    return text
 
 
 def progress(section: Section) -> tuple[str, ...]:

@@ -281,6 +281,7 @@ class SeatEvent(_message.Message):
     STACKS_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     CHECKED_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     epoch: _builtins.int
@@ -304,6 +305,10 @@ class SeatEvent(_message.Message):
     def refusal(self) -> Global___SeatRefusal: ...
     @_builtins.property
     def checked(self) -> Global___PeersChecked: ...
+    @_builtins.property
+    def checkpoint(self) -> Global___SeatCheckpoint:
+        """A checkpoint is complete, is in the store, or cannot be handed on."""
+
     def __init__(
         self,
         *,
@@ -318,16 +323,92 @@ class SeatEvent(_message.Message):
         stacks: _builtins.str = ...,
         refusal: Global___SeatRefusal | None = ...,
         checked: Global___PeersChecked | None = ...,
+        checkpoint: Global___SeatCheckpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "checked", b"checked", "event", b"event", "progress", b"progress", "refusal", b"refusal", "seat", b"seat", "sign", b"sign", "stacks", b"stacks", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "checked", b"checked", "checkpoint", b"checkpoint", "event", b"event", "progress", b"progress", "refusal", b"refusal", "seat", b"seat", "sign", b"sign", "stacks", b"stacks", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "attempt", b"attempt", "checked", b"checked", "epoch", b"epoch", "event", b"event", "progress", b"progress", "refusal", b"refusal", "seat", b"seat", "sign", b"sign", "stacks", b"stacks", "task_id", b"task_id", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "attempt", b"attempt", "checked", b"checked", "checkpoint", b"checkpoint", "epoch", b"epoch", "event", b"event", "progress", b"progress", "refusal", b"refusal", "seat", b"seat", "sign", b"sign", "stacks", b"stacks", "task_id", b"task_id", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["seat", "sign", "activity", "progress", "stacks", "refusal", "checked"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["seat", "sign", "activity", "progress", "stacks", "refusal", "checked", "checkpoint"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___SeatEvent: _TypeAlias = SeatEvent  # noqa: Y015
+
+@_typing.final
+class SeatCheckpoint(_message.Message):
+    """A file, a directory or a group of files in the directory of checkpoints that is complete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    IS_STORED_FIELD_NUMBER: _builtins.int
+    FLAW_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    digest: _builtins.str
+    """Of the one file, or of the list of files; it stands for the content."""
+    size_bytes: _builtins.int
+    is_stored: _builtins.bool
+    """All of its files are in the store."""
+    flaw: _builtins.str
+    """Why it cannot be handed on; the launch that was to go on from it has not begun."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeatCheckpointFile]:
+        """None where the directory is absolute."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When its last byte was written."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        files: _abc.Iterable[Global___SeatCheckpointFile] | None = ...,
+        size_bytes: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        is_stored: _builtins.bool = ...,
+        flaw: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "files", b"files", "flaw", b"flaw", "is_stored", b"is_stored", "name", b"name", "size_bytes", b"size_bytes", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeatCheckpoint: _TypeAlias = SeatCheckpoint  # noqa: Y015
+
+@_typing.final
+class SeatCheckpointFile(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Below the directory of checkpoints."""
+    digest: _builtins.str
+    """sha256."""
+    size_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "path", b"path", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeatCheckpointFile: _TypeAlias = SeatCheckpointFile  # noqa: Y015
 
 @_typing.final
 class SeatSign(_message.Message):
@@ -459,6 +540,7 @@ class SeatCommand(_message.Message):
     ADDRESSES_FIELD_NUMBER: _builtins.int
     DUMP_STACKS_FIELD_NUMBER: _builtins.int
     CHECK_FIELD_NUMBER: _builtins.int
+    DROP_CHECKPOINTS_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     @_builtins.property
@@ -477,6 +559,8 @@ class SeatCommand(_message.Message):
     def dump_stacks(self) -> Global___DumpStacks: ...
     @_builtins.property
     def check(self) -> Global___CheckPeers: ...
+    @_builtins.property
+    def drop_checkpoints(self) -> Global___DropCheckpoints: ...
     def __init__(
         self,
         *,
@@ -488,12 +572,13 @@ class SeatCommand(_message.Message):
         addresses: Global___PublishAddresses | None = ...,
         dump_stacks: Global___DumpStacks | None = ...,
         check: Global___CheckPeers | None = ...,
+        drop_checkpoints: Global___DropCheckpoints | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "check", b"check", "close", b"close", "command", b"command", "dump_stacks", b"dump_stacks", "launch", b"launch", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "check", b"check", "close", b"close", "command", b"command", "drop_checkpoints", b"drop_checkpoints", "dump_stacks", b"dump_stacks", "launch", b"launch", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "attempt", b"attempt", "check", b"check", "close", b"close", "command", b"command", "dump_stacks", b"dump_stacks", "launch", b"launch", "stop", b"stop", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "attempt", b"attempt", "check", b"check", "close", b"close", "command", b"command", "drop_checkpoints", b"drop_checkpoints", "dump_stacks", b"dump_stacks", "launch", b"launch", "stop", b"stop", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["launch", "stop", "close", "addresses", "dump_stacks", "check"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["launch", "stop", "close", "addresses", "dump_stacks", "check", "drop_checkpoints"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -514,6 +599,7 @@ class LaunchSeat(_message.Message):
     ENDS_TOGETHER_FIELD_NUMBER: _builtins.int
     IMPORTS_FIELD_NUMBER: _builtins.int
     ADDRESS_REVISION_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     ends_together: _builtins.bool
     """When one process ends with a failure the others are asked to end."""
@@ -537,6 +623,10 @@ class LaunchSeat(_message.Message):
     def imports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Modules that a warm parent has imported, from which the processes are forked; none: exec."""
 
+    @_builtins.property
+    def resume(self) -> Global___SeatCheckpoint:
+        """It lies in the directory of checkpoints, whole, before the processes start; what is torn there is put aside."""
+
     def __init__(
         self,
         *,
@@ -549,10 +639,11 @@ class LaunchSeat(_message.Message):
         ends_together: _builtins.bool = ...,
         imports: _abc.Iterable[_builtins.str] | None = ...,
         address_revision: _builtins.int = ...,
+        resume: Global___SeatCheckpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_revision", b"address_revision", "addresses", b"addresses", "ends_together", b"ends_together", "epoch", b"epoch", "files", b"files", "imports", b"imports", "processes", b"processes", "progress", b"progress", "signs", b"signs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_revision", b"address_revision", "addresses", b"addresses", "ends_together", b"ends_together", "epoch", b"epoch", "files", b"files", "imports", b"imports", "processes", b"processes", "progress", b"progress", "resume", b"resume", "signs", b"signs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -862,3 +953,25 @@ class UnreachedPeer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UnreachedPeer: _TypeAlias = UnreachedPeer  # noqa: Y015
+
+@_typing.final
+class DropCheckpoints(_message.Message):
+    """These are not kept any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropCheckpoints: _TypeAlias = DropCheckpoints  # noqa: Y015

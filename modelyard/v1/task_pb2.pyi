@@ -937,6 +937,7 @@ class SeatWork(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     IMPORTS_FIELD_NUMBER: _builtins.int
     FORWARD_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     role: _builtins.str
     index: _builtins.int
@@ -953,6 +954,10 @@ class SeatWork(_message.Message):
     def imports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Modules that a warm parent imports, from which processes may be forked; at most 32."""
 
+    @_builtins.property
+    def checkpoints(self) -> Global___SeatCheckpoints:
+        """Unset: nobody looks after checkpoints."""
+
     def __init__(
         self,
         *,
@@ -963,14 +968,49 @@ class SeatWork(_message.Message):
         endpoint: _builtins.str = ...,
         imports: _abc.Iterable[_builtins.str] | None = ...,
         forward: _builtins.bool = ...,
+        checkpoints: Global___SeatCheckpoints | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "forward", b"forward", "imports", b"imports", "index", b"index", "job_id", b"job_id", "ports", b"ports", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "endpoint", b"endpoint", "forward", b"forward", "imports", b"imports", "index", b"index", "job_id", b"job_id", "ports", b"ports", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SeatWork: _TypeAlias = SeatWork  # noqa: Y015
+
+@_typing.final
+class SeatCheckpoints(_message.Message):
+    """Where the programs of a seat keep checkpoints, and when one of them is complete; see SeatCheckpoint of seat.proto."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIRECTORY_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    MARKER_FIELD_NUMBER: _builtins.int
+    SETTLE_MS_FIELD_NUMBER: _builtins.int
+    directory: _builtins.str
+    """Below the instance's directory; absolute: on a file system that every node has, of which nothing is stored."""
+    match: _builtins.str
+    """Glob of names that count; empty: all."""
+    marker: _builtins.str
+    """A file of this name within a directory says that it is complete; empty: there is no such file."""
+    settle_ms: _builtins.int
+    """So long unchanged, and closed."""
+    def __init__(
+        self,
+        *,
+        directory: _builtins.str = ...,
+        match: _builtins.str = ...,
+        marker: _builtins.str = ...,
+        settle_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "marker", b"marker", "match", b"match", "settle_ms", b"settle_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeatCheckpoints: _TypeAlias = SeatCheckpoints  # noqa: Y015
 
 @_typing.final
 class SeatPort(_message.Message):

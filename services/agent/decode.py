@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modelyard.v1 import task_pb2
-from services.agent.model import UNITS, Attachment, Body, Holding, LimitSet, Pool, Resources, SeatPlace
+from services.agent.model import (
+    UNITS,
+    Attachment,
+    Body,
+    CheckpointRules,
+    Holding,
+    LimitSet,
+    Pool,
+    Resources,
+    SeatPlace,
+)
 
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct
@@ -78,7 +88,11 @@ def _label(spec: task_pb2.TaskSpec) -> str:
 
 def _place(seat: task_pb2.SeatWork) -> SeatPlace:
     ports = tuple((port.name, port.low, port.high) for port in seat.ports)
-    return SeatPlace(seat.job_id, seat.role, seat.index, ports, seat.endpoint, seat.forward)
+    rules = None
+    if seat.HasField("checkpoints"):
+        said = seat.checkpoints
+        rules = CheckpointRules(said.directory, said.match, said.marker, said.settle_ms)
+    return SeatPlace(seat.job_id, seat.role, seat.index, ports, seat.endpoint, seat.forward, rules)
 
 
 def _silent_most_ms(wish: task_pb2.Disconnect) -> int | None:

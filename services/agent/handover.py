@@ -7,6 +7,7 @@ the store has it too, and what another agent of this state directory has in its 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -45,7 +46,9 @@ class Handover:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
                 return False
-            if shutil.disk_usage(self._inputs).free < ROOM_TIMES * found.st_size or _has_writer(descriptor):
+            if shutil.disk_usage(self._inputs).free < ROOM_TIMES * found.st_size:
+                return False
+            if has_writer(descriptor) is not False:
                 return False
             os.fchmod(descriptor, 0o444)
             seal(path)
@@ -89,8 +92,8 @@ def _name(source: Path, target: Path) -> bool:
         draft.unlink(missing_ok=True)
 
 
-def _has_writer(descriptor: int) -> bool:
-    """Whether anybody has the file open for writing, or mapped; also where this cannot be known.
+def has_writer(descriptor: int) -> bool | None:
+    """Whether anybody has the file open for writing, or mapped; None where this cannot be known.
 
     The kernel gives a read lease only on a file that has none. It is given back at once; should it be broken within
     that time, the signal is one that nobody minds.
@@ -99,6 +102,6 @@ def _has_writer(descriptor: int) -> bool:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError:
-        return True
+    except OSError as error:
+        return True if error.errno == errno.EAGAIN else None
     return False

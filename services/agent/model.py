@@ -102,6 +102,22 @@ class Given(msgspec.Struct, frozen=True):
     """sha256 of the text."""
 
 
+class CheckpointRules(msgspec.Struct, frozen=True):
+    """Which files of an instance are checkpoints, and when one is complete."""
+
+    directory: str
+    match: str = ""
+    """Glob of names; empty: all."""
+    marker: str = ""
+    """A file of this name in a directory says that it is complete; empty: no such thing."""
+    settle_ms: int = 1_000
+
+    @property
+    def is_shared(self) -> bool:
+        """On a file system that other nodes have too: nothing of it is stored or removed."""
+        return self.directory.startswith("/")
+
+
 class SeatPlace(msgspec.Struct, frozen=True):
     """What is to be known of a seat before a trainer speaks of it."""
 
@@ -114,6 +130,7 @@ class SeatPlace(msgspec.Struct, frozen=True):
     endpoint: str = ""
     forward: bool = False
     """Its peers have local addresses."""
+    checkpoints: CheckpointRules | None = None
 
 
 class Body(msgspec.Struct, frozen=True):

@@ -14,8 +14,12 @@ import msgspec
 
 from modelyard.v1 import seat_pb2 as pb
 from services.agent import cookies
+from services.agent.artifacts import Artifacts
+from services.agent.checkpointing import Checkpointing, Said
+from services.agent.checkpoints import Checkpoints
 from services.agent.config import Places
 from services.agent.events import WorkerLost
+from services.agent.inputs import Inputs
 from services.agent.model import Phase, Task, key_of_work
 from services.agent.seat_convert import event_of, last_words, order_of
 from services.agent.seat_queue import SeatQueue, Source
@@ -47,6 +51,8 @@ class Seats:
         send: Callable[[str, tuple[Message, ...]], None],
         dial: Callable[[str], SeatQueue],
         run_beside: Callable[[str, Coroutine[Any, Any, None]], None],
+        artifacts: Artifacts,
+        inputs: Inputs,
     ) -> None:
         """``dial`` gives the queue of a trainer by its endpoint, and sees to it that somebody empties it."""
         self._state = state
@@ -58,6 +64,10 @@ class Seats:
         self._known: dict[str, Known] = {}
         # Closed before they were open, by task: the number of the command and the command.
         self._unwanted: dict[str, tuple[int, pb.SeatCommand]] = {}
+        self._checkpointing = Checkpointing(
+            Checkpoints(places, artifacts, inputs, self.tell, run_beside), state, self._pass_on, self._carry,
+            self.tell, run_beside,
+        )  # fmt: skip
 
     # --- from the machine and the shims
 
@@ -76,14 +86,23 @@ class Seats:
                 if number:
                     self._send(worker, ({"key": report["key"], "ack": number},))
                 continue
-            event = event_of(report["event"], self._node)
             known.worker = worker
-            if event.HasField("seat"):
-                known.seat = event.seat
-                if unwanted := self._unwanted.pop(key, None):
-                    self._send(worker, (order_of(known.work_key, *unwanted),))
-            if number or event.HasField("activity"):
-                self._dial(known.endpoint).add(event, Source(worker, report["key"], number))
+            said = Said(event_of(report["event"], self._node), Source(worker, report["key"], number))
+            if not self._checkpointing.holds_back(key, known.seat, said):
+                self._pass_on(key, said)
+
+    def _pass_on(self, key: str, said: Said) -> None:
+        """Everything that the trainer has to know before it was told."""
+        known = self._known.get(key)
+        if known is None:
+            return
+        event, source = said
+        if event.HasField("seat"):
+            known.seat = event.seat
+            if unwanted := self._unwanted.pop(key, None):
+                self._send(known.worker, (order_of(known.work_key, *unwanted),))
+        if source.number or event.HasField("activity"):
+            self._dial(known.endpoint).add(event, source)
 
     def on_lost(self, lost: WorkerLost) -> None:
         """A shim is gone, and its seat with it, unless it had been closed."""
@@ -115,6 +134,7 @@ class Seats:
                 self._close(known, closed)
             elif task is None and not self._dial(known.endpoint).has(key):
                 del self._known[key]
+                self._checkpointing.forget(key)
 
     @property
     def count(self) -> int:
@@ -124,7 +144,9 @@ class Seats:
     # --- from and for a trainer
 
     def standing(self, endpoint: str) -> list[pb.Seat]:
-        """Every seat of a trainer that is here, as it is; of one that is over its last event tells."""
+        """Every seat of a trainer that is here, as it is; of one that is over its last event tells. What it wanted
+        before and was not carried out yet follows again from what it hears now."""
+        self._checkpointing.drop_commands(key for key, one in self._known.items() if one.endpoint == endpoint)
         open_seats = [
             known.seat
             for known in self._known.values()
@@ -145,7 +167,8 @@ class Seats:
         key = f"{command.task_id}/{command.attempt}"
         known = self._known.get(key)
         if known is not None and known.endpoint == endpoint and known.seat.state != pb.SEAT_STATE_CLOSED:
-            self._send(known.worker, (order_of(known.work_key, number, command),))
+            if not self._checkpointing.takes_over(key, known.seat, number, command):
+                self._carry(key, number, command)
             return
         task = self._state.tasks.get(key)
         is_unopened = known is None and task is not None and task.body.seat is not None
@@ -157,6 +180,25 @@ class Seats:
         event = pb.SeatEvent(task_id=command.task_id, attempt=command.attempt, refusal=refusal)
         event.time.GetCurrentTime()
         self._dial(endpoint).add(event, Source("", "", 0))
+
+    def _carry(self, key: str, number: int, command: pb.SeatCommand) -> None:
+        known = self._known.get(key)
+        if known is not None and known.seat.state != pb.SEAT_STATE_CLOSED:
+            self._send(known.worker, (order_of(known.work_key, number, command),))
+
+    def tell(self, key: str, checkpoint: pb.SeatCheckpoint, epoch: int = 0) -> None:
+        """Something of a seat's checkpoints; `epoch`: of the launch that it keeps from beginning."""
+        known = self._known.get(key)
+        if known is None:
+            return
+        event = pb.SeatEvent(
+            task_id=known.seat.task_id,
+            attempt=known.seat.attempt,
+            epoch=epoch or known.seat.epoch,
+            checkpoint=checkpoint,
+        )
+        event.time.GetCurrentTime()
+        self._dial(known.endpoint).add(event, Source("", "", 0))
 
     def on_acknowledged(self, sources: list[Source]) -> None:
         """A trainer has these on disk: shims may forget them."""

@@ -169,10 +169,11 @@ class Agent:
         self._workers = Workers(places, self._engine.tell_of_worker, self._engine.run_beside, has_gpus)
         self._environments = Environments(places.environments)
         self._handover = handover = Handover(places.inputs)
+        inputs = Inputs(places.inputs, self._artifacts, handover.find)
         preparer = Preparer(
             Bundles(places.bundles, self._artifacts),
             self._environments,
-            Inputs(places.inputs, self._artifacts, handover.find),
+            inputs,
             self._commands,
             OfferedParameters(node),
             self._engine.dispatch,
@@ -185,7 +186,7 @@ class Agent:
         )  # fmt: skip
         self._seats = seats = Seats(
             self._state, places, node, lambda worker, orders: self._workers.send(worker, seats=orders),
-            links.queue_of, self._engine.run_beside,
+            links.queue_of, self._engine.run_beside, self._artifacts, inputs,
         )  # fmt: skip
         links.speaker = Speaker(seats.standing, seats.on_command, seats.on_acknowledged)
         self._engine.connect(self._workers, preparer, outputs, seats)

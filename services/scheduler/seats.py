@@ -11,6 +11,7 @@ from services.chassis.security import SERVICE, Principal
 from services.scheduler.refusals import InvalidSpec, SeatForbidden
 
 MOST_PORTS, MOST_IMPORTS, MOST_AVOIDED, MOST_INDEX = 64, 32, 64, 1_000_000
+MOST_SETTLE_MS = 3_600_000
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _ENDPOINT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*):([0-9]{1,5})")
@@ -42,6 +43,8 @@ def check(spec: task_pb2.TaskSpec, field: str) -> None:
     for module in seat.imports:
         if len(module) > 256 or not _MODULE.fullmatch(module):
             raise _invalid(f"{path}.imports", f"{module[:80]!r} is not the name of a module")
+    if seat.HasField("checkpoints"):
+        _check_checkpoints(seat.checkpoints, f"{path}.checkpoints")
     if spec.delivery != task_pb2.DELIVERY_AT_MOST_ONCE:
         raise _invalid(
             f"{field}.delivery", "a seat that is lost is not another one's place",
@@ -62,6 +65,17 @@ def _check_ports(ports: Sequence[task_pb2.SeatPort], path: str) -> None:
                 f"{path}[{number}]", f"{port.low} to {port.high} is no range of ports",
                 "1 … 65535, low before high; both 0: any port",
             )  # fmt: skip
+
+
+def _check_checkpoints(wish: task_pb2.SeatCheckpoints, path: str) -> None:
+    words = {"directory": wish.directory, "match": wish.match, "marker": wish.marker}
+    for name, text in words.items():
+        if len(text) > 1_000 or ".." in text.split("/") or not text.isprintable():
+            raise _invalid(f"{path}.{name}", f"{text[:80]!r} is no path that stays where it is")
+    if not wish.directory:
+        raise _invalid(f"{path}.directory", "where are they?")
+    if not 0 <= wish.settle_ms <= MOST_SETTLE_MS:
+        raise _invalid(f"{path}.settle_ms", f"{wish.settle_ms} is not within 0 … {MOST_SETTLE_MS}")
 
 
 def _is_endpoint(text: str) -> bool:
