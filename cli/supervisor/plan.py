@@ -40,7 +40,13 @@ def programs(state: Path, options: Options) -> list[Program]:
     ]
     if options.trainer:
         trainer: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base + 3), *tls)
-        trainer += ("--scheduler", options.endpoint, *_metrics(options, 3 + options.agents))
+        trainer += (
+            "--scheduler",
+            options.endpoint,
+            "--store",
+            options.store,
+            *_metrics(options, 3 + options.agents),
+        )
         services.append(_program(state, "trainer", "services.trainer", trainer))
     return services + [_agent(state, options, number) for number in range(1, options.agents + 1)]
 

@@ -77,6 +77,7 @@ class Act:
     def seat(self, instance: Instance, task: str) -> None:
         """The task holds its place from now on."""
         instance.task = instance.latest_task = task
+        instance.seats += 1
         self.effects.rows.append(InsertSeat(self.job.number, instance.role, instance.index, task))
         self.touch_instance(instance)
 
@@ -119,8 +120,18 @@ class Act:
             return
         role = self.plan.role(instance.role)
         keep = role.role.clean().keep if role is not None else ()
+        rules = self.plan.job.checkpoints
+        if keep or (rules.directory and not rules.is_shared):
+            instance.closing = {**instance.closing, task: address.node}
         found = (self.job.number, instance.role, instance.index, task, address.node)
         self.effects.wishes.append(CloseSeat(*found, keep, is_failure, message))
+
+    def close_again(self, instance: Instance, task: str) -> None:
+        """The command; sent again after every greeting."""
+        role = self.plan.role(instance.role)
+        keep = role.role.clean().keep if role is not None else ()
+        found = (self.job.number, instance.role, instance.index, task, instance.closing[task])
+        self.effects.wishes.append(CloseSeat(*found, keep, False, ""))
 
     def publish(self) -> None:
         """The address cache has changed."""

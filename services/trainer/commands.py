@@ -6,6 +6,7 @@ from modelyard.v1 import framework_pb2, seat_pb2
 from services.trainer import effects as e
 from services.trainer.addresses import Cache
 from services.trainer.launching import watched
+from services.trainer.model import Checkpoint
 from services.trainer.state import LiveJob
 
 
@@ -25,6 +26,9 @@ def command_of(wish: e.AgentWish, live: LiveJob | None, cache: Cache | None) -> 
         return seat_pb2.SeatCommand(task_id=wish.task, stop=stop)
     if isinstance(wish, e.DumpStacks):
         return seat_pb2.SeatCommand(task_id=wish.task, dump_stacks=seat_pb2.DumpStacks())
+    if isinstance(wish, e.DropFiles):
+        dropped = seat_pb2.DropCheckpoints(names=wish.names)
+        return seat_pb2.SeatCommand(task_id=wish.task, drop_checkpoints=dropped)
     return close_command(wish.task, wish.keep, wish.message, is_failure=wish.is_failure)
 
 
@@ -53,7 +57,19 @@ def _launch(wish: e.LaunchInstance, told: seat_pb2.PublishAddresses) -> seat_pb2
         progress=_progress(wish.progress),
         ends_together=launch.ends_together,
         imports=launch.imports,
+        resume=_resume(wish.resume),
     )
+
+
+def _resume(found: Checkpoint | None) -> seat_pb2.SeatCheckpoint | None:
+    if found is None:
+        return None
+    message = seat_pb2.SeatCheckpoint(
+        name=found.name, digest=found.digest, size_bytes=found.size_bytes, is_stored=found.is_stored
+    )
+    for path, digest, size_bytes in found.files:
+        message.files.add(path=path, digest=digest, size_bytes=size_bytes)
+    return message
 
 
 def _progress(source: ProgressSource) -> list[seat_pb2.ProgressPattern]:

@@ -14,6 +14,10 @@ class TrainerConfig(AuditedConfig):
     scheduler: str = option(
         "127.0.0.1:7070", "host:port of the scheduler, which knows tokens and gives places"
     )
+    store: str = option("127.0.0.1:7071", "host:port of the store, which keeps checkpoints and outputs")
+    keep_ended_days: float = option(
+        30.0, "days that ended jobs are kept which do not say how long themselves; 0: for ever"
+    )
     endpoint: str = option(
         "", "where agents find the trainer: host:port; empty: on the scheduler's host, at this port"
     )

@@ -5,7 +5,7 @@ import msgspec
 from modelyard.training import Launch, ProgressSource
 from modelyard.training.readiness import Readiness
 from services.chassis.errors import ServiceError
-from services.trainer.model import Condition, JobState
+from services.trainer.model import Checkpoint, Condition, JobState
 from services.trainer.state import Instance, Job
 from services.trainer.sweeps.rows import PutSweep, PutTrial
 
@@ -75,6 +75,29 @@ class InsertSeat(msgspec.Struct, frozen=True):
     task: str
 
 
+class PutCheckpoint(msgspec.Struct, frozen=True):
+    """As it is known now, by instance and name."""
+
+    job: int
+    checkpoint: Checkpoint
+
+
+class DropCheckpoint(msgspec.Struct, frozen=True):
+    job: int
+    role: str
+    index: int
+    name: str
+
+
+class PutOutputs(msgspec.Struct, frozen=True):
+    """What was kept of an instance: path, digest, size."""
+
+    job: int
+    role: str
+    index: int
+    outputs: tuple[tuple[str, str, int], ...]
+
+
 Row = (
     PutJob
     | PutInstance
@@ -86,7 +109,27 @@ Row = (
     | InsertSeat
     | PutSweep
     | PutTrial
+    | PutCheckpoint
+    | DropCheckpoint
+    | PutOutputs
 )
+
+
+class HoldReferences(msgspec.Struct, frozen=True):
+    """The store keeps these under the holder; none: it lets go of everything that this one held."""
+
+    account: str
+    holder: str
+    digests: tuple[str, ...]
+
+
+class DropFiles(msgspec.Struct, frozen=True):
+    """Checkpoints in a seat that are not kept any more."""
+
+    job: int
+    task: str
+    node: str
+    names: tuple[str, ...]
 
 
 class SubmitSeats(msgspec.Struct, frozen=True):
@@ -115,6 +158,8 @@ class LaunchInstance(msgspec.Struct, frozen=True):
     launch: Launch
     signs: tuple[Readiness, ...]
     progress: ProgressSource
+    resume: Checkpoint | None = None
+    """What it goes on from."""
 
 
 class StopInstance(msgspec.Struct, frozen=True):
@@ -191,10 +236,12 @@ Wish = (
     | PublishAddresses
     | TellAddresses
     | TellEnd
+    | HoldReferences
+    | DropFiles
 )
 
 
-AgentWish = LaunchInstance | StopInstance | DumpStacks | CloseSeat | TellAddresses
+AgentWish = LaunchInstance | StopInstance | DumpStacks | CloseSeat | TellAddresses | DropFiles
 """What an agent is asked for."""
 
 

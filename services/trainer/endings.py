@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from modelyard.training import Ending, ScopeKind, Verdict
 from modelyard.training.restarts import Action, Cause, Per, RestartScope
-from services.trainer import evidence, gangs
+from services.trainer import checkpoints, evidence, gangs
 from services.trainer.acts import Act
 from services.trainer.model import PLACED, ConditionKind, Exit, InstanceState, JobState
 from services.trainer.state import Budget, Instance, Key, Wave
@@ -70,7 +70,7 @@ def _judge(act: Act, instance: Instance, found: Exit) -> None:
         act.set(instance, InstanceState.FAILED, verdict.reason, found.message)
     else:
         _pay(act, name, budget, verdict)
-        _begin_wave(act, instance, verdict, found)
+        begin_wave(act, instance, verdict, found)
 
 
 def _budget(act: Act, instance: Instance, per: Per) -> tuple[str, Budget]:
@@ -90,7 +90,8 @@ def _pay(act: Act, name: str, budget: Budget, verdict: Verdict) -> None:
     act.touch()
 
 
-def _begin_wave(act: Act, instance: Instance, verdict: Verdict, found: Exit) -> None:
+def begin_wave(act: Act, instance: Instance, verdict: Verdict, found: Exit) -> None:
+    """Everybody in the verdict's scope is stopped and starts again; `instance` itself has nothing to stop."""
     keys = _in_scope(act, instance, verdict.scope)
     until_ms = act.now + round(verdict.delay_s * 1000)
     overlapping = [wave for wave in act.job.waves if set(wave.keys) & set(keys)]
@@ -154,6 +155,7 @@ def go_on(act: Act) -> None:
                 act.set(one, InstanceState.PENDING, "SEAT_LOST")
             else:
                 act.set(one, InstanceState.SEATED)
+        checkpoints.choose(act, [one.key for one in members])
         if lost:
             act.publish()
             gangs.submit(act, lost, is_whole=False)

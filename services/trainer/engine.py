@@ -108,10 +108,12 @@ class Engine:
             self.post(event)
         for job, instances in found.jobs:
             for one in instances:
-                if one.task:
-                    self._seats[one.task] = (job.number, *one.key)
-            self.post(JobRecovered(job, plan_of(job), tuple(instances)))
-            tasks = [one.task for one in instances if one.task]
+                for task in filter(None, (one.task, *one.closing)):
+                    self._seats[task] = (job.number, *one.key)
+            self.post(
+                JobRecovered(job, plan_of(job), tuple(instances), await self.store.checkpoints(job.number))
+            )
+            tasks = [task for one in instances for task in (one.task, *one.closing) if task]
             if tasks:
                 self._session(job.account).follow(tasks)
         for batch in found.batches:
@@ -311,7 +313,8 @@ class Engine:
             if at is not None:
                 found = submissions.exit_of(outcome, self._clock.now_ms())
                 is_late = submissions.waited_too_long(outcome)
-                self.post(SeatEnded(at[0], outcome.task_id, found, is_late))
+                kept = tuple((one.name, one.digest, one.size_bytes) for one in outcome.result.outputs)
+                self.post(SeatEnded(at[0], outcome.task_id, found, is_late, kept))
 
     def on_unknown(self, account: str, tasks: Sequence[str]) -> None:
         for task in tasks:

@@ -3,7 +3,7 @@
 import msgspec
 
 from modelyard.training import Address, Plan, Progress
-from services.trainer.model import Exit
+from services.trainer.model import Checkpoint, Exit
 from services.trainer.state import Instance, Job, Key
 
 
@@ -21,6 +21,7 @@ class JobRecovered(msgspec.Struct, frozen=True):
     job: Job
     plan: Plan
     instances: tuple[Instance, ...]
+    checkpoints: tuple[Checkpoint, ...] = ()
 
 
 class JobStopped(msgspec.Struct, frozen=True):
@@ -84,6 +85,8 @@ class SeatEnded(msgspec.Struct, frozen=True):
     exit: Exit
     has_waited_too_long: bool = False
     """The gang was not placed in its time."""
+    outputs: tuple[tuple[str, str, int], ...] = ()
+    """What was kept: path, digest, size."""
 
 
 class SeatOpened(msgspec.Struct, frozen=True):
@@ -152,6 +155,24 @@ class ProgressReported(msgspec.Struct, frozen=True):
     progress: Progress
 
 
+class CheckpointSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """One is complete, is in the store too, or cannot be gone on from."""
+
+    job: int
+    role: str
+    index: int
+    task: str
+    node: str
+    epoch: int
+    name: str
+    digest: str
+    files: tuple[tuple[str, str, int], ...] = ()
+    size_bytes: int = 0
+    time_ms: int = 0
+    is_stored: bool = False
+    flaw: str = ""
+
+
 class JobForgotten(msgspec.Struct, frozen=True):
     """It has ended, and whoever waited for that was told."""
 
@@ -180,6 +201,7 @@ Event = (
     | InstanceEnded
     | ActivitySeen
     | ProgressReported
+    | CheckpointSeen
     | JobForgotten
     | Ticked
 )

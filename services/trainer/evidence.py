@@ -11,7 +11,7 @@ import msgspec
 from modelyard.training import Ending
 from modelyard.training.evidence import Item, lacking
 from modelyard.training.restarts import Action, Cause, Purse
-from services.trainer import launching
+from services.trainer import facts
 from services.trainer.acts import Act
 from services.trainer.model import Exit
 from services.trainer.state import Instance
@@ -24,7 +24,7 @@ def lacks(act: Act) -> list[Item]:
     wanted = act.plan.job.evidence
     if wanted == type(wanted)():
         return []
-    return lacking(wanted, {role: launching.facts_of(act, role) for role in act.job.counts})
+    return lacking(wanted, {role: facts.facts_of(act, role) for role in act.job.counts})
 
 
 def judged(act: Act, instance: Instance, found: Exit) -> Exit:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modelyard.training import Address
+from services.trainer import checkpoints
 from services.trainer.acts import Act
 from services.trainer.effects import CancelSeats, CloseSeat, DropBatch, InsertBatch, SubmitSeats
 from services.trainer.model import ConditionKind, InstanceState, JobState
@@ -87,6 +88,7 @@ def place(act: Act) -> None:
     if act.job.state is not JobState.RESERVING or not is_placed(act):
         return
     act.job.place_ms = act.job.place_ms or act.now
+    checkpoints.choose(act, [key for key, one in act.live.instances.items() if not one.state.has_ended])
     act.set_job(JobState.STARTING)
     act.condition(ConditionKind.PLACED, is_true=True, reason="GANG")
 
@@ -109,7 +111,7 @@ def give_up(act: Act, *, message: str) -> None:
         act.effects.wishes.append(CancelSeats(act.job.account, tuple(tasks)))
     act.job.batches = {}
     for instance in act.live.instances.values():
-        instance.task, instance.address = "", None
+        instance.task, instance.address, instance.resume = "", None, checkpoints.UNCHOSEN
         if act.job.outcome is None:
             # The whole job starts again: also what has succeeded, whose address others may want.
             act.set(instance, InstanceState.PENDING, "", message)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from modelyard.training import Identity, ProgressSource, RenderError
-from modelyard.training.readiness import WATCHED, Dependency, Facts, OnTimeout, Readiness, is_met, unmet
+from modelyard.training.readiness import WATCHED, Dependency, OnTimeout, Readiness, is_met, unmet
 from modelyard.training.restarts import Cause
-from services.trainer import endings, timers
+from services.trainer import checkpoints, endings, timers
 from services.trainer.acts import Act
 from services.trainer.effects import LaunchInstance
+from services.trainer.facts import facts_of
 from services.trainer.model import PLACED, ConditionKind, Exit, InstanceState, JobState
 from services.trainer.state import Instance
 
 
 def launch_ready(act: Act) -> None:
     """Every seated instance whose edges are met starts. Starting one may let others start in the same step."""
-    if act.job.state not in PLACED:
+    if act.job.state not in PLACED or act.live.closing:
+        # What is being closed may still give the checkpoint that is to be gone on from.
         return
     for role in act.plan.roles:
         waiting = [one for one in act.live.of_role(role.name) if one.state is InstanceState.SEATED]
@@ -71,22 +73,6 @@ def missing(act: Act, edge: Dependency) -> list[int]:
     return unmet(edge, facts_of(act, edge.role))
 
 
-def facts_of(act: Act, role: str) -> list[Facts]:
-    """What is known of a role's instances, by index."""
-    signs = act.plan.signs(role)
-    return [_facts(instance, signs) for instance in act.live.of_role(role)]
-
-
-def _facts(instance: Instance, signs: tuple[Readiness, ...]) -> Facts:
-    return Facts(
-        is_placed=instance.address is not None,
-        is_started=instance.is_started and instance.state is InstanceState.RUNNING,
-        is_succeeded=instance.state is InstanceState.SUCCEEDED,
-        seen=frozenset(signs[number] for number in instance.signs if number < len(signs)),
-        metrics=instance.metrics,
-    )
-
-
 def launch(act: Act, instance: Instance) -> None:
     """Epoch + 1 is on disk before the command leaves; the same epoch again changes nothing at the agent (I2)."""
     instance.epoch += 1
@@ -105,7 +91,12 @@ def send_launch(act: Act, instance: Instance) -> None:
     job, address = act.job, instance.address
     assert address is not None
     book = {one.key: one.address for one in act.live.instances.values() if one.address is not None}
-    identity = Identity(id=f"j-{job.number}", account=job.account, restarts=job.restarts)
+    resumed = checkpoints.resumed(act, instance)
+    directory = checkpoints.directory_of(checkpoints.wanted(act), address.directory)
+    identity = Identity(
+        id=f"j-{job.number}", account=job.account, restarts=job.restarts, checkpoint_dir=directory,
+        resume_from=f"{directory}/{resumed.name}" if resumed is not None else "",
+    )  # fmt: skip
     surroundings = act.plan.surroundings(identity, book, job.counts)
     try:
         rendered = act.plan.launch(surroundings, instance.role, instance.index)
@@ -118,7 +109,7 @@ def send_launch(act: Act, instance: Instance) -> None:
     act.effects.wishes.append(
         LaunchInstance(
             job.number, instance.role, instance.index, instance.task, address.node, instance.epoch, rendered,
-            act.plan.signs(instance.role), _progress_from(act, instance.role),
+            act.plan.signs(instance.role), _progress_from(act, instance.role), resumed,
         )
     )  # fmt: skip
 

@@ -17,9 +17,6 @@ def check(plan: Plan) -> None:
 
 
 def _unmet(plan: Plan) -> Iterator[tuple[str, str]]:
-    job = plan.job
-    if job.checkpoints.directory:
-        yield "checkpoints", "handing checkpoints on"
     for role in plan.roles:
         if any(sign.kind is ReadinessKind.FUNCTION for sign in plan.signs(role.name)):
             yield f"roles.{role.name}", "readiness by a function of a plug-in"

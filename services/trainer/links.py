@@ -22,6 +22,7 @@ from services.trainer.convert.progress import points_of, progress_of
 from services.trainer.engine import Engine
 from services.trainer.events import (
     ActivitySeen,
+    CheckpointSeen,
     Event,
     InstanceEnded,
     InstanceStarted,
@@ -211,12 +212,23 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
             return [ActivitySeen(*at, event.epoch, event.activity.cpu, event.activity.silent_ms)]
         if event.HasField("progress"):
             return [ProgressReported(*at, progress_of(event.progress))]
+        if event.HasField("checkpoint"):
+            return [_checkpoint(at, event, hello.node)]
         if event.HasField("refusal"):
             _log.warning(
                 "command_refused", node=hello.node, task=event.task_id, reason=event.refusal.reason,
                 message=event.refusal.message,
             )  # fmt: skip
         return []
+
+
+def _checkpoint(at: tuple[int, str, int], event: seat_pb2.SeatEvent, node: str) -> CheckpointSeen:
+    found = event.checkpoint
+    return CheckpointSeen(
+        job=at[0], role=at[1], index=at[2], task=event.task_id, node=node, epoch=event.epoch, name=found.name,
+        digest=found.digest, files=tuple((file.path, file.digest, file.size_bytes) for file in found.files),
+        size_bytes=found.size_bytes, time_ms=found.time.ToMilliseconds(), is_stored=found.is_stored, flaw=found.flaw,
+    )  # fmt: skip
 
 
 def _number(job_id: str) -> int:
@@ -248,7 +260,9 @@ def _of_seat(seat: seat_pb2.Seat, hello: seat_pb2.SeatHello, *, is_greeting: boo
             network=hello.network,
         )
         found.append(SeatOpened(*at, seat.task_id, address))
-    if is_greeting and seat.state not in (seat_pb2.SEAT_STATE_PREPARING, seat_pb2.SEAT_STATE_CLOSED):
+    is_here = is_greeting and seat.state not in (seat_pb2.SEAT_STATE_PREPARING, seat_pb2.SEAT_STATE_CLOSED)
+    # One that was told as preparing in the greeting may have had a launch that was lost.
+    if is_here or seat.state == seat_pb2.SEAT_STATE_OPEN:
         found.append(SeatStands(*at, seat.task_id, seat.epoch))
     if seat.state in _LIVE:
         found.append(InstanceStarted(*at, seat.task_id, seat.epoch))

@@ -8,6 +8,8 @@ import msgspec
 
 from services.chassis.errors import ServiceError
 from services.trainer import (
+    checkpoints,
+    closings,
     endings,
     gangs,
     greeting,
@@ -15,6 +17,7 @@ from services.trainer import (
     launching,
     outcomes,
     preempting,
+    resuming,
     scaling,
     timers,
     turns,
@@ -24,6 +27,7 @@ from services.trainer.admission import admit
 from services.trainer.effects import Answer, CancelSeats, DropBatch, Effects, PutInstance, PutJob
 from services.trainer.events import (
     ActivitySeen,
+    CheckpointSeen,
     Event,
     InstanceEnded,
     InstanceStarted,
@@ -56,7 +60,14 @@ from services.trainer.sweeps import machine as sweeps
 from services.trainer.sweeps.events import SweepEvent
 
 _OfInstance = (
-    SeatOpened | SeatStands | InstanceStarted | SignSeen | InstanceEnded | ActivitySeen | ProgressReported
+    SeatOpened
+    | SeatStands
+    | InstanceStarted
+    | SignSeen
+    | InstanceEnded
+    | ActivitySeen
+    | ProgressReported
+    | CheckpointSeen
 )
 
 
@@ -136,6 +147,8 @@ def _apply(state: State, event: Event, effects: Effects, now: int) -> list[LiveJ
     if isinstance(event, JobRecovered):
         live = LiveJob(event.job, event.plan)
         live.instances = {one.key: one for one in event.instances}
+        for known in event.checkpoints:
+            live.checkpoints.setdefault((known.role, known.index), {})[known.name] = known
         state.jobs[event.job.number] = live
         state.moved(event.job, None)
         return [live]
@@ -237,6 +250,13 @@ def _on_instance(act: Act, instance: Instance, event: _OfInstance) -> None:
             act.touch_instance(instance)
     elif isinstance(event, ActivitySeen):
         hangs.seen(act, instance, event.epoch, event.cpu, event.silent_ms)
+    elif isinstance(event, CheckpointSeen):
+        if event.flaw:
+            resuming.torn(act, instance, event)
+        else:
+            checkpoints.seen(act, instance, event)
+    elif isinstance(event, SeatStands) and event.task in instance.closing:
+        act.close_again(instance, event.task)
     elif event.task != instance.task:
         # Of a seat that it has no more.
         return
@@ -262,6 +282,10 @@ def _on_refused(act: Act, event: SeatsRefused) -> None:
 
 
 def _on_seat_ended(act: Act, event: SeatEnded) -> None:
+    closing = act.live.of_closing(event.task)
+    if closing is not None:
+        closings.ended(act, closing, event)
+        return
     instance = act.live.of_task(event.task)
     if instance is None:
         return

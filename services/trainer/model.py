@@ -92,6 +92,31 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     node: str = ""
 
 
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One that is complete: of an instance, under a name, with a content."""
+
+    number: int
+    """Of those of its job."""
+    role: str
+    index: int
+    name: str
+    digest: str
+    files: tuple[tuple[str, str, int], ...] = ()
+    """Path in the directory of checkpoints, digest, size; none on a shared file system."""
+    size_bytes: int = 0
+    time_ms: int = 0
+    """When its last byte was written, by the clock of its node."""
+    seat: int = 0
+    """In which of its instance's seats it was written."""
+    task: str = ""
+    """The seat in which it lies."""
+    node: str = ""
+    epoch: int = 0
+    step: int | None = None
+    metric: float | None = None
+    is_stored: bool = False
+
+
 class Condition(msgspec.Struct, frozen=True):
     """One change of one condition."""
 

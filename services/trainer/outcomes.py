@@ -8,7 +8,7 @@ from __future__ import annotations
 from modelyard.training.conduct import AtEnd
 from modelyard.training.restarts import Cause
 from modelyard.training.status import Counts, Outcome, RoleState
-from services.trainer import evidence, gangs, preempting, turns
+from services.trainer import closings, evidence, gangs, preempting, turns
 from services.trainer.acts import Act
 from services.trainer.effects import InsertOutcome, TellEnd
 from services.trainer.model import PLACED, ConditionKind, InstanceState, JobState
@@ -135,10 +135,12 @@ def clear(act: Act) -> None:
     for instance in act.live.instances.values():
         if instance.state.has_ended and instance.task:
             act.close(instance, is_failure=instance.state is InstanceState.FAILED, message=instance.message)
-    if any(one.state.has_processes for one in act.live.instances.values()):
+    if any(one.state.has_processes for one in act.live.instances.values()) or closings.is_waiting(act):
         return
     gangs.give_up(act, message="the job has ended")
     job.end_ms = act.now
+    if act.plan.job.ttl_s is not None:
+        job.expire_ms = act.now + round(1000 * act.plan.job.ttl_s)
     act.set_job(job.outcome, job.reason, job.message)
     act.condition(ConditionKind.CLEARED, is_true=True, reason=job.reason)
     act.effects.wishes.append(TellEnd(job.number, job.account))
@@ -156,6 +158,8 @@ def suspend(act: Act) -> None:
     for instance in act.live.instances.values():
         if instance.task:
             act.close(instance, message="the job is suspended")
+    if closings.is_waiting(act):
+        return
     gangs.give_up(act, message="the job is suspended")
     act.job.is_suspending, act.job.is_proving, act.job.waves = False, False, []
     reason, message = (act.job.reason, act.job.message) if act.job.yields_to else ("SUSPENDED", "")

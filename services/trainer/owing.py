@@ -16,6 +16,8 @@ class Kind(StrEnum):
 
     CANCELLATION = "cancellation"
     """Tasks of seats that nobody wants."""
+    REFERENCES = "references"
+    """What the store keeps for a job, or lets go."""
     NOTICE = "notice"
     """A job has ended."""
 
@@ -26,6 +28,8 @@ def owed(wishes: Iterable[e.Wish], errands: Errands) -> list[Errand]:
     for wish in wishes:
         if isinstance(wish, e.CancelSeats):
             found.append(errands.take(Kind.CANCELLATION, wish.account, _PACK(wish.tasks)))
+        elif isinstance(wish, e.HoldReferences):
+            found.append(errands.take(Kind.REFERENCES, wish.account, _PACK((wish.holder, wish.digests))))
         elif isinstance(wish, e.TellEnd):
             found.append(errands.take(Kind.NOTICE, wish.account, _PACK(wish.job)))
     return found

@@ -27,10 +27,37 @@ SELECT version, document, digest, account, time_ms FROM framework WHERE id = ? A
 SELECT id, version, document, digest, account, time_ms FROM framework ORDER BY id, version DESC;
 
 -- name: put_job
-INSERT INTO job (number, account, name, framework, queue, state, revision, create_ms, end_ms, content)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO job (number, account, name, framework, queue, state, revision, create_ms, end_ms, expire_ms, content)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (number) DO UPDATE SET
-    state = excluded.state, revision = excluded.revision, end_ms = excluded.end_ms, content = excluded.content;
+    state = excluded.state, revision = excluded.revision, end_ms = excluded.end_ms, expire_ms = excluded.expire_ms,
+    content = excluded.content;
+
+-- name: put_checkpoint
+INSERT INTO checkpoint (job, role, place, name, content) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (job, role, place, name) DO UPDATE SET content = excluded.content;
+
+-- name: drop_checkpoint
+DELETE FROM checkpoint WHERE job = ? AND role = ? AND place = ? AND name = ?;
+
+-- name: checkpoints
+SELECT content FROM checkpoint WHERE job = ? ORDER BY role, place, name;
+
+-- name: put_output
+INSERT INTO output (job, role, place, name, digest, size_bytes) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (job, role, place, name) DO UPDATE SET digest = excluded.digest, size_bytes = excluded.size_bytes;
+
+-- name: outputs
+SELECT role || '-' || place || '/' || name, digest, size_bytes FROM output WHERE job = ? ORDER BY role, place, name;
+
+-- name: expired_jobs
+SELECT number, account FROM job
+WHERE end_ms > 0 AND (expire_ms BETWEEN 1 AND :now_ms OR (expire_ms = 0 AND end_ms <= :ended_before_ms))
+ORDER BY number LIMIT :most;
+
+-- name: job_tables
+SELECT m.name FROM sqlite_schema AS m JOIN pragma_table_info(m.name) AS c
+WHERE m.type = 'table' AND c.name = 'job' ORDER BY m.name;
 
 -- name: put_instance
 INSERT INTO instance (job, role, place, content) VALUES (?, ?, ?, ?)
@@ -55,7 +82,8 @@ DELETE FROM batch WHERE number = ?;
 SELECT number, job, account, parts, content FROM batch ORDER BY number;
 
 -- name: last_numbers
-SELECT (SELECT coalesce(max(number), 0) FROM job), (SELECT coalesce(max(revision), 0) FROM job);
+SELECT max((SELECT coalesce(max(number), 0) FROM job), coalesce((SELECT value FROM meta WHERE name = 'job'), 0)),
+    max((SELECT coalesce(max(revision), 0) FROM job), coalesce((SELECT value FROM meta WHERE name = 'revision'), 0));
 
 -- name: live_jobs
 SELECT content FROM job WHERE end_ms = 0 ORDER BY number;

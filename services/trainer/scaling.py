@@ -84,6 +84,8 @@ def drop_surplus(act: Act) -> None:
         if instance.state.has_processes:
             continue
         act.close(instance, message="scaled down")
+        if instance.closing:
+            continue
         del instances[key]
         act.live.changed.discard(key)
         act.effects.rows.append(DropInstance(act.job.number, *key))

@@ -28,7 +28,8 @@ from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator, ensure_secret
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
-from services.trainer.carriers import Cancellations
+from services.trainer.carriers import Cancellations, References
+from services.trainer.clearing import Clearing
 from services.trainer.config import TrainerConfig
 from services.trainer.creation import Creation
 from services.trainer.engine import Engine
@@ -69,6 +70,7 @@ class TrainerService:
         self._clock = SystemClock()
         self._database: Database | None = None
         self._scheduler: grpc.aio.Channel | None = None
+        self._store: grpc.aio.Channel | None = None
 
     async def open(self) -> None:
         """Opens the tables and the way to the scheduler. Raises StartRefused leaves."""
@@ -77,6 +79,7 @@ class TrainerService:
         self._database = await Database.open(config.home / "trainer.db", load_migrations(PACKAGE))
         sql = load_queries(PACKAGE)
         self._scheduler = connect(config.scheduler, token=token, ca_file=self._authority_file())
+        self._store = connect(config.store, token=token, ca_file=self._authority_file())
         store = JobStore(self._database, sql)
         self._frameworks = Frameworks(store)
         await self._frameworks.open()
@@ -97,6 +100,7 @@ class TrainerService:
         self._contacts = Contacts(self._scheduler)
         carriers: dict[str, Carrier] = {
             Kind.CANCELLATION: Cancellations(self._scheduler),
+            Kind.REFERENCES: References(self._store),
             Kind.NOTICE: Notices(self._contacts, self._jobs),
         }
         self._loops.start("errands", self._errands.run(carriers))
@@ -104,6 +108,8 @@ class TrainerService:
         room = MakingRoom(self._engine, self._scheduler, self._clock)
         self._loops.start("making-room", room.run())
         self._loops.start("answers", self._prune_answers())
+        clearing = Clearing(store, self._errands, self._clock, config.keep_ended_days)
+        self._loops.start("clearing", clearing.run())
 
     async def figures(self) -> list[Family]:
         """For whoever scrapes."""
@@ -155,8 +161,9 @@ class TrainerService:
 
     async def close(self) -> None:
         """Closes everything that is open."""
-        if self._scheduler is not None:
-            await self._scheduler.close()
+        for channel in (self._scheduler, self._store):
+            if channel is not None:
+                await channel.close()
         if self._database is not None:
             await self._database.close()
 

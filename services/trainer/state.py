@@ -14,7 +14,7 @@ from modelyard.training import Address, Plan, Progress
 from modelyard.training.restarts import Purse
 from modelyard.training.status import Outcome
 from services.chassis.errors import InvariantViolation
-from services.trainer.model import Condition, Exit, InstanceState, JobState
+from services.trainer.model import Checkpoint, Condition, Exit, InstanceState, JobState
 from services.trainer.sweeps.state import LiveSweep, check_sweep
 
 Key = tuple[str, int]
@@ -65,6 +65,12 @@ class Instance(msgspec.Struct):
     begun_ms: int = 0
     exit: Exit | None = None
     restarts: int = 0
+    seats: int = 0
+    """How many it has had."""
+    closing: dict[str, str] = {}
+    """Tasks of its seats that are being closed and have still to give what is kept; the node of each."""
+    resume: int = -1
+    """The checkpoint that it goes on from; 0: none, −1: not chosen."""
     stopping_for: str = ""
     """Why it is asked to end: restart, surplus, suspend, drain or hang."""
     since_ms: int = 0
@@ -122,6 +128,9 @@ class Job(msgspec.Struct):
     """Decided: never changes (I1)."""
     is_proving: bool = False
     """Its policy says that it has succeeded, and evidence lacks: what still lives is ended, then it is judged."""
+    next_checkpoint: int = 1
+    close_until_ms: int = 0
+    """Until then seats that are being closed are waited for; 0: none is."""
     drain_until_ms: int = 0
     is_suspending: bool = False
     """Its instances are being stopped, then it holds nothing."""
@@ -143,6 +152,8 @@ class Job(msgspec.Struct):
     place_ms: int = 0
     start_ms: int = 0
     end_ms: int = 0
+    expire_ms: int = 0
+    """When what is left of it is cleared; 0: after the trainer's own time."""
     revision: int = 0
     address_revision: int = 0
     sweep: int = 0
@@ -158,12 +169,14 @@ class Job(msgspec.Struct):
 class LiveJob:
     """A job in memory with its plan and its instances."""
 
-    __slots__ = ("activity", "changed", "due_ms", "instances", "is_changed", "job", "plan")
+    __slots__ = ("activity", "changed", "checkpoints", "due_ms", "instances", "is_changed", "job", "plan")
 
     def __init__(self, job: Job, plan: Plan) -> None:
         self.job = job
         self.plan = plan
         self.instances: dict[Key, Instance] = {}
+        self.checkpoints: dict[Key, dict[str, Checkpoint]] = {}
+        """By instance and name."""
         self.activity: dict[Key, tuple[float, int, int]] = {}
         """Cores, when it was last heard (ms), when it last made progress (ms); not on disk."""
         self.changed: set[Key] = set()
@@ -179,6 +192,15 @@ class LiveJob:
     def of_task(self, task: str) -> Instance | None:
         """Whose seat it is."""
         return next((one for one in self.instances.values() if one.task == task), None)
+
+    def of_closing(self, task: str) -> Instance | None:
+        """Whose seat it was, while it is being closed."""
+        return next((one for one in self.instances.values() if task in one.closing), None)
+
+    @property
+    def closing(self) -> list[str]:
+        """Tasks of all seats that are being closed."""
+        return [task for one in self.instances.values() for task in one.closing]
 
 
 class Queue:

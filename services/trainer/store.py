@@ -15,7 +15,7 @@ from services.chassis.errands import Errand
 from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.sqlite import Database
 from services.trainer import effects as e
-from services.trainer.model import JobState
+from services.trainer.model import Checkpoint, JobState
 from services.trainer.state import Instance, Job
 from services.trainer.sweeps.rows import PutSweep, PutTrial
 from services.trainer.sweeps.store import put_sweep, put_trial
@@ -28,6 +28,7 @@ EPOCH_REVISIONS = 1_000_000
 _PACK = msgspec.msgpack.Encoder().encode
 _JOB = msgspec.msgpack.Decoder(Job)
 _INSTANCE = msgspec.msgpack.Decoder(Instance)
+_CHECKPOINT = msgspec.msgpack.Decoder(Checkpoint)
 
 
 class FrameworkRow(msgspec.Struct, frozen=True):
@@ -138,6 +139,35 @@ class JobStore:
     def _instances(self, c: sqlite3.Connection, job: int) -> list[Instance]:
         return [_INSTANCE.decode(content) for (content,) in c.execute(self._sql["instances"], (job,))]
 
+    async def checkpoints(self, number: int) -> tuple[Checkpoint, ...]:
+        """By role, index and name."""
+        found = await self.database.read(lambda c: c.execute(self._sql["checkpoints"], (number,)).fetchall())
+        return tuple(_CHECKPOINT.decode(content) for (content,) in found)
+
+    async def outputs(self, number: int) -> list[tuple[str, str, int]]:
+        """What was kept: role-index/path, digest, size."""
+        return await self.database.read(lambda c: c.execute(self._sql["outputs"], (number,)).fetchall())
+
+    async def expired(self, now_ms: int, ended_before_ms: int, most: int) -> list[tuple[int, str]]:
+        """Number and account of ended jobs of which nothing is kept any longer."""
+        values = {"now_ms": now_ms, "ended_before_ms": ended_before_ms, "most": most}
+        return await self.database.read(lambda c: c.execute(self._sql["expired_jobs"], values).fetchall())
+
+    async def clear(self, number: int, errands: Sequence[Errand]) -> None:
+        """Every row about an ended job goes, and what follows from that is owed; its number is never given again."""
+
+        def change(c: sqlite3.Connection) -> None:
+            last_job, revision = c.execute(self._sql["last_numbers"]).fetchone()
+            c.execute(self._sql["set_meta"], ("job", last_job))
+            c.execute(self._sql["set_meta"], ("revision", revision))
+            for (table,) in c.execute(self._sql["job_tables"]).fetchall():
+                c.execute(f"DELETE FROM {table} WHERE job = ?", (number,))
+            c.execute("DELETE FROM job WHERE number = ?", (number,))
+            rows = [(one.number, one.kind, one.account, one.content) for one in errands]
+            c.executemany(self._sql["insert_errand"], rows)
+
+        await self.database.write(change)
+
     async def job(self, number: int) -> Job | None:
         """As it lies on disk."""
         found = await self.database.read(lambda c: c.execute(self._sql["get_job"], (number,)).fetchone())
@@ -182,7 +212,7 @@ Values = dict[str, list[tuple[Any, ...]]]
 def _put_job(row: e.PutJob, values: Values) -> None:
     job = row.job
     head = (job.number, job.account, job.name, job.framework, job.queue, job.state.value, job.revision)
-    values["put_job"].append((*head, job.create_ms, job.end_ms, _PACK(job)))
+    values["put_job"].append((*head, job.create_ms, job.end_ms, job.expire_ms, _PACK(job)))
 
 
 def _put_instance(row: e.PutInstance, values: Values) -> None:
@@ -216,6 +246,21 @@ def _insert_seat(row: e.InsertSeat, values: Values) -> None:
     values["insert_seat"].append((row.job, row.role, row.index, row.task))
 
 
+def _put_checkpoint(row: e.PutCheckpoint, values: Values) -> None:
+    one = row.checkpoint
+    values["put_checkpoint"].append((row.job, one.role, one.index, one.name, _PACK(one)))
+
+
+def _drop_checkpoint(row: e.DropCheckpoint, values: Values) -> None:
+    key = (row.job, row.role, row.index, row.name)
+    values["put_checkpoint"] = [one for one in values["put_checkpoint"] if one[:4] != key]
+    values["drop_checkpoint"].append(key)
+
+
+def _put_outputs(row: e.PutOutputs, values: Values) -> None:
+    values["put_output"] += [(row.job, row.role, row.index, *output) for output in row.outputs]
+
+
 _ROWS: dict[type, Any] = {
     e.PutJob: _put_job,
     e.PutInstance: _put_instance,
@@ -227,11 +272,15 @@ _ROWS: dict[type, Any] = {
     e.InsertSeat: _insert_seat,
     PutSweep: put_sweep,
     PutTrial: put_trial,
+    e.PutCheckpoint: _put_checkpoint,
+    e.DropCheckpoint: _drop_checkpoint,
+    e.PutOutputs: _put_outputs,
 }
-# What is dropped goes last: a batch may be made and answered within one transaction of many steps.
+# What is dropped goes last: a batch may be made and answered within one transaction of many steps. A checkpoint may be
+# dropped and come again.
 _ORDER = (
     "put_job", "put_instance", "drop_instance", "insert_outcome", "insert_condition", "insert_batch", "drop_batch",
-    "insert_errand", "insert_seat", "put_sweep", "put_trial",
+    "insert_errand", "insert_seat", "put_sweep", "put_trial", "drop_checkpoint", "put_checkpoint", "put_output",
 )  # fmt: skip
 
 ENDED = tuple(state.value for state in JobState if state.has_ended)

@@ -65,6 +65,10 @@ def _fill(
     spec.seat.forward = bool(plan.forwarded)
     # So that what they take to import has begun when the seat opens.
     spec.seat.imports.extend(role.role.creation.imports[:IMPORTS_MOST])
+    if rules := plan.job.checkpoints.directory and plan.job.checkpoints:
+        spec.seat.checkpoints.directory, spec.seat.checkpoints.match = rules.directory, rules.match
+        spec.seat.checkpoints.marker = rules.marker
+        spec.seat.checkpoints.settle_ms = round(1000 * rules.settle_s)
     spec.name = f"{job.name or name}-{role.name}"
     spec.array_size = count
     spec.queue, spec.priority = job.queue, job.priority

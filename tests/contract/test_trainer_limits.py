@@ -13,23 +13,6 @@ from tests.support.trainer_yard import JOB, trainer_yard
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("more", "field"),
-    [
-        ("checkpoints: {dir: ckpt}\n", "checkpoints"),
-    ],
-)
-async def test_wish_of_a_job_file_that_would_be_ignored_is_refused(
-    tmp_path: Path, more: str, field: str
-) -> None:
-    async with trainer_yard(tmp_path) as yard:
-        document = framework_pb2.JobDocument(text=JOB + more)
-        refused = await refusal(yard.admin.jobs.CreateJob(job_pb2.CreateJobRequest(job=document)))
-        assert (refused.code, refused.reason, refused.field) == ("UNIMPLEMENTED", "JOB_WISH_UNMET", field)
-        assert not (await yard.admin.jobs.ListJobs(job_pb2.ListJobsRequest())).jobs
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize(
     ("notification", "reason", "field"),
     [
         (task_pb2.Notification(contact="me"), "CONTACT_NOT_FOUND", "notification.contact"),

@@ -6,14 +6,17 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import pytest
 
 from modelyard.v1 import job_pb2
 from modelyard.v1 import seat_pb2 as pb
 from services.agent.addresses import reached_by
+from services.agent.artifacts import Artifacts
 from services.agent.config import AgentConfig, Places
 from services.agent.decode import decode_body
 from services.agent.events import WorkerLost
+from services.agent.inputs import Inputs
 from services.agent.model import Phase, Task
 from services.agent.seat_queue import SeatQueue, Source
 from services.agent.seats import Seats
@@ -21,6 +24,10 @@ from services.agent.state import Settings, State
 from tests.support.seat_trainer import seat_spec
 
 KEY = "t-1/1/1/7"
+
+
+def _no_store() -> grpc.aio.Channel:
+    raise AssertionError("nothing is asked of the store")
 
 
 class Room:
@@ -31,8 +38,10 @@ class Room:
         self.queue = SeatQueue()
         self.sent: list[tuple[str, dict[str, Any]]] = []
         self.beside: list[str] = []
+        places, artifacts = Places.of(root, "n1"), Artifacts(_no_store)
+        inputs = Inputs(places.inputs, artifacts, lambda _: False)
         self.seats = Seats(
-            self.state, Places.of(root, "n1"), "n1", self._send, lambda _: self.queue, self._run_beside
+            self.state, places, "n1", self._send, lambda _: self.queue, self._run_beside, artifacts, inputs
         )
 
     def _send(self, worker: str, orders: tuple[dict[str, Any], ...]) -> None:
