@@ -86,20 +86,35 @@ def _swept(
         return None
     sweep, section, prefix = found
     plan: Plan | None = None
-    for values in _probes(sweep):
+
+    def tried(values: Mapping[str, Value]) -> tuple[Plan | None, tuple[Problem, ...]]:
         seen = Findings(Kind.JOB)
         nodes = [*sweep.frameworks, bound(sweep.job, values)]
-        made = jobfile.planned(nodes, find, known, Changes(), seen)
-        findings.extend(_placed(seen.all(), prefix, values if plan is not None else {}))
-        if findings or made is None:
+        return jobfile.planned(nodes, find, known, Changes(), seen), seen.all()
+
+    for values in _probes(sweep):
+        made, problems = tried(values)
+        if problems or made is None:
+            # What is wrong with other values too has nothing to do with them.
+            always = {(one.path, one.message) for one in tried(_others(sweep, values))[1]}
+            findings.extend(_placed(problems, prefix, values, always))
             return None
         plan = plan or made
     assert plan is not None
     sections.role_of(sweep.metric, section, plan.framework.role_names)
     if plan.job.suspended:
-        at = Position(f"{prefix}suspend")
-        findings.add(Reason.CONTRADICTION, "trials that are suspended never end", at, "leave it out")
+        with findings.of(Kind.JOB, partial(locate, section.node if prefix else sweep.job)):
+            at = Position(f"{prefix}suspend")
+            findings.add(Reason.CONTRADICTION, "trials that are suspended never end", at, "leave it out")
     return None if findings else (sweep, plan)
+
+
+def _others(sweep: Sweep, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Another value for each parameter that has one."""
+    found = dict(values)
+    for one in sweep.space:
+        found[one.name] = next((v for v in one.extremes() if v != values[one.name]), values[one.name])
+    return found
 
 
 def _probes(sweep: Sweep) -> Iterator[Mapping[str, Value]]:
@@ -112,12 +127,15 @@ def _probes(sweep: Sweep) -> Iterator[Mapping[str, Value]]:
             yield {**first, name: value}
 
 
-def _placed(problems: tuple[Problem, ...], prefix: str, values: Mapping[str, Value]) -> Iterator[Problem]:
+def _placed(
+    problems: tuple[Problem, ...], prefix: str, values: Mapping[str, Value], always: set[tuple[str, str]]
+) -> Iterator[Problem]:
     """Paths from the whole document; with which values, where it is not always so."""
     told = ", ".join(f"{name}={shown(str(value), 40)}" for name, value in values.items())
     for problem in problems:
         path = f"{prefix}{problem.path}".rstrip(".") if problem.kind is Kind.JOB else problem.path
-        message = f"{problem.message} (with {shown(told, 200)})" if told else problem.message
+        is_always = (problem.path, problem.message) in always
+        message = problem.message if is_always else f"{problem.message} (with {shown(told, 200)})"
         yield msgspec.structs.replace(problem, path=path, message=message)
 
 
