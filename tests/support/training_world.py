@@ -254,19 +254,27 @@ class World:
         revision = max((job.revision for job in jobs.values()), default=0)
         self.state = State(last + 1, max([*self.batches, *self.asked], default=0) + 1, turns + 1, revision)
         self.news, self.late = [], []
-        for number, job in sorted(jobs.items()):
-            if not job.state.has_ended:
-                self.do(JobRecovered(job, self.plans[number], tuple(self.on_disk(number)[1])))
+        self.do(*self.recovered(jobs))
         for batch in [*self.batches]:
             self._submit(batch)
         known = {seat.task for seat in self._all()}
-        for live in self.state.jobs.values():
-            for one in live.instances.values():
-                if one.task and one.task not in known:
-                    found = Exit(epoch=0, cause=Cause.NODE_LOST, end_ms=self.now, node="n")
-                    self.news.append(SeatEnded(live.job.number, one.task, found))
+        held = [(n, one.task) for n, live in self.state.jobs.items() for one in live.instances.values()]
+        # Seats that were lost before anybody had heard that they were given.
+        asked = [(row.job, task) for row in self.batches.values() for task in self.asked[row.batch].values()]
+        for number, task in (*held, *asked):
+            if task and task not in known:
+                found = Exit(epoch=0, cause=Cause.NODE_LOST, end_ms=self.now, node="n")
+                self.news.append(SeatEnded(number, task, found))
         for seat in [*self.seats.values()]:
             self._greet(seat)
+
+    def recovered(self, jobs: dict[int, Job]) -> list[Event]:
+        """What a start takes up."""
+        return [
+            JobRecovered(job, self.plans[number], tuple(self.on_disk(number)[1]))
+            for number, job in sorted(jobs.items())
+            if not job.state.has_ended
+        ]
 
     def _greet(self, seat: Seat) -> None:
         live = self.state.jobs.get(seat.job)
