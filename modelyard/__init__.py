@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from modelyard.operator.declaration import describe, operator
     from modelyard.operator.failure import OperatorFailed
     from modelyard.operator.ports import File, Input
+    from modelyard.reporting import report
 
 __all__ = [
     "Client",
@@ -25,6 +26,7 @@ __all__ = [
     "TaskFailed",
     "describe",
     "operator",
+    "report",
 ]
 
 _HOMES = {
@@ -38,6 +40,7 @@ _HOMES = {
     "OperatorFailed": "modelyard.operator.failure",
     "describe": "modelyard.operator.declaration",
     "operator": "modelyard.operator.declaration",
+    "report": "modelyard.reporting",
 }
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import exit_codes
 from cli.commands.train import app
 from cli.commands.train_jobs import Job
-from cli.errors import UsageError
+from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command
 from cli.output.render import show_document
 
@@ -69,6 +70,28 @@ async def metrics(
         series = await client.jobs.metrics(job, metric, points)
     answer = job_pb2.ListJobMetricsResponse(series=series)
     show_list(yard.output, answer, series, SERIES_COLUMNS, name_of, empty="no metrics")
+
+
+@command(app)
+async def plot(
+    yard: Invocation,
+    job: Job,
+    out: Annotated[str, typer.Option("--out", help="A file that ends with .png or .svg")],
+    metric: Metric = [],  # noqa: B006
+) -> None:
+    """Draw the curves of a job's metrics by step, a picture above the other, a line for each instance."""
+    from cli.plotting import draw, require
+
+    require(out)
+    async with yard.client() as client:
+        series = await client.jobs.metrics(job, metric)
+    if not series:
+        told = f"metric {', '.join(metric)}" if metric else "metric"
+        raise CommandError(
+            f"{job} has told no {told}", code=exit_codes.NOT_FOUND, next_step=f"yard train metrics {job}"
+        )
+    draw(series, out, title=job)
+    yard.say(f"{out}: {len({one.name for one in series})} metrics")
 
 
 @command(app)

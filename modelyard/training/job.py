@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from modelyard.training.conduct import Clean, Stop
-from modelyard.training.framework import File
+from modelyard.training.framework import File, ProgressSource
 from modelyard.training.readiness import Dependency, Readiness
 from modelyard.training.restarts import Restart
 from modelyard.training.status import RolePolicy
@@ -137,7 +137,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Evidence = Evidence()
     hang: Hang = Hang()
     checkpoints: Checkpoints = Checkpoints()
-    progress_patterns: tuple[str, ...] = ()
+    progress_from: ProgressSource = ProgressSource()
+    """Beside what the framework reads; a file instead of the framework's."""
     succeeded: str = ""
     """The second policy, in words; empty: the framework's."""
     failed: str = ""

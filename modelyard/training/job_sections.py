@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelyard.training.document import Node
-from modelyard.training.framework import COUNT_MOST, Framework, Role
+from modelyard.training.framework import COUNT_MOST, Framework, ProgressSource, Role
 from modelyard.training.job import (
     Checkpoints,
     Evidence,
@@ -273,14 +273,17 @@ def _one_name(section: Section, name: str) -> str:
     return text
 
 
-def progress(section: Section) -> tuple[str, ...]:
-    """Lines from which progress is read."""
+def progress(section: Section) -> ProgressSource:
+    """Lines from which progress is read, and a file of JSON lines."""
     inner = section.section("progress")
     if inner is None:
-        return ()
-    found = tuple(filter(None, (pattern(inner, "log", text) for text in inner.texts("log", 20))))
+        return ProgressSource()
+    patterns = tuple(filter(None, (pattern(inner, "log", text) for text in inner.texts("log", 20))))
+    file = inner.text("file")
+    if file:
+        check_path(file, inner.position("file"), inner.findings)
     inner.end()
-    return found
+    return ProgressSource(patterns, file)
 
 
 def policy(section: Section, name: str, framework: Framework) -> str:

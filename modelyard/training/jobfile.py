@@ -172,7 +172,7 @@ def _job(section: Section, framework: Framework, version: int, changes: Changes)
         evidence=sections.evidence(section, framework),
         hang=sections.hang(section),
         checkpoints=sections.checkpoints(section),
-        progress_patterns=sections.progress(section),
+        progress_from=sections.progress(section),
         succeeded=sections.policy(status, "succeeded", framework) if status else "",
         failed=sections.policy(status, "failed", framework) if status else "",
     )

@@ -10,7 +10,7 @@ import msgspec
 from modelyard.training.evidence import signs_of
 from modelyard.training.expressions import ExpressionError
 from modelyard.training.forwards import Forwarded, numbered
-from modelyard.training.framework import COUNT_MOST, Framework, Role
+from modelyard.training.framework import COUNT_MOST, Framework, ProgressSource, Role
 from modelyard.training.job import Job, Placement, Resources, RoleInfo
 from modelyard.training.plan_checks import check_plan
 from modelyard.training.problems import Findings, Position, Reason
@@ -214,11 +214,11 @@ def _merged(role: Role, said: RoleInfo, job: Job) -> Role:
         env_json=tuple((name, tree) for name, tree in creation.env_json if name not in own),
         stdin=said.stdin or creation.stdin, imports=said.imports or creation.imports,
     )  # fmt: skip
-    source = role.progress_from
+    source, wanted = role.progress_from, job.progress_from
     changed: dict[str, Any] = {
         "creation": creation, "edges": said.edges, "readiness": said.readiness, "restarts": said.restarts,
         "policy": said.policy, "stopping": said.stopping, "cleaning": said.cleaning, "forwards": said.forward,
-        "progress_from": msgspec.structs.replace(source, patterns=(*job.progress_patterns, *source.patterns)),
+        "progress_from": ProgressSource((*wanted.patterns, *source.patterns), wanted.file or source.file),
     }  # fmt: skip
     return msgspec.structs.replace(
         role, **{name: value for name, value in changed.items() if value is not None}

@@ -85,7 +85,7 @@ class Keeper:
         while not seat.is_closed:
             for fd in self._wait(seat):
                 if fd != self._wake:
-                    seat.on_ended(fd)
+                    seat.on_readable(fd)
             self._take(seat)
             if self._until is not None and time.monotonic() >= self._until:
                 self._until = None
@@ -95,7 +95,7 @@ class Keeper:
 
     def _wait(self, seat: Seat) -> list[int]:
         poll = select.poll()
-        for fd in (self._wake, *seat.pidfds):
+        for fd in (self._wake, *seat.fds):
             poll.register(fd, select.POLLIN)
         due = [] if self._until is None else [self._until - time.monotonic()]
         if (look_s := seat.left_s()) is not None:

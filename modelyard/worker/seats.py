@@ -22,10 +22,12 @@ from modelyard.worker.executables import NotExecutable
 from modelyard.worker.forker import Forker
 from modelyard.worker.frames import Message
 from modelyard.worker.launches import CannotStart, Launch
+from modelyard.worker.mailbox import Mailbox, Refused
 from modelyard.worker.peers import Peers
 from modelyard.worker.ports import Leases
 from modelyard.worker.process import end_children, reap_children
-from modelyard.worker.signs import Signs, stamp
+from modelyard.worker.progress import stamp
+from modelyard.worker.signs import Signs
 from modelyard.worker.spawning import Spawner
 from modelyard.worker.tails import Tail, last_lines, size_of
 
@@ -56,6 +58,7 @@ class Seat:
         self._tell_of = tell
         self._task_id, attempt, _, _ = key.rsplit("/", 3)
         self._attempt = int(attempt)
+        self._mailbox = Mailbox(work["log_directory"], self._on_report)
         self._leases = Leases(work.get("lease_path", ""))
         self._peers = Peers(work, self._leases, self._spared)
         self._state = OPEN
@@ -83,10 +86,10 @@ class Seat:
         return self._closing is not None and not self._runs
 
     @property
-    def pidfds(self) -> tuple[int, ...]:
-        """Readable when a process has ended."""
+    def fds(self) -> tuple[int, ...]:
+        """Readable when a process has ended, or tells something."""
         processes = tuple(self._launch.pidfds) if self._launch is not None else ()
-        return (*processes, *self._peers.pidfds)
+        return (*processes, *self._peers.pidfds, *self._mailbox.fds)
 
     @property
     def _runs(self) -> bool:
@@ -104,6 +107,7 @@ class Seat:
         end_children(self._spared)
         self._peers.close()
         self._leases.close()
+        self._mailbox.close()
         closing = self._closing or {}
         self._state = CLOSED
         self._say()
@@ -163,7 +167,7 @@ class Seat:
         self._exit, self._was_stopped, self._kill_at = None, False, None
         self._offsets = [size_of(path) for path in self._logs]
         self._start_time = stamp()
-        started = self._launch = Launch(launch, self._work, self._spawner, self._forker)
+        started = self._launch = Launch(launch, self._with_mailbox(), self._spawner, self._forker)
         tails = [Tail(path, offset) for path, offset in zip(self._logs, self._offsets, strict=True)]
         self._signs = Signs(
             launch, self._work["directory"], self._leases.numbers, tails, self._work.get("ip", ""), self._tell
@@ -182,6 +186,27 @@ class Seat:
         self._activity = Activity(self._logs, self._spared)
         self._tell_at = time.monotonic() + _ACTIVITY_S
         self._say()
+
+    def _with_mailbox(self) -> Message:
+        """The work, whose processes know where to tell their progress; what the work says of that itself counts."""
+        env = self._work.get("env", {})
+        try:
+            self._mailbox.open()
+        except OSError as error:
+            # They can train without.
+            os.write(2, f"{self.key}: reports cannot be heard: {error}\n".encode())
+        found = self._mailbox.env(self._spawner.whole(env))
+        return {
+            **self._work,
+            "env": {**found, **env, **{n: v for n, v in found.items() if n.lower() == "no_proxy"}},
+        }
+
+    def _on_report(self, progress: Message) -> bool:
+        """A process tells how far it is; whether it is to save its state and end."""
+        if not self._runs:
+            raise Refused(409, "nothing runs in this seat")
+        self._tell({"progress": progress})
+        return self._state == STOPPING or self._closing is not None
 
     def _on_not_started(self, message: str) -> None:
         """What has started of it ends at once."""
@@ -234,7 +259,12 @@ class Seat:
 
     # --- what happens
 
-    def on_ended(self, pidfd: int) -> None:
+    def on_readable(self, fd: int) -> None:
+        """Something has happened there."""
+        if not self._mailbox.on_readable(fd):
+            self._on_ended(fd)
+
+    def _on_ended(self, pidfd: int) -> None:
         """A process has ended."""
         if pidfd in self._peers.pidfds:
             self._peers.on_ended()
@@ -293,6 +323,7 @@ class Seat:
 
     def look(self) -> None:
         """Kills what is overdue, and tells what can be seen."""
+        self._mailbox.look()
         if not self._runs:
             return
         now = time.monotonic()

@@ -16,6 +16,7 @@ from typing import Any
 from modelyard.worker.frames import Message
 from modelyard.worker.ports import listening
 from modelyard.worker.probes import Probe
+from modelyard.worker.progress import progress_of
 from modelyard.worker.tails import Tail
 
 # A pattern that needs longer than this for one look at a log would need for ever.
@@ -23,8 +24,6 @@ _PATTERN_S = 0.5
 _SOON_S, _EAGER_TICK_S, _TICK_S, _PROGRESS_TICK_S = 30.0, 0.02, 0.1, 0.2
 # A search for files takes at most this part of the time.
 _SEARCH_SHARE = 0.05
-_NUMBERS = ("step", "total", "epoch", "ratio")
-_FIELDS = {"step": "step", "total": "total_steps", "epoch": "epoch", "ratio": "ratio"}
 
 Tell = Callable[[Message], None]
 
@@ -189,22 +188,8 @@ class Signs:
             self._report(values)
 
     def _report(self, values: dict[str, Any]) -> None:
-        progress: Message = {"update_time": stamp()}
-        metrics = {}
-        for name, value in values.items():
-            number = _number(value)
-            if number is None:
-                if name == "message" and isinstance(value, str):
-                    progress["message"] = value[:500]
-            elif name in _NUMBERS:
-                progress[_FIELDS[name]] = int(number) if name in ("step", "total") else number
-            else:
-                metrics[name[:100]] = number
-        if metrics:
-            progress["metrics"] = metrics
-        if "ratio" not in progress and progress.get("total_steps"):
-            progress["ratio"] = min(1.0, max(0.0, progress.get("step", 0) / progress["total_steps"]))
-        if len(progress) > 1:
+        progress = progress_of(values)
+        if progress is not None:
             self._tell({"progress": progress})
 
 
@@ -224,21 +209,6 @@ def filled_file(directory: Path, pattern: str) -> str:
 def is_below(path: str) -> bool:
     """Whether a path, or a glob, stays below the directory in which it is looked for."""
     return bool(path) and not path.startswith("/") and ".." not in path.split("/") and "\0" not in path
-
-
-def stamp() -> str:
-    """Now, as a Timestamp is written in JSON."""
-    now_ms = time.time_ns() // 1_000_000
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ms // 1000))
-    return f"{whole}.{now_ms % 1000:03d}Z"
-
-
-def _number(value: object) -> float | None:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if number == number and abs(number) < 1e300 else None
 
 
 @contextmanager

@@ -50,6 +50,14 @@ def test_plugin_of_the_page_makes_a_framework() -> None:
     ]  # fmt: skip
 
 
+def test_report_of_the_page_runs_outside_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("YARD_REPORT_URL", raising=False)
+    (source,) = [text for kind, text in BLOCKS if kind == "python" and "import report" in text]
+    made: dict[str, object] = {}
+    exec(compile(source, "training.md", "exec"), made)
+    assert made["step"] == 100
+
+
 def test_page_names_every_shipped_framework_kind_of_readiness_and_cause() -> None:
     words = set(re.findall(r"[a-z_0-9-]+", PAGE))
     assert set(catalogue.shipped()) <= words
