@@ -143,7 +143,7 @@ async def scale(
 @command(app)
 async def why(yard: Invocation, job: Job) -> None:
     """Tell what a job and each of its instances waits for, at which address, and for how long."""
-    from cli.output.jobs import write_waits
+    from cli.output.jobs import write_stacks, write_waits
     from cli.output.render import show_document, to_document
 
     async with yard.client() as client:
@@ -157,6 +157,7 @@ async def why(yard: Invocation, job: Job) -> None:
         yard.say(f"places: {answer.placement.summary}")
     if answer.next_step:
         yard.say(f"next: {answer.next_step}")
+    write_stacks(answer.stacks)
 
 
 @command(app)

@@ -100,6 +100,17 @@ def write_waits(waits: Iterable[job_pb2.InstanceWait]) -> None:
         sys.stdout.write(f"{wait.role}-{wait.index}\t{wait.reason}\t{since}\t{wait.message}{tail}\n")
 
 
+def write_stacks(found: Iterable[job_pb2.InstanceStacks]) -> None:
+    """Where instances stood when one of them hung."""
+    for one in found:
+        where = f" on {one.node}" if one.node else ""
+        sys.stdout.write(
+            f"stacks of {one.role}-{one.index}{where}, epoch {one.epoch}, {age(one.time)} ago:\n"
+        )
+        for line in one.text.splitlines():
+            sys.stdout.write(f"  {line}\n")
+
+
 def exit_code(job: job_pb2.Job) -> int:
     """Of a job that has ended."""
     from modelyard.v1 import job_pb2

@@ -15,7 +15,7 @@ from modelyard.training.job import Job, Placement, Resources, RoleInfo
 from modelyard.training.plan_checks import check_plan
 from modelyard.training.problems import Findings, Position, Reason
 from modelyard.training.readiness import Dependency, Readiness, ReadinessKind
-from modelyard.training.rendering import Launch, RenderError, process_count, with_surroundings
+from modelyard.training.rendering import Launch, RenderError, process_count, telling_stacks, with_surroundings
 from modelyard.training.scope import Book, InstanceView, Meter, RoleFacts, RoleView, Surroundings, Table
 from modelyard.training.status import condition
 
@@ -141,7 +141,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         at = msgspec.structs.replace(at, forward_port=own.forward_port if own is not None else 0)
         view = InstanceView(at, facts, index)
         try:
-            return with_surroundings(planned.role.create(view), view, at.job)
+            made = with_surroundings(planned.role.create(view), view, at.job)
+            return telling_stacks(made) if self.job.hang.silent_s else made
         except ExpressionError as error:
             raise RenderError(error.message, "create") from None
 

@@ -102,6 +102,15 @@ def with_surroundings(launch: Launch, instance: InstanceView, job: Mapping[str, 
     return msgspec.structs.replace(launch, processes=tuple(processes))
 
 
+def telling_stacks(launch: Launch) -> Launch:
+    """Python programs say where they stand when they are found hanging, without a line of theirs (S3.8)."""
+    processes = (
+        msgspec.structs.replace(each, env={"PYTHONFAULTHANDLER": "1", **each.env})
+        for each in launch.processes
+    )
+    return msgspec.structs.replace(launch, processes=tuple(processes))
+
+
 def _templates(create: Create) -> Iterator[Template]:
     """Those that are filled in for each process."""
     yield from (*create.argv_prepend, *create.argv, *create.argv_append)

@@ -279,6 +279,7 @@ class Job(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
     NOTIFICATION_FIELD_NUMBER: _builtins.int
+    STACKS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"j-12"."""
     account: _builtins.str
@@ -345,6 +346,10 @@ class Job(_message.Message):
     def notification(self) -> _task_pb2.Notification:
         """Who is told of its end."""
 
+    @_builtins.property
+    def stacks(self) -> _containers.RepeatedCompositeFieldContainer[Global___InstanceStacks]:
+        """Where its instances stood when one of them was last found hanging. Filled by GetJob only."""
+
     def __init__(
         self,
         *,
@@ -375,14 +380,53 @@ class Job(_message.Message):
         outputs: _abc.Iterable[_task_pb2.Output] | None = ...,
         document: _builtins.str = ...,
         notification: _task_pb2.Notification | None = ...,
+        stacks: _abc.Iterable[Global___InstanceStacks] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "expire_time", b"expire_time", "failure", b"failure", "notification", b"notification", "place_time", b"place_time", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "budgets", b"budgets", "conditions", b"conditions", "create_time", b"create_time", "deadline_time", b"deadline_time", "document", b"document", "end_time", b"end_time", "expire_time", b"expire_time", "failure", b"failure", "framework_id", b"framework_id", "framework_version", b"framework_version", "id", b"id", "labels", b"labels", "message", b"message", "name", b"name", "notification", b"notification", "outputs", b"outputs", "params_json", b"params_json", "place_time", b"place_time", "priority", b"priority", "progress", b"progress", "queue", b"queue", "reason", b"reason", "revision", b"revision", "roles", b"roles", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "budgets", b"budgets", "conditions", b"conditions", "create_time", b"create_time", "deadline_time", b"deadline_time", "document", b"document", "end_time", b"end_time", "expire_time", b"expire_time", "failure", b"failure", "framework_id", b"framework_id", "framework_version", b"framework_version", "id", b"id", "labels", b"labels", "message", b"message", "name", b"name", "notification", b"notification", "outputs", b"outputs", "params_json", b"params_json", "place_time", b"place_time", "priority", b"priority", "progress", b"progress", "queue", b"queue", "reason", b"reason", "revision", b"revision", "roles", b"roles", "stacks", b"stacks", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class InstanceStacks(_message.Message):
+    """Where the processes of an instance stood."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    index: _builtins.int
+    epoch: _builtins.int
+    node: _builtins.str
+    text: _builtins.str
+    """At most 16 KiB: Python stacks, or what the kernel knows of the threads."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        index: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        node: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "index", b"index", "node", b"node", "role", b"role", "text", b"text", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstanceStacks: _TypeAlias = InstanceStacks  # noqa: Y015
 
 @_typing.final
 class JobCondition(_message.Message):
@@ -1522,6 +1566,7 @@ class ExplainJobResponse(_message.Message):
     QUEUE_POSITION_FIELD_NUMBER: _builtins.int
     WAITS_FIELD_NUMBER: _builtins.int
     PLACEMENT_FIELD_NUMBER: _builtins.int
+    STACKS_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     next_step: _builtins.str
     queue_position: _builtins.int
@@ -1534,6 +1579,10 @@ class ExplainJobResponse(_message.Message):
     def placement(self) -> _task_pb2.ExplainTaskResponse:
         """Of a job that waits for its places: what the scheduler says of the task that decides it."""
 
+    @_builtins.property
+    def stacks(self) -> _containers.RepeatedCompositeFieldContainer[Global___InstanceStacks]:
+        """Where its instances stood when one of them was last found hanging."""
+
     def __init__(
         self,
         *,
@@ -1542,10 +1591,11 @@ class ExplainJobResponse(_message.Message):
         queue_position: _builtins.int = ...,
         waits: _abc.Iterable[Global___InstanceWait] | None = ...,
         placement: _task_pb2.ExplainTaskResponse | None = ...,
+        stacks: _abc.Iterable[Global___InstanceStacks] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_step", b"next_step", "placement", b"placement", "queue_position", b"queue_position", "summary", b"summary", "waits", b"waits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_step", b"next_step", "placement", b"placement", "queue_position", b"queue_position", "stacks", b"stacks", "summary", b"summary", "waits", b"waits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -600,11 +600,14 @@ class LaunchSeat(_message.Message):
     IMPORTS_FIELD_NUMBER: _builtins.int
     ADDRESS_REVISION_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
+    SILENT_MS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     ends_together: _builtins.bool
     """When one process ends with a failure the others are asked to end."""
     address_revision: _builtins.int
     """Of the addresses: see PublishAddresses."""
+    silent_ms: _builtins.int
+    """Activity is told as soon as it has been silent so long, and every second from then on, too; 0: every five seconds."""
     @_builtins.property
     def processes(self) -> _containers.RepeatedCompositeFieldContainer[_framework_pb2.RenderedProcess]: ...
     @_builtins.property
@@ -640,10 +643,11 @@ class LaunchSeat(_message.Message):
         imports: _abc.Iterable[_builtins.str] | None = ...,
         address_revision: _builtins.int = ...,
         resume: Global___SeatCheckpoint | None = ...,
+        silent_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_revision", b"address_revision", "addresses", b"addresses", "ends_together", b"ends_together", "epoch", b"epoch", "files", b"files", "imports", b"imports", "processes", b"processes", "progress", b"progress", "resume", b"resume", "signs", b"signs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_revision", b"address_revision", "addresses", b"addresses", "ends_together", b"ends_together", "epoch", b"epoch", "files", b"files", "imports", b"imports", "processes", b"processes", "progress", b"progress", "resume", b"resume", "signs", b"signs", "silent_ms", b"silent_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -820,14 +824,21 @@ Global___PublishAddresses: _TypeAlias = PublishAddresses  # noqa: Y015
 
 @_typing.final
 class DumpStacks(_message.Message):
+    """Where the processes stand is told as stacks, and lies in the log of the seat."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
+    IS_FATAL_FIELD_NUMBER: _builtins.int
+    is_fatal: _builtins.bool
+    """Processes that tell it only when they die (PYTHONFAULTHANDLER) are ended for it."""
     def __init__(
         self,
+        *,
+        is_fatal: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_fatal", b"is_fatal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

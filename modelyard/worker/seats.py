@@ -35,7 +35,7 @@ OPEN, RUNNING, STOPPING, ENDED, CLOSED = (
     f"SEAT_STATE_{name}" for name in ("OPEN", "RUNNING", "STOPPING", "ENDED", "CLOSED")
 )
 SEAT_FILE = "seat.json"
-_ACTIVITY_S, _LINGER_TICK_S = 5.0, 0.02
+_ACTIVITY_S, _SILENT_ACTIVITY_S, _LINGER_TICK_S = 5.0, 1.0, 0.02
 # For those that are to end with one that has failed.
 _TOGETHER_GRACE_MS = 5_000
 _KEPT_MOST = 100
@@ -66,6 +66,7 @@ class Seat:
         self._launch: Launch | None = None
         self._signs: Signs | None = None
         self._activity: Activity | None = None
+        self._silent_s = 0.0
         self._exit: Message | None = None
         self._start_time = ""
         self._logs = [f"{work['log_directory']}/{name}" for name in ("stdout", "stderr")]
@@ -135,7 +136,8 @@ class Seat:
         elif "addresses" in order:
             self._on_addresses(order["addresses"], number)
         elif "dump_stacks" in order:
-            self._tell({"stacks": stacks.dump(self._logs[1], self._spared)})
+            is_fatal = bool(order["dump_stacks"].get("is_fatal"))
+            self._tell({"stacks": stacks.dump(self._logs[1], self._spared, is_fatal=is_fatal)})
 
     def cancel(self, grace_ms: int, number: int) -> None:
         """The task is to end, and the seat with it."""
@@ -184,7 +186,8 @@ class Seat:
             return
         self._state = RUNNING
         self._activity = Activity(self._logs, self._spared)
-        self._tell_at = time.monotonic() + _ACTIVITY_S
+        self._silent_s = int(launch.get("silent_ms", 0)) / 1000
+        self._tell_at = time.monotonic() + self._next_activity_s(0.0)
         self._say()
 
     def _with_mailbox(self) -> Message:
@@ -340,8 +343,15 @@ class Seat:
             self._look_at = now
             self._signs.look()
         if self._activity is not None and now >= self._tell_at:
-            self._tell_at = now + _ACTIVITY_S
-            self._tell({"activity": self._activity.look()})
+            seen = self._activity.look()
+            self._tell_at = now + self._next_activity_s(seen["silent_ms"] / 1000)
+            self._tell({"activity": seen})
+
+    def _next_activity_s(self, silent_s: float) -> float:
+        """Its end of patience with silence is not waited beyond: who judges hangs hears of it at once."""
+        if not self._silent_s:
+            return _ACTIVITY_S
+        return min(_ACTIVITY_S, max(self._silent_s - silent_s + _LINGER_TICK_S, _SILENT_ACTIVITY_S))
 
     def _kill(self) -> None:
         """All that has come from this process, whatever group or session it has gone to."""

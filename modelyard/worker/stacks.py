@@ -16,30 +16,56 @@ from modelyard.worker.tails import size_of
 _WAIT_S, _QUIET_S, _TEXT_BYTES = 2.0, 0.2, 256 * 1024
 
 
-def dump(stderr_path: str, spared: Collection[int] = ()) -> str:
-    """All that can be told, as text; up to two seconds."""
-    before = size_of(stderr_path)
+def dump(stderr_path: str, spared: Collection[int] = (), *, is_fatal: bool = False) -> str:
+    """All that can be told, as text; up to two seconds. What processes do not write to the log themselves is written
+    there for them.
+
+    `is_fatal`: those that tell their stacks only when they die (PYTHONFAULTHANDLER) are ended for it, and those that
+    were stopped go on to tell them.
+    """
     pids = sorted(below(spared))
-    told = [pid for pid in pids if _hears(pid, signal.SIGUSR1)]
-    for pid in told:
-        try:
-            os.kill(pid, signal.SIGUSR1)
-        except ProcessLookupError:
-            continue
-    parts = [_described(pid) for pid in pids if pid not in told]
-    if told:
+    asked = {pid: number for pid in pids if (number := _signal_for(pid, is_fatal=is_fatal))}
+    parts = [_described(pid) for pid in pids if pid not in asked or _is_stopped(pid)]
+    text = "\n".join(part for part in parts if part)
+    if text:
+        _append(stderr_path, text)
+    if asked:
+        before = size_of(stderr_path)
+        for pid, number in asked.items():
+            _send(pid, number)
+            if is_fatal:
+                _send(pid, signal.SIGCONT)
         _wait_for_silence(stderr_path, before)
-        parts.append(_written(stderr_path, before))
-    text = "\n".join(part for part in parts if part) or "no process runs"
-    return text.encode()[:_TEXT_BYTES].decode(errors="replace")
+        text = "\n".join(part for part in (text, _written(stderr_path, before)) if part)
+    return (text or "no process runs").encode()[:_TEXT_BYTES].decode(errors="replace")
+
+
+def _signal_for(pid: int, *, is_fatal: bool) -> int:
+    """By which the process tells its stacks; 0: it cannot, or may not."""
+    if _is_stopped(pid) and not is_fatal:
+        return 0
+    if _hears(pid, signal.SIGUSR1):
+        return signal.SIGUSR1
+    return signal.SIGABRT if is_fatal and _hears(pid, signal.SIGABRT) else 0
 
 
 def _hears(pid: int, number: int) -> bool:
-    """Whether the process has a handler of its own, and is not stopped."""
+    """Whether the process has a handler of its own."""
     status = _read(f"/proc/{pid}/status")
     caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")
-    is_stopped = "\nState:\tT" in status or "\nState:\tt" in status
-    return bool(int(caught, 16) >> (number - 1) & 1) and not is_stopped
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def _is_stopped(pid: int) -> bool:
+    status = _read(f"/proc/{pid}/status")
+    return "\nState:\tT" in status or "\nState:\tt" in status
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
 
 
 def _described(pid: int) -> str:
@@ -57,8 +83,17 @@ def _described(pid: int) -> str:
         )
         at = _read(f"{base}/wchan").strip("0 \n")
         lines.append(f"  thread {thread} {_read(f'{base}/comm').strip()}: {state[6:].strip()} {at}".rstrip())
-    lines.append("  it does not tell its Python stacks: faulthandler.register(signal.SIGUSR1) lets it")
+    if not (_hears(pid, signal.SIGUSR1) or _hears(pid, signal.SIGABRT)):
+        lines.append("  it does not tell its Python stacks: faulthandler.register(signal.SIGUSR1) lets it")
     return "\n".join(lines)
+
+
+def _append(path: str, text: str) -> None:
+    try:
+        with Path(path).open("ab") as file:
+            file.write(text.encode(errors="replace") + b"\n")
+    except OSError:
+        return
 
 
 def _wait_for_silence(path: str, before: int) -> None:

@@ -25,7 +25,9 @@ def command_of(wish: e.AgentWish, live: LiveJob | None, cache: Cache | None) -> 
         )
         return seat_pb2.SeatCommand(task_id=wish.task, stop=stop)
     if isinstance(wish, e.DumpStacks):
-        return seat_pb2.SeatCommand(task_id=wish.task, dump_stacks=seat_pb2.DumpStacks())
+        return seat_pb2.SeatCommand(
+            task_id=wish.task, dump_stacks=seat_pb2.DumpStacks(is_fatal=wish.is_fatal)
+        )
     if isinstance(wish, e.DropFiles):
         dropped = seat_pb2.DropCheckpoints(names=wish.names)
         return seat_pb2.SeatCommand(task_id=wish.task, drop_checkpoints=dropped)
@@ -56,6 +58,7 @@ def _launch(wish: e.LaunchInstance, told: seat_pb2.PublishAddresses) -> seat_pb2
         address_revision=told.revision,
         progress=_progress(wish.progress),
         ends_together=launch.ends_together,
+        silent_ms=round(1000 * wish.silent_s),
         imports=launch.imports,
         resume=_resume(wish.resume),
     )

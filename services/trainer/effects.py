@@ -98,6 +98,24 @@ class PutOutputs(msgspec.Struct, frozen=True):
     outputs: tuple[tuple[str, str, int], ...]
 
 
+class PutStacks(msgspec.Struct, frozen=True):
+    """Where an instance stood when one of its job was found hanging."""
+
+    job: int
+    role: str
+    index: int
+    epoch: int
+    node: str
+    text: str
+    time_ms: int
+
+
+class DropStacks(msgspec.Struct, frozen=True):
+    """Of an earlier hang."""
+
+    job: int
+
+
 Row = (
     PutJob
     | PutInstance
@@ -107,6 +125,8 @@ Row = (
     | InsertBatch
     | DropBatch
     | InsertSeat
+    | PutStacks
+    | DropStacks
     | PutSweep
     | PutTrial
     | PutCheckpoint
@@ -160,6 +180,8 @@ class LaunchInstance(msgspec.Struct, frozen=True):
     progress: ProgressSource
     resume: Checkpoint | None = None
     """What it goes on from."""
+    silent_s: float = 0.0
+    """Its activity is told at once when it has been silent for so long; 0: now and then."""
 
 
 class StopInstance(msgspec.Struct, frozen=True):
@@ -174,13 +196,14 @@ class StopInstance(msgspec.Struct, frozen=True):
 
 
 class DumpStacks(msgspec.Struct, frozen=True):
-    """Of all its processes, into its log."""
+    """Of all its processes, into its log; `is_fatal`: they end anyhow, so it may cost their lives."""
 
     job: int
     role: str
     index: int
     task: str
     node: str
+    is_fatal: bool = False
 
 
 class CloseSeat(msgspec.Struct, frozen=True):

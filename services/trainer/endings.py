@@ -6,6 +6,8 @@ costs are on disk before the first of them is stopped (I3).
 
 from __future__ import annotations
 
+import msgspec
+
 from modelyard.training import Ending, ScopeKind, Verdict
 from modelyard.training.restarts import Action, Cause, Per, RestartScope
 from services.trainer import checkpoints, evidence, gangs
@@ -23,7 +25,7 @@ def ended(act: Act, instance: Instance, found: Exit) -> None:
         return
     if instance.state is InstanceState.BACKING_OFF or instance.state is InstanceState.PENDING:
         return
-    instance.exit, instance.end_ms, instance.is_started = found, act.now, False
+    instance.exit, instance.end_ms, instance.is_started = _hanged(instance, found), act.now, False
     act.touch_instance(instance)
     if instance.state is InstanceState.STOPPING:
         _stopped(act, instance)
@@ -42,11 +44,25 @@ def hung(act: Act, instance: Instance, found: Exit) -> None:
     instance.stopping_for = "hang"
     instance.exit = found
     _judge(act, instance, found)
+    if instance.state is InstanceState.FAILED:
+        # It has when nothing of it lives.
+        act.set(instance, InstanceState.STOPPING, instance.reason, instance.message)
+        instance.stopping_for = "hang"
+
+
+def _hanged(instance: Instance, found: Exit) -> Exit:
+    """Its end as the hang that it was, with what the processes left."""
+    known = instance.exit
+    if instance.stopping_for != "hang" or known is None or known.cause is not Cause.HANG:
+        return found
+    return msgspec.structs.replace(found, cause=Cause.HANG, message=known.message)
 
 
 def _stopped(act: Act, instance: Instance) -> None:
     if instance.stopping_for in ("restart", "hang") and _wave_of(act, instance.key) is not None:
         act.set(instance, InstanceState.BACKING_OFF, "RESTART")
+    elif instance.stopping_for == "hang":
+        act.set(instance, InstanceState.FAILED, instance.reason, instance.message)
     else:
         act.set(instance, InstanceState.STOPPED, instance.stopping_for.upper())
 

@@ -146,6 +146,16 @@ class ActivitySeen(msgspec.Struct, frozen=True):
     silent_ms: int
 
 
+class StacksTold(msgspec.Struct, frozen=True):
+    """Where its processes stood when that was asked for."""
+
+    job: int
+    role: str
+    index: int
+    epoch: int
+    text: str
+
+
 class ProgressReported(msgspec.Struct, frozen=True):
     """How far an instance is; its metrics may be what others wait for."""
 
@@ -200,6 +210,7 @@ Event = (
     | SignSeen
     | InstanceEnded
     | ActivitySeen
+    | StacksTold
     | ProgressReported
     | CheckpointSeen
     | JobForgotten

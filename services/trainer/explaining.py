@@ -12,6 +12,7 @@ from services.chassis.sessions import on_behalf_of
 from services.trainer import launching, preempting, turns
 from services.trainer.acts import Act
 from services.trainer.addresses import address_of
+from services.trainer.convert.job import stacks_message
 from services.trainer.effects import Effects
 from services.trainer.engine import Engine
 from services.trainer.model import InstanceState, JobState
@@ -29,7 +30,12 @@ class Explaining:
         self._clock = clock
 
     async def explain(self, number: int) -> pb.ExplainJobResponse:
-        """What it waits for, instance by instance."""
+        """What it waits for, instance by instance, and where they stood when one of them hung."""
+        response = await self._explained(number)
+        response.stacks.extend(map(stacks_message, await self._engine.store.stacks(number)))
+        return response
+
+    async def _explained(self, number: int) -> pb.ExplainJobResponse:
         live = self._engine.state.jobs.get(number)
         if live is None:
             job = await self._engine.store.job(number)

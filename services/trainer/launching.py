@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelyard.training import Identity, ProgressSource, RenderError
 from modelyard.training.readiness import WATCHED, Dependency, OnTimeout, Readiness, is_met, unmet
 from modelyard.training.restarts import Cause
-from services.trainer import checkpoints, endings, timers
+from services.trainer import checkpoints, endings, hangs, timers
 from services.trainer.acts import Act
 from services.trainer.effects import LaunchInstance
 from services.trainer.facts import facts_of
@@ -110,6 +110,7 @@ def send_launch(act: Act, instance: Instance) -> None:
         LaunchInstance(
             job.number, instance.role, instance.index, instance.task, address.node, instance.epoch, rendered,
             act.plan.signs(instance.role), _progress_from(act, instance.role), resumed,
+            act.plan.job.hang.silent_s,
         )
     )  # fmt: skip
 
@@ -129,6 +130,7 @@ def started(act: Act, instance: Instance, epoch: int) -> None:
     if instance.epoch != epoch or instance.state is not InstanceState.STARTING:
         return
     instance.is_started, instance.start_ms = True, act.now
+    hangs.started(act, instance)
     act.set(instance, InstanceState.RUNNING)
 
 
@@ -140,6 +142,7 @@ def run(act: Act) -> None:
     if all(one.state in ready for one in act.live.instances.values()):
         act.set_job(JobState.RUNNING)
         act.condition(ConditionKind.RUNNING, is_true=True, reason="EVERY_ROLE_RUNS")
-        act.condition(ConditionKind.RESTARTING, is_true=False, reason="EVERY_ROLE_RUNS")
+        for kind in (ConditionKind.RESTARTING, ConditionKind.HANGING):
+            act.condition(kind, is_true=False, reason="EVERY_ROLE_RUNS")
     elif act.job.state is JobState.RESTARTING:
         act.set_job(JobState.STARTING)

@@ -30,6 +30,7 @@ from services.trainer.events import (
     SeatOpened,
     SeatStands,
     SignSeen,
+    StacksTold,
 )
 from services.trainer.log_index import Began, LogIndex
 from services.trainer.metrics import Metrics, Point
@@ -210,6 +211,8 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
             return [SignSeen(*at, event.epoch, event.sign.id)]
         if event.HasField("activity"):
             return [ActivitySeen(*at, event.epoch, event.activity.cpu, event.activity.silent_ms)]
+        if event.HasField("stacks"):
+            return [StacksTold(*at, event.epoch, event.stacks)]
         if event.HasField("progress"):
             return [ProgressReported(*at, progress_of(event.progress))]
         if event.HasField("checkpoint"):

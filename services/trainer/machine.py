@@ -46,6 +46,7 @@ from services.trainer.events import (
     SeatsRefused,
     SeatStands,
     SignSeen,
+    StacksTold,
     Ticked,
 )
 from services.trainer.model import (
@@ -68,6 +69,7 @@ _OfInstance = (
     | ActivitySeen
     | ProgressReported
     | CheckpointSeen
+    | StacksTold
 )
 
 
@@ -257,6 +259,8 @@ def _on_instance(act: Act, instance: Instance, event: _OfInstance) -> None:
             checkpoints.seen(act, instance, event)
     elif isinstance(event, SeatStands) and event.task in instance.closing:
         act.close_again(instance, event.task)
+    elif isinstance(event, StacksTold):
+        hangs.told(act, instance, event.epoch, event.text)
     elif event.task != instance.task:
         # Of a seat that it has no more.
         return

@@ -196,3 +196,14 @@ WHERE number < :before AND (:account IS NULL OR account = :account)
     AND (:states = '' OR instr(:states, ' ' || state || ' ')) AND (:name = '' OR name = :name)
     AND (end_ms = 0 OR end_ms >= :since_ms)
 ORDER BY number DESC LIMIT :most;
+
+-- name: put_stacks
+INSERT INTO stacks (job, role, place, epoch, node, text, time_ms) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (job, role, place) DO UPDATE SET
+    epoch = excluded.epoch, node = excluded.node, text = excluded.text, time_ms = excluded.time_ms;
+
+-- name: drop_stacks
+DELETE FROM stacks WHERE job = ?;
+
+-- name: stacks
+SELECT role, place, epoch, node, text, time_ms FROM stacks WHERE job = ? ORDER BY role, place;

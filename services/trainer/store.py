@@ -177,6 +177,11 @@ class JobStore:
         """By role and index."""
         return await self.database.read(lambda c: self._instances(c, number))
 
+    async def stacks(self, number: int) -> list[e.PutStacks]:
+        """Where its instances stood when one was last found hanging, by role and index."""
+        found = await self.database.read(lambda c: c.execute(self._sql["stacks"], (number,)).fetchall())
+        return [e.PutStacks(number, *row) for row in found]
+
     async def jobs(self, **values: Any) -> list[Job]:
         """Newest first; see the query for what is asked."""
         found = await self.database.read(lambda c: c.execute(self._sql["list_jobs"], values).fetchall())
@@ -261,6 +266,14 @@ def _put_outputs(row: e.PutOutputs, values: Values) -> None:
     values["put_output"] += [(row.job, row.role, row.index, *output) for output in row.outputs]
 
 
+def _put_stacks(row: e.PutStacks, values: Values) -> None:
+    values["put_stacks"].append(msgspec.structs.astuple(row))
+
+
+def _drop_stacks(row: e.DropStacks, values: Values) -> None:
+    values["drop_stacks"].append((row.job,))
+
+
 _ROWS: dict[type, Any] = {
     e.PutJob: _put_job,
     e.PutInstance: _put_instance,
@@ -270,6 +283,8 @@ _ROWS: dict[type, Any] = {
     e.InsertBatch: _insert_batch,
     e.DropBatch: _drop_batch,
     e.InsertSeat: _insert_seat,
+    e.PutStacks: _put_stacks,
+    e.DropStacks: _drop_stacks,
     PutSweep: put_sweep,
     PutTrial: put_trial,
     e.PutCheckpoint: _put_checkpoint,
@@ -281,6 +296,7 @@ _ROWS: dict[type, Any] = {
 _ORDER = (
     "put_job", "put_instance", "drop_instance", "insert_outcome", "insert_condition", "insert_batch", "drop_batch",
     "insert_errand", "insert_seat", "put_sweep", "put_trial", "drop_checkpoint", "put_checkpoint", "put_output",
+    "drop_stacks", "put_stacks",
 )  # fmt: skip
 
 ENDED = tuple(state.value for state in JobState if state.has_ended)

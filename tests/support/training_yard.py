@@ -88,6 +88,15 @@ def fail(times):
     sys.exit("worker-0 gives up")
 
 
+def stop_itself():
+    if name == "worker-0" and begun_of(name) == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def sleep_for_ever():
+    time.sleep(3_600)
+
+
 say("begins", os.environ.get("RANK", "-"), os.environ.get("MASTER_PORT", "-"))
 for step in sys.argv[1:]:
     word, _, value = step.partition("=")
@@ -99,6 +108,11 @@ for step in sys.argv[1:]:
         door(value or "door")
     elif word == "save":
         signal.signal(signal.SIGTERM, lambda *_: (say("saved"), sys.exit(0)))
+    elif word == "stop_itself":
+        stop_itself()
+    elif word in ("sleep_for_ever", "hang_always"):
+        if name == "worker-0" and (begun_of(name) == 1 or word == "hang_always"):
+            sleep_for_ever()
     elif word == "linger":
         signal.signal(signal.SIGTERM, lambda *_: (door("lingers"), sys.exit(0)))
     elif word in ("serve", "ask"):

@@ -7,6 +7,7 @@ from modelyard.training.status import RoleState
 from modelyard.training_messages import address_message
 from modelyard.v1 import framework_pb2, job_pb2
 from services.trainer.convert.progress import fill_job_progress, fill_progress
+from services.trainer.effects import PutStacks
 from services.trainer.model import Condition, Exit, InstanceState, JobState
 from services.trainer.outcomes import counts_of
 from services.trainer.state import Instance, Job
@@ -114,6 +115,15 @@ def exit_message(found: Exit, role: str, index: int) -> job_pb2.InstanceExit:
     )  # fmt: skip
     if found.end_ms:
         message.end_time.FromMilliseconds(found.end_ms)
+    return message
+
+
+def stacks_message(found: PutStacks) -> job_pb2.InstanceStacks:
+    """Where an instance stood."""
+    message = job_pb2.InstanceStacks(
+        role=found.role, index=found.index, epoch=found.epoch, node=found.node, text=found.text
+    )
+    message.time.FromMilliseconds(found.time_ms)
     return message
 
 

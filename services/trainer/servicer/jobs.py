@@ -10,7 +10,7 @@ from services.chassis.clock import Clock
 from services.chassis.errors import InvalidArgument
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, principal
-from services.trainer.convert.job import STATES, instance_message, job_message
+from services.trainer.convert.job import STATES, instance_message, job_message, stacks_message
 from services.trainer.creation import Creation, account_of
 from services.trainer.engine import Engine
 from services.trainer.events import Event, JobResumed, JobStopped, JobSuspended, RoleScaled
@@ -61,7 +61,9 @@ class JobServicer(Observing, Addressing, ImportServicer):
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
         job = await self._jobs.require(request.job_id, principal())
-        return pb.GetJobResponse(job=await self._jobs.message(job.number, is_whole=True))
+        message = await self._jobs.message(job.number, is_whole=True)
+        message.stacks.extend(map(stacks_message, await self._engine.store.stacks(job.number)))
+        return pb.GetJobResponse(job=message)
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
         caller, size, wanted = principal(), page_size(request.page_size), request.filter
