@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from modelyard.training import Address
@@ -40,6 +40,8 @@ from services.trainer.state import Key
 _log = get_logger("trainer.links")
 _CAUSES = {job_pb2.ExitCause.Value(f"EXIT_CAUSE_{cause.name}"): cause for cause in Cause}
 """A later agent may know more of them: those count as an exit."""
+ENDS_AFTER_S = 1.0
+"""So long an end that stands in a greeting waits for being told with what came before it."""
 _LIVE = (seat_pb2.SEAT_STATE_RUNNING, seat_pb2.SEAT_STATE_STOPPING)
 
 
@@ -156,20 +158,31 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
         self, link: Link, hello: seat_pb2.SeatHello, requests: AsyncIterator[seat_pb2.ConnectSeatsRequest]
     ) -> None:
         await self._index.note([began for seat in hello.seats for began in _began(seat)])
+        ends: list[Event] = []
         for seat in hello.seats:
             link.note(seat)
             if self._engine.wants(_number(seat.job_id)):
                 for event in _of_seat(seat, hello, is_greeting=True):
-                    self._engine.post(event)
+                    if isinstance(event, InstanceEnded):
+                        ends.append(event)
+                    else:
+                        self._engine.post(event)
             else:
                 link.send(close_command(seat.task_id, (), "the job has ended", is_failure=False))
+        # What was not acknowledged is told again in its order: an end after the progress by which it is judged.
+        late = asyncio.get_running_loop().call_later(ENDS_AFTER_S, self._post_all, ends)
         try:
             async for request in requests:
                 link.acked(request.ack_command)
                 if request.HasField("events"):
                     await self._hear(link, hello, request.events)
         finally:
+            late.cancel()
             link.end()
+
+    def _post_all(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._engine.post(event)
 
     async def _hear(self, link: Link, hello: seat_pb2.SeatHello, events: seat_pb2.SeatEvents) -> None:
         seats = [event.seat for event in events.events if event.HasField("seat")]

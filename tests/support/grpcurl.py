@@ -15,6 +15,7 @@ from tests.support.yard import Yard
 TASKS, ARTIFACTS = "modelyard.v1.TaskService", "modelyard.v1.ArtifactService"
 PROJECTS, RUNS = "modelyard.v1.ProjectService", "modelyard.v1.RunService"
 JOBS, FRAMEWORKS = "modelyard.v1.JobService", "modelyard.v1.FrameworkService"
+SWEEPS = "modelyard.v1.SweepService"
 NODES, CONTACTS = "modelyard.v1.NodeService", "modelyard.v1.ContactService"
 
 
@@ -56,7 +57,7 @@ class Grpcurl:
     def _address(self, method: str) -> str:
         if method.startswith(ARTIFACTS):
             return self._yard.store
-        if method.startswith((JOBS, FRAMEWORKS)):
+        if method.startswith((JOBS, FRAMEWORKS, SWEEPS)):
             return self._yard.trainer
         return self._yard.graph if method.startswith((PROJECTS, RUNS)) else self._yard.endpoint
 
