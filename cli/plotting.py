@@ -40,10 +40,8 @@ def draw(series: Sequence[job_pb2.MetricSeries], out: str, *, title: str) -> Non
         of_name = [one for one in series if one.name == name]
         for one in of_name[:LINES_MOST]:
             marker = "o" if len(one.points) < 2 else ""
-            axes.plot(
-                [point.step for point in one.points], [point.value for point in one.points], marker,
-                linestyle="-", label=who(one),
-            )  # fmt: skip
+            steps, values = [point.step for point in one.points], [point.value for point in one.points]
+            axes.plot(steps, values, marker=marker, label=who(one))
         axes.set_ylabel(name)
         axes.set_xlabel("step")
         axes.grid(visible=True, alpha=0.3)

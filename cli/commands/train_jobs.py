@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from modelyard.v1 import job_pb2
 
 Job = Annotated[str, typer.Argument(help="For example j-12")]
+Curve = Annotated[
+    str, typer.Option(help="Whose curve is drawn on a terminal", show_default="the loss", metavar="NAME")
+]
 Comment = Annotated[str, typer.Option(help="What for, for people")]
 
 
@@ -33,6 +36,7 @@ async def run(
     notify: work_options.Notify = "",
     silent: work_options.Silent = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait; print the job's id")] = False,
+    metric: Curve = "",
     idempotency_key: Annotated[
         str, typer.Option(help="A UUID; the same key and request is the same job")
     ] = "",
@@ -44,34 +48,31 @@ async def run(
             read_document(file), params=work_options.params_of(param), counts=_counts(count), name=name,
             bundle_digest=digest, contact=contact, notify=notify, silent=silent, request_id=idempotency_key,
         )  # fmt: skip
-        return await _followed(yard, client, job, detach=detach)
+        return await _followed(yard, client, job, detach=detach, metric=metric)
 
 
-async def _followed(yard: Invocation, client: Client, job: job_pb2.Job, *, detach: bool) -> int:
-    from cli.output.jobs import JOB_FIELDS, exit_code, line_of, state_of
+async def _followed(
+    yard: Invocation, client: Client, job: job_pb2.Job, *, detach: bool, metric: str = ""
+) -> int:
+    from cli.job_watching import followed
+    from cli.output.jobs import JOB_FIELDS, exit_code
     from modelyard.client.jobs import ENDED
 
     if detach:
         show_one("name" if yard.output == "table" else yard.output, job, JOB_FIELDS, lambda job: job.id)
         return exit_codes.DONE
     yard.say(f"{job.id}; to stop it: yard train stop {job.id}")
-    told = ""
-    async for response in client.jobs.watch(job.id):
-        job = response.job
-        for one in response.instances:
-            yard.say(f"  {line_of(one)}")
-        if told != (told := state_of(job)):
-            yard.say(f"{job.id} {told}" + (f": {job.message}" if job.message else ""))
+    job = await followed(client, job.id, metric)
     assert job.state in ENDED
     show_one(yard.output, job, JOB_FIELDS, lambda job: job.id)
     return exit_code(job)
 
 
 @command(app)
-async def watch(yard: Invocation, job: Job) -> int:
-    """Tell what becomes of a job until its end."""
+async def watch(yard: Invocation, job: Job, metric: Curve = "") -> int:
+    """Tell what becomes of a job until its end: on a terminal bars, what remains and a curve, else lines."""
     async with yard.client() as client:
-        return await _followed(yard, client, await client.jobs.get(job), detach=False)
+        return await _followed(yard, client, await client.jobs.get(job), detach=False, metric=metric)
 
 
 @command(app)

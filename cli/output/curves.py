@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from cli.output.render import Columns
     from modelyard.v1 import job_pb2
@@ -53,23 +53,21 @@ def chart(points: Sequence[tuple[int, float]], width: int, height: int) -> list[
     columns, rows = width * 2, height * 4
     first, last = points[0][0], points[-1][0]
     low, high = min(value for _, value in points), max(value for _, value in points)
-    places: list[list[int]] = [[] for _ in range(columns)]
+    cells = [[_BLANK] * width for _ in range(height)]
+    before: tuple[int, int] | None = None
     for step, value in points:
         column = (step - first) * (columns - 1) // (last - first) if last > first else 0
         row = round((high - value) / (high - low) * (rows - 1)) if high > low else rows // 2
-        places[column].append(row)
-    cells = [[_BLANK] * width for _ in range(height)]
-    before: int | None = None
-    for column, found in enumerate(places):
-        for row in _run(found, before):
-            cells[row // 4][column // 2] |= _DOTS[column % 2][row % 4]
-        before = found[-1] if found else before
+        for x, y in _line(before or (column, row), (column, row)):
+            cells[y // 4][x // 2] |= _DOTS[x % 2][y % 4]
+        before = column, row
     return ["".join(map(chr, line)) for line in cells]
 
 
-def _run(found: list[int], before: int | None) -> Sequence[int]:
-    """Rows of one column: those of its points, joined with the one before."""
-    if not found:
-        return () if before is None else (before,)
-    ends = [*found, *([before] if before is not None else [])]
-    return range(min(ends), max(ends) + 1)
+def _line(start: tuple[int, int], end: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Dots from one to the other."""
+    (x0, y0), (x1, y1) = start, end
+    count = max(abs(x1 - x0), abs(y1 - y0))
+    for number in range(count + 1):
+        share = number / count if count else 0.0
+        yield round(x0 + (x1 - x0) * share), round(y0 + (y1 - y0) * share)

@@ -85,7 +85,8 @@ def progress_of(one: job_pb2.Instance) -> str:
         )
     elif found.HasField("ratio"):
         words.append(f"{found.ratio:.0%}")
-    words += [f"{name} {value:.4g}" for name, value in sorted(found.metrics.items())]
+    told = sorted(found.metrics.items(), key=lambda item: (item[0] != "loss", item[0]))
+    words += [f"{name} {value:.4g}" for name, value in told]
     return ", ".join(words)
 
 

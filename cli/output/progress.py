@@ -13,6 +13,12 @@ PLAIN_STEP = 0.1
 """In a pipe a line is written for each further tenth."""
 
 
+def bar(ratio: float, width: int = WIDTH) -> str:
+    """So much of it is done, 0 … 1."""
+    filled = round(min(max(ratio, 0.0), 1.0) * width)
+    return "█" * filled + "░" * (width - filled)
+
+
 class Progress:
     """One line about one piece of work; `update` is cheap enough to be called for every report."""
 
@@ -27,9 +33,7 @@ class Progress:
         """`ratio` of 0 … 1 is done."""
         ratio = min(max(ratio, 0.0), 1.0)
         if self._live:
-            filled = round(ratio * WIDTH)
-            bar = "█" * filled + "░" * (WIDTH - filled)
-            self._draw(f"{self._title} {bar} {ratio:4.0%} {self._remaining(ratio)} {message}")
+            self._draw(f"{self._title} {bar(ratio)} {ratio:4.0%} {self._remaining(ratio)} {message}")
         elif ratio >= self._said + PLAIN_STEP or (ratio == 1.0 and self._said < 1.0):
             self._said = ratio
             sys.stderr.write(f"{self._title} {ratio:.0%} {message}".rstrip() + "\n")

@@ -107,8 +107,6 @@ def test_mailbox_takes_reports_from_who_has_the_token_and_nothing_else(shim: Shi
     for body, status in (("", 400), ("[1]", 400), ("{}", 400), ("[" * 60_000, 400), ("x" * 70_000, 413)):
         assert post(host, port, token, body)[0] == status
     assert post(host, port, token, '{"step": 2}', "PUT")[0] == 405
-    statuses = [post(host, port, token, '{"step": 3}')[0] for _ in range(400)]
-    assert statuses[0] == 200 and 429 in statuses, "more than it takes in a second"
     shim.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.v1 import job_pb2
+from modelyard.worker import mailbox
 from modelyard.worker.mailbox import Refused, parsed
 from modelyard.worker.progress import of_trainer_status, progress_of
 
@@ -114,3 +116,25 @@ def test_any_bytes_are_a_request_a_refusal_or_to_be_continued(data: bytes) -> No
         parsed(data)
     except Refused as refused:
         assert refused.status in (400, 411, 413)
+
+
+def test_more_reports_than_it_takes_are_refused_for_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailbox, "_BURST", 3.0)
+    monkeypatch.setattr(mailbox, "_PER_S", 0.0)
+    heard: list[dict[str, Any]] = []
+
+    def take(progress: dict[str, Any]) -> bool:
+        heard.append(progress)
+        return False
+
+    box = mailbox.Mailbox(str(tmp_path), take)
+    box.open()
+    report = mailbox.Request("POST", (tmp_path / mailbox.TOKEN_FILE).read_text(), b'{"step": 1}')
+    for _ in range(3):
+        box._taken(report)
+    with pytest.raises(Refused) as refused:
+        box._taken(report)
+    box.close()
+    assert (refused.value.status, len(heard)) == (429, 3)
