@@ -159,10 +159,11 @@ def _previews(plan: Plan, role: str, index: int) -> Any:
 
 
 def _plan(text: str, definitions: list[str], changes: Changes) -> Plan:
-    from modelyard.training import catalogue, plan_job
+    from modelyard.training import catalogue
+    from modelyard.training.sweeps import plan_text
 
     find, known = _frameworks(definitions)
-    return plan_job(text, find, (*known, *catalogue.known()), changes)
+    return plan_text(text, find, (*known, *catalogue.known()), changes)
 
 
 def _frameworks(files: list[str]) -> tuple[Callable[[str, int], Framework | None], tuple[str, ...]]:

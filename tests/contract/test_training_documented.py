@@ -12,6 +12,7 @@ from modelyard.training import Framework, catalogue, plan_job
 from modelyard.training.preview import previews
 from modelyard.training.readiness import ReadinessKind
 from modelyard.training.restarts import Cause
+from modelyard.training.sweeps import plan_text
 from modelyard.training_messages import instance_message
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
@@ -20,7 +21,7 @@ JOBS = [text for kind, text in BLOCKS if kind == "yaml"]
 
 
 def rendered(text: str) -> str:
-    plan = plan_job(text, catalogue.find, catalogue.known())
+    plan = plan_text(text, catalogue.find, catalogue.known())
     return "\n".join(instance_text(instance_message(each)) for each in previews(plan))
 
 

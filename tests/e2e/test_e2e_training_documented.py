@@ -10,7 +10,7 @@ from tests.support.wait import wait_until_sync
 from tests.support.yard import ROOT, Yard, new_yard
 
 PAGE = (ROOT / "docs" / "training.md").read_text()
-FILES = {"hello": "hello.yaml", "waiting": "waiting.yaml", "digits": "job.yaml"}
+FILES = {"hello": "hello.yaml", "waiting": "waiting.yaml", "digits": "job.yaml", "descent": "search.yaml"}
 """What the page calls the jobs of these names."""
 
 
@@ -55,3 +55,8 @@ def test_every_console_line_of_the_page_works_in_order(tmp_path: Path) -> None:
         assert "hello" in printed["train ls"]
         assert re.search(r"stopped|draining", printed["train get j-2"])
         assert "seen enough" in printed["train get j-2"]
+        assert "why        9 of 9 trials" not in printed["train sweep run search.yaml"], (
+            "some were stopped early"
+        )
+        assert "best command: python descend.py 0." in printed["train sweep get s-1"]
+        assert printed["train sweep get s-1 --csv"].count("\n") == 10

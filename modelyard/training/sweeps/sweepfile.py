@@ -78,6 +78,17 @@ def problems_of(text: str | bytes, find: Find, known: tuple[str, ...] = ()) -> t
     return findings.all()
 
 
+def plan_text(
+    text: str | bytes, find: Find, known: tuple[str, ...] = (), changes: Changes | None = None
+) -> Plan:
+    """The plan of a text's one job, or of the first trial of its sweep; `changes` are for jobs. Raises `Refused`."""
+    if any(jobfile.kind_of(node) == "Sweep" for node in read(text, Findings(Kind.JOB))):
+        sweep, _ = plan_sweep(text, find, known)
+        first = sweep.document(1, sweep.values(1, sweep.search.seed or 0), {})
+        return jobfile.plan_job(first, find, known, changes)
+    return jobfile.plan_job(text, find, known, changes)
+
+
 def _swept(
     documents: list[Node], find: Find, known: tuple[str, ...], changes: SweepChanges, findings: Findings
 ) -> tuple[Sweep, Plan] | None:
