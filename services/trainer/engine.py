@@ -20,6 +20,7 @@ from modelyard.training.restarts import Cause
 from modelyard.v1 import seat_pb2, task_pb2
 from services.chassis.clock import Clock
 from services.chassis.errands import Errands
+from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.sessions import Session
@@ -212,7 +213,9 @@ class Engine:
                 BatchRow(one.number, one.job, one.account, one.parts, one.request.SerializeToString())
                 for one in seats
             ]
+            failpoint("trainer.before_commit")
             await self.store.persist(effects.rows, batches, errands, self._kept(effects))
+            failpoint("trainer.after_commit")
         self._note_seats(effects)
         self._release(effects, seats)
         self._errands.owe(errands)
@@ -243,6 +246,7 @@ class Engine:
     def _release(self, effects: e.Effects, seats: Sequence[Seats]) -> None:
         """Everything of the step is on disk."""
         for one in seats:
+            failpoint("trainer.before_submit")
             self._session(one.account).submit(one)
         self._command(effects)
         for answer in effects.answers:
@@ -264,6 +268,7 @@ class Engine:
                 changed.set()
             if is_to_be_revisited(self.state.sweeps[number]):
                 self.post(SweepRevisited(number))
+        failpoint("trainer.after_release")
 
     def _command(self, effects: e.Effects) -> None:
         """Agents are told. Of many changes of addresses in one step the last is, and nobody twice."""
@@ -296,6 +301,7 @@ class Engine:
     # What comes back from the scheduler
 
     def on_accepted(self, account: str, batch: Seats, tasks: Sequence[str]) -> None:
+        failpoint("trainer.after_submit")
         found = {
             (role, first + element): f"{task}.{element}"
             for (role, first, count), task in zip(batch.parts, tasks, strict=True)

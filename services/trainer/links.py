@@ -15,6 +15,7 @@ from modelyard.training import Address
 from modelyard.training.restarts import Cause
 from modelyard.v1 import job_pb2, seat_pb2, seat_pb2_grpc
 from services.chassis.errors import InvalidArgument, PermissionDenied
+from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.security import principal
 from services.trainer.commands import close_command
@@ -102,6 +103,8 @@ class Link:
             unsent, self._unsent = list(self._kept)[len(self._kept) - self._unsent :], 0
             if unsent or self._acked_event != told:
                 told = self._acked_event
+                if unsent:
+                    failpoint("trainer.before_commands")
                 yield seat_pb2.ConnectSeatsResponse(
                     epoch=epoch, ack_event=told, first_number=unsent[0][0] if unsent else 0,
                     commands=[command for _, command in unsent],
@@ -197,6 +200,7 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
         left_out = await self._metrics.put_heard(self._points(events))
         if left_out:
             _log.warning("metrics_left_out", node=hello.node, points=left_out)
+        failpoint("trainer.before_ack")
         link.ack_events(events.first_number + len(events.events) - 1)
 
     def _points(self, events: seat_pb2.SeatEvents) -> list[tuple[int, Key, Point]]:
