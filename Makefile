@@ -37,9 +37,10 @@ gen: setup  ## Regenerate the stubs in modelyard/{v1,oip/v2} from protos/
 bench: setup  ## Measure, and print the table of docs/performance.md
 	$(BIN)/python -m bench
 
-simulate: setup  ## The simulators of tasks and of runs with many seeds (SEEDS=20000 RUN_SEEDS=500)
+simulate: setup  ## The simulators of tasks, runs and jobs with many seeds (SEEDS=20000 RUN_SEEDS=500 JOB_SEEDS=1000)
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20000)
 	$(BIN)/python -m tests.simulation.runs --seeds $(or $(RUN_SEEDS),500)
+	$(BIN)/python -m tests.simulation.jobs --seeds $(or $(JOB_SEEDS),1000)
 
 chaos: setup  ## Kill processes at random, cut the power; nothing may be lost (SECONDS=600 SEED=7 ROUNDS=20)
 	CHAOS_SECONDS=$(or $(SECONDS),120) CHAOS_SEED=$(or $(SEED),20) POWER_ROUNDS=$(or $(ROUNDS),5) \

@@ -132,6 +132,7 @@ def begin_wave(act: Act, instance: Instance, verdict: Verdict, found: Exit) -> N
         else:
             act.set(one, InstanceState.BACKING_OFF, verdict.reason, found.message)
         one.restarts += 1
+        act.touch_instance(one)
 
 
 def _in_scope(act: Act, instance: Instance, scope: RestartScope) -> list[Key]:

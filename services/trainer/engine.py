@@ -94,7 +94,7 @@ class Engine:
         self._open_sessions: dict[str, Session[Seats]] = {}
         self._seats: dict[str, tuple[int, str, int]] = {}
         """Whose seat a task holds."""
-        self._watchers: dict[Watched, set[asyncio.Event]] = {}
+        self._watchers: dict[Watched, list[asyncio.Event]] = {}
         self.quiet = asyncio.Lock()
         """Held while a step is on its way to the disk, and by whoever shows live jobs: what is shown is on disk."""
 
@@ -195,12 +195,12 @@ class Engine:
     def watch(self, one: Watched) -> Iterator[asyncio.Event]:
         """Set whenever the job or sweep has changed, for as long as the block lasts."""
         changed = asyncio.Event()
-        self._watchers.setdefault(one, set()).add(changed)
+        self._watchers.setdefault(one, []).append(changed)
         try:
             yield changed
         finally:
             left = self._watchers[one]
-            left.discard(changed)
+            left.remove(changed)
             if not left:
                 del self._watchers[one]
 

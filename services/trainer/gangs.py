@@ -112,6 +112,7 @@ def give_up(act: Act, *, message: str) -> None:
     act.job.batches = {}
     for instance in act.live.instances.values():
         instance.task, instance.address, instance.resume = "", None, checkpoints.UNCHOSEN
+        act.touch_instance(instance)
         if act.job.outcome is None:
             # The whole job starts again: also what has succeeded, whose address others may want.
             act.set(instance, InstanceState.PENDING, "", message)

@@ -87,14 +87,15 @@ def step(state: State, events: Iterable[Event | SweepEvent], now: int) -> Effect
         except ServiceError as error:
             effects.answers.append(Answer(getattr(event, "reply", 0), error=error))
     for live in _to_follow(state, due):
-        _settle(Act(state, live, effects, now))
-        timers.arm(state, live, now)
+        _follow_up(state, live, effects, now)
     # What became of jobs lets trials begin, and ends others.
     while lives := sweeps.follow(state, [*due, *state.changed.values()], effects, now):
         for live in lives:
-            _settle(Act(state, live, effects, now))
-            timers.arm(state, live, now)
-    turns.begin_next(state, effects, now)
+            _follow_up(state, live, effects, now)
+    # Who wants no places at all has them, and makes room for the next.
+    while begun := turns.begin_next(state, effects, now):
+        for live in begun:
+            _follow_up(state, live, effects, now)
     changed, state.changed = state.changed, {}
     for live in changed.values():
         _write(state, live, effects)
@@ -109,6 +110,11 @@ def _to_follow(state: State, due: list[LiveJob]) -> Iterator[LiveJob]:
         for live in left:
             seen.add(live.job.number)
             yield live
+
+
+def _follow_up(state: State, live: LiveJob, effects: Effects, now: int) -> None:
+    _settle(Act(state, live, effects, now))
+    timers.arm(state, live, now)
 
 
 def _write(state: State, live: LiveJob, effects: Effects) -> None:

@@ -49,7 +49,9 @@ def scale(act: Act, event: RoleScaled) -> None:
         _grow(act, event.role, before, event.count)
     elif event.count < before:
         for index in range(event.count, before):
-            _shrink(act, act.live.instances[event.role, index])
+            # Stopped, its seat closed, and forgotten once nothing of it lives.
+            act.stop(act.live.instances[event.role, index], "surplus")
+        drop_surplus(act)
 
 
 def _bounds(act: Act, role: str) -> tuple[int, int]:
@@ -66,12 +68,6 @@ def _grow(act: Act, role: str, before: int, count: int) -> None:
     if act.job.state in PLACED:
         act.condition(ConditionKind.RESIZING, is_true=True, reason="SCALED", message=f"{role} to {count}")
         gangs.submit(act, keys, is_whole=False)
-
-
-def _shrink(act: Act, instance: Instance) -> None:
-    """Stopped, its seat closed, and forgotten once nothing of it lives."""
-    act.stop(instance, "surplus")
-    drop_surplus(act)
 
 
 def drop_surplus(act: Act) -> None:

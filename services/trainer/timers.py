@@ -54,7 +54,8 @@ def _dues(live: LiveJob, now: int) -> Iterator[int]:
     if job.state.has_ended:
         return
     if job.deadline_ms and job.outcome is None and job.state is not JobState.SUSPENDED:
-        yield job.deadline_ms
+        # It may have passed while the job was suspended, or nobody was there.
+        yield max(job.deadline_ms, now + 1)
     is_yielding = job.state is JobState.SUSPENDED and job.yields_to
     if job.state not in _ROUNDS and not job.is_suspending and not is_yielding:
         return

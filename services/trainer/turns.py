@@ -9,13 +9,16 @@ from services.trainer.model import RESERVING_MOST, ConditionKind, JobState
 from services.trainer.state import LiveJob, State
 
 
-def begin_next(state: State, effects: Effects, now: int) -> None:
-    """As many jobs of each queue ask for places as may."""
+def begin_next(state: State, effects: Effects, now: int) -> list[LiveJob]:
+    """As many jobs of each queue ask for places as may; those that do so from now on."""
+    begun = []
     for queue in state.queues.values():
         while queue.reserving < RESERVING_MOST and (live := queue.take(state)) is not None:
             act = Act(state, live, effects, now)
             act.set_job(JobState.RESERVING, "GANG", "asks the scheduler for places")
             gangs.submit(act, act.wanted(), is_whole=True)
+            begun.append(live)
+    return begun
 
 
 def in_order(lives: list[LiveJob]) -> list[LiveJob]:

@@ -22,8 +22,8 @@ from tests.support.processes import Processes
 from tests.support.wait import wait_until_sync
 from tests.support.yard import ROOT, Yard, new_yard
 
-NEED_MORE = {name for name in POINTS if "notif" in name or name.startswith("graph.")}
-"""Killed at by test_e2e_notify.py and test_e2e_graph_recovery.py."""
+NEED_MORE = {name for name in POINTS if "notif" in name or name.startswith(("graph.", "trainer."))}
+"""Killed at by test_e2e_notify.py, test_e2e_graph_recovery.py and test_e2e_training_failpoints.py."""
 SERVICES = {"scheduler": "scheduler", "store": "store", "agent": "agent-node-1"}
 
 

@@ -12,6 +12,17 @@ class Deadlock(AssertionError):
     """Everybody waits, and nothing will ever happen."""
 
 
+class Died(BaseException):
+    """The process is gone: nobody may catch it."""
+
+
+def is_death(error: BaseException | None) -> bool:
+    """Whether it is nothing else."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_death, error.exceptions))
+    return isinstance(error, Died)
+
+
 class _Nothing(selectors.BaseSelector):
     """No file is ever ready; waiting for one is how time passes."""
 
@@ -49,7 +60,9 @@ class Clockwork(asyncio.SelectorEventLoop):
         return self._nothing.now_s
 
     def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self.unhandled.append(context.get("exception") or AssertionError(context["message"]))
+        error = context.get("exception") or AssertionError(context["message"])
+        if not is_death(error):
+            self.unhandled.append(error)
 
 
 class LoopClock:

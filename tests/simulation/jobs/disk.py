@@ -1,4 +1,4 @@
-"""The trainer's disk: its real tables in a real SQLite in memory, where a commit is one instant. It outlives processes."""
+"""The trainer's disk, which outlives it: its real tables in a real SQLite in memory, where a commit is one instant."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.chassis.sqlite import load_migrations
+from tests.simulation.jobs.clockwork import Died
 
 T = TypeVar("T")
 PACKAGE = "services.trainer"
-
-
-class Died(BaseException):
-    """The process is gone: nobody may catch it."""
 
 
 @functools.cache
@@ -35,6 +32,7 @@ class Disk:
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
         self.connection.deserialize(_empty())
         self.writer: Handle | None = None
+        self.on_commit: Callable[[], None] = lambda: None
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return self.connection.execute(sql, values).fetchall()
@@ -61,6 +59,7 @@ class Handle:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+        self._disk.on_commit()
         return result
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from modelyard.training import Progress
 from modelyard.training.restarts import Cause
-from services.trainer.events import JobResumed, JobStopped, JobSuspended, ProgressReported, RoleScaled
-from services.trainer.model import InstanceState, JobState
+from services.trainer.events import (
+    InstanceEnded,
+    JobResumed,
+    JobStopped,
+    JobSuspended,
+    ProgressReported,
+    RoleScaled,
+    SeatStands,
+)
+from services.trainer.model import Exit, InstanceState, JobState
+from services.trainer.state import Instance
 from tests.support.training_world import World, plan_from
 
 TWO_ROLES = """
@@ -236,3 +246,77 @@ def test_evidence_of_a_metric_is_its_value_not_that_somebody_has_said_one(
     world.run()
     assert state(world) is outcome
     assert ("accuracy >= 0.9" in world.state.jobs[1].job.message) is (outcome is JobState.FAILED)
+
+
+ALONE = """
+kind: Framework
+id: alone
+roles: {worker: {count: {default: 3}, functions: {create: {argv: [work]}, restart: {when: [exit], scope: job, max: 3}}}}
+---
+kind: Job
+framework: alone
+"""
+
+
+def test_waiting_job_that_is_made_smaller_by_several_keeps_the_rest() -> None:  # S3.10
+    world = World(seats_most=0)
+    world.create(plan_from(f"{ALONE}suspend: true\n"))
+    [answer] = world.do(RoleScaled(9, 1, "worker", 1, 0)).answers
+    assert answer.error is None and states(world) == {"worker-0": "pending"}
+
+
+def test_job_that_wants_no_instance_at_all_ends_instead_of_waiting() -> None:  # S3.10
+    world = World(seats_most=3)
+    world.create(plan_from(f"{ALONE}suspend: true\n"))
+    world.do(RoleScaled(9, 1, "worker", 0, 0))
+    world.do(JobResumed(10, 1))
+    assert state(world) is JobState.FAILED and world.state.jobs[1].job.reason == "NOTHING_RUNS"
+
+
+def test_ended_job_has_no_addresses_on_disk() -> None:  # S3.6
+    world = World(seats_most=3)
+    world.create(plan_from(ALONE))
+    world.run()
+    world.die()
+    assert {msgspec.msgpack.decode(row, type=Instance).address for row in world.instances.values()} == {None}
+
+
+def test_second_failure_within_a_restart_is_counted_on_disk_too() -> None:  # S3.8, I3
+    world = World(seats_most=3)
+    world.create(plan_from(ALONE))
+    for _ in range(4):
+        world.hear()
+        world.place()
+    one, two, _ = world.state.jobs[1].instances.values()
+    ends = [Exit(epoch=1, cause=Cause.EXIT, exit_code=1)] * 2
+    stopping = world.state.jobs[1].instances["worker", 2]
+    for instance, found in zip((one, two), ends, strict=True):
+        instance.state = InstanceState.RUNNING
+        world.do(InstanceEnded(1, "worker", instance.index, instance.task, found))
+    kept = msgspec.msgpack.decode(world.instances[1, "worker", 2], type=Instance)
+    assert kept.restarts == stopping.restarts
+
+
+def test_stop_of_what_was_never_started_is_over_when_its_agent_says_so() -> None:  # S3.11, I5
+    """The launch was on disk and had not left; then the job was stopped."""
+    world = World(seats_most=3)
+    world.create(plan_from(ALONE))
+    while "seated" not in states(world).values() and "starting" not in states(world).values():
+        world.hear()
+        world.place()
+    for seat in world.seats.values():
+        seat.epoch, seat.is_live = 0, False
+    world.news.clear()
+    world.do(JobStopped(9, 1, "enough"))
+    assert state(world) is JobState.DRAINING
+    world.do(*(SeatStands(1, "worker", seat.index, seat.task, 0) for seat in [*world.seats.values()]))
+    assert state(world) is JobState.STOPPED and not world.seats
+
+
+def test_deadline_that_passed_while_nobody_was_there_ends_the_job_when_somebody_is() -> None:  # S3.10
+    world = World(seats_most=0)
+    world.create(plan_from(f"{ALONE}limits: {{active_deadline: 10s}}\n"))
+    world.now += 60_000
+    world.die()
+    world.pass_time(1)
+    assert world.outcomes == {1: JobState.FAILED}

@@ -1,0 +1,237 @@
+"""What must be true of jobs after every step, at every command that a machine carries out, and at the end of a story.
+
+I1 what has ended never runs again · I2 one live set of processes an instance · I3 budgets before the act · I4 what has
+succeeded is not made again outside a wider restart · I5 nothing lives after the end; and: no half gang, terminal states
+absorb, the disk is what memory is, nothing that was acknowledged is forgotten, nobody is forgotten by the timers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from modelyard.training.restarts import ScopeKind
+from modelyard.v1 import job_pb2
+from modelyard.v1 import seat_pb2 as pb
+from services.trainer import machine
+from services.trainer.acts import Act
+from services.trainer.effects import Effects
+from services.trainer.engine import Engine
+from services.trainer.model import InstanceState, JobState
+from services.trainer.state import Instance, Job, Key, LiveJob, State, check_invariants
+
+if TYPE_CHECKING:
+    from tests.simulation.jobs.machines import Machine, Seat
+    from tests.simulation.jobs.world import World
+
+_PACK = msgspec.msgpack.Encoder().encode
+_JOB = msgspec.msgpack.Decoder(Job)
+_INSTANCE = msgspec.msgpack.Decoder(Instance)
+Whom = tuple[int, str, int]
+
+
+def _shown(live: LiveJob) -> str:
+    """For who reads of a broken promise."""
+    rest = [
+        (one.key, one.state.value, one.stopping_for, one.task, one.since_ms)
+        for one in live.instances.values()
+    ]
+    return f"j-{live.job.number} {live.job.state.value} {live.job.reason} due {live.due_ms} {rest}"
+
+
+class Promises:
+    """Sees what machines do and what the disk says of it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.epochs: dict[Whom, int] = defaultdict(int)
+        """The highest epoch in which processes of an instance were started."""
+        self.ended: dict[int, JobState] = {}
+        self.states: dict[tuple[int, int], JobState] = {}
+        """What every job was at every revision that was on disk."""
+        self.decided: dict[int, dict[Key, int]] = {}
+        """Epochs of a job's instances when its outcome was written."""
+        self.succeeded: set[Whom] = set()
+        """Whose success was acknowledged, in their present epoch."""
+        self.given_back: dict[int, int] = defaultdict(int)
+        """How often a job has lost all its places: then all of it starts again."""
+
+    # --- at the disk
+
+    def job(self, number: int) -> Job | None:
+        rows = self._world.disk.rows("SELECT content FROM job WHERE number = ?", number)
+        return _JOB.decode(rows[0][0]) if rows else None
+
+    def instance(self, whom: Whom) -> Instance | None:
+        sql = "SELECT content FROM instance WHERE job = ? AND role = ? AND place = ?"
+        rows = self._world.disk.rows(sql, *whom)
+        return _INSTANCE.decode(rows[0][0]) if rows else None
+
+    def committed(self) -> None:
+        """Something was written."""
+        for number, revision, word in self._world.disk.rows("SELECT number, revision, state FROM job"):
+            state = JobState(word)
+            before = self.states.setdefault((number, revision), state)
+            assert before is state, f"j-{number} was {before} at revision {revision}, and is {state}"
+            known = self.ended.get(number)
+            assert known in (None, state), f"j-{number} was {known}, and is {state} (I1)"
+            if state.has_ended:
+                self.ended[number] = state
+        for (number,) in self._world.disk.rows("SELECT job FROM outcome"):
+            if number not in self.decided:
+                rows = self._world.disk.rows("SELECT content FROM instance WHERE job = ?", number)
+                instances = [_INSTANCE.decode(content) for (content,) in rows]
+                self.decided[number] = {one.key: one.epoch for one in instances}
+
+    def stepped(self, engine: Engine) -> None:
+        """After a step, its commit included."""
+        check_invariants(engine.state)
+        for number, live in engine.state.jobs.items():
+            row = self.job(number)
+            assert row is not None and _PACK(row) == _PACK(live.job), f"j-{number} is not on disk as it is"
+            for key, one in live.instances.items():
+                kept = self.instance((number, *key))
+                assert kept == one, f"j-{number}: {key} is not on disk as it is: {kept} instead of {one}"
+            self._terminal_absorbs(row)
+            self._budgets_hold(live)
+        if self._world.chance.random() < 0.1:
+            self._nobody_is_forgotten(engine.state)
+
+    def _terminal_absorbs(self, row: Job) -> None:
+        number = row.number
+        outcomes = self._world.disk.rows("SELECT outcome FROM outcome WHERE job = ?", number)
+        assert bool(outcomes) is (row.outcome is not None)
+        if row.outcome is not None:
+            assert outcomes[0][0] == row.outcome.value, "the outcome on disk is another (I1)"
+        if row.state in (JobState.QUEUED, JobState.SUSPENDED):
+            self.given_back[number] += 1
+
+    def _budgets_hold(self, live: LiveJob) -> None:
+        for planned in live.plan.roles:
+            most = planned.role.restarts.most
+            for name, budget in live.job.budgets.items():
+                if most >= 0 and name.split()[:2] in (["role", planned.name], ["instance", planned.name]):
+                    assert budget.used <= most, f"{name} has paid {budget.used} of {most} (I3)"
+        mosts = [planned.role.restarts.most for planned in live.plan.roles]
+        shared = live.job.budgets.get("job")
+        assert shared is None or -1 in mosts or shared.used <= max(mosts), "the job's purse is overdrawn (I3)"
+
+    def _nobody_is_forgotten(self, state: State) -> None:
+        """Whatever the timers leave out would not have changed."""
+        now = self._world.clock.now_ms()
+        for live in state.jobs.values():
+            if live.job.state.has_ended or (live.due_ms and live.due_ms <= now + 1):
+                continue
+            copy = State(revision=state.revision)
+            twin = LiveJob(_JOB.decode(_PACK(live.job)), live.plan)
+            twin.instances = {key: _INSTANCE.decode(_PACK(one)) for key, one in live.instances.items()}
+            twin.activity = dict(live.activity)
+            act = Act(copy, twin, Effects(), now)
+            machine._on_tick(act)
+            machine._settle(act)
+            assert not copy.changed, f"at {now}: {_shown(live)} should have been looked at: {_shown(twin)}"
+
+    # --- at the machines
+
+    def launched(self, machine: Machine, seat: Seat, launch: pb.LaunchSeat) -> None:
+        """Processes start now."""
+        whom = (seat.task.job, seat.task.role, seat.task.index)
+        job, kept = self.job(whom[0]), self.instance(whom)
+        assert job is not None and kept is not None, f"{whom} starts, and nobody knows it"
+        decided = self.decided.get(whom[0])
+        # What had left before may still arrive, and is stopped.
+        is_early = decided is None or launch.epoch <= decided.get(whom[1:], 0)
+        assert is_early, f"{whom} was launched after {job.outcome} had been decided (I1)"
+        assert kept.epoch >= launch.epoch, f"{whom} starts with an epoch that is not on disk (I3)"
+        assert launch.epoch > self.epochs[whom], f"{whom} starts again with epoch {launch.epoch} (I2)"
+        others = [
+            other
+            for each in self._world.scheduler.machines
+            for other in each.seats.values()
+            if other.is_live and (other.task.job, other.task.role, other.task.index) == whom
+        ]
+        assert not others, f"{whom} lives twice (I2)"
+        self._is_no_half_gang(job, whom)
+        self._may_start_again(job, whom)
+        self.epochs[whom] = launch.epoch
+        self.succeeded.discard(whom)
+
+    def _is_no_half_gang(self, job: Job, whom: Whom) -> None:
+        """Nobody starts unless all who must start together have, or had, a place."""
+        plan = self._world.plan(job.number)
+        for planned in plan.roles:
+            rows = self._world.disk.rows(
+                "SELECT content FROM instance WHERE job = ? AND role = ?", job.number, planned.name
+            )
+            of_role = [_INSTANCE.decode(content) for (content,) in rows]
+            seated = sum(one.address is not None or one.state.has_ended or one.epoch > 0 for one in of_role)
+            least = min(planned.gang_least, job.counts.get(planned.name, 0))
+            assert seated >= least, f"{whom} starts, and {planned.name} has {seated} of {least} places"
+
+    def _may_start_again(self, job: Job, whom: Whom) -> None:
+        """I3, I4: a start that is not the first was decided and paid, and what has succeeded is left alone."""
+        if not self.epochs[whom] or self.given_back[job.number]:
+            return
+        assert job.restarts, f"{whom} starts again, and nothing was decided (I3)"
+        if whom not in self.succeeded:
+            return
+        plan = self._world.plan(job.number)
+        scopes = [
+            scope
+            for planned in plan.roles
+            for scope in (planned.role.restarts.scope, *(rule.scope for rule in planned.role.restarts.rules))
+            if scope is not None
+        ]
+        is_wide = any(scope.kind is not ScopeKind.INSTANCE for scope in scopes)
+        is_wide = is_wide or any(not planned.role.restarts.may_move for planned in plan.roles)
+        assert is_wide, f"{whom} had succeeded, and starts again alone (I4)"
+
+    def stopped(self, machine: Machine, seat: Seat, wish: pb.StopSeat) -> None:
+        """Somebody is asked to end: the reason is on disk."""
+        whom = (seat.task.job, seat.task.role, seat.task.index)
+        job, kept = self.job(whom[0]), self.instance(whom)
+        if kept is None or kept.task != seat.task.id or kept.epoch != seat.epoch:
+            return
+        is_known = kept.state is InstanceState.STOPPING or kept.state.has_ended
+        is_known = is_known or kept.state in (InstanceState.BACKING_OFF, InstanceState.PENDING)
+        assert job is not None and is_known, f"{whom} is asked to end while it is {kept.state} on disk (I3)"
+
+    def addressed(self, seat: Seat, told: pb.PublishAddresses) -> None:
+        """Addresses are never older than what is on disk later."""
+        job = self.job(seat.task.job)
+        assert job is not None and job.address_revision >= told.revision, "addresses that are not on disk"
+
+    def acknowledged(self, events: list[pb.SeatEvent]) -> None:
+        """The machine may forget these: so the disk has to know what follows from them."""
+        for event in events:
+            if not event.HasField("seat") or event.seat.state != pb.SEAT_STATE_ENDED:
+                continue
+            seat = event.seat
+            whom = (int(seat.job_id[2:]), seat.role, seat.index)
+            job, kept = self.job(whom[0]), self.instance(whom)
+            if job is None or kept is None or kept.task != seat.task_id or kept.epoch != seat.epoch:
+                continue
+            is_noted = kept.exit is not None and not kept.state.has_processes
+            assert is_noted, f"the end of {whom} in epoch {seat.epoch} was acknowledged and is forgotten"
+            if seat.exit.cause == job_pb2.EXIT_CAUSE_SUCCESS:
+                self.succeeded.add(whom)
+
+    # --- at the end
+
+    def look_back(self) -> None:
+        """Nothing is left anywhere (I5)."""
+        world = self._world
+        assert not world.scheduler.open_tasks, f"{world.scheduler.open_tasks} are still open"
+        seats = [seat.task.id for each in world.scheduler.machines for seat in each.seats.values()]
+        assert not seats, f"seats that nobody closed: {seats}"
+        for table in ("batch", "errand"):
+            left: list[Any] = world.disk.rows(f"SELECT * FROM {table}")
+            assert not left, f"{table}: {left}"
+        assert world.trainer is not None
+        engine = world.trainer.engine
+        assert not engine.state.jobs, f"in memory: {[*engine.state.jobs]}"
+        assert not engine._seats, f"tasks that are still known: {engine._seats}"
+        assert not engine._watchers and not engine._replies and not engine._keeps
+        assert not engine.state.changed and not engine._inbox
