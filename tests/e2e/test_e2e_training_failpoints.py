@@ -6,19 +6,21 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
+import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from modelyard.client.aio import Client
 from modelyard.v1 import job_pb2
 from services.chassis.failpoints import POINTS
 from tests.support.processes import Processes
 from tests.support.training_yard import TrainingYard
 from tests.support.yard import Yard, new_yard
 
+T = TypeVar("T")
 TRAINER_POINTS = sorted(name for name in POINTS if name.startswith("trainer."))
 RANKS = """kind: Job
 framework: pytorch-ddp
@@ -51,19 +53,29 @@ def room() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-async def ended(client: Client, made: Processes, job: str, wish: str) -> tuple[job_pb2.Job, int]:
-    """The job once it has ended, and how often the trainer died meanwhile; it is started again each time."""
-    deaths = 0
-    async with asyncio.timeout(60):
-        while True:
-            if made.ended("trainer") is not None:
-                deaths += 1
-                made.start("trainer", wish if deaths < 2 else "")
-            with contextlib.suppress(Exception):
-                found = await asyncio.wait_for(client.jobs.get(job), 1)
-                if found.state in _ENDED:
-                    return found, deaths
-            await asyncio.sleep(0.05)
+class Watch:
+    """Starts the trainer again whenever it has died; at its second life too it dies at the point."""
+
+    def __init__(self, made: Processes, wish: str) -> None:
+        self._made = made
+        self._wish = wish
+        self.deaths = 0
+
+    def look(self) -> None:
+        if self._made.ended("trainer") is not None:
+            self.deaths += 1
+            self._made.start("trainer", self._wish if self.deaths < 2 else "")
+
+    async def until(self, ask: Callable[[], Awaitable[T | None]]) -> T:
+        """Its answer, once there is one; what is asked may be asked again."""
+        async with asyncio.timeout(60):
+            while True:
+                self.look()
+                with contextlib.suppress(Exception):
+                    found = await asyncio.wait_for(ask(), 1)
+                    if found is not None:
+                        return found
+                await asyncio.sleep(0.05)
 
 
 @pytest.mark.asyncio
@@ -75,19 +87,26 @@ async def test_job_outlives_a_trainer_that_is_killed_at(
     """I1, I2, I3: one restart is paid for, each rank runs twice and never beside itself."""
     yard, made = processes
     training = TrainingYard(yard, room / "jobs").emptied()
-    wish = f"{point}:kill@{1 if 'errand' in point or 'submit' in point else 3}"
-    await asyncio.to_thread(made.restart, "trainer", "")
+    wish, request_id = f"{point}:kill@{1 if 'errand' in point or 'submit' in point else 3}", str(uuid.uuid4())
+    await asyncio.to_thread(made.restart, "trainer", wish)
+    watch = Watch(made, wish)
     async with yard.client() as client:
-        job = (await client.jobs.create(training._with_program(RANKS))).id
-        # It may have gone on before the death is due: then it dies later.
-        await asyncio.to_thread(made.restart, "trainer", wish)
-        found, deaths = await ended(client, made, job, wish)
+        text = training.with_program(RANKS)
+        job = (await watch.until(lambda: client.jobs.create(text, request_id=request_id))).id
+
+        async def ended() -> job_pb2.Job | None:
+            found = await client.jobs.get(job)
+            return found if found.state in _ENDED else None
+
+        found = await watch.until(ended)
         assert found.state == job_pb2.JOB_STATE_SUCCEEDED, found.message
-        if made.ended("trainer") is not None:
-            deaths += 1
-            made.start("trainer")
-        await asyncio.to_thread(yard.wait_for, "trainer")
-        assert deaths, f"nobody died at {point}"
+
+        async def has_died() -> bool | None:
+            """What is owed after the end is owed to the death as well."""
+            return bool(watch.deaths) or None
+
+        await watch.until(has_died)
+        await asyncio.to_thread(made.restart, "trainer", "")
         begun = Counter(words[0] for words in training.lines() if words[2] == "begins")
         ends = Counter(words[0] for words in training.lines() if words[2] == "ends")
         names = ("master-0", "worker-0", "worker-1")

@@ -131,15 +131,16 @@ class TrainingYard:
 
     def submit(self, text: str) -> str:
         """The job's id. PROGRAM in its text is the program that writes into the room."""
-        done = self.yard.cli("train", "run", "-", "--detach", stdin=self._with_program(text))
+        done = self.yard.cli("train", "run", "-", "--detach", stdin=self.with_program(text))
         assert done.code == 0, done.stderr
         return done.stdout.strip()
 
     def run(self, text: str) -> Result:
         """`yard train run` to the job's end."""
-        return self.yard.cli("train", "run", "-", stdin=self._with_program(text))
+        return self.yard.cli("train", "run", "-", stdin=self.with_program(text))
 
-    def _with_program(self, text: str) -> str:
+    def with_program(self, text: str) -> str:
+        """PROGRAM is the program that writes into the room."""
         return text.replace("PROGRAM", f"{sys.executable}, {self.room / 'program.py'}")
 
     def job(self, job_id: str) -> dict[str, Any]:
