@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _PACK = msgspec.msgpack.Encoder().encode
 _JOB = msgspec.msgpack.Decoder(Job)
 _INSTANCE = msgspec.msgpack.Decoder(Instance)
+_PLACELESS = (JobState.QUEUED, JobState.RESERVING, JobState.SUSPENDED)
 Whom = tuple[int, str, int]
 
 
@@ -55,8 +56,8 @@ class Promises:
         """Epochs of a job's instances when its outcome was written."""
         self.succeeded: set[Whom] = set()
         """Whose success was acknowledged, in their present epoch."""
-        self.given_back: dict[int, int] = defaultdict(int)
-        """How often a job has lost all its places: then all of it starts again."""
+        self.given_back: set[int] = set()
+        """Jobs that have lost all their places once: then all of them starts again."""
 
     # --- at the disk
 
@@ -79,6 +80,11 @@ class Promises:
             assert known in (None, state), f"j-{number} was {known}, and is {state} (I1)"
             if state.has_ended:
                 self.ended[number] = state
+        # Who was scaled away and comes back is somebody else.
+        there = {*self._world.disk.rows("SELECT job, role, place FROM instance")}
+        for whom in self.epochs.keys() - there:
+            del self.epochs[whom]
+            self.succeeded.discard(whom)
         for (number,) in self._world.disk.rows("SELECT job FROM outcome"):
             if number not in self.decided:
                 rows = self._world.disk.rows("SELECT content FROM instance WHERE job = ?", number)
@@ -95,6 +101,8 @@ class Promises:
                 kept = self.instance((number, *key))
                 assert kept == one, f"j-{number}: {key} is not on disk as it is: {kept} instead of {one}"
             self._terminal_absorbs(row)
+            if row.state in _PLACELESS and any(one.epoch for one in live.instances.values()):
+                self.given_back.add(number)
             self._budgets_hold(live)
         if self._world.chance.random() < 0.1:
             self._nobody_is_forgotten(engine.state)
@@ -105,8 +113,6 @@ class Promises:
         assert bool(outcomes) is (row.outcome is not None)
         if row.outcome is not None:
             assert outcomes[0][0] == row.outcome.value, "the outcome on disk is another (I1)"
-        if row.state in (JobState.QUEUED, JobState.SUSPENDED):
-            self.given_back[number] += 1
 
     def _budgets_hold(self, live: LiveJob) -> None:
         for planned in live.plan.roles:
@@ -172,7 +178,7 @@ class Promises:
 
     def _may_start_again(self, job: Job, whom: Whom) -> None:
         """I3, I4: a start that is not the first was decided and paid, and what has succeeded is left alone."""
-        if not self.epochs[whom] or self.given_back[job.number]:
+        if not self.epochs[whom] or job.number in self.given_back:
             return
         assert job.restarts, f"{whom} starts again, and nothing was decided (I3)"
         if whom not in self.succeeded:
