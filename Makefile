@@ -11,7 +11,7 @@ help:  ## Show this list
 .venv/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[demo,operators,gpu]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[demo,operators,models,gpu]' --group dev
 	touch $@
 
 setup: .venv/.ready  ## Make .venv with everything in it

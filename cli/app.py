@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "frameworks, validate, render, run, watch, ls, get, stop, suspend, resume, scale, why, register, sweep: "
         "training with any framework",
     ),
+    "model": ("model", "inspect: what a trained file takes and gives, without running it"),
     "queues": ("queues", "ls, get, add, set, stop, start, rm: in which order accounts share"),
     "quotas": ("quotas", "ls, get, set: what an account may hold"),
     "backup": ("backup", "Write a consistent copy of a yard to a file"),

@@ -1,0 +1,51 @@
+"""docs/models.md says what `yard model inspect` says, and its examples are right."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from modelyard.models import read_config
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "models.md").read_text()
+YARD = Path(sys.executable).with_name("yard")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+def inspect(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "COLUMNS": "200", "YARD_STATE": str(folder / "no-yard")}
+    command = [str(YARD), "model", "inspect", *options]
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
+
+
+def test_documented_component_is_described_as_documented(tmp_path: Path) -> None:  # S2.2, S2.3
+    [code], [whole, part] = blocks("python"), blocks("yaml")
+    (tmp_path / "greeter.py").write_text(code)
+    shown = inspect(tmp_path, "greeter.py")
+    assert (shown.returncode, shown.stdout) == (0, whole)
+    assert read_config(whole)["inputs"].value == ("name", "times")
+    (tmp_path / "known.yaml").write_text(part)
+    changed = inspect(tmp_path, "greeter.py", "--config", "known.yaml")
+    assert changed.returncode == 0
+    assert "kind: container" in changed.stdout and "name: hello" in changed.stdout
+
+
+def test_what_is_wrong_ends_with_a_code_and_a_next_step(tmp_path: Path) -> None:
+    (tmp_path / "w.py").write_text("class A:\n    def predict(self, x): ...\n")
+    asked = inspect(tmp_path, "w.py")
+    assert asked.returncode == 7
+    assert "inputs[x].datatype" in asked.stderr and "--config" in asked.stderr
+    as_data = inspect(tmp_path, "w.py", "-o", "json")
+    assert as_data.returncode == 7 and "inputs[x].shape" in as_data.stdout
+    (tmp_path / "bad.yaml").write_text("runtime: {cpu: none}\n")
+    wrong = inspect(tmp_path, "w.py", "--config", "bad.yaml")
+    assert wrong.returncode == 7 and "bad.yaml:1:" in wrong.stderr
+    assert inspect(tmp_path, "nothing.onnx").returncode == 2
+    assert inspect(tmp_path, str(tmp_path / "bad.yaml")).returncode == 7
