@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli import exit_codes
 from cli.output.nouns import age
+from modelyard.quantities import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +38,16 @@ def _told(job: job_pb2.Job) -> str:
     return job.message or job.reason
 
 
+def _progress(job: job_pb2.Job) -> str:
+    """How far it is and what remains; empty: it tells nothing."""
+    found = job.progress
+    words = [f"{found.ratio:.0%}"] if found.HasField("ratio") else []
+    words += [f"step {found.step}"] if found.HasField("step") else []
+    if found.HasField("remaining_s") and found.ratio < 1:
+        words.append(f"{format_duration(found.remaining_s)} left")
+    return ", ".join(words)
+
+
 JOB_COLUMNS: Columns = [
     ("JOB", lambda job: job.id),
     ("NAME", lambda job: job.name),
@@ -54,6 +65,7 @@ INSTANCE_COLUMNS: Columns = [
     ("EPOCH", lambda one: str(one.epoch) if one.epoch else ""),
     ("RESTARTS", lambda one: str(one.restart_count) if one.restart_count else ""),
     ("TASK", lambda one: one.task_id),
+    ("PROGRESS", lambda one: f"{one.progress.ratio:.0%}" if one.progress.HasField("ratio") else ""),
     ("WHY", lambda one: one.message or one.exit.message or one.reason),
 ]
 
@@ -65,6 +77,7 @@ JOB_FIELDS: Columns = [
     ("why", _told),
     ("queue", lambda job: job.queue),
     ("roles", _roles),
+    ("progress", _progress),
 ]
 
 

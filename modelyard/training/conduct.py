@@ -49,12 +49,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
 
     def over(self, earlier: Progress | None) -> Progress:
-        """This, and of an earlier word what this one does not say. What remains is never of an earlier one."""
+        """This, and of an earlier word what this one does not say. What remains is never of an earlier one; a part of
+        the total is a step where none is said with it."""
         if earlier is None:
             return self
+        total = earlier.total if self.total is None else self.total
+        step = earlier.step if self.step is None else self.step
+        if self.step is None and self.ratio is not None and total is not None:
+            step = round(self.ratio * total)
         return Progress(
-            step=earlier.step if self.step is None else self.step,
-            total=earlier.total if self.total is None else self.total,
+            step=step,
+            total=total,
             epoch=earlier.epoch if self.epoch is None else self.epoch,
             ratio=earlier.ratio if self.ratio is None else self.ratio,
             remaining_s=self.remaining_s,

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import grpc.aio
 import msgspec
 
-from modelyard.training import Plan
+from modelyard.training import Plan, Progress
 from modelyard.training.restarts import Cause
 from modelyard.v1 import seat_pb2, task_pb2
 from services.chassis.clock import Clock
@@ -185,11 +185,11 @@ class Engine:
         """Job, role and index of the instance whose seat the task holds."""
         return self._seats.get(task)
 
-    def step_of(self, job: int, role: str, index: int) -> int | None:
-        """What an instance has told last."""
+    def told(self, job: int, role: str, index: int) -> Progress | None:
+        """What an instance has told of its progress in its present epoch."""
         live = self.state.jobs.get(job)
         one = live.instances.get((role, index)) if live is not None else None
-        return one.progress.step if one is not None and one.progress is not None else None
+        return one.progress if one is not None else None
 
     @contextmanager
     def watch(self, one: Watched) -> Iterator[asyncio.Event]:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from modelyard.training import Address
+from modelyard.training import Address, Progress
 from modelyard.training.restarts import Cause
 from modelyard.v1 import job_pb2, seat_pb2, seat_pb2_grpc
 from services.chassis.errors import InvalidArgument, PermissionDenied
@@ -189,6 +189,7 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
 
     async def _hear(self, link: Link, hello: seat_pb2.SeatHello, events: seat_pb2.SeatEvents) -> None:
         seats = [event.seat for event in events.events if event.HasField("seat")]
+        points = self._points(events)
         noting = asyncio.ensure_future(self._index.note([began for seat in seats for began in _began(seat)]))
         for event in events.events:
             if event.HasField("seat"):
@@ -197,23 +198,25 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
                 self._engine.post(found)
         await self._engine.settled()
         await noting
-        left_out = await self._metrics.put_heard(self._points(events))
+        left_out = await self._metrics.put_heard(points)
         if left_out:
             _log.warning("metrics_left_out", node=hello.node, points=left_out)
         failpoint("trainer.before_ack")
         link.ack_events(events.first_number + len(events.events) - 1)
 
     def _points(self, events: seat_pb2.SeatEvents) -> list[tuple[int, Key, Point]]:
-        """What is told of metrics, at the step that the same instance has told last."""
+        """What is told of metrics, each at the step that the same instance had told by then."""
         found: list[tuple[int, Key, Point]] = []
+        latest: dict[tuple[int, str, int], Progress] = {}
         for event in events.events:
             at = self._engine.seat_at(event.task_id) if event.HasField("progress") else None
             if at is None:
                 continue
-            progress, step = progress_of(event.progress), self._engine.step_of(*at)
             told = event.progress.update_time if event.progress.HasField("update_time") else event.time
-            time_ms = told.ToMilliseconds()
-            found += [(at[0], at[1:], point) for point in points_of(progress, step, time_ms)]
+            progress = progress_of(event.progress)
+            whole = latest[at] = progress.over(latest.get(at) or self._engine.told(*at))
+            points = points_of(progress, whole.step, told.ToMilliseconds())
+            found += [(at[0], at[1:], point) for point in points]
         return found
 
     def _events_of(self, event: seat_pb2.SeatEvent, hello: seat_pb2.SeatHello) -> list[Event]:

@@ -47,7 +47,7 @@ class Reports:
         job, role, index = await self._reporter(request, caller)
         progress, now_ms = progress_of(request.progress), self._clock.now_ms()
         points = [
-            *points_of(progress, self._engine.step_of(job, role, index), now_ms),
+            *points_of(progress, progress.over(self._engine.told(job, role, index)).step, now_ms),
             *told_points(request.points, now_ms),
         ]
         if request.HasField("progress"):

@@ -66,12 +66,11 @@ def check_report(request: job_pb2.ReportProgressRequest) -> None:
 
 
 def points_of(progress: Progress, step: int | None, time_ms: int) -> list[Point]:
-    """A point of each metric that is told; of another step than its own where it says none."""
-    at = progress.step if progress.step is not None else step
+    """A point of each metric that is told, at this step."""
     return [
-        Point(name, at, value, time_ms)
+        Point(name, step, value, time_ms)
         for name, value in progress.metrics.items()
-        if is_metric(name, at, value)
+        if is_metric(name, step, value)
     ]
 
 

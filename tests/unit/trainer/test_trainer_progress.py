@@ -66,6 +66,16 @@ def test_ratio_is_made_of_steps_and_stays_within_its_bounds() -> None:
     assert progress_of(job_pb2.JobProgress(step=3)).ratio is None
 
 
+def test_part_of_a_known_total_is_a_step_where_none_is_said() -> None:
+    """As Hugging Face's Trainer ends: 100 per cent, and no step."""
+    begun = Progress(ratio=0.0, total=60)
+    going = Progress(ratio=0.5, step=29, metrics={"loss": 1.0}).over(begun)
+    assert (going.step, going.total, going.ratio) == (29, 60, 0.5)
+    assert Progress(ratio=1.0).over(going).step == 60
+    assert Progress(metrics={"loss": 0.5}).over(going).step == 29
+    assert Progress(ratio=1.0).over(Progress(step=3)).step == 3
+
+
 NAN, INF = float("nan"), float("inf")
 
 
