@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import exit_codes
+from cli import exit_codes, work_options
 from cli.commands.graph import PageSize, PageToken, read_document
 from cli.commands.train import app as train
 from cli.errors import UsageError
@@ -34,6 +34,9 @@ async def run(
     queue: Annotated[str, typer.Option(help="Instead of the job's queue")] = "",
     parallel: Annotated[int, typer.Option(help="Trials at a time", min=0, show_default="the file's")] = 0,
     dir: Annotated[str, typer.Option(help="Directory that every instance runs in a copy of")] = "",
+    contact: work_options.Contact = "",
+    notify: work_options.Notify = "",
+    silent: work_options.Silent = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait; print the sweep's id")] = False,
     idempotency_key: Annotated[
         str, typer.Option(help="A UUID; the same key and request is the same sweep")
@@ -44,7 +47,7 @@ async def run(
         digest = await client.artifacts.bundle(dir) if dir else ""
         sweep = await client.sweeps.create(
             read_document(file), name=name, queue=queue, parallel=parallel, bundle_digest=digest,
-            request_id=idempotency_key,
+            contact=contact, notify=notify, silent=silent, request_id=idempotency_key,
         )  # fmt: skip
         return await _followed(yard, client, sweep, detach=detach)
 

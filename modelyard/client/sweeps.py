@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from modelyard.client.connection import Connection, new_request_id
+from modelyard.client.specs import notification
 from modelyard.v1 import sweep_pb2, sweep_pb2_grpc
 
 ENDED = frozenset(
@@ -34,6 +35,9 @@ class Sweeps:
         queue: str = "",
         parallel: int = 0,
         bundle_digest: str = "",
+        contact: str = "",
+        notify: str = "",
+        silent: bool = False,
         validate_only: bool = False,
         request_id: str = "",
     ) -> sweep_pb2.Sweep:
@@ -41,6 +45,7 @@ class Sweeps:
         request = sweep_pb2.CreateSweepRequest(
             request_id=request_id or new_request_id(), text=text, name=name, queue=queue, parallel_count=parallel,
             bundle_digest=bundle_digest, validate_only=validate_only,
+            notification=notification(contact, notify, silent=silent),
         )  # fmt: skip
         return (await self._connection.unary(self._stub.CreateSweep, request)).sweep
 

@@ -171,6 +171,7 @@ class Sweep(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"s-3"."""
     account: _builtins.str
@@ -220,6 +221,10 @@ class Sweep(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def notification(self) -> _task_pb2.Notification:
+        """Who is told of its end."""
+
     def __init__(
         self,
         *,
@@ -250,10 +255,11 @@ class Sweep(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         document: _builtins.str = ...,
+        notification: _task_pb2.Notification | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["best_trial", b"best_trial", "create_time", b"create_time", "end_time", b"end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["best_trial", b"best_trial", "create_time", b"create_time", "end_time", b"end_time", "notification", b"notification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "begun_count", b"begun_count", "best_argv", b"best_argv", "best_trial", b"best_trial", "create_time", b"create_time", "document", b"document", "end_time", b"end_time", "failed_count", b"failed_count", "framework_id", b"framework_id", "framework_version", b"framework_version", "id", b"id", "message", b"message", "metric", b"metric", "mode", b"mode", "name", b"name", "parallel_count", b"parallel_count", "parameters", b"parameters", "pruned_count", b"pruned_count", "reason", b"reason", "revision", b"revision", "running_count", b"running_count", "search", b"search", "seed", b"seed", "state", b"state", "stopped_count", b"stopped_count", "succeeded_count", b"succeeded_count", "trial_count", b"trial_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "begun_count", b"begun_count", "best_argv", b"best_argv", "best_trial", b"best_trial", "create_time", b"create_time", "document", b"document", "end_time", b"end_time", "failed_count", b"failed_count", "framework_id", b"framework_id", "framework_version", b"framework_version", "id", b"id", "message", b"message", "metric", b"metric", "mode", b"mode", "name", b"name", "notification", b"notification", "parallel_count", b"parallel_count", "parameters", b"parameters", "pruned_count", b"pruned_count", "reason", b"reason", "revision", b"revision", "running_count", b"running_count", "search", b"search", "seed", b"seed", "state", b"state", "stopped_count", b"stopped_count", "succeeded_count", b"succeeded_count", "trial_count", b"trial_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -407,6 +413,7 @@ class CreateSweepRequest(_message.Message):
     BUNDLE_DIGEST_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID: the same id and content gives the first answer again."""
     text: _builtins.str
@@ -423,6 +430,10 @@ class CreateSweepRequest(_message.Message):
     def environment(self) -> _task_pb2.Environment:
         """The Python environment where the file names none."""
 
+    @_builtins.property
+    def notification(self) -> _task_pb2.Notification:
+        """Who is told of its end; of its trials nobody is. Unset: the account's default contacts."""
+
     def __init__(
         self,
         *,
@@ -434,10 +445,11 @@ class CreateSweepRequest(_message.Message):
         bundle_digest: _builtins.str = ...,
         environment: _task_pb2.Environment | None = ...,
         validate_only: _builtins.bool = ...,
+        notification: _task_pb2.Notification | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "notification", b"notification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "environment", b"environment", "name", b"name", "parallel_count", b"parallel_count", "queue", b"queue", "request_id", b"request_id", "text", b"text", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "environment", b"environment", "name", b"name", "notification", b"notification", "parallel_count", b"parallel_count", "queue", b"queue", "request_id", b"request_id", "text", b"text", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

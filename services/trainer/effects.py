@@ -243,6 +243,13 @@ class TellEnd(msgspec.Struct, frozen=True):
     account: str
 
 
+class TellSweepEnd(msgspec.Struct, frozen=True):
+    """The sweep has ended: its contacts are told."""
+
+    sweep: int
+    account: str
+
+
 class Answer(msgspec.Struct, frozen=True):
     reply: int
     job: int = 0
@@ -259,6 +266,7 @@ Wish = (
     | PublishAddresses
     | TellAddresses
     | TellEnd
+    | TellSweepEnd
     | HoldReferences
     | DropFiles
 )

@@ -181,6 +181,11 @@ class Engine:
         """Jobs that have not ended."""
         return sum(not live.job.state.has_ended for live in self.state.jobs.values())
 
+    @property
+    def live_sweep_count(self) -> int:
+        """Sweeps that have not ended."""
+        return sum(not live.sweep.state.has_ended for live in self.state.sweeps.values())
+
     def seat_at(self, task: str) -> tuple[int, str, int] | None:
         """Job, role and index of the instance whose seat the task holds."""
         return self._seats.get(task)

@@ -143,7 +143,9 @@ def clear(act: Act) -> None:
         job.expire_ms = act.now + round(1000 * act.plan.job.ttl_s)
     act.set_job(job.outcome, job.reason, job.message)
     act.condition(ConditionKind.CLEARED, is_true=True, reason=job.reason)
-    act.effects.wishes.append(TellEnd(job.number, job.account))
+    if not job.sweep:
+        # Of hundreds of trials nobody wants to be told one by one: their sweep's end is.
+        act.effects.wishes.append(TellEnd(job.number, job.account))
 
 
 def suspend(act: Act) -> None:

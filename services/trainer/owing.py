@@ -20,6 +20,8 @@ class Kind(StrEnum):
     """What the store keeps for a job, or lets go."""
     NOTICE = "notice"
     """A job has ended."""
+    SWEEP_NOTICE = "sweep_notice"
+    """A sweep has ended."""
 
 
 def owed(wishes: Iterable[e.Wish], errands: Errands) -> list[Errand]:
@@ -32,4 +34,6 @@ def owed(wishes: Iterable[e.Wish], errands: Errands) -> list[Errand]:
             found.append(errands.take(Kind.REFERENCES, wish.account, _PACK((wish.holder, wish.digests))))
         elif isinstance(wish, e.TellEnd):
             found.append(errands.take(Kind.NOTICE, wish.account, _PACK(wish.job)))
+        elif isinstance(wish, e.TellSweepEnd):
+            found.append(errands.take(Kind.SWEEP_NOTICE, wish.account, _PACK(wish.sweep)))
     return found

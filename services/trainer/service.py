@@ -50,6 +50,7 @@ from services.trainer.servicer.frameworks import FrameworkServicer
 from services.trainer.servicer.jobs import JobServicer
 from services.trainer.servicer.sweeps import SweepServicer
 from services.trainer.store import JobStore
+from services.trainer.sweeps.notices import SweepNotices
 from services.trainer.sweeps.reading import Sweeps
 from services.trainer.sweeps.store import SweepStore
 
@@ -102,6 +103,7 @@ class TrainerService:
             Kind.CANCELLATION: Cancellations(self._scheduler),
             Kind.REFERENCES: References(self._store),
             Kind.NOTICE: Notices(self._contacts, self._jobs),
+            Kind.SWEEP_NOTICE: SweepNotices(self._contacts, self._sweeps),
         }
         self._loops.start("errands", self._errands.run(carriers))
         self._loops.start("engine", self._engine.run())
@@ -117,6 +119,7 @@ class TrainerService:
             return []
         return [
             gauge("yard_trainer_jobs", "Jobs that have not ended.", self._engine.live_count),
+            gauge("yard_trainer_sweeps", "Sweeps that have not ended.", self._engine.live_sweep_count),
             gauge("yard_trainer_errands_owed", "What is still owed to other services.", self._errands.owed),
         ]
 
@@ -142,7 +145,9 @@ class TrainerService:
         jobs = JobServicer(self._engine, self._jobs, creation, explaining, self._clock, logs, reports)
         job_file = job_pb2.DESCRIPTOR
         job_pb2_grpc.add_JobServiceServicer_to_server(repeatable(jobs, job_file, self._answers), server)
-        sweeps = SweepServicer(self._engine, self._sweeps, self._frameworks, self._answers, self._clock)
+        sweeps = SweepServicer(
+            self._engine, self._sweeps, self._frameworks, self._answers, self._contacts, self._clock
+        )
         sweep_file = sweep_pb2.DESCRIPTOR
         sweep_pb2_grpc.add_SweepServiceServicer_to_server(
             repeatable(sweeps, sweep_file, self._answers), server

@@ -29,6 +29,17 @@ progress: {{log: "step (?P<step>[0-9]+)/(?P<total>[0-9]+) loss=(?P<loss>[0-9.]+)
 roles:
   worker: {{count: 1, restart: {{max: 0}}}}
 """
+SWEEP = """kind: Sweep
+name: few
+space: {loss: [2, 1]}
+search: grid
+metric: loss
+job:
+  framework: plain
+  argv: [sh, -c, "echo step 3/3 loss=${sweep.loss}"]
+  resources: {cpu: 0.1}
+  progress: {log: "step (?P<step>[0-9]+)/(?P<total>[0-9]+) loss=(?P<loss>[0-9.]+)"}
+"""
 GOOD = JOB.format("echo step 3/3 loss=0.25")
 BAD = JOB.format("echo it is broken; exit 3")
 
@@ -98,6 +109,24 @@ async def test_ends_of_jobs_are_told_with_their_figures_to_whom_they_name_and_to
         assert [d["subject"] for d in listed["deliveries"] if d.get("subject")] == [job]
         assert (len(team.received), len(own.received)) == (2, 2)
         refused = await cli(yard, "train", "run", "-", "--contact", "nobody", stdin=GOOD, code=3)
+        assert "no contact 'nobody'" in refused.stderr
+
+
+async def test_end_of_a_sweep_is_told_once_with_its_best_and_its_trials_are_not(
+    processes: tuple[Yard, Processes],
+) -> None:  # S0.8
+    yard, _ = processes
+    async with contact(yard, "team", "--default", "failure") as team, contact(yard, "own") as own:
+        await cli(yard, "train", "sweep", "run", "-", "--contact", "own", stdin=SWEEP)
+        said = (await own.wait(2))[1].document
+        assert (said["event"], said["sweep"]["state"]) == ("sweep.succeeded", "succeeded")
+        assert [one["values"] for one in said["sweep"]["trials"]] == [{"loss": 1}, {"loss": 2}]
+        assert "trial 2: loss 1, loss=1 (j-" in said["text"]
+        # What follows is told of after it: nothing of the trials came in between.
+        await cli(yard, "train", "run", "-", stdin=BAD, code=1)
+        assert (await team.wait(2))[1].document["event"] == "job.failed"
+        assert len(own.received) == 2
+        refused = await cli(yard, "train", "sweep", "run", "-", "--contact", "nobody", stdin=SWEEP, code=3)
         assert "no contact 'nobody'" in refused.stderr
 
 

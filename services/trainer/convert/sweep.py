@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 from modelyard.v1 import sweep_pb2 as pb
 from services.trainer.sweeps.model import SweepState, TrialState
@@ -15,16 +16,19 @@ TRIAL_STATES = {state: pb.TrialState.Value(f"TRIAL_STATE_{state.name}") for stat
 def sweep_message(live: LiveSweep, *, is_whole: bool) -> pb.Sweep:
     """The sweep without its best trial; `is_whole`: with its document."""
     sweep, file = live.sweep, live.file
+    counts = Counter(trial.state for trial in live.trials.values())
     message = pb.Sweep(
         id=f"s-{sweep.number}" if sweep.number else "", account=sweep.account, name=sweep.name,
         framework_id=sweep.framework, framework_version=sweep.framework_version, state=STATES[sweep.state],
         reason=sweep.reason, message=sweep.message, revision=sweep.revision, seed=sweep.seed,
         search=pb.SweepSearch.Value(f"SWEEP_SEARCH_{file.search.kind.name}"), parallel_count=sweep.parallel,
         trial_count=sweep.trial_count, begun_count=len(live.trials),
-        running_count=live.count(TrialState.WAITING, TrialState.RUNNING),
-        succeeded_count=live.count(TrialState.SUCCEEDED), failed_count=live.count(TrialState.FAILED),
-        pruned_count=live.count(TrialState.PRUNED), stopped_count=live.count(TrialState.STOPPED),
+        running_count=counts[TrialState.WAITING] + counts[TrialState.RUNNING],
+        succeeded_count=counts[TrialState.SUCCEEDED], failed_count=counts[TrialState.FAILED],
+        pruned_count=counts[TrialState.PRUNED], stopped_count=counts[TrialState.STOPPED],
     )  # fmt: skip
+    if sweep.notification:
+        message.notification.ParseFromString(sweep.notification)
     for parameter in file.space:
         message.parameters.add(name=parameter.name, space=str(parameter))
     if file.metric is not None:

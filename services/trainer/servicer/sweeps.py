@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from modelyard.training import Plan
@@ -12,12 +13,13 @@ from modelyard.training.sweeps import Sweep as File
 from modelyard.training.sweeps.sections import SEED_MOST
 from modelyard.training.sweeps.sweepfile import PARALLEL_MOST
 from modelyard.v1 import sweep_pb2 as pb
-from modelyard.v1 import sweep_pb2_grpc, task_pb2
+from modelyard.v1 import sweep_pb2_grpc
 from services.chassis.answers import Answers
 from services.chassis.clock import Clock
+from services.chassis.contacts import Contacts
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, principal
-from services.trainer import limits
+from services.trainer import limits, notices
 from services.trainer.convert.sweep import STATES, TRIAL_STATES, trial_message
 from services.trainer.creation import account_of
 from services.trainer.engine import Engine
@@ -42,12 +44,19 @@ class SweepServicer(sweep_pb2_grpc.SweepServiceServicer):
     """Who owns a sweep may do everything with it, administrators too."""
 
     def __init__(
-        self, engine: Engine, sweeps: Sweeps, frameworks: Frameworks, answers: Answers, clock: Clock
+        self,
+        engine: Engine,
+        sweeps: Sweeps,
+        frameworks: Frameworks,
+        answers: Answers,
+        contacts: Contacts,
+        clock: Clock,
     ) -> None:
         self._engine = engine
         self._sweeps = sweeps
         self._frameworks = frameworks
         self._answers = answers
+        self._contacts = contacts
         self._clock = clock
 
     async def CreateSweep(self, request: pb.CreateSweepRequest, context: Any) -> pb.CreateSweepResponse:
@@ -56,6 +65,7 @@ class SweepServicer(sweep_pb2_grpc.SweepServiceServicer):
             raise ParallelOutOfRange(field="parallel_count", next_step=f"1 … {PARALLEL_MOST}, or 0")
         file, plan = self._sweeps.plan(request)
         limits.check(plan)
+        await notices.check(self._contacts, account, request.notification)
         sweep = self._sweep(request, account, file, plan)
         if request.validate_only:
             message = self._sweeps.message(LiveSweep(sweep, file, self._sweeps.plan_of))
@@ -85,7 +95,7 @@ class SweepServicer(sweep_pb2_grpc.SweepServiceServicer):
             plan.job.framework_version or self._frameworks.version(framework), file.search.trials, file.parallel,
             changes={"name": request.name, "queue": request.queue}, bundle_digest=request.bundle_digest,
             environment=request.environment.SerializeToString(),
-            notification=task_pb2.Notification(silent=True).SerializeToString(),
+            notification=request.notification.SerializeToString(),
         )  # fmt: skip
 
     async def GetSweep(self, request: pb.GetSweepRequest, context: Any) -> pb.GetSweepResponse:
@@ -122,23 +132,26 @@ class SweepServicer(sweep_pb2_grpc.SweepServiceServicer):
         with self._engine.watch(("sweep", number)) as changed:
             while True:
                 changed.clear()
-                live = await self._sweeps.state_of(number)
-                assert live is not None
-                is_last = live.sweep.state.has_ended
-                if live.sweep.revision > position or (is_first and not request.revision):
-                    news = [one for one in live.trials.values() if one.revision > position or not position]
-                    position = live.sweep.revision
-                    response = pb.WatchSweepResponse(
-                        revision=position, sweep=self._sweeps.message(live, is_whole=is_last)
-                    )
-                    response.sweep.document = ""
-                    if not request.without_trials:
-                        response.trials.extend(trial_message(live, one) for one in news)
+                response = await self._sweeps.shown(number, partial(self._news, position))
+                assert response is not None
+                if response.revision > position or (is_first and not request.revision):
+                    if request.without_trials:
+                        response.ClearField("trials")
+                    position = response.revision
                     yield response
                 is_first = False
-                if is_last:
+                if response.sweep.HasField("end_time"):
                     return
                 await changed.wait()
+
+    def _news(self, position: int, live: LiveSweep) -> pb.WatchSweepResponse:
+        """The sweep, and those of its trials that have changed since."""
+        news = [one for one in live.trials.values() if one.revision > position or not position]
+        sweep = self._sweeps.message(live, is_whole=live.sweep.state.has_ended)
+        sweep.document = ""
+        return pb.WatchSweepResponse(
+            revision=live.sweep.revision, sweep=sweep, trials=[trial_message(live, one) for one in news]
+        )
 
     async def StopSweep(self, request: pb.StopSweepRequest, context: Any) -> pb.StopSweepResponse:
         live = await self._sweeps.require(request.sweep_id, principal())

@@ -13,7 +13,7 @@ from modelyard.training.sweeps import Resource
 from services.trainer import outcomes
 from services.trainer.acts import Act
 from services.trainer.admission import admit
-from services.trainer.effects import Answer, Effects
+from services.trainer.effects import Answer, Effects, TellSweepEnd
 from services.trainer.events import Event, ProgressReported
 from services.trainer.model import JobState
 from services.trainer.state import Job, LiveJob, State
@@ -181,6 +181,7 @@ def _settle(state: State, live: LiveSweep, effects: Effects, now: int) -> list[L
         touched += _drain(state, live, effects, now)
         if not live.running:
             sweep.state, sweep.end_ms, live.is_changed = sweep.outcome, now, True
+            effects.wishes.append(TellSweepEnd(sweep.number, sweep.account))
     return touched
 
 
@@ -199,7 +200,7 @@ def _begin(state: State, live: LiveSweep, effects: Effects, now: int) -> LiveJob
     document = live.file.document(number, trial.values, labels)
     job = Job(
         0, sweep.account, "", sweep.framework, sweep.framework_version, document, "", 0, now,
-        bundle_digest=sweep.bundle_digest, environment=sweep.environment, notification=sweep.notification,
+        bundle_digest=sweep.bundle_digest, environment=sweep.environment,
         sweep=sweep.number, trial=number,
     )  # fmt: skip
     try:

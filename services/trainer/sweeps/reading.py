@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import msgspec
 
 from modelyard.training import Plan, Refused
@@ -20,6 +23,8 @@ from services.trainer.sweeps.events import SweepRecovered, SweepsTaken
 from services.trainer.sweeps.model import SweepInvalid, SweepNotFound
 from services.trainer.sweeps.state import LiveSweep, Sweep, Trial
 from services.trainer.sweeps.store import SweepStore
+
+T = TypeVar("T")
 
 
 class Sweeps:
@@ -62,18 +67,20 @@ class Sweeps:
 
     async def state_of(self, number: int) -> LiveSweep | None:
         """A copy of what is on disk."""
+        return await self.shown(number, _copy)
+
+    async def shown(self, number: int, show: Callable[[LiveSweep], T]) -> T | None:
+        """What is made of it while nothing of it is on its way to the disk; None: there is no such sweep."""
         async with self._engine.quiet:
             live = self._engine.state.sweeps.get(number)
             if live is not None:
-                copy = LiveSweep(msgspec.structs.replace(live.sweep), live.file, live.plan_of)
-                copy.take_up(msgspec.structs.replace(trial) for trial in live.trials.values())
-                return copy
+                return show(live)
         found = await self.store.sweep(number)
         if found is None:
             return None
         ended = LiveSweep(found[0], file_of(found[0]), self.plan_of)
         ended.take_up(found[1])
-        return ended
+        return show(ended)
 
     def message(self, live: LiveSweep, *, is_whole: bool = False) -> pb.Sweep:
         """`is_whole`: with its document, and with the best trial's command."""
@@ -95,6 +102,12 @@ class Sweeps:
         except (Refused, RenderError):
             return ()
         return first.launch.processes[0].argv if first is not None and first.launch.processes else ()
+
+
+def _copy(live: LiveSweep) -> LiveSweep:
+    copy = LiveSweep(msgspec.structs.replace(live.sweep), live.file, live.plan_of)
+    copy.take_up(msgspec.structs.replace(trial) for trial in live.trials.values())
+    return copy
 
 
 def file_of(sweep: Sweep) -> File:

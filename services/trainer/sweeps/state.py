@@ -62,7 +62,6 @@ class Sweep(msgspec.Struct):
     bundle_digest: str = ""
     environment: bytes = b""
     notification: bytes = b""
-    """Of each trial: silent, since nobody wants to be told of hundreds."""
     state: SweepState = SweepState.RUNNING
     reason: str = ""
     message: str = ""
