@@ -122,7 +122,7 @@ def changed(documents: list[Any], chance: random.Random) -> list[Any]:
             holder = holder[step]
         act = chance.random()
         if act < 0.7:
-            holder[path[-1]] = chance.choice(JUNK)
+            holder[path[-1]] = copy.deepcopy(chance.choice(JUNK))
         elif act < 0.85:
             del holder[path[-1]]
         elif isinstance(holder, dict):
