@@ -24,9 +24,10 @@ PLAIN_STEP, PLAIN_S = 0.1, 30.0
 """In a pipe progress is told for each further tenth, or so seldom."""
 
 
-async def followed(client: Client, job_id: str, metric: str = "") -> job_pb2.Job:
+async def followed(client: Client, job_id: str, metric: str = "", *, may_draw: bool = True) -> job_pb2.Job:
     """The job once it has ended. ``metric``: whose curve is drawn; else the loss, or what there is."""
-    screen: _Lines | _Drawing = _Drawing(client, job_id, metric) if JobBoard.is_wanted() else _Lines()
+    is_drawn = may_draw and JobBoard.is_wanted()
+    screen: _Lines | _Drawing = _Drawing(client, job_id, metric) if is_drawn else _Lines()
     job = None
     async with screen:
         async for response in client.jobs.watch(job_id):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +26,7 @@ Comment = Annotated[str, typer.Option(help="What for, for people")]
 
 
 @command(app)
-async def run(
+def run(
     yard: Invocation,
     file: JobFile,
     param: work_options.Param = [],  # noqa: B006
@@ -40,14 +41,36 @@ async def run(
     idempotency_key: Annotated[
         str, typer.Option(help="A UUID; the same key and request is the same job")
     ] = "",
+    local: Annotated[
+        bool, typer.Option("--local", help="On this machine, with no yard; everything ends with this command")
+    ] = False,
+    into: Annotated[str, typer.Option(help="With --local: directory for logs and kept files")] = "",
+) -> int | Awaitable[int]:
+    """Train: queue a job file, tell what becomes of it until its end. Interrupting leaves the job alone.
+
+    With --local the job runs on this machine, without a yard, and ends with this command.
+    """
+    text, counts, params = read_document(file), _counts(count), work_options.params_of(param)
+    if local:
+        from cli.commands.train_local import run_local
+
+        if detach or contact or notify or idempotency_key:
+            raise UsageError("with --local the job ends with this command, and nobody else is told of it",
+                             next_step=f"yard train run --local {file}")  # fmt: skip
+        return run_local(yard, text, file, params=params, counts=counts, name=name, dir=dir, into=into)
+    if into:
+        raise UsageError("--into is for --local", next_step="yard train logs, yard artifacts get")
+    told = {"contact": contact, "notify": notify, "silent": silent, "request_id": idempotency_key}
+    request = {"params": params, "counts": counts, "name": name, **told}
+    return _queued(yard, text, dir, request, detach=detach, metric=metric)
+
+
+async def _queued(
+    yard: Invocation, text: str, dir: str, request: dict[str, Any], *, detach: bool, metric: str
 ) -> int:
-    """Train: queue a job file, tell what becomes of it until its end. Interrupting leaves the job alone."""
     async with yard.client() as client:
         digest = await client.artifacts.bundle(dir) if dir else ""
-        job = await client.jobs.create(
-            read_document(file), params=work_options.params_of(param), counts=_counts(count), name=name,
-            bundle_digest=digest, contact=contact, notify=notify, silent=silent, request_id=idempotency_key,
-        )  # fmt: skip
+        job = await client.jobs.create(text, bundle_digest=digest, **request)
         return await _followed(yard, client, job, detach=detach, metric=metric)
 
 

@@ -34,6 +34,8 @@ class Options:
     notify_allow: str = ""
     # Whether there is a trainer.
     trainer: bool = False
+    # Whether there is a graph service.
+    graphs: bool = True
 
     @property
     def tls(self) -> bool:

@@ -36,8 +36,9 @@ def programs(state: Path, options: Options) -> list[Program]:
     services = [
         _program(state, "scheduler", "services.scheduler", (*scheduler, *_metrics(options, 0))),
         _program(state, "store", "services.store", (*store, *_metrics(options, 1))),
-        _program(state, "graph", "services.graph", (*graph, *_metrics(options, 2))),
     ]
+    if options.graphs:
+        services.append(_program(state, "graph", "services.graph", (*graph, *_metrics(options, 2))))
     if options.trainer:
         trainer: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base + 3), *tls)
         trainer += (
