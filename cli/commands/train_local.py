@@ -105,7 +105,7 @@ async def _run(
         job = await client.jobs.create(text, bundle_digest=digest, **request)
         job = await _to_the_end(yard, client, job.id, into)
         if into is not None:
-            await _fetch(yard, client, job, into)
+            await _fetch(yard, client, await client.jobs.get(job.id), into)
     show_one(yard.output, job, JOB_FIELDS, lambda job: job.id)
     return exit_code(job)
 

@@ -27,7 +27,7 @@ spec:
           containers:
             - {name: pytorch, image: "registry.example/x", command: [PROGRAM], args: [fail=1, talk], RESOURCES}
     Worker: {replicas: 2, restartPolicy: OnFailure, template: *pod}
-"""
+"""  # noqa: E501
 REMOTE = r"""apiVersion: kubeflow.org/v2beta1
 kind: MPIJob
 metadata: {name: remote}
@@ -95,7 +95,7 @@ spec:
                     - {name: SERVER_NAME, value: $(SERVER)}
                     - {name: JOB, valueFrom: {fieldRef: {fieldPath: "metadata.labels['jobset.sigs.k8s.io/job-index']"}}}
                   RESOURCES
-"""
+"""  # noqa: E501
 TASKS = """apiVersion: batch.volcano.sh/v1alpha1
 kind: Job
 metadata: {name: tasks}
@@ -118,7 +118,7 @@ spec:
             - name: a
               command: [sh, -ec, "while ! grep -q ps ROOM/tasks; do sleep 0.02; done; test $(wc -l < /etc/volcano/worker.host) = $VC_WORKER_NUM; test $VC_PS_HOSTS; echo worker ${VK_TASK_INDEX} >> ROOM/tasks"]
               RESOURCES
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")

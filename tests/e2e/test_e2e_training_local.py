@@ -1,4 +1,4 @@
-"""`yard train run --local`: the same files with no yard, in order, with restarts, and nothing is left however it ends (G7)."""
+"""`yard train run --local`: the same files with no yard, and nothing is left however it ends (G7)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ roles:
   client:
     argv: [sh, -c, "echo asks $YARD_INDEX; python -c \\"import os, socket; socket.create_connection((os.environ['SERVER'], int(os.environ['PORT'])))\\" && cat given.txt && { test -e tried || { touch tried; exit 7; }; } && echo result > kept.txt"]
     clean: {keep: [kept.txt]}
-"""
+"""  # noqa: E501
 PLAIN = "kind: Job\nframework: plain\nargv: [sh, -c, '{}']\nresources: {{cpu: 0.1}}\n"
 
 
