@@ -27,7 +27,7 @@ spec:
           containers:
             - {name: pytorch, image: "registry.example/x", command: [PROGRAM], args: [fail=1, talk], RESOURCES}
     Worker: {replicas: 2, restartPolicy: OnFailure, template: *pod}
-"""  # noqa: E501
+"""
 REMOTE = r"""apiVersion: kubeflow.org/v2beta1
 kind: MPIJob
 metadata: {name: remote}
