@@ -19,6 +19,7 @@ EXPERIMENTS = (
     "arrays",
     "processes",
     "seats",
+    "trainer_scale",
     "startup",
     "fleet",
     "placement",

@@ -163,6 +163,8 @@ class ProgressReported(msgspec.Struct, frozen=True):
     role: str
     index: int
     progress: Progress
+    epoch: int = 0
+    """Of the processes that told it; 0: of those that run."""
 
 
 class CheckpointSeen(msgspec.Struct, frozen=True, kw_only=True):

@@ -234,7 +234,7 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
         if event.HasField("stacks"):
             return [StacksTold(*at, event.epoch, event.stacks)]
         if event.HasField("progress"):
-            return [ProgressReported(*at, progress_of(event.progress))]
+            return [ProgressReported(*at, progress_of(event.progress), event.epoch)]
         if event.HasField("checkpoint"):
             return [_checkpoint(at, event, hello.node)]
         if event.HasField("refusal"):

@@ -251,7 +251,9 @@ def _on_instance(act: Act, instance: Instance, event: _OfInstance) -> None:
     if isinstance(event, SeatOpened):
         gangs.opened(act, instance, event.task, event.address)
     elif isinstance(event, ProgressReported):
-        hangs.progressed(act, instance, event.progress)
+        # What earlier processes said is no news of those that run now.
+        if event.epoch in (0, instance.epoch):
+            hangs.progressed(act, instance, event.progress)
     elif isinstance(event, SignSeen):
         if event.epoch == instance.epoch and event.sign not in instance.signs:
             instance.signs = [*instance.signs, event.sign]
@@ -274,7 +276,8 @@ def _on_instance(act: Act, instance: Instance, event: _OfInstance) -> None:
         greeting.stands(act, instance, event.epoch)
     elif isinstance(event, InstanceStarted):
         launching.started(act, instance, event.epoch)
-    else:
+    elif instance.state.has_processes:
+        # An end that is told again is none of who waits to be started.
         endings.ended(act, instance, event.exit)
 
 

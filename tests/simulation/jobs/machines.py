@@ -318,11 +318,13 @@ class Connection:
         self._acked = 0
         self._sent: dict[int, int] = {}
         """By the number of this stream, the machine's own."""
+        self._is_cut = False
         self._commands: asyncio.Queue[pb.SeatCommand] = asyncio.Queue()
         self._task: asyncio.Task[Any] | None = None
 
     def cut(self) -> None:
         """What is in flight is lost."""
+        self._is_cut = True
         if self._task is not None:
             self._task.cancel()
 
@@ -331,10 +333,20 @@ class Connection:
         worker = self._machine.world.go(self._work())
         try:
             async for response in method(self._requests(), None):
-                await asyncio.sleep(self._chance.random() * 0.05)
-                self._hear(response)
+                await self._arrive(response)
         finally:
             worker.cancel()
+
+    async def _arrive(self, response: pb.ConnectSeatsResponse) -> None:
+        """What a process has sent may arrive after its death."""
+        try:
+            await asyncio.sleep(self._chance.random() * 0.05)
+        except asyncio.CancelledError:
+            if self._is_cut or self._chance.random() < 0.5:
+                raise
+            self._hear(response)
+            raise
+        self._hear(response)
 
     async def _requests(self) -> AsyncIterator[pb.ConnectSeatsRequest]:
         machine = self._machine

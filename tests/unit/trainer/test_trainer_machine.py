@@ -320,3 +320,34 @@ def test_deadline_that_passed_while_nobody_was_there_ends_the_job_when_somebody_
     world.die()
     world.pass_time(1)
     assert world.outcomes == {1: JobState.FAILED}
+
+
+def test_end_that_is_told_again_is_not_paid_for_twice() -> None:  # S3.8, I3
+    """The worker waits for its server again when its agent greets, and tells how it ended."""
+    world = World(seats_most=3)
+    world.create(plan_from(job("job")))
+    while state(world) is not JobState.RUNNING:
+        world.hear()
+        world.place()
+    worker = world.state.jobs[1].instances["worker", 0]
+    failed = InstanceEnded(1, "worker", 0, worker.task, Exit(epoch=1, cause=Cause.EXIT, exit_code=1))
+    world.do(failed)
+    world.hear()
+    world.pass_time(1_000)
+    assert states(world)["worker-0"] == "seated"
+    world.do(failed)
+    assert states(world)["worker-0"] == "seated"
+    assert world.state.jobs[1].job.budgets["job"].used == 1
+
+
+def test_progress_of_earlier_processes_is_none_of_the_present_ones() -> None:  # S3.5
+    world = World(seats_most=3)
+    world.create(plan_from(job()))
+    while state(world) is not JobState.RUNNING:
+        world.hear()
+        world.place()
+    worker = world.state.jobs[1].instances["worker", 0]
+    worker.epoch = 2
+    for epoch, wanted in ((1, {}), (2, {"loss": 1.0})):
+        world.do(ProgressReported(1, "worker", 0, Progress(metrics={"loss": 1.0}), epoch))
+        assert worker.metrics == wanted
