@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from modelyard.v1 import task_pb2
-from services.scheduler.refusals import InvalidSpec
+from services.scheduler.refusals import invalid
 
 MOST = 1_000
 PATH_BYTES_MOST = 1_024
@@ -21,7 +21,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 def check(attachments: Sequence[task_pb2.Attachment], field: str) -> tuple[str, ...]:
     """Their digests. Raises `InvalidSpec` with the field of the first that cannot be."""
     if len(attachments) > MOST:
-        raise _invalid(field, f"{len(attachments)} are more than {MOST}", "attach one directory instead")
+        raise invalid(field, f"{len(attachments)} are more than {MOST}", "attach one directory instead")
     taken: dict[str, int] = {}
     for number, attachment in enumerate(attachments):
         where = f"{field}[{number}]"
@@ -29,7 +29,7 @@ def check(attachments: Sequence[task_pb2.Attachment], field: str) -> tuple[str, 
         _check_free(attachment.path, taken, f"{where}.path")
         taken[attachment.path] = number
         if not _DIGEST.fullmatch(attachment.digest):
-            raise _invalid(
+            raise invalid(
                 f"{where}.digest",
                 f"{attachment.digest[:80]!r} is not a sha256 digest",
                 "put the file into the store and give its digest: yard artifacts put FILE",
@@ -53,24 +53,20 @@ def laid_over(
 def _check_path(path: str, field: str) -> None:
     below = "a path below the working directory, such as data/train.csv"
     if not path or len(path.encode()) > PATH_BYTES_MOST or "\0" in path:
-        raise _invalid(field, f"{path[:80]!r} is not a path", below)
+        raise invalid(field, f"{path[:80]!r} is not a path", below)
     if path.startswith("/") or ".." in path.split("/"):
-        raise _invalid(field, f"{path[:80]!r} leaves the working directory", below)
+        raise invalid(field, f"{path[:80]!r} leaves the working directory", below)
     if posixpath.normpath(path) != path or path == ".":
-        raise _invalid(
+        raise invalid(
             field, f"{path[:80]!r} is not in its shortest form", f"write {posixpath.normpath(path)!r}"
         )
 
 
 def _check_free(path: str, taken: dict[str, int], field: str) -> None:
     if path in taken:
-        raise _invalid(field, f"{path!r} is attached twice", "give each attachment a path of its own")
+        raise invalid(field, f"{path!r} is attached twice", "give each attachment a path of its own")
     for other in taken:
         if path.startswith(f"{other}/") or other.startswith(f"{path}/"):
-            raise _invalid(
+            raise invalid(
                 field, f"{path!r} and {other!r}: one lies within the other", "place them side by side"
             )
-
-
-def _invalid(field: str, why: str, next_step: str) -> InvalidSpec:
-    return InvalidSpec(f"{field}: {why}", field=field, next_step=next_step)

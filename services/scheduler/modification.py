@@ -10,7 +10,7 @@ import msgspec
 from modelyard.v1 import task_pb2
 from services.chassis import masks
 from services.chassis.security import Principal
-from services.scheduler import attachments, specs
+from services.scheduler import asked_params, attachments, fitting, specs
 from services.scheduler.cluster import Node
 from services.scheduler.effects import Answer
 from services.scheduler.engine import Engine
@@ -126,7 +126,7 @@ class Modification:
         params = self._params(changes, task) if PARAMS in paths or PARAMS_JSON in paths else ""
         waiting = self._changed(task, changes, paths)
         if RESOURCES in paths and not task.node:
-            specs.check_placeable(waiting.shape, self._engine.state.cluster, FIELD)
+            fitting.check_placeable(waiting.shape, self._engine.state.cluster, FIELD)
         return Change(
             waiting=waiting,
             running=self._changed(task, changes, [path for path in paths if path in RUNNING_PATHS]),
@@ -156,15 +156,15 @@ class Modification:
         own = task_pb2.TaskSpec(params_json=changes.params_json)
         if changes.HasField("params"):
             own.params.CopyFrom(changes.params)
-        specs.settle_params(own, FIELD)
+        asked_params.settle_params(own, FIELD)
         spec = task_pb2.TaskSpec.FromString(task.spec.body)
         whole = laid_over(spec.params_json, task.params)
         for earlier in task.pending:
             whole = laid_over(whole, earlier.params)
         whole = laid_over(whole, own.params_json)
         field = f"{FIELD}.params_json"
-        values = specs.params_object(whole or "{}", field)
-        specs.check_params(
+        values = asked_params.params_object(whole or "{}", field)
+        asked_params.check_params(
             task.spec.shape.operator,
             values,
             self._operators.schemas,

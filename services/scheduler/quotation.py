@@ -5,7 +5,7 @@ import secrets
 from google.protobuf.duration_pb2 import Duration
 
 from modelyard.v1 import node_pb2, task_pb2
-from services.scheduler import specs
+from services.scheduler import fitting, specs
 from services.scheduler.effects import Answer
 from services.scheduler.engine import Engine
 from services.scheduler.events import QuoteDeleted, QuoteRenewed, QuoteRequested, QuoteWish
@@ -50,7 +50,7 @@ class Quotation:
         if item.placement.distinct_nodes:
             kind.array_size = max(item.count, 1)
         shape = specs.convert(kind, account, field).shape
-        specs.check_placeable(shape, self._engine.state.cluster, field)
+        fitting.check_placeable(shape, self._engine.state.cluster, field)
         return QuoteWish(shape, item.count or 1, item.placement.distinct_nodes)
 
     async def renew(self, request: node_pb2.RenewQuoteRequest, account: str) -> Answer:

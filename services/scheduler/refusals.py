@@ -216,3 +216,8 @@ class SessionSuperseded(Aborted):
 
 class StoreUnreachable(Unavailable):
     """The store does not answer."""
+
+
+def invalid(field: str, why: str, next_step: str = "correct it; nothing was submitted") -> InvalidSpec:
+    """The error for a field of a specification that is wrong by itself."""
+    return InvalidSpec(f"{field}: {why}", field=field, next_step=next_step)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from modelyard.v1 import task_pb2
 from services.chassis.security import SERVICE, Principal
-from services.scheduler.refusals import InvalidSpec, SeatForbidden
+from services.scheduler.refusals import SeatForbidden, invalid
 
 MOST_PORTS, MOST_IMPORTS, MOST_AVOIDED, MOST_INDEX = 64, 32, 64, 1_000_000
 MOST_SETTLE_MS = 3_600_000
@@ -32,21 +32,21 @@ def check(spec: task_pb2.TaskSpec, field: str) -> None:
     seat, path = spec.seat, f"{field}.seat"
     for name in ("job_id", "role"):
         if not _NAME.fullmatch(getattr(seat, name)):
-            raise _invalid(f"{path}.{name}", f"{getattr(seat, name)[:80]!r} is not a name")
+            raise invalid(f"{path}.{name}", f"{getattr(seat, name)[:80]!r} is not a name")
     if not 0 <= seat.index <= MOST_INDEX:
-        raise _invalid(f"{path}.index", f"{seat.index} is not within 0 … {MOST_INDEX}")
+        raise invalid(f"{path}.index", f"{seat.index} is not within 0 … {MOST_INDEX}")
     _check_ports(seat.ports, f"{path}.ports")
     if seat.endpoint and not _is_endpoint(seat.endpoint):
-        raise _invalid(f"{path}.endpoint", f"{seat.endpoint[:80]!r} is not host:port, :port or empty")
+        raise invalid(f"{path}.endpoint", f"{seat.endpoint[:80]!r} is not host:port, :port or empty")
     if len(seat.imports) > MOST_IMPORTS:
-        raise _invalid(f"{path}.imports", f"{len(seat.imports)} modules are more than {MOST_IMPORTS}")
+        raise invalid(f"{path}.imports", f"{len(seat.imports)} modules are more than {MOST_IMPORTS}")
     for module in seat.imports:
         if len(module) > 256 or not _MODULE.fullmatch(module):
-            raise _invalid(f"{path}.imports", f"{module[:80]!r} is not the name of a module")
+            raise invalid(f"{path}.imports", f"{module[:80]!r} is not the name of a module")
     if seat.HasField("checkpoints"):
         _check_checkpoints(seat.checkpoints, f"{path}.checkpoints")
     if spec.delivery != task_pb2.DELIVERY_AT_MOST_ONCE:
-        raise _invalid(
+        raise invalid(
             f"{field}.delivery", "a seat that is lost is not another one's place",
             "deliver seats at most once, and submit another for one that was lost",
         )  # fmt: skip
@@ -54,14 +54,14 @@ def check(spec: task_pb2.TaskSpec, field: str) -> None:
 
 def _check_ports(ports: Sequence[task_pb2.SeatPort], path: str) -> None:
     if len(ports) > MOST_PORTS:
-        raise _invalid(path, f"{len(ports)} ports are more than {MOST_PORTS}")
+        raise invalid(path, f"{len(ports)} ports are more than {MOST_PORTS}")
     seen: set[str] = set()
     for number, port in enumerate(ports):
         if not _NAME.fullmatch(port.name) or port.name in seen:
-            raise _invalid(f"{path}[{number}].name", f"{port.name[:80]!r} is not a name, or is there already")
+            raise invalid(f"{path}[{number}].name", f"{port.name[:80]!r} is not a name, or is there already")
         seen.add(port.name)
         if (port.low or port.high) and not 1 <= port.low <= port.high <= 65535:
-            raise _invalid(
+            raise invalid(
                 f"{path}[{number}]", f"{port.low} to {port.high} is no range of ports",
                 "1 … 65535, low before high; both 0: any port",
             )  # fmt: skip
@@ -71,11 +71,11 @@ def _check_checkpoints(wish: task_pb2.SeatCheckpoints, path: str) -> None:
     words = {"directory": wish.directory, "match": wish.match, "marker": wish.marker}
     for name, text in words.items():
         if len(text) > 1_000 or ".." in text.split("/") or not text.isprintable():
-            raise _invalid(f"{path}.{name}", f"{text[:80]!r} is no path that stays where it is")
+            raise invalid(f"{path}.{name}", f"{text[:80]!r} is no path that stays where it is")
     if not wish.directory:
-        raise _invalid(f"{path}.directory", "where are they?")
+        raise invalid(f"{path}.directory", "where are they?")
     if not 0 <= wish.settle_ms <= MOST_SETTLE_MS:
-        raise _invalid(f"{path}.settle_ms", f"{wish.settle_ms} is not within 0 … {MOST_SETTLE_MS}")
+        raise invalid(f"{path}.settle_ms", f"{wish.settle_ms} is not within 0 … {MOST_SETTLE_MS}")
 
 
 def _is_endpoint(text: str) -> bool:
@@ -87,18 +87,14 @@ def avoided(placement: task_pb2.Placement, field: str) -> tuple[str, ...]:
     """The nodes that are left out, each once. Names of nodes that are not known do no harm."""
     names, path = placement.avoid_nodes, f"{field}.avoid_nodes"
     if len(names) > MOST_AVOIDED:
-        raise _invalid(path, f"{len(names)} nodes are more than {MOST_AVOIDED}")
+        raise invalid(path, f"{len(names)} nodes are more than {MOST_AVOIDED}")
     for name in names:
         if not _NAME.fullmatch(name):
-            raise _invalid(path, f"{name[:80]!r} is not a node's name", "see `yard nodes ls`")
+            raise invalid(path, f"{name[:80]!r} is not a node's name", "see `yard nodes ls`")
     if placement.node and placement.node in names:
-        raise _invalid(
+        raise invalid(
             path, f"it is pinned to {placement.node}, and leaves it out", "leave one of the two out"
         )
     if names and placement.quote:
-        raise _invalid(path, "the quote says already where it goes", "leave avoid_nodes out")
+        raise invalid(path, "the quote says already where it goes", "leave avoid_nodes out")
     return tuple(sorted(set(names)))
-
-
-def _invalid(field: str, why: str, next_step: str = "correct it; nothing was submitted") -> InvalidSpec:
-    return InvalidSpec(f"{field}: {why}", field=field, next_step=next_step)

@@ -3,20 +3,15 @@
 Every refusal names the field by its path in the request, and says what to do next. Nothing here changes state.
 """
 
-import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import msgspec
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.struct_pb2 import Struct, Value
 
-from modelyard.operator import validate_params
 from modelyard.v1 import task_pb2
 from services.scheduler import attachments, conduct, seats
-from services.scheduler.cluster import Cluster
+from services.scheduler.asked_params import settle_params
 from services.scheduler.model import (
     MAIN_QUEUE,
     MOST_ELEMENTS,
@@ -30,19 +25,10 @@ from services.scheduler.model import (
     Spec,
 )
 from services.scheduler.notify import notices
-from services.scheduler.refusals import (
-    CannotBePlaced,
-    InvalidParams,
-    InvalidSpec,
-    NodeNotFound,
-    OperatorNotFound,
-)
-from services.scheduler.resources import CPU, GPU, MEMORY, Amounts, amounts, describe
+from services.scheduler.refusals import invalid
+from services.scheduler.resources import CPU, GPU, MEMORY, Amounts, amounts
 
 INLINE_BYTES_MOST = 64 << 10
-PARAMS_BYTES_MOST = 256 << 10
-# Beyond it a double no longer tells one whole number from the next.
-EXACT_INTEGER_MOST = 1 << 53
 # A task must fit into a message many times over, with its result.
 SPEC_BYTES_MOST = 1 << 20
 REQUIREMENTS_BYTES_MOST = 64 << 10
@@ -56,14 +42,12 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
-Schemas = Mapping[str, Mapping[str, Any]]
-
 
 def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
     """The specification in the scheduler's own terms, as yet without a number. Raises `InvalidSpec`."""
     kind = spec.WhichOneof("work")
     if kind is None:
-        raise _invalid(f"{field}.work", "it says nothing to run", "set operator or command")
+        raise invalid(f"{field}.work", "it says nothing to run", "set operator or command")
     operator = _operator(spec, field) if kind == "operator" else ""
     if kind == "command":
         _check_argv(spec, field)
@@ -116,15 +100,11 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
     )
 
 
-def _invalid(field: str, why: str, next_step: str = "correct it; nothing was submitted") -> InvalidSpec:
-    return InvalidSpec(f"{field}: {why}", field=field, next_step=next_step)
-
-
 def _operator(spec: task_pb2.TaskSpec, field: str) -> str:
     """The name that nodes must offer; empty where the bundle or the environment brings the function."""
     name = spec.operator.operator
     if not name or len(name) > 256 or any(c.isspace() for c in name):
-        raise _invalid(
+        raise invalid(
             f"{field}.operator.operator",
             f"{name[:80]!r} is not an operator's name",
             "see `yard operators ls`",
@@ -135,7 +115,7 @@ def _operator(spec: task_pb2.TaskSpec, field: str) -> str:
 def _check_size(spec: task_pb2.TaskSpec, field: str) -> None:
     size = spec.ByteSize()
     if size > SPEC_BYTES_MOST:
-        raise _invalid(
+        raise invalid(
             field,
             f"{size} bytes are more than {SPEC_BYTES_MOST}",
             "put inputs into the store (`yard artifacts put`) and give their digests",
@@ -145,60 +125,15 @@ def _check_size(spec: task_pb2.TaskSpec, field: str) -> None:
 def _check_argv(spec: task_pb2.TaskSpec, field: str) -> None:
     argv = spec.command.argv
     if not argv or not argv[0]:
-        raise _invalid(f"{field}.command.argv", "it is empty", "give the program and its arguments")
+        raise invalid(f"{field}.command.argv", "it is empty", "give the program and its arguments")
     if any("\0" in word for word in argv):
-        raise _invalid(f"{field}.command.argv", "an argument contains a NUL character")
+        raise invalid(f"{field}.command.argv", "an argument contains a NUL character")
     if spec.command.modify_signal not in ("", *MODIFY_SIGNALS):
-        raise _invalid(
+        raise invalid(
             f"{field}.command.modify_signal",
             f"{spec.command.modify_signal[:80]!r} is not a signal that tells of a change",
             f"choose of {', '.join(MODIFY_SIGNALS)}",
         )
-
-
-def settle_params(spec: task_pb2.TaskSpec, field: str) -> None:
-    """Leaves the parameters in one spelling, params_json, and makes sure that they are a JSON object."""
-    if spec.HasField("params"):
-        if spec.params_json:
-            raise _invalid(f"{field}.params", "params and params_json are both set", "use one of them")
-        spec.params_json = msgspec.json.encode(_plain(spec.params, f"{field}.params")).decode()
-        spec.ClearField("params")
-    if spec.params_json:
-        params_object(spec.params_json, f"{field}.params_json")
-
-
-def _plain(struct: Struct, field: str) -> dict[str, Any]:
-    """The parameters as JSON has them: a Struct knows floats only, so whole numbers are made whole again."""
-    return {name: _plain_value(value, field) for name, value in struct.fields.items()}
-
-
-def _plain_value(value: Value, field: str) -> Any:
-    kind = value.WhichOneof("kind")
-    if kind == "struct_value":
-        return _plain(value.struct_value, field)
-    if kind == "list_value":
-        return [_plain_value(item, field) for item in value.list_value.values]
-    if kind == "number_value":
-        number = value.number_value
-        if not math.isfinite(number):
-            raise _invalid(field, f"{number} is not a JSON number", "leave it out, or send null or text")
-        return int(number) if number.is_integer() and abs(number) <= EXACT_INTEGER_MOST else number
-    return None if kind in (None, "null_value") else getattr(value, kind)
-
-
-def params_object(text: str, field: str) -> dict[str, Any]:
-    """The JSON object in ``text``. Raises `InvalidSpec`."""
-    size = len(text.encode())
-    if size > PARAMS_BYTES_MOST:
-        raise _invalid(
-            field, f"{size} bytes are more than {PARAMS_BYTES_MOST}", "send large values as inputs"
-        )
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
-        raise _invalid(field, f"it is not a JSON object: {error}") from error
-    except RecursionError as error:
-        raise _invalid(field, "it is nested too deeply", "send deep structures as inputs") from error
 
 
 def _amounts(resources: task_pb2.Resources, field: str) -> Amounts:
@@ -206,15 +141,15 @@ def _amounts(resources: task_pb2.Resources, field: str) -> Amounts:
     values |= {MEMORY: float(resources.memory_bytes), GPU: resources.gpu}
     for name, value in resources.custom.items():
         if not NAME.fullmatch(name) or name in (CPU, MEMORY, GPU):
-            raise _invalid(f"{field}.custom", f"{name[:80]!r} is not a name for a custom resource")
+            raise invalid(f"{field}.custom", f"{name[:80]!r} is not a name for a custom resource")
         values[name] = value
     for name, value in values.items():
         if not math.isfinite(value) or value < 0 or value > 1e15:
-            raise _invalid(
+            raise invalid(
                 f"{field}.{name}", f"{value} is not an amount", "amounts are finite and not negative"
             )
     if resources.gpu > 1 and resources.gpu != int(resources.gpu):
-        raise _invalid(
+        raise invalid(
             f"{field}.gpu", f"{resources.gpu} devices", "a share is below 1; above it devices are whole"
         )
     return amounts(values)
@@ -222,62 +157,62 @@ def _amounts(resources: task_pb2.Resources, field: str) -> Amounts:
 
 def _queue(name: str, field: str) -> str:
     if name and not NAME.fullmatch(name):
-        raise _invalid(field, f"{name[:80]!r} is not a queue's name", "see `yard queues ls`")
+        raise invalid(field, f"{name[:80]!r} is not a queue's name", "see `yard queues ls`")
     return name or MAIN_QUEUE
 
 
 def _caps(caps: Sequence[task_pb2.ConcurrencyCap], field: str) -> tuple[tuple[str, int], ...]:
     if len(caps) > CAPS_MOST:
-        raise _invalid(field, f"{len(caps)} caps are more than {CAPS_MOST}")
+        raise invalid(field, f"{len(caps)} caps are more than {CAPS_MOST}")
     found: dict[str, int] = {}
     for index, cap in enumerate(caps):
         path = f"{field}[{index}]"
         if not NAME.fullmatch(cap.key):
-            raise _invalid(
+            raise invalid(
                 f"{path}.key", f"{cap.key[:80]!r} is not a key", "letters, digits, '_', '-' and '.'"
             )
         if cap.max_running < 1:
-            raise _invalid(f"{path}.max_running", f"{cap.max_running} is not a number of tasks from 1")
+            raise invalid(f"{path}.max_running", f"{cap.max_running} is not a number of tasks from 1")
         if cap.key in found:
-            raise _invalid(f"{path}.key", f"{cap.key} has a cap already", "give each key one cap")
+            raise invalid(f"{path}.key", f"{cap.key} has a cap already", "give each key one cap")
         found[cap.key] = cap.max_running
     return tuple(sorted(found.items()))
 
 
 def _check_rest(spec: task_pb2.TaskSpec, field: str) -> None:
     if abs(spec.priority) > PRIORITY_MOST:
-        raise _invalid(
+        raise invalid(
             f"{field}.priority", f"{spec.priority} is not within −{PRIORITY_MOST} … {PRIORITY_MOST}"
         )
     if not 0 <= spec.array_size <= MOST_ELEMENTS:
-        raise _invalid(f"{field}.array_size", f"{spec.array_size} is not within 0 … {MOST_ELEMENTS}")
+        raise invalid(f"{field}.array_size", f"{spec.array_size} is not within 0 … {MOST_ELEMENTS}")
     if spec.placement.policy not in (0, *Policy):
-        raise _invalid(f"{field}.placement.policy", f"{spec.placement.policy} is not a policy")
+        raise invalid(f"{field}.placement.policy", f"{spec.placement.policy} is not a policy")
     if spec.placement.pool and not NAME.fullmatch(spec.placement.pool):
-        raise _invalid(
+        raise invalid(
             f"{field}.placement.pool",
             f"{spec.placement.pool[:80]!r} is not a pool's name",
             "see `yard nodes ls`",
         )
     if len(spec.environment.requirements) > REQUIREMENTS_BYTES_MOST:
-        raise _invalid(f"{field}.environment.requirements", f"longer than {REQUIREMENTS_BYTES_MOST} bytes")
+        raise invalid(f"{field}.environment.requirements", f"longer than {REQUIREMENTS_BYTES_MOST} bytes")
     for name in (*spec.env, *spec.inputs):
         if not NAME.fullmatch(name):
-            raise _invalid(
+            raise invalid(
                 f"{field}.env" if name in spec.env else f"{field}.inputs", f"{name[:80]!r} is not a name"
             )
     for name in spec.env:
         if name.startswith("YARD_") or "\0" in spec.env[name]:
-            raise _invalid(
+            raise invalid(
                 f"{field}.env", f"{name} cannot be set", "names that begin with YARD_ are the yard's own"
             )
     for glob in spec.outputs:
         if not glob or glob.startswith("/") or ".." in glob.split("/"):
-            raise _invalid(
+            raise invalid(
                 f"{field}.outputs", f"{glob[:80]!r} leaves the working directory", "use a glob below it"
             )
     if spec.parameter_env and not VARIABLE.fullmatch(spec.parameter_env):
-        raise _invalid(
+        raise invalid(
             f"{field}.parameter_env", f"{spec.parameter_env[:80]!r} is not a name",
             "give NAME of a variable MODELYARD_PARAM_NAME: up to 100 letters, digits and '_'",
         )  # fmt: skip
@@ -289,52 +224,50 @@ def _check_rest(spec: task_pb2.TaskSpec, field: str) -> None:
 def _preemption_grace_ms(spec: task_pb2.TaskSpec, field: str) -> int:
     wish, path = spec.preemption, f"{field}.preemption"
     if wish.checkpoint_signal not in ("", *CHECKPOINT_SIGNALS):
-        raise _invalid(
+        raise invalid(
             f"{path}.checkpoint_signal", f"{wish.checkpoint_signal[:80]!r} does not ask for a checkpoint",
             f"choose of {', '.join(CHECKPOINT_SIGNALS)}",
         )  # fmt: skip
     if wish.checkpoint_signal and spec.WhichOneof("work") != "command":
-        raise _invalid(
+        raise invalid(
             f"{path}.checkpoint_signal", "an operator gets no signal", "its context says that it is cancelled"
         )
     if not wish.preemptible and (wish.HasField("grace") or wish.checkpoint_signal):
-        raise _invalid(
+        raise invalid(
             f"{path}.preemptible", "only what may be interrupted has a grace and a signal", "set preemptible"
         )
     if (wish.preemptible or wish.preempts) and spec.gang.name:
-        raise _invalid(
-            path, "members of a gang neither preempt nor are preempted", "leave one of the two out"
-        )
+        raise invalid(path, "members of a gang neither preempt nor are preempted", "leave one of the two out")
     grace_ms = _milliseconds(wish.grace, f"{path}.grace") if wish.HasField("grace") else PREEMPTION_GRACE_MS
     if grace_ms > MOST_PREEMPTION_GRACE_MS:
-        raise _invalid(f"{path}.grace", f"it is longer than {MOST_PREEMPTION_GRACE_MS // 60_000} minutes")
+        raise invalid(f"{path}.grace", f"it is longer than {MOST_PREEMPTION_GRACE_MS // 60_000} minutes")
     return grace_ms if wish.preemptible else 0
 
 
 def _check_gang(spec: task_pb2.TaskSpec, field: str) -> None:
     gang = spec.gang
     if spec.placement.distinct_nodes and not spec.array_size and not gang.name:
-        raise _invalid(
+        raise invalid(
             f"{field}.placement.distinct_nodes", "one task has nothing to keep apart from",
             "it is for the elements of an array and the members of a gang",
         )  # fmt: skip
     if not spec.HasField("gang"):
         return
     if not NAME.fullmatch(gang.name):
-        raise _invalid(f"{field}.gang.name", f"{gang.name[:80]!r} is not a gang's name")
+        raise invalid(f"{field}.gang.name", f"{gang.name[:80]!r} is not a gang's name")
     if not 0 <= gang.min_count <= spec.array_size:
-        raise _invalid(
+        raise invalid(
             f"{field}.gang.min_count", f"{gang.min_count} is not within the array's {spec.array_size} elements",
             "it says how many elements of an array must start together; 0: all",
         )  # fmt: skip
     most = spec.array_limits.max_running
     if most and most < (gang.min_count or spec.array_size):
-        raise _invalid(
+        raise invalid(
             f"{field}.array_limits.max_running", f"{most} elements at a time are fewer than must start together",
             "raise it, or lower gang.min_count",
         )  # fmt: skip
     if any(dependency.element_wise for dependency in spec.dependencies):
-        raise _invalid(
+        raise invalid(
             f"{field}.dependencies", "elements that start together cannot each wait for another",
             "let the whole array wait: element_wise = false",
         )  # fmt: skip
@@ -346,44 +279,44 @@ def _check_quote(spec: task_pb2.TaskSpec, field: str) -> None:
     if not placement.quote:
         return
     if placement.node or placement.labels or placement.policy:
-        raise _invalid(path, "the quote says already where it goes", "leave node, labels and policy out")
+        raise invalid(path, "the quote says already where it goes", "leave node, labels and policy out")
     if spec.hold or spec.dependencies:
-        raise _invalid(path, "it takes the quoted capacity at once", "leave hold and dependencies out")
+        raise invalid(path, "it takes the quoted capacity at once", "leave hold and dependencies out")
 
 
 def _milliseconds(duration: Duration, field: str) -> int:
     if duration.seconds < 0 or duration.nanos < 0 or duration.seconds > 10 * 365 * 86_400:
-        raise _invalid(field, "it is not a time from 0 to 10 years")
+        raise invalid(field, "it is not a time from 0 to 10 years")
     return duration.seconds * 1000 + duration.nanos // 1_000_000
 
 
 def _retry(retry: task_pb2.RetryPolicy, field: str) -> Retry:
     if not 0 <= retry.max_attempts <= 1_000_000:
-        raise _invalid(f"{field}.max_attempts", f"{retry.max_attempts} is not a number of attempts")
+        raise invalid(f"{field}.max_attempts", f"{retry.max_attempts} is not a number of attempts")
     causes = [cause for cause in retry.on if cause not in {int(c) for c in Cause}]
     if causes:
-        raise _invalid(f"{field}.on", f"{causes[0]} is not a cause")
+        raise invalid(f"{field}.on", f"{causes[0]} is not a cause")
     on = frozenset(Cause(cause) for cause in retry.on if cause)
     return Retry(max(retry.max_attempts, 1), _milliseconds(retry.backoff, f"{field}.backoff"), on)
 
 
 def _disconnect(wish: task_pb2.Disconnect, field: str) -> Disconnect:
     if wish.mode not in (0, *DisconnectMode):
-        raise _invalid(f"{field}.mode", f"{wish.mode} is not a mode")
+        raise invalid(f"{field}.mode", f"{wish.mode} is not a mode")
     if wish.reconciliation not in (0, *Reconciliation):
-        raise _invalid(f"{field}.reconciliation", f"{wish.reconciliation} is not a rule")
+        raise invalid(f"{field}.reconciliation", f"{wish.reconciliation} is not a rule")
     made = Disconnect(
         DisconnectMode(wish.mode or DisconnectMode.REPLACE),
         _milliseconds(wish.lost_after, f"{field}.lost_after"),
         Reconciliation(wish.reconciliation or Reconciliation.KEEP_REPLACEMENT),
     )
     if wish.reconciliation and made.mode is DisconnectMode.STOP:
-        raise _invalid(
+        raise invalid(
             f"{field}.reconciliation", "with mode STOP nothing is left that could come back",
             "leave it out, or choose the mode REPLACE",
         )  # fmt: skip
     if wish.reconciliation and made.mode is DisconnectMode.KEEP and not made.lost_after_ms:
-        raise _invalid(
+        raise invalid(
             f"{field}.reconciliation", "with mode KEEP and no lost_after nothing is ever replaced",
             "leave it out, or set lost_after",
         )  # fmt: skip
@@ -396,12 +329,12 @@ def _digests(spec: task_pb2.TaskSpec, field: str) -> tuple[str, ...]:
         path = f"{field}.inputs[{name!r}]"
         kind = source.WhichOneof("source")
         if kind is None:
-            raise _invalid(path, "it has neither data nor digest")
+            raise invalid(path, "it has neither data nor digest")
         if kind == "digest":
             found.append(_digest(source.digest, f"{path}.digest"))
         elif len(source.data) > INLINE_BYTES_MOST:
             next_step = "put it into the store (`yard artifacts put`) and give its digest"
-            raise _invalid(
+            raise invalid(
                 f"{path}.data", f"{len(source.data)} bytes are more than {INLINE_BYTES_MOST}", next_step
             )
     if spec.bundle_digest:
@@ -412,73 +345,5 @@ def _digests(spec: task_pb2.TaskSpec, field: str) -> tuple[str, ...]:
 
 def _digest(text: str, field: str) -> str:
     if not DIGEST.fullmatch(text):
-        raise _invalid(field, f"{text[:80]!r} is not a sha256 digest", "64 lower-case hexadecimal digits")
+        raise invalid(field, f"{text[:80]!r} is not a sha256 digest", "64 lower-case hexadecimal digits")
     return text
-
-
-def check_params(
-    operator: str, params: Mapping[str, Any], schemas: Schemas, field: str, *, has_more: bool = False
-) -> None:
-    """Compares parameters with the schema that agents gave for an operator; `has_more`: an agent gives others, so none
-    is missing yet. Raises `InvalidParams`."""
-    schema = schemas.get(operator)
-    if schema is None:
-        return
-    problems = validate_params(dict(schema), dict(params))
-    if has_more:
-        problems = [problem for problem in problems if problem.kind != "missing"]
-    if problems:
-        text = "; ".join(p.message for p in problems[:5])
-        path = ".".join(part for part in (field, problems[0].field) if part)
-        raise InvalidParams(f"{operator}: {text}", field=path, next_step=f"yard operators get {operator}")
-
-
-def check_placeable(shape: Shape, cluster: Cluster, field: str) -> None:
-    """Refuses what no known node could ever run. While no node is known everything may wait for one."""
-    nodes = cluster.nodes.values()
-    if shape.node and shape.node not in cluster.nodes:
-        raise NodeNotFound(
-            f"there is no node {shape.node!r}", field=f"{field}.placement.node", next_step="yard nodes ls"
-        )
-    if not nodes or any(node.matches(shape) for node in nodes):
-        return
-    _check_pool(shape, cluster, field)
-    known = {name for node in nodes for name in node.operators}
-    if shape.operator and known and shape.operator not in known:
-        near = difflib.get_close_matches(shape.operator, known, 1)
-        next_step = f"did you mean {near[0]}? " if near else ""
-        raise OperatorNotFound(
-            f"no agent offers an operator {shape.operator!r}",
-            field=f"{field}.operator.operator",
-            next_step=next_step + "see `yard operators ls`",
-        )
-    for name, amount in shape.amounts:
-        most = max((node.capacity.get(name, 0) for node in nodes), default=0)
-        if any(node.capacity for node in nodes) and most < amount:
-            raise CannotBePlaced(
-                f"it asks for {describe(name, amount)}; the largest node has {describe(name, most)}",
-                field=f"{field}.resources.{name}",
-                next_step="ask for less, or add a larger machine: yard nodes token",
-            )
-    if all(node.capacity for node in nodes):
-        raise CannotBePlaced(
-            "no one node meets all that it asks for: resources, labels, node, nodes to avoid and operator together",
-            field=f"{field}.placement",
-            next_step="compare with `yard nodes ls -o yaml`",
-        )
-
-
-def _check_pool(shape: Shape, cluster: Cluster, field: str) -> None:
-    """Only nodes that were here since the last start are known to be in a pool or in none."""
-    nodes = [node for node in cluster.nodes.values() if node.capacity]
-    if not nodes or len(nodes) < len(cluster.nodes) or any(node.pool == shape.pool for node in nodes):
-        return
-    pools = ", ".join(sorted({node.pool for node in nodes if node.pool}))
-    if shape.pool:
-        why = f"no node is in pool {shape.pool!r}"
-    else:
-        why = f"every node is in a pool ({pools}), and the task names none"
-    raise CannotBePlaced(
-        why, field=f"{field}.placement.pool",
-        next_step=f"name one of: {pools}" if pools else "yard nodes label NODE pool=NAME",
-    )  # fmt: skip

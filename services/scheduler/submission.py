@@ -7,7 +7,7 @@ from typing import Any
 
 from modelyard.v1 import task_pb2
 from services.chassis.security import principal
-from services.scheduler import entry, gang_entry, gathering, quoting, seats, specs
+from services.scheduler import asked_params, entry, fitting, gang_entry, gathering, quoting, seats, specs
 from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine, Follower
 from services.scheduler.events import RequestRecalled, TasksSubmitted
@@ -89,7 +89,7 @@ class Submission:
         if known is None:
             known = specs.convert(spec, account, field)
         entry.check_entry(state.waiting.tenancy, known.shape, field)
-        specs.check_placeable(known.shape, state.cluster, field)
+        fitting.check_placeable(known.shape, state.cluster, field)
         if known.notice is not None:
             notices.check_told(known.notice, state.contacts.get(account, {}), field)
         return known
@@ -131,11 +131,11 @@ class Submission:
         operator, base = spec.shape.operator, asked.params_json
         if not operator and not params:
             return
-        own = specs.params_object(params, field) if params else {}
+        own = asked_params.params_object(params, field) if params else {}
         if operator in self._operators.schemas:
-            whole: Mapping[str, Any] = own if not base else {**specs.params_object(base, field), **own}
+            whole: Mapping[str, Any] = own if not base else {**asked_params.params_object(base, field), **own}
             has_more = bool(asked.parameter_env)
-            specs.check_params(operator, whole, self._operators.schemas, field, has_more=has_more)
+            asked_params.check_params(operator, whole, self._operators.schemas, field, has_more=has_more)
 
 
 async def recall(engine: Engine, account: str, request_id: str) -> None:

@@ -11,7 +11,7 @@ from modelyard.v1 import task_pb2
 from services.chassis.errors import ServiceError
 from services.chassis.security import ADMIN, SERVICE, USER, Principal
 from services.scheduler import events as ev
-from services.scheduler import seats, specs
+from services.scheduler import fitting, seats, specs
 from services.scheduler.explain import explain
 from services.scheduler.gangs import Phase
 from services.scheduler.model import Cause, TaskState, element_key
@@ -92,7 +92,7 @@ def test_task_that_avoids_every_node_is_refused() -> None:
     cluster = MachineCluster(nodes=2)
     shape = replace(make_spec().shape, avoid=("n0", "n1"))
     with pytest.raises(ServiceError) as refused:
-        specs.check_placeable(shape, cluster.state.cluster, "specs[0]")
+        fitting.check_placeable(shape, cluster.state.cluster, "specs[0]")
     assert refused.value.reason == "CANNOT_BE_PLACED"
 
 
