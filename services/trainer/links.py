@@ -11,39 +11,31 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from modelyard.training import Address, Progress
-from modelyard.training.restarts import Cause
-from modelyard.v1 import job_pb2, seat_pb2, seat_pb2_grpc
+from modelyard.training import Progress
+from modelyard.v1 import seat_pb2, seat_pb2_grpc
 from services.chassis.errors import InvalidArgument, PermissionDenied
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.security import principal
 from services.trainer.commands import close_command
 from services.trainer.convert.progress import points_of, progress_of
+from services.trainer.convert.seat import checkpoint_of, events_of, launch_of, number_of
 from services.trainer.engine import Engine
 from services.trainer.events import (
     ActivitySeen,
-    CheckpointSeen,
     Event,
     InstanceEnded,
-    InstanceStarted,
     ProgressReported,
-    SeatOpened,
-    SeatStands,
     SignSeen,
     StacksTold,
 )
-from services.trainer.log_index import Began, LogIndex
+from services.trainer.log_index import LogIndex
 from services.trainer.metrics import Metrics, Point
-from services.trainer.model import Exit
 from services.trainer.state import Key
 
 _log = get_logger("trainer.links")
-_CAUSES = {job_pb2.ExitCause.Value(f"EXIT_CAUSE_{cause.name}"): cause for cause in Cause}
-"""A later agent may know more of them: those count as an exit."""
 ENDS_AFTER_S = 1.0
 """So long an end that stands in a greeting waits for being told with what came before it."""
-_LIVE = (seat_pb2.SEAT_STATE_RUNNING, seat_pb2.SEAT_STATE_STOPPING)
 
 
 class GreetingMissing(InvalidArgument):
@@ -160,12 +152,12 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
     async def _read(
         self, link: Link, hello: seat_pb2.SeatHello, requests: AsyncIterator[seat_pb2.ConnectSeatsRequest]
     ) -> None:
-        await self._index.note([began for seat in hello.seats for began in _began(seat)])
+        await self._index.note([began for seat in hello.seats for began in launch_of(seat)])
         ends: list[Event] = []
         for seat in hello.seats:
             link.note(seat)
-            if self._engine.wants(_number(seat.job_id)):
-                for event in _of_seat(seat, hello, is_greeting=True):
+            if self._engine.wants(number_of(seat.job_id)):
+                for event in events_of(seat, hello, is_greeting=True):
                     if isinstance(event, InstanceEnded):
                         ends.append(event)
                     else:
@@ -190,7 +182,9 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
     async def _hear(self, link: Link, hello: seat_pb2.SeatHello, events: seat_pb2.SeatEvents) -> None:
         seats = [event.seat for event in events.events if event.HasField("seat")]
         points = self._points(events)
-        noting = asyncio.ensure_future(self._index.note([began for seat in seats for began in _began(seat)]))
+        noting = asyncio.ensure_future(
+            self._index.note([began for seat in seats for began in launch_of(seat)])
+        )
         for event in events.events:
             if event.HasField("seat"):
                 link.note(event.seat)
@@ -223,7 +217,7 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
         if event.HasField("seat"):
             seat = event.seat
             seat.task_id = seat.task_id or event.task_id
-            return _of_seat(seat, hello, is_greeting=False)
+            return events_of(seat, hello, is_greeting=False)
         at = self._engine.seat_at(event.task_id)
         if at is None:
             return []
@@ -236,78 +230,10 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
         if event.HasField("progress"):
             return [ProgressReported(*at, progress_of(event.progress), event.epoch)]
         if event.HasField("checkpoint"):
-            return [_checkpoint(at, event, hello.node)]
+            return [checkpoint_of(at, event, hello.node)]
         if event.HasField("refusal"):
             _log.warning(
                 "command_refused", node=hello.node, task=event.task_id, reason=event.refusal.reason,
                 message=event.refusal.message,
             )  # fmt: skip
         return []
-
-
-def _checkpoint(at: tuple[int, str, int], event: seat_pb2.SeatEvent, node: str) -> CheckpointSeen:
-    found = event.checkpoint
-    return CheckpointSeen(
-        job=at[0], role=at[1], index=at[2], task=event.task_id, node=node, epoch=event.epoch, name=found.name,
-        digest=found.digest, files=tuple((file.path, file.digest, file.size_bytes) for file in found.files),
-        size_bytes=found.size_bytes, time_ms=found.time.ToMilliseconds(), is_stored=found.is_stored, flaw=found.flaw,
-    )  # fmt: skip
-
-
-def _number(job_id: str) -> int:
-    digits = job_id.removeprefix("j-")
-    return int(digits) if digits.isascii() and digits.isdecimal() else 0
-
-
-def _began(seat: seat_pb2.Seat) -> list[Began]:
-    """Where the output of its latest launch begins."""
-    if not seat.epoch:
-        return []
-    return [Began(_number(seat.job_id), seat.task_id, seat.epoch, seat.stdout_offset, seat.stderr_offset)]
-
-
-def _of_seat(seat: seat_pb2.Seat, hello: seat_pb2.SeatHello, *, is_greeting: bool) -> list[Event]:
-    """What a seat's state says."""
-    at = (_number(seat.job_id), seat.role, seat.index)
-    found: list[Event] = []
-    if seat.state == seat_pb2.SEAT_STATE_OPEN or (
-        is_greeting and seat.state != seat_pb2.SEAT_STATE_PREPARING
-    ):
-        address = Address(
-            host=hello.host or hello.ip,
-            ip=hello.ip,
-            ports=dict(seat.ports),
-            directory=seat.directory,
-            node=hello.node,
-            forward_port=seat.forward_port,
-            network=hello.network,
-        )
-        found.append(SeatOpened(*at, seat.task_id, address))
-    is_here = is_greeting and seat.state not in (seat_pb2.SEAT_STATE_PREPARING, seat_pb2.SEAT_STATE_CLOSED)
-    # One that was told as preparing in the greeting may have had a launch that was lost.
-    if is_here or seat.state == seat_pb2.SEAT_STATE_OPEN:
-        found.append(SeatStands(*at, seat.task_id, seat.epoch))
-    if seat.state in _LIVE:
-        found.append(InstanceStarted(*at, seat.task_id, seat.epoch))
-    if is_greeting or seat.state == seat_pb2.SEAT_STATE_ENDED:
-        # An end is judged by them.
-        found += [SignSeen(*at, seat.epoch, sign) for sign in seat.seen_signs]
-    if seat.state == seat_pb2.SEAT_STATE_ENDED and seat.HasField("exit"):
-        found.append(InstanceEnded(*at, seat.task_id, _exit(seat, hello.node)))
-    return found
-
-
-def _exit(seat: seat_pb2.Seat, node: str) -> Exit:
-    exit_ = seat.exit
-    return Exit(
-        epoch=seat.epoch,
-        cause=_CAUSES.get(exit_.cause, Cause.EXIT),
-        exit_code=exit_.exit_code,
-        signal=exit_.signal,
-        message=exit_.message,
-        process=exit_.process,
-        last_lines=tuple(exit_.last_lines),
-        matched=(exit_.matched,) if exit_.matched else (),
-        end_ms=exit_.end_time.ToMilliseconds(),
-        node=node,
-    )
