@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -58,6 +59,16 @@ class RoleInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its instances have local addresses."""
 
 
+class PeerPolicy(Enum):
+    """What follows where those who start together cannot reach each other."""
+
+    FAIL = "fail"
+    WAIT = "wait"
+    WARN = "warn"
+    OFF = "off"
+    """Nobody tries."""
+
+
 class Gang(msgspec.Struct, frozen=True, kw_only=True):
     """Who must have a place before anybody starts."""
 
@@ -65,6 +76,7 @@ class Gang(msgspec.Struct, frozen=True, kw_only=True):
     """By role; empty: everybody, of elastic roles their least count."""
     wait_s: float = 0.0
     """After which all are given up and the job goes behind those of its priority; 0: never."""
+    check: PeerPolicy = PeerPolicy.FAIL
 
 
 class LogEvidence(msgspec.Struct, frozen=True, kw_only=True):

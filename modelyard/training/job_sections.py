@@ -13,6 +13,7 @@ from modelyard.training.job import (
     Gang,
     Hang,
     LogEvidence,
+    PeerPolicy,
     Placement,
     Resources,
     RoleInfo,
@@ -176,8 +177,9 @@ def gang(section: Section, framework: Framework) -> Gang:
     elif node is not None and node.scalar != "all":
         inner.wrong("min", Reason.BAD_VALUE, "it is all, or a number by role", "min: {worker: 2}")
     wait_s = inner.duration_s("wait", 0.0)
+    check = inner.choice("check", PeerPolicy.FAIL, {word.value: word for word in PeerPolicy})
     inner.end()
-    return Gang(least=least, wait_s=wait_s)
+    return Gang(least=least, wait_s=wait_s, check=check)
 
 
 def evidence(section: Section, framework: Framework) -> Evidence:

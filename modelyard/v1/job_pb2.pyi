@@ -89,6 +89,8 @@ class _JobConditionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobC
     """The outcome is decided."""
     JOB_CONDITION_KIND_CLEARED: _JobConditionKind.ValueType  # 8
     """Nothing of it lives any more."""
+    JOB_CONDITION_KIND_UNREACHABLE: _JobConditionKind.ValueType  # 9
+    """Instances that start together cannot reach each other."""
 
 class JobConditionKind(_JobConditionKind, metaclass=_JobConditionKindEnumTypeWrapper): ...
 
@@ -106,6 +108,8 @@ JOB_CONDITION_KIND_DECIDED: JobConditionKind.ValueType  # 7
 """The outcome is decided."""
 JOB_CONDITION_KIND_CLEARED: JobConditionKind.ValueType  # 8
 """Nothing of it lives any more."""
+JOB_CONDITION_KIND_UNREACHABLE: JobConditionKind.ValueType  # 9
+"""Instances that start together cannot reach each other."""
 Global___JobConditionKind: _TypeAlias = JobConditionKind  # noqa: Y015
 
 class _RoleState:

@@ -34,7 +34,8 @@ class Leases:
         """``path``: the file of locks."""
         self._path = Path(path)
         self._fd = -1
-        self._sockets: list[socket.socket] = []
+        # By number.
+        self._sockets: dict[int, socket.socket] = {}
         # Of the number at which local addresses are: beside it others of this seat may listen.
         self._kept: socket.socket | None = None
         self.numbers: dict[str, int] = {}
@@ -46,7 +47,7 @@ class Leases:
             low, high = int(port.get("low", 0)), int(port.get("high", 0))
             number, held = self._take(port["name"], low, high)
             self.numbers[port["name"]] = number
-            self._sockets.append(held)
+            self._sockets[number] = held
 
     def lease_forward(self) -> int:
         """Takes a port for local addresses, which is held until `close`. Raises NoPortFree, OSError."""
@@ -55,7 +56,7 @@ class Leases:
 
     def let_go(self) -> None:
         """Frees the ports for the processes that start now; the numbers stay taken."""
-        for held in self._sockets:
+        for held in self._sockets.values():
             held.close()
         self._sockets.clear()
 
@@ -64,9 +65,14 @@ class Leases:
         self.let_go()
         for number in self.numbers.values():
             try:
-                self._sockets.append(_bound(number))
+                self._sockets[number] = _bound(number)
             except OSError:
                 continue
+
+    def held(self) -> socket.socket | None:
+        """What holds the first port; None: it is let go, or there is none."""
+        first = next(iter(self.numbers.values()), 0)
+        return self._sockets.get(first)
 
     def close(self) -> None:
         """Gives everything back."""

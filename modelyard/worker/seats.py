@@ -27,6 +27,7 @@ from modelyard.worker.peers import Peers
 from modelyard.worker.ports import Leases
 from modelyard.worker.process import end_children, reap_children
 from modelyard.worker.progress import stamp
+from modelyard.worker.reachability import Checks
 from modelyard.worker.signs import Signs
 from modelyard.worker.spawning import Spawner
 from modelyard.worker.tails import Tail, last_lines, size_of
@@ -61,6 +62,7 @@ class Seat:
         self._mailbox = Mailbox(work["log_directory"], self._on_report)
         self._leases = Leases(work.get("lease_path", ""))
         self._peers = Peers(work, self._leases, self._spared)
+        self._checks = Checks(self._task_id)
         self._state = OPEN
         self._epoch = 0
         self._launch: Launch | None = None
@@ -88,9 +90,9 @@ class Seat:
 
     @property
     def fds(self) -> tuple[int, ...]:
-        """Readable when a process has ended, or tells something."""
+        """Readable when a process has ended, or tells something, or a check goes on."""
         processes = tuple(self._launch.pidfds) if self._launch is not None else ()
-        return (*processes, *self._peers.pidfds, *self._mailbox.fds)
+        return (*processes, *self._peers.pidfds, *self._mailbox.fds, *self._checks.fds)
 
     @property
     def _runs(self) -> bool:
@@ -105,6 +107,7 @@ class Seat:
 
     def close(self) -> Message:
         """Ends everything; the fields of the report."""
+        self._checks.end()
         end_children(self._spared)
         self._peers.close()
         self._leases.close()
@@ -135,6 +138,9 @@ class Seat:
             self._on_close(order["close"])
         elif "addresses" in order:
             self._on_addresses(order["addresses"], number)
+        elif "check" in order:
+            # What runs has its ports itself: then it only dials.
+            self._checks.begin(order["check"], None if self._runs else self._leases.held())
         elif "dump_stacks" in order:
             is_fatal = bool(order["dump_stacks"].get("is_fatal"))
             self._tell({"stacks": stacks.dump(self._logs[1], self._spared, is_fatal=is_fatal)})
@@ -165,6 +171,7 @@ class Seat:
             self._start(epoch, launch)
 
     def _start(self, epoch: int, launch: Message) -> None:
+        self._checks.end()
         self._epoch = epoch
         self._exit, self._was_stopped, self._kill_at = None, False, None
         self._offsets = [size_of(path) for path in self._logs]
@@ -272,6 +279,9 @@ class Seat:
         if pidfd in self._peers.pidfds:
             self._peers.on_ended()
             return
+        if pidfd in self._checks.fds:
+            self._checks.on_ready(pidfd)
+            return
         launch = self._launch
         if launch is None or pidfd not in launch.pidfds:
             return
@@ -312,6 +322,10 @@ class Seat:
 
     def left_s(self) -> float | None:
         """Until something has to be looked at; None: for ever."""
+        dues = [due for due in (self._checks.tick_s, self._running_left_s()) if due is not None]
+        return min(dues, default=None)
+
+    def _running_left_s(self) -> float | None:
         if not self._runs:
             return None
         if self._lingers:
@@ -327,6 +341,8 @@ class Seat:
     def look(self) -> None:
         """Kills what is overdue, and tells what can be seen."""
         self._mailbox.look()
+        if checked := self._checks.look():
+            self._tell({"checked": checked})
         if not self._runs:
             return
         now = time.monotonic()

@@ -17,7 +17,7 @@ import grpc.aio
 from modelyard.errors import InsecureAddress
 from modelyard.v1 import seat_pb2 as pb
 from modelyard.v1.seat_pb2_grpc import SeatServiceStub
-from services.agent.addresses import Own, reached_by
+from services.agent.addresses import Own, own_network, reached_by
 from services.agent.epoch import Epoch, EpochStale
 from services.agent.join import JoinRefused
 from services.agent.seat_queue import SeatQueue, Source
@@ -182,6 +182,7 @@ class _Link:
             ip=own.ip,
             seats=self._links.speaker.standing(self.endpoint),
             max_epoch=self._epoch.number,
+            network=own_network(),
         )
 
     async def _speak(self, call: SeatCall) -> None:

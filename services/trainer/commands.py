@@ -24,6 +24,17 @@ def command_of(wish: e.AgentWish, live: LiveJob | None, cache: Cache | None) -> 
             epoch=wish.epoch, signal=f"SIG{wish.signal}", grace_ms=round(1000 * wish.grace_s)
         )
         return seat_pb2.SeatCommand(task_id=wish.task, stop=stop)
+    if isinstance(wish, e.CheckPeers):
+        targets = [
+            seat_pb2.PeerTarget(
+                role=one.role, index=one.index, host=one.host, port=one.port, task_id=one.task
+            )
+            for one in wish.targets
+        ]
+        check = seat_pb2.CheckPeers(
+            number=wish.number, targets=targets, callers=wish.callers, timeout_ms=wish.timeout_ms
+        )
+        return seat_pb2.SeatCommand(task_id=wish.task, check=check)
     if isinstance(wish, e.DumpStacks):
         return seat_pb2.SeatCommand(
             task_id=wish.task, dump_stacks=seat_pb2.DumpStacks(is_fatal=wish.is_fatal)

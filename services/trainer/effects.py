@@ -226,6 +226,30 @@ class PublishAddresses(msgspec.Struct, frozen=True):
     revision: int
 
 
+class Target(msgspec.Struct, frozen=True):
+    """Who is dialled, and where."""
+
+    role: str
+    index: int
+    host: str
+    port: int
+    task: str
+
+
+class CheckPeers(msgspec.Struct, frozen=True):
+    """A seat finds out whether it reaches others, and is dialled by so many."""
+
+    job: int
+    role: str
+    index: int
+    task: str
+    node: str
+    number: int
+    targets: tuple[Target, ...]
+    callers: int
+    timeout_ms: int
+
+
 class TellAddresses(msgspec.Struct, frozen=True):
     """One that runs is told where the others are: it may have missed it."""
 
@@ -265,6 +289,7 @@ Wish = (
     | CloseSeat
     | PublishAddresses
     | TellAddresses
+    | CheckPeers
     | TellEnd
     | TellSweepEnd
     | HoldReferences
@@ -272,7 +297,7 @@ Wish = (
 )
 
 
-AgentWish = LaunchInstance | StopInstance | DumpStacks | CloseSeat | TellAddresses | DropFiles
+AgentWish = LaunchInstance | StopInstance | DumpStacks | CloseSeat | TellAddresses | DropFiles | CheckPeers
 """What an agent is asked for."""
 
 

@@ -4,7 +4,7 @@ import msgspec
 
 from modelyard.training import Address, Plan, Progress
 from services.trainer.model import Checkpoint, Exit
-from services.trainer.state import Instance, Job, Key
+from services.trainer.state import Instance, Job, Key, Unreached
 
 
 class JobCreated(msgspec.Struct, frozen=True):
@@ -137,6 +137,17 @@ class SeatStands(msgspec.Struct, frozen=True):
     epoch: int
 
 
+class PeersChecked(msgspec.Struct, frozen=True):
+    """A seat has tried whom it reaches."""
+
+    job: int
+    role: str
+    index: int
+    task: str
+    number: int
+    unreached: tuple[Unreached, ...]
+
+
 class ActivitySeen(msgspec.Struct, frozen=True):
     job: int
     role: str
@@ -213,6 +224,7 @@ Event = (
     | InstanceEnded
     | ActivitySeen
     | StacksTold
+    | PeersChecked
     | ProgressReported
     | CheckpointSeen
     | JobForgotten

@@ -110,6 +110,10 @@ def _wait(act: Act, instance: Instance) -> pb.InstanceWait | None:
     wait.since_time.FromMilliseconds(instance.since_ms)
     if reason != "DEPENDENCY":
         return wait
+    if act.live.check is not None:
+        wait.reason = "REACHABILITY"
+        wait.message = act.live.check.message or "it is found out whether its peers can be reached"
+        return wait
     edge = next((one for one in act.plan.edges(instance.role) if not launching.edge_is_met(act, one)), None)
     if edge is None:
         wait.message = wait.message or "others of its gang have no place yet"

@@ -89,6 +89,7 @@ def place(act: Act) -> None:
         return
     act.job.place_ms = act.job.place_ms or act.now
     checkpoints.choose(act, [key for key, one in act.live.instances.items() if not one.state.has_ended])
+    act.live.check, act.job.checked = None, []
     act.set_job(JobState.STARTING)
     act.condition(ConditionKind.PLACED, is_true=True, reason="GANG")
 

@@ -6,7 +6,7 @@ Nothing is remembered about what was sent: every command follows from the state,
 from __future__ import annotations
 
 from modelyard.training.restarts import Cause
-from services.trainer import endings, launching
+from services.trainer import endings, launching, reachability
 from services.trainer.acts import Act
 from services.trainer.effects import TellAddresses
 from services.trainer.model import Exit, InstanceState
@@ -15,6 +15,7 @@ from services.trainer.state import Instance
 
 def stands(act: Act, instance: Instance, epoch: int) -> None:
     """A seat that its agent still has, with the epoch that was last launched there."""
+    reachability.ask(act, instance)
     if instance.state is InstanceState.STARTING and epoch < instance.epoch:
         launching.send_launch(act, instance)
     elif instance.state is InstanceState.RUNNING and instance.address is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelyard.training import Identity, ProgressSource, RenderError
 from modelyard.training.readiness import WATCHED, Dependency, OnTimeout, Readiness, is_met, unmet
 from modelyard.training.restarts import Cause
-from services.trainer import checkpoints, endings, hangs, timers
+from services.trainer import checkpoints, endings, hangs, reachability, timers
 from services.trainer.acts import Act
 from services.trainer.effects import LaunchInstance
 from services.trainer.facts import facts_of
@@ -22,6 +22,8 @@ def launch_ready(act: Act) -> None:
         waiting = [one for one in act.live.of_role(role.name) if one.state is InstanceState.SEATED]
         if not waiting or not _has_peers(act):
             continue
+        if not reachability.is_clear(act):
+            return
         unmet_edge = next((edge for edge in act.plan.edges(role.name) if not edge_is_met(act, edge)), None)
         for instance in waiting:
             if _is_in_wave(act, instance):

@@ -25,13 +25,14 @@ from services.trainer.events import (
     ActivitySeen,
     Event,
     InstanceEnded,
+    PeersChecked,
     ProgressReported,
     SignSeen,
     StacksTold,
 )
 from services.trainer.log_index import LogIndex
 from services.trainer.metrics import Metrics, Point
-from services.trainer.state import Key
+from services.trainer.state import Key, Unreached
 
 _log = get_logger("trainer.links")
 ENDS_AFTER_S = 1.0
@@ -231,6 +232,11 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
             return [ProgressReported(*at, progress_of(event.progress), event.epoch)]
         if event.HasField("checkpoint"):
             return [checkpoint_of(at, event, hello.node)]
+        if event.HasField("checked"):
+            unreached = tuple(
+                Unreached(one.role, one.index, one.address, one.error) for one in event.checked.unreached
+            )
+            return [PeersChecked(*at, event.task_id, event.checked.number, unreached)]
         if event.HasField("refusal"):
             _log.warning(
                 "command_refused", node=hello.node, task=event.task_id, reason=event.refusal.reason,

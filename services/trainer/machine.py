@@ -17,6 +17,7 @@ from services.trainer import (
     launching,
     outcomes,
     preempting,
+    reachability,
     resuming,
     scaling,
     timers,
@@ -37,6 +38,7 @@ from services.trainer.events import (
     JobResumed,
     JobStopped,
     JobSuspended,
+    PeersChecked,
     ProgressReported,
     RoleScaled,
     RoomFound,
@@ -70,6 +72,7 @@ _OfInstance = (
     | ProgressReported
     | CheckpointSeen
     | StacksTold
+    | PeersChecked
 )
 
 
@@ -187,6 +190,8 @@ def _apply(state: State, event: Event, effects: Effects, now: int) -> list[LiveJ
         instance = found.instances.get((event.role, event.index))
         if instance is not None:
             _on_instance(act, instance, event)
+        if isinstance(event, PeersChecked) and reachability.is_answered(found):
+            return [found]
     elif isinstance(event, SeatsAccepted):
         gangs.accepted(act, event.batch, event.tasks)
     elif isinstance(event, RoomFound):
@@ -272,6 +277,9 @@ def _on_instance(act: Act, instance: Instance, event: _OfInstance) -> None:
     elif event.task != instance.task:
         # Of a seat that it has no more.
         return
+    elif isinstance(event, PeersChecked):
+        found = tuple(reachability.named(instance, one) for one in event.unreached)
+        reachability.answered(act, instance, event.number, found)
     elif isinstance(event, SeatStands):
         greeting.stands(act, instance, event.epoch)
     elif isinstance(event, InstanceStarted):

@@ -73,6 +73,7 @@ class ConditionKind(Enum):
     RESIZING = "resizing"
     SUSPENDED = "suspended"
     HANGING = "hanging"
+    UNREACHABLE = "unreachable"
     DECIDED = "decided"
     CLEARED = "cleared"
 

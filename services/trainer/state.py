@@ -93,6 +93,35 @@ class Wave(msgspec.Struct):
     """Not before."""
 
 
+class Unreached(msgspec.Struct, frozen=True):
+    """Who could not be reached, where, why; and by whom."""
+
+    role: str
+    index: int
+    address: str
+    error: str
+    by: str = ""
+    by_node: str = ""
+
+
+class Check(msgspec.Struct):
+    """It is being found out whether instances reach each other. Not on disk: whoever comes next asks again."""
+
+    number: int
+    until_ms: int
+    """After that answers are not waited for; of a pause: when it is tried again."""
+    waiting: dict[Key, str] = {}
+    """Whose answer lacks, with the task that holds its seat."""
+    targets: dict[Key, list[Key]] = {}
+    """Who dials whom."""
+    callers: dict[Key, int] = {}
+    """By how many they are dialled."""
+    places: list[str] = []
+    unreached: list[Unreached] = []
+    is_pause: bool = False
+    message: str = ""
+
+
 class Job(msgspec.Struct):
     """One job that has not ended, or waits to be cleared."""
 
@@ -156,6 +185,8 @@ class Job(msgspec.Struct):
     """When what is left of it is cleared; 0: after the trainer's own time."""
     revision: int = 0
     address_revision: int = 0
+    checked: list[str] = []
+    """Nodes of which it was found out that they reach each other."""
     sweep: int = 0
     """Whose trial it is; 0: nobody's."""
     trial: int = 0
@@ -169,7 +200,18 @@ class Job(msgspec.Struct):
 class LiveJob:
     """A job in memory with its plan and its instances."""
 
-    __slots__ = ("activity", "changed", "checkpoints", "due_ms", "instances", "is_changed", "job", "plan")
+    __slots__ = (
+        "activity",
+        "changed",
+        "check",
+        "checkpoints",
+        "due_ms",
+        "instances",
+        "is_changed",
+        "job",
+        "last_check",
+        "plan",
+    )
 
     def __init__(self, job: Job, plan: Plan) -> None:
         self.job = job
@@ -181,6 +223,8 @@ class LiveJob:
         """Cores, when it was last heard (ms), when it last made progress (ms); not on disk."""
         self.changed: set[Key] = set()
         self.is_changed = False
+        self.check: Check | None = None
+        self.last_check = 0
         self.due_ms = 0
         """When it is looked at though nothing happens to it; 0: not set. See `timers`."""
 

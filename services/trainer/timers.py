@@ -61,6 +61,8 @@ def _dues(live: LiveJob, now: int) -> Iterator[int]:
         return
     yield now + ROUND_MS
     yield job.drain_until_ms
+    if live.check is not None:
+        yield live.check.until_ms
     for wave in job.waves:
         yield wave.until_ms
     for role, timeout_s in _waits(live):

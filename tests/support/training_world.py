@@ -16,6 +16,7 @@ from modelyard.training.restarts import Cause
 from services.trainer import machine
 from services.trainer.effects import (
     CancelSeats,
+    CheckPeers,
     CloseSeat,
     DropBatch,
     DropInstance,
@@ -34,6 +35,7 @@ from services.trainer.events import (
     InstanceStarted,
     JobCreated,
     JobRecovered,
+    PeersChecked,
     SeatEnded,
     SeatOpened,
     SeatsAccepted,
@@ -42,7 +44,7 @@ from services.trainer.events import (
     Ticked,
 )
 from services.trainer.model import Exit, JobState
-from services.trainer.state import Instance, Job, State, check_invariants
+from services.trainer.state import Instance, Job, State, Unreached, check_invariants
 
 _JOB = msgspec.msgpack.Decoder(Job)
 _INSTANCE = msgspec.msgpack.Decoder(Instance)
@@ -93,6 +95,10 @@ class World:
         self.fails: Callable[[Seat], Cause | None] = lambda seat: None
         self.shows: Callable[[Seat], tuple[int, ...]] = lambda seat: ()
         """Signs that an instance shows in its last moment."""
+        self.node_of: Callable[[str, int], str] = lambda role, index: "n"
+        self.reaches: Callable[[str, str], bool] = lambda here, there: True
+        """Whether a node gets to another."""
+        self.dialled: list[tuple[str, str]] = []
         self.effects = Effects()
         self.epochs: dict[tuple[int, str, int], int] = {}
 
@@ -141,8 +147,27 @@ class World:
             seat = self.seats.get(wish.task)
             if seat is not None and seat.is_live and seat.epoch == wish.epoch:
                 self._exit(seat, Cause.STOPPED)
+        elif isinstance(wish, CheckPeers):
+            self._check(wish)
         elif isinstance(wish, CloseSeat) and wish.task in self.seats:
             self._end(self.seats[wish.task])
+
+    def _check(self, wish: CheckPeers) -> None:
+        """An agent tries, and tells."""
+        if wish.task not in self.seats:
+            return
+        unreached = []
+        for target in wish.targets:
+            there = self.node_of(target.role, target.index)
+            self.dialled.append((wish.node, there))
+            assert not self.seats[target.task].is_live, "what runs has its ports itself"
+            if not self.reaches(wish.node, there):
+                unreached.append(
+                    Unreached(target.role, target.index, f"{target.host}:{target.port}", "no way")
+                )
+        self.news.append(
+            PeersChecked(wish.job, wish.role, wish.index, wish.task, wish.number, tuple(unreached))
+        )
 
     def _all(self) -> list[Seat]:
         return [*self.seats.values(), *(seat for gang in self.gangs.values() for seat in gang)]
@@ -212,7 +237,8 @@ class World:
 
     def _opened(self, seat: Seat) -> SeatOpened:
         ports = {"c10d": 1_000 + len(self.news)}
-        address = Address(host="h", ip="127.0.0.1", ports=ports, directory="/d", node="n")
+        node = self.node_of(seat.role, seat.index)
+        address = Address(host=f"h-{node}", ip="127.0.0.1", ports=ports, directory="/d", node=node)
         return SeatOpened(seat.job, seat.role, seat.index, seat.task, address)
 
     def finish_one(self) -> bool:
