@@ -7,7 +7,6 @@ searched too. Expressions that also speak of the job's own names are filled in a
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,6 +67,10 @@ def _is_field(part: ast.AST) -> bool:
     return isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == NAME
 
 
+def _speaks_of_it(expression: Expression) -> bool:
+    return NAME in expression.source and any(map(_is_field, ast.walk(expression.tree)))
+
+
 def _parsed(text: str) -> Template | None:
     """None: it is plain, or wrong; of the second the job's reader tells."""
     if "${" not in text or NAME not in text:
@@ -80,9 +83,12 @@ def _parsed(text: str) -> Template | None:
 
 def _filled(text: str, values: Mapping[str, Value]) -> Value:
     found = _parsed(text)
-    if found is None or not any(_is_field(part) for one in found.expressions for part in ast.walk(one.tree)):
+    if found is None or not any(map(_speaks_of_it, found.expressions)):
         return text
-    parts = [part if isinstance(part, str) else _part(part, values) for part in found.parts]
+    parts = [
+        _part(part, values) if isinstance(part, Expression) and _speaks_of_it(part) else part
+        for part in found.parts
+    ]
     if len(parts) == 1 and not isinstance(parts[0], Expression):
         return _escaped(parts[0]) if isinstance(parts[0], str) else parts[0]
     made = ""
@@ -121,7 +127,10 @@ def _constant(value: Value) -> ast.expr:
 
 def _part(expression: Expression, values: Mapping[str, Value]) -> Any:
     """A value, or what is left of the expression."""
-    tree = ast.fix_missing_locations(_Filling(values).visit(copy.deepcopy(expression.tree)))
+    if _is_field(expression.tree) and expression.tree.attr in values:
+        return values[expression.tree.attr]
+    # Read again: what was parsed belongs to all who have the same text.
+    tree = ast.fix_missing_locations(_Filling(values).visit(ast.parse(expression.source, mode="eval").body))
     left = Expression(ast.unparse(tree), tree)
     names = {part.id for part in ast.walk(tree) if isinstance(part, ast.Name)}
     if names - FUNCTIONS.keys():

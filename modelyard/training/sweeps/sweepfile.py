@@ -35,6 +35,8 @@ NODES_MOST = 4_000
 """Values of a job that is written out for every trial."""
 PROBES_MOST = 24
 """Trials that are looked at before a sweep begins: the first, and those at the ends of each parameter."""
+PROBED_MOST = 4_000
+"""Values of jobs that are looked at for it; of large jobs fewer trials are."""
 
 
 class SweepChanges(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +135,8 @@ def _probes(sweep: Sweep) -> Iterator[Mapping[str, Value]]:
     first = sweep.values(1, sweep.search.seed or 0)
     yield first
     ends = [(one.name, value) for one in sweep.space for value in one.extremes()]
-    for name, value in ends[: PROBES_MOST - 1]:
+    most = min(PROBES_MOST, PROBED_MOST // sweep.job.weight) - 1
+    for name, value in ends[: max(0, most)]:
         if first[name] != value:
             yield {**first, name: value}
 

@@ -23,9 +23,6 @@ from services.trainer.sweeps.model import BEYOND, OVER, PRUNED, SweepHasEnded, S
 from services.trainer.sweeps.rows import PutSweep, PutTrial
 from services.trainer.sweeps.state import LiveSweep, Trial
 
-BEGUN_MOST = 16
-"""Trials of a sweep that begin in one step, since each is planned within it."""
-
 
 def apply(state: State, event: SweepEvent, effects: Effects, now: int) -> None:
     """What happens to a sweep itself."""
@@ -63,7 +60,7 @@ def _revisit(state: State, number: int, effects: Effects, now: int) -> None:
     if live.sweep.state.has_ended:
         del state.sweeps[number]
         return
-    live.allowance = BEGUN_MOST
+    live.allowance = live.burst
     _settle(state, live, effects, now)
 
 
@@ -160,6 +157,7 @@ _ENDS = {PRUNED: TrialState.PRUNED, BEYOND: TrialState.SUCCEEDED}
 def _end(live: LiveSweep, trial: Trial, state: TrialState, reason: str, message: str, now: int) -> None:
     trial.state, trial.reason, trial.message, trial.end_ms = state, reason, message, now
     live.running.discard(trial.number)
+    live.failed += state is TrialState.FAILED
     live.changed.add(trial.number)
 
 
@@ -217,9 +215,8 @@ def _begin(state: State, live: LiveSweep, effects: Effects, now: int) -> LiveJob
 
 
 def _decide_by_failures(live: LiveSweep) -> None:
-    most = live.file.failures_most
-    failed = live.count(TrialState.FAILED) if most >= 0 else 0
-    if most >= 0 and failed > most:
+    most, failed = live.file.failures_most, live.failed
+    if live.sweep.outcome is None and 0 <= most < failed:
         last = max(
             (one for one in live.trials.values() if one.state is TrialState.FAILED),
             key=lambda one: (one.end_ms, one.number),

@@ -15,20 +15,19 @@ def passes(live: LiveSweep, trial: Trial, value: float) -> tuple[bool, str]:
     asha, metric = live.file.search.asha, live.file.metric
     if asha is None or metric is None or trial.resource is None:
         return True, ""
-    bracket = (trial.number - 1) % asha.brackets
+    bracket = live.bracket(trial)
     known = {level for level, _ in trial.rungs}
     for level in asha.levels(bracket):
         if level > trial.resource:
             break
         if level in known:
             continue
-        others = live.at_rung(bracket, level)
+        here = live.at_rung(bracket, level)
+        here.append(value)
         trial.rungs = [*trial.rungs, (level, value)]
-        places = max(1, (len(others) + 1) // asha.reduction)
-        better = sum(metric.is_better(other, value) for other in others)
+        places = max(1, len(here) // asha.reduction)
+        better = sum(metric.is_better(other, value) for other in here)
         if better >= places:
-            total = len(others) + 1
-            return False, (
-                f"{metric.name} {value:g} at {asha.by.value} {level:g}: {better} of {total} are better, {places} go on"
-            )
+            reached = f"{metric.name} {value:g} at {asha.by.value} {level:g}"
+            return False, f"{reached}: {better} of {len(here)} are better, {places} may go on"
     return True, ""

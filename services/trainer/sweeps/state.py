@@ -24,6 +24,11 @@ Planner = Callable[["Job"], Plan]
 """The plan of a trial's job, from its document and with the sweep's version of its framework. Raises Refused."""
 
 
+BEGUN_MOST = 16
+PLANNED_MOST = 2_000
+"""Values of job files that are written and planned in one step, for one sweep."""
+
+
 class Trial(msgspec.Struct):
     """One job of a sweep, from when it was begun."""
 
@@ -78,7 +83,9 @@ class Sweep(msgspec.Struct):
 class LiveSweep:
     """A sweep in memory with its file and all of its trials."""
 
-    __slots__ = ("allowance", "changed", "file", "is_changed", "plan_of", "running", "sweep", "trials")
+    __slots__ = (
+        "allowance", "changed", "failed", "file", "is_changed", "plan_of", "reached", "running", "sweep", "trials",
+    )  # fmt: skip
 
     def __init__(self, sweep: Sweep, file: File, plan_of: Planner) -> None:
         self.sweep = sweep
@@ -87,8 +94,12 @@ class LiveSweep:
         self.trials: dict[int, Trial] = {}
         self.running: set[int] = set()
         """Numbers of trials that have not ended."""
-        self.allowance = 16
-        """Trials that may begin before the next tick."""
+        self.allowance = self.burst
+        """Trials that may still begin in this step."""
+        self.failed = 0
+        """How many have."""
+        self.reached: dict[tuple[int, float], list[float]] = {}
+        """By bracket and level, what trials have reported there."""
         self.changed: set[int] = set()
         self.is_changed = False
 
@@ -96,22 +107,28 @@ class LiveSweep:
         """What became of its trials before."""
         self.trials = {trial.number: trial for trial in trials}
         self.running = {trial.number for trial in self.trials.values() if not trial.state.has_ended}
+        self.failed = self.count(TrialState.FAILED)
+        for trial in self.trials.values():
+            for level, value in trial.rungs:
+                self.at_rung(self.bracket(trial), level).append(value)
+
+    @property
+    def burst(self) -> int:
+        """Trials that begin in one step, since each is planned within it; of large jobs fewer."""
+        return max(1, min(BEGUN_MOST, PLANNED_MOST // self.file.job.weight))
 
     def count(self, *states: TrialState) -> int:
         """How many are in one of these states."""
         return sum(trial.state in states for trial in self.trials.values())
 
+    def bracket(self, trial: Trial) -> int:
+        """In which it is."""
+        asha = self.file.search.asha
+        return (trial.number - 1) % asha.brackets if asha is not None else 0
+
     def at_rung(self, bracket: int, level: float) -> list[float]:
         """What trials of a bracket have reported at a level."""
-        asha = self.file.search.asha
-        brackets = asha.brackets if asha is not None else 1
-        return [
-            value
-            for trial in self.trials.values()
-            if (trial.number - 1) % brackets == bracket
-            for at, value in trial.rungs
-            if at == level
-        ]
+        return self.reached.setdefault((bracket, level), [])
 
     def best(self) -> Trial | None:
         """Of those with a score; of equals the first."""
