@@ -1,4 +1,4 @@
-"""`yard train import`: job files of other controllers."""
+"""`yard train import` and `schema`: files from elsewhere, and how ours are written."""
 
 from __future__ import annotations
 
@@ -45,6 +45,20 @@ async def import_job(
         Path(out).write_text(answer.document)
     _show(yard, answer, file, out)
     return exit_codes.DONE
+
+
+@command(app)
+def schema(
+    yard: Invocation,
+    what: Annotated[str, typer.Argument(help="job or framework", metavar="job|framework")],
+) -> None:
+    """Print the JSON Schema of job files, or of definitions, for editors that complete them."""
+    from modelyard.training.schemas import SCHEMAS, text_of
+
+    name = f"training-{what}.schema.json"
+    if name not in SCHEMAS:
+        raise UsageError(f"there is no schema of {what!r}", next_step="yard train schema job")
+    sys.stdout.write(text_of(name))
 
 
 def _converted(yard: Invocation, text: str, name: str, file: str) -> job_pb2.ImportJobResponse | None:

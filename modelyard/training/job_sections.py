@@ -174,7 +174,7 @@ def gang(section: Section, framework: Framework) -> Gang:
                 step = suggestion(name, framework.role_names)
                 below.wrong(name, Reason.UNKNOWN_ROLE, f"there is no role {shown(name)!r}", step)
         least = tuple(found.items())
-    elif node is not None and node.scalar != "all":
+    elif inner.word("min", "all") != "all":
         inner.wrong("min", Reason.BAD_VALUE, "it is all, or a number by role", "min: {worker: 2}")
     wait_s = inner.duration_s("wait", 0.0)
     check = inner.choice("check", PeerPolicy.FAIL, {word.value: word for word in PeerPolicy})

@@ -18,7 +18,8 @@ from modelyard.training.status import RolePolicy
 
 SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2")
 """By which an instance may be asked to end."""
-_CAUSES = {cause.value: cause for cause in Cause if cause not in (Cause.SUCCESS, Cause.STOPPED)}
+CAUSES = {cause.value: cause for cause in Cause if cause not in (Cause.SUCCESS, Cause.STOPPED)}
+"""By which something may be restarted."""
 
 _KINDS = {kind.value: kind for kind in ReadinessKind}
 _NEEDS = {
@@ -75,10 +76,10 @@ def causes(section: Section, name: str, default: frozenset[Cause]) -> frozenset[
         return default
     found = set()
     for word in section.texts(name, 50):
-        if word in _CAUSES:
-            found.add(_CAUSES[word])
+        if word in CAUSES:
+            found.add(CAUSES[word])
         else:
-            section.wrong(name, Reason.BAD_VALUE, f"{shown(word)!r} is no cause", suggestion(word, _CAUSES))
+            section.wrong(name, Reason.BAD_VALUE, f"{shown(word)!r} is no cause", suggestion(word, CAUSES))
     return frozenset(found)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from enum import Enum
+from typing import Any
 
 import msgspec
 
@@ -136,6 +137,9 @@ class Findings:
             if problem not in self._seen:
                 self._seen.add(problem)
                 self._found.append(problem)
+
+    def asked(self, path: str, name: str, kind: str, detail: Any = None) -> None:
+        """A field was asked for, as a value of that kind; for who wants to know what can be said (`schemas`)."""
 
     def extend(self, problems: Iterable[Problem]) -> None:
         """Takes down what was found elsewhere."""

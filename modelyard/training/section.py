@@ -36,6 +36,7 @@ class Section:
     def names(self) -> tuple[str, ...]:
         """Of all fields, in order; each counts as known from now on."""
         self._known.update(self._fields)
+        self.findings.asked(self.at.path, "", "free")
         return tuple(self._fields)
 
     def position(self, name: str) -> Position:
@@ -52,7 +53,11 @@ class Section:
 
     def node_of(self, name: str) -> Node | None:
         """What stands there; None: nothing does."""
+        return self._taken(name, "node")
+
+    def _taken(self, name: str, kind: str, detail: Any = None) -> Node | None:
         self._known.add(name)
+        self.findings.asked(self.at.path, name, kind, detail)
         return self._fields.get(name)
 
     def unasked(self) -> list[str]:
@@ -68,8 +73,8 @@ class Section:
                 message = f"there is no field {shown(name)!r} here"
                 self.findings.add(Reason.UNKNOWN_FIELD, message, at, suggestion(name, self._known))
 
-    def _typed(self, name: str, kinds: tuple[type, ...], wanted: str) -> Any:
-        node = self.node_of(name)
+    def _typed(self, name: str, kinds: tuple[type, ...], wanted: str, detail: Any = None) -> Any:
+        node = self._taken(name, wanted, detail)
         if node is None:
             return None
         if node.fields is not None or node.items is not None or node.scalar is None:
@@ -92,7 +97,7 @@ class Section:
 
     def word(self, name: str, default: str = "") -> str:
         """A short text; numbers are taken as they are written."""
-        found = self._typed(name, (str, int, float), "a text")
+        found = self._typed(name, (str, int, float), "a text", "or a number")
         return default if found is None else shown(str(found), 200)
 
     def flag(self, name: str, default: bool = False) -> bool:
@@ -100,11 +105,11 @@ class Section:
         return default if found is None else bool(found)
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
-        found = self._typed(name, (int,), "an integer")
+        found = self._typed(name, (int,), "an integer", (least, most))
         return default if found is None else int(self._within(name, found, least, most, default))
 
     def number(self, name: str, default: float, least: float, most: float) -> float:
-        found = self._typed(name, (int, float), "a number")
+        found = self._typed(name, (int, float), "a number", (least, most))
         return default if found is None else float(self._within(name, found, least, most, default))
 
     def _within(self, name: str, found: float, least: float, most: float, default: float) -> float:
@@ -137,7 +142,7 @@ class Section:
             return default
 
     def choice(self, name: str, default: E, words: Mapping[str, E]) -> E:
-        found = self._typed(name, (str,), "a word")
+        found = self._typed(name, (str,), "a word", tuple(words))
         if found is None:
             return default
         if found not in words:
@@ -149,7 +154,7 @@ class Section:
 
     def texts(self, name: str, most: int = 1_000) -> tuple[str, ...]:
         """A list of texts; a single one stands for a list of it."""
-        node = self.node_of(name)
+        node = self._taken(name, "texts")
         if node is None:
             return ()
         if type(node.scalar) in (int, float):
@@ -168,7 +173,7 @@ class Section:
 
     def items(self, name: str, most: int = 1_000) -> list[tuple[Node, Position]]:
         """Of a list, each with its position."""
-        node = self.node_of(name)
+        node = self._taken(name, "a list")
         if node is None:
             return []
         if node.items is None:
@@ -185,7 +190,7 @@ class Section:
 
     def section(self, name: str) -> Section | None:
         """A mapping within; None: there is none."""
-        node = self.node_of(name)
+        node = self._taken(name, "a mapping")
         return None if node is None else Section(node, self.position(name), self.findings)
 
     def sections(self, name: str, most: int = 1_000) -> list[tuple[str, Section]]:

@@ -120,3 +120,31 @@ def test_mistakes_on_the_line_are_usage_errors() -> None:
     assert train("render", "/nowhere.yaml").returncode == 2
     job = str(GOLDEN / "plain.job.yaml")
     assert train("render", job, "--role", "nobody").returncode == 2
+
+
+FOREIGN = ROOT / "tests" / "golden" / "imports"
+
+
+def test_import_writes_the_job_file_and_tells_what_is_left_out(tmp_path: Path) -> None:
+    # N10
+    source, out = FOREIGN / "jobset-driver.source.yaml", tmp_path / "job.yaml"
+    done = train("import", str(source))
+    assert (done.returncode, done.stdout) == (0, (FOREIGN / "jobset-driver.job.yaml").read_text())
+    assert f"{source}:29:26: spec.replicatedJobs[0]" in done.stderr
+    assert train("import", str(source), "--out", str(out)).returncode == 0
+    assert train("validate", str(out)).returncode == 0
+    found = json.loads(train("import", str(source), "-o", "json").stdout)
+    assert found["document"] == done.stdout
+    assert found["findings"][0]["kind"] == "TRAINING_DOCUMENT_KIND_SOURCE"
+
+
+def test_import_of_what_is_no_job_says_what_can_be(tmp_path: Path) -> None:
+    done = train("import", "-", stdin="apiVersion: v1\nkind: Pod\n")
+    assert (done.returncode, "TrainJob" in done.stderr, done.stdout) == (7, True, "")
+    assert train("import", "-", "--dir", ".", stdin="").returncode == 2
+
+
+def test_schema_is_the_published_one() -> None:
+    done = train("schema", "job")
+    assert done.stdout == (ROOT / "docs" / "schemas" / "training-job.schema.json").read_text()
+    assert train("schema", "jobs").returncode == 2

@@ -1,0 +1,80 @@
+"""The JSON Schemas of job files and definitions: in step with the language, and of use to an editor."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from modelyard.training import catalogue, problems_of
+from modelyard.training.document import read
+from modelyard.training.problems import Findings
+from modelyard.training.schema_samples import FRAMEWORK, JOBS
+from modelyard.training.schemas import SCHEMAS, framework_schema, job_schema, text_of
+
+ROOT = Path(__file__).parents[3]
+GOLDEN = ROOT / "tests" / "golden"
+SOURCES = [
+    *GOLDEN.glob("training/*.job.yaml"), *GOLDEN.glob("imports/*.job.yaml"),
+    *(ROOT / "modelyard" / "training" / "shipped").glob("*.yaml"),
+]  # fmt: skip
+BY_KIND = {"Job": job_schema(), "Framework": framework_schema()}
+
+
+def documents(text: str) -> list[Any]:
+    """As the language reads them: merged, and `on` is a text."""
+    return [node.plain() for node in read(text, Findings())]
+
+
+def wrong(document: dict[str, Any]) -> list[str]:
+    checker = jsonschema.Draft202012Validator(BY_KIND[document["kind"]])
+    return [error.message for error in checker.iter_errors(document)]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_published_schema_is_that_of_the_language(name: str) -> None:
+    published = (ROOT / "docs" / "schemas" / name).read_text()
+    assert published == text_of(name), "run: python -m modelyard.training.schemas"
+    jsonschema.Draft202012Validator.check_schema(json.loads(published))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_right_files_are_right_by_their_schema(source: Path) -> None:
+    for document in documents(source.read_text()):
+        assert wrong(document) == []
+
+
+@pytest.mark.parametrize("text", [FRAMEWORK, *JOBS])
+def test_sample_by_which_the_language_is_asked_is_right(text: str) -> None:
+    assert not problems_of(text, catalogue.find)
+    for document in documents(text):
+        assert wrong(document) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("{kind: Job, framework: plain, argvv: [x]}", "argvv"),
+        ("{kind: Job}", "framework"),
+        ("{kind: Job, framework: plain, priority: high}", "high"),
+        ("{kind: Job, framework: plain, roles: {worker: {count: -1}}}", "-1"),
+        ("{kind: Job, framework: plain, roles: {worker: {restart: {when: [exits]}}}}", "exits"),
+        ("{kind: Job, framework: plain, roles: {worker: {depend: [{role: a, until: soon}]}}}", "soon"),
+        ("{kind: Job, framework: plain, limits: {active_deadline: soon}}", "soon"),
+        ("{kind: Framework, id: a, roles: {a: {functions: {creat: {}}}}}", "creat"),
+    ],
+)
+def test_wrong_file_is_wrong_by_its_schema(text: str, part: str) -> None:
+    found = wrong(documents(text)[0])
+    assert any(part in message for message in found), found
+
+
+def test_schemas_are_shipped_with_the_definitions() -> None:
+    names = {
+        entry.name.removesuffix(".yaml") for entry in (files("modelyard.training") / "shipped").iterdir()
+    }
+    assert set(BY_KIND["Job"]["properties"]["framework"]["examples"]) == names
