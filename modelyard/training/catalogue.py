@@ -34,7 +34,7 @@ def plugins() -> tuple[dict[str, Framework], tuple[Problem, ...]]:
     findings = Findings(Kind.FRAMEWORK)
     for point in entry_points(group=GROUP):
         try:
-            framework = _loaded(point)
+            framework = loaded(point)
         except Refused as refused:
             findings.extend(refused.problems)
         else:
@@ -42,7 +42,7 @@ def plugins() -> tuple[dict[str, Framework], tuple[Problem, ...]]:
     return found, findings.all()
 
 
-def _loaded(point: Any) -> Framework:
+def loaded(point: Any) -> Framework:
     """What an entry point offers. Raises `Refused`."""
     at = Position(f"{GROUP}:{point.name}")
     findings = Findings(Kind.FRAMEWORK)

@@ -8,7 +8,7 @@ called with a time limit, and get views that they cannot change. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import msgspec
 
 from modelyard.training.conduct import Clean, Progress, Stop
 from modelyard.training.patterns import groups
-from modelyard.training.readiness import Dependency, Readiness, ReadinessKind
+from modelyard.training.readiness import Dependency, Probe, Readiness, ReadinessKind
 from modelyard.training.restarts import Ending, Purse, Restart, Verdict, decide
 from modelyard.training.status import (
     Condition,
@@ -134,11 +134,13 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     progress_from: ProgressSource = ProgressSource()
     stopping: Stop = Stop()
     cleaning: Clean = Clean()
+    coded: frozenset[str] = frozenset()
+    """Functions that a package answers where its code runs: see `coded`."""
 
     @property
     def has_command(self) -> bool:
         """Whether instances know what to run: by a command, or by code."""
-        return bool(self.creation.argv) or type(self).create is not Role.create
+        return bool(self.creation.argv) or "create" in self.coded or type(self).create is not Role.create
 
     def address(self) -> tuple[Port, ...]:
         """The communication service of each instance (S3.7)."""
@@ -158,8 +160,9 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
         """What makes an instance ready for dependents that ask for no more."""
         return self.readiness
 
-    def check(self, function: str, instance: InstanceView) -> bool:
-        """Readiness by code, for signs of the kind `function`: asked every second until it says yes."""
+    def check(self, function: str, instance: InstanceView, probe: Probe) -> bool | Awaitable[bool]:
+        """Readiness by code, for signs of the kind `function`: asked about every second until it says yes. May be
+        `async`; `probe` looks at the instance from where the code runs."""
         raise LookupError(f"the role {self.name} has no function {function}")
 
     def restart(self, ending: Ending, purse: Purse) -> Verdict:
@@ -200,6 +203,8 @@ class Framework(msgspec.Struct, frozen=True, kw_only=True):
     ttl_s: float = 86_400.0
     source: str = ""
     """The definition's text; empty: made by code."""
+    coded: frozenset[str] = frozenset()
+    """"status": the second policy is a package's code; see `coded`."""
 
     def __post_init__(self) -> None:
         """Where it is not said, all roles that may end must succeed, and any may fail the job."""

@@ -131,6 +131,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             forwarded=self.forwarded,
         )
 
+    def dressed(self, made: Launch, instance: InstanceView, at: Surroundings) -> Launch:
+        """With what every instance of the job gets besides what its role says."""
+        launch = with_surroundings(made, instance, at.job)
+        return telling_stacks(launch) if self.job.hang.silent_s else launch
+
     def launch(self, at: Surroundings, name: str, index: int) -> Launch:
         """Processes and files of one instance. Raises `RenderError`."""
         planned = self.role(name)
@@ -141,8 +146,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         at = msgspec.structs.replace(at, forward_port=own.forward_port if own is not None else 0)
         view = InstanceView(at, facts, index)
         try:
-            made = with_surroundings(planned.role.create(view), view, at.job)
-            return telling_stacks(made) if self.job.hang.silent_s else made
+            return self.dressed(planned.role.create(view), view, at)
         except ExpressionError as error:
             raise RenderError(error.message, "create") from None
 

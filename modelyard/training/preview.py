@@ -82,7 +82,9 @@ def check_launches(plan: Plan, findings: Findings) -> None:
     who = _somebody(plan)
     at = plan.surroundings(who, placeholders(plan, who))
     for planned in plan.roles:
-        for index in sorted({0, planned.count - 1}) if planned.count else ():
+        # A package's code is asked where it runs, when an instance is made.
+        is_ours = planned.count and "create" not in planned.role.coded
+        for index in sorted({0, planned.count - 1}) if is_ours else ():
             try:
                 plan.launch(at, planned.name, index)
             except RenderError as error:

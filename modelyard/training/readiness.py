@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from typing import Protocol
 
 import msgspec
 
@@ -73,6 +74,18 @@ class Dependency(msgspec.Struct, frozen=True, kw_only=True):
     def is_start_edge(self) -> bool:
         """Whether the other role must have started; edges on addresses are met by having a place."""
         return self.until.kind is not ReadinessKind.ADDRESS
+
+
+class Probe(Protocol):
+    """What a function that judges readiness may use, besides its view. Answers within a second each."""
+
+    async def connects(self, host: str, port: int) -> bool:
+        """Whether something takes connections there."""
+        ...
+
+    async def status(self, host: str, port: int, path: str = "/") -> int:
+        """Of GET by HTTP; 0: there was no answer."""
+        ...
 
 
 class Facts(msgspec.Struct, frozen=True):

@@ -1,11 +1,14 @@
 """What the machine wants done: rows to persist first, and what may leave after that. Pure."""
 
+from typing import Any
+
 import msgspec
 
 from modelyard.training import Launch, ProgressSource
 from modelyard.training.readiness import Readiness
 from services.chassis.errors import ServiceError
 from services.trainer.model import Checkpoint, Condition, JobState
+from services.trainer.questions import Question
 from services.trainer.state import Instance, Job
 from services.trainer.sweeps.rows import PutSweep, PutTrial
 
@@ -260,6 +263,15 @@ class TellAddresses(msgspec.Struct, frozen=True):
     node: str
 
 
+class AskFunction(msgspec.Struct, frozen=True):
+    """A function that is a package's code is called where that runs; the answer is an event."""
+
+    job: int
+    framework: str
+    question: Question
+    arguments: tuple[Any, ...]
+
+
 class TellEnd(msgspec.Struct, frozen=True):
     """The job has ended: its contacts are told."""
 
@@ -292,6 +304,7 @@ Wish = (
     | CheckPeers
     | TellEnd
     | TellSweepEnd
+    | AskFunction
     | HoldReferences
     | DropFiles
 )

@@ -9,12 +9,14 @@ from __future__ import annotations
 import msgspec
 
 from modelyard.training import Ending, ScopeKind, Verdict
-from modelyard.training.restarts import Action, Cause, Per, RestartScope
-from services.trainer import checkpoints, evidence, gangs
+from modelyard.training.restarts import Action, Cause, Per, Purse, RestartScope
+from services.trainer import asking, checkpoints, evidence, gangs
 from services.trainer.acts import Act
 from services.trainer.model import PLACED, ConditionKind, Exit, InstanceState, JobState
 from services.trainer.state import Budget, Instance, Key, Wave
 
+JUDGING = "JUDGING"
+"""Its end is known, what follows is not."""
 UNPLACED = frozenset({Cause.NODE_LOST, Cause.PREEMPTED})
 """Causes with which the seat is gone."""
 
@@ -43,6 +45,9 @@ def hung(act: Act, instance: Instance, found: Exit) -> None:
     act.set(instance, InstanceState.STOPPING, "HANG", found.message)
     instance.stopping_for = "hang"
     instance.exit = found
+    if asking.is_coded(act, instance.role, "restart"):
+        # It is judged when it has ended.
+        return
     _judge(act, instance, found)
     if instance.state is InstanceState.FAILED:
         # It has when nothing of it lives.
@@ -61,6 +66,8 @@ def _hanged(instance: Instance, found: Exit) -> Exit:
 def _stopped(act: Act, instance: Instance) -> None:
     if instance.stopping_for in ("restart", "hang") and _wave_of(act, instance.key) is not None:
         act.set(instance, InstanceState.BACKING_OFF, "RESTART")
+    elif instance.stopping_for == "hang" and instance.exit is not None and instance.reason == "HANG":
+        _judge(act, instance, instance.exit)
     elif instance.stopping_for == "hang":
         act.set(instance, InstanceState.FAILED, instance.reason, instance.message)
     else:
@@ -74,7 +81,13 @@ def _judge(act: Act, instance: Instance, found: Exit) -> None:
     ending = Ending(
         cause=found.cause, exit_code=found.exit_code, signal=found.signal, matched=frozenset(found.matched)
     )
-    verdict = planned.role.restart(ending, budget.purse(act.now))
+    verdict = _verdict(act, instance, ending, budget.purse(act.now))
+    if verdict is None:
+        act.set(instance, InstanceState.BACKING_OFF, JUDGING, found.message)
+        return
+    if verdict.reason == asking.REASON:
+        complaint = asking.complaint_of(act, "restart", instance)
+        found = msgspec.structs.replace(found, message=f"{found.message or found.cause.value}; {complaint}")
     if verdict.avoid_node and found.node and found.node not in act.job.avoid:
         act.job.avoid = [*act.job.avoid, found.node]
     if verdict.action is Action.SUCCEED:
@@ -87,6 +100,26 @@ def _judge(act: Act, instance: Instance, found: Exit) -> None:
     else:
         _pay(act, name, budget, verdict)
         begin_wave(act, instance, verdict, found)
+
+
+def _verdict(act: Act, instance: Instance, ending: Ending, purse: Purse) -> Verdict | None:
+    """None: a package's code is asked, and it is judged when that has answered."""
+    planned = act.plan.role(instance.role)
+    assert planned is not None
+    if "restart" not in planned.role.coded:
+        return planned.role.restart(ending, purse)
+    found = asking.restart(act, instance, ending, purse)
+    return None if found is None else found.value
+
+
+def judge_waiting(act: Act) -> None:
+    """Those whose ends a package's code was asked about."""
+    if act.job.is_over or act.job.is_suspending:
+        return
+    for instance in [*act.live.instances.values()]:
+        is_waiting = instance.state is InstanceState.BACKING_OFF and instance.reason == JUDGING
+        if is_waiting and instance.exit is not None:
+            _judge(act, instance, instance.exit)
 
 
 def _budget(act: Act, instance: Instance, per: Per) -> tuple[str, Budget]:

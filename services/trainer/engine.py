@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import grpc.aio
 import msgspec
 
-from modelyard.training import Plan, Progress
+from modelyard.training import Plan, Progress, Refused
 from modelyard.training.restarts import Cause
 from modelyard.v1 import seat_pb2, task_pb2
 from services.chassis.clock import Clock
@@ -31,6 +31,7 @@ from services.trainer.addresses import Cache
 from services.trainer.commands import command_of
 from services.trainer.events import (
     Event,
+    FrameworkLost,
     JobForgotten,
     JobRecovered,
     SeatEnded,
@@ -38,9 +39,10 @@ from services.trainer.events import (
     SeatsRefused,
     Ticked,
 )
-from services.trainer.model import Exit
+from services.trainer.model import Checkpoint, Exit
 from services.trainer.owing import owed
-from services.trainer.state import Job, State
+from services.trainer.standing_in import plan_without_framework
+from services.trainer.state import Instance, Job, State
 from services.trainer.store import EPOCH_REVISIONS, BatchRow, JobStore, Part
 from services.trainer.sweeps.events import SweepEvent, SweepRevisited, SweepsTaken
 from services.trainer.sweeps.machine import is_to_be_revisited
@@ -80,6 +82,7 @@ class Engine:
         self.state = State()
         self.epoch = 0
         self.send: Callable[[str, seat_pb2.SeatCommand], None] = _nobody
+        self.ask: Callable[[e.AskFunction], None] = _unasked
         self._scheduler = scheduler
         self._errands = errands
         self._clock = clock
@@ -111,9 +114,7 @@ class Engine:
             for one in instances:
                 for task in filter(None, (one.task, *one.closing)):
                     self._seats[task] = (job.number, *one.key)
-            self.post(
-                JobRecovered(job, plan_of(job), tuple(instances), await self.store.checkpoints(job.number))
-            )
+            self._recover(job, instances, await self.store.checkpoints(job.number), plan_of)
             tasks = [task for one in instances for task in (one.task, *one.closing) if task]
             if tasks:
                 self._session(job.account).follow(tasks)
@@ -123,6 +124,20 @@ class Engine:
                 Seats(batch.number, batch.job, batch.account, batch.parts, request)
             )
         _log.info("jobs_recovered", jobs=len(found.jobs), batches=len(found.batches))
+
+    def _recover(
+        self, job: Job, instances: Sequence[Instance], checkpoints: tuple[Checkpoint, ...], plan_of: PlanOf
+    ) -> None:
+        """A job whose framework is gone keeps nobody from starting: it is ended."""
+        try:
+            plan, lost = plan_of(job), ""
+        except Refused as refused:
+            first = refused.problems[0]
+            plan, lost = plan_without_framework(job), f"its framework {job.framework}: {first.message}"
+            _log.warning("framework_lost", job=job.number, framework=job.framework, message=first.message)
+        self.post(JobRecovered(job, plan, tuple(instances), checkpoints))
+        if lost:
+            self.post(FrameworkLost(job.number, lost))
 
     def post(self, event: Event | SweepEvent) -> None:
         """Hands an event in; it takes effect with the next step."""
@@ -288,6 +303,8 @@ class Engine:
         for wish in effects.wishes:
             if isinstance(wish, e.PublishAddresses):
                 published.add(wish.job)
+            elif isinstance(wish, e.AskFunction):
+                self.ask(wish)
             elif isinstance(wish, e.AgentWish):
                 command = command_of(wish, self.state.jobs.get(wish.job), caches.get(wish.job))
                 if command is not None:
@@ -333,6 +350,10 @@ class Engine:
             if at is not None:
                 found = Exit(epoch=0, cause=Cause.NODE_LOST, message="the scheduler knows its seat no more")
                 self.post(SeatEnded(at[0], task, found))
+
+
+def _unasked(wish: e.AskFunction) -> None:
+    """Before packages can be asked the machine takes no step."""
 
 
 def _nobody(node: str, command: seat_pb2.SeatCommand) -> None:

@@ -1,9 +1,12 @@
 """What can happen to jobs. Facts in the past tense; the numbers of `reply` are the engine's. Pure."""
 
+from typing import Any
+
 import msgspec
 
 from modelyard.training import Address, Plan, Progress
 from services.trainer.model import Checkpoint, Exit
+from services.trainer.questions import Question
 from services.trainer.state import Instance, Job, Key, Unreached
 
 
@@ -22,6 +25,13 @@ class JobRecovered(msgspec.Struct, frozen=True):
     plan: Plan
     instances: tuple[Instance, ...]
     checkpoints: tuple[Checkpoint, ...] = ()
+
+
+class FrameworkLost(msgspec.Struct, frozen=True):
+    """The framework of a job that was recovered is not there any more, or is wrong by now."""
+
+    job: int
+    message: str
 
 
 class JobStopped(msgspec.Struct, frozen=True):
@@ -167,6 +177,15 @@ class StacksTold(msgspec.Struct, frozen=True):
     text: str
 
 
+class FunctionAnswered(msgspec.Struct, frozen=True):
+    """A package's code has answered, or (`error`) has not."""
+
+    job: int
+    question: Question
+    value: Any
+    error: str
+
+
 class ProgressReported(msgspec.Struct, frozen=True):
     """How far an instance is; its metrics may be what others wait for."""
 
@@ -226,6 +245,8 @@ Event = (
     | StacksTold
     | PeersChecked
     | ProgressReported
+    | FunctionAnswered
+    | FrameworkLost
     | CheckpointSeen
     | JobForgotten
     | Ticked

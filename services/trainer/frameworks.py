@@ -6,14 +6,16 @@ import hashlib
 
 from modelyard.training import Framework, catalogue, compile_framework
 from modelyard.v1 import framework_pb2 as pb
+from services.trainer.plugins.host import Plugins
 from services.trainer.store import FrameworkRow, JobStore
 
 
 class Frameworks:
     """All of them, in memory; what is registered is on disk before. Who registers an id hides what is shipped."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: JobStore, plugins: Plugins) -> None:
         self._store = store
+        self._plugins = plugins
         self._rows: dict[tuple[str, int], FrameworkRow] = {}
         self._latest: dict[str, int] = {}
         self._compiled: dict[tuple[str, int], Framework] = {}
@@ -39,7 +41,7 @@ class Frameworks:
         """Version 0: the latest that is registered, else the one of a package, else the one that is shipped."""
         version = version or self._latest.get(framework_id, 0)
         if not version:
-            return catalogue.find(framework_id)
+            return catalogue.shipped().get(framework_id) or self._plugins.find(framework_id)
         known = self._compiled.get((framework_id, version))
         row = self._rows.get((framework_id, version))
         if known is None and row is not None:
@@ -61,7 +63,7 @@ class Frameworks:
 
     def known(self) -> tuple[str, ...]:
         """Every id."""
-        return tuple(sorted({*catalogue.known(), *self._latest}))
+        return tuple(sorted({*catalogue.shipped(), *self._plugins.known(), *self._latest}))
 
     def origin(self, framework_id: str) -> pb.FrameworkOrigin.ValueType:
         """Where what `find` gives comes from."""

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from modelyard.training import Identity, ProgressSource, RenderError
-from modelyard.training.readiness import WATCHED, Dependency, OnTimeout, Readiness, is_met, unmet
+from modelyard.training import Identity, InstanceView, Launch, ProgressSource, RenderError
+from modelyard.training.readiness import (
+    WATCHED,
+    Dependency,
+    OnTimeout,
+    Readiness,
+    ReadinessKind,
+    is_met,
+    unmet,
+)
 from modelyard.training.restarts import Cause
-from services.trainer import checkpoints, endings, hangs, reachability, timers
+from modelyard.training.scope import Surroundings
+from services.trainer import asking, checkpoints, endings, hangs, reachability, timers
 from services.trainer.acts import Act
 from services.trainer.effects import LaunchInstance
 from services.trainer.facts import facts_of
-from services.trainer.model import PLACED, ConditionKind, Exit, InstanceState, JobState
+from services.trainer.model import PLACED, Checkpoint, ConditionKind, Exit, InstanceState, JobState
 from services.trainer.state import Instance
 
 
@@ -51,7 +60,7 @@ def _is_in_wave(act: Act, instance: Instance) -> bool:
 def _wait(act: Act, instance: Instance, edge: Dependency) -> None:
     """Until its time is over."""
     if not edge.timeout_s or act.now < timers.edge_ms(instance, edge.timeout_s):
-        reason = f"{edge.role} is not {edge.until.kind.value}"
+        reason = f"{edge.role} is not {_words(act, edge)}"
         if instance.message != reason:
             instance.reason, instance.message = "DEPENDENCY", reason
             act.touch_instance(instance)
@@ -59,10 +68,17 @@ def _wait(act: Act, instance: Instance, edge: Dependency) -> None:
     if edge.on_timeout is OnTimeout.START_ANYWAY:
         launch(act, instance)
         return
-    message = f"{edge.role} was not {edge.until.kind.value} within {edge.timeout_s:g} s"
+    message = f"{edge.role} was not {_words(act, edge)} within {edge.timeout_s:g} s"
     endings.ended(
         act, instance, Exit(epoch=instance.epoch, cause=Cause.NOT_READY, message=message, end_ms=act.now)
     )
+
+
+def _words(act: Act, edge: Dependency) -> str:
+    if edge.until.kind is not ReadinessKind.FUNCTION:
+        return str(edge.until.kind.value)
+    complaint = asking.complaint(act, edge.role)
+    return f"ready by its function {edge.until.function}" + (f" ({complaint})" if complaint else "")
 
 
 def edge_is_met(act: Act, edge: Dependency) -> bool:
@@ -77,6 +93,11 @@ def missing(act: Act, edge: Dependency) -> list[int]:
 
 def launch(act: Act, instance: Instance) -> None:
     """Epoch + 1 is on disk before the command leaves; the same epoch again changes nothing at the agent (I2)."""
+    if asking.is_coded(act, instance.role, "create"):
+        at, _ = _surroundings(act, instance)
+        if asking.create(act, instance, instance.epoch + 1, at) is None:
+            # It waits at its seat for the answer.
+            return
     instance.epoch += 1
     instance.signs, instance.is_started, instance.exit = [], False, None
     instance.metrics, instance.progress = {}, None
@@ -90,23 +111,20 @@ def launch(act: Act, instance: Instance) -> None:
 
 def send_launch(act: Act, instance: Instance) -> None:
     """The command; sent again after every greeting at which the seat has a lower epoch."""
+    act.live.unsent.discard(instance.key)
     job, address = act.job, instance.address
     assert address is not None
-    book = {one.key: one.address for one in act.live.instances.values() if one.address is not None}
-    resumed = checkpoints.resumed(act, instance)
-    directory = checkpoints.directory_of(checkpoints.wanted(act), address.directory)
-    identity = Identity(
-        id=f"j-{job.number}", account=job.account, restarts=job.restarts, checkpoint_dir=directory,
-        resume_from=f"{directory}/{resumed.name}" if resumed is not None else "",
-    )  # fmt: skip
-    surroundings = act.plan.surroundings(identity, book, job.counts)
+    at, resumed = _surroundings(act, instance)
     try:
-        rendered = act.plan.launch(surroundings, instance.role, instance.index)
+        rendered = _made(act, instance, at)
     except RenderError as error:
         found = Exit(
             epoch=instance.epoch, cause=Cause.SETUP, message=f"{error.path}: {error.message}", end_ms=act.now
         )
         endings.ended(act, instance, found)
+        return
+    if rendered is None:
+        act.live.unsent.add(instance.key)
         return
     act.effects.wishes.append(
         LaunchInstance(
@@ -115,6 +133,52 @@ def send_launch(act: Act, instance: Instance) -> None:
             act.plan.job.hang.silent_s,
         )
     )  # fmt: skip
+
+
+def send_unsent(act: Act) -> None:
+    """Those for which the answer that says how has come."""
+    for key in [*act.live.unsent]:
+        instance = act.live.instances.get(key)
+        if instance is not None and instance.state is InstanceState.STARTING:
+            send_launch(act, instance)
+        else:
+            act.live.unsent.discard(key)
+
+
+def look(act: Act) -> None:
+    """Readiness that only a function can see is asked for."""
+    if asking.is_looking(act):
+        asking.look(act, _seen(act, Identity(id=f"j-{act.job.number}", account=act.job.account)))
+
+
+def _seen(act: Act, identity: Identity) -> Surroundings:
+    book = {one.key: one.address for one in act.live.instances.values() if one.address is not None}
+    return act.plan.surroundings(identity, book, act.job.counts)
+
+
+def _made(act: Act, instance: Instance, at: Surroundings) -> Launch | None:
+    """None: a package's code is asked. Raises RenderError."""
+    if not asking.is_coded(act, instance.role, "create"):
+        return act.plan.launch(at, instance.role, instance.index)
+    found = asking.create(act, instance, instance.epoch, at)
+    if found is None:
+        return None
+    if found.error:
+        raise RenderError(found.error, "create")
+    return act.plan.dressed(found.value, InstanceView(at, at.roles[instance.role], instance.index), at)
+
+
+def _surroundings(act: Act, instance: Instance) -> tuple[Surroundings, Checkpoint | None]:
+    """What it is made of, and what it goes on from."""
+    job, address = act.job, instance.address
+    assert address is not None
+    resumed = checkpoints.resumed(act, instance)
+    directory = checkpoints.directory_of(checkpoints.wanted(act), address.directory)
+    identity = Identity(
+        id=f"j-{job.number}", account=job.account, restarts=job.restarts, checkpoint_dir=directory,
+        resume_from=f"{directory}/{resumed.name}" if resumed is not None else "",
+    )  # fmt: skip
+    return _seen(act, identity), resumed
 
 
 def _progress_from(act: Act, role: str) -> ProgressSource:

@@ -18,5 +18,6 @@ def check(plan: Plan) -> None:
 
 def _unmet(plan: Plan) -> Iterator[tuple[str, str]]:
     for role in plan.roles:
-        if any(sign.kind is ReadinessKind.FUNCTION for sign in plan.signs(role.name)):
-            yield f"roles.{role.name}", "readiness by a function of a plug-in"
+        is_asked = any(sign.kind is ReadinessKind.FUNCTION for sign in plan.signs(role.name))
+        if is_asked and "check" not in role.role.coded:
+            yield f"roles.{role.name}", "readiness by a function of a framework that has no code"

@@ -8,6 +8,7 @@ import msgspec
 
 from services.chassis.errors import ServiceError
 from services.trainer import (
+    asking,
     checkpoints,
     closings,
     endings,
@@ -20,6 +21,7 @@ from services.trainer import (
     reachability,
     resuming,
     scaling,
+    standing_in,
     timers,
     turns,
 )
@@ -30,6 +32,8 @@ from services.trainer.events import (
     ActivitySeen,
     CheckpointSeen,
     Event,
+    FrameworkLost,
+    FunctionAnswered,
     InstanceEnded,
     InstanceStarted,
     JobCreated,
@@ -142,8 +146,11 @@ def _settle(act: Act) -> None:
         return
     scaling.drop_surplus(act)
     gangs.place(act)
+    endings.judge_waiting(act)
     endings.go_on(act)
+    launching.send_unsent(act)
     launching.launch_ready(act)
+    launching.look(act)
     launching.run(act)
     outcomes.decide_by_policy(act)
     outcomes.suspend(act)
@@ -194,6 +201,11 @@ def _apply(state: State, event: Event, effects: Effects, now: int) -> list[LiveJ
             return [found]
     elif isinstance(event, SeatsAccepted):
         gangs.accepted(act, event.batch, event.tasks)
+    elif isinstance(event, FrameworkLost):
+        outcomes.decide(act, JobState.FAILED, standing_in.REASON, event.message)
+    elif isinstance(event, FunctionAnswered):
+        asking.answered(act, event.question, event.value, event.error)
+        return [found]
     elif isinstance(event, RoomFound):
         preempting.make_room(act, event.others)
     elif isinstance(event, SeatsRefused):

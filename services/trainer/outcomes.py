@@ -5,10 +5,11 @@ What is decided is written once and never changes (I1).
 
 from __future__ import annotations
 
+from modelyard.training import PlannedRole
 from modelyard.training.conduct import AtEnd
 from modelyard.training.restarts import Cause
 from modelyard.training.status import Counts, Outcome, RoleState
-from services.trainer import closings, evidence, gangs, preempting, turns
+from services.trainer import asking, closings, evidence, gangs, preempting, turns
 from services.trainer.acts import Act
 from services.trainer.effects import InsertOutcome, TellEnd
 from services.trainer.model import PLACED, ConditionKind, InstanceState, JobState
@@ -41,13 +42,35 @@ def counts_of(instances: list[Instance]) -> Counts:
     )
 
 
-def role_states(act: Act) -> dict[str, RoleState]:
-    """Of the roles that have instances."""
-    return {
-        planned.name: planned.role.status(counts_of(act.live.of_role(planned.name)))
+def role_states(act: Act) -> dict[str, RoleState] | None:
+    """Of the roles that have instances; None: a package's code is asked, or has failed and the job with it."""
+    found: dict[str, RoleState | None] = {
+        planned.name: _role_state(act, planned)
         for planned in act.plan.roles
         if act.job.counts.get(planned.name, 0)
     }
+    known = {name: state for name, state in found.items() if state is not None}
+    return known if len(known) == len(found) else None
+
+
+def _role_state(act: Act, planned: PlannedRole) -> RoleState | None:
+    counts = counts_of(act.live.of_role(planned.name))
+    if "status" not in planned.role.coded:
+        return planned.role.status(counts)
+    found = asking.status(act, planned.name, counts)
+    if found is not None and found.error:
+        decide(act, JobState.FAILED, asking.REASON, found.error)
+    return None if found is None else found.value
+
+
+def _outcome(act: Act, states: dict[str, RoleState]) -> tuple[bool, Outcome | None]:
+    """Whether it is known, and what it is."""
+    if "status" not in act.plan.framework.coded:
+        return True, act.plan.framework.status(states)
+    found = asking.job_status(act, states)
+    if found is not None and found.error:
+        decide(act, JobState.FAILED, asking.REASON, found.error)
+    return found is not None and not found.error, None if found is None else found.value
 
 
 def decide_by_policy(act: Act) -> None:
@@ -58,7 +81,11 @@ def decide_by_policy(act: Act) -> None:
         _prove(act)
         return
     states = role_states(act)
-    outcome = act.plan.framework.status(states)
+    if states is None:
+        return
+    is_known, outcome = _outcome(act, states)
+    if not is_known:
+        return
     if outcome is Outcome.SUCCEEDED:
         _prove(act)
     elif outcome is Outcome.FAILED:

@@ -44,6 +44,8 @@ from services.trainer.making_room import MakingRoom
 from services.trainer.metrics import Metrics
 from services.trainer.notices import Notices
 from services.trainer.owing import Kind
+from services.trainer.plugins.functions import Functions
+from services.trainer.plugins.host import Plugins
 from services.trainer.reports import Reports
 from services.trainer.rules import RULES
 from services.trainer.servicer.frameworks import FrameworkServicer
@@ -82,7 +84,9 @@ class TrainerService:
         self._scheduler = connect(config.scheduler, token=token, ca_file=self._authority_file())
         self._store = connect(config.store, token=token, ca_file=self._authority_file())
         store = JobStore(self._database, sql)
-        self._frameworks = Frameworks(store)
+        self._plugins = Plugins()
+        await self._plugins.open()
+        self._frameworks = Frameworks(store, self._plugins)
         await self._frameworks.open()
         self._answers = Answers(self._database, sql, self._clock.now_ms, self._key("trainer.answers.key"))
         self._errands = Errands(
@@ -95,6 +99,7 @@ class TrainerService:
         self._index = LogIndex(self._database, sql)
         self._metrics = Metrics(self._database, sql)
         self._links = Links(self._engine, self._index, self._metrics)
+        self._functions = Functions(self._engine, self._plugins)
         self._sweeps = Sweeps(self._engine, SweepStore(self._database, sql), self._jobs, self._frameworks)
         await self._engine.open(self._jobs.plan_of, await self._sweeps.taken())
         await self._errands.open()
@@ -133,7 +138,7 @@ class TrainerService:
         """Adds FrameworkService, JobService, SweepService and SeatService."""
         if self._scheduler is None:
             raise InvariantViolation("the trainer is not open")
-        frameworks = FrameworkServicer(self._frameworks, self._jobs, self._clock)
+        frameworks = FrameworkServicer(self._frameworks, self._jobs, self._plugins, self._clock)
         file = framework_pb2.DESCRIPTOR
         framework_pb2_grpc.add_FrameworkServiceServicer_to_server(
             repeatable(frameworks, file, self._answers), server
@@ -166,6 +171,8 @@ class TrainerService:
 
     async def close(self) -> None:
         """Closes everything that is open."""
+        await self._functions.close()
+        await self._plugins.close()
         for channel in (self._scheduler, self._store):
             if channel is not None:
                 await channel.close()

@@ -15,6 +15,7 @@ from modelyard.training.restarts import Purse
 from modelyard.training.status import Outcome
 from services.chassis.errors import InvariantViolation
 from services.trainer.model import Checkpoint, Condition, Exit, InstanceState, JobState
+from services.trainer.questions import Answer, Question
 from services.trainer.sweeps.state import LiveSweep, check_sweep
 
 Key = tuple[str, int]
@@ -202,6 +203,8 @@ class LiveJob:
 
     __slots__ = (
         "activity",
+        "answers",
+        "asked",
         "changed",
         "check",
         "checkpoints",
@@ -211,6 +214,7 @@ class LiveJob:
         "job",
         "last_check",
         "plan",
+        "unsent",
     )
 
     def __init__(self, job: Job, plan: Plan) -> None:
@@ -219,6 +223,11 @@ class LiveJob:
         self.instances: dict[Key, Instance] = {}
         self.checkpoints: dict[Key, dict[str, Checkpoint]] = {}
         """By instance and name."""
+        self.answers: dict[tuple[str, str, int], Answer] = {}
+        """What a package's code has answered last; see `asking`."""
+        self.asked: dict[tuple[str, str, int], Question] = {}
+        self.unsent: set[Key] = set()
+        """Who starts, and waits for the answer that says how."""
         self.activity: dict[Key, tuple[float, int, int]] = {}
         """Cores, when it was last heard (ms), when it last made progress (ms); not on disk."""
         self.changed: set[Key] = set()

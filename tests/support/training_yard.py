@@ -16,7 +16,7 @@ from typing import Any
 from tests.support.frames import is_alive
 from tests.support.grpcurl import JOBS, TASKS, Grpcurl
 from tests.support.wait import wait_until_sync
-from tests.support.yard import Yard, new_yard
+from tests.support.yard import ROOT, Yard, new_yard
 from tests.support.yard_process import Result
 
 WAIT_S = 60.0
@@ -108,6 +108,9 @@ for step in sys.argv[1:]:
         door(value or "door")
     elif word == "save":
         signal.signal(signal.SIGTERM, lambda *_: (say("saved"), sys.exit(0)))
+    elif word == "fail_once":
+        if begun_of(name) == 1:
+            sys.exit("once")
     elif word == "stop_itself":
         stop_itself()
     elif word in ("sleep_for_ever", "hang_always"):
@@ -230,11 +233,13 @@ class TrainingYard:
 
 
 @contextmanager
-def training_yard() -> Iterator[TrainingYard]:
-    """Two agents and a trainer; when it is over nothing of it may be left."""
+def training_yard(packages: Path | None = None, **options: Any) -> Iterator[TrainingYard]:
+    """Two agents and a trainer; when it is over nothing of it may be left. `packages`: on its services' path too."""
     room = Path(tempfile.mkdtemp(prefix="yard-room-"))
     try:
-        with new_yard(is_up=False) as yard:
+        with new_yard(is_up=False, **options) as yard:
+            if packages is not None:
+                yard.environ = {"PYTHONPATH": f"{ROOT}:{packages}"}
             up = yard.up("--trainer")
             assert up.code == 0, f"{up.stderr}\n{yard.logs()}"
             yield TrainingYard(yard, room / "jobs")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from modelyard.training import Refused, compile_framework, problems_of
-from modelyard.training.preview import previews
+from modelyard.training import Plan, Refused, compile_framework, problems_of
+from modelyard.training.preview import Preview, previews
 from modelyard.training_messages import framework_message, instance_message, problem_messages
 from modelyard.v1 import framework_pb2 as pb
 from modelyard.v1 import framework_pb2_grpc
@@ -16,11 +16,17 @@ from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import principal
 from services.trainer.frameworks import Frameworks
 from services.trainer.jobs import Jobs, refused
+from services.trainer.plugins.host import Plugins
+from services.trainer.plugins.process import PluginFailed
 from services.trainer.store import FrameworkRow
 
 
 class FrameworkNotFound(NotFound):
     """There is no such framework, or no such version of it."""
+
+
+class PluginWithoutAnswer(FailedPrecondition):
+    """A framework's package failed, or took too long."""
 
 
 class FrameworkInvalid(FailedPrecondition):
@@ -30,7 +36,8 @@ class FrameworkInvalid(FailedPrecondition):
 class FrameworkServicer(framework_pb2_grpc.FrameworkServiceServicer):
     """Everybody sees all frameworks; who may create jobs may register one."""
 
-    def __init__(self, frameworks: Frameworks, jobs: Jobs, clock: Clock) -> None:
+    def __init__(self, frameworks: Frameworks, jobs: Jobs, plugins: Plugins, clock: Clock) -> None:
+        self._plugins = plugins
         self._frameworks = frameworks
         self._jobs = jobs
         self._clock = clock
@@ -87,9 +94,18 @@ class FrameworkServicer(framework_pb2_grpc.FrameworkServiceServicer):
         size, key = page_size(request.page_size), request.job.SerializeToString(deterministic=True)
         start = int(decode_token(request.page_token, key) or 0)
         plan = self._jobs.plan(request.job)
-        found = [instance_message(one) for one in islice(previews(plan), start, start + size + 1)]
+        found = [instance_message(one) for one in await self._previews(plan, start, size + 1)]
         token = encode_token(str(start + size), key) if len(found) > size else ""
         return pb.RenderJobResponse(instances=found[:size], next_page_token=token)
+
+    async def _previews(self, plan: Plan, start: int, count: int) -> list[Preview]:
+        """Raises PluginWithoutAnswer."""
+        if not any("create" in planned.role.coded for planned in plan.roles):
+            return list(islice(previews(plan), start, start + count))
+        try:
+            return await self._plugins.previews(plan, start, count)
+        except PluginFailed as error:
+            raise PluginWithoutAnswer(str(error), next_step="ask who wrote the package") from error
 
     def _message(self, framework_id: str, row: FrameworkRow | None) -> pb.Framework:
         framework = self._frameworks.find(framework_id, row.version if row else 0)

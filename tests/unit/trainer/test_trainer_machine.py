@@ -8,6 +8,7 @@ import pytest
 from modelyard.training import Progress
 from modelyard.training.restarts import Cause
 from services.trainer.events import (
+    FrameworkLost,
     InstanceEnded,
     JobResumed,
     JobStopped,
@@ -17,6 +18,7 @@ from services.trainer.events import (
     SeatStands,
 )
 from services.trainer.model import Exit, InstanceState, JobState
+from services.trainer.standing_in import plan_without_framework
 from services.trainer.state import Instance
 from tests.support.training_world import World, plan_from
 
@@ -351,3 +353,18 @@ def test_progress_of_earlier_processes_is_none_of_the_present_ones() -> None:  #
     for epoch, wanted in ((1, {}), (2, {"loss": 1.0})):
         world.do(ProgressReported(1, "worker", 0, Progress(metrics={"loss": 1.0}), epoch))
         assert worker.metrics == wanted
+
+
+def test_job_whose_framework_is_gone_is_ended_and_nothing_of_it_lives() -> None:  # S3.10
+    world = World(seats_most=3)
+    world.create(plan_from(job()))
+    for _ in range(6):
+        world.hear()
+        world.place()
+    assert state(world) is JobState.RUNNING
+    world.plans[1] = plan_without_framework(world.state.jobs[1].job)
+    world.die()
+    world.do(FrameworkLost(1, "its framework two: there is none"))
+    world.run()
+    lost = world.state.jobs[1].job
+    assert (lost.state, lost.reason) == (JobState.FAILED, "FRAMEWORK_LOST") and not world.seats
