@@ -94,6 +94,9 @@ framework: coded-pair
 name: pair
 resources: {cpu: 0.2}
 """
+PATIENT = f"""{JOB}roles:
+  client: {{depend: [{{role: server, until: function, function: answers, timeout: 5m}}]}}
+"""
 OTHER = """kind: Job
 framework: plain
 argv: ["true"]
@@ -188,7 +191,7 @@ def test_package_that_loops_or_raises_fails_its_job_in_words_and_nobody_else(
 def test_killed_trainer_leaves_no_process_of_a_package_and_asks_again(yard: TrainingYard) -> None:
     """S3.10: what was asked follows from the state."""
     (yard.room / "create").write_text("loop")
-    job_id = yard.submit(JOB)
+    job_id = yard.submit(PATIENT)
     before = workers(yard)
     assert before
     killed = yard.yard.kill("trainer")
