@@ -13,6 +13,7 @@ import pytest_asyncio
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.trainer import metrics as module
 from services.trainer.metrics import Metrics, Point, TooManySeries, thinned
+from services.trainer.store import JobStore
 
 KEY = ("worker", 0)
 
@@ -91,6 +92,17 @@ async def test_job_with_many_series_keeps_fewer_points_of_each_and_no_more_serie
     total = await database.read(lambda c: c.execute("SELECT count(*) FROM point").fetchone()[0])
     assert total <= 30 * 10
     await metrics.put(2, KEY, [loss(0, 0.0)])
+
+
+@pytest.mark.asyncio
+async def test_curves_go_with_their_job_and_with_no_other(metrics: Metrics, database: Database) -> None:
+    # S3.10
+    for job in (1, 2):
+        await metrics.put(job, KEY, [loss(step, step) for step in range(5)])
+    await JobStore(database, load_queries("services.trainer")).clear(1, [])
+    rows = await database.read(lambda c: c.execute("SELECT count(*) FROM point").fetchone()[0])
+    assert rows == 5 and await metrics.read(1, [], 0, 10, 10, 10) == ([], False)
+    assert len(await kept(metrics, job=2)) == 5
 
 
 @pytest.mark.asyncio
