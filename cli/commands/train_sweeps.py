@@ -23,6 +23,7 @@ app = new_group(
 train.add_typer(app, name="sweep")
 
 Sweep = Annotated[str, typer.Argument(help="For example s-3")]
+Comment = Annotated[str, typer.Option(help="What for, for people")]
 SweepFile = Annotated[str, typer.Argument(help="A sweep file, YAML or JSON; - reads stdin")]
 
 
@@ -132,12 +133,27 @@ async def get(
 
 
 @command(app)
-async def stop(
-    yard: Invocation, sweep: Sweep, comment: Annotated[str, typer.Option(help="What for, for people")] = ""
-) -> None:
+async def stop(yard: Invocation, sweep: Sweep, comment: Comment = "") -> None:
     """End a sweep: its trials are stopped, no others begin. One that has ended stays as it is."""
+    async with yard.client() as client:
+        _show(yard, await client.sweeps.stop(sweep, comment))
+
+
+@command(app)
+async def suspend(yard: Invocation, sweep: Sweep, comment: Comment = "") -> None:
+    """Let a sweep give back all it holds; its trials go on from their checkpoints, or anew, when it is resumed."""
+    async with yard.client() as client:
+        _show(yard, await client.sweeps.suspend(sweep, comment))
+
+
+@command(app)
+async def resume(yard: Invocation, sweep: Sweep) -> None:
+    """Let a suspended sweep go on."""
+    async with yard.client() as client:
+        _show(yard, await client.sweeps.resume(sweep))
+
+
+def _show(yard: Invocation, sweep: sweep_pb2.Sweep) -> None:
     from cli.output.sweeps import SWEEP_FIELDS
 
-    async with yard.client() as client:
-        found = await client.sweeps.stop(sweep, comment)
-    show_one(yard.output, found, SWEEP_FIELDS, lambda one: one.id)
+    show_one(yard.output, sweep, SWEEP_FIELDS, lambda one: one.id)

@@ -86,6 +86,16 @@ class Sweeps:
             position = response.revision
             yield response
 
+    async def suspend(self, sweep: str, comment: str = "") -> sweep_pb2.Sweep:
+        """No trial begins, and those that go on give back what they hold, until it is resumed."""
+        request = sweep_pb2.SuspendSweepRequest(request_id=new_request_id(), sweep_id=sweep, comment=comment)
+        return (await self._connection.unary(self._stub.SuspendSweep, request)).sweep
+
+    async def resume(self, sweep: str) -> sweep_pb2.Sweep:
+        """Its trials wait for their turn again, and others begin."""
+        request = sweep_pb2.ResumeSweepRequest(request_id=new_request_id(), sweep_id=sweep)
+        return (await self._connection.unary(self._stub.ResumeSweep, request)).sweep
+
     async def stop(self, sweep: str, comment: str = "") -> sweep_pb2.Sweep:
         """Its trials are stopped, no others begin. A sweep that has ended stays as it is."""
         request = sweep_pb2.StopSweepRequest(request_id=new_request_id(), sweep_id=sweep, comment=comment)

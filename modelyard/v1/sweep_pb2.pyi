@@ -36,6 +36,8 @@ class _SweepStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SweepState
     SWEEP_STATE_FAILED: _SweepState.ValueType  # 4
     SWEEP_STATE_STOPPED: _SweepState.ValueType  # 5
     """Somebody stopped it."""
+    SWEEP_STATE_SUSPENDED: _SweepState.ValueType  # 6
+    """Waits to be resumed."""
 
 class SweepState(_SweepState, metaclass=_SweepStateEnumTypeWrapper): ...
 
@@ -48,6 +50,8 @@ SWEEP_STATE_SUCCEEDED: SweepState.ValueType  # 3
 SWEEP_STATE_FAILED: SweepState.ValueType  # 4
 SWEEP_STATE_STOPPED: SweepState.ValueType  # 5
 """Somebody stopped it."""
+SWEEP_STATE_SUSPENDED: SweepState.ValueType  # 6
+"""Waits to be resumed."""
 Global___SweepState: _TypeAlias = SweepState  # noqa: Y015
 
 class _SweepSearch:
@@ -703,6 +707,93 @@ class StopSweepResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StopSweepResponse: _TypeAlias = StopSweepResponse  # noqa: Y015
+
+@_typing.final
+class SuspendSweepRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SWEEP_ID_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    sweep_id: _builtins.str
+    comment: _builtins.str
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        sweep_id: _builtins.str = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "request_id", b"request_id", "sweep_id", b"sweep_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendSweepRequest: _TypeAlias = SuspendSweepRequest  # noqa: Y015
+
+@_typing.final
+class SuspendSweepResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sweep(self) -> Global___Sweep: ...
+    def __init__(
+        self,
+        *,
+        sweep: Global___Sweep | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendSweepResponse: _TypeAlias = SuspendSweepResponse  # noqa: Y015
+
+@_typing.final
+class ResumeSweepRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SWEEP_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    sweep_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        sweep_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "sweep_id", b"sweep_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeSweepRequest: _TypeAlias = ResumeSweepRequest  # noqa: Y015
+
+@_typing.final
+class ResumeSweepResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sweep(self) -> Global___Sweep: ...
+    def __init__(
+        self,
+        *,
+        sweep: Global___Sweep | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeSweepResponse: _TypeAlias = ResumeSweepResponse  # noqa: Y015
 
 @_typing.final
 class ListTrialsRequest(_message.Message):

@@ -60,6 +60,16 @@ class SweepServiceStub:
                 request_serializer=modelyard_dot_v1_dot_sweep__pb2.StopSweepRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_sweep__pb2.StopSweepResponse.FromString,
                 _registered_method=True)
+        self.SuspendSweep = channel.unary_unary(
+                '/modelyard.v1.SweepService/SuspendSweep',
+                request_serializer=modelyard_dot_v1_dot_sweep__pb2.SuspendSweepRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_sweep__pb2.SuspendSweepResponse.FromString,
+                _registered_method=True)
+        self.ResumeSweep = channel.unary_unary(
+                '/modelyard.v1.SweepService/ResumeSweep',
+                request_serializer=modelyard_dot_v1_dot_sweep__pb2.ResumeSweepRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_sweep__pb2.ResumeSweepResponse.FromString,
+                _registered_method=True)
         self.ListTrials = channel.unary_unary(
                 '/modelyard.v1.SweepService/ListTrials',
                 request_serializer=modelyard_dot_v1_dot_sweep__pb2.ListTrialsRequest.SerializeToString,
@@ -105,6 +115,20 @@ class SweepServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SuspendSweep(self, request, context):
+        """No trial begins, and those that go on give back what they hold, as SuspendJob does; until it is resumed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeSweep(self, request, context):
+        """Its trials wait for their turn again, and others begin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListTrials(self, request, context):
         """Trials that have begun, by number or the best first.
         """
@@ -139,6 +163,16 @@ def add_SweepServiceServicer_to_server(servicer, server):
                     servicer.StopSweep,
                     request_deserializer=modelyard_dot_v1_dot_sweep__pb2.StopSweepRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_sweep__pb2.StopSweepResponse.SerializeToString,
+            ),
+            'SuspendSweep': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendSweep,
+                    request_deserializer=modelyard_dot_v1_dot_sweep__pb2.SuspendSweepRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_sweep__pb2.SuspendSweepResponse.SerializeToString,
+            ),
+            'ResumeSweep': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeSweep,
+                    request_deserializer=modelyard_dot_v1_dot_sweep__pb2.ResumeSweepRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_sweep__pb2.ResumeSweepResponse.SerializeToString,
             ),
             'ListTrials': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTrials,
@@ -282,6 +316,60 @@ class SweepService:
             '/modelyard.v1.SweepService/StopSweep',
             modelyard_dot_v1_dot_sweep__pb2.StopSweepRequest.SerializeToString,
             modelyard_dot_v1_dot_sweep__pb2.StopSweepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendSweep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.SweepService/SuspendSweep',
+            modelyard_dot_v1_dot_sweep__pb2.SuspendSweepRequest.SerializeToString,
+            modelyard_dot_v1_dot_sweep__pb2.SuspendSweepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeSweep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.SweepService/ResumeSweep',
+            modelyard_dot_v1_dot_sweep__pb2.ResumeSweepRequest.SerializeToString,
+            modelyard_dot_v1_dot_sweep__pb2.ResumeSweepResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,10 @@ class SweepServiceStub:
     """Every change from a revision on, without gap or repeat. OUT_OF_RANGE: list again."""
     StopSweep: _grpc.UnaryUnaryMultiCallable[_sweep_pb2.StopSweepRequest, _sweep_pb2.StopSweepResponse]
     """Ends a sweep: its trials are stopped, no others begin. A sweep that has ended stays as it is."""
+    SuspendSweep: _grpc.UnaryUnaryMultiCallable[_sweep_pb2.SuspendSweepRequest, _sweep_pb2.SuspendSweepResponse]
+    """No trial begins, and those that go on give back what they hold, as SuspendJob does; until it is resumed."""
+    ResumeSweep: _grpc.UnaryUnaryMultiCallable[_sweep_pb2.ResumeSweepRequest, _sweep_pb2.ResumeSweepResponse]
+    """Its trials wait for their turn again, and others begin."""
     ListTrials: _grpc.UnaryUnaryMultiCallable[_sweep_pb2.ListTrialsRequest, _sweep_pb2.ListTrialsResponse]
     """Trials that have begun, by number or the best first."""
 
@@ -59,6 +63,10 @@ class SweepServiceAsyncStub(SweepServiceStub):
     """Every change from a revision on, without gap or repeat. OUT_OF_RANGE: list again."""
     StopSweep: _aio.UnaryUnaryMultiCallable[_sweep_pb2.StopSweepRequest, _sweep_pb2.StopSweepResponse]  # type: ignore[assignment]
     """Ends a sweep: its trials are stopped, no others begin. A sweep that has ended stays as it is."""
+    SuspendSweep: _aio.UnaryUnaryMultiCallable[_sweep_pb2.SuspendSweepRequest, _sweep_pb2.SuspendSweepResponse]  # type: ignore[assignment]
+    """No trial begins, and those that go on give back what they hold, as SuspendJob does; until it is resumed."""
+    ResumeSweep: _aio.UnaryUnaryMultiCallable[_sweep_pb2.ResumeSweepRequest, _sweep_pb2.ResumeSweepResponse]  # type: ignore[assignment]
+    """Its trials wait for their turn again, and others begin."""
     ListTrials: _aio.UnaryUnaryMultiCallable[_sweep_pb2.ListTrialsRequest, _sweep_pb2.ListTrialsResponse]  # type: ignore[assignment]
     """Trials that have begun, by number or the best first."""
 
@@ -103,6 +111,22 @@ class SweepServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sweep_pb2.StopSweepResponse, _abc.Awaitable[_sweep_pb2.StopSweepResponse]]:
         """Ends a sweep: its trials are stopped, no others begin. A sweep that has ended stays as it is."""
+
+    @_abc_1.abstractmethod
+    def SuspendSweep(
+        self,
+        request: _sweep_pb2.SuspendSweepRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sweep_pb2.SuspendSweepResponse, _abc.Awaitable[_sweep_pb2.SuspendSweepResponse]]:
+        """No trial begins, and those that go on give back what they hold, as SuspendJob does; until it is resumed."""
+
+    @_abc_1.abstractmethod
+    def ResumeSweep(
+        self,
+        request: _sweep_pb2.ResumeSweepRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sweep_pb2.ResumeSweepResponse, _abc.Awaitable[_sweep_pb2.ResumeSweepResponse]]:
+        """Its trials wait for their turn again, and others begin."""
 
     @_abc_1.abstractmethod
     def ListTrials(

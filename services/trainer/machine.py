@@ -253,14 +253,8 @@ def _on_wish(act: Act, event: JobStopped | JobSuspended | JobResumed | RoleScale
     elif job.outcome is not None or job.state.has_ended:
         raise JobHasEnded(f"j-{job.number} has ended", field="job_id")
     elif isinstance(event, JobSuspended):
-        job.is_suspending, job.is_resuming, job.yields_to = job.state is not JobState.SUSPENDED, False, 0
-        act.touch()
-    elif job.is_suspending:
-        job.is_resuming, job.yields_to = True, 0
-        act.touch()
-    elif job.state is JobState.SUSPENDED:
-        turns.resume(act)
-    else:
+        turns.suspend_wished(act)
+    elif not turns.resume_wished(act):
         raise JobNotSuspended(f"j-{job.number} is {job.state.value}", field="job_id")
 
 

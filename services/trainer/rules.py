@@ -36,6 +36,8 @@ _TABLE = {
         "ListSweeps": _READ,
         "WatchSweep": _READ,
         "StopSweep": _CHANGE,
+        "SuspendSweep": _CHANGE,
+        "ResumeSweep": _CHANGE,
         "ListTrials": _READ,
     },
     "SeatService": {"ConnectSeats": frozenset({AGENT})},

@@ -35,6 +35,26 @@ def position(state: State, live: LiveJob) -> int:
     return in_order(of_queue).index(live) if live in of_queue else 0
 
 
+def suspend_wished(act: Act) -> None:
+    """Somebody wants it to give everything back."""
+    job = act.job
+    job.is_suspending, job.is_resuming, job.yields_to = job.state is not JobState.SUSPENDED, False, 0
+    act.touch()
+
+
+def resume_wished(act: Act) -> bool:
+    """Somebody wants it to go on; whether there was anything to resume."""
+    job = act.job
+    if job.is_suspending:
+        job.is_resuming, job.yields_to = True, 0
+        act.touch()
+    elif job.state is JobState.SUSPENDED:
+        resume(act)
+    else:
+        return False
+    return True
+
+
 def resume(act: Act) -> None:
     """A suspended job waits for its turn again."""
     go_behind(act)

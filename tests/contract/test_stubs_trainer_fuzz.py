@@ -148,6 +148,7 @@ async def test_what_has_no_meaning_is_refused_by_its_name(tmp_path: Path) -> Non
             (jobs.CreateJob(job_pb2.CreateJobRequest(job=none)), "JOB_INVALID"),
             (sweeps.CreateSweep(sweep_pb2.CreateSweepRequest(text=JOB)), "SWEEP_INVALID"),
             (sweeps.CreateSweep(sweep_pb2.CreateSweepRequest(text=SWEEP, parallel_count=-1)), "PARALLEL_OUT_OF_RANGE"),
+            (sweeps.ResumeSweep(sweep_pb2.ResumeSweepRequest(sweep_id=sweep)), "SWEEP_NOT_SUSPENDED"),
             (sweeps.GetSweep(sweep_pb2.GetSweepRequest(sweep_id="s-" + "9" * 30)), "SWEEP_NOT_FOUND"),
             (sweeps.WatchSweep(sweep_pb2.WatchSweepRequest(sweep_id=sweep, revision=LATER)), "SWEEP_REVISION_UNKNOWN"),
             (sweeps.WatchSweep(sweep_pb2.WatchSweepRequest(sweep_id=sweep, revision=-1)), "SWEEP_REVISION_UNKNOWN"),

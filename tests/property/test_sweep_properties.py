@@ -9,7 +9,7 @@ import pytest
 from modelyard.training.restarts import Cause
 from services.trainer.events import JobStopped
 from services.trainer.model import JobState
-from services.trainer.sweeps.events import SweepStopped
+from services.trainer.sweeps.events import SweepResumed, SweepStopped, SweepSuspended
 from services.trainer.sweeps.model import TrialState
 from services.trainer.sweeps.state import Trial
 from tests.support.sweep_world import SweepWorld
@@ -105,7 +105,8 @@ def storm(world: SweepWorld, actions: int) -> None:
     chance = world.chance
     for _ in range(actions):
         deed = chance.choices(
-            ("hear", "place", "report", "time", "lose", "die", "stop"), (8, 4, 10, 3, 0.5, 1.5, 0.1)
+            ("hear", "place", "report", "time", "lose", "die", "stop", "suspend", "resume"),
+            (8, 4, 10, 3, 0.5, 1.5, 0.1, 0.3, 0.6),
         )[0]
         if deed == "hear":
             world.hear(most=chance.randint(1, 5))
@@ -119,8 +120,13 @@ def storm(world: SweepWorld, actions: int) -> None:
             world.lose_one()
         elif deed == "die":
             world.die()
+        elif deed == "suspend":
+            world.do(SweepSuspended(1, chance.randint(1, 2), ""))
+        elif deed == "resume":
+            world.do(SweepResumed(1, chance.randint(1, 2)))
         elif world.jobs:
             world.do(JobStopped(1, chance.choice(sorted(world.jobs)), ""))
+    world.do(SweepResumed(1, 1), SweepResumed(1, 2))
 
 
 SEARCHES = ("{random: {trials: 9, seed: 5}}", asha(3, 12, 5), asha(2, 8, 6))

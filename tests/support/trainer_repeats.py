@@ -51,11 +51,6 @@ async def sweep(yard: TrainerYard) -> Pair:
     return made[0], made[1]
 
 
-async def stop_sweep(yard: TrainerYard) -> Pair:
-    made = [sweep_pb2.StopSweepRequest(sweep_id=await yard.admin.begin()) for _ in range(2)]
-    return made[0], made[1]
-
-
 async def report(yard: TrainerYard) -> Pair:
     job = await yard.admin.create()
     made = [
@@ -67,6 +62,18 @@ async def report(yard: TrainerYard) -> Pair:
     return made[0], made[1]
 
 
+def of_sweep(request_type: Callable[..., Any], *, is_suspended: bool = False) -> Any:
+    """An RPC that moves a sweep: its own, then another one."""
+
+    async def case(yard: TrainerYard) -> Pair:
+        sweeps = [await yard.admin.begin() for _ in range(2)]
+        for sweep_id in sweeps if is_suspended else ():
+            await yard.admin.sweeps.SuspendSweep(sweep_pb2.SuspendSweepRequest(sweep_id=sweep_id))
+        return request_type(sweep_id=sweeps[0]), request_type(sweep_id=sweeps[1])
+
+    return case
+
+
 SUSPENDED = f"{JOB}suspend: true\n"
 CASES: dict[str, Callable[[TrainerYard], Awaitable[Pair]]] = {
     "RegisterFramework": register,
@@ -76,7 +83,9 @@ CASES: dict[str, Callable[[TrainerYard], Awaitable[Pair]]] = {
     "SuspendJob": of_job(job_pb2.SuspendJobRequest),
     "ResumeJob": of_job(job_pb2.ResumeJobRequest, SUSPENDED),
     "CreateSweep": sweep,
-    "StopSweep": stop_sweep,
+    "StopSweep": of_sweep(sweep_pb2.StopSweepRequest),
+    "SuspendSweep": of_sweep(sweep_pb2.SuspendSweepRequest),
+    "ResumeSweep": of_sweep(sweep_pb2.ResumeSweepRequest, is_suspended=True),
     "ReportProgress": report,
     "ScaleRole": of_job(job_pb2.ScaleRoleRequest, SUSPENDED, role="worker", count=3),
 }

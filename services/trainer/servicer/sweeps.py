@@ -25,7 +25,13 @@ from services.trainer.creation import account_of
 from services.trainer.engine import Engine
 from services.trainer.frameworks import Frameworks
 from services.trainer.servicer.jobs import COMMENT_LENGTH, LISTED_MS
-from services.trainer.sweeps.events import SweepCreated, SweepEvent, SweepStopped
+from services.trainer.sweeps.events import (
+    SweepCreated,
+    SweepEvent,
+    SweepResumed,
+    SweepStopped,
+    SweepSuspended,
+)
 from services.trainer.sweeps.model import (
     ParallelOutOfRange,
     SweepHasEnded,
@@ -83,9 +89,7 @@ class SweepServicer(sweep_pb2_grpc.SweepServiceServicer):
         )
         if begun:
             return begun[0]
-        found = await self._sweeps.state_of(number)
-        assert found is not None
-        return pb.CreateSweepResponse(sweep=self._sweeps.message(found))
+        return pb.CreateSweepResponse(sweep=await self._message(number))
 
     def _sweep(self, request: pb.CreateSweepRequest, account: str, file: File, plan: Plan) -> Sweep:
         seed = file.search.seed if file.search.seed is not None else secrets.randbelow(SEED_MOST)
@@ -160,9 +164,24 @@ class SweepServicer(sweep_pb2_grpc.SweepServiceServicer):
             # If it ended meanwhile it stays as it is.
             with suppress(SweepHasEnded):
                 await self._ask(lambda reply: SweepStopped(reply, number, request.comment[:COMMENT_LENGTH]))
-        found = await self._sweeps.state_of(number)
+        return pb.StopSweepResponse(sweep=await self._message(number))
+
+    async def SuspendSweep(self, request: pb.SuspendSweepRequest, context: Any) -> pb.SuspendSweepResponse:
+        live = await self._sweeps.require(request.sweep_id, principal())
+        number, comment = live.sweep.number, request.comment[:COMMENT_LENGTH]
+        await self._ask(lambda reply: SweepSuspended(reply, number, comment))
+        return pb.SuspendSweepResponse(sweep=await self._message(number))
+
+    async def ResumeSweep(self, request: pb.ResumeSweepRequest, context: Any) -> pb.ResumeSweepResponse:
+        number = (await self._sweeps.require(request.sweep_id, principal())).sweep.number
+        await self._ask(lambda reply: SweepResumed(reply, number))
+        return pb.ResumeSweepResponse(sweep=await self._message(number))
+
+    async def _message(self, number: int) -> pb.Sweep:
+        """As it is now."""
+        found = await self._sweeps.shown(number, self._sweeps.message)
         assert found is not None
-        return pb.StopSweepResponse(sweep=self._sweeps.message(found))
+        return found
 
     async def ListTrials(self, request: pb.ListTrialsRequest, context: Any) -> pb.ListTrialsResponse:
         for state in request.states:

@@ -40,10 +40,21 @@ class SweepStopped(msgspec.Struct, frozen=True):
     comment: str
 
 
+class SweepSuspended(msgspec.Struct, frozen=True):
+    reply: int
+    sweep: int
+    comment: str
+
+
+class SweepResumed(msgspec.Struct, frozen=True):
+    reply: int
+    sweep: int
+
+
 class SweepRevisited(msgspec.Struct, frozen=True):
     """The step in which it ended, or could not begin all that it may, is on disk."""
 
     sweep: int
 
 
-SweepEvent = SweepCreated | SweepRecovered | SweepStopped | SweepRevisited
+SweepEvent = SweepCreated | SweepRecovered | SweepStopped | SweepSuspended | SweepResumed | SweepRevisited

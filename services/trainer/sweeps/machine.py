@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from modelyard.training import Progress, Refused
 from modelyard.training.sweeps import Resource
-from services.trainer import outcomes
+from services.trainer import outcomes, turns
 from services.trainer.acts import Act
 from services.trainer.admission import admit
 from services.trainer.effects import Answer, Effects, TellSweepEnd
@@ -18,8 +18,24 @@ from services.trainer.events import Event, ProgressReported
 from services.trainer.model import JobState
 from services.trainer.state import Job, LiveJob, State
 from services.trainer.sweeps import rungs
-from services.trainer.sweeps.events import SweepCreated, SweepEvent, SweepRecovered, SweepRevisited
-from services.trainer.sweeps.model import BEYOND, OVER, PRUNED, SweepHasEnded, SweepState, TrialState
+from services.trainer.sweeps.events import (
+    SweepCreated,
+    SweepEvent,
+    SweepRecovered,
+    SweepResumed,
+    SweepRevisited,
+    SweepStopped,
+    SweepSuspended,
+)
+from services.trainer.sweeps.model import (
+    BEYOND,
+    OVER,
+    PRUNED,
+    SweepHasEnded,
+    SweepNotSuspended,
+    SweepState,
+    TrialState,
+)
 from services.trainer.sweeps.rows import PutSweep, PutTrial
 from services.trainer.sweeps.state import LiveSweep, Trial
 
@@ -40,17 +56,50 @@ def apply(state: State, event: SweepEvent, effects: Effects, now: int) -> None:
         _revisit(state, event.sweep, effects, now)
         return
     else:
-        found = state.sweeps.get(event.sweep)
-        if found is None or found.sweep.state.has_ended:
-            raise SweepHasEnded(
-                f"s-{event.sweep} has ended",
-                field="sweep_id",
-                next_step=f"yard train sweep get s-{event.sweep}",
-            )
-        live = found
-        _decide(live, SweepState.STOPPED, "STOPPED", event.comment or "somebody stopped it")
+        live = _require(state, event)
+        _carry_out(state, live, event, effects, now)
         effects.answers.append(Answer(event.reply, event.sweep))
     _settle(state, live, effects, now)
+
+
+def _require(state: State, event: SweepStopped | SweepSuspended | SweepResumed) -> LiveSweep:
+    """One that goes on. Raises SweepHasEnded."""
+    live = state.sweeps.get(event.sweep)
+    if live is None or live.sweep.state.has_ended:
+        step = f"yard train sweep get s-{event.sweep}"
+        raise SweepHasEnded(f"s-{event.sweep} has ended", field="sweep_id", next_step=step)
+    return live
+
+
+def _carry_out(
+    state: State,
+    live: LiveSweep,
+    event: SweepStopped | SweepSuspended | SweepResumed,
+    effects: Effects,
+    now: int,
+) -> None:
+    sweep = live.sweep
+    if isinstance(event, SweepStopped):
+        _decide(live, SweepState.STOPPED, "STOPPED", event.comment or "somebody stopped it")
+        return
+    if sweep.outcome is not None:
+        raise SweepHasEnded(f"s-{sweep.number} has ended", field="sweep_id")
+    is_suspended = isinstance(event, SweepSuspended)
+    if not is_suspended and sweep.state is not SweepState.SUSPENDED:
+        raise SweepNotSuspended(f"s-{sweep.number} is {sweep.state.value}", field="sweep_id")
+    sweep.state = SweepState.SUSPENDED if is_suspended else SweepState.RUNNING
+    sweep.reason = "SUSPENDED" if is_suspended else ""
+    sweep.message = event.comment if isinstance(event, SweepSuspended) else ""
+    live.is_changed = True
+    for number in sorted(live.running):
+        job = state.jobs.get(live.trials[number].job)
+        if job is None or job.job.is_over:
+            continue
+        act = Act(state, job, effects, now)
+        if is_suspended:
+            turns.suspend_wished(act)
+        else:
+            turns.resume_wished(act)
 
 
 def _revisit(state: State, number: int, effects: Effects, now: int) -> None:
@@ -184,7 +233,9 @@ def _settle(state: State, live: LiveSweep, effects: Effects, now: int) -> list[L
 
 
 def _has_room(live: LiveSweep) -> bool:
-    return live.sweep.next_trial <= live.sweep.trial_count and len(live.running) < live.sweep.parallel
+    sweep = live.sweep
+    is_open = sweep.state is SweepState.RUNNING and sweep.next_trial <= sweep.trial_count
+    return is_open and len(live.running) < sweep.parallel
 
 
 def _begin(state: State, live: LiveSweep, effects: Effects, now: int) -> LiveJob | None:

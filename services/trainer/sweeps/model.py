@@ -13,10 +13,11 @@ class SweepState(Enum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     STOPPED = "stopped"
+    SUSPENDED = "suspended"
 
     @property
     def has_ended(self) -> bool:
-        return self not in (SweepState.RUNNING, SweepState.DRAINING)
+        return self not in (SweepState.RUNNING, SweepState.DRAINING, SweepState.SUSPENDED)
 
 
 class TrialState(Enum):
@@ -52,6 +53,10 @@ class SweepInvalid(FailedPrecondition):
 
 class SweepHasEnded(FailedPrecondition):
     """The sweep has ended."""
+
+
+class SweepNotSuspended(FailedPrecondition):
+    """The sweep is not suspended."""
 
 
 class SweepStateUnknown(InvalidArgument):

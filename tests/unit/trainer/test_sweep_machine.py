@@ -8,7 +8,7 @@ from services.trainer.effects import Answer
 from services.trainer.events import JobStopped
 from services.trainer.model import JobState
 from services.trainer.state import Job
-from services.trainer.sweeps.events import SweepStopped
+from services.trainer.sweeps.events import SweepResumed, SweepStopped, SweepSuspended
 from services.trainer.sweeps.model import SweepState, TrialState
 from tests.support.sweep_world import SweepWorld, job_plan
 
@@ -131,6 +131,37 @@ def test_stopped_sweep_stops_its_trials_and_begins_no_others() -> None:
     assert (sweep.state, sweep.message) == (SweepState.STOPPED, "seen enough")
     assert states(world) == ["stopped"] * 2
     assert {world.on_disk(number)[0].reason for number in world.jobs} == {"SWEEP_OVER"}
+
+
+def test_suspended_sweep_gives_everything_back_and_goes_on_when_it_is_resumed() -> None:
+    world = SweepWorld()
+    world.search(FILE)
+    for _ in range(5):
+        world.hear()
+        world.place()
+        world.report_one()
+    world.do(SweepSuspended(1, 1, "others first"))
+    for _ in range(20):
+        world.hear()
+        world.place()
+        world.pass_time()
+    world.die()
+    world.hear()
+    assert not world.seats
+    assert world.sweep().sweep.state is SweepState.SUSPENDED
+    assert len(world.trials_of(1)) == 2
+    world.do(SweepResumed(1, 1))
+    world.go_on()
+    assert states(world) == ["succeeded"] * 6
+
+
+def test_suspended_sweep_can_be_stopped() -> None:
+    world = SweepWorld()
+    world.search(FILE)
+    world.do(SweepSuspended(1, 1, ""))
+    world.do(SweepStopped(1, 1, ""))
+    world.go_on()
+    assert (world.sweep().sweep.state, states(world)) == (SweepState.STOPPED, ["stopped"] * 2)
 
 
 def test_trial_that_somebody_stops_is_no_failure() -> None:
