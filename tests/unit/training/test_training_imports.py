@@ -13,6 +13,7 @@ import pytest
 from cli.output.training import instance_text
 from modelyard.training import catalogue, plan_job, problems_of
 from modelyard.training.imports import Imported, convert
+from modelyard.training.imports.conversion import KINDS
 from modelyard.training.preview import previews
 from modelyard.training_messages import instance_message
 
@@ -63,6 +64,6 @@ def test_converted_job_has_no_problems_and_renders_to_its_golden_text(name: str)
 
 
 def test_every_kind_has_a_sample() -> None:
-    from modelyard.training.imports.conversion import KINDS
-
     assert {imported(name).kind for name in SAMPLES} == {kind for _, kind in KINDS}
+    page = (GOLDEN.parents[2] / "docs" / "importing.md").read_text()
+    assert all(kind in page for _, kind in KINDS)
