@@ -58,28 +58,31 @@ def connect(
     ca_file: Path | None = None,
     cert_file: Path | None = None,
     key_file: Path | None = None,
+    is_apart: bool = False,
 ) -> grpc.aio.Channel:
     """A channel to `address` ("host:port"); close it when done. Nothing is dialled before the first call.
 
     With `ca_file` it speaks TLS and trusts only that authority, and shows `cert_file`/`key_file` if
     given; without, it is plaintext, which is for loopback only. Must be called on the event loop that
-    will use it. Raises OSError if a file cannot be read and InsecureAddress where plaintext would show
-    the token to the network.
+    will use it. Channels to one address share a connection, on which a server bounds the calls at a
+    time; one that `is_apart` has its own, for many that last long. Raises OSError if a file cannot be
+    read and InsecureAddress where plaintext would show the token to the network.
     """
+    options = [*CHANNEL_OPTIONS, *([("grpc.use_local_subchannel_pool", 1)] if is_apart else [])]
     if ca_file is None:
         if (token or cert_file) and not is_local(address):
             raise InsecureAddress(
                 f"calling {address} without TLS would show the token to the network",
                 next_step="set ca_file to the certificate of the yard's authority",
             )
-        inner = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        inner = grpc.aio.insecure_channel(address, options=options)
     else:
         credentials = grpc.ssl_channel_credentials(
             root_certificates=ca_file.read_bytes(),
             private_key=key_file.read_bytes() if key_file else None,
             certificate_chain=cert_file.read_bytes() if cert_file else None,
         )
-        inner = grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+        inner = grpc.aio.secure_channel(address, credentials, options=options)
     return _Channel(inner, token)
 
 

@@ -19,8 +19,10 @@ from services.trainer.state import Job, Key
 
 STREAMS_MOST, STREAMS_OF_ACCOUNT_MOST = 100, 20
 """At a time."""
-MERGED_MOST = 256
+MERGED_MOST = 400
 """Instances that one caller follows at a time."""
+READERS_MOST = 800
+"""Instances that are read at a time by all: each is a call to the scheduler, which takes 1,024 on a connection."""
 READ_MOST = 16
 """Instances that are read at a time where nobody follows."""
 QUEUED_MOST = 16
@@ -48,6 +50,7 @@ class JobLogs:
     def __init__(self, source: LogSource) -> None:
         self._source = source
         self._open: Counter[str] = Counter()
+        self._readers = 0
 
     async def stream(
         self, job: Job, request: job_pb2.StreamJobLogsRequest, account: str
@@ -56,8 +59,10 @@ class JobLogs:
         offsets = _offsets(request)
         wanted = await self._wanted(job, request)
         is_alone = request.HasField("index")
-        with self._within_bounds(account):
-            if request.merge and not is_alone:
+        is_merged = request.merge and not is_alone
+        readers = min(len(wanted), MERGED_MOST if request.follow else READ_MOST) if is_merged else 1
+        with self._within_bounds(account, readers):
+            if is_merged:
                 if request.follow and len(wanted) > MERGED_MOST:
                     raise TooManyInstances(
                         f"{len(wanted)} instances; at most {MERGED_MOST} can be followed in one stream",
@@ -98,13 +103,16 @@ class JobLogs:
         return [key]
 
     @contextmanager
-    def _within_bounds(self, account: str) -> Iterator[None]:
-        if self._open[account] >= STREAMS_OF_ACCOUNT_MOST or self._open.total() >= STREAMS_MOST:
+    def _within_bounds(self, account: str, readers: int) -> Iterator[None]:
+        is_full = self._open[account] >= STREAMS_OF_ACCOUNT_MOST or self._open.total() >= STREAMS_MOST
+        if is_full or (self._readers and self._readers + readers > READERS_MOST):
             raise LogStreamsBusy(next_step="end another one, or come again in a moment")
         self._open[account] += 1
+        self._readers += readers
         try:
             yield
         finally:
+            self._readers -= readers
             self._open[account] -= 1
             if not self._open[account]:
                 del self._open[account]

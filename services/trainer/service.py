@@ -73,6 +73,7 @@ class TrainerService:
         self._clock = SystemClock()
         self._database: Database | None = None
         self._scheduler: grpc.aio.Channel | None = None
+        self._log_channel: grpc.aio.Channel | None = None
         self._store: grpc.aio.Channel | None = None
 
     async def open(self) -> None:
@@ -97,6 +98,10 @@ class TrainerService:
         self._engine = Engine(store, self._scheduler, self._errands, self._clock, self._loops, endpoint)
         self._jobs = Jobs(self._engine, self._frameworks)
         self._index = LogIndex(self._database, sql)
+        # Hundreds of streams at a time: nothing else waits behind them.
+        self._log_channel = connect(
+            config.scheduler, token=token, ca_file=self._authority_file(), is_apart=True
+        )
         self._metrics = Metrics(self._database, sql)
         self._links = Links(self._engine, self._index, self._metrics)
         self._functions = Functions(self._engine, self._plugins)
@@ -136,7 +141,7 @@ class TrainerService:
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         """Adds FrameworkService, JobService, SweepService and SeatService."""
-        if self._scheduler is None:
+        if self._scheduler is None or self._log_channel is None:
             raise InvariantViolation("the trainer is not open")
         frameworks = FrameworkServicer(self._frameworks, self._jobs, self._plugins, self._clock)
         file = framework_pb2.DESCRIPTOR
@@ -144,7 +149,7 @@ class TrainerService:
             repeatable(frameworks, file, self._answers), server
         )
         explaining = Explaining(self._engine, self._scheduler, self._clock)
-        logs = JobLogs(LogSource(self._engine, self._jobs, self._index, self._scheduler))
+        logs = JobLogs(LogSource(self._engine, self._jobs, self._index, self._log_channel))
         reports = Reports(self._engine, self._jobs, self._metrics, self._answers, self._clock)
         creation = Creation(self._engine, self._jobs, self._frameworks, self._answers, self._contacts)
         jobs = JobServicer(self._engine, self._jobs, creation, explaining, self._clock, logs, reports)
@@ -173,7 +178,7 @@ class TrainerService:
         """Closes everything that is open."""
         await self._functions.close()
         await self._plugins.close()
-        for channel in (self._scheduler, self._store):
+        for channel in (self._scheduler, self._log_channel, self._store):
             if channel is not None:
                 await channel.close()
         if self._database is not None:

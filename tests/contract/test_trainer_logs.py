@@ -78,6 +78,26 @@ async def test_more_instances_than_can_be_followed_are_refused_with_a_way_out(
 
 
 @pytest.mark.asyncio
+async def test_instances_that_are_read_at_a_time_are_bounded_over_all_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler takes so many calls on a connection; what is beyond would wait without a word."""
+    monkeypatch.setattr(log_streams, "READERS_MOST", 3)
+    async with trainer_yard(tmp_path) as yard:
+        request = Follow(job_id=await yard.admin.create(JOB), follow=True, merge=True)
+        first = yard.admin.jobs.StreamJobLogs(request)
+        reading_first = asyncio.ensure_future(first.read())
+        await wait_until(lambda: len(reading()) == 3, "one feeds, two read", timeout_s=20, state=reading)
+        assert (await refusal(yard.admin.jobs.StreamJobLogs(request))).reason == "LOG_STREAMS_BUSY"
+        first.cancel()
+        await asyncio.gather(reading_first, return_exceptions=True)
+        await all_gone(yard)
+        second = asyncio.ensure_future(yard.admin.jobs.StreamJobLogs(request).read())
+        await wait_until(lambda: len(reading()) == 3, "there is room again", timeout_s=20, state=reading)
+        second.cancel()
+
+
+@pytest.mark.asyncio
 async def test_log_of_a_job_that_waits_ends_with_its_job(tmp_path: Path) -> None:
     async with trainer_yard(tmp_path) as yard:
         job = await yard.admin.create()
