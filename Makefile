@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check gen bench simulate chaos clean
+.PHONY: help setup demo test frameworks check gen bench simulate chaos clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -22,6 +22,9 @@ demo: setup  ## Bring up a yard with two agents and run real work on it
 test: setup  ## Run every test: first those that share nothing, side by side, then those with processes of their own
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit tests/contract tests/property tests/simulation
 	$(BIN)/python -m pytest tests/integration tests/e2e
+
+frameworks: setup  ## Train with the real PyTorch, TensorFlow, JAX, XGBoost … on agents; installs them once, outside of the checkout
+	python="$$($(BIN)/python tests/frameworks/environment.py)" && PYTHONPATH=. "$$python" -m pytest tests/frameworks
 
 check: setup  ## Format, lint, types, import contracts, protos, unit and contract tests
 	$(BIN)/ruff format --check .

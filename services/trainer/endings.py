@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from modelyard.training import Ending, ScopeKind, Verdict
+from modelyard.training import Ending, ScopeKind, Verdict, patterns
 from modelyard.training.restarts import Action, Cause, Per, Purse, RestartScope
 from services.trainer import asking, checkpoints, evidence, gangs
 from services.trainer.acts import Act
@@ -36,7 +36,7 @@ def ended(act: Act, instance: Instance, found: Exit) -> None:
         state = InstanceState.SUCCEEDED if found.cause is Cause.SUCCESS else InstanceState.STOPPED
         act.set(instance, state, found.cause.value.upper(), found.message)
         return
-    instance.exit = evidence.judged(act, instance, found)
+    instance.exit = evidence.judged(act, instance, _with_matches(act, instance, found))
     _judge(act, instance, instance.exit)
 
 
@@ -120,6 +120,15 @@ def judge_waiting(act: Act) -> None:
         is_waiting = instance.state is InstanceState.BACKING_OFF and instance.reason == JUDGING
         if is_waiting and instance.exit is not None:
             _judge(act, instance, instance.exit)
+
+
+def _with_matches(act: Act, instance: Instance, found: Exit) -> Exit:
+    """With the patterns of its role's rules that one of its last lines has."""
+    planned = act.plan.role(instance.role)
+    assert planned is not None
+    asked = dict.fromkeys(rule.log for rule in planned.role.restarts.rules if rule.log)
+    matched = tuple(log for log in asked if any(patterns.matches(log, line) for line in found.last_lines))
+    return msgspec.structs.replace(found, matched=matched)
 
 
 def _budget(act: Act, instance: Instance, per: Per) -> tuple[str, Budget]:

@@ -99,6 +99,8 @@ class World:
         self.reaches: Callable[[str, str], bool] = lambda here, there: True
         """Whether a node gets to another."""
         self.dialled: list[tuple[str, str]] = []
+        self.says: Callable[[Seat], tuple[str, ...]] = lambda seat: ()
+        """Its last lines."""
         self.effects = Effects()
         self.epochs: dict[tuple[int, str, int], int] = {}
 
@@ -206,7 +208,14 @@ class World:
         seat.is_live = False
         seat.signs = [*self.shows(seat)]
         self.news += [SignSeen(seat.job, seat.role, seat.index, seat.epoch, sign) for sign in seat.signs]
-        seat.exit = Exit(epoch=seat.epoch, cause=cause, exit_code=code, end_ms=self.now, node="n")
+        seat.exit = Exit(
+            epoch=seat.epoch,
+            cause=cause,
+            exit_code=code,
+            end_ms=self.now,
+            node="n",
+            last_lines=self.says(seat),
+        )
         self.news.append(InstanceEnded(seat.job, seat.role, seat.index, seat.task, seat.exit))
 
     def _end(self, seat: Seat, cause: Cause = Cause.STOPPED, *, is_told: bool = True) -> None:

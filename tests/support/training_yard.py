@@ -155,7 +155,7 @@ class TrainingYard:
         found = self.grpc.call(f"{JOBS}/ListInstances", {"job_id": job_id}).get("instances", [])
         return {f"{one['role']}-{one.get('index', 0)}": one for one in found}
 
-    def until(self, job_id: str, *states: str) -> dict[str, Any]:
+    def until(self, job_id: str, *states: str, timeout_s: float = WAIT_S) -> dict[str, Any]:
         """The job once it is in one of these states."""
 
         def found() -> dict[str, Any] | None:
@@ -163,7 +163,7 @@ class TrainingYard:
             return job if job["state"].removeprefix("JOB_STATE_") in states else None
 
         job = wait_until_sync(
-            found, f"{job_id} is {' or '.join(states)}", timeout_s=WAIT_S, state=lambda: self.told(job_id)
+            found, f"{job_id} is {' or '.join(states)}", timeout_s=timeout_s, state=lambda: self.told(job_id)
         )
         assert job is not None
         return job

@@ -139,6 +139,23 @@ def test_spent_budget_fails_the_job_and_nothing_lives() -> None:  # S3.8
     assert not world.seats and max(budget.used for budget in found.budgets.values()) == 2
 
 
+@pytest.mark.parametrize(
+    ("said", "epoch", "outcome"),
+    [("raised LostPeer", 2, JobState.SUCCEEDED), ("raised TypeError", 1, JobState.FAILED)],
+)
+def test_rule_by_what_was_said_last_restarts_where_its_cause_alone_would_not(
+    said: str, epoch: int, outcome: JobState
+) -> None:  # S3.8
+    rules = "when: [node_lost], rules: [{cause: exit, log: Lost.*, do: restart}]"
+    world = World(seats_most=3)
+    world.create(plan_from(job().replace("when: [exit, node_lost]", rules)))
+    world.fails = lambda seat: Cause.EXIT if (seat.index, seat.epoch) == (1, 1) else None
+    world.says = lambda seat: ("Traceback", said, "the end") if seat.epoch == 1 else ()
+    world.run()
+    found = world.state.jobs[1].instances["worker", 1]
+    assert (found.epoch, state(world)) == (epoch, outcome)
+
+
 def test_stopped_job_stays_stopped_whatever_is_told_later() -> None:  # S3.11
     world = World(seats_most=3)
     world.create(plan_from(job()))

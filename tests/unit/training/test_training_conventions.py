@@ -34,7 +34,8 @@ def test_torchrun_elastic_nodes_get_their_range_and_one_rendezvous() -> None:
     assert said(plan, "node", 1) == {
         "PET_NNODES": "1:4", "PET_NPROC_PER_NODE": "1", "PET_RDZV_BACKEND": "c10d",
         "PET_RDZV_ENDPOINT": "host-00:10000", "PET_RDZV_ID": "j-7",
-        "PET_RDZV_CONF": "is_host=0,last_call_timeout=3", "PET_MAX_RESTARTS": "100", "OMP_NUM_THREADS": "1",
+        "PET_RDZV_CONF": "is_host=0,last_call_timeout=3", "PET_LOCAL_ADDR": "host-01",
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "PET_MAX_RESTARTS": "100", "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
     }  # fmt: skip
     assert said(plan, "node", 0)["PET_RDZV_CONF"] == "is_host=1,last_call_timeout=3"
