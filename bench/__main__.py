@@ -19,6 +19,7 @@ EXPERIMENTS = (
     "arrays",
     "processes",
     "seats",
+    "forwards",
     "trainer_scale",
     "startup",
     "fleet",

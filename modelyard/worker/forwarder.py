@@ -1,66 +1,24 @@
 """The process that keeps local addresses of peers: what connects to one is passed on to where the peer is by now.
 
 A process of its own, child of the one that keeps a seat (`forwards`).
-Owns the listening sockets and every connection through them. Books come as lines of JSON on stdin and are answered by
+Owns the listening sockets. Books come as lines of JSON on stdin and are answered by
 a line each; the end of stdin is the end of this process, so that it never outlasts its seat.
 
 A peer that has moved breaks its connections at once, by a reset. A connection to a peer that is nowhere, or does not
 listen yet, waits; what cannot be passed on after a while is reset. Only this user's processes are let in.
 """
 
-import errno
 import json
 import os
 import resource
 import select
-import socket
-import time
 from collections.abc import Callable
 
+from modelyard.worker.connections import AGAIN_S, Connections, Route
 from modelyard.worker.owners import Owners, Target
-from modelyard.worker.passing import End, Passing, break_off, prepare
+from modelyard.worker.passing import break_off
 
-WAIT_S = 60.0
 CONNECTIONS_MOST = 4_000
-_DIAL_S, _AGAIN_S = 5.0, 0.05
-# Nobody has taken the connection: somebody may later.
-_NOT_THERE = {errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
-
-
-class Route:
-    """One local address."""
-
-    def __init__(self, local: Target, target: Target | None) -> None:
-        """Raises OSError where somebody else listens there."""
-        self.local = local
-        self.target = target
-        self.connections: set[Connection] = set()
-        self.listener = socket.socket()
-        try:
-            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.listener.bind(local)
-            self.listener.listen(512)
-            self.listener.setblocking(False)
-        except OSError:
-            self.listener.close()
-            raise
-
-
-class Connection:
-    """From the program to the peer."""
-
-    def __init__(self, route: Route, client: socket.socket) -> None:
-        self.route = route
-        self.client = End(client)
-        self.server: End | None = None
-        self.is_open = False
-        self.until = time.monotonic() + WAIT_S
-        # When the present attempt is given up, or the next one begins.
-        self.due = 0.0
-
-    def other(self, end: End) -> End:
-        assert self.server is not None
-        return self.server if end is self.client else self.client
 
 
 class Forwarder:
@@ -74,9 +32,7 @@ class Forwarder:
         self._owners = Owners()
         self._routes: dict[Target, Route] = {}
         self._handlers: dict[int, Callable[[int], None]] = {}
-        self._waiting: set[Connection] = set()
-        self._count = 0
-        self._passing = Passing()
+        self._connections = Connections(self._poll, self._handlers, self._on_end)
         self._is_full = False
         self._is_over = False
 
@@ -86,13 +42,13 @@ class Forwarder:
         self._handlers[self._orders] = self._on_orders
         self._poll.register(self._orders, select.EPOLLIN)
         while not self._is_over:
-            timeout_s = _AGAIN_S if self._waiting else None
+            timeout_s = AGAIN_S if self._connections.waiting else None
             for fd, events in self._poll.poll(timeout_s):
                 handler = self._handlers.get(fd)
                 if handler is not None:
                     handler(events)
-            if self._waiting:
-                self._look()
+            if self._connections.waiting:
+                self._connections.look()
 
     # --- orders
 
@@ -117,7 +73,7 @@ class Forwarder:
         for local, target in wanted.items():
             route = self._routes.get(local)
             if route is not None:
-                self._point(route, target)
+                self._connections.point(route, target)
                 continue
             try:
                 self._add_route(Route(local, target))
@@ -138,19 +94,7 @@ class Forwarder:
             self._poll.unregister(fd)
         route.listener.close()
         for connection in [*route.connections]:
-            self._reset(connection)
-
-    def _point(self, route: Route, target: Target | None) -> None:
-        """The peer is there from now on."""
-        if route.target == target:
-            return
-        route.target = target
-        for connection in [*route.connections]:
-            if connection.is_open:
-                self._reset(connection)
-            else:
-                self._hang_up(connection)
-                connection.due = 0.0
+            self._connections.reset(connection)
 
     # --- how a connection begins
 
@@ -173,137 +117,17 @@ class Forwarder:
             break_off(client)
             client.close()
             return
-        prepare(client)
-        connection = Connection(route, client)
-        route.connections.add(connection)
-        self._count += 1
-        self._handlers[connection.client.fd] = lambda events: self._on_events(
-            connection, connection.client, events
-        )
-        self._interest(connection.client, 0)
-        self._waiting.add(connection)
-        self._dial(connection)
-        if self._count >= CONNECTIONS_MOST:
+        self._connections.begin(route, client)
+        if self._connections.count >= CONNECTIONS_MOST:
             self._set_full(True)
 
-    def _dial(self, connection: Connection) -> None:
-        target, now = connection.route.target, time.monotonic()
-        connection.due = now + _AGAIN_S
-        if target is None:
-            return
-        try:
-            server = socket.socket()
-        except OSError:
-            return
-        server.setblocking(False)
-        prepare(server)
-        try:
-            server.connect(target)
-        except BlockingIOError:
-            connection.due = now + _DIAL_S
-        except OSError:
-            server.close()
-            return
-        end = connection.server = End(server)
-        self._handlers[end.fd] = lambda events: self._on_events(connection, end, events)
-        self._interest(end, select.EPOLLOUT)
-
-    def _look(self) -> None:
-        """What waits is tried again, or given up."""
-        now = time.monotonic()
-        for connection in [*self._waiting]:
-            if now >= connection.until:
-                self._reset(connection)
-            elif now >= connection.due:
-                self._hang_up(connection)
-                self._dial(connection)
-
-    def _on_dialled(self, connection: Connection, server: End) -> None:
-        error = server.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error in _NOT_THERE:
-            self._hang_up(connection)
-            connection.due = time.monotonic() + _AGAIN_S
-            return
-        if error:
-            self._reset(connection)
-            return
-        self._waiting.discard(connection)
-        connection.is_open = True
-        self._settle(connection)
-
-    def _hang_up(self, connection: Connection) -> None:
-        """The peer's end is let go; the program's stays."""
-        if connection.server is not None:
-            self._forget(connection.server)
-            connection.server.sock.close()
-            connection.server = None
-
-    # --- how it goes on
-
-    def _on_events(self, connection: Connection, end: End, events: int) -> None:
-        if end.fd not in self._handlers or connection not in connection.route.connections:
-            return
-        if not connection.is_open:
-            if end is connection.server:
-                self._on_dialled(connection, end)
-            elif events & (select.EPOLLERR | select.EPOLLHUP):
-                self._reset(connection)
-            return
-        try:
-            if events & select.EPOLLOUT:
-                self._passing.send_pending(end)
-            if events & select.EPOLLIN:
-                self._passing.pass_on(end, connection.other(end))
-            elif events & (select.EPOLLERR | select.EPOLLHUP) and not end.is_over:
-                # The reason comes by reading.
-                self._passing.pass_on(end, connection.other(end))
-        except OSError:
-            self._reset(connection)
-            return
-        self._settle(connection)
-
-    def _settle(self, connection: Connection) -> None:
-        """What is listened for follows from what is there; a half that has ended is handed on as such."""
-        client, server = connection.client, connection.server
-        assert server is not None
-        try:
-            for source, sink in ((client, server), (server, client)):
-                if source.is_over and not sink.pending and not sink.is_shut:
-                    sink.is_shut = True
-                    sink.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self._reset(connection)
-            return
-        if client.is_shut and server.is_shut:
-            self._end(connection)
-            return
-        for source, sink in ((client, server), (server, client)):
-            reads = 0 if source.is_over or sink.pending else select.EPOLLIN
-            self._interest(source, reads | (select.EPOLLOUT if source.pending else 0))
-
-    # --- how it ends
-
-    def _reset(self, connection: Connection) -> None:
-        """Both sides learn that it is broken, not over."""
-        for end in (connection.client, connection.server):
-            if end is not None:
-                break_off(end.sock)
-        self._end(connection)
-
-    def _end(self, connection: Connection) -> None:
-        self._waiting.discard(connection)
-        connection.route.connections.discard(connection)
-        for end in (connection.client, connection.server):
-            if end is not None:
-                self._forget(end)
-                self._passing.forget(end)
-        self._count -= 1
-        if self._is_full and self._count < CONNECTIONS_MOST:
+    def _on_end(self) -> None:
+        if self._is_full and self._connections.count < CONNECTIONS_MOST:
             self._set_full(False)
 
     def _set_full(self, is_full: bool) -> None:
         """While it is full new connections stay in the kernel's queue."""
-        if is_full is self._is_full or (is_full and not self._count):
+        if is_full is self._is_full or (is_full and not self._connections.count):
             return
         self._is_full = is_full
         for route in self._routes.values():
@@ -311,19 +135,6 @@ class Forwarder:
                 self._poll.unregister(route.listener.fileno())
             else:
                 self._poll.register(route.listener.fileno(), select.EPOLLIN)
-
-    def _interest(self, end: End, mask: int) -> None:
-        if end.mask == mask:
-            return
-        if end.mask < 0:
-            self._poll.register(end.fd, mask)
-        else:
-            self._poll.modify(end.fd, mask)
-        end.mask = mask
-
-    def _forget(self, end: End) -> None:
-        if self._handlers.pop(end.fd, None) is not None and end.mask >= 0:
-            self._poll.unregister(end.fd)
 
 
 def main() -> None:

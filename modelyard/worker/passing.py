@@ -24,6 +24,8 @@ class End:
         # Nothing more comes from here.
         self.is_over = False
         self.is_shut = False
+        # It is not looked at any more.
+        self.is_quiet = False
         self.mask = -1
 
 

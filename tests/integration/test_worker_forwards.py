@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from modelyard.training.forwards import local_ip
@@ -298,3 +299,19 @@ def read_all(sock: socket.socket) -> bytes:
     while data := sock.recv(65_536):
         found += data
     return found
+
+
+def test_program_that_is_gone_costs_nothing_while_the_peer_is_silent(seat: Seat) -> None:
+    """The peer neither reads nor ends; what is to be said again and again is not heard."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        seat.launch(peer_address(listener.getsockname()[1], seat.address))
+        with seat.connect() as sock:
+            peer, _ = listener.accept()
+            sock.sendall(b"x" * 100)
+        with peer:
+            forwarder = psutil.Process(forwarder_of(seat.worker_pid))
+            before = forwarder.cpu_times().user
+            seat.shim.until_told("activity")
+            assert forwarder.cpu_times().user - before < 0.5
+            assert read_exactly(peer, 100) == b"x" * 100
+            assert peer.recv(1) == b""
