@@ -201,6 +201,7 @@ from cli.commands import (  # noqa: E402 (their commands are this group's)
     train_addresses,  # noqa: F401
     train_import,  # noqa: F401
     train_jobs,  # noqa: F401
+    train_kept,  # noqa: F401
     train_seeing,  # noqa: F401
     train_sweeps,  # noqa: F401
 )

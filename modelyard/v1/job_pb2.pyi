@@ -284,6 +284,7 @@ class Job(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     NOTIFICATION_FIELD_NUMBER: _builtins.int
     STACKS_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"j-12"."""
     account: _builtins.str
@@ -332,7 +333,7 @@ class Job(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When what is left of it is cleared; unset: not decided yet."""
+        """When what is left of it is cleared; unset: it has not ended, or does not say so itself."""
 
     @_builtins.property
     def deadline_time(self) -> _timestamp_pb2.Timestamp:
@@ -344,7 +345,9 @@ class Job(_message.Message):
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Output]:
-        """What was kept of its instances, as artefacts; the name begins with the role and the index: worker-0/model.pt."""
+        """What was kept of its instances, as artefacts; the name begins with the role and the index: worker-0/model.pt. They
+        outlive the job. Filled by GetJob only.
+        """
 
     @_builtins.property
     def notification(self) -> _task_pb2.Notification:
@@ -353,6 +356,10 @@ class Job(_message.Message):
     @_builtins.property
     def stacks(self) -> _containers.RepeatedCompositeFieldContainer[Global___InstanceStacks]:
         """Where its instances stood when one of them was last found hanging. Filled by GetJob only."""
+
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobCheckpoint]:
+        """By role and index, oldest first. Filled by GetJob only."""
 
     def __init__(
         self,
@@ -385,10 +392,11 @@ class Job(_message.Message):
         document: _builtins.str = ...,
         notification: _task_pb2.Notification | None = ...,
         stacks: _abc.Iterable[Global___InstanceStacks] | None = ...,
+        checkpoints: _abc.Iterable[Global___JobCheckpoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "expire_time", b"expire_time", "failure", b"failure", "notification", b"notification", "place_time", b"place_time", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "budgets", b"budgets", "conditions", b"conditions", "create_time", b"create_time", "deadline_time", b"deadline_time", "document", b"document", "end_time", b"end_time", "expire_time", b"expire_time", "failure", b"failure", "framework_id", b"framework_id", "framework_version", b"framework_version", "id", b"id", "labels", b"labels", "message", b"message", "name", b"name", "notification", b"notification", "outputs", b"outputs", "params_json", b"params_json", "place_time", b"place_time", "priority", b"priority", "progress", b"progress", "queue", b"queue", "reason", b"reason", "revision", b"revision", "roles", b"roles", "stacks", b"stacks", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "budgets", b"budgets", "checkpoints", b"checkpoints", "conditions", b"conditions", "create_time", b"create_time", "deadline_time", b"deadline_time", "document", b"document", "end_time", b"end_time", "expire_time", b"expire_time", "failure", b"failure", "framework_id", b"framework_id", "framework_version", b"framework_version", "id", b"id", "labels", b"labels", "message", b"message", "name", b"name", "notification", b"notification", "outputs", b"outputs", "params_json", b"params_json", "place_time", b"place_time", "priority", b"priority", "progress", b"progress", "queue", b"queue", "reason", b"reason", "revision", b"revision", "roles", b"roles", "stacks", b"stacks", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -431,6 +439,78 @@ class InstanceStacks(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InstanceStacks: _TypeAlias = InstanceStacks  # noqa: Y015
+
+@_typing.final
+class JobCheckpoint(_message.Message):
+    """A complete checkpoint of an instance, from which it or others may go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    IS_STORED_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    RESUMED_BY_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    index: _builtins.int
+    name: _builtins.str
+    """In its directory of checkpoints."""
+    step: _builtins.int
+    """The last number in its name; unset: there is none."""
+    metric: _builtins.float
+    """The metric by which the best are kept, as it was reported last when this one was found."""
+    size_bytes: _builtins.int
+    epoch: _builtins.int
+    """In which launch of its instance it was found."""
+    is_stored: _builtins.bool
+    """Its files are in the store: it can be gone on from on any node."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When its last byte was written."""
+
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Output]:
+        """Each file as an artefact; none where the directory is on a shared file system."""
+
+    @_builtins.property
+    def resumed_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Instances that went on from it last: "worker-0"."""
+
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        index: _builtins.int = ...,
+        name: _builtins.str = ...,
+        step: _builtins.int | None = ...,
+        metric: _builtins.float | None = ...,
+        size_bytes: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        epoch: _builtins.int = ...,
+        is_stored: _builtins.bool = ...,
+        files: _abc.Iterable[_task_pb2.Output] | None = ...,
+        resumed_by: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_metric", b"_metric", "_step", b"_step", "metric", b"metric", "step", b"step", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_metric", b"_metric", "_step", b"_step", "epoch", b"epoch", "files", b"files", "index", b"index", "is_stored", b"is_stored", "metric", b"metric", "name", b"name", "resumed_by", b"resumed_by", "role", b"role", "size_bytes", b"size_bytes", "step", b"step", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__metric: _TypeAlias = _typing.Literal["metric"]  # noqa: Y015
+    _WhichOneofArgType__metric: _TypeAlias = _typing.Literal["_metric", b"_metric"]  # noqa: Y015
+    _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
+    _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__metric) -> _WhichOneofReturnType__metric | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step) -> _WhichOneofReturnType__step | None: ...
+
+Global___JobCheckpoint: _TypeAlias = JobCheckpoint  # noqa: Y015
 
 @_typing.final
 class JobCondition(_message.Message):

@@ -60,6 +60,8 @@ def accepted(act: Act, batch: int, tasks: dict[Key, str]) -> None:
 
 def opened(act: Act, instance: Instance, task: str, address: Address) -> None:
     """Its ports are leased: it has an address, and may be launched."""
+    if task in instance.closing:
+        return
     if instance.state is not InstanceState.PENDING or act.job.state not in WANTING:
         if instance.task != task:
             _give_back(act, instance, task, address.node)

@@ -10,6 +10,7 @@ from modelyard.v1 import framework_pb2, job_pb2
 from services.chassis.errors import FailedPrecondition, InvalidArgument
 from services.chassis.security import ADMIN, Principal
 from services.trainer.convert.job import instance_message, job_message
+from services.trainer.convert.kept import checkpoint_messages, output_messages
 from services.trainer.engine import Engine
 from services.trainer.frameworks import Frameworks
 from services.trainer.model import JobNotFound
@@ -95,7 +96,12 @@ class Jobs:
     async def message(self, number: int, *, is_whole: bool = False) -> job_pb2.Job:
         """As it is now."""
         job, plan, instances = await self.state_of(number)
-        return job_message(job, plan, instances, is_whole=is_whole)
+        message = job_message(job, plan, instances, is_whole=is_whole)
+        if is_whole:
+            message.outputs.extend(output_messages(await self._engine.store.outputs(number)))
+            found = await self._engine.store.checkpoints(number)
+            message.checkpoints.extend(checkpoint_messages(found, instances))
+        return message
 
     async def state_of(self, number: int) -> tuple[Job, Plan | None, list[Instance]]:
         """The job, its plan, its instances: live, or as they ended."""

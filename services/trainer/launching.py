@@ -24,7 +24,7 @@ from services.trainer.state import Instance
 
 def launch_ready(act: Act) -> None:
     """Every seated instance whose edges are met starts. Starting one may let others start in the same step."""
-    if act.job.state not in PLACED or act.live.closing:
+    if act.job.state not in PLACED or act.job.is_suspending or act.live.closing:
         # What is being closed may still give the checkpoint that is to be gone on from.
         return
     for role in act.plan.roles:

@@ -187,6 +187,8 @@ def suspend(act: Act) -> None:
     for instance in act.live.instances.values():
         if instance.task:
             act.close(instance, message="the job is suspended")
+            act.set(instance, InstanceState.PENDING, "SUSPEND")
+    act.job.waves = []
     if closings.is_waiting(act):
         return
     gangs.give_up(act, message="the job is suspended")

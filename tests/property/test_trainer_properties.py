@@ -46,12 +46,16 @@ def random_job(chance: random.Random, number: int) -> str:
         else:
             deciding.append(name)
         names.append(name)
+    if chance.random() < 0.5:
+        lines += [f"ranks: [{', '.join(names)}]"]
     policy = f"all({', '.join(deciding)})"
     lines += [f'job_status: {{succeeded: "{policy}", failed: "any({", ".join(names)})"}}']
     lines += ["---", "kind: Job", f"framework: f{number}", f"priority: {chance.randint(0, 3)}"]
     if chance.random() < 0.5:
         role = chance.choice((*names, ""))
         lines += [f"success: {{artifacts: [out], log: {{role: '{role}', regex: done}}}}"]
+    if chance.random() < 0.6:
+        lines += ["checkpoints: {dir: ckpt, keep_last: 2}"]
     return "\n".join([*lines, ""])
 
 
@@ -61,8 +65,8 @@ def storm(world: World, numbers: list[int], actions: int) -> None:
     for _ in range(actions):
         number = chance.choice(numbers)
         deed = chance.choices(
-            ("hear", "place", "finish", "time", "lose", "die", "suspend", "resume", "stop"),
-            (8, 4, 4, 4, 1, 1, 0.4, 0.8, 0.1),
+            ("hear", "place", "finish", "time", "lose", "die", "suspend", "resume", "stop", "save", "store"),
+            (8, 4, 4, 4, 1, 1, 0.4, 0.8, 0.1, 4, 3),
         )[0]
         if deed == "hear":
             world.hear(most=chance.randint(1, 4))
@@ -72,6 +76,10 @@ def storm(world: World, numbers: list[int], actions: int) -> None:
             world.finish_one()
         elif deed == "time":
             world.pass_time(chance.choice((100, 1_000, 5_000)))
+        elif deed == "save":
+            world.save_one()
+        elif deed == "store":
+            world.store_one()
         elif deed == "lose":
             world.lose_one()
         elif deed == "die":
@@ -89,6 +97,7 @@ def test_every_job_ends_once_and_leaves_nothing_whatever_happens(seed: int) -> N
     chance = random.Random(seed)
     world = World(SEATS, seed)
     world.fails = lambda seat: chance.choice((None, None, None, Cause.EXIT))
+    world.is_torn = lambda found: found.number % 7 == 0
     world.shows = lambda seat: tuple(
         number for number, _ in enumerate(world.plans[seat.job].signs(seat.role)) if chance.random() < 0.7
     )
@@ -101,8 +110,19 @@ def test_every_job_ends_once_and_leaves_nothing_whatever_happens(seed: int) -> N
     world.run()
     assert sorted(world.outcomes) == numbers
     assert not world.seats and not any(world.gangs.values()) and not world.batches
+    assert_store_holds_what_is_known(world)
     for number in numbers:
         assert_judged_by_evidence(world, number)
+
+
+def assert_store_holds_what_is_known(world: World) -> None:
+    """G8: every checkpoint that is known as stored has its reference, and nothing else has one."""
+    known = {
+        f"job:j-{job}/{one.role}-{one.index}/{one.number}": {digest for _, digest, _ in one.files}
+        for (job, *_), one in world.checkpoints.items()
+        if one.is_stored
+    }
+    assert {holder: digests for holder, digests in world.held.items() if digests} == known
 
 
 def assert_judged_by_evidence(world: World, number: int) -> None:

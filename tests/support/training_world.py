@@ -19,17 +19,22 @@ from services.trainer.effects import (
     CheckPeers,
     CloseSeat,
     DropBatch,
+    DropCheckpoint,
+    DropFiles,
     DropInstance,
     Effects,
+    HoldReferences,
     InsertBatch,
     InsertOutcome,
     LaunchInstance,
+    PutCheckpoint,
     PutInstance,
     PutJob,
     StopInstance,
     SubmitSeats,
 )
 from services.trainer.events import (
+    CheckpointSeen,
     Event,
     InstanceEnded,
     InstanceStarted,
@@ -43,7 +48,7 @@ from services.trainer.events import (
     SignSeen,
     Ticked,
 )
-from services.trainer.model import Exit, JobState
+from services.trainer.model import Checkpoint, Exit, JobState
 from services.trainer.state import Instance, Job, State, Unreached, check_invariants
 
 _JOB = msgspec.msgpack.Decoder(Job)
@@ -70,6 +75,9 @@ class Seat(msgspec.Struct):
     exit: Exit | None = None
     signs: list[int] = []
     """Numbers of its role's signs that its agent has seen in this launch."""
+    files: dict[str, tuple[int, bool]] = {}
+    """Checkpoints that lie there: when each was written, and whether the store has it."""
+    step: int = 0
 
 
 class World:
@@ -101,6 +109,12 @@ class World:
         self.dialled: list[tuple[str, str]] = []
         self.says: Callable[[Seat], tuple[str, ...]] = lambda seat: ()
         """Its last lines."""
+        self.checkpoints: dict[tuple[int, str, int, str], Checkpoint] = {}
+        self.held: dict[str, set[str]] = {}
+        """What the store keeps, by account and holder."""
+        self.resumed: dict[tuple[int, str, int], list[int]] = {}
+        """Steps from which each instance went on, launch by launch."""
+        self.is_torn: Callable[[Checkpoint], bool] = lambda found: False
         self.effects = Effects()
         self.epochs: dict[tuple[int, str, int], int] = {}
 
@@ -128,6 +142,11 @@ class World:
             self.instances[row.job, row.instance.role, row.instance.index] = _PACK(row.instance)
         elif isinstance(row, DropInstance):
             self.instances.pop((row.job, row.role, row.index), None)
+        elif isinstance(row, PutCheckpoint):
+            one = row.checkpoint
+            self.checkpoints[row.job, one.role, one.index, one.name] = one
+        elif isinstance(row, DropCheckpoint):
+            self.checkpoints.pop((row.job, row.role, row.index, row.name), None)
         elif isinstance(row, InsertBatch):
             self.batches[row.batch] = row
         elif isinstance(row, DropBatch):
@@ -151,7 +170,13 @@ class World:
                 self._exit(seat, Cause.STOPPED)
         elif isinstance(wish, CheckPeers):
             self._check(wish)
+        elif isinstance(wish, HoldReferences):
+            self.held[wish.holder] = set(wish.digests) if wish.digests else set()
+        elif isinstance(wish, DropFiles) and wish.task in self.seats:
+            for name in wish.names:
+                self.seats[wish.task].files.pop(name, None)
         elif isinstance(wish, CloseSeat) and wish.task in self.seats:
+            self.store_all(self.seats[wish.task])
             self._end(self.seats[wish.task])
 
     def _check(self, wish: CheckPeers) -> None:
@@ -196,12 +221,64 @@ class World:
         if seat is None or wish.epoch <= seat.epoch:
             return
         key = (wish.job, wish.role, wish.index)
+        if wish.resume is not None and not self._restore(seat, wish, wish.resume):
+            return
         lives = [s for s in self.seats.values() if (s.job, s.role, s.index) == key and s.is_live]
         assert not lives, f"{key} lives twice"
         assert wish.epoch > self.epochs.get(key, 0), f"{key} was started with an epoch that was there before"
         self.epochs[key] = wish.epoch
+        seat.step = wish.resume.step or 0 if wish.resume is not None else 0
+        self.resumed.setdefault(key, []).append(seat.step)
         seat.epoch, seat.is_live, seat.exit, seat.signs = wish.epoch, True, None, []
         self.news.append(InstanceStarted(wish.job, wish.role, wish.index, wish.task, wish.epoch))
+
+    def _restore(self, seat: Seat, wish: LaunchInstance, found: Checkpoint) -> bool:
+        """As an agent does: it lies there, or comes from the store, or is told to be torn."""
+        lies_there = found.name in seat.files
+        assert lies_there or found.is_stored, f"{found.name} is nowhere"
+        if self.is_torn(found):
+            flaw = CheckpointSeen(
+                job=wish.job, role=wish.role, index=wish.index, task=wish.task, node="n", epoch=wish.epoch,
+                name=found.name, digest=found.digest, flaw="torn",
+            )  # fmt: skip
+            self.news.append(flaw)
+            return False
+        if not lies_there:
+            seat.files[found.name] = (self.now, True)
+            self.news.append(self._told(seat, found.name))
+        return True
+
+    def save(self, seat: Seat, step: int = 0) -> str:
+        """A program writes a checkpoint; its name."""
+        seat.step = step or seat.step + 1
+        name = f"step-{seat.step}"
+        seat.files[name] = (self.now, False)
+        self.news.append(self._told(seat, name))
+        return name
+
+    def save_one(self) -> None:
+        lives = sorted(task for task, seat in self.seats.items() if seat.is_live)
+        if lives:
+            self.save(self.seats[self.chance.choice(lives)])
+
+    def store_all(self, seat: Seat) -> None:
+        """What lies there goes to the store."""
+        for name, (written, is_stored) in seat.files.items():
+            if not is_stored:
+                seat.files[name] = (written, True)
+                self.news.append(self._told(seat, name))
+
+    def store_one(self) -> None:
+        if self.seats:
+            self.store_all(self.seats[self.chance.choice(sorted(self.seats))])
+
+    def _told(self, seat: Seat, name: str) -> CheckpointSeen:
+        written, is_stored = seat.files[name]
+        return CheckpointSeen(
+            job=seat.job, role=seat.role, index=seat.index, task=seat.task, node="n", epoch=seat.epoch, name=name,
+            digest=f"{seat.role}-{seat.index}-{name}", files=((name, f"{seat.role}-{seat.index}-{name}", 1),),
+            size_bytes=1, time_ms=written, is_stored=is_stored,
+        )  # fmt: skip
 
     def _exit(self, seat: Seat, cause: Cause) -> None:
         code = 1 if cause is Cause.EXIT else 0
@@ -293,7 +370,12 @@ class World:
         for batch in [*self.batches]:
             self._submit(batch)
         known = {seat.task for seat in self._all()}
-        held = [(n, one.task) for n, live in self.state.jobs.items() for one in live.instances.values()]
+        held = [
+            (number, task)
+            for number, live in self.state.jobs.items()
+            for one in live.instances.values()
+            for task in (one.task, *one.closing)
+        ]
         # Seats that were lost before anybody had heard that they were given.
         asked = [(row.job, task) for row in self.batches.values() for task in self.asked[row.batch].values()]
         for number, task in (*held, *asked):
@@ -306,7 +388,12 @@ class World:
     def recovered(self, jobs: dict[int, Job]) -> list[Event]:
         """What a start takes up."""
         return [
-            JobRecovered(job, self.plans[number], tuple(self.on_disk(number)[1]))
+            JobRecovered(
+                job,
+                self.plans[number],
+                tuple(self.on_disk(number)[1]),
+                tuple(one for (of, *_), one in sorted(self.checkpoints.items()) if of == number),
+            )
             for number, job in sorted(jobs.items())
             if not job.state.has_ended
         ]
@@ -318,6 +405,7 @@ class World:
             return
         self.news.append(self._opened(seat))
         self.news.append(SeatStands(seat.job, seat.role, seat.index, seat.task, seat.epoch))
+        self.news += [self._told(seat, name) for name in seat.files]
         if seat.is_live:
             self.news.append(InstanceStarted(seat.job, seat.role, seat.index, seat.task, seat.epoch))
         elif seat.exit is not None:

@@ -26,7 +26,7 @@ def job_message(job: Job, plan: Plan | None, instances: list[Instance], *, is_wh
     )  # fmt: skip
     times = {
         "create_time": job.create_ms, "place_time": job.place_ms, "start_time": job.start_ms, "end_time": job.end_ms,
-        "deadline_time": job.deadline_ms,
+        "deadline_time": job.deadline_ms, "expire_time": job.expire_ms,
     }  # fmt: skip
     for field, time_ms in times.items():
         if time_ms:
