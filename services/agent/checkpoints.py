@@ -50,6 +50,8 @@ class Watch:
         self.directory = Directory(self.root, rules)
         self.told: dict[str, tuple[Signature, pb.SeatCheckpoint]] = {}
         self.storing: dict[str, asyncio.Task[None]] = {}
+        self.copies: set[str] = set()
+        """Names of those that were put there to go on from."""
         self.turn = asyncio.Lock()
         """Held by whoever looks into the directory or changes it."""
         self.is_running = False
@@ -164,12 +166,22 @@ class Checkpoints:
                 if flaw:
                     return flaw
             flaw = await self._restore(watch, wanted) if wanted.name else ""
+            await self._remove_copies(watch, wanted.name)
             if not flaw and not is_fresh and not watch.rules.is_shared:
                 keep = [*watch.told, wanted.name]
                 aside = await asyncio.to_thread(watch.directory.put_aside, keep)
                 if aside:
                     _log.info("checkpoints_put_aside", task=watch.key, names=aside)
         return flaw
+
+    async def _remove_copies(self, watch: Watch, but: str) -> None:
+        """What was gone on from before is in the store."""
+        names = watch.copies - {but}
+        watch.copies -= names
+        for name in names:
+            watch.told.pop(name, None)
+        if names:
+            await asyncio.to_thread(watch.directory.remove, list(names))
 
     async def _restore(self, watch: Watch, wanted: pb.SeatCheckpoint) -> str:
         if not is_inside(wanted.name) or "/" in wanted.name:
@@ -208,7 +220,7 @@ class Checkpoints:
         here = pb.SeatCheckpoint()
         here.CopyFrom(wanted)
         watch.told[wanted.name] = (found.signature, here)
-        self._tell(watch.key, here)
+        watch.copies.add(wanted.name)
         _log.info("checkpoint_restored", task=watch.key, name=wanted.name)
         return ""
 

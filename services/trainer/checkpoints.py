@@ -53,6 +53,8 @@ def seen(act: Act, instance: Instance, event: CheckpointSeen) -> None:
         return
     mine = act.live.checkpoints.setdefault(instance.key, {})
     known = mine.get(event.name)
+    if known is None and _is_copy(act, instance, event):
+        return
     if known is not None and known.digest == event.digest:
         found = msgspec.structs.replace(
             known, task=event.task, node=event.node, is_stored=known.is_stored or event.is_stored
@@ -68,6 +70,14 @@ def seen(act: Act, instance: Instance, event: CheckpointSeen) -> None:
         act.effects.wishes.append(HoldReferences(act.job.account, holder_of(act.job.number, found), digests))
     _put(act, found)
     _prune(act, instance, rules)
+
+
+def _is_copy(act: Act, instance: Instance, event: CheckpointSeen) -> bool:
+    """Whether it is another's, that was put there to go on from."""
+    return any(
+        key != instance.key and event.name in each and each[event.name].digest == event.digest
+        for key, each in act.live.checkpoints.items()
+    )
 
 
 def _new(act: Act, instance: Instance, event: CheckpointSeen, others: Iterable[Checkpoint]) -> Checkpoint:
@@ -196,6 +206,20 @@ def _choose_together(act: Act, keys: Sequence[Key]) -> None:
         if key in keys:
             _give(act, [key], of[best])
     _give(act, readers, marks[0][best])
+
+
+def are_awaited(act: Act, keys: Sequence[Key]) -> bool:
+    """Whether instances that start together would go on from an older one than is on its way to the store."""
+    rules = wanted(act)
+    together = [key for key in keys if key in act.live.instances and trains_with_others(act, key)]
+    writers = [key for key in together if act.live.checkpoints.get(key)]
+    if rules is None or rules.is_shared or len(writers) == len(together):
+        return False
+    newest = [_newest(act.live.checkpoints[key].values()) for key in writers]
+    return any(
+        one is not None and not one.is_stored and one.task == act.live.instances[one.role, one.index].task
+        for one in newest
+    )
 
 
 def _mark(found: Checkpoint) -> int | str:

@@ -17,6 +17,8 @@ from services.trainer.state import Budget, Instance, Key, Wave
 
 JUDGING = "JUDGING"
 """Its end is known, what follows is not."""
+STORING_MS = 60_000
+"""How long a restart waits at most for the newest checkpoint of others to be in the store."""
 UNPLACED = frozenset({Cause.NODE_LOST, Cause.PREEMPTED})
 """Causes with which the seat is gone."""
 
@@ -200,6 +202,8 @@ def go_on(act: Act) -> None:
     for wave in [*act.job.waves]:
         members = [act.live.instances[key] for key in wave.keys if key in act.live.instances]
         if act.now < wave.until_ms or any(one.state.has_processes for one in members):
+            continue
+        if act.now < wave.until_ms + STORING_MS and checkpoints.are_awaited(act, wave.keys):
             continue
         act.job.waves = [one for one in act.job.waves if one.number != wave.number]
         act.touch()
