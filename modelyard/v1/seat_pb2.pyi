@@ -180,6 +180,7 @@ class Seat(_message.Message):
     STDOUT_OFFSET_FIELD_NUMBER: _builtins.int
     STDERR_OFFSET_FIELD_NUMBER: _builtins.int
     FORWARD_PORT_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     job_id: _builtins.str
@@ -213,6 +214,10 @@ class Seat(_message.Message):
     def exit(self) -> _job_pb2.InstanceExit:
         """Set when the processes of the present epoch have ended."""
 
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeatCheckpoint]:
+        """Those that lie in a directory on a shared file system already when the seat is opened."""
+
     def __init__(
         self,
         *,
@@ -232,10 +237,11 @@ class Seat(_message.Message):
         stdout_offset: _builtins.int = ...,
         stderr_offset: _builtins.int = ...,
         forward_port: _builtins.int = ...,
+        checkpoints: _abc.Iterable[Global___SeatCheckpoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["exit", b"exit", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "directory", b"directory", "epoch", b"epoch", "exit", b"exit", "forward_port", b"forward_port", "index", b"index", "job_id", b"job_id", "pids", b"pids", "ports", b"ports", "role", b"role", "seen_signs", b"seen_signs", "start_time", b"start_time", "state", b"state", "stderr_offset", b"stderr_offset", "stdout_offset", b"stdout_offset", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoints", b"checkpoints", "directory", b"directory", "epoch", b"epoch", "exit", b"exit", "forward_port", b"forward_port", "index", b"index", "job_id", b"job_id", "pids", b"pids", "ports", b"ports", "role", b"role", "seen_signs", b"seen_signs", "start_time", b"start_time", "state", b"state", "stderr_offset", b"stderr_offset", "stdout_offset", b"stdout_offset", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -88,6 +88,8 @@ class Checkpointing:
                 seat.exit.cause in _OWN_END and not seat.exit.exit_code and not seat.exit.signal
             )
             await self._checkpoints.look_last(watch, is_clean=is_clean)
+            if seat.state == pb.SEAT_STATE_OPEN:
+                seat.checkpoints.extend(message for _, message in watch.told.values())
         self._pass_on(key, said)
 
     # --- from the trainer

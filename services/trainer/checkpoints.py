@@ -158,9 +158,9 @@ def _best(rules: Checkpoints, mine: Sequence[Checkpoint]) -> list[Checkpoint]:
     return [one for one in mine if one.number in best]
 
 
-def _age(found: Checkpoint) -> tuple[int, int, int]:
+def _age(found: Checkpoint) -> tuple[int, int, int, int]:
     """Those of a later seat are newer, whatever its node's clock says."""
-    return found.seat, found.time_ms, found.number
+    return found.seat, found.time_ms, -1 if found.step is None else found.step, found.number
 
 
 # --- what is gone on from

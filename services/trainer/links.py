@@ -231,7 +231,7 @@ class Links(seat_pb2_grpc.SeatServiceServicer):
         if event.HasField("progress"):
             return [ProgressReported(*at, progress_of(event.progress), event.epoch)]
         if event.HasField("checkpoint"):
-            return [checkpoint_of(at, event, hello.node)]
+            return [checkpoint_of(at, event.task_id, event.epoch, hello.node, event.checkpoint)]
         if event.HasField("checked"):
             unreached = tuple(
                 Unreached(one.role, one.index, one.address, one.error) for one in event.checked.unreached

@@ -163,7 +163,12 @@ def stored(yard: TrainingYard, job_id: str, count: int) -> list[str]:
         names = [one["name"] for one in kept if one.get("is_stored")]
         return names if len(names) >= count else []
 
-    return wait_until_sync(found, f"{count} checkpoints are stored", state=lambda: yard.told(job_id)) or []
+    return (
+        wait_until_sync(
+            found, f"{count} checkpoints are stored", timeout_s=30, state=lambda: yard.told(job_id)
+        )
+        or []
+    )
 
 
 def test_checkpoint_comes_along_to_another_node(yard: TrainingYard) -> None:
@@ -225,7 +230,7 @@ def test_only_the_last_are_kept_at_the_node_and_in_the_store(yard: TrainingYard)
     def rest() -> bool:
         return stored(yard, job_id, 2) == ["step-5.pt", "step-6.pt"]
 
-    wait_until_sync(rest, "the last two are left", state=lambda: yard.told(job_id))
+    wait_until_sync(rest, "the last two are left", timeout_s=30, state=lambda: yard.told(job_id))
     task = yard.instances(job_id)["worker-0"]["task_id"]
     (where,) = yard.yard.state.glob(f"agents/*/tasks/*{task}*/work/ckpt")
 
@@ -245,7 +250,7 @@ def test_only_the_last_are_kept_at_the_node_and_in_the_store(yard: TrainingYard)
 
 
 def test_kept_outputs_are_the_job_s_and_outlive_it(yard: TrainingYard) -> None:  # S3.11
-    job_id = yard.submit(KEEPING.replace("TTL", "2s"))
+    job_id = yard.submit(KEEPING.replace("TTL", "15s"))
     yard.until(job_id, "SUCCEEDED")
     job_found = yard.job(job_id)
     names = {one["name"]: one["digest"] for one in job_found["outputs"]}
@@ -255,7 +260,7 @@ def test_kept_outputs_are_the_job_s_and_outlive_it(yard: TrainingYard) -> None: 
     assert yard.yard.cli("train", "outputs", job_id, "--out", str(out)).code == 0
     assert (out / "worker-1" / "out" / "index.txt").read_text() == "1\n"
     wait_until_sync(
-        lambda: yard.yard.cli("train", "get", job_id).code == 3, f"{job_id} is cleared", timeout_s=30,
+        lambda: yard.yard.cli("train", "get", job_id).code == 3, f"{job_id} is cleared", timeout_s=60,
         state=lambda: yard.told(job_id),
     )  # fmt: skip
     done = yard.yard.cli("artifacts", "get", names["worker-0/out/index.txt"], str(out / "again"))

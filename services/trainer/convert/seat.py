@@ -22,13 +22,14 @@ _CAUSES = {job_pb2.ExitCause.Value(f"EXIT_CAUSE_{cause.name}"): cause for cause 
 _LIVE = (seat_pb2.SEAT_STATE_RUNNING, seat_pb2.SEAT_STATE_STOPPING)
 
 
-def checkpoint_of(at: tuple[int, str, int], event: seat_pb2.SeatEvent, node: str) -> CheckpointSeen:
-    """A checkpoint that an agent has found, or has stored."""
-    found = event.checkpoint
+def checkpoint_of(
+    at: tuple[int, str, int], task: str, epoch: int, node: str, found: seat_pb2.SeatCheckpoint
+) -> CheckpointSeen:
+    """A checkpoint that an agent has found, or has stored, or cannot make ready."""
     return CheckpointSeen(
-        job=at[0], role=at[1], index=at[2], task=event.task_id, node=node, epoch=event.epoch, name=found.name,
-        digest=found.digest, files=tuple((file.path, file.digest, file.size_bytes) for file in found.files),
-        size_bytes=found.size_bytes, time_ms=found.time.ToMilliseconds(), is_stored=found.is_stored, flaw=found.flaw,
+        job=at[0], role=at[1], index=at[2], task=task, node=node, epoch=epoch, name=found.name, digest=found.digest,
+        files=tuple((file.path, file.digest, file.size_bytes) for file in found.files), size_bytes=found.size_bytes,
+        time_ms=found.time.ToMilliseconds(), is_stored=found.is_stored, flaw=found.flaw,
     )  # fmt: skip
 
 
@@ -62,6 +63,7 @@ def events_of(seat: seat_pb2.Seat, hello: seat_pb2.SeatHello, *, is_greeting: bo
             network=hello.network,
         )
         found.append(SeatOpened(*at, seat.task_id, address))
+        found += [checkpoint_of(at, seat.task_id, seat.epoch, hello.node, one) for one in seat.checkpoints]
     is_here = is_greeting and seat.state not in (seat_pb2.SEAT_STATE_PREPARING, seat_pb2.SEAT_STATE_CLOSED)
     # One that was told as preparing in the greeting may have had a launch that was lost.
     if is_here or seat.state == seat_pb2.SEAT_STATE_OPEN:
