@@ -10,7 +10,7 @@ import msgspec
 
 from modelyard.training import Ending
 from modelyard.training.evidence import Item, lacking
-from modelyard.training.restarts import Action, Cause, Purse
+from modelyard.training.restarts import Action, Cause, Purse, decide
 from services.trainer import facts
 from services.trainer.acts import Act
 from services.trainer.model import Exit
@@ -50,5 +50,5 @@ def _is_spoken_of(act: Act, instance: Instance, found: Exit) -> bool:
     planned = act.plan.role(instance.role)
     assert planned is not None
     ending = Ending(cause=Cause.NO_EVIDENCE, matched=frozenset(found.matched))
-    verdict = planned.role.restart(ending, Purse())
+    verdict = decide(planned.role.restarts, ending, Purse())
     return verdict.action is Action.RESTART or verdict.reason in ("RULE", "RESTART_BUDGET")
