@@ -132,7 +132,10 @@ def _framework_id(section: Section) -> tuple[str, int]:
 
 def _job(section: Section, framework: Framework, version: int, changes: Changes) -> Job:
     section.node_of("kind")
-    name = changes.name or section.word("name")
+    # Also what is laid over is read: else it would be a field that nobody knows.
+    own_name, own_queue = section.word("name"), section.word("queue")
+    own_priority = section.integer("priority", 0, -1_000, 1_000)
+    name = changes.name or own_name
     if name and not ID.fullmatch(name):
         section.wrong(
             "name", Reason.BAD_NAME, f"{shown(name)!r} is no name of a job", "small letters, digits and -"
@@ -155,10 +158,8 @@ def _job(section: Section, framework: Framework, version: int, changes: Changes)
         framework=framework.id,
         framework_version=version,
         name=name or framework.id,
-        queue=changes.queue or section.word("queue"),
-        priority=section.integer("priority", 0, -1_000, 1_000)
-        if changes.priority is None
-        else changes.priority,
+        queue=changes.queue or own_queue,
+        priority=own_priority if changes.priority is None else changes.priority,
         params=_params(section, framework, changes),
         labels=sections.labels(section, "labels"),
         roles=roles,

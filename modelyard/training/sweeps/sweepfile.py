@@ -204,7 +204,8 @@ def _read(
     section: Section, job: Node, frameworks: tuple[Node, ...], prefix: str, changes: SweepChanges
 ) -> Sweep | None:
     section.node_of("kind")
-    name = changes.name or section.word("name") or "sweep"
+    own = section.word("name")
+    name = changes.name or own or "sweep"
     if not ID.fullmatch(name):
         message = f"{shown(name)!r} is no name of a sweep"
         section.wrong("name", Reason.BAD_NAME, message, "small letters, digits and -")
@@ -219,8 +220,10 @@ def _read(
         _note_needed(section, search)
     known: dict[str, Value] = dict.fromkeys((one.name for one in space), 0)
     at = Position(prefix.rstrip("."), job.line, job.column)
+    before = len(section.findings)
     used = names_in(job, at, known, section.findings)
-    for one in space:
+    # One that is misspelt is not missed as well.
+    for one in space if len(section.findings) == before else ():
         if one.name not in used:
             place = section.position("space").inner(one.name)
             message = f"nothing in the job uses ${{sweep.{one.name}}}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelyard.training import Plan, Reason, Refused, catalogue, plan_job, problems_of
+from modelyard.training import Changes, Plan, Reason, Refused, catalogue, plan_job, problems_of
 from modelyard.training.sweeps import Sweep, SweepChanges, plan_sweep, read_sweep
 
 FILE = """kind: Sweep
@@ -264,3 +264,13 @@ def test_names_of_trials_stay_short() -> None:
     sweep, _ = swept(FILE.replace("rates", "r" * 63))
     plan = plan_job(sweep.document(10_000, sweep.values(1, 0), {}), catalogue.find)
     assert plan.job.name == "r" * 57 + "-10000"
+
+
+def test_what_is_laid_over_a_file_takes_the_place_of_what_it_says() -> None:
+    sweep, _ = swept(FILE, name="other", queue="fast", parallel=5)
+    assert (sweep.name, sweep.parallel) == ("other", 5)
+    job = "kind: Job\nname: a\nqueue: q\npriority: 3\nframework: plain\nargv: [x]\n"
+    plan = plan_job(job, catalogue.find, (), Changes(name="b", queue="z", priority=-1))
+    assert (plan.job.name, plan.job.queue, plan.job.priority) == ("b", "z", -1)
+    trial = plan_job(sweep.document(1, sweep.values(1, 0), {}), catalogue.find)
+    assert (trial.job.name, trial.job.queue) == ("other-1", "fast")
