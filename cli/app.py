@@ -35,11 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "ls: who changed what, and who was refused"),
     "contacts": ("contacts", "add, ls, get, test, default, rm, deliveries, replay"),
     "graph": ("graph", "Canvases and their versions: checked, explained, run, watched, imported"),
-    "train": (
-        "train",
-        "frameworks, validate, render, run, watch, ls, get, stop, suspend, resume, scale, why, register, sweep: "
-        "training with any framework",
-    ),
+    "train": ("train", "Training with any framework: jobs run, watched, logged, drawn, swept, imported"),
     "model": ("model", "inspect: what a trained file takes and gives, without running it"),
     "queues": ("queues", "ls, get, add, set, stop, start, rm: in which order accounts share"),
     "quotas": ("quotas", "ls, get, set: what an account may hold"),
