@@ -2,7 +2,8 @@
 
 Nodes are asked, not instances: of each node one instance dials, and one answers at its first port. Up to eight nodes
 everybody dials everybody; of more, each dials the first and those 1, 2, 4, 8 … further on, so that n nodes make n·log n
-attempts. Nodes that have the same network and address are one machine. Who was reached once is not asked again.
+attempts. Nodes that have the same network and address are one machine. Who was reached once is not asked again; what
+has failed is tried a second time, because an agent may just have been away.
 
 Nothing of a check is on disk before it has come to its end: a trainer that dies meanwhile asks anew.
 """
@@ -99,13 +100,15 @@ def _is_same_machine(one: Instance, other: Instance) -> bool:
     return a is not None and b is not None and a.network == b.network != "" and a.host == b.host
 
 
-def _begin(act: Act, pairs: list[tuple[Instance, Instance]], places: list[str]) -> None:
+def _begin(
+    act: Act, pairs: list[tuple[Instance, Instance]], places: list[str], *, is_second: bool = False
+) -> None:
     live = act.live
     asked = {one.key: one for pair in pairs for one in pair}
     live.last_check = max(act.now, live.last_check + 1)
     check = live.check = Check(
         number=live.last_check, waiting={key: one.task for key, one in asked.items()}, places=places,
-        until_ms=act.now + TIMEOUT_MS + ANSWER_MS, targets={}, callers={},
+        until_ms=act.now + TIMEOUT_MS + ANSWER_MS, targets={}, callers={}, is_second=is_second,
     )  # fmt: skip
     for one, other in pairs:
         check.targets.setdefault(one.key, []).append(other.key)
@@ -163,11 +166,20 @@ def _task_of(act: Act, key: Key) -> str:
 def _conclude(act: Act, check: Check) -> None:
     """Everybody who can has answered."""
     job = act.job
-    failures = [one for one in check.unreached if _task_of(act, (one.role, one.index))]
+    # Who was asked to answer and has not said that it did was away itself.
+    failures = [
+        one
+        for one in check.unreached
+        if _task_of(act, (one.role, one.index)) and (one.role, one.index) not in check.waiting
+    ]
     act.live.check = None
     act.touch()
     if not failures:
         _note(act, check.places)
+        return
+    places = _places(act)
+    if not check.is_second and (pairs := [*_pairs(act, places)]):
+        _begin(act, pairs, [*places], is_second=True)
         return
     message = _message(act, failures)
     act.condition(ConditionKind.UNREACHABLE, is_true=True, reason=REASON, message=message)

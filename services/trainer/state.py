@@ -119,6 +119,8 @@ class Check(msgspec.Struct):
     """By how many they are dialled."""
     places: list[str] = []
     unreached: list[Unreached] = []
+    is_second: bool = False
+    """The first attempt has failed: an agent may just have been away."""
     is_pause: bool = False
     message: str = ""
 

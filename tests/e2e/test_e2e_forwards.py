@@ -146,6 +146,18 @@ def test_local_address_works_while_no_agent_does(yard: TrainingYard) -> None:  #
     yard.nothing_lives(job_id)
 
 
+def test_instance_that_moved_while_the_trainer_was_killed_is_met_too(yard: TrainingYard) -> None:  # S3.7
+    """The connection of before goes on without it; its successor moves the server, and tells the client's seat."""
+    job_id = yard.submit(MOVING)
+    (first,) = until_met(yard, 1)
+    os.kill(json.loads((yard.yard.state / "run" / "trainer.json").read_text())["pid"], signal.SIGKILL)
+    (yard.room / "move").touch()
+    assert until_met(yard, 2)[-1] != first
+    yard.open_door()
+    yard.until(job_id, "SUCCEEDED")
+    yard.nothing_lives(job_id)
+
+
 def test_program_watches_addresses_with_the_token_of_its_task(yard: TrainingYard) -> None:  # S3.7
     """It need not know its job, sees no other one, and nothing once it has ended."""
     job_id = yard.submit(MOVING)

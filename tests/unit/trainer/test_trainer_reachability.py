@@ -81,6 +81,8 @@ def test_pair_that_does_not_reach_each_other_fails_the_job_by_name() -> None:  #
     world.reaches = lambda here, there: (here, there) != ("n2", "n0")
     open_all(world)
     world.hear()
+    assert job(world).outcome is None, "it is tried again"
+    world.hear()
     found = job(world)
     assert found.outcome is JobState.FAILED and found.reason == "UNREACHABLE"
     assert found.message.startswith("worker-1 on n2 cannot reach server-0 at h-n0:")
@@ -94,6 +96,7 @@ def test_warned_job_starts_and_its_condition_says_so() -> None:
     world.reaches = lambda here, there: False
     open_all(world)
     world.hear()
+    world.hear()
     assert states(world) == {"starting"}
     (condition,) = [one for one in job(world).conditions if one.kind is ConditionKind.UNREACHABLE]
     assert condition.is_true and "and 5 more of such" in condition.message
@@ -104,12 +107,13 @@ def test_waiting_job_tries_again_until_they_reach_each_other() -> None:
     world.reaches = lambda here, there: False
     open_all(world)
     world.hear()
+    world.hear()
     assert states(world) == {"seated"} and "cannot reach" in job(world).message
     world.pass_time(5_000)
-    assert len(world.dialled) == 6
+    assert len(world.dialled) == 12
     world.reaches = lambda here, there: True
     world.pass_time(6_000)
-    assert len(world.dialled) == 12
+    assert len(world.dialled) == 18
     world.hear()
     assert states(world) == {"starting"}
     assert [one.is_true for one in job(world).conditions if one.kind is ConditionKind.UNREACHABLE] == [
@@ -131,6 +135,29 @@ def test_agent_that_does_not_answer_is_not_waited_for_for_ever() -> None:
     world.pass_time(9_000)
     assert states(world) == {"seated"}
     world.pass_time(2_000)
+    assert states(world) == {"starting"}
+
+
+def test_agent_that_was_away_for_a_moment_fails_nobody() -> None:
+    """Others could not reach its seat, because it was not asked to answer yet."""
+    world = world_of()
+    world.reaches = lambda here, there: there != "n1"
+    open_all(world)
+    world.reaches = lambda here, there: True
+    world.hear()
+    world.hear()
+    assert states(world) == {"starting"} and job(world).outcome is None
+
+
+def test_agent_that_stays_away_is_no_reason_to_fail_those_who_dialled_it() -> None:
+    world = world_of()
+    world.reaches = lambda here, there: there != "n1"
+    open_all(world)
+    (away,) = [wish for wish in asked(world) if wish.node == "n1"]
+    world.news = [one for one in world.news if getattr(one, "task", "") != away.task]
+    world.hear()
+    assert states(world) == {"seated"}
+    world.pass_time(11_000)
     assert states(world) == {"starting"}
 
 
