@@ -103,6 +103,9 @@ async def _run(
         await _furnish(client, plan)
         digest = await client.artifacts.bundle(dir) if dir else ""
         job = await client.jobs.create(text, bundle_digest=digest, **request)
+        if plan.job.suspended:
+            yard.say("the file says that it starts suspended; nobody could resume it later, so it starts")
+            await client.jobs.resume(job.id)
         job = await _to_the_end(yard, client, job.id, into)
         if into is not None:
             await _fetch(yard, client, await client.jobs.get(job.id), into)

@@ -19,6 +19,7 @@ from modelyard.v1 import framework_pb2, job_pb2, sweep_pb2
 from services.trainer.rules import RULES
 from tests.support.mutations import mutate
 from tests.support.scheduler_service import refusal
+from tests.support.trainer_repeats import FOREIGN
 from tests.support.trainer_yard import FRAMEWORK, JOB, SWEEP, TrainerClient, trainer_yard
 
 METHODS: list[MethodDescriptor] = [
@@ -34,6 +35,7 @@ NEVER = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 TEXTS = (
     JOB,
     FRAMEWORK,
+    FOREIGN,
     "",
     "kind: Job",
     "{}",
