@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 import msgspec
 
+from modelyard.training.document import TEXT_BYTES_MOST
 from modelyard.training.imports import (
     jax_job,
     jobset,
@@ -21,7 +23,8 @@ from modelyard.training.imports.drafts import Draft
 from modelyard.training.imports.remarks import Remarks
 from modelyard.training.imports.source import WRITTEN_BY_THE_CLUSTER, Object, objects, rest
 from modelyard.training.imports.surroundings import HELPING, Surroundings
-from modelyard.training.problems import Position, Problem, Reason, shown
+from modelyard.training.imports.texts import TextsTooLarge
+from modelyard.training.problems import Position, Problem, Reason, Refused, shown
 
 KINDS: dict[tuple[str, str], Callable[[Object, Surroundings], Draft]] = {
     ("kubeflow.org", "PyTorchJob"): pytorch_job.convert,
@@ -59,14 +62,29 @@ def convert(text: str | bytes, name: str = "") -> Imported:
         namespace=job.metadata.word("namespace") or "default",
         objects={(one.kind, one.name): one for one in found if one.kind in HELPING},
     )
-    draft = KINDS[job.group, job.kind](job, around)
+    draft = _drafted(job, around, remarks)
     rest(job.metadata, quiet=WRITTEN_BY_THE_CLUSTER)
     rest(job.section, quiet=WRITTEN_BY_THE_CLUSTER)
     remarks.refuse()
     document = draft.text(
         f"From {shown(job.title, 200)} of {job.group}; what was left out: yard train import."
     )
+    if len(document.encode()) > TEXT_BYTES_MOST:
+        _refuse_size(job, remarks)
     return Imported(document=document, findings=remarks.remarks(), kind=job.kind, name=job.name)
+
+
+def _drafted(job: Object, around: Surroundings, remarks: Remarks) -> Draft:
+    try:
+        return KINDS[job.group, job.kind](job, around)
+    except TextsTooLarge:
+        _refuse_size(job, remarks)
+
+
+def _refuse_size(job: Object, remarks: Remarks) -> NoReturn:
+    message = "the job file would be too large, with all references filled in"
+    remarks.add(Reason.TOO_LARGE, message, job.section.at, "use fewer variables in variables")
+    raise Refused(remarks.all())
 
 
 def _chosen(found: list[Object], name: str, remarks: Remarks) -> Object | None:

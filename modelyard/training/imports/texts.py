@@ -14,6 +14,14 @@ _EVERYWHERE = ("/bin/", "/usr/", "/sbin/", "/dev/", "/proc/", "/sys/", "/tmp/", 
                "/var/run/", "/var/tmp/", "/lib")  # fmt: skip
 
 
+ALL_MOST = 2 << 20
+"""Characters of all texts of a job, with references filled in."""
+
+
+class TextsTooLarge(ValueError):
+    """References that are filled in make too much of a small source."""
+
+
 class Hosts(msgspec.Struct, frozen=True):
     """Names that a cluster gives to instances of a role: `prefix`, and the number of one of `count`."""
 
@@ -49,13 +57,24 @@ class Texts(msgspec.Struct):
     hosts: tuple[Hosts, ...] = ()
     replaced: Mapping[str, str] = {}
     """Further texts and what they become: `/etc/volcano` for example."""
+    spent: int = 0
 
     def convert(self, text: str, variables: Mapping[str, str], unknown: list[str] | None = None) -> str:
-        """A template. `variables`: templates by name; references to others stay, and are added to `unknown`."""
+        """A template. `variables`: templates by name; references to others stay, and are added to `unknown`.
+
+        Raises TextsTooLarge.
+        """
         parts: list[tuple[bool, str]] = []
         for is_value, part in _expanded(text, variables, unknown):
+            self.spend(len(part))
             parts += [(True, part)] if is_value else self._located(part)
         return _joined(parts)
+
+    def spend(self, count: int) -> None:
+        """Counts characters that a job file is to have. Raises TextsTooLarge."""
+        self.spent += count
+        if self.spent > ALL_MOST:
+            raise TextsTooLarge
 
     def _located(self, text: str) -> Iterator[tuple[bool, str]]:
         names = [*(f"(?:{hosts.pattern()}){_DOMAIN}(?![a-z0-9-])" for hosts in self.hosts)]

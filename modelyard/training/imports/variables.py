@@ -41,6 +41,7 @@ def _of_map(section: Section, around: Surroundings) -> dict[str, str]:
         message = f"the ConfigMap {shown(name)} is not in this text, so its values are missing"
         dropped(section, "configMapRef", message, "put it into the text, or write the values under env")
     found = {f"{prefix}{key}": value for key, value in (values or {}).items()}
+    around.texts.spend(sum(len(key) + len(value) for key, value in found.items()))
     return {key: value for key, value in found.items() if VARIABLE.fullmatch(key)}
 
 

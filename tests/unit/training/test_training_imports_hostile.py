@@ -100,6 +100,31 @@ def test_secret_of_a_job_cannot_be_asked_for_by_a_source() -> None:
     assert instance.launch.processes[0].argv[2] == "echo ${job.secret} ${job.secret}"
 
 
+def test_references_that_grow_are_refused_before_they_fill_memory() -> None:
+    # Each variable is the one before it, twice.
+    env = [{"name": f"V{number}", "value": f"$(V{number - 1})$(V{number - 1})"} for number in range(1, 60)]
+    container = {"name": "pytorch", "command": ["x"], "env": [{"name": "V0", "value": "ha"}, *env]}
+    spec = {"pytorchReplicaSpecs": {"Master": {"template": {"spec": {"containers": [container]}}}}}
+    source = {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "metadata": {"name": "one"},
+        "spec": spec,
+    }
+    assert reasons(json.dumps(source)) == {Reason.TOO_LARGE}
+
+
+def test_map_of_values_that_many_name_is_refused_before_it_fills_memory() -> None:
+    values = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"},
+              "data": {f"KEY_{number}": "v" * 40 for number in range(6_000)}}  # fmt: skip
+    container = {"name": "a", "command": ["x"], "envFrom": [{"configMapRef": {"name": "m"}}]}
+    template = {"spec": {"template": {"spec": {"containers": [container]}}}}
+    groups = [{"name": f"g{number}", "template": template} for number in range(64)]
+    jobset = {"apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "spec": {"replicatedJobs": groups}}
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": [values, jobset]})
+    assert reasons(text) == {Reason.TOO_LARGE}
+
+
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Paths of everything within."""
     if path:
