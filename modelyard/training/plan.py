@@ -14,7 +14,7 @@ from modelyard.training.framework import COUNT_MOST, Framework, ProgressSource, 
 from modelyard.training.job import Job, Placement, Resources, RoleInfo
 from modelyard.training.plan_checks import check_plan
 from modelyard.training.problems import Findings, Position, Reason
-from modelyard.training.readiness import Dependency, Readiness, ReadinessKind
+from modelyard.training.readiness import Dependency, Readiness, ReadinessKind, line_sign
 from modelyard.training.rendering import Launch, RenderError, process_count, telling_stacks, with_surroundings
 from modelyard.training.scope import Book, InstanceView, Meter, RoleFacts, RoleView, Surroundings, Table
 from modelyard.training.status import condition
@@ -94,12 +94,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(edge, until=peer.role.ready())
 
     def signs(self, name: str) -> tuple[Readiness, ...]:
-        """What has to be watched for at instances of a role: for its own readiness, for edges to it, as evidence."""
+        """What has to be watched for at instances of a role: for its own readiness, for edges to it, as evidence, for
+        what its rules of restarts say of lines."""
         planned = self.role(name)
         found = {} if planned is None else {planned.role.ready(): None}
         for other in self.roles:
             found.update({edge.until: None for edge in self.edges(other.name) if edge.role == name})
         found.update(dict.fromkeys(signs_of(self.job.evidence, name)))
+        rules = planned.role.restarts.rules if planned is not None else ()
+        found.update({line_sign(rule.log): None for rule in rules if rule.log})
         return tuple(found)
 
     def surroundings(

@@ -55,6 +55,11 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.port or self.path or self.pattern or self.function
 
 
+def line_sign(pattern: str) -> Readiness:
+    """A line of output that matches."""
+    return Readiness(kind=ReadinessKind.LOG, pattern=pattern)
+
+
 class OnTimeout(Enum):
     FAIL = "fail"
     START_ANYWAY = "start_anyway"

@@ -6,9 +6,12 @@ costs are on disk before the first of them is stopped (I3).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from modelyard.training import Ending, ScopeKind, Verdict, patterns
+from modelyard.training.readiness import line_sign
 from modelyard.training.restarts import Action, Cause, Per, Purse, RestartScope
 from services.trainer import asking, checkpoints, evidence, gangs
 from services.trainer.acts import Act
@@ -46,7 +49,7 @@ def hung(act: Act, instance: Instance, found: Exit) -> None:
     """It lives, and is judged as if it had ended; its end is waited for."""
     act.set(instance, InstanceState.STOPPING, "HANG", found.message)
     instance.stopping_for = "hang"
-    instance.exit = found
+    instance.exit = found = _with_matches(act, instance, found)
     if asking.is_coded(act, instance.role, "restart"):
         # It is judged when it has ended.
         return
@@ -104,6 +107,24 @@ def _judge(act: Act, instance: Instance, found: Exit) -> None:
         begin_wave(act, instance, verdict, found)
 
 
+def _with_matches(act: Act, instance: Instance, found: Exit) -> Exit:
+    """With the patterns of its role's rules that a line of these processes has: its agent has watched for them, and the
+    last lines are there."""
+    planned = act.plan.role(instance.role)
+    assert planned is not None
+    asked = dict.fromkeys(rule.log for rule in planned.role.restarts.rules if rule.log)
+    if not asked:
+        return found
+    signs = act.plan.signs(instance.role)
+    seen = {signs[number] for number in instance.signs if number < len(signs)}
+    matched = tuple(log for log in asked if line_sign(log) in seen or _is_said(log, found.last_lines))
+    return msgspec.structs.replace(found, matched=matched)
+
+
+def _is_said(pattern: str, lines: Iterable[str]) -> bool:
+    return any(patterns.matches(pattern, line) for line in lines)
+
+
 def _verdict(act: Act, instance: Instance, ending: Ending, purse: Purse) -> Verdict | None:
     """None: a package's code is asked, and it is judged when that has answered."""
     planned = act.plan.role(instance.role)
@@ -122,15 +143,6 @@ def judge_waiting(act: Act) -> None:
         is_waiting = instance.state is InstanceState.BACKING_OFF and instance.reason == JUDGING
         if is_waiting and instance.exit is not None:
             _judge(act, instance, instance.exit)
-
-
-def _with_matches(act: Act, instance: Instance, found: Exit) -> Exit:
-    """With the patterns of its role's rules that one of its last lines has."""
-    planned = act.plan.role(instance.role)
-    assert planned is not None
-    asked = dict.fromkeys(rule.log for rule in planned.role.restarts.rules if rule.log)
-    matched = tuple(log for log in asked if any(patterns.matches(log, line) for line in found.last_lines))
-    return msgspec.structs.replace(found, matched=matched)
 
 
 def _budget(act: Act, instance: Instance, per: Per) -> tuple[str, Budget]:

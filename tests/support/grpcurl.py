@@ -35,7 +35,9 @@ class Grpcurl:
 
     def __init__(self, yard: Yard, token: str = "") -> None:
         secret = token or (yard.state / "secrets" / "admin.token").read_text().strip()
-        self._head = (program(), "-plaintext", "-H", f"authorization: Bearer {secret}")
+        authority = yard.state / "tls" / "ca.pem"
+        transport = ("-cacert", str(authority)) if authority.exists() else ("-plaintext",)
+        self._head = (program(), *transport, "-H", f"authorization: Bearer {secret}")
         self._yard = yard
 
     def raw(self, method: str, *messages: dict[str, Any]) -> str:

@@ -108,6 +108,14 @@ for step in sys.argv[1:]:
         door(value or "door")
     elif word == "save":
         signal.signal(signal.SIGTERM, lambda *_: (say("saved"), sys.exit(0)))
+    elif word == "once" and begun_of(name) == 1:
+        kind, _, what = value.partition("-")
+        if kind == "line":
+            print(what.replace("_", " "), flush=True)
+            sys.exit(1)
+        if kind == "exit":
+            sys.exit(int(what))
+        os.kill(os.getpid(), int(what))
     elif word == "fail_once":
         if begun_of(name) == 1:
             sys.exit("once")
@@ -130,6 +138,8 @@ class TrainingYard:
     def __init__(self, yard: Yard, room: Path) -> None:
         self.yard = yard
         self.room = room
+        self.other: Yard | None = None
+        """Another machine of it, where a test has one."""
         self.grpc = Grpcurl(yard)
 
     def submit(self, text: str) -> str:
