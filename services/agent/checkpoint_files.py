@@ -61,12 +61,15 @@ class Directory:
         self._rules = rules
         self._seen: dict[str, tuple[Signature, float]] = {}
         self._whole: dict[str, Signature] = {}
+        self.is_calm = False
+        """Nothing had changed at the last look."""
 
     def look(self) -> list[Found]:
         """Those that are complete while somebody may write."""
         now, found = time.monotonic(), []
         entries = dict(self._entries())
         self._seen = {name: seen for name, seen in self._seen.items() if name in entries}
+        self.is_calm = {name: seen for name, (seen, _) in self._seen.items()} == entries
         for name, signature in entries.items():
             before = self._seen.get(name)
             if before is None or before[0] != signature:

@@ -27,7 +27,8 @@ from services.chassis.logs import get_logger
 
 _log = get_logger("agent.checkpoints")
 
-LOOK_S = 0.5
+LOOK_S, CALM_LOOK_S, CALM_LOOKS = 0.5, 2.0, 60
+"""How often a directory is looked at, and how often one in which nothing has happened for so many looks."""
 AGAIN_S = 5.0
 """Before something is asked of a store again that is away."""
 STORING_MOST_S = 600.0
@@ -94,11 +95,13 @@ class Checkpoints:
             self._run_beside(f"checkpoints of {watch.key}", self._keep_looking(watch))
 
     async def _keep_looking(self, watch: Watch) -> None:
+        calm = 0
         while watch.is_running:
             async with watch.turn:
                 found = await asyncio.to_thread(watch.directory.look) if watch.is_running else []
                 await self._take(watch, found)
-            await asyncio.sleep(LOOK_S)
+            calm = calm + 1 if watch.directory.is_calm else 0
+            await asyncio.sleep(LOOK_S if calm < CALM_LOOKS else CALM_LOOK_S)
 
     async def look_last(self, watch: Watch, *, is_clean: bool) -> None:
         """Everything that is complete was told when this returns. Nothing writes any more; `is_clean`: the processes
