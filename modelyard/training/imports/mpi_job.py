@@ -20,7 +20,7 @@ from modelyard.training.imports.replicas import (
 from modelyard.training.imports.source import Object, changed, dropped, inner, rest
 from modelyard.training.imports.surroundings import Surroundings
 from modelyard.training.problems import Reason, shown
-from modelyard.training.section import Section
+from modelyard.training.section import VARIABLE, Section
 
 LAYOUT = Layout(
     field="mpiReplicaSpecs", roles={"Launcher": "launcher", "Worker": "worker"}, container="mpi",
@@ -149,7 +149,7 @@ def _option(words: list[str], ranks: int, env: dict[str, str], found: Mpirun) ->
         # How remote machines are reached is the framework's.
         if key not in ("plm_rsh_args", "plm_rsh_agent"):
             found.launcher_env[f"OMPI_MCA_{key}"] = value
-        return key.replace("_", "").isalnum()
+        return VARIABLE.fullmatch(key) is not None
     value = words.pop(0) if words else ""
     if name in _NUMBERS:
         return value == str(ranks)
@@ -157,7 +157,7 @@ def _option(words: list[str], ranks: int, env: dict[str, str], found: Mpirun) ->
         variable, _, text = value.partition("=")
         if text or variable in env:
             found.worker_env[variable] = text or env[variable]
-        return variable.isidentifier()
+        return VARIABLE.fullmatch(variable) is not None
     if (policy := _POLICIES.get(name.lstrip("-"))) is not None:
         found.launcher_env |= dict.fromkeys(policy, value)
         return True

@@ -100,6 +100,17 @@ def test_secret_of_a_job_cannot_be_asked_for_by_a_source() -> None:
     assert instance.launch.processes[0].argv[2] == "echo ${job.secret} ${job.secret}"
 
 
+@pytest.mark.parametrize("option", ["-mca, ключ, x", "-x, ключ=x", "-np, 3", "--unheard-of"])
+def test_launcher_that_is_not_understood_stays_as_it_is(option: str) -> None:
+    body = f"""  mpiReplicaSpecs:
+    Launcher: {{template: {{spec: {{containers: [{{name: mpi, command: [mpirun, {option}, ./x]}}]}}}}}}
+    Worker: {{replicas: 2, template: {{spec: {{containers: [{{name: mpi}}]}}}}}}
+"""
+    document = convert(job(body, "MPIJob")).document
+    assert "own_launcher: true" in document and "argv: [mpirun, " in document
+    assert not problems_of(document, catalogue.find)
+
+
 def test_references_that_grow_are_refused_before_they_fill_memory() -> None:
     # Each variable is the one before it, twice.
     env = [{"name": f"V{number}", "value": f"$(V{number - 1})$(V{number - 1})"} for number in range(1, 60)]
