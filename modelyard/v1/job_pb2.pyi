@@ -464,7 +464,7 @@ class JobCheckpoint(_message.Message):
     step: _builtins.int
     """The last number in its name; unset: there is none."""
     metric: _builtins.float
-    """The metric by which the best are kept, as it was reported last when this one was found."""
+    """The metric by which the best are kept: its latest report up to this step, or to the time at which it was written."""
     size_bytes: _builtins.int
     epoch: _builtins.int
     """In which launch of its instance it was found."""

@@ -7,10 +7,12 @@ from the same step: the newest that everybody has who writes any. It is chosen o
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from modelyard.training import Progress
 from modelyard.training.job import Checkpoints
 from modelyard.training.restarts import ScopeKind
 from services.trainer.acts import Act
@@ -22,6 +24,9 @@ from services.trainer.state import Instance, Key
 SHARED_MOST = 100
 """Of a directory on a shared file system so many are remembered of each instance; nothing in it is removed."""
 UNCHOSEN = -1
+REPORTS_MOST = 1_000
+REPORT_LATE_MS = 200
+"""So much later than it was said a report comes here."""
 _DIGITS = re.compile(r"[0-9]{1,15}")
 _PINNING = (
     InstanceState.PENDING,
@@ -90,13 +95,27 @@ def _new(act: Act, instance: Instance, event: CheckpointSeen, others: Iterable[C
         number=number, role=instance.role, index=instance.index, name=event.name, digest=event.digest,
         files=event.files, size_bytes=event.size_bytes, time_ms=event.time_ms, seat=instance.seats, task=event.task,
         node=event.node, epoch=event.epoch, step=step_of(event.name), is_stored=event.is_stored,
-        metric=_metric(act, instance, rules.metric) if is_latest and rules.metric else None,
+        metric=_metric(act, instance, event) if is_latest and rules.metric else None,
     )  # fmt: skip
 
 
-def _metric(act: Act, instance: Instance, name: str) -> float | None:
-    """The latest that it has reported, else the first of the others who has."""
+def reported(act: Act, instance: Instance, progress: Progress) -> None:
+    """What it says of the metric by which the best are kept: a checkpoint is found a while after it was written."""
+    name = act.plan.job.checkpoints.metric
+    if name in progress.metrics:
+        known = act.live.reported.setdefault(instance.key, deque(maxlen=REPORTS_MOST))
+        known.append((progress.step, act.now, progress.metrics[name]))
+
+
+def _metric(act: Act, instance: Instance, event: CheckpointSeen) -> float | None:
+    """What it had reported by then, else the first of the others who has; by the step where both are known."""
+    step, name = step_of(event.name), act.plan.job.checkpoints.metric
     for one in (instance, *act.live.instances.values()):
+        known = act.live.reported.get(one.key, ())
+        by_step = [value for at, _, value in known if at is not None and step is not None and at <= step]
+        by_time = [value for _, time_ms, value in known if time_ms <= event.time_ms + REPORT_LATE_MS]
+        if by_step or by_time:
+            return (by_step or by_time)[-1]
         if name in one.metrics:
             return one.metrics[name]
     return None

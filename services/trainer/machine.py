@@ -265,6 +265,7 @@ def _on_instance(act: Act, instance: Instance, event: _OfInstance) -> None:
         # What earlier processes said is no news of those that run now.
         if event.epoch in (0, instance.epoch):
             hangs.progressed(act, instance, event.progress)
+            checkpoints.reported(act, instance, event.progress)
     elif isinstance(event, SignSeen):
         if event.epoch == instance.epoch and event.sign not in instance.signs:
             instance.signs = [*instance.signs, event.sign]

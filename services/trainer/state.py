@@ -7,6 +7,7 @@ is what was. A plan is no part of it: it follows from the job's document and its
 from __future__ import annotations
 
 import heapq
+from collections import deque
 
 import msgspec
 
@@ -216,6 +217,7 @@ class LiveJob:
         "job",
         "last_check",
         "plan",
+        "reported",
         "unsent",
     )
 
@@ -225,6 +227,8 @@ class LiveJob:
         self.instances: dict[Key, Instance] = {}
         self.checkpoints: dict[Key, dict[str, Checkpoint]] = {}
         """By instance and name."""
+        self.reported: dict[Key, deque[tuple[int | None, int, float]]] = {}
+        """Of the metric by which the best checkpoints are kept: step, time (ms), value, latest last; not on disk."""
         self.answers: dict[tuple[str, str, int], Answer] = {}
         """What a package's code has answered last; see `asking`."""
         self.asked: dict[tuple[str, str, int], Question] = {}

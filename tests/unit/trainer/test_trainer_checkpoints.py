@@ -175,6 +175,16 @@ def test_last_and_best_are_kept_and_the_rest_is_let_go() -> None:
     assert sum(map(bool, world.held.values())) == 3
 
 
+def test_metric_is_that_of_its_step_however_late_it_is_found() -> None:
+    rules = "dir: c, keep_last: 1, keep_best: 1, metric: loss"
+    world = running(ranks="", scope="instance", rules=rules)
+    for step, loss in ((1, 0.5), (2, 0.1), (3, 0.4)):
+        world.do(ProgressReported(1, "worker", 0, Progress(step=step, metrics={"loss": loss})))
+    save(world, 0, 1, 2, 3)
+    metrics = {one.name: one.metric for one in world.checkpoints.values()}
+    assert metrics == {"step-2": 0.1, "step-3": 0.4}
+
+
 def test_higher_may_be_better() -> None:
     rules = "dir: c, keep_last: 1, keep_best: 1, metric: acc, higher_is_better: true"
     world = running(ranks="", scope="instance", rules=rules)
