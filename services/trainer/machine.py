@@ -64,6 +64,7 @@ from services.trainer.model import (
 )
 from services.trainer.state import Instance, LiveJob, State
 from services.trainer.sweeps import machine as sweeps
+from services.trainer.sweeps import trials
 from services.trainer.sweeps.events import SweepEvent
 
 _OfInstance = (
@@ -90,7 +91,7 @@ def step(state: State, events: Iterable[Event | SweepEvent], now: int) -> Effect
                 sweeps.apply(state, event, effects, now)
             else:
                 due += _apply(state, event, effects, now)
-                sweeps.hear(state, event, effects, now)
+                trials.hear(state, event, effects, now)
         except ServiceError as error:
             effects.answers.append(Answer(getattr(event, "reply", 0), error=error))
     for live in _to_follow(state, due):

@@ -11,7 +11,7 @@ from modelyard.training import Plan, Progress, catalogue, plan_job
 from modelyard.training.restarts import Cause
 from modelyard.training.sweeps import Sweep as File
 from modelyard.training.sweeps import plan_sweep
-from services.trainer.effects import Effects
+from services.trainer.effects import Effects, HoldReferences
 from services.trainer.events import Event, ProgressReported
 from services.trainer.state import Job
 from services.trainer.sweeps.events import SweepCreated, SweepRecovered, SweepRevisited
@@ -43,15 +43,18 @@ class SweepWorld(World):
         self.loss: Callable[[Trial, int], float] = lambda trial, step: float(trial.number)
         self.heard: list[tuple[int, int, float]] = []
         """Trial, step and value as the trainer heard them."""
+        self.references: list[HoldReferences] = []
         self.plan_of: Callable[[Job], Plan] = job_plan
 
-    def search(self, text: str, seed: int = 1) -> int:
+    def search(self, text: str, seed: int = 1, bundle: str = "") -> int:
         """A sweep of this file; its number."""
         file, plan = plan_sweep(text, catalogue.find, catalogue.known())
         number = self.state.next_sweep
         self.files[number] = file
         sweep = Sweep(
-            0, "ann", file.name, text, file.search.seed or seed, plan.framework.id, 0, file.search.trials, file.parallel
+            0, "ann", file.name, text, file.search.seed or seed, plan.framework.id, 0, file.search.trials,
+            file.parallel,
+            bundle_digest=bundle,
         )  # fmt: skip
         self.do(SweepCreated(1, sweep, file, self.plan_of))
         return number
@@ -61,6 +64,7 @@ class SweepWorld(World):
             if isinstance(event, ProgressReported):
                 self._note(event)
         effects = super().do(*events)
+        self.references += [wish for wish in effects.wishes if isinstance(wish, HoldReferences)]
         for number in effects.changed_sweeps:
             if is_to_be_revisited(self.state.sweeps[number]):
                 self.do(SweepRevisited(number))

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from modelyard.training import Progress, Refused
-from modelyard.training.sweeps import Resource
 from services.trainer import outcomes, turns
 from services.trainer.acts import Act
-from services.trainer.admission import admit
-from services.trainer.effects import Answer, Effects, TellSweepEnd
-from services.trainer.events import Event, ProgressReported
+from services.trainer.effects import Answer, Effects, HoldReferences, TellSweepEnd
 from services.trainer.model import JobState
-from services.trainer.state import Job, LiveJob, State
-from services.trainer.sweeps import rungs
+from services.trainer.state import LiveJob, State
+from services.trainer.sweeps import trials
 from services.trainer.sweeps.events import (
     SweepCreated,
     SweepEvent,
@@ -28,16 +24,14 @@ from services.trainer.sweeps.events import (
     SweepSuspended,
 )
 from services.trainer.sweeps.model import (
-    BEYOND,
     OVER,
-    PRUNED,
     SweepHasEnded,
     SweepNotSuspended,
     SweepState,
     TrialState,
 )
 from services.trainer.sweeps.rows import PutSweep, PutTrial
-from services.trainer.sweeps.state import LiveSweep, Trial
+from services.trainer.sweeps.state import LiveSweep
 
 
 def apply(state: State, event: SweepEvent, effects: Effects, now: int) -> None:
@@ -49,6 +43,9 @@ def apply(state: State, event: SweepEvent, effects: Effects, now: int) -> None:
             state.next_sweep += 1
             live.is_changed = True
             effects.answers.append(Answer(event.reply, live.sweep.number))
+            if live.sweep.bundle_digest:
+                # Also trials that begin in a week find it.
+                _hold(live, effects, live.sweep.bundle_digest)
         else:
             live.take_up(event.trials)
         state.sweeps[live.sweep.number] = live
@@ -80,7 +77,7 @@ def _carry_out(
 ) -> None:
     sweep = live.sweep
     if isinstance(event, SweepStopped):
-        _decide(live, SweepState.STOPPED, "STOPPED", event.comment or "somebody stopped it")
+        live.decide(SweepState.STOPPED, "STOPPED", event.comment or "somebody stopped it")
         return
     if sweep.outcome is not None:
         raise SweepHasEnded(f"s-{sweep.number} has ended", field="sweep_id")
@@ -119,54 +116,6 @@ def is_to_be_revisited(live: LiveSweep) -> bool:
     return sweep.state.has_ended or (sweep.outcome is None and not live.allowance and _has_room(live))
 
 
-def hear(state: State, event: Event, effects: Effects, now: int) -> None:
-    """What an instance reports may be what its trial is compared by."""
-    if not isinstance(event, ProgressReported):
-        return
-    job = state.jobs.get(event.job)
-    live = state.sweeps.get(job.job.sweep) if job is not None else None
-    if job is None or live is None:
-        return
-    trial = live.trials[job.job.trial]
-    metric = live.file.metric
-    if metric is None or metric.role not in ("", event.role):
-        return
-    value = event.progress.metrics.get(metric.name)
-    resource = _resource(live, event.progress)
-    if resource is not None and resource != trial.resource:
-        trial.resource = resource
-        live.changed.add(trial.number)
-    if value is None:
-        return
-    live.changed.add(trial.number)
-    trial.latest = value
-    if trial.best is None or metric.is_better(value, trial.best):
-        trial.best = value
-    if job.job.outcome is None and live.sweep.outcome is None:
-        _compare(Act(state, job, effects, now), live, trial, value)
-
-
-def _resource(live: LiveSweep, progress: Progress) -> float | None:
-    asha = live.file.search.asha
-    return progress.epoch if asha is not None and asha.by is Resource.EPOCH else progress.step
-
-
-def _compare(act: Act, live: LiveSweep, trial: Trial, value: float) -> None:
-    metric, target, asha = live.file.metric, live.file.target, live.file.search.asha
-    assert metric is not None
-    if target is not None and not metric.is_better(target, value):
-        live.sweep.target_trial = trial.number
-        message = f"trial {trial.number} has reached {metric.name} {value:g}"
-        _decide(live, SweepState.SUCCEEDED, "TARGET", message)
-        return
-    goes_on, message = rungs.passes(live, trial, value)
-    if not goes_on:
-        outcomes.decide(act, JobState.STOPPED, PRUNED, message)
-    elif asha is not None and trial.resource is not None and trial.resource > asha.most:
-        message = f"a whole trial goes to {asha.by.value} {asha.most:g}"
-        outcomes.decide(act, JobState.STOPPED, BEYOND, message)
-
-
 def follow(state: State, jobs: Iterable[LiveJob], effects: Effects, now: int) -> list[LiveJob]:
     """What follows for sweeps from what became of jobs; the jobs that were begun or stopped for it."""
     concerned: dict[int, LiveSweep] = {}
@@ -174,40 +123,8 @@ def follow(state: State, jobs: Iterable[LiveJob], effects: Effects, now: int) ->
         live = state.sweeps.get(job.job.sweep)
         if live is not None:
             concerned[live.sweep.number] = live
-            _note(live, live.trials[job.job.trial], job.job, now)
+            trials.note(live, live.trials[job.job.trial], job.job, now)
     return [job for live in concerned.values() for job in _settle(state, live, effects, now)]
-
-
-def _note(live: LiveSweep, trial: Trial, job: Job, now: int) -> None:
-    """How far a trial's job is."""
-    if trial.state.has_ended:
-        return
-    if trial.state is TrialState.WAITING and job.start_ms:
-        trial.state, trial.start_ms = TrialState.RUNNING, job.start_ms
-        live.changed.add(trial.number)
-    if job.state.has_ended:
-        message = job.message
-        if job.state is JobState.SUCCEEDED:
-            metric = live.file.metric
-            is_silent = metric is not None and trial.best is None
-            message = f"it never reported {metric.name}" if metric is not None and is_silent else ""
-        _end(live, trial, _ENDS.get(job.reason, _STATES[job.state]), job.reason, message, now)
-
-
-_STATES = {
-    JobState.SUCCEEDED: TrialState.SUCCEEDED,
-    JobState.FAILED: TrialState.FAILED,
-    JobState.STOPPED: TrialState.STOPPED,
-}
-_ENDS = {PRUNED: TrialState.PRUNED, BEYOND: TrialState.SUCCEEDED}
-"""By the reason of the job."""
-
-
-def _end(live: LiveSweep, trial: Trial, state: TrialState, reason: str, message: str, now: int) -> None:
-    trial.state, trial.reason, trial.message, trial.end_ms = state, reason, message, now
-    live.running.discard(trial.number)
-    live.failed += state is TrialState.FAILED
-    live.changed.add(trial.number)
 
 
 def _settle(state: State, live: LiveSweep, effects: Effects, now: int) -> list[LiveJob]:
@@ -218,7 +135,7 @@ def _settle(state: State, live: LiveSweep, effects: Effects, now: int) -> list[L
     touched: list[LiveJob] = []
     while sweep.outcome is None and live.allowance and _has_room(live):
         live.allowance -= 1
-        job = _begin(state, live, effects, now)
+        job = trials.begin(state, live, effects, now)
         touched += [job] if job is not None else []
         _decide_by_failures(live)
     _decide_by_failures(live)
@@ -229,40 +146,21 @@ def _settle(state: State, live: LiveSweep, effects: Effects, now: int) -> list[L
         if not live.running:
             sweep.state, sweep.end_ms, live.is_changed = sweep.outcome, now, True
             effects.wishes.append(TellSweepEnd(sweep.number, sweep.account))
+            if sweep.bundle_digest:
+                _hold(live, effects)
     return touched
+
+
+def _hold(live: LiveSweep, effects: Effects, *digests: str) -> None:
+    """What the store keeps for it; nothing: it lets go."""
+    holder = f"sweep:s-{live.sweep.number}"
+    effects.wishes.append(HoldReferences(live.sweep.account, holder, digests))
 
 
 def _has_room(live: LiveSweep) -> bool:
     sweep = live.sweep
     is_open = sweep.state is SweepState.RUNNING and sweep.next_trial <= sweep.trial_count
     return is_open and len(live.running) < sweep.parallel
-
-
-def _begin(state: State, live: LiveSweep, effects: Effects, now: int) -> LiveJob | None:
-    """The next trial. None: its values make no job, which counts as a failure."""
-    sweep, number = live.sweep, live.sweep.next_trial
-    sweep.next_trial += 1
-    live.is_changed = True
-    trial = live.trials[number] = Trial(number, values=live.file.values(number, sweep.seed), create_ms=now)
-    live.changed.add(number)
-    labels = {"sweep": f"s-{sweep.number}", "trial": f"{number}"}
-    document = live.file.document(number, trial.values, labels)
-    job = Job(
-        0, sweep.account, "", sweep.framework, sweep.framework_version, document, "", 0, now,
-        bundle_digest=sweep.bundle_digest, environment=sweep.environment,
-        sweep=sweep.number, trial=number,
-    )  # fmt: skip
-    try:
-        plan = live.plan_of(job)
-    except Refused as refused:
-        _end(live, trial, TrialState.FAILED, "INVALID", str(refused), now)
-        return None
-    job.name, job.queue, job.priority = plan.job.name, plan.job.queue, plan.job.priority
-    job.labels = dict(plan.job.labels)
-    made = admit(state, job, plan, effects, now)
-    trial.job = made.job.number
-    live.running.add(number)
-    return made
 
 
 def _decide_by_failures(live: LiveSweep) -> None:
@@ -273,27 +171,14 @@ def _decide_by_failures(live: LiveSweep) -> None:
             key=lambda one: (one.end_ms, one.number),
         )
         message = f"{failed} trials have failed; the last, {last.number}: {last.message or last.reason}"
-        _decide(live, SweepState.FAILED, "TOO_MANY_FAILURES", message)
+        live.decide(SweepState.FAILED, "TOO_MANY_FAILURES", message)
 
 
 def _decide_by_trials(live: LiveSweep) -> None:
     good = live.count(TrialState.SUCCEEDED)
     outcome = SweepState.SUCCEEDED if good else SweepState.FAILED
     message = f"{good} of {live.sweep.trial_count} trials have succeeded"
-    _decide(live, outcome, "EVERY_TRIAL_ENDED", message)
-
-
-def _decide(live: LiveSweep, outcome: SweepState, reason: str, message: str) -> None:
-    """Once: from now on no trial begins."""
-    sweep = live.sweep
-    if sweep.outcome is None:
-        sweep.outcome, sweep.state, sweep.reason, sweep.message = (
-            outcome,
-            SweepState.DRAINING,
-            reason,
-            message,
-        )
-        live.is_changed = True
+    live.decide(outcome, "EVERY_TRIAL_ENDED", message)
 
 
 def _drain(state: State, live: LiveSweep, effects: Effects, now: int) -> list[LiveJob]:

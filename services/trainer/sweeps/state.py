@@ -121,6 +121,14 @@ class LiveSweep:
         """How many are in one of these states."""
         return sum(trial.state in states for trial in self.trials.values())
 
+    def decide(self, outcome: SweepState, reason: str, message: str) -> None:
+        """Once: from now on no trial begins."""
+        sweep = self.sweep
+        if sweep.outcome is None:
+            sweep.outcome, sweep.state = outcome, SweepState.DRAINING
+            sweep.reason, sweep.message = reason, message
+            self.is_changed = True
+
     def bracket(self, trial: Trial) -> int:
         """In which it is."""
         asha = self.file.search.asha

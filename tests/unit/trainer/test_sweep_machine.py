@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelyard.training.problems import Problem, Reason, Refused
 from modelyard.training.restarts import Cause
-from services.trainer.effects import Answer
+from services.trainer.effects import Answer, HoldReferences
 from services.trainer.events import JobStopped
 from services.trainer.model import JobState
 from services.trainer.state import Job
@@ -210,6 +210,16 @@ def test_brackets_have_rungs_of_their_own() -> None:
     odd = {level for trial in world.trials_of(1) if trial.number % 2 for level, _ in trial.rungs}
     even = {level for trial in world.trials_of(1) if not trial.number % 2 for level, _ in trial.rungs}
     assert (odd, even) == ({1, 3}, {3})
+
+
+def test_bundle_is_held_for_as_long_as_the_sweep_goes_on() -> None:
+    world = SweepWorld()
+    world.search(FILE, bundle="b" * 64)
+    holder = "sweep:s-1"
+    assert world.references == [HoldReferences("ann", holder, ("b" * 64,))]
+    world.go_on()
+    assert world.references[1:] == [HoldReferences("ann", holder, ())]
+    assert {world.on_disk(number)[0].bundle_digest for number in world.jobs} == {"b" * 64}
 
 
 def test_many_trials_begin_over_several_steps() -> None:
