@@ -46,7 +46,9 @@ def throwaway_yard(options: Options) -> Iterator[Path]:
         _reap(pid, state)
         if number == TRIES - 1 or "taken by another program" not in answer.get("message", ""):
             message = answer.get("message") or "the yard for this job ended before it served"
-            raise CannotStart(message, why=answer.get("why", ""), next_step=answer.get("next_step", ""))
+            raise CannotStart(
+                message, why=answer.get("why", ""), next_step="yard up --trainer, which keeps its logs"
+            )
     try:
         yield state
     finally:
@@ -105,7 +107,7 @@ def _supervise(state: Path, options: Options, writer: int, parent: int) -> NoRet
                 _redirect(state / "logs" / "up.log")
                 code = Supervisor(state, options, say).run(lambda: _answer(writer, {"ready": True}))
     except CommandError as error:
-        _answer(writer, {"message": error.message, "why": error.why, "next_step": error.next_step})
+        _answer(writer, {"message": error.message, "why": error.why})
     finally:
         shutil.rmtree(state, ignore_errors=True)
         os._exit(code)

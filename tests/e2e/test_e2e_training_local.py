@@ -101,6 +101,7 @@ def test_local_job_keeps_order_ports_restarts_and_what_is_to_be_kept(local: Loca
     lines = out.splitlines()
     assert lines.count("client-0 | given") == lines.count("client-1 | given") == 2
     assert (into / "server-0" / "stdout").read_text() == "serves\n"
+    assert (into / "client-0" / "kept.txt").read_text() == "result\n"
     assert (into / "client-1" / "stdout").read_text() == "asks 1\ngiven\n" * 2
     assert "succeeded: client" in err
 
