@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test frameworks check gen bench simulate chaos clean
+.PHONY: help setup demo test frameworks check lint gen bench simulate chaos clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -26,13 +26,15 @@ test: setup  ## Run every test: first those that share nothing, side by side, th
 frameworks: setup  ## Train with the real PyTorch, TensorFlow, JAX, XGBoost … on agents; installs them once, outside of the checkout
 	python="$$($(BIN)/python tests/frameworks/environment.py)" && PYTHONPATH=. "$$python" -m pytest tests/frameworks
 
-check: setup  ## Format, lint, types, import contracts, protos, unit and contract tests
+check: lint  ## What lint does, and the unit and contract tests
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/unit tests/contract
+
+lint: setup  ## Format, lint, types, import contracts, protos
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/unit tests/contract
 
 gen: setup  ## Regenerate the stubs in modelyard/{v1,oip/v2} from protos/
 	$(BIN)/python protos/generate.py
