@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 
+from modelyard.training.imports.ports import paired, ports_of, tell_framework
 from modelyard.training.imports.probes import readiness
 from modelyard.training.imports.resources import placement, resources
 from modelyard.training.imports.source import (
@@ -22,6 +22,7 @@ from modelyard.training.imports.source import (
 from modelyard.training.imports.surroundings import Surroundings
 from modelyard.training.imports.texts import image_paths
 from modelyard.training.imports.variables import variables
+from modelyard.training.imports.volumes import tell_volumes
 from modelyard.training.problems import Reason, shown
 from modelyard.training.section import Section
 
@@ -57,7 +58,6 @@ _CONTAINER_QUIET = (
     "tty",
     "stdinOnce",
 )
-_PORT_NAME = re.compile(r"[^a-z0-9]+")
 
 
 class Pod(msgspec.Struct, kw_only=True):
@@ -112,7 +112,7 @@ def pod(
     if "terminationGracePeriodSeconds" in spec:
         grace_s = spec.number("terminationGracePeriodSeconds", 30.0, 0, 3_600)
         found.stop = {"grace": f"{grace_s:g}s"}
-    _tell_volumes(spec, container)
+    tell_volumes(spec, container)
     rest(spec, _POD_ADVICE, _POD_QUIET)
     return found
 
@@ -145,8 +145,8 @@ def _container(spec: Section, names: tuple[str, ...]) -> Section:
 
 def _contained(container: Section, around: Surroundings, count: int, role: str, brings_command: bool) -> Pod:
     container.node_of("name")
-    ports = _ports(container)
-    env = _paired(variables(container, around), ports, role)
+    ports = ports_of(container)
+    env = paired(variables(container, around), ports, role)
     found = Pod(
         argv=command_of(container, env, around, brings_command), env=env, resources=resources(container),
         ports=ports, container=container,
@@ -154,7 +154,7 @@ def _contained(container: Section, around: Surroundings, count: int, role: str, 
     if role:
         found.ready = readiness(container, found.ports, count == 1)
     else:
-        _tell_framework(container, ports)
+        tell_framework(container, ports)
     if "image" in container:
         message = f"programs run on the nodes themselves, not in the image {shown(container.word('image'))}"
         changed(
@@ -172,34 +172,6 @@ def _contained(container: Section, around: Surroundings, count: int, role: str, 
         )
     rest(container, _CONTAINER_ADVICE, (*_CONTAINER_QUIET, "volumeMounts"))
     return found
-
-
-def _paired(env: dict[str, str], ports: dict[str, int], role: str) -> dict[str, str]:
-    """X_PORT beside an X_ADDR that is an instance of the same role: the port that this instance has."""
-    names = {str(number): name for name, number in ports.items()}
-    found = dict(env)
-    for variable, value in env.items():
-        beginning, is_port, _ = variable.partition("_PORT")
-        if not is_port or value not in names or not role:
-            continue
-        for ending in ("_ADDR", "_ADDRESS", "_HOST", "_IP"):
-            instance = re.fullmatch(
-                rf"\$\{{(roles\.{role}\[[0-9]+\])\.host\}}", env.get(f"{beginning}{ending}", "")
-            )
-            if instance:
-                found[variable] = f"${{{instance[1]}.port.{names[value]}}}"
-    return found
-
-
-def _tell_framework(container: Section, ports: dict[str, int]) -> None:
-    """Ports and probes of a pod whose framework has its own."""
-    own = [str(number) for name, number in ports.items() if not name.endswith("job_port")]
-    if own:
-        message = f"the framework has ports of its own, leased and free: {', '.join(own)} is nobody's"
-        changed(container, "ports", message, "yard train render shows them")
-    for name in ("readinessProbe", "startupProbe"):
-        if name in container:
-            dropped(container, name, "the framework says when its roles are ready", "roles.<role>.ready")
 
 
 def tell_image(container: Section) -> None:
@@ -250,39 +222,3 @@ def _words(container: Section, name: str) -> list[tuple[str, str]]:
         else:
             found.append((name, text_of(node)))
     return found
-
-
-def _ports(container: Section) -> dict[str, int]:
-    """Numbers by name; a name is one of the language's."""
-    found: dict[str, int] = {}
-    for section in listed(container, "ports", 30):
-        number = section.integer("containerPort", 0, 1, 65_535)
-        name = _PORT_NAME.sub("_", section.word("name").lower()).strip("_")
-        if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > 40:
-            name = f"p{number}"
-        if number:
-            found[name] = number
-        rest(section, quiet=("protocol", "hostPort", "hostIP"))
-    return found
-
-
-def _tell_volumes(spec: Section, container: Section) -> None:
-    mounts: dict[str, str] = {}
-    for section in listed(container, "volumeMounts", 200):
-        mounts.setdefault(section.word("name"), section.word("mountPath"))
-    for section in listed(spec, "volumes", 200):
-        path = mounts.pop(section.word("name"), "")
-        where = f" at {shown(path)}" if path else ""
-        if "emptyDir" in section and path in ("/dev/shm", "/tmp"):
-            spec.findings.add(Reason.CONVERTED_OTHERWISE, f"{path} is the machine's own", section.at)
-            continue
-        if "emptyDir" in section:
-            message, step = f"there is no directory{where}", "write below the instance's own directory"
-        elif "configMap" in section or "secret" in section or "projected" in section:
-            message, step = f"there are no files{where}", "roles.<role>.files, or --dir"
-        else:
-            message, step = f"nothing is mounted{where}", "use a path that every node has"
-        spec.findings.add(Reason.NOT_CONVERTED, message, section.at, step)
-    for name, path in mounts.items():
-        message = f"nothing is mounted at {shown(path)} ({shown(name)})"
-        dropped(container, "volumeMounts", message, "use a path that every node has")
