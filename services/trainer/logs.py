@@ -16,6 +16,7 @@ from services.chassis.errors import Unavailable
 from services.chassis.sessions import on_behalf_of
 from services.trainer.engine import Engine
 from services.trainer.jobs import Jobs
+from services.trainer.log_epochs import Epochs, Part
 from services.trainer.log_index import LogIndex, SeatLog
 from services.trainer.state import Job, Key
 
@@ -23,12 +24,9 @@ STDOUT, STDERR = task_pb2.LOG_STREAM_STDOUT, task_pb2.LOG_STREAM_STDERR
 CALL_S = 10.0
 PAUSE_S = 0.5
 """Before what goes on without a word is asked for again."""
-STARTED_S = 2.0
-"""How long the first bytes of an epoch wait for the word that it has begun."""
 _ENDED = (task_pb2.TASK_STATE_SUCCEEDED, task_pb2.TASK_STATE_FAILED, task_pb2.TASK_STATE_CANCELLED)
 
 Chunk = job_pb2.StreamJobLogsResponse
-Part = task_pb2.StreamLogsResponse
 
 
 class LogsUnreachable(Unavailable):
@@ -103,7 +101,10 @@ class InstanceLog:
         if seat.sizes is not None and self._is_behind(seat.sizes):
             self._go_on(seat.sizes)
             return
-        told, epochs = _SeatPosition(), Epochs(self._source, self._job.number, self.key, seat.task)
+        told, epochs = (
+            _SeatPosition(),
+            Epochs(self._source.engine, self._source.index, self._job.number, self.key, seat.task),
+        )
         await self._skip(seat, told, is_last=is_last)
         is_following, attempt = self._is_following or not is_last, 1
         while True:
@@ -221,66 +222,6 @@ class _SeatPosition:
         """What was read of it."""
         found = [self._before[stream] + self.here[stream] for stream in (STDOUT, STDERR)]
         return found[0], found[1]
-
-
-class Epochs:
-    """To which epoch the bytes of one seat belong."""
-
-    def __init__(self, source: LogSource, job: int, key: Key, task: str) -> None:
-        self._source = source
-        self._job = job
-        self._key = key
-        self._task = task
-        self._known: list[tuple[int, tuple[int, int]]] = []
-        self._is_read = False
-        self._waited_for = 0
-
-    async def cut(self, chunk: Part) -> list[tuple[int, Part]]:
-        """The chunk in parts, each of one epoch; 0: before the first."""
-        known = await self._learned()
-        which = 0 if chunk.stream == STDOUT else 1
-        found, epoch = list[tuple[int, Part]](), 0
-        data, start = chunk.data, chunk.offset
-        for later, begins in known:
-            cut = begins[which] - start
-            if cut >= len(data):
-                break
-            if cut > 0:
-                found.append((epoch, Part(stream=chunk.stream, offset=start, data=data[:cut])))
-                data, start = data[cut:], start + cut
-            epoch = later
-        return [*found, (epoch, Part(stream=chunk.stream, offset=start, data=data))]
-
-    async def _learned(self) -> list[tuple[int, tuple[int, int]]]:
-        """What agents have told; of an epoch that has just begun the word is waited for, but not for long."""
-        wanted = self._latest()
-        if not self._is_read or (wanted and not self._has(wanted)):
-            self._is_read = True
-            self._known = await self._source.index.launches(self._job, self._task)
-        if wanted and not self._has(wanted) and self._waited_for < wanted:
-            self._waited_for = wanted
-            await self._wait(wanted)
-        return self._known
-
-    async def _wait(self, wanted: int) -> None:
-        with self._source.engine.watch(self._job) as changed:
-            try:
-                async with asyncio.timeout(STARTED_S):
-                    while not self._has(wanted):
-                        await changed.wait()
-                        changed.clear()
-                        self._known = await self._source.index.launches(self._job, self._task)
-            except TimeoutError:
-                return
-
-    def _has(self, epoch: int) -> bool:
-        return bool(self._known) and self._known[-1][0] >= epoch
-
-    def _latest(self) -> int:
-        """The epoch that was last launched in this seat, as far as the job lives; 0: not known."""
-        live = self._source.engine.state.jobs.get(self._job)
-        one = live.instances.get(self._key) if live is not None else None
-        return one.epoch if one is not None and one.task == self._task else 0
 
 
 def _unreachable(error: grpc.aio.AioRpcError) -> LogsUnreachable:
