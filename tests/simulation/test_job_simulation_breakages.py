@@ -25,7 +25,6 @@ from services.trainer import (
     timers,
 )
 from services.trainer.acts import Act
-from services.trainer.engine import Engine
 from services.trainer.model import InstanceState
 from tests.simulation.jobs.world import Story, failure_of, stories
 
@@ -102,13 +101,9 @@ def forgotten_batches(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(store.JobStore, "_begin", begin)
 
 
-def early_acknowledgement(patch: pytest.MonkeyPatch) -> None:
-    """Agents may forget what is on no disk."""
-
-    async def settled(self: Any) -> None:
-        return None
-
-    patch.setattr(Engine, "settled", settled)
+def unheard_ends(patch: pytest.MonkeyPatch) -> None:
+    """Agents may forget ends that nobody has noted."""
+    patch.setattr(endings, "ended", lambda act, instance, found: None)
 
 
 def lost_launches(patch: pytest.MonkeyPatch) -> None:
@@ -193,20 +188,20 @@ def half_suspended(patch: pytest.MonkeyPatch) -> None:
 
 BREAKAGES: dict[Callable[[pytest.MonkeyPatch], None], int] = {
     half_gangs: 0,
-    unpaid_restarts: 0,
-    overdrawn_purses: 0,
-    second_outcome: 0,
+    unpaid_restarts: 1,
+    overdrawn_purses: 5,
+    second_outcome: 28,
     kept_seats: 0,
     forgotten_cancellations: 0,
-    forgotten_batches: 0,
-    early_acknowledgement: 0,
+    forgotten_batches: 5,
+    unheard_ends: 0,
     lost_launches: 0,
-    same_epoch: 0,
-    early_launch: 0,
-    wide_scopes: 0,
-    unnoticed_losses: 0,
+    same_epoch: 1,
+    early_launch: 5,
+    wide_scopes: 31,
+    unnoticed_losses: 1,
     forgotten_deadlines: 0,
-    unwritten_changes: 0,
+    unwritten_changes: 1,
     patience: 0,
     forgotten_surplus: 0,
     unwanted_seats: 0,

@@ -50,7 +50,7 @@ class Fate:
             self.signs = [sign for sign in self.signs if chance.random() < 0.5]
         elif is_endless:
             self.length_s = float("inf")
-        elif drawn > 0.93 and world.hangs(seat.task.job):
+        elif drawn > 0.75 and world.hangs(seat.task.job):
             self.hangs, self.length_s = True, float("inf")
         self.is_deaf = chance.random() < 0.2
         self.show_s = min(self.length_s * 0.8, chance.choice((0.0, 0.5, 3.0)))

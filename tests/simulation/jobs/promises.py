@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from modelyard.training import PlannedRole
 from modelyard.training.restarts import ScopeKind
 from modelyard.v1 import job_pb2
 from modelyard.v1 import seat_pb2 as pb
@@ -31,6 +32,18 @@ _JOB = msgspec.msgpack.Decoder(Job)
 _INSTANCE = msgspec.msgpack.Decoder(Instance)
 _PLACELESS = (JobState.QUEUED, JobState.RESERVING, JobState.SUSPENDED)
 Whom = tuple[int, str, int]
+
+
+def _covers(planned: PlannedRole, role: str) -> bool:
+    """Whether a restart for an instance of one role may take along those of another."""
+    policy = planned.role.restarts
+    scopes = [policy.scope, *(rule.scope for rule in policy.rules if rule.scope is not None)]
+    return not policy.may_move or any(
+        scope.kind is ScopeKind.JOB
+        or (scope.kind is ScopeKind.ROLE and planned.name == role)
+        or role in scope.roles
+        for scope in scopes
+    )
 
 
 def _shown(live: LiveJob) -> str:
@@ -54,8 +67,9 @@ class Promises:
         """What every job was at every revision that was on disk."""
         self.decided: dict[int, dict[Key, int]] = {}
         """Epochs of a job's instances when its outcome was written."""
-        self.succeeded: set[Whom] = set()
-        """Whose success was acknowledged, in their present epoch."""
+        self.innocent: set[Whom] = set()
+        """Who is known to have succeeded or to have been stopped, in their present epoch."""
+        self._begun: dict[int, dict[Key, int]] = {}
         self.given_back: set[int] = set()
         """Jobs that have lost all their places once: then all of them starts again."""
 
@@ -84,7 +98,7 @@ class Promises:
         there = {*self._world.disk.rows("SELECT job, role, place FROM instance")}
         for whom in self.epochs.keys() - there:
             del self.epochs[whom]
-            self.succeeded.discard(whom)
+            self.innocent.discard(whom)
         for (number,) in self._world.disk.rows("SELECT job FROM outcome"):
             if number not in self.decided:
                 rows = self._world.disk.rows("SELECT content FROM instance WHERE job = ?", number)
@@ -104,6 +118,7 @@ class Promises:
             if row.state in _PLACELESS and any(one.epoch for one in live.instances.values()):
                 self.given_back.add(number)
             self._budgets_hold(live)
+            self._is_no_half_gang(live)
         if self._world.chance.random() < 0.1:
             self._nobody_is_forgotten(engine.state)
 
@@ -159,40 +174,31 @@ class Promises:
             if other.is_live and (other.task.job, other.task.role, other.task.index) == whom
         ]
         assert not others, f"{whom} lives twice (I2)"
-        self._is_no_half_gang(job, whom)
         self._may_start_again(job, whom)
         self.epochs[whom] = launch.epoch
-        self.succeeded.discard(whom)
+        self.innocent.discard(whom)
 
-    def _is_no_half_gang(self, job: Job, whom: Whom) -> None:
-        """Nobody starts unless all who must start together have, or had, a place."""
-        plan = self._world.plan(job.number)
-        for planned in plan.roles:
-            rows = self._world.disk.rows(
-                "SELECT content FROM instance WHERE job = ? AND role = ?", job.number, planned.name
-            )
-            of_role = [_INSTANCE.decode(content) for (content,) in rows]
-            seated = sum(one.address is not None or one.state.has_ended or one.epoch > 0 for one in of_role)
-            least = min(planned.gang_least, job.counts.get(planned.name, 0))
-            assert seated >= least, f"{whom} starts, and {planned.name} has {seated} of {least} places"
+    def _is_no_half_gang(self, live: LiveJob) -> None:
+        """Nobody gets an epoch unless all who must start together have, or had, a place."""
+        epochs = {key: one.epoch for key, one in live.instances.items()}
+        before = self._begun.setdefault(live.job.number, {})
+        begun = [key for key, epoch in epochs.items() if epoch > before.get(key, 0)]
+        self._begun[live.job.number] = epochs
+        for planned in live.plan.roles if begun else ():
+            of_role = live.of_role(planned.name)
+            seated = sum(one.address is not None or one.state.has_ended for one in of_role)
+            least = min(planned.gang_least, len(of_role))
+            assert seated >= least, f"{begun} start, and {planned.name} has {seated} of {least} places"
 
     def _may_start_again(self, job: Job, whom: Whom) -> None:
         """I3, I4: a start that is not the first was decided and paid, and what has succeeded is left alone."""
         if not self.epochs[whom] or job.number in self.given_back:
             return
         assert job.restarts, f"{whom} starts again, and nothing was decided (I3)"
-        if whom not in self.succeeded:
-            return
         plan = self._world.plan(job.number)
-        scopes = [
-            scope
-            for planned in plan.roles
-            for scope in (planned.role.restarts.scope, *(rule.scope for rule in planned.role.restarts.rules))
-            if scope is not None
-        ]
-        is_wide = any(scope.kind is not ScopeKind.INSTANCE for scope in scopes)
-        is_wide = is_wide or any(not planned.role.restarts.may_move for planned in plan.roles)
-        assert is_wide, f"{whom} had succeeded, and starts again alone (I4)"
+        if whom in self.innocent and not plan.job.hang.silent_s:
+            taken_along = any(_covers(planned, whom[1]) for planned in plan.roles)
+            assert taken_along, f"{whom} had not failed, and starts again beside nobody's restart (I4)"
 
     def stopped(self, machine: Machine, seat: Seat, wish: pb.StopSeat) -> None:
         """Somebody is asked to end: the reason is on disk."""
@@ -221,8 +227,8 @@ class Promises:
                 continue
             is_noted = kept.exit is not None and not kept.state.has_processes
             assert is_noted, f"the end of {whom} in epoch {seat.epoch} was acknowledged and is forgotten"
-            if seat.exit.cause == job_pb2.EXIT_CAUSE_SUCCESS:
-                self.succeeded.add(whom)
+            if seat.exit.cause in (job_pb2.EXIT_CAUSE_SUCCESS, job_pb2.EXIT_CAUSE_STOPPED):
+                self.innocent.add(whom)
 
     # --- at the end
 
