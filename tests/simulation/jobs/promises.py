@@ -20,7 +20,7 @@ from services.trainer import machine
 from services.trainer.acts import Act
 from services.trainer.effects import Effects
 from services.trainer.engine import Engine
-from services.trainer.model import InstanceState, JobState
+from services.trainer.model import PLACED, InstanceState, JobState
 from services.trainer.state import Instance, Job, Key, LiveJob, State, check_invariants
 
 if TYPE_CHECKING:
@@ -150,7 +150,9 @@ class Promises:
             twin.instances = {key: _INSTANCE.decode(_PACK(one)) for key, one in live.instances.items()}
             twin.activity = dict(live.activity)
             act = Act(copy, twin, Effects(), now)
-            machine._on_tick(act)
+            if live.job.state not in PLACED:
+                # Of those with places rounds see to what has waited too long.
+                machine._on_tick(act)
             machine._settle(act)
             assert not copy.changed, f"at {now}: {_shown(live)} should have been looked at: {_shown(twin)}"
 
