@@ -82,8 +82,8 @@ def _words(act: Act, edge: Dependency) -> str:
 
 
 def edge_is_met(act: Act, edge: Dependency) -> bool:
-    """Whether enough of the other role show the sign."""
-    return is_met(edge, facts_of(act, edge.role))
+    """Whether enough of the other role show the sign; a role that was scaled to nobody is not waited for."""
+    return not act.job.counts.get(edge.role) or is_met(edge, facts_of(act, edge.role))
 
 
 def missing(act: Act, edge: Dependency) -> list[int]:

@@ -192,7 +192,7 @@ BREAKAGES: dict[Callable[[pytest.MonkeyPatch], None], int] = {
     overdrawn_purses: 50,
     second_outcome: 28,
     kept_seats: 0,
-    forgotten_cancellations: 15,
+    forgotten_cancellations: 17,
     forgotten_batches: 5,
     unheard_ends: 0,
     lost_launches: 5,
@@ -204,7 +204,7 @@ BREAKAGES: dict[Callable[[pytest.MonkeyPatch], None], int] = {
     unwritten_changes: 1,
     patience: 0,
     forgotten_surplus: 0,
-    unwanted_seats: 0,
+    unwanted_seats: 4,
     half_suspended: 0,
 }
 """Each with the seed at which to begin: one whose story it spoiled when this was written."""

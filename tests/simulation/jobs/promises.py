@@ -7,6 +7,7 @@ absorb, the disk is what memory is, nothing that was acknowledged is forgotten, 
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _PACK = msgspec.msgpack.Encoder().encode
 _JOB = msgspec.msgpack.Decoder(Job)
 _INSTANCE = msgspec.msgpack.Decoder(Instance)
+_OWN = {"job", "plan", "instances", "changed", "is_changed", "due_ms"}
+"""What a twin of a live job does not take over as it is."""
 _PLACELESS = (JobState.QUEUED, JobState.RESERVING, JobState.SUSPENDED)
 Whom = tuple[int, str, int]
 
@@ -117,6 +120,11 @@ class Promises:
             self._terminal_absorbs(row)
             if row.state in _PLACELESS and any(one.epoch for one in live.instances.values()):
                 self.given_back.add(number)
+            beyond = [
+                one.key for one in live.instances.values() if one.index >= live.job.counts.get(one.role, 0)
+            ]
+            left = [key for key in beyond if not live.instances[key].state.has_processes]
+            assert not left, f"{left} of j-{number} were scaled away, and are still there (S3.10)"
             self._budgets_hold(live)
             self._is_no_half_gang(live)
         if self._world.chance.random() < 0.1:
@@ -145,16 +153,17 @@ class Promises:
         for live in state.jobs.values():
             if live.job.state.has_ended or (live.due_ms and live.due_ms <= now + 1):
                 continue
-            copy = State(revision=state.revision)
+            apart = State(revision=state.revision)
             twin = LiveJob(_JOB.decode(_PACK(live.job)), live.plan)
             twin.instances = {key: _INSTANCE.decode(_PACK(one)) for key, one in live.instances.items()}
-            twin.activity = dict(live.activity)
-            act = Act(copy, twin, Effects(), now)
+            for name in {*LiveJob.__slots__} - _OWN:
+                setattr(twin, name, copy.deepcopy(getattr(live, name)))
+            act = Act(apart, twin, Effects(), now)
             if live.job.state not in PLACED:
                 # Of those with places rounds see to what has waited too long.
                 machine._on_tick(act)
             machine._settle(act)
-            assert not copy.changed, f"at {now}: {_shown(live)} should have been looked at: {_shown(twin)}"
+            assert not apart.changed, f"at {now}: {_shown(live)} should have been looked at: {_shown(twin)}"
 
     # --- at the machines
 

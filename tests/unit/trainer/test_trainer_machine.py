@@ -385,3 +385,15 @@ def test_job_whose_framework_is_gone_is_ended_and_nothing_of_it_lives() -> None:
     world.run()
     lost = world.state.jobs[1].job
     assert (lost.state, lost.reason) == (JobState.FAILED, "FRAMEWORK_LOST") and not world.seats
+
+
+def test_role_that_was_scaled_to_nobody_is_not_waited_for() -> None:  # S3.5, S3.10
+    text = ALONE.replace("roles: {", "roles: {first: {functions: {create: {argv: [a]}}}, ").replace(
+        "create: {argv: [work]},", "create: {argv: [work]}, depend: [{role: first, until: started}],"
+    )
+    world = World(seats_most=3)
+    world.create(plan_from(text.replace("first: {", "first: {count: {default: 1}, ", 1) + "suspend: true\n"))
+    assert world.do(RoleScaled(9, 1, "first", 0, 0)).answers[0].error is None
+    world.do(JobResumed(10, 1))
+    world.run()
+    assert state(world) is JobState.SUCCEEDED
