@@ -203,7 +203,7 @@ BREAKAGES: dict[Callable[[pytest.MonkeyPatch], None], int] = {
     forgotten_deadlines: 0,
     unwritten_changes: 1,
     patience: 0,
-    forgotten_surplus: 0,
+    forgotten_surplus: 5,
     unwanted_seats: 4,
     half_suspended: 0,
 }
