@@ -24,9 +24,14 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from services.chassis.clock import Clock
 from services.chassis.marks import Kept, Mark, RequestIdInvalid, RequestIdReused, current, marking
 from services.chassis.security import principal
 from services.chassis.sqlite import Database
+
+KEPT_MS = 24 * 3_600_000
+"""How long the first answer to a request is given again."""
+PRUNE_S = 3_600.0
 
 _NONCE_BYTES = 12
 
@@ -101,6 +106,13 @@ class Answers:
         return await self._database.write(
             lambda c: c.execute(self._sql["prune_answers"], (before_ms,)).rowcount
         )
+
+    async def run(self, clock: Clock) -> None:
+        """For ever: forgets what is older than a day. A loop that the service starts."""
+        while True:
+            while await self.prune(clock.now_ms() - KEPT_MS):
+                pass
+            await clock.sleep(PRUNE_S)
 
     def keep(self, answer_of: Callable[[T], Message]) -> Kept[T]:
         """For a change that is no event: to be called inside its transaction, with what the answer is made of."""

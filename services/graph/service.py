@@ -1,12 +1,9 @@
 """The graph service as the chassis runs it: what is opened in which order, and closed again."""
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import grpc.aio
 
-from modelyard.channel import connect
 from modelyard.v1 import canvas_pb2, canvas_pb2_grpc, run_pb2, run_pb2_grpc
 from services.chassis.answers import Answers, repeatable
 from services.chassis.clock import SystemClock
@@ -15,8 +12,9 @@ from services.chassis.errands import Carrier, Errands
 from services.chassis.errors import InvariantViolation
 from services.chassis.failpoints import failpoint
 from services.chassis.figures import Family, gauge
+from services.chassis.outward import Outward, yard_key
 from services.chassis.peers import RemoteAuthenticator
-from services.chassis.security import Authenticator, ensure_secret
+from services.chassis.security import Authenticator
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
 from services.graph.carriers import Cancellations, References, Withdrawals
@@ -41,8 +39,6 @@ from services.graph.starting import Starting
 from services.graph.store import RunStore
 
 PACKAGE = "services.graph"
-PRUNE_S = 3_600.0
-ANSWERS_KEPT_MS = 24 * 3_600_000
 
 
 class GraphService:
@@ -56,22 +52,24 @@ class GraphService:
         self._loops = loops
         self._clock = SystemClock()
         self._database: Database | None = None
+        self._outward: Outward | None = None
         self._scheduler: grpc.aio.Channel | None = None
         self._library: Library | None = None
-        self._store: grpc.aio.Channel | None = None
 
     async def open(self) -> None:
         """Opens the tables and the way to the scheduler. Raises StartRefused leaves."""
         config = self._config
-        token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
+        self._outward = Outward(config.state_dir, is_tls=config.tls)
         self._database = await Database.open(config.home / "graph.db", load_migrations(PACKAGE))
         sql = load_queries(PACKAGE)
-        self._scheduler = connect(config.scheduler, token=token, ca_file=self._authority_file())
+        self._scheduler = self._outward.connect(config.scheduler)
         self._catalogue = Catalogue(self._scheduler, self._clock)
         self._projects = Projects(self._database, sql)
         self._library = Library(self._projects, self._catalogue, self._clock)
-        self._answers = Answers(self._database, sql, self._clock.now_ms, self._key("graph.answers.key"))
-        self._store = connect(config.store, token=token, ca_file=self._authority_file())
+        self._answers = Answers(
+            self._database, sql, self._clock.now_ms, yard_key(config.state_dir, "graph.answers.key")
+        )
+        self._store = self._outward.connect(config.store)
         self._errands = Errands(
             self._database, sql, self._clock, before=lambda: failpoint("graph.before_errand"),
             after=lambda: failpoint("graph.after_errand"),
@@ -97,7 +95,7 @@ class GraphService:
         self._loops.start("errands", self._errands.run(carriers))
         self._loops.start("engine", self._engine.run())
         self._loops.start("progress", Progress(self._engine, self._scheduler, self._clock).run())
-        self._loops.start("answers", self._prune_answers())
+        self._loops.start("answers", self._answers.run(self._clock))
         self._loops.start("clearing", self._clearing.run())
 
     async def figures(self) -> list[Family]:
@@ -159,23 +157,7 @@ class GraphService:
 
     async def close(self) -> None:
         """Closes everything that is open."""
-        if self._scheduler is not None:
-            await self._scheduler.close()
-        if self._store is not None:
-            await self._store.close()
+        if self._outward is not None:
+            await self._outward.close()
         if self._database is not None:
             await self._database.close()
-
-    async def _prune_answers(self) -> None:
-        while True:
-            while await self._answers.prune(self._clock.now_ms() - ANSWERS_KEPT_MS):
-                pass
-            await self._clock.sleep(PRUNE_S)
-
-    def _key(self, name: str) -> bytes:
-        """256 bits that are this yard's."""
-        secret = ensure_secret(self._config.state_dir / "secrets" / name, "key")
-        return hashlib.sha256(secret.encode()).digest()
-
-    def _authority_file(self) -> Path | None:
-        return self._config.state_dir / "tls" / "ca.pem" if self._config.tls else None

@@ -1,7 +1,6 @@
 """The scheduler as a process: what it opens, what it serves, and in which order it ends."""
 
 import asyncio
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from services.chassis.clock import SystemClock
 from services.chassis.errors import ServiceError, StartRefused
 from services.chassis.figures import Family, gauge
 from services.chassis.logs import get_logger
+from services.chassis.outward import yard_key
 from services.chassis.security import ADMIN, SERVICE, Authenticator, Principal, ensure_secret
 from services.chassis.supervise import Loops
 from services.scheduler import figures
@@ -96,10 +96,10 @@ class SchedulerService:
         self._engine.counts = self._counts
         await self._open_engine()
         self._accounts = Accounts(store, self._clock)
-        self._answers = Answers(self._engine, self._key("answers.key"))
+        self._answers = Answers(self._engine, yard_key(self._config.state_dir, "answers.key"))
         await self._import_secrets()
         self._credentials = Credentials(
-            self._accounts, self._clock, self._key("tasks.key"), config.state_dir, tls=config.tls,
+            self._accounts, self._clock, yard_key(config.state_dir, "tasks.key"), config.state_dir, tls=config.tls,
             node_ttl_s=config.node_ttl_s,
         )  # fmt: skip
         service_token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
@@ -119,12 +119,6 @@ class SchedulerService:
             self._config.keep_ended_days,
         )  # fmt: skip
 
-    def _key(self, name: str) -> bytes:
-        """256 bits that are this yard's."""
-        return hashlib.sha256(
-            ensure_secret(self._config.state_dir / "secrets" / name, "key").encode()
-        ).digest()
-
     def _open_notify(self) -> None:
         """The contacts and the outbox; nothing is started before there is something to send."""
         assert self._store is not None and self._store_channel is not None
@@ -132,7 +126,9 @@ class SchedulerService:
             parse_networks(self._config.notify_allow)
         except ValueError as error:
             raise StartRefused(f"--notify-allow: {error}") from error
-        self._contacts = Contacts(self._engine, self._clock, Seal(self._key("contacts.key")))
+        self._contacts = Contacts(
+            self._engine, self._clock, Seal(yard_key(self._config.state_dir, "contacts.key"))
+        )
         self._deliveries = Deliveries(self._store, self._clock)
         self._senders = SenderPool(self._config.notify_allow)
         self._messages = Messages(self._store, self._contacts, self._clock)

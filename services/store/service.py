@@ -1,18 +1,17 @@
 """The store as the chassis runs it: what is opened in which order, and closed again."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import grpc.aio
 
-from modelyard.channel import connect
 from modelyard.v1.artifact_pb2 import DESCRIPTOR
 from modelyard.v1.artifact_pb2_grpc import add_ArtifactServiceServicer_to_server
 from services.chassis.clock import SystemClock
 from services.chassis.errors import InvariantViolation, ServiceError, StartRefused
 from services.chassis.figures import Family, gauge
+from services.chassis.outward import Outward
 from services.chassis.peers import RemoteAuthenticator
-from services.chassis.security import Authenticator, ensure_secret
+from services.chassis.security import Authenticator
 from services.chassis.supervise import Loops
 from services.store.blobs import Blobs, storage_of
 from services.store.collector import Collector
@@ -38,18 +37,19 @@ class StoreService:
         self._store: Store | None = None
         self._engine: Engine | None = None
         self._scheduler: grpc.aio.Channel | None = None
+        self._outward: Outward | None = None
 
     async def open(self) -> None:
         """Sweeps interrupted uploads, opens the tables, starts the collector. Raises StartRefused leaves."""
         config, clock = self._config, SystemClock()
-        token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
+        self._outward = Outward(config.state_dir, is_tls=config.tls)
         try:
             await self._blobs.open()
         except (ServiceError, OSError) as error:
             raise StartRefused(f"the blobs cannot be kept at {self._where()}: {error}") from error
         self._store = await Store.open(config.home / "store.db")
         self._engine = Engine(self._store, self._blobs, config.limits, clock)
-        self._scheduler = connect(config.scheduler, token=token, ca_file=self._authority_file())
+        self._scheduler = self._outward.connect(config.scheduler)
         collector = Collector(self._engine, self._store, self._blobs, config.collect_grace_s, clock)
         self._loops.start("collector", collector.run())
 
@@ -93,14 +93,11 @@ class StoreService:
         """Finishes what is being published, then closes everything that is open."""
         if self._engine is not None:
             await self._engine.close()
-        if self._scheduler is not None:
-            await self._scheduler.close()
+        if self._outward is not None:
+            await self._outward.close()
         if self._store is not None:
             await self._store.close()
         self._blobs.close()
 
     def _where(self) -> str:
         return self._config.blobs_url or str(self._config.home / "blobs")
-
-    def _authority_file(self) -> Path | None:
-        return self._config.state_dir / "tls" / "ca.pem" if self._config.tls else None

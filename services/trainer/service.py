@@ -1,12 +1,9 @@
 """The trainer as the chassis runs it: what is opened in which order, and closed again."""
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import grpc.aio
 
-from modelyard.channel import connect
 from modelyard.v1 import (
     framework_pb2,
     framework_pb2_grpc,
@@ -24,8 +21,9 @@ from services.chassis.errands import Carrier, Errands
 from services.chassis.errors import InvariantViolation
 from services.chassis.failpoints import failpoint
 from services.chassis.figures import Family, gauge
+from services.chassis.outward import Outward, yard_key
 from services.chassis.peers import RemoteAuthenticator
-from services.chassis.security import Authenticator, ensure_secret
+from services.chassis.security import Authenticator
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
 from services.trainer.carriers import Cancellations, References
@@ -57,8 +55,6 @@ from services.trainer.sweeps.reading import Sweeps
 from services.trainer.sweeps.store import SweepStore
 
 PACKAGE = "services.trainer"
-PRUNE_S = 3_600.0
-ANSWERS_KEPT_MS = 24 * 3_600_000
 
 
 class TrainerService:
@@ -72,24 +68,27 @@ class TrainerService:
         self._loops = loops
         self._clock = SystemClock()
         self._database: Database | None = None
+        self._outward: Outward | None = None
+        self._plugins = Plugins()
+        self._functions: Functions | None = None
         self._scheduler: grpc.aio.Channel | None = None
         self._log_channel: grpc.aio.Channel | None = None
-        self._store: grpc.aio.Channel | None = None
 
     async def open(self) -> None:
         """Opens the tables and the way to the scheduler. Raises StartRefused leaves."""
         config = self._config
-        token = ensure_secret(config.state_dir / "secrets" / "service.token", "service")
+        self._outward = Outward(config.state_dir, is_tls=config.tls)
         self._database = await Database.open(config.home / "trainer.db", load_migrations(PACKAGE))
         sql = load_queries(PACKAGE)
-        self._scheduler = connect(config.scheduler, token=token, ca_file=self._authority_file())
-        self._store = connect(config.store, token=token, ca_file=self._authority_file())
+        self._scheduler = self._outward.connect(config.scheduler)
+        self._store = self._outward.connect(config.store)
         store = JobStore(self._database, sql)
-        self._plugins = Plugins()
         await self._plugins.open()
         self._frameworks = Frameworks(store, self._plugins)
         await self._frameworks.open()
-        self._answers = Answers(self._database, sql, self._clock.now_ms, self._key("trainer.answers.key"))
+        self._answers = Answers(
+            self._database, sql, self._clock.now_ms, yard_key(config.state_dir, "trainer.answers.key")
+        )
         self._errands = Errands(
             self._database, sql, self._clock, before=lambda: failpoint("trainer.before_errand"),
             after=lambda: failpoint("trainer.after_errand"),
@@ -99,9 +98,7 @@ class TrainerService:
         self._jobs = Jobs(self._engine, self._frameworks)
         self._index = LogIndex(self._database, sql)
         # Hundreds of streams at a time: nothing else waits behind them.
-        self._log_channel = connect(
-            config.scheduler, token=token, ca_file=self._authority_file(), is_apart=True
-        )
+        self._log_channel = self._outward.connect(config.scheduler, is_apart=True)
         self._metrics = Metrics(self._database, sql)
         self._links = Links(self._engine, self._index, self._metrics)
         self._functions = Functions(self._engine, self._plugins)
@@ -119,7 +116,7 @@ class TrainerService:
         self._loops.start("engine", self._engine.run())
         room = MakingRoom(self._engine, self._scheduler, self._clock)
         self._loops.start("making-room", room.run())
-        self._loops.start("answers", self._prune_answers())
+        self._loops.start("answers", self._answers.run(self._clock))
         clearing = Clearing(store, self._errands, self._clock, config.keep_ended_days)
         self._loops.start("clearing", clearing.run())
 
@@ -176,24 +173,10 @@ class TrainerService:
 
     async def close(self) -> None:
         """Closes everything that is open."""
-        await self._functions.close()
+        if self._functions is not None:
+            await self._functions.close()
         await self._plugins.close()
-        for channel in (self._scheduler, self._log_channel, self._store):
-            if channel is not None:
-                await channel.close()
+        if self._outward is not None:
+            await self._outward.close()
         if self._database is not None:
             await self._database.close()
-
-    async def _prune_answers(self) -> None:
-        while True:
-            while await self._answers.prune(self._clock.now_ms() - ANSWERS_KEPT_MS):
-                pass
-            await self._clock.sleep(PRUNE_S)
-
-    def _key(self, name: str) -> bytes:
-        """256 bits that are this yard's."""
-        secret = ensure_secret(self._config.state_dir / "secrets" / name, "key")
-        return hashlib.sha256(secret.encode()).digest()
-
-    def _authority_file(self) -> Path | None:
-        return self._config.state_dir / "tls" / "ca.pem" if self._config.tls else None

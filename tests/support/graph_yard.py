@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.channel import connect
-from modelyard.v1 import account_pb2, canvas_pb2, canvas_pb2_grpc, operator_pb2, run_pb2_grpc
-from services.chassis.server import add_health_and_reflection, make_server
-from services.chassis.supervise import Loops
+from modelyard.v1 import canvas_pb2, canvas_pb2_grpc, operator_pb2, run_pb2_grpc
 from services.graph.config import GraphConfig
 from services.graph.service import GraphService
+from tests.support.peer_yard import PeerYard
 from tests.support.scheduler_service import SchedulerYard, scheduler_yard
 from tests.support.scripted_agent import connected, ignore
 
@@ -40,45 +39,12 @@ class GraphClient:
         return await self.projects.SaveCanvas(request)
 
 
-class GraphYard:
-    """Both services; `restart` ends the graph service and starts it again on the same state."""
+class GraphYard(PeerYard[GraphService, GraphClient]):
+    """Both services."""
 
     def __init__(self, scheduler: SchedulerYard, state_dir: Path) -> None:
-        self.scheduler = scheduler
-        self._state_dir = state_dir
-        self._clients: list[GraphClient] = []
-
-    async def start(self) -> None:
-        self._loops = Loops()
-        config = GraphConfig(state_dir=self._state_dir, scheduler=self.scheduler.address)
-        self.service = GraphService(config, self._loops)
-        await self.service.open()
-        self._server = make_server(self.service.authenticator(), self.service.rules)
-        names = self.service.register(self._server)
-        await add_health_and_reflection(self._server, names)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        await self._server.start()
-        self.admin = self.client(self.scheduler.admin.token)
-
-    async def stop(self) -> None:
-        for client in self._clients:
-            await client.channel.close()
-        self._clients.clear()
-        await self._server.stop(0)
-        await self._loops.close()
-        await self.service.close()
-
-    async def restart(self) -> None:
-        await self.stop()
-        await self.start()
-
-    def client(self, token: str) -> GraphClient:
-        client = GraphClient(self.address, token)
-        self._clients.append(client)
-        return client
-
-    async def user(self, account: str, role: int = account_pb2.ROLE_USER) -> GraphClient:
-        return self.client((await self.scheduler.user(account, role)).token)
+        config = GraphConfig(state_dir=state_dir, scheduler=scheduler.address)
+        super().__init__(scheduler, lambda loops: GraphService(config, loops), GraphClient)
 
 
 def port(name: str, type_: str = "json", *, required: bool = True) -> operator_pb2.Port:

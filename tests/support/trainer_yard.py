@@ -8,7 +8,6 @@ from pathlib import Path
 
 from modelyard.channel import connect
 from modelyard.v1 import (
-    account_pb2,
     framework_pb2,
     framework_pb2_grpc,
     job_pb2,
@@ -17,10 +16,9 @@ from modelyard.v1 import (
     sweep_pb2,
     sweep_pb2_grpc,
 )
-from services.chassis.server import add_health_and_reflection, make_server
-from services.chassis.supervise import Loops
 from services.trainer.config import TrainerConfig
 from services.trainer.service import TrainerService
+from tests.support.peer_yard import PeerYard
 from tests.support.scheduler_service import SchedulerYard, scheduler_yard
 
 JOB = """kind: Job
@@ -68,47 +66,12 @@ class TrainerClient:
         return str((await self.sweeps.CreateSweep(request)).sweep.id)
 
 
-class TrainerYard:
-    """Both services; `restart` ends the trainer and starts it again on the same state."""
+class TrainerYard(PeerYard[TrainerService, TrainerClient]):
+    """Both services."""
 
     def __init__(self, scheduler: SchedulerYard, state_dir: Path) -> None:
-        self.scheduler = scheduler
-        self._state_dir = state_dir
-        self._clients: list[TrainerClient] = []
-
-    async def start(self) -> None:
-        self._loops = Loops()
-        config = TrainerConfig(state_dir=self._state_dir, scheduler=self.scheduler.address)
-        self.service = TrainerService(config, self._loops)
-        await self.service.open()
-        self._server = make_server(self.service.authenticator(), self.service.rules)
-        names = self.service.register(self._server)
-        await add_health_and_reflection(self._server, names)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        await self._server.start()
-        self.admin = self.client(self.scheduler.admin.token)
-
-    async def stop(self) -> None:
-        for client in self._clients:
-            await client.channel.close()
-        self._clients.clear()
-        await self._server.stop(0)
-        await self._loops.close()
-        await self.service.close()
-
-    async def restart(self) -> None:
-        await self.stop()
-        await self.start()
-
-    def client(self, token: str) -> TrainerClient:
-        client = TrainerClient(self.address, token)
-        self._clients.append(client)
-        return client
-
-    async def user(
-        self, account: str, role: account_pb2.Role.ValueType = account_pb2.ROLE_USER
-    ) -> TrainerClient:
-        return self.client((await self.scheduler.user(account, role)).token)
+        config = TrainerConfig(state_dir=state_dir, scheduler=scheduler.address)
+        super().__init__(scheduler, lambda loops: TrainerService(config, loops), TrainerClient)
 
 
 @asynccontextmanager
