@@ -13,11 +13,11 @@ from pathlib import Path
 from modelyard.worker.activity import below
 from modelyard.worker.tails import size_of
 
-_WAIT_S, _QUIET_S, _TEXT_BYTES = 2.0, 0.2, 256 * 1024
+_WAIT_S, _QUIET_S, _TEXT_BYTES = 3.0, 0.3, 256 * 1024
 
 
 def dump(stderr_path: str, spared: Collection[int] = (), *, is_fatal: bool = False) -> str:
-    """All that can be told, as text; up to two seconds. What processes do not write to the log themselves is written
+    """All that can be told, as text; up to three seconds. What processes do not write to the log themselves is written
     there for them.
 
     `is_fatal`: those that tell their stacks only when they die (PYTHONFAULTHANDLER) are ended for it, and those that
@@ -35,7 +35,8 @@ def dump(stderr_path: str, spared: Collection[int] = (), *, is_fatal: bool = Fal
             _send(pid, number)
             if is_fatal:
                 _send(pid, signal.SIGCONT)
-        _wait_for_silence(stderr_path, before)
+        dying = [pid for pid, number in asked.items() if number == signal.SIGABRT]
+        _wait_until_told(stderr_path, before, dying, is_told_by_all=len(dying) == len(asked))
         text = "\n".join(part for part in (text, _written(stderr_path, before)) if part)
     return (text or "no process runs").encode()[:_TEXT_BYTES].decode(errors="replace")
 
@@ -96,7 +97,8 @@ def _append(path: str, text: str) -> None:
         return
 
 
-def _wait_for_silence(path: str, before: int) -> None:
+def _wait_until_told(path: str, before: int, dying: Collection[int], *, is_told_by_all: bool) -> None:
+    """Those that die have told all when they are dead, the others when nothing more comes."""
     until = time.monotonic() + _WAIT_S
     size, since = before, time.monotonic()
     while time.monotonic() < until:
@@ -104,8 +106,15 @@ def _wait_for_silence(path: str, before: int) -> None:
         now = size_of(path)
         if now != size:
             size, since = now, time.monotonic()
-        elif size > before and time.monotonic() - since > _QUIET_S:
+        is_quiet = size > before and time.monotonic() - since > _QUIET_S
+        if (is_told_by_all or is_quiet) and all(map(_is_over, dying)):
             return
+
+
+def _is_over(pid: int) -> bool:
+    """Whether it has ended; its parent may not have heard yet."""
+    state = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return not state or state[0] in ("Z", "X")
 
 
 def _written(path: str, offset: int) -> str:
