@@ -20,6 +20,7 @@ EXPERIMENTS = (
     "processes",
     "seats",
     "forwards",
+    "training",
     "trainer_scale",
     "startup",
     "fleet",

@@ -1,6 +1,7 @@
 """A yard of its own for a measurement: real processes on free ports, taken down afterwards."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 YARD = Path(sys.executable).with_name("yard")
+ROOT = Path(__file__).parents[1]
 # What `yard up` reserves from its base on.
 PORTS = 10
 
@@ -21,11 +23,23 @@ class Yard:
     port_base: int
     # From the start of `yard up` until it returned.
     up_s: float
+    # What its services, agents and their tasks run on; none: this interpreter.
+    python: Path | None = None
 
     def run(self, *arguments: str) -> str:
         """One `yard` command; its standard output. Raises where it fails."""
-        command = [str(YARD), *arguments, "--state", str(self.state)]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        command = [*command_of(self.python), *arguments, "--state", str(self.state)]
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=surroundings()).stdout
+
+
+def command_of(python: Path | None) -> list[str]:
+    """`yard` on another interpreter, which need not have it installed."""
+    return [str(python), "-m", "cli"] if python else [str(YARD)]
+
+
+def surroundings() -> dict[str, str]:
+    """With which any interpreter finds this project."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def free_port_base() -> int:
@@ -39,7 +53,9 @@ def free_port_base() -> int:
 
 
 @contextlib.contextmanager
-def running_yard(*options: str, prepare: Callable[[Path], None] | None = None) -> Iterator[Yard]:
+def running_yard(
+    *options: str, prepare: Callable[[Path], None] | None = None, python: Path | None = None
+) -> Iterator[Yard]:
     """Brings a yard up in a temporary directory, and takes it down in the end.
 
     `prepare` may put into the state directory what is to be there already.
@@ -49,9 +65,18 @@ def running_yard(*options: str, prepare: Callable[[Path], None] | None = None) -
             prepare(Path(folder))
         base = free_port_base()
         begun = time.perf_counter()
-        command = [str(YARD), "up", "--detach", "--state", folder, "--port-base", str(base), *options]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        yard = Yard(Path(folder), base, time.perf_counter() - begun)
+        command = [
+            *command_of(python),
+            "up",
+            "--detach",
+            "--state",
+            folder,
+            "--port-base",
+            str(base),
+            *options,
+        ]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=surroundings())
+        yard = Yard(Path(folder), base, time.perf_counter() - begun, python)
         try:
             yield yard
         finally:
