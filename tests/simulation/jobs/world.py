@@ -19,7 +19,7 @@ import grpc.aio
 import msgspec
 
 from modelyard.training import Plan, plan_job
-from services.chassis import failpoints
+from services.chassis import failpoints, outward
 from services.chassis.supervise import Loops
 from services.trainer import service as service_module
 from services.trainer.config import TrainerConfig
@@ -101,7 +101,7 @@ class World:
             stack.enter_context(patch.object(failpoints, "_wishes", {"every": None}))
             stack.enter_context(patch.object(failpoints, "_hit", self._at_failpoint))
             stack.enter_context(patch.object(service_module, "Database", Opener(self.disk)))
-            stack.enter_context(patch.object(service_module, "connect", self._connect))
+            stack.enter_context(patch.object(outward, "connect", self._connect))
             stack.enter_context(patch.object(Engine, "_step", self._step_of(Engine._step)))
             self.loop.run_until_complete(self._tell())
         return self
