@@ -367,7 +367,8 @@ class Seat:
         """Its end of patience with silence is not waited beyond: who judges hangs hears of it at once."""
         if not self._silent_s:
             return _ACTIVITY_S
-        return min(_ACTIVITY_S, max(self._silent_s - silent_s + _LINGER_TICK_S, _SILENT_ACTIVITY_S))
+        left_s = self._silent_s - silent_s
+        return min(_ACTIVITY_S, left_s + _LINGER_TICK_S if left_s > 0 else _SILENT_ACTIVITY_S)
 
     def _kill(self) -> None:
         """All that has come from this process, whatever group or session it has gone to."""
