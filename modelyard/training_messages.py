@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from modelyard.documents.problems import Kind, Problem
 from modelyard.training.framework import COUNT_MOST, Framework, Param, ParamType, Role
 from modelyard.training.preview import Preview
-from modelyard.training.problems import Kind, Problem
 from modelyard.training.readiness import Dependency, Readiness
 from modelyard.training.scope import Address
 from modelyard.v1 import framework_pb2

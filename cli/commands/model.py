@@ -63,8 +63,8 @@ def _tell(yard: Invocation, found: Determined) -> None:
 
 
 def _declared(file: str) -> Facts:
+    from modelyard.documents.problems import Refused
     from modelyard.models import read_config
-    from modelyard.training.problems import Refused
 
     if not file:
         return {}

@@ -77,7 +77,7 @@ def _id(item: framework_pb2.Framework) -> str:
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> CommandError:
-    from modelyard.training.problems import suggestion
+    from modelyard.documents.problems import suggestion
 
     return CommandError(
         f"there is no framework {name!r}",

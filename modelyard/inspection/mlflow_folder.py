@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from modelyard.documents.problems import Findings, Kind
+from modelyard.documents.yaml_text import read
 from modelyard.inspection.detection import ComponentUnknown
 from modelyard.models.facts import Inspection
 from modelyard.models.values import Codec, Datatype
-from modelyard.training.document import read
-from modelyard.training.problems import Findings
 
 REQUIREMENTS_BYTES_MOST = 64 << 10
 _COLUMNS = {
@@ -27,7 +27,7 @@ _TENSORS = {
 
 def look(folder: Path, found: Inspection) -> None:
     """Fills in what is declared there."""
-    findings = Findings()
+    findings = Findings(Kind.SOURCE)
     documents = read((folder / "MLmodel").read_bytes(), findings)
     whole = documents[0].plain() if documents else None
     if not isinstance(whole, dict):

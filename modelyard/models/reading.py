@@ -7,11 +7,11 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeVar
 
+from modelyard.documents.problems import Findings, Kind, Position, Reason, Refused, shown
+from modelyard.documents.section import Section, check_path
+from modelyard.documents.yaml_text import Node, read
 from modelyard.models.facts import Fact, Facts
 from modelyard.models.values import Codec, Datatype, Format, Provenance, Step
-from modelyard.training.document import Node, read
-from modelyard.training.problems import Findings, Position, Reason, Refused, shown
-from modelyard.training.section import Section, check_path
 
 E = TypeVar("E", bound=Enum)
 
@@ -29,7 +29,7 @@ _KINDS = ("environment", "container")
 
 def read_config(text: str | bytes) -> Facts:
     """What a text declares; none of its fields must be there. Raises `Refused` with everything that is wrong."""
-    findings = Findings()
+    findings = Findings(Kind.MODEL)
     documents = read(text, findings)
     findings.refuse()
     if len(documents) > 1:

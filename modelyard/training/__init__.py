@@ -1,5 +1,6 @@
 """Training as data: frameworks, jobs, and what they come to. What a plug-in for a framework imports."""
 
+from modelyard.documents.problems import Problem, Reason, Refused
 from modelyard.training.conduct import AtEnd, Clean, Progress, Stop
 from modelyard.training.definition import compile_framework
 from modelyard.training.expressions import ExpressionError
@@ -16,7 +17,6 @@ from modelyard.training.framework import (
 )
 from modelyard.training.jobfile import Changes, plan_job
 from modelyard.training.plan import Identity, Plan, PlannedRole
-from modelyard.training.problems import Problem, Reason, Refused
 from modelyard.training.quorum import ALL, ANY, FIRST, NEVER, Quorum
 from modelyard.training.readiness import Dependency, Facts, OnTimeout, Readiness, ReadinessKind
 from modelyard.training.rendering import Launch, Process, RenderedFile, RenderError

@@ -11,10 +11,10 @@ from importlib.metadata import entry_points
 from importlib.resources import files
 from typing import Any
 
+from modelyard.documents.problems import Findings, Kind, Position, Problem, Reason, Refused, shown
 from modelyard.training.consistency import check_framework
 from modelyard.training.definition import compile_framework
 from modelyard.training.framework import Framework
-from modelyard.training.problems import Findings, Kind, Position, Problem, Reason, Refused, shown
 
 GROUP = "modelyard.frameworks"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from modelyard.documents.problems import Findings, Position, Reason, suggestion
 from modelyard.training.expressions import FUNCTIONS, Expression
-from modelyard.training.problems import Findings, Position, Reason, suggestion
 from modelyard.training.scope import FIELDS
 from modelyard.training.templates import Template
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from modelyard.documents.problems import Findings, Position, Reason, shown, suggestion
+from modelyard.documents.section import Section
 from modelyard.training.checking import Checker, Scope, Vocabulary
 from modelyard.training.framework import Create, Framework, Role
-from modelyard.training.problems import Findings, Position, Reason, shown, suggestion
 from modelyard.training.readiness import ReadinessKind, cycle
 from modelyard.training.restarts import ScopeKind
-from modelyard.training.section import Section
 
 
 def vocabulary(framework: Framework) -> Vocabulary:

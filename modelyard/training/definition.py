@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from modelyard.documents.problems import Findings, Kind, Position, Reason, Refused, shown, suggestion
+from modelyard.documents.section import ID, Section, check_name
+from modelyard.documents.yaml_text import Node, locate, read
 from modelyard.quantities import parse_duration
 from modelyard.training.consistency import check_framework
-from modelyard.training.document import Node, locate, read
 from modelyard.training.framework import (
     COUNT_MOST,
     Count,
@@ -22,9 +24,7 @@ from modelyard.training.framework import (
 from modelyard.training.parts import files, json_variables, one_template, pattern, templates, variables
 from modelyard.training.policies import clean, dependencies, readiness, restart, role_policy, stop
 from modelyard.training.policy_words import policy_words
-from modelyard.training.problems import Findings, Kind, Position, Reason, Refused, shown, suggestion
 from modelyard.training.readiness import ReadinessKind
-from modelyard.training.section import ID, Section, check_name
 from modelyard.training.status import Condition, JobPolicy
 
 ROLES_MOST = 64

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelyard.training.document import Node
+from modelyard.documents.problems import Reason, shown, suggestion
+from modelyard.documents.section import Section, check_path
+from modelyard.documents.yaml_text import Node
 from modelyard.training.framework import COUNT_MOST, Framework, ProgressSource, Role
 from modelyard.training.job import (
     Checkpoints,
@@ -21,9 +23,7 @@ from modelyard.training.job import (
 from modelyard.training.parts import files, globs, one_template, parsed, pattern, templates, variables
 from modelyard.training.policies import clean, dependencies, readiness, restart, role_policy, stop
 from modelyard.training.policy_words import policy_words
-from modelyard.training.problems import Reason, shown, suggestion
 from modelyard.training.readiness import ReadinessKind, metric_sign
-from modelyard.training.section import Section, check_path
 
 
 def labels(section: Section, name: str) -> tuple[tuple[str, str], ...]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from modelyard.training.document import Node
+from modelyard.documents.problems import Findings, Position, Reason, shown
+from modelyard.documents.section import VARIABLE, Section, check_path
+from modelyard.documents.yaml_text import Node
 from modelyard.training.expressions import ExpressionError
 from modelyard.training.framework import File
 from modelyard.training.patterns import check
-from modelyard.training.problems import Findings, Position, Reason, shown
-from modelyard.training.section import VARIABLE, Section, check_path
 from modelyard.training.templates import Template, Tree, template
 
 T = TypeVar("T")

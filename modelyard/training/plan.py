@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
+from modelyard.documents.problems import Findings, Position, Reason
 from modelyard.training.evidence import signs_of
 from modelyard.training.expressions import ExpressionError
 from modelyard.training.forwards import Forwarded, numbered
 from modelyard.training.framework import COUNT_MOST, Framework, ProgressSource, Role
 from modelyard.training.job import Job, Placement, Resources, RoleInfo
 from modelyard.training.plan_checks import check_plan
-from modelyard.training.problems import Findings, Position, Reason
 from modelyard.training.readiness import Dependency, Readiness, ReadinessKind, line_sign
 from modelyard.training.rendering import Launch, RenderError, process_count, telling_stacks, with_surroundings
 from modelyard.training.scope import Book, InstanceView, Meter, RoleFacts, RoleView, Surroundings, Table

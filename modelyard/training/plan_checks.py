@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from modelyard.documents.problems import Findings, Kind, Position, Reason, shown
 from modelyard.training.checking import Checker
 from modelyard.training.consistency import check_create, check_edges, check_scopes, vocabulary
 from modelyard.training.forwards import FORWARDS_MOST
 from modelyard.training.framework import COUNT_MOST, Create, Framework
 from modelyard.training.job import RoleInfo
-from modelyard.training.problems import Findings, Kind, Position, Reason, shown
 from modelyard.training.quorum import QuorumKind
 from modelyard.training.readiness import cycle
 

@@ -6,14 +6,14 @@ import re
 import signal
 from typing import Any
 
+from modelyard.documents.problems import Reason, shown, suggestion
+from modelyard.documents.section import Section, check_path
 from modelyard.quantities import parse_duration
 from modelyard.training.conduct import AtEnd, Clean, Stop
 from modelyard.training.parts import globs, parsed, pattern
-from modelyard.training.problems import Reason, shown, suggestion
 from modelyard.training.quorum import Quorum, quorum
 from modelyard.training.readiness import Dependency, OnTimeout, Readiness, ReadinessKind, metric_sign
 from modelyard.training.restarts import Action, Cause, Per, Restart, RestartScope, Rule, ScopeKind
-from modelyard.training.section import Section, check_path
 from modelyard.training.status import RolePolicy
 
 SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2")

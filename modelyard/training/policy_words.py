@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modelyard.training.problems import Reason, shown, suggestion
-from modelyard.training.section import Section
+from modelyard.documents.problems import Reason, shown, suggestion
+from modelyard.documents.section import Section
 from modelyard.training.status import Condition, condition
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from modelyard.documents.problems import Findings
 from modelyard.training.plan import Identity, Plan
 from modelyard.training.plan_checks import note_unmade
-from modelyard.training.problems import Findings
 from modelyard.training.readiness import Dependency
 from modelyard.training.rendering import Launch, RenderError
 from modelyard.training.scope import Address, Book, Surroundings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelyard.training.problems import Kind
+from modelyard.documents.problems import Kind
 
 JOB, FRAMEWORK = Kind.JOB, Kind.FRAMEWORK
 

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from modelyard.documents.problems import Findings, Kind
+from modelyard.documents.yaml_text import read
 from modelyard.training import catalogue, schema_words
-from modelyard.training.document import read
 from modelyard.training.jobfile import Changes, planned
 from modelyard.training.policies import CAUSES
-from modelyard.training.problems import Findings, Kind
 from modelyard.training.schema_samples import FRAMEWORK, JOBS
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"

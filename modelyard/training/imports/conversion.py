@@ -7,7 +7,8 @@ from typing import NoReturn
 
 import msgspec
 
-from modelyard.training.document import TEXT_BYTES_MOST
+from modelyard.documents.problems import Position, Problem, Reason, Refused, shown
+from modelyard.documents.yaml_text import TEXT_BYTES_MOST
 from modelyard.training.imports import (
     jax_job,
     jobset,
@@ -24,7 +25,6 @@ from modelyard.training.imports.remarks import Remarks
 from modelyard.training.imports.source import WRITTEN_BY_THE_CLUSTER, Object, objects, rest
 from modelyard.training.imports.surroundings import HELPING, Surroundings
 from modelyard.training.imports.texts import TextsTooLarge
-from modelyard.training.problems import Position, Problem, Reason, Refused, shown
 
 KINDS: dict[tuple[str, str], Callable[[Object, Surroundings], Draft]] = {
     ("kubeflow.org", "PyTorchJob"): pytorch_job.convert,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from modelyard.documents.section import Section
 from modelyard.training.imports.drafts import without_empty
 from modelyard.training.imports.source import changed
-from modelyard.training.section import Section
 
 
 def definition(

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from modelyard.training.document import scalar_of
+from modelyard.documents.yaml_text import scalar_of
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_./=@%+-]*")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelyard.documents.problems import Reason, shown
+from modelyard.documents.section import Section
 from modelyard.training.imports.source import changed
-from modelyard.training.problems import Reason, shown
-from modelyard.training.section import Section
 
 FAILURES = ["exit", "signal", "out_of_memory", "node_lost", "preempted", "hang"]
 LOSSES = ["signal", "out_of_memory", "node_lost", "preempted", "hang"]

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from modelyard.documents.problems import Reason, shown, suggestion
+from modelyard.documents.section import Section
 from modelyard.training.framework import COUNT_MOST
 from modelyard.training.imports.definitions import definition, leased, role
 from modelyard.training.imports.drafts import Draft, identifier, role_names, without_empty
@@ -16,8 +18,6 @@ from modelyard.training.imports.replicas import begun, priority
 from modelyard.training.imports.source import Object, changed, dropped, inner, listed, rest
 from modelyard.training.imports.surroundings import Surroundings
 from modelyard.training.imports.texts import Hosts, Texts
-from modelyard.training.problems import Reason, shown, suggestion
-from modelyard.training.section import Section
 
 _SECONDS_MOST = 366 * 86_400
 

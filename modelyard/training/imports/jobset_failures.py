@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from modelyard.documents.problems import Reason, shown, suggestion
+from modelyard.documents.section import Section
 from modelyard.training.imports.failures import FAILURES
 from modelyard.training.imports.source import changed, dropped, inner, listed, rest
-from modelyard.training.problems import Reason, shown, suggestion
-from modelyard.training.section import Section
 
 _RESTARTS = {
     "RestartJobSet": ("job", True), "RestartJobSetAndIgnoreMaxRestarts": ("job", False),

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from modelyard.documents.problems import Reason, shown
+from modelyard.documents.section import VARIABLE, Section
 from modelyard.training.framework import PROCESSES_MOST
 from modelyard.training.imports.drafts import Draft
 from modelyard.training.imports.replicas import (
@@ -19,8 +21,6 @@ from modelyard.training.imports.replicas import (
 )
 from modelyard.training.imports.source import Object, changed, dropped, inner, rest
 from modelyard.training.imports.surroundings import Surroundings
-from modelyard.training.problems import Reason, shown
-from modelyard.training.section import VARIABLE, Section
 
 LAYOUT = Layout(
     field="mpiReplicaSpecs", roles={"Launcher": "launcher", "Worker": "worker"}, container="mpi",

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from modelyard.documents.problems import Reason, shown
+from modelyard.documents.section import Section
 from modelyard.training.imports.ports import paired, ports_of, tell_framework
 from modelyard.training.imports.probes import readiness
 from modelyard.training.imports.resources import placement, resources
@@ -23,8 +25,6 @@ from modelyard.training.imports.surroundings import Surroundings
 from modelyard.training.imports.texts import image_paths
 from modelyard.training.imports.variables import variables
 from modelyard.training.imports.volumes import tell_volumes
-from modelyard.training.problems import Reason, shown
-from modelyard.training.section import Section
 
 _POD_ADVICE = {
     "affinity": "placement: {labels: {…}} or {distinct_nodes: true}",

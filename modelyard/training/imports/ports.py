@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from modelyard.documents.section import Section
 from modelyard.training.imports.source import changed, dropped, listed, rest
-from modelyard.training.section import Section
 
 _PORT_NAME = re.compile(r"[^a-z0-9]+")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from modelyard.documents.section import Section
 from modelyard.training.imports.source import dropped, inner, rest, text_of
-from modelyard.training.section import Section
 
 _TIMES = ("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold",
           "terminationGracePeriodSeconds")  # fmt: skip

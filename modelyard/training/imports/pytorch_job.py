@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelyard.documents.problems import Reason, shown
+from modelyard.documents.section import Section
 from modelyard.training.framework import COUNT_MOST, PROCESSES_MOST
 from modelyard.training.imports.drafts import Draft
 from modelyard.training.imports.replicas import (
@@ -16,8 +18,6 @@ from modelyard.training.imports.replicas import (
 )
 from modelyard.training.imports.source import Object, changed, inner, rest
 from modelyard.training.imports.surroundings import Surroundings
-from modelyard.training.problems import Reason, shown
-from modelyard.training.section import Section
 
 FIELD = "pytorchReplicaSpecs"
 TORCHRUN = ("torchrun", "torch.distributed.run", "torch.distributed.launch")

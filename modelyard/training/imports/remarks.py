@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelyard.training.problems import (
+from modelyard.documents.problems import (
     PATH_MOST,
     PROBLEMS_MOST,
     Findings,

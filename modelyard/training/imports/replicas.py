@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from modelyard.documents.problems import Reason, shown, suggestion
+from modelyard.documents.section import Section
 from modelyard.training.framework import COUNT_MOST
 from modelyard.training.imports.drafts import Draft, identifier, without_empty
 from modelyard.training.imports.failures import restart_of
@@ -15,8 +17,6 @@ from modelyard.training.imports.pods import Pod, pod
 from modelyard.training.imports.source import Object, changed, dropped, inner, mapping, rest
 from modelyard.training.imports.surroundings import Surroundings
 from modelyard.training.imports.texts import Hosts, Texts
-from modelyard.training.problems import Reason, shown, suggestion
-from modelyard.training.section import Section
 
 _SECONDS_MOST = 366 * 86_400
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from modelyard.documents.problems import Reason, shown
+from modelyard.documents.section import Section
 from modelyard.training.imports.source import changed, dropped, inner, mapping, text_of
-from modelyard.training.problems import Reason, shown
-from modelyard.training.section import Section
 
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2})|([numkMGTPE]|[KMGTPE]i)?)")
 _POWERS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,

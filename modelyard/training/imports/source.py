@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from modelyard.training.document import Node, read
-from modelyard.training.problems import Findings, Position, Reason, shown, suggestion
-from modelyard.training.section import Section
+from modelyard.documents.problems import Findings, Position, Reason, shown, suggestion
+from modelyard.documents.section import Section
+from modelyard.documents.yaml_text import Node, read
 
 Advice = Mapping[str, str]
 """By field that has no equivalent: what to do instead."""

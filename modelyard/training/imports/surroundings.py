@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from modelyard.documents.problems import Reason
 from modelyard.training.imports.source import Object, mapping
 from modelyard.training.imports.texts import Texts, plain
-from modelyard.training.problems import Reason
 
 HELPING = ("ConfigMap", "PriorityClass", "TrainingRuntime", "ClusterTrainingRuntime")
 """Kinds of objects that are looked into where a job names them."""

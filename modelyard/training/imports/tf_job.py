@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelyard.documents.problems import Reason, shown
+from modelyard.documents.section import Section
 from modelyard.training.imports.definitions import definition, role
 from modelyard.training.imports.drafts import Draft, identifier
 from modelyard.training.imports.failures import FAILURES
 from modelyard.training.imports.replicas import Layout, Replica, begun, replicas, run_policy
 from modelyard.training.imports.source import Object, changed, dropped, inner, rest
 from modelyard.training.imports.surroundings import Surroundings
-from modelyard.training.problems import Reason, shown
-from modelyard.training.section import Section
 
 LAYOUT = Layout(
     field="tfReplicaSpecs",

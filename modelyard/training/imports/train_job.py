@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from modelyard.documents.problems import shown
+from modelyard.documents.section import Section
 from modelyard.training.framework import COUNT_MOST
 from modelyard.training.imports import mpi_job
 from modelyard.training.imports.definitions import definition, role
@@ -19,8 +21,6 @@ from modelyard.training.imports.resources import resources
 from modelyard.training.imports.source import Object, changed, dropped, empty, inner, listed, mapping, rest
 from modelyard.training.imports.surroundings import Surroundings
 from modelyard.training.imports.variables import variables
-from modelyard.training.problems import shown
-from modelyard.training.section import Section
 
 _WAYS = {
     "torch": "torch",

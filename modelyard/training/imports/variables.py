@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from modelyard.documents.problems import Reason, shown
+from modelyard.documents.section import VARIABLE, Section
 from modelyard.training.imports.source import changed, dropped, inner, listed, rest, text_of
 from modelyard.training.imports.surroundings import Surroundings
-from modelyard.training.problems import Reason, shown
-from modelyard.training.section import VARIABLE, Section
 
 _RESOURCES = {"cpu": "${self.cpus}", "memory": "${self.memory}", "nvidia.com/gpu": "${self.gpus}"}
 _SECRET = "set it in roles.<role>.env of a file that only you can read, or read a file in the program"

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from modelyard.documents.problems import Reason, shown, suggestion
+from modelyard.documents.section import Section
 from modelyard.training.framework import COUNT_MOST
 from modelyard.training.imports import mpi_job
 from modelyard.training.imports.definitions import definition, leased, role
@@ -17,8 +19,6 @@ from modelyard.training.imports.surroundings import Surroundings
 from modelyard.training.imports.texts import Hosts, Texts
 from modelyard.training.imports.volcano_plugins import Plugins, mpi_roles, plugins
 from modelyard.training.imports.volcano_policies import Policy, completes, policies, restart
-from modelyard.training.problems import Reason, shown, suggestion
-from modelyard.training.section import Section
 
 _SECONDS_MOST = 366 * 86_400
 MAX_RETRY = 3

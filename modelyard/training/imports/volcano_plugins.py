@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from modelyard.documents.problems import Reason, shown, suggestion
+from modelyard.documents.section import Section
 from modelyard.training.imports.source import dropped, inner
-from modelyard.training.problems import Reason, shown, suggestion
-from modelyard.training.section import Section
 
 _HOSTS_FILES = "/etc/volcano"
 

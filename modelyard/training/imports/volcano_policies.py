@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from modelyard.documents.problems import Reason, shown, suggestion
+from modelyard.documents.section import Section
 from modelyard.training.imports.source import changed, dropped, listed, rest
-from modelyard.training.problems import Reason, shown, suggestion
-from modelyard.training.section import Section
 
 _SCOPES = {"RestartJob": "job", "RestartTask": "role", "RestartPod": "instance", "RestartPartition": "role"}
 _ENDS = ("AbortJob", "TerminateJob", "CompleteJob")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from modelyard.documents.problems import Reason, shown
+from modelyard.documents.section import Section
 from modelyard.training.imports.source import dropped, listed
-from modelyard.training.problems import Reason, shown
-from modelyard.training.section import Section
 
 
 def tell_volumes(spec: Section, container: Section) -> None:

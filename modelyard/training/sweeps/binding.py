@@ -10,9 +10,9 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
-from modelyard.training.document import Node
+from modelyard.documents.problems import Findings, Position, Reason, shown, suggestion
+from modelyard.documents.yaml_text import Node
 from modelyard.training.expressions import FUNCTIONS, Expression, ExpressionError, evaluate, text_of
-from modelyard.training.problems import Findings, Position, Reason, shown, suggestion
 from modelyard.training.sweeps.space import Value
 from modelyard.training.templates import Template, template
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from modelyard.training.document import Node
-from modelyard.training.problems import Findings, Position, Reason, shown, suggestion
-from modelyard.training.section import Section, check_name
+from modelyard.documents.problems import Findings, Position, Reason, shown, suggestion
+from modelyard.documents.section import Section, check_name
+from modelyard.documents.yaml_text import Node
 from modelyard.training.sweeps.space import LOGARITHMIC, Parameter, ParameterKind, Value
 from modelyard.training.sweeps.sweep import (
     TRIALS_MOST,

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.training.document import Node
+from modelyard.documents.yaml_text import Node
 from modelyard.training.sweeps.binding import bound
 from modelyard.training.sweeps.space import Parameter, Value
 from modelyard.training.sweeps.writing import written

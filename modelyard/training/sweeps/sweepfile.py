@@ -11,11 +11,7 @@ from functools import partial
 
 import msgspec
 
-from modelyard.training import jobfile
-from modelyard.training.document import Node, locate, read
-from modelyard.training.jobfile import Changes, Find
-from modelyard.training.plan import Plan
-from modelyard.training.problems import (
+from modelyard.documents.problems import (
     Findings,
     Kind,
     Position,
@@ -24,7 +20,11 @@ from modelyard.training.problems import (
     Refused,
     shown,
 )
-from modelyard.training.section import ID, Section
+from modelyard.documents.section import ID, Section
+from modelyard.documents.yaml_text import Node, locate, read
+from modelyard.training import jobfile
+from modelyard.training.jobfile import Changes, Find
+from modelyard.training.plan import Plan
 from modelyard.training.sweeps import sections
 from modelyard.training.sweeps.binding import bound, names_in
 from modelyard.training.sweeps.space import Value

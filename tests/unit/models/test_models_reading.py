@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from modelyard.documents.problems import Refused
 from modelyard.models import Codec, read_config
-from modelyard.training.problems import Refused
 
 WHOLE = """
 kind: Model

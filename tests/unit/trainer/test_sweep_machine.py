@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelyard.training.problems import Problem, Reason, Refused
+from modelyard.documents.problems import Problem, Reason, Refused
 from modelyard.training.restarts import Cause
 from services.trainer.effects import Answer, HoldReferences
 from services.trainer.events import JobStopped

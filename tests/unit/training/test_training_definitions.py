@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from modelyard.documents.problems import Kind
 from modelyard.training import Cause, Changes, Problem, Reason, ScopeKind, problems_of
 from modelyard.training.catalogue import find
-from modelyard.training.problems import Kind
 from tests.support.training import framework, launched, planned, refused, refused_framework, said
 
 MINE = """\

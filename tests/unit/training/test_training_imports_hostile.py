@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from modelyard.documents.problems import Reason
 from modelyard.training import Refused, catalogue, plan_job, problems_of
 from modelyard.training.imports import convert
 from modelyard.training.preview import previews
-from modelyard.training.problems import Reason
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "imports"
 SAMPLES = sorted(GOLDEN.glob("*.source.yaml"))

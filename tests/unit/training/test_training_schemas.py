@@ -10,9 +10,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from modelyard.documents.problems import Findings
+from modelyard.documents.yaml_text import read
 from modelyard.training import catalogue, problems_of
-from modelyard.training.document import read
-from modelyard.training.problems import Findings
 from modelyard.training.schema_samples import FRAMEWORK, JOBS
 from modelyard.training.schemas import SCHEMAS, framework_schema, job_schema, text_of
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from modelyard.training.problems import Findings, Position, Reason, shown
+from modelyard.documents.problems import Findings, Position, Reason, shown
 
 TEXT_BYTES_MOST = 1 << 20
 DEPTH_MOST = 40

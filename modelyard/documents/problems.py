@@ -24,6 +24,7 @@ class Kind(Enum):
     FRAMEWORK = "framework"
     SOURCE = "source"
     """Another controller's, which is imported."""
+    MODEL = "model"
 
 
 class Reason(Enum):

@@ -8,9 +8,9 @@ from enum import Enum
 from keyword import kwlist
 from typing import Any, TypeVar
 
+from modelyard.documents.problems import Findings, Position, Reason, shown, suggestion
+from modelyard.documents.yaml_text import Node
 from modelyard.quantities import parse_duration, parse_size
-from modelyard.training.document import Node
-from modelyard.training.problems import Findings, Position, Reason, shown, suggestion
 
 E = TypeVar("E", bound=Enum)
 DURATION_MOST_S = 366 * 86_400.0
