@@ -247,10 +247,14 @@ class Engine:
 
     def follow(self, key: int, follower: Follower) -> bool:
         """Asks for the outcome of an unfinished task; False: it is not unfinished, and its outcome is on disk."""
-        if key not in self.state.tasks and not has_unmade(self.state, key) and not self._is_ending(key):
+        if not self.is_unfinished(key):
             return False
         self._followers.setdefault(key, []).append(follower)
         return True
+
+    def is_unfinished(self, key: int) -> bool:
+        """Whether an outcome is still to come; an element that nobody needs any more is never made and has none."""
+        return key in self.state.tasks or has_unmade(self.state, key) or self._is_ending(key)
 
     def _is_ending(self, key: int) -> bool:
         """Whether its outcome is being committed; those who follow are told after that."""

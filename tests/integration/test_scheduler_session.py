@@ -18,6 +18,7 @@ from services.scheduler.model import parse_task_id
 from services.scheduler.past import Past
 from tests.support.scheduler_service import Client, command, refusal, scheduler_yard
 from tests.support.scripted_agent import ScriptedAgent, connected, succeed
+from tests.support.wait import wait_until
 
 
 async def read(session: Any) -> pb.SessionResponse:
@@ -368,3 +369,18 @@ async def test_agent_whose_clock_is_absurd_harms_nobody(tmp_path: Path) -> None:
         ada = await yard.user("ada")
         [task_id] = await ada.submit()
         assert (await ada.wait(task_id)).state == pb.TASK_STATE_SUCCEEDED
+
+
+@pytest.mark.asyncio
+async def test_log_of_an_element_whose_turn_never_came_ends_with_its_array(tmp_path: Path) -> None:  # S0.2
+    async with scheduler_yard(tmp_path) as yard:
+        [array] = await yard.admin.submit(command(array_size=3))
+        call = yard.admin.tasks.StreamLogs(pb.StreamLogsRequest(task_id=f"{array}.1", follow=True))
+        reading = asyncio.ensure_future(call.read())
+
+        async def is_followed() -> bool:
+            return bool(yard.engine.followed)
+
+        await wait_until(is_followed, "the element is followed")
+        await yard.admin.cancel(array)
+        assert await asyncio.wait_for(reading, 20) is grpc.aio.EOF

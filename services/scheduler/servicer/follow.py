@@ -118,7 +118,11 @@ class LogFollower:
             return None
         if task is not None and task.attempt == 0:
             return None
+        is_unfinished = self._engine.is_unfinished(key)
         stored = await self._store.get_task(key)
+        if stored is None and not is_unfinished:
+            # An element of an array that ended before its turn came.
+            return {1: 0, 2: 0}
         for change in reversed(stored[1]) if stored else ():
             if change.attempt == attempt and change.state in END_OF_ATTEMPT:
                 return _sizes(change)
