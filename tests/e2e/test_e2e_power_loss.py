@@ -26,7 +26,7 @@ from modelyard.client.outcomes import ENDED
 from modelyard.client.specs import command_spec
 from modelyard.errors import YardError
 from modelyard.v1 import task_pb2
-from tests.support.wait import wait_until
+from tests.support.wait import wait_until, wait_until_sync
 from tests.support.yard import Yard, new_yard
 
 ROUNDS = int(os.environ.get("POWER_ROUNDS", "3"))
@@ -57,7 +57,11 @@ class Disk:
             pytest.skip("file systems cannot be mounted here")
 
     def unmount(self) -> None:
-        subprocess.run(["umount", self.root], check=True)
+        """Once the last of those that were killed has let go of it."""
+        wait_until_sync(self._is_unmounted, "nobody uses the file system any more")
+
+    def _is_unmounted(self) -> bool:
+        return subprocess.run(["umount", self.root], capture_output=True, check=False).returncode == 0
 
     def cut_power(self) -> None:
         """From now on nothing more is written; every page that is not on the disk is lost."""
@@ -75,7 +79,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     made = Disk(tmp_path)
     made.mount()
     yield made
-    with contextlib.suppress(subprocess.CalledProcessError):
+    if made.root.is_mount():
         made.unmount()
 
 
