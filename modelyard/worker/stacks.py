@@ -23,7 +23,7 @@ def dump(stderr_path: str, spared: Collection[int] = (), *, is_fatal: bool = Fal
     `is_fatal`: those that tell their stacks only when they die (PYTHONFAULTHANDLER) are ended for it, and those that
     were stopped go on to tell them.
     """
-    pids = sorted(below(spared))
+    pids = sorted(pid for pid in below(spared) if not _is_over(pid))
     asked = {pid: number for pid in pids if (number := _signal_for(pid, is_fatal=is_fatal))}
     parts = [_described(pid) for pid in pids if pid not in asked or _is_stopped(pid)]
     text = "\n".join(part for part in parts if part)

@@ -90,6 +90,9 @@ class Act:
             return
         if instance.state is InstanceState.STOPPING and instance.stopping_for == why:
             return
+        if instance.is_condemned and why == "drain":
+            # It ends as what it was judged.
+            return
         self.set(instance, InstanceState.STOPPING, why.upper())
         instance.stopping_for = why
         self.ask_to_stop(instance)

@@ -57,13 +57,13 @@ def hung(act: Act, instance: Instance, found: Exit) -> None:
     if instance.state is InstanceState.FAILED:
         # It has when nothing of it lives.
         act.set(instance, InstanceState.STOPPING, instance.reason, instance.message)
-        instance.stopping_for = "hang"
+        instance.stopping_for = "condemned"
 
 
 def _hanged(instance: Instance, found: Exit) -> Exit:
     """Its end as the hang that it was, with what the processes left."""
     known = instance.exit
-    if instance.stopping_for != "hang" or known is None or known.cause is not Cause.HANG:
+    if instance.stopping_for not in ("hang", "condemned") or known is None or known.cause is not Cause.HANG:
         return found
     return msgspec.structs.replace(found, cause=Cause.HANG, message=known.message)
 
@@ -71,9 +71,9 @@ def _hanged(instance: Instance, found: Exit) -> Exit:
 def _stopped(act: Act, instance: Instance) -> None:
     if instance.stopping_for in ("restart", "hang") and _wave_of(act, instance.key) is not None:
         act.set(instance, InstanceState.BACKING_OFF, "RESTART")
-    elif instance.stopping_for == "hang" and instance.exit is not None and instance.reason == "HANG":
+    elif instance.stopping_for == "hang" and instance.exit is not None:
         _judge(act, instance, instance.exit)
-    elif instance.stopping_for == "hang":
+    elif instance.is_condemned:
         act.set(instance, InstanceState.FAILED, instance.reason, instance.message)
     else:
         act.set(instance, InstanceState.STOPPED, instance.stopping_for.upper())

@@ -49,20 +49,23 @@ def _hangs(act: Act, instance: Instance) -> None:
     assert instance.address is not None
     silent = f"for {act.plan.job.hang.silent_s:g} s"
     message = f"{instance.role}-{instance.index} is silent, idle and makes no progress {silent}"
+    # Peers that hang together are one hang: where all stood was asked for when the first was found.
+    is_first = not act.is_true(ConditionKind.HANGING)
     act.condition(ConditionKind.HANGING, is_true=True, reason="HANG", message=message)
-    act.effects.rows.append(DropStacks(act.job.number))
+    if is_first:
+        act.effects.rows.append(DropStacks(act.job.number))
     found = Exit(
         epoch=instance.epoch, cause=Cause.HANG, message=message, end_ms=act.now, node=instance.address.node
     )
     before = len(act.effects.wishes)
     act.ask_to_stop(instance)
     endings.hung(act, instance, found)
-    act.effects.wishes[before:before] = list(_dumps(act, instance))
+    others = [one for _, one in sorted(act.live.instances.items()) if one is not instance and is_first]
+    act.effects.wishes[before:before] = list(_dumps(act, instance, others))
 
 
-def _dumps(act: Act, instance: Instance) -> Iterator[DumpStacks]:
+def _dumps(act: Act, instance: Instance, others: list[Instance]) -> Iterator[DumpStacks]:
     """Who is on the way to its end anyway and does nothing may be ended by the question."""
-    others = [one for _, one in sorted(act.live.instances.items()) if one is not instance]
     for one in [instance, *others][:DUMPS_MOST]:
         if one.state.has_processes and one.address is not None:
             is_fatal = one is instance or (one.state is InstanceState.STOPPING and _is_idle(act, one))

@@ -18,7 +18,8 @@ from services.trainer.state import OUTCOMES, Instance
 
 def counts_of(instances: list[Instance]) -> Counts:
     """What the first policy sees."""
-    states = [one.state for one in instances]
+    # Who is condemned has failed for the policies, or a peer's later end could still begin everything anew.
+    states = [InstanceState.FAILED if one.is_condemned else one.state for one in instances]
     first = states[0] if states else None
 
     def of(*wanted: InstanceState) -> int:

@@ -74,7 +74,7 @@ class Instance(msgspec.Struct):
     resume: int = -1
     """The checkpoint that it goes on from; 0: none, −1: not chosen."""
     stopping_for: str = ""
-    """Why it is asked to end: restart, surplus, suspend, drain or hang."""
+    """Why it is asked to end: restart, surplus, suspend, drain, hang, or condemned: it hung for the last time."""
     since_ms: int = 0
     start_ms: int = 0
     end_ms: int = 0
@@ -83,6 +83,11 @@ class Instance(msgspec.Struct):
     @property
     def key(self) -> Key:
         return self.role, self.index
+
+    @property
+    def is_condemned(self) -> bool:
+        """Judged as failed, though its processes have still to end."""
+        return self.state is InstanceState.STOPPING and self.stopping_for == "condemned"
 
 
 class Wave(msgspec.Struct):

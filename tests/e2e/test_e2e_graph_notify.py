@@ -289,6 +289,11 @@ async def test_run_whose_task_nobody_knows_any_more_ends_and_says_how_to_go_on(
         number, marks = await project(yard, client, "begin", "add", params={"sleep_s": 1.5})
         run = await client.runs.start(number)
         await wait_until(marks.exists, "it runs", timeout_s=20)
+
+        async def is_known() -> bool:
+            return bool((await client.runs.nodes(run.id))[0].task)
+
+        await wait_until(is_known, "the graph service knows the task's number", timeout_s=20)
         [first, _] = await client.runs.nodes(run.id)
         made.kill("graph")
         ended = await asyncio.wait_for(client.outcome(first.task), 30)

@@ -71,5 +71,5 @@ def test_hang_beyond_the_budget_fails_the_job_with_what_it_left(yard: TrainingYa
     failure = job["failure"]
     assert (failure["cause"], failure["role"]) == ("EXIT_CAUSE_HANG", "worker")
     assert "is silent, idle and makes no progress" in job["message"]
-    assert any("in sleep_for_ever" in one["text"] for one in job["stacks"]), job["stacks"]
+    assert any("in sleep_for_ever" in one["text"] for one in job["stacks"]), str(job["stacks"])
     yard.nothing_lives(job_id)

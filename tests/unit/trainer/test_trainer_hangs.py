@@ -116,6 +116,7 @@ def test_exit_of_what_hung_is_a_hang_with_what_its_processes_left() -> None:
     look(world, 0, 10_000)
     one = rank(world, 0)
     assert one.state is InstanceState.STOPPING, "it has not failed while it lives"
+    assert world.state.jobs[1].job.outcome is JobState.FAILED, "its job is not begun anew by another's end"
     found = Exit(epoch=1, cause=Cause.SIGNAL, signal=6, last_lines=("Fatal Python error: Aborted",), node="n")
     world.do(InstanceEnded(1, "rank", 0, one.task, found))
     job = world.state.jobs[1].job
@@ -124,6 +125,22 @@ def test_exit_of_what_hung_is_a_hang_with_what_its_processes_left() -> None:
     assert one.state is InstanceState.FAILED
     assert job.failure is not None and (job.failure.cause, job.failed) == (Cause.HANG, ("rank", 0))
     assert job.outcome is JobState.FAILED
+
+
+def test_peers_that_hang_together_are_one_hang_and_the_verdict_on_the_first_holds() -> None:
+    """S3.8: a peer that is found a moment later neither asks all again where they stand, nor begins anew what has
+    failed."""
+    world = running("exit")
+    quiet(world)
+    assert world.state.jobs[1].job.outcome is JobState.FAILED
+    world = running("hang", scope="instance")
+    world.now += 10_000
+    look(world, 0, 10_000)
+    first = list(world.effects.wishes)
+    look(world, 1, 10_000)
+    asked = [[one.index for one in of if isinstance(one, DumpStacks)] for of in (first, world.effects.wishes)]
+    assert asked == [[0, 1], [1]]
+    assert not [one for one in world.effects.rows if isinstance(one, DropStacks)]
 
 
 @pytest.mark.parametrize("age_ms", [0, 9_000])
