@@ -86,6 +86,10 @@ class FrameSource(Protocol):
         """A deployment by its name and weights, else the model itself. Raises what Versions.served raises."""
         ...
 
+    def sticky_parameter(self, name: str) -> str:
+        """The parameter of calls by which a caller of this deployment stays with one version; empty: the account."""
+        ...
+
     def ready(self, key: VersionKey) -> Sequence[ReadyFrame]:
         """Those that are warm."""
         ...
@@ -95,6 +99,10 @@ class FrameSource(Protocol):
 
         Raises DeadlineExceeded, FrameUnloadable (why it cannot be loaded), NoRoom (what the scheduler says).
         """
+        ...
+
+    async def unload(self, model: str, version: str) -> None:
+        """Asks its frames to end once they have answered what they have; an empty version: all. Idempotent."""
         ...
 
     def used(self, number: int, active: int, now_ms: int) -> None:
@@ -125,6 +133,9 @@ class Doors(Protocol):
         """No new calls; those that it has are answered, then it is asked to leave."""
         ...
 
-    def close(self, number: int) -> None:
-        """It has ended: what it had not answered fails, or is tried once more elsewhere where that is safe."""
+    def close(self, number: int, why: str = "") -> None:
+        """It has ended: what it had not answered fails, or is tried once more elsewhere where that is safe.
+
+        `why` is for the callers whose calls it took along: how it ended, and its last lines.
+        """
         ...
