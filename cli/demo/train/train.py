@@ -10,7 +10,7 @@ import argparse
 import os
 from pathlib import Path
 
-import joblib  # type: ignore[import-untyped]
+import joblib
 import matplotlib
 import numpy as np
 from sklearn.datasets import load_digits
