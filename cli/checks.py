@@ -31,6 +31,8 @@ REQUIRED = {
     "msgspec": (0, 20),
     "psutil": (7, 0),
 }
+STARTED_BY = {"trainer": "yard up --trainer", "models": "yard up --models"}
+"""What a yard has only where it is asked for."""
 OPTIONAL = {"scikit-learn": "yard demo", "matplotlib": "yard demo"}
 
 
@@ -128,6 +130,8 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         ("scheduler", settings.endpoint),
         ("store", settings.store),
         ("graph", settings.graph),
+        ("trainer", settings.trainer),
+        ("models", settings.models),
     ):
         host, _, port = address.rpartition(":")
         try:
@@ -135,7 +139,12 @@ def _ports(settings: Settings) -> Iterator[Finding]:
                 yield Finding("ports", OK, f"{address} answers ({name})")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            yield Finding("ports", NOTE, f"nothing answers at {address} ({name}): {reason}", "yard up")
+            yield Finding(
+                "ports",
+                NOTE,
+                f"nothing answers at {address} ({name}): {reason}",
+                STARTED_BY.get(name, "yard up"),
+            )
 
 
 def _token(settings: Settings) -> Iterator[Finding]:

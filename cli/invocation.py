@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 COMMON_HELP = (
-    "Every command also takes --context, --endpoint, --store, --graph, --trainer, --token-file, --ca-file, --state "
-    "and --debug; `yard config view` shows their values."
+    "Every command also takes --context, --endpoint, --store, --graph, --trainer, --models, --token-file, --ca-file, "
+    "--state and --debug; `yard config view` shows their values."
 )
 
 
@@ -91,6 +91,7 @@ COMMON: dict[str, Any] = {
     "store": _hidden("--store", "host:port of the store"),
     "graph": _hidden("--graph", "host:port of the graph service"),
     "trainer": _hidden("--trainer", "host:port of the trainer"),
+    "models": _hidden("--models", "host:port of the models service"),
     "token_file": _hidden("--token-file", "File with the token"),
     "ca_file": _hidden("--ca-file", "Authority to trust"),
     "state": _hidden("--state", "State directory"),

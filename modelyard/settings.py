@@ -16,6 +16,7 @@ DEFAULT_ENDPOINT = "127.0.0.1:7070"
 DEFAULT_STORE = "127.0.0.1:7071"
 DEFAULT_GRAPH = "127.0.0.1:7072"
 DEFAULT_TRAINER = "127.0.0.1:7073"
+DEFAULT_MODELS = "127.0.0.1:7074"
 
 VARIABLES = {
     "state": "YARD_STATE",
@@ -24,6 +25,7 @@ VARIABLES = {
     "store": "YARD_STORE",
     "graph": "YARD_GRAPH",
     "trainer": "YARD_TRAINER",
+    "models": "YARD_MODELS",
     "token": "YARD_TOKEN",
     "token_file": "YARD_TOKEN_FILE",
     "ca_file": "YARD_CA_FILE",
@@ -31,7 +33,7 @@ VARIABLES = {
 }
 """The environment variable of each setting."""
 
-CONTEXT_KEYS = ("endpoint", "store", "graph", "trainer", "token_file", "ca_file")
+CONTEXT_KEYS = ("endpoint", "store", "graph", "trainer", "models", "token_file", "ca_file")
 """What a context, or a `client.toml`, may say."""
 
 
@@ -86,6 +88,11 @@ class Settings:
         return self["trainer"]
 
     @property
+    def models(self) -> str:
+        """host:port of the models service."""
+        return self["models"]
+
+    @property
     def ca_file(self) -> Path | None:
         """The certificate authority to trust; None: plaintext."""
         return Path(self["ca_file"]) if self["ca_file"] else None
@@ -132,6 +139,7 @@ _DEFAULTS = {
     "store": DEFAULT_STORE,
     "graph": DEFAULT_GRAPH,
     "trainer": DEFAULT_TRAINER,
+    "models": DEFAULT_MODELS,
     "output": "table",
 }
 
@@ -156,7 +164,7 @@ def _context_values(given: Mapping[str, Value], environ: Mapping[str, str]) -> d
         known = ", ".join(sorted(contexts)) or "none"
         raise SettingsError(
             f"there is no context {chosen.text!r} in {path} (known: {known})",
-            f"add a table [contexts.{chosen.text}] with endpoint, store, graph, trainer, token_file and ca_file"
+            f"add a table [contexts.{chosen.text}] with endpoint, store, graph, trainer, models, token_file and ca_file"
             f" to {path}",
         )
     values = _values_of(_table(contexts[chosen.text]), f"context {chosen.text}")

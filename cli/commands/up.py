@@ -46,6 +46,18 @@ def up(
         bool | None,
         typer.Option("--trainer/--no-trainer", help="With the training controller", show_default="no"),
     ] = None,
+    models: Annotated[
+        bool | None,
+        typer.Option("--models/--no-models", help="With the models service", show_default="no"),
+    ] = None,
+    trust: Annotated[
+        str,
+        typer.Option(
+            metavar="ACCOUNT|DIGEST,…",
+            help="Whose components may be opened by pickle, or which by their digest; none: no more",
+            show_default="none",
+        ),
+    ] = "",
     notify_allow: Annotated[
         str,
         typer.Option(
@@ -71,6 +83,8 @@ def up(
         memory_bytes=_memory(memory),
         metrics_port_base=metrics_port_base or None,
         trainer=trainer,
+        models=models,
+        trust="" if trust == "none" else trust or None,
         notify_allow="" if notify_allow == "none" else notify_allow or None,
     )
     if detach:
@@ -104,6 +118,7 @@ def summary(state: Path, options: Options) -> str:
         f"store      {options.store}",
         f"graph      {options.graph}",
         *([f"trainer    {options.training}"] if options.trainer else []),
+        *([f"models     {options.serving}"] if options.models else []),
         f"nodes      {nodes} on this machine",
         f"state      {state}",
     ]

@@ -28,12 +28,16 @@ class Options:
     agents: int = 1
     cpu: float = 0.0
     memory_bytes: int = 0
-    # Of the scheduler; store, graph service, agents and trainer have the next ones. 0: none.
+    # Of the scheduler; store, graph service, agents, trainer and models service have the next ones. 0: none.
     metrics_port_base: int = 0
     # Networks that are not public and that contacts may be in, with commas between them.
     notify_allow: str = ""
     # Whether there is a trainer.
     trainer: bool = False
+    # Whether there is a models service.
+    models: bool = False
+    # Accounts and digests of components whose pickles may be opened, with commas between them.
+    trust: str = ""
     # Whether there is a graph service.
     graphs: bool = True
 
@@ -64,11 +68,17 @@ class Options:
         return f"{self.reach}:{self.port_base + 3}"
 
     @property
+    def serving(self) -> str:
+        return f"{self.reach}:{self.port_base + 4}"
+
+    @property
     def ports(self) -> dict[str, int]:
         """Every port that is taken, by service."""
         ports = {"scheduler": self.port_base, "store": self.port_base + 1, "graph": self.port_base + 2}
         if self.trainer:
             ports["trainer"] = self.port_base + 3
+        if self.models:
+            ports["models service"] = self.port_base + 4
         return {**ports, "scheduler (agents)": self.port_base + AGENT_PORT_OFFSET} if self.tls else ports
 
 
@@ -95,7 +105,7 @@ def remembered(state: Path, **given: Any) -> Options:
     options = Options(**{**stored, **{key: value for key, value in given.items() if value is not None}})
     if not 1 <= options.port_base <= 65535 - AGENT_PORT_OFFSET:
         raise CommandError(f"port base {options.port_base} is not a port", code=exit_codes.USAGE)
-    if not 0 <= options.metrics_port_base <= 65535 - options.agents - 3:
+    if not 0 <= options.metrics_port_base <= 65535 - options.agents - 4:
         raise CommandError(
             f"--metrics-port-base {options.metrics_port_base} is not a port", code=exit_codes.USAGE
         )

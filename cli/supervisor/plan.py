@@ -21,7 +21,7 @@ class Program:
 
 
 def programs(state: Path, options: Options) -> list[Program]:
-    """Scheduler, store, graph service, trainer and agents; stopped in the reverse order."""
+    """Scheduler, store, graph service, trainer, models service and agents; stopped in the reverse order."""
     tls: tuple[str, ...] = ("--tls",) if options.tls else ()
     scheduler: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base), *tls)
     scheduler += ("--store", options.store)
@@ -49,6 +49,13 @@ def programs(state: Path, options: Options) -> list[Program]:
             *_metrics(options, 3 + options.agents),
         )
         services.append(_program(state, "trainer", "services.trainer", trainer))
+    if options.models:
+        models: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base + 4), *tls)
+        models += ("--scheduler", options.endpoint, "--store", options.store)
+        models += ("--trust", options.trust) if options.trust else ()
+        services.append(
+            _program(state, "models", "services.models", (*models, *_metrics(options, 4 + options.agents)))
+        )
     return services + [_agent(state, options, number) for number in range(1, options.agents + 1)]
 
 

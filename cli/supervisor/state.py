@@ -76,6 +76,7 @@ def client_toml(state: Path, options: Options) -> str:
         f'store = "{options.store}"\n'
         f'graph = "{options.graph}"\n'
         f'trainer = "{options.training}"\n'
+        f'models = "{options.serving}"\n'
         f'token_file = "{state / "secrets" / "admin.token"}"\n'
         f'ca_file = "{ca_file}"\n'
     )

@@ -77,6 +77,10 @@ class Connection:
         """Raises SettingsError when the token cannot be read."""
         return self._channel(self.settings.trainer)
 
+    def models(self) -> grpc.aio.Channel:
+        """Raises SettingsError when the token cannot be read."""
+        return self._channel(self.settings.models)
+
     def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)
         if channel is None:

@@ -18,10 +18,20 @@ class Processes:
     """The services of a yard without a supervisor: the test itself starts again what dies."""
 
     def __init__(
-        self, yard: Yard, environ: Mapping[str, str] | None = None, *, trainer: bool = False
+        self,
+        yard: Yard,
+        environ: Mapping[str, str] | None = None,
+        *,
+        trainer: bool = False,
+        models: bool = False,
     ) -> None:
         options = Options(
-            port_base=yard.port, agents=yard.agents, cpu=4, memory_bytes=4 << 30, trainer=trainer
+            port_base=yard.port,
+            agents=yard.agents,
+            cpu=4,
+            memory_bytes=4 << 30,
+            trainer=trainer,
+            models=models,
         )
         self._yard = yard
         self._environ = dict(environ or {})

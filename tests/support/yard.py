@@ -62,6 +62,10 @@ class Yard:
         return f"127.0.0.1:{self.port + 3}"
 
     @property
+    def models(self) -> str:
+        return f"127.0.0.1:{self.port + 4}"
+
+    @property
     def nodes(self) -> list[str]:
         return [f"node-{number}" for number in range(1, self.agents + 1)]
 
@@ -252,7 +256,7 @@ def free_port_base() -> int:
     """A base whose ports nobody has; below the ports that the system gives to anybody."""
     while True:
         base = random.randrange(12_000, 30_000, 10)
-        if all(_is_free(base + offset) for offset in (0, 1, 2, 3, AGENT_PORT_OFFSET)):
+        if all(_is_free(base + offset) for offset in (0, 1, 2, 3, 4, AGENT_PORT_OFFSET)):
             return base
 
 

@@ -1,0 +1,35 @@
+"""What the models service can be told. Read once; see chassis.config for where values come from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.chassis.config import AuditedConfig, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsConfig(AuditedConfig):
+    """The models service takes trained files to answered calls."""
+
+    port: int = option(7074, "TCP port to listen on; 0 takes any free one")
+    scheduler: str = option(
+        "127.0.0.1:7070", "host:port of the scheduler, which knows tokens and gives places"
+    )
+    store: str = option("127.0.0.1:7071", "host:port of the store, which keeps components")
+    endpoint: str = option(
+        "", "where agents find the service: host:port; empty: on the scheduler's host, at this port"
+    )
+    trust: str = option(
+        "",
+        "accounts, and digests of components, whose pickles may be opened in frames, with commas; none: no pickle is",
+    )
+
+    @property
+    def home(self) -> Path:
+        """The service's room in the state directory."""
+        return self.state_dir / "models"
+
+    @property
+    def trusted(self) -> frozenset[str]:
+        """Accounts and digests."""
+        words = (word.strip().removeprefix("sha256:") for word in self.trust.split(","))
+        return frozenset(filter(None, words))
