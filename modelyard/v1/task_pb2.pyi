@@ -939,6 +939,7 @@ class SeatWork(_message.Message):
     FORWARD_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
+    """What its owner calls it, by words that are the owner's: "j-7", "worker" of the trainer; "f-12", "frame" of models."""
     role: _builtins.str
     index: _builtins.int
     """Of the instance; of an array that of its first element, which the others follow."""

@@ -3,6 +3,7 @@
 from modelyard.training import ProgressSource
 from modelyard.training.readiness import Readiness, ReadinessKind
 from modelyard.v1 import framework_pb2, seat_pb2
+from services.chassis.seat_links import close_command
 from services.trainer import effects as e
 from services.trainer.addresses import Cache
 from services.trainer.launching import watched
@@ -43,13 +44,6 @@ def command_of(wish: e.AgentWish, live: LiveJob | None, cache: Cache | None) -> 
         dropped = seat_pb2.DropCheckpoints(names=wish.names)
         return seat_pb2.SeatCommand(task_id=wish.task, drop_checkpoints=dropped)
     return close_command(wish.task, wish.keep, wish.message, is_failure=wish.is_failure)
-
-
-def close_command(
-    task: str, keep: tuple[str, ...], message: str, *, is_failure: bool
-) -> seat_pb2.SeatCommand:
-    close = seat_pb2.CloseSeat(outputs=keep, message=message, is_failure=is_failure)
-    return seat_pb2.SeatCommand(task_id=task, close=close)
 
 
 def _launch(wish: e.LaunchInstance, told: seat_pb2.PublishAddresses) -> seat_pb2.LaunchSeat:

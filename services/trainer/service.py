@@ -34,7 +34,7 @@ from services.trainer.engine import Engine
 from services.trainer.explaining import Explaining
 from services.trainer.frameworks import Frameworks
 from services.trainer.jobs import Jobs
-from services.trainer.links import Links
+from services.trainer.links import links_of
 from services.trainer.log_index import LogIndex
 from services.trainer.log_streams import JobLogs
 from services.trainer.logs import LogSource
@@ -100,7 +100,7 @@ class TrainerService:
         # Hundreds of streams at a time: nothing else waits behind them.
         self._log_channel = self._outward.connect(config.scheduler, is_apart=True)
         self._metrics = Metrics(self._database, sql)
-        self._links = Links(self._engine, self._index, self._metrics)
+        self._links = links_of(self._engine, self._index, self._metrics)
         self._functions = Functions(self._engine, self._plugins)
         self._sweeps = Sweeps(self._engine, SweepStore(self._database, sql), self._jobs, self._frameworks)
         await self._engine.open(self._jobs.plan_of, await self._sweeps.taken())

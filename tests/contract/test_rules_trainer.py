@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from modelyard.channel import ACCOUNT_KEY
 from modelyard.errors import from_rpc_error
 from modelyard.v1 import account_pb2, framework_pb2, job_pb2, seat_pb2, sweep_pb2
+from services.chassis.seat_links import SeatLinks
 from services.chassis.security import ADMIN, AGENT, ANONYMOUS, ON_BEHALF, ROLES, SERVICE, TASK, USER, VIEWER
-from services.trainer.links import Links
 from services.trainer.rules import RULES
 from services.trainer.servicer.frameworks import FrameworkServicer
 from services.trainer.servicer.jobs import JobServicer
@@ -29,7 +29,7 @@ FILES = (framework_pb2, job_pb2, seat_pb2, sweep_pb2)
 SERVICES = [s for file in FILES for s in file.DESCRIPTOR.services_by_name.values()]
 SERVED = {
     name
-    for servicer in (FrameworkServicer, JobServicer, SweepServicer, Links)
+    for servicer in (FrameworkServicer, JobServicer, SweepServicer, SeatLinks)
     for part in servicer.__mro__
     if part.__module__.startswith("services.")
     for name in vars(part)
