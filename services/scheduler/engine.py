@@ -21,8 +21,9 @@ from services.scheduler.effects import Answer, Command, Effects, RecordChange, R
 from services.scheduler.events import Event, Ticked
 from services.scheduler.marks import marked
 from services.scheduler.model import TERMINAL, Now, task_key
+from services.scheduler.rows import Counters
 from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
-from services.scheduler.store import Counters, SchedulerStore
+from services.scheduler.store import SchedulerStore
 from services.scheduler.tenants import HALF_LIFE_MS
 from services.scheduler.timers import TICK_MS
 

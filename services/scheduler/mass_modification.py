@@ -18,8 +18,8 @@ from services.scheduler.refusals import (
     TaskHasEnded,
     TooManyMatches,
 )
+from services.scheduler.rows import ModificationRow
 from services.scheduler.state import Task
-from services.scheduler.store import ModificationRow
 from services.scheduler.submission import check_request_id, recall
 
 MOST_TASKS = 10_000

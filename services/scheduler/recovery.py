@@ -20,8 +20,8 @@ from services.scheduler.model import (
     task_key,
 )
 from services.scheduler.modify import RESOURCES, RUN_TIMEOUT
+from services.scheduler.rows import ArrayRow, ChangeRow, ModificationRow, Recovered, TaskRow
 from services.scheduler.state import REMEMBERED_CHANGES, State, Task
-from services.scheduler.store import ArrayRow, ChangeRow, ModificationRow, Recovered, TaskRow
 from services.scheduler.tenants import HALF_LIFE_MS
 
 # How long nodes have to come back after a restart before what ran there is tried elsewhere.

@@ -19,8 +19,9 @@ from services.scheduler.model import (
     parse_task_id,
 )
 from services.scheduler.refusals import NotYourAccount, TaskNotFound
+from services.scheduler.restart import DAY_MS
 from services.scheduler.state import Task
-from services.scheduler.store import DAY_MS, SchedulerStore
+from services.scheduler.store import SchedulerStore
 
 SCAN_KEYS = 2_000
 MOST_SCANS = 50

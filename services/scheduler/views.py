@@ -13,8 +13,8 @@ from services.scheduler.effects import QuoteView, RecordChange
 from services.scheduler.model import TERMINAL, Cause, Dependency, TaskState, format_task_id, parse_task_id
 from services.scheduler.params import laid_over
 from services.scheduler.resources import GPU, MEMORY, natural
+from services.scheduler.rows import ChangeRow, ModificationRow, TaskRow
 from services.scheduler.state import Task
-from services.scheduler.store import ChangeRow, ModificationRow, TaskRow
 from services.scheduler.tally import Tally
 
 

@@ -11,8 +11,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 from services.chassis.sqlite import Database, load_migrations
+from services.scheduler.effects import Row
 from services.scheduler.events import EndedTask
-from services.scheduler.store import PACKAGE, Counters, Recovered, Row, SchedulerStore
+from services.scheduler.rows import Counters, Recovered
+from services.scheduler.store import PACKAGE, SchedulerStore
 
 T = TypeVar("T")
 

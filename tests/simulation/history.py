@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.scheduler.effects import InsertSpec, InsertTask, RecordChange, RecordModification
+from services.scheduler.effects import InsertSpec, InsertTask, RecordChange, RecordModification, Row
 from services.scheduler.machine import TRANSITIONS
 from services.scheduler.model import (
     TERMINAL,
@@ -27,7 +27,6 @@ from services.scheduler.pace import LEASE_MS
 from services.scheduler.recovery import FAILOVER_LEASE_MS
 from services.scheduler.resources import Amounts
 from services.scheduler.state import State
-from services.scheduler.store import Row
 from services.scheduler.timers import STALL_MS
 from tests.simulation.kernel import MS, Kernel, Violation
 

@@ -24,8 +24,8 @@ from services.scheduler.events import (
 )
 from services.scheduler.model import Cause, NodeState, Now, format_task_id
 from services.scheduler.refusals import LowDisk
+from services.scheduler.rows import Counters
 from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
-from services.scheduler.store import Counters
 from services.scheduler.timers import TICK_MS
 from tests.simulation.disk import Disk
 from tests.simulation.history import History

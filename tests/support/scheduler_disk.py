@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 from services.chassis.sqlite import load_migrations
-from services.scheduler import recovery
+from services.scheduler import recovery, restart
+from services.scheduler.rows import Counters
 from services.scheduler.state import State
-from services.scheduler.store import Counters, SchedulerStore
+from services.scheduler.store import SchedulerStore
 from tests.support.scheduler_cluster import MachineCluster
 
 
@@ -33,7 +34,7 @@ class Disk:
             self.connection.execute("COMMIT")
 
     def restore(self, cluster: MachineCluster) -> State:
-        recovered = self.store._recover(self.connection, cluster.wall_ms, 10_000, 10_000)
+        recovered = restart.read_back(self.connection, self.store.sql, cluster.wall_ms, 10_000, 10_000)
         return recovery.restore(recovered, cluster.now)
 
     def restart(self, cluster: MachineCluster) -> None:

@@ -11,7 +11,8 @@ from services.scheduler.engine import Engine
 from services.scheduler.logs import STREAMS, LogFiles
 from services.scheduler.model import TERMINAL, TaskState
 from services.scheduler.refusals import InvalidRequest
-from services.scheduler.store import ChangeRow, SchedulerStore
+from services.scheduler.rows import ChangeRow
+from services.scheduler.store import SchedulerStore
 from services.scheduler.tasks import Tasks
 
 # How long the last bytes of an attempt may be on their way once it has ended; its agent may be gone.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from services.scheduler.effects import InsertDependency, RecordChange
+from services.scheduler.effects import InsertDependency, RecordChange, Row
 from services.scheduler.model import (
     Condition,
     Dependency,
@@ -17,7 +17,6 @@ from services.scheduler.model import (
     index_of,
 )
 from services.scheduler.state import State
-from services.scheduler.store import Row
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation
 from tests.simulation.promises.promise import Promise

@@ -11,12 +11,12 @@ from services.scheduler.effects import (
     RecordChange,
     RecordModification,
     RecordQueue,
+    Row,
     StartTask,
 )
 from services.scheduler.events import Event
 from services.scheduler.model import Now, Quota, Spec, TaskState, array_of, format_task_id
 from services.scheduler.state import State
-from services.scheduler.store import Row
 from services.scheduler.tenants import QueueSettings
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation

@@ -8,9 +8,9 @@ from typing import Any
 
 from services.scheduler import recovery
 from services.scheduler.cluster import Node
+from services.scheduler.effects import Row
 from services.scheduler.model import Now, TaskState, format_task_id
 from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
-from services.scheduler.store import Row
 from services.scheduler.tally import Tally
 from services.scheduler.tenants import AccountSettings
 from tests.simulation.history import History

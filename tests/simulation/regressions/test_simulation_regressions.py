@@ -22,8 +22,8 @@ from services.scheduler.model import (
     element_key,
     task_key,
 )
+from services.scheduler.rows import Counters
 from services.scheduler.state import State
-from services.scheduler.store import Counters
 from services.scheduler.tenants import QueueSettings
 from services.scheduler.watching import changed_since
 from tests.simulation.disk import Disk

@@ -14,7 +14,8 @@ from services.scheduler.effects import InsertDelivery, RecordChange
 from services.scheduler.model import Cause, Spec, format_task_id
 from services.scheduler.notify.deliveries import Deliveries
 from services.scheduler.notify.model import Contact, DeliveryState, Event, KnownContact, Notice, event_id
-from services.scheduler.store import Counters, SchedulerStore
+from services.scheduler.rows import Counters
+from services.scheduler.store import SchedulerStore
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 OPS = KnownContact("6d6f6465-6c79-4172-8000-000000000001", "ops", True, int(Event.FAILED))

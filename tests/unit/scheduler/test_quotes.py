@@ -8,7 +8,7 @@ from services.scheduler import events as ev
 from services.scheduler import recovery
 from services.scheduler.model import Cause, Retry, TaskState, element_key
 from services.scheduler.refusals import NoRoom, QuoteExpired, QuoteNotFound, QuoteTooSmall, TooManyQuotes
-from services.scheduler.store import ChangeRow, Counters, Recovered, TaskRow
+from services.scheduler.rows import ChangeRow, Counters, Recovered, TaskRow
 from tests.support.scheduler_cluster import MachineCluster, make_shape, make_spec, starts
 
 

@@ -18,7 +18,8 @@ from services.scheduler import events as ev
 from services.scheduler.effects import RecordChange
 from services.scheduler.engine import Engine
 from services.scheduler.model import Cause, Spec, TaskState, element_key, task_key
-from services.scheduler.store import PACKAGE, Counters, SchedulerStore
+from services.scheduler.rows import Counters
+from services.scheduler.store import PACKAGE, SchedulerStore
 from tests.support.full_disk import FullDisk
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 from tests.support.wait import wait_until
