@@ -12,37 +12,30 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from modelyard.errors import YardError
 from modelyard.v1 import task_pb2
 from services.chassis.clock import Clock
 from services.chassis.errands import Errands
-from services.chassis.errors import ServiceError
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.sessions import Session
 from services.chassis.supervise import Loops
 from services.graph import effects as e
-from services.graph import keeping, machine, parameters, recovery, submissions
+from services.graph import machine, recovery, submissions
 from services.graph.events import (
     BatchRefused,
-    BodyKept,
-    CacheAnswered,
     Event,
-    InputsUploaded,
     NodeEnded,
-    NodePrepared,
     RunRecovered,
     TasksAccepted,
     TimePassed,
-    ValuesRead,
-    ValuesStored,
 )
+from services.graph.fetching import Fetching
 from services.graph.owing import owed
 from services.graph.patience import Store
 from services.graph.peers import Batch, Scheduler
-from services.graph.places import Place, find, node_at
-from services.graph.runs import CAUSE_SETUP, failed
+from services.graph.places import Place
+from services.graph.runs import CAUSE_SETUP
 from services.graph.state import State
 from services.graph.store import RunStore
 from services.graph.values import Failure
@@ -53,10 +46,6 @@ BUSY_TASKS = 20
 agents need for what they have, were it nothing but no-ops."""
 GATHER_A_TASK_S = 0.000_02
 GATHER_MOST_S = 0.005
-PARAMS_BYTES_MOST = 256 << 10
-RUNS_LOOKED_AT = 100
-VALUE_BYTES_MOST = 32 << 20
-"""Of a value that a control node has to look into: the list of a map, what a branch compares."""
 
 _log = get_logger("graph.engine")
 
@@ -103,7 +92,7 @@ class Engine:
         self.state = State()
         self.released_revision = 0
         self._scheduler = scheduler
-        self._artifacts = artifacts
+        self._fetching = Fetching(store, artifacts, lambda number: self.state.runs.get(number), self.post)
         self._errands = errands
         self._clock = clock
         self._loops = loops
@@ -116,7 +105,6 @@ class Engine:
         self._sessions: dict[str, Session[Batch]] = {}
         self._tasks: dict[str, tuple[int, Place]] = {}
         """Run and place by task."""
-        self._uploaded: submissions.Uploaded = {}
         self._watchers: dict[int, set[Watch]] = {}
         self.quiet = asyncio.Lock()
         """Held while a step is on its way to the disk, and by whoever shows live runs: what is shown is on disk."""
@@ -232,22 +220,24 @@ class Engine:
                 continue
             run = self.state.runs[wish.run]
             places = [place for place in wish.places if not self._uploads(wish.run, place)]
-            for taken, request in submissions.messages(run, places, self._uploaded, effects.inputs):
+            for taken, request in submissions.messages(run, places, self._fetching.uploaded, effects.inputs):
                 number, self.state.next_batch = self.state.next_batch, self.state.next_batch + 1
                 request.request_id = str(uuid.uuid4())
                 content = request.SerializeToString()
                 effects.rows.append(e.InsertBatch(number, wish.run, request.request_id, taken, content))
                 batches.append((run.spec.account, Batch(number, wish.run, taken, request)))
+            for place in places:
+                self._fetching.uploaded.pop((wish.run, place), None)
         return batches
 
     def _uploads(self, number: int, place: Place) -> bool:
         """Whether inputs have to go into the store first; then it is submitted once they are there."""
         run = self.state.runs[number]
-        if (number, place) in self._uploaded or not submissions.is_large(run, place):
+        if (number, place) in self._fetching.uploaded or not submissions.is_large(run, place):
             return False
         large = submissions.too_large(run, place)
         if large:
-            self._loops.start("upload", self._upload(number, place, run.spec.account, large))
+            self._loops.start("upload", self._fetching.upload(number, place, run.spec.account, large))
         return bool(large)
 
     def _release(self, effects: e.Effects, batches: list[tuple[str, Batch]]) -> None:
@@ -259,10 +249,10 @@ class Engine:
         failpoint("graph.after_submit")
         cached = [wish for wish in effects.wishes if isinstance(wish, e.FetchCached)]
         if cached:
-            self._loops.start("cache", self._fetch_cached(cached))
+            self._loops.start("cache", self._fetching.fetch_cached(cached))
         kept = [wish for wish in effects.wishes if isinstance(wish, e.FetchKept)]
         if kept:
-            self._loops.start("kept", self._fetch_kept(kept))
+            self._loops.start("kept", self._fetching.fetch_kept(kept))
         for wish in effects.wishes:
             self._grant(wish)
         for answer in effects.answers:
@@ -280,11 +270,11 @@ class Engine:
     def _grant(self, wish: e.Wish) -> None:
         start = self._loops.start
         if isinstance(wish, e.Prepare):
-            start("prepare", self._prepare(wish))
+            start("prepare", self._fetching.prepare(wish))
         elif isinstance(wish, e.ReadValues):
-            start("read", self._read_values(wish))
+            start("read", self._fetching.read_values(wish))
         elif isinstance(wish, e.StoreValues):
-            start("store", self._store_values(wish))
+            start("store", self._fetching.store_values(wish))
         elif isinstance(wish, e.Follow):
             self._session(wish.account).follow(wish.tasks)
         elif isinstance(wish, e.SubmitAgain):
@@ -321,115 +311,9 @@ class Engine:
             if number in self.state.runs:
                 self.post(NodeEnded(number, place, submissions.forgotten(task, number)))
 
-    # What has to be waited for
-
     async def _submit_again(self, wish: e.SubmitAgain) -> None:
         found = await self.store.batch(wish.batch)
         if found is not None:
             number, row = found
             request = task_pb2.SubmitTasksRequest.FromString(row.content)
             self._session(wish.account).submit(Batch(wish.batch, number, row.places, request))
-
-    async def _fetch_cached(self, wishes: Sequence[e.FetchCached]) -> None:
-        found = await self.store.cached([(wish.account, wish.key) for wish in wishes])
-        for wish, entry in zip(wishes, found, strict=True):
-            if entry is None:
-                self.post(CacheAnswered(wish.run, wish.place, None))
-            else:
-                run, node_id, outputs = entry
-                self.post(CacheAnswered(wish.run, wish.place, outputs, f"computed by {node_id} of r-{run}"))
-
-    async def _fetch_kept(self, wishes: Sequence[e.FetchKept]) -> None:
-        numbers: dict[tuple[int, Place], list[int]] = {}
-        for wish in wishes:
-            numbers.setdefault((wish.run, wish.place[:-1]), []).append(wish.place[-1])
-        for (number, above), wanted in numbers.items():
-            run = self.state.runs.get(number)
-            if run is None:
-                continue
-            found = await keeping.of_bodies(self.store, run, above, wanted)
-            for one in wanted:
-                self.post(BodyKept(number, (*above, one), found.get(one, {})))
-
-    async def _read_values(self, wish: e.ReadValues) -> None:
-        run = self.state.runs.get(wish.run)
-        if run is None:
-            return
-        try:
-            values = {
-                name: (await self._artifacts.read(run.spec.account, digest, VALUE_BYTES_MOST)).decode()
-                for name, digest in wish.digests.items()
-            }
-        except (YardError, ValueError) as error:
-            failure = Failure(CAUSE_SETUP, f"what it decides by could not be read: {error}")
-            self.post(ValuesRead(wish.run, wish.place, {}, failure))
-            return
-        self.post(ValuesRead(wish.run, wish.place, values))
-
-    async def _store_values(self, wish: e.StoreValues) -> None:
-        run = self.state.runs.get(wish.run)
-        if run is None:
-            return
-        stored = {}
-        try:
-            for name, value in wish.values.items():
-                data = value.encode()
-                digest = await self._artifacts.put(run.spec.account, data, f"run:r-{wish.run}")
-                stored[name] = (digest, len(data))
-        except YardError as error:
-            failure = Failure(CAUSE_SETUP, f"its lists could not be kept: {error.message}")
-            self.post(ValuesStored(wish.run, wish.place, {}, failure))
-            return
-        self.post(ValuesStored(wish.run, wish.place, stored))
-
-    async def _upload(self, run: int, place: Place, account: str, large: dict[str, bytes]) -> None:
-        """What the nodes before gave is too much for a message when taken together."""
-        try:
-            digests = {
-                name: await self._artifacts.put(account, data, f"run:r-{run}") for name, data in large.items()
-            }
-        except YardError as error:
-            self.post(
-                NodeEnded(run, place, failed(CAUSE_SETUP, f"its inputs could not be kept: {error.message}"))
-            )
-            return
-        self._uploaded[run, place] = digests
-        self.post(InputsUploaded(run, place))
-
-    async def _prepare(self, wish: e.Prepare) -> None:
-        run = self.state.runs.get(wish.run)
-        if run is None:
-            return
-        address = parameters.parse_address(node_at(run.graph, wish.place).parameter_address)
-        assert address is not None
-        try:
-            params = await self._read(run.spec.account, address)
-        except (YardError, ServiceError, ValueError) as error:
-            failure = Failure(CAUSE_SETUP, f"its parameters at {address.kind}:{address.name}: {error}")
-            self.post(NodePrepared(wish.run, wish.place, "", failure))
-            return
-        self.post(NodePrepared(wish.run, wish.place, params))
-
-    async def _read(self, account: str, address: parameters.Address) -> str:
-        """A JSON object. Raises YardError, ServiceError, ValueError."""
-        if address.kind == "artifact":
-            text = (await self._artifacts.read(account, address.name, PARAMS_BYTES_MOST)).decode()
-        else:
-            text = await self._read_project(account, address.name)
-        parameters.decode_object(text, address.name)
-        return text
-
-    async def _read_project(self, account: str, name: str) -> str:
-        """What the latest run of "ID/VERSION/NODE" that this account made has recorded. Raises ValueError."""
-        project, _, rest = name.partition("/")
-        version, _, node_id = rest.partition("/")
-        if not (project.startswith("p-") and project[2:].isdecimal() and version.isdecimal() and node_id):
-            raise ValueError("it is not project:ID/VERSION/NODE")
-        for row in await self.store.runs(account, int(project[2:]), (), 1 << 60, RUNS_LOOKED_AT):
-            if row.spec.version != int(version):
-                continue
-            place = find(await self.store.graph(row.plan), node_id)
-            found = await self.store.node(row.number, place) if place is not None else None
-            if found is not None and found.end.outputs and found.end.outputs[0].value:
-                return found.end.outputs[0].value
-        raise ValueError("no run of it has recorded a small value there")
