@@ -1,14 +1,21 @@
-"""What agents say: hello, beats, what became of tasks. Pure.
+"""What agents say of themselves: hello, beats, capacity, silence. Pure.
 
 An agent is the authority on its machine. Its hello is the full state, and the first connection takes the same
-path as every later one. A report that does not carry the current token is counted and dropped, never asserted.
+path as every later one. What they say of tasks is heard in `reports`.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 from services.scheduler import events as ev
-from services.scheduler import gathering, lifecycle, modify, pace, quoting, reliance, silence, suspension
+from services.scheduler import (
+    gathering,
+    lifecycle,
+    modify,
+    pace,
+    quoting,
+    reliance,
+    reports,
+    silence,
+    suspension,
+)
 from services.scheduler.cluster import Node
 from services.scheduler.effects import (
     AcknowledgeEvents,
@@ -22,10 +29,6 @@ from services.scheduler.effects import (
 from services.scheduler.model import Cause, NodeState, Now, TaskState
 from services.scheduler.resources import GPU, SCALE, Devices
 from services.scheduler.state import State, Task
-
-REJECTED_DELAY_MS = 1_000
-# With these an agent ends a task that it never started; then there is no time of start.
-BEFORE_START = frozenset({Cause.SETUP, Cause.DRAINED})
 
 
 def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects: Effects) -> None:
@@ -130,14 +133,14 @@ def _settle(
     for held in sorted(event.tasks, key=lambda held: (held.ended is not None, not held.is_running)):
         if held.key in kept:
             continue
-        task = current(state, node, held.key, held.attempt, held.epoch)
+        task = reports.current(state, node, held.key, held.attempt, held.epoch)
         if task is None and silence.original_of(state, node, held) is not None:
             returned.append(held)
         elif task is None:
             verdicts.append(Verdict(held.key, held.attempt, "STOP" if held.ended is None else "FORGET"))
         elif held.ended is not None:
             kept.add(held.key)
-            _on_exited(state, node, held.ended, now, effects)
+            reports.on_exited(state, node, held.ended, now, effects)
             verdicts.append(Verdict(held.key, held.attempt, "FORGET"))
         elif _keep(state, node, task, held, now, effects):
             kept.add(held.key)
@@ -157,7 +160,7 @@ def _settle_original(state: State, node: Node, held: ev.HeldTask, now: Now, effe
     is_kept = task is not None and silence.reconcile(state, task, node, held, now, effects)
     if held.ended is not None:
         if is_kept:
-            _on_exited(state, node, held.ended, now, effects)
+            reports.on_exited(state, node, held.ended, now, effects)
         return Verdict(held.key, held.attempt, "FORGET")
     return Verdict(held.key, held.attempt, "KEEP" if is_kept else "STOP")
 
@@ -199,22 +202,6 @@ def _miss(state: State, task: Task, heard: int, now: Now, effects: Effects) -> N
         if task.spec.is_at_most_once and not never_started:
             reason = "NODE_LOST: the agent does not have it"
         lifecycle.fail(state, task, Cause.NODE_LOST, reason, now, effects, never_started=never_started)
-
-
-def current(state: State, node: Node, key: int, attempt: int, epoch: int) -> Task | None:
-    """The task, if this is the token of its current attempt and the attempt is this node's."""
-    task = state.tasks.get(key)
-    if task is not None and task.attempt == attempt and task.epoch == epoch and task.node == node.id:
-        return task
-    return None
-
-
-def reported(state: State, node: Node, report: ev.TaskReport) -> Task | None:
-    """The task that a report is about; one that is not current is counted."""
-    task = current(state, node, report.key, report.attempt, report.epoch)
-    if task is None:
-        state.stale_reports += 1
-    return task
 
 
 def on_agent_disconnected(state: State, event: ev.AgentDisconnected, now: Now, effects: Effects) -> None:
@@ -334,117 +321,6 @@ def on_tasks_reported(state: State, event: ev.TasksReported, now: Now, effects: 
     for report in event.reports:
         if number > node.last_event:
             node.last_event = number
-            REPORTS[type(report)](state, node, report, now, effects)
+            reports.REPORTS[type(report)](state, node, report, now, effects)
         number += 1
     effects.messages.append(AcknowledgeEvents(node.id, node.session, node.last_event))
-
-
-def _on_started(state: State, node: Node, report: ev.TaskStarted, now: Now, effects: Effects) -> None:
-    task = reported(state, node, report)
-    if task is None:
-        return
-    if task.key in node.prefilled:
-        _start_prefilled(state, node, task)
-    lifecycle.start(state, task, report.start_ms, now, effects)
-
-
-def _start_prefilled(state: State, node: Node, task: Task) -> None:
-    """The agent started what was thought to wait there still; its room is promised now, and is a fact."""
-    node.prefilled.remove(task.key)
-    state.prefilled.pop(task.key, None)
-    task.is_prefilled = False
-    state.cluster.stretch(node, task.spec.shape.amounts)
-    state.cluster.reserve(node, task.key, task.spec.shape.amounts, task.devices)
-    state.waiting.take(task, is_fact=True)
-
-
-def _on_exited(state: State, node: Node, report: ev.TaskExited, now: Now, effects: Effects) -> None:
-    task = reported(state, node, report)
-    if task is None:
-        return
-    task.start_ms = report.start_ms
-    queue = task.queue
-    end_ms = report.end_ms or now.wall_ms
-    if report.start_ms:
-        queue.learn(max(end_ms - report.start_ms, 0))
-    if report.cause is Cause.NONE:
-        task.reason = ""
-        lifecycle.end(state, task, TaskState.SUCCEEDED, now, effects, payload=report.payload, end_ms=end_ms)
-    else:
-        reason = f"{report.cause.name}: attempt {task.attempt} on {node.id}"
-        never_started = not report.start_ms and report.cause in BEFORE_START
-        lifecycle.fail(
-            state,
-            task,
-            report.cause,
-            reason,
-            now,
-            effects,
-            payload=report.payload,
-            end_ms=end_ms,
-            never_started=never_started,
-        )
-    lifecycle.promote_prefilled(state, node)
-    effects.finished[node.id] = queue
-
-
-def _on_rejected(state: State, node: Node, report: ev.TaskRejected, now: Now, effects: Effects) -> None:
-    task = reported(state, node, report)
-    if task is not None:
-        reason = f"REJECTED: {node.id}: {report.reason}"
-        _give_back(state, node, task, reason, REJECTED_DELAY_MS, now, effects)
-
-
-def _on_retracted(state: State, node: Node, report: ev.TaskRetracted, now: Now, effects: Effects) -> None:
-    task = reported(state, node, report)
-    if task is not None:
-        _give_back(state, node, task, "", 0, now, effects)
-
-
-def _give_back(
-    state: State, node: Node, task: Task, reason: str, delay_ms: int, now: Now, effects: Effects
-) -> None:
-    if task.stop is not None:
-        lifecycle.fail(state, task, Cause.CANCELLED, reason, now, effects)
-    else:
-        lifecycle.requeue(state, task, now, effects, reason, delay_ms=delay_ms)
-    lifecycle.promote_prefilled(state, node)
-
-
-def _on_progressed(state: State, node: Node, report: ev.TaskProgressed, now: Now, effects: Effects) -> None:
-    task = reported(state, node, report)
-    if task is not None:
-        task.progress = (report.ratio, report.message)
-        state.revision += 1
-        task.revision = state.revision
-        state.changes.append((state.revision, task.key, task.account))
-
-
-def _on_modified(state: State, node: Node, report: ev.TaskModified, now: Now, effects: Effects) -> None:
-    task = reported(state, node, report)
-    if task is not None:
-        modify.on_task_modified(state, node, task, report, now, effects)
-
-
-def _on_suspended(state: State, node: Node, report: ev.TaskSuspended, now: Now, effects: Effects) -> None:
-    task = reported(state, node, report)
-    if task is not None:
-        suspension.stopped(state, task, now, effects)
-
-
-def _on_resumed(state: State, node: Node, report: ev.TaskResumed, now: Now, effects: Effects) -> None:
-    task = reported(state, node, report)
-    if task is not None:
-        suspension.continued(state, task, now, effects)
-
-
-REPORTS: dict[type[ev.TaskReport], Callable[[State, Node, Any, Now, Effects], None]] = {
-    ev.TaskStarted: _on_started,
-    ev.TaskExited: _on_exited,
-    ev.TaskRejected: _on_rejected,
-    ev.TaskRetracted: _on_retracted,
-    ev.TaskProgressed: _on_progressed,
-    ev.TaskModified: _on_modified,
-    ev.TaskSuspended: _on_suspended,
-    ev.TaskResumed: _on_resumed,
-}
