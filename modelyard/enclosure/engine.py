@@ -1,0 +1,213 @@
+"""The container engine of this machine, asked over its socket: Docker's HTTP interface, version 1.40 and later.
+
+Owns the connection and the few requests that are needed. Which container is wanted is `container`'s. Engines that
+speak the same (Podman) do as well. Blocks.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+VERSION = "v1.40"
+SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
+_ASK_S, _PULL_S, _PATIENCE_S = 30.0, 900.0, 2.0
+
+
+class EngineFailed(Exception):
+    """The engine does not answer, or says no."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("engine", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def socket_path(environ: Mapping[str, str]) -> str:
+    """Where the engine listens: DOCKER_HOST, else the usual places. Raises EngineFailed."""
+    host = environ.get("DOCKER_HOST", "")
+    if host:
+        if not host.startswith("unix://"):
+            raise EngineFailed(
+                f"DOCKER_HOST is {host}; directories are mounted, so only an engine of this machine will do"
+            )
+        return host.removeprefix("unix://")
+    own = f"{environ.get('XDG_RUNTIME_DIR', '')}/docker.sock"
+    for path in (*SOCKETS, own):
+        if os.path.exists(path):  # noqa: PTH110
+            return path
+    raise EngineFailed("no container engine listens on this machine; install Docker (Debian: docker.io)")
+
+
+class Engine:
+    """One engine."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    @classmethod
+    def find(cls, environ: Mapping[str, str]) -> Engine:
+        """That of this machine. Raises EngineFailed."""
+        return cls(socket_path(environ))
+
+    def version(self) -> str:
+        """ "Docker 20.10.24". Raises EngineFailed."""
+        said = self._ask("GET", "/version", timeout_s=_PATIENCE_S)
+        names = [part.get("Name", "") for part in said.get("Components") or ()]
+        return f"{'Podman' if 'Podman Engine' in names else 'Docker'} {said.get('Version', '')}"
+
+    def image_id(self, image: str) -> str:
+        """Its digest here; empty: it is not here. Raises EngineFailed."""
+        try:
+            return str(self._ask("GET", f"/images/{quote(image)}/json").get("Id", ""))
+        except EngineFailed as error:
+            if error.status == 404:
+                return ""
+            raise
+
+    def pull(self, image: str) -> None:
+        """Fetches it from its registry. Raises EngineFailed."""
+        name, tag = split_image(image)
+        query = urlencode({"fromImage": name, "tag": tag})
+        said = self._request("POST", f"/images/create?{query}", timeout_s=_PULL_S)
+        for line in said.splitlines():
+            if error := json.loads(line).get("error"):
+                raise EngineFailed(error)
+
+    def import_image(self, image: str, archive: Any, changes: tuple[str, ...] = ()) -> None:
+        """Makes an image of one layer from a tar archive that can be read. Raises EngineFailed."""
+        name, tag = split_image(image)
+        query = urlencode(
+            [("fromSrc", "-"), ("repo", name), ("tag", tag), *(("changes", change) for change in changes)]
+        )
+        headers = {"Content-Type": "application/x-tar"}
+        said = self._request("POST", f"/images/create?{query}", archive, headers, _PULL_S)
+        for line in said.splitlines():
+            if error := json.loads(line).get("error"):
+                raise EngineFailed(error)
+
+    def create(self, name: str, config: Mapping[str, Any]) -> str:
+        """A container's id. Raises EngineFailed."""
+        query = f"?name={quote(name)}" if name else ""
+        return str(self._ask("POST", f"/containers/create{query}", config)["Id"])
+
+    def start(self, container: str) -> None:
+        """Raises EngineFailed."""
+        self._ask("POST", f"/containers/{container}/start")
+
+    def signal(self, container: str, name: str) -> None:
+        """To its first process; nothing if it has ended. Raises EngineFailed."""
+        try:
+            self._ask("POST", f"/containers/{container}/kill?signal={name}")
+        except EngineFailed as error:
+            if error.status not in (404, 409):
+                raise
+
+    def remove(self, container: str) -> None:
+        """Ends and removes it; nothing if it is gone, or on its way. Raises EngineFailed."""
+        try:
+            self._ask("DELETE", f"/containers/{container}?force=true&v=true")
+        except EngineFailed as error:
+            if error.status not in (404, 409):
+                raise
+
+    def labelled(self, label: str) -> dict[str, str]:
+        """Containers with this label, running or not: id → the label's text. Raises EngineFailed."""
+        query = urlencode({"all": "true", "filters": json.dumps({"label": [label]})})
+        return {found["Id"]: found["Labels"][label] for found in self._ask("GET", f"/containers/json?{query}")}
+
+    def attach(self, container: str) -> socket.socket:
+        """Its stdin, and its output in pieces with a head of eight bytes each. Raises EngineFailed."""
+        query = "stream=1&stdin=1&stdout=1&stderr=1"
+        upgrade = "Connection: Upgrade\r\nUpgrade: tcp\r\n"
+        return self._stream(f"/containers/{container}/attach?{query}", upgrade, (101, 200))
+
+    def wait(self, container: str) -> socket.socket:
+        """What can be read from when it has ended next. Raises EngineFailed."""
+        return self._stream(f"/containers/{container}/wait?condition=next-exit", "", (200,))
+
+    def _ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_s: float = _ASK_S
+    ) -> Any:
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        said = self._request(method, path, json.dumps(body) if body is not None else None, headers, timeout_s)
+        return json.loads(said) if said.strip() else {}
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = _ASK_S,
+    ) -> bytes:
+        connection = _Connection(self._path, timeout_s)
+        try:
+            connection.request(method, f"/{VERSION}{path}", body, dict(headers or {}))
+            answer = connection.getresponse()
+            said = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineFailed(f"the container engine at {self._path} does not answer: {error}") from error
+        finally:
+            connection.close()
+        if answer.status >= 400:
+            raise EngineFailed(_message(said), answer.status)
+        return said
+
+    def _stream(self, path: str, headers: str, expected: tuple[int, ...]) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.settimeout(_ASK_S)
+            sock.connect(self._path)
+            sock.sendall(
+                f"POST /{VERSION}{path} HTTP/1.1\r\nHost: engine\r\nContent-Length: 0\r\n{headers}\r\n".encode()
+            )
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                # One by one: what follows belongs to the stream.
+                byte = sock.recv(1)
+                if not byte:
+                    raise EngineFailed(f"the container engine at {self._path} has hung up")
+                head += byte
+            status = int(head.split(b" ", 2)[1])
+            if status not in expected:
+                raise EngineFailed(_message(sock.recv(65_536)), status)
+        except OSError as error:
+            sock.close()
+            raise EngineFailed(f"the container engine at {self._path} does not answer: {error}") from error
+        except EngineFailed:
+            sock.close()
+            raise
+        return sock
+
+
+def split_image(image: str) -> tuple[str, str]:
+    """Name, and tag or digest: of "host:5000/a:1" "host:5000/a" and "1"."""
+    if "@" in image:
+        name, _, digest = image.partition("@")
+        return name, digest
+    head, slash, last = image.rpartition("/")
+    name, _, tag = last.partition(":")
+    return f"{head}{slash}{name}", tag or "latest"
+
+
+def _message(said: bytes) -> str:
+    try:
+        return str(json.loads(said)["message"])
+    except (ValueError, KeyError, TypeError):
+        return said.decode(errors="replace").strip()[:500]

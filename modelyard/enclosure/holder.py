@@ -1,0 +1,122 @@
+"""The process beside a frame: from the order to the frame's end.
+
+Owns the loop: connections are passed on, signals handed on, output and end waited for. How the frame is shut in is
+`container`'s or `sandbox`'s. One thread.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from modelyard.enclosure.order import Order, Trouble
+from modelyard.enclosure.passer import Passer, Watch, dial
+
+_DIAL_S, _LOOK_S, _GRACE_S = 0.01, 0.25, 5.0
+_HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_SIGNALLED = 128
+
+Handler = Callable[[int], None]
+
+
+class Form(Protocol):
+    """How a frame is shut in."""
+
+    code: int | None
+
+    def start(self, watch: Watch) -> None:
+        """Raises Trouble, OSError."""
+        ...
+
+    def signal(self, name: str) -> None:
+        """Hands it on."""
+        ...
+
+    def look(self) -> None:
+        """A few times a second, while it runs. Raises Trouble if it has to end."""
+        ...
+
+    def close(self) -> None:
+        """Ends what is left."""
+        ...
+
+
+class Holder:
+    """Of one frame."""
+
+    def __init__(self, order: Order, form: Form) -> None:
+        self._order = order
+        self._form = form
+        self._poll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._ending: list[int] = []
+        self._kill_at = 0.0
+        self._passer = Passer(order.socket, self._watch)
+        self._is_listening = False
+
+    def run(self) -> int:
+        """Until the frame has ended; its exit code. Raises Trouble, OSError."""
+        self._take_signals()
+        try:
+            self._form.start(self._watch)
+            look_at = time.monotonic()
+            while self._form.code is None:
+                for fd, events in self._poll.poll(_LOOK_S if self._is_listening else _DIAL_S):
+                    if handler := self._handlers.get(fd):
+                        handler(events)
+                self._hand_on()
+                if not self._is_listening:
+                    self._try_to_listen()
+                if time.monotonic() >= look_at:
+                    look_at = time.monotonic() + _LOOK_S
+                    self._look()
+            return self._form.code
+        finally:
+            self._form.close()
+
+    def _look(self) -> None:
+        self._form.look()
+        if self._kill_at and time.monotonic() >= self._kill_at:
+            self._form.code = _SIGNALLED + signal.SIGKILL
+
+    def _try_to_listen(self) -> None:
+        """Once the frame does: that is what the seat's sign waits for."""
+        probe = dial(self._order.socket)
+        if probe is not None:
+            probe.close()
+            self._passer.listen(self._order.listen)
+            self._is_listening = True
+
+    def _watch(self, fd: int, events: int, handler: Handler | None) -> None:
+        if handler is None or not events:
+            if self._handlers.pop(fd, None) is not None:
+                self._poll.unregister(fd)
+        elif fd in self._handlers:
+            self._handlers[fd] = handler
+            self._poll.modify(fd, events)
+        else:
+            self._handlers[fd] = handler
+            self._poll.register(fd, events)
+
+    def _take_signals(self) -> None:
+        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(write)
+        for number in _HANDED_ON:
+            signal.signal(number, lambda got, _: self._ending.append(got))
+        self._watch(read, select.EPOLLIN, lambda _: os.read(read, 4096) and None)
+
+    def _hand_on(self) -> None:
+        while self._ending:
+            number = signal.Signals(self._ending.pop(0))
+            if number != signal.SIGUSR1 and not self._kill_at:
+                self._kill_at = time.monotonic() + _GRACE_S
+            self._form.signal(number.name)
+
+
+def trouble_of(error: OSError) -> Trouble:
+    """What the machine refuses."""
+    return Trouble("INTERNAL", "", f"the frame could not be started: {error}")

@@ -1,0 +1,132 @@
+"""What is to be shut in, read from a frame's launch; and what goes wrong before there is a frame.
+
+The launch is the file at `MODELYARD_FRAME`, with one key more than a frame itself needs: `enclosure`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+LAUNCH, SECRET, SEAT = "MODELYARD_FRAME", "MODELYARD_FRAME_SECRET", "YARD_SEAT"
+CONTAINER, ENVIRONMENT = "container", "environment"
+TROUBLE_EXIT = 70
+"""The exit code where there is no frame; the last line of stderr says why."""
+MARK = "frame: "
+_MIB = 1024**2
+
+
+class Trouble(Exception):
+    """There is no frame, or it was ended: a canonical code, the field of model.yaml it hangs on, and what to do."""
+
+    def __init__(self, code: str, field: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.field, self.message = code, field, message
+
+    def line(self) -> str:
+        """As the last line of stderr says it."""
+        return MARK + json.dumps({"code": self.code, "field": self.field, "message": self.message})
+
+
+@dataclass(frozen=True)
+class Order:
+    """One frame."""
+
+    kind: str
+    launch: Mapping[str, Any]
+    """As the frame is to read it, but for paths."""
+    component: Path
+    listen: str
+    secret: str
+    room: Path
+    """Where the frame may write outside: its socket lies there, and the launch as it reads it."""
+    seat: str
+    """Whose it is: no other frame of this machine is called so."""
+    environment: Path | None
+    """With the packages it needs; None: the interpreter's own."""
+    image: str = ""
+    python: str = ""
+    """"3.11", for which the environment was built."""
+    memory_bytes: int = 0
+    cpu: float = 0.0
+    gpus: tuple[str, ...] = ()
+    has_network: bool = False
+    pids: int = 256
+    threads: int = 1
+    file_bytes: int = 1024 * _MIB
+    """The most that one file, its output too, may have."""
+
+    @property
+    def socket(self) -> Path:
+        """Where the frame listens, seen from outside."""
+        return self.room / "socket"
+
+
+def read_order(environ: Mapping[str, str], directory: Path) -> Order:
+    """The order of this process. Raises Trouble."""
+    path = environ.get(LAUNCH, "")
+    if not path:
+        raise Trouble("INVALID_ARGUMENT", "", f"{LAUNCH} does not name the launch of a frame")
+    try:
+        launch = json.loads((directory / path).read_bytes())
+        wanted = launch.pop("enclosure", {})
+        gpus = environ.get("CUDA_VISIBLE_DEVICES", "") if wanted.get("gpu") else ""
+        return Order(
+            kind=wanted.get("kind", ENVIRONMENT),
+            launch=launch,
+            component=(directory / launch["component"]).resolve(strict=True),
+            listen=launch["listen"],
+            secret=environ.get(SECRET, ""),
+            room=directory.absolute() / "room",
+            seat=environ.get(SEAT) or f"pid-{os.getpid()}",
+            environment=Path(environ["VIRTUAL_ENV"]) if environ.get("VIRTUAL_ENV") else None,
+            image=wanted.get("image", ""),
+            python=wanted.get("python", ""),
+            memory_bytes=int(wanted.get("memory_bytes", 0)),
+            cpu=float(wanted.get("cpu", 0.0)),
+            gpus=tuple(filter(None, gpus.split(","))),
+            has_network=bool(wanted.get("network")),
+            pids=int(wanted.get("pids", 256)),
+            threads=int(wanted.get("threads", 1)),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Trouble("INVALID_ARGUMENT", "", f"{path} is no launch of a frame: {error}") from error
+
+
+def make_room(order: Order, component: str, listen: str) -> Path:
+    """Makes the frame's own directory, with its launch as it reads it; where that lies. Raises OSError.
+
+    Others than its user cannot come as far as this directory, so its mode may be open: the frame has another user.
+    """
+    order.room.mkdir(exist_ok=True)
+    order.room.chmod(0o777)
+    order.socket.unlink(missing_ok=True)
+    path = order.room / "launch.json"
+    path.write_text(json.dumps({**order.launch, "component": component, "listen": listen}), encoding="utf-8")
+    path.chmod(0o644)
+    return path
+
+
+def open_to_read(directory: Path) -> None:
+    """Lets every user read what lies there. Links are not followed; times stay as they are. Raises OSError."""
+    for root, _, files in os.walk(directory):
+        _allow(Path(root), 0o555)
+        for name in files:
+            path = Path(root, name)
+            if not path.is_symlink():
+                _allow(path, 0o444)
+
+
+def _allow(path: Path, bits: int) -> None:
+    mode = path.stat().st_mode
+    if mode & bits != bits:
+        path.chmod((mode | bits) & 0o7777)
+
+
+def package_directory() -> Path:
+    """Of `modelyard`: a frame is given it, and nothing else of ours."""
+    return Path(__file__).parents[1]

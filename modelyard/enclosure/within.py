@@ -1,0 +1,100 @@
+"""The first process of a frame's container: starts the frame, and ends with it, or when its stdin does.
+
+Runs by its path, isolated, in the image's own Python, which may be another version than ours; so it imports nothing but
+the standard library and knows nothing of the rest. As first process of its container it cannot be killed from within.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import sys
+from pathlib import Path
+
+_EXIT, _SET_DUMPABLE = 70, 4
+_EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
+
+
+def main(python):
+    """``python``: the version that the mounted packages were installed for, or nothing. The exit code."""
+    own = "{}.{}".format(*sys.version_info)
+    if python and own != python:
+        return _refuse("runtime.image", f"the image has Python {own}, the packages are for {python}")
+    # What lies in the room is for who keeps this container, too, who may be another user.
+    os.umask(0)
+    # Nor can it be looked into, though the frame is of the same user.
+    ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
+    ending = []
+    wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(wake_write)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD):
+        signal.signal(number, lambda got, _: ending.append(got))
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    frame = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", "modelyard.serving"],
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, nothing, 0)],
+        setsigdef=(signal.SIGPIPE,),
+        setsigmask=(),
+    )
+    poll = select.poll()
+    for fd in (0, wake_read):
+        poll.register(fd, select.POLLIN)
+    while True:
+        for fd, _ in poll.poll():
+            if fd == 0 and not os.read(0, 4096):
+                return 0
+            if fd == wake_read:
+                os.read(wake_read, 4096)
+        while ending:
+            number = ending.pop(0)
+            if number != signal.SIGCHLD:
+                os.kill(frame, number)
+        status = _reap(frame)
+        if status is not None:
+            return _code(status)
+
+
+def _reap(frame):
+    """How the frame has ended; whatever else has ended here was left by it."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        if pid == 0:
+            return None
+        if pid == frame:
+            return status
+
+
+def _code(status):
+    if os.WIFEXITED(status):
+        return os.WEXITSTATUS(status)
+    if os.WTERMSIG(status) == signal.SIGKILL and _oom_count():
+        return _refuse("runtime.memory", "it needed more memory than it may have", "RESOURCE_EXHAUSTED")
+    return 128 + os.WTERMSIG(status)
+
+
+def _oom_count():
+    for path in _EVENTS:
+        try:
+            lines = path.read_text().splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            word, _, count = line.partition(" ")
+            if word == "oom_kill":
+                return int(count)
+    return 0
+
+
+def _refuse(field, message, code="FAILED_PRECONDITION"):
+    sys.stderr.write(f'frame: {{"code": "{code}", "field": "{field}", "message": "{message}"}}\n')
+    sys.stderr.flush()
+    return _EXIT
+
+
+if __name__ == "__main__":
+    os._exit(main(sys.argv[1] if len(sys.argv) > 1 else ""))
