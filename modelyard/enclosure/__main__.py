@@ -9,13 +9,12 @@ import os
 import sys
 from pathlib import Path
 
+from modelyard.enclosure.holder import Form, Holder, trouble_of
 from modelyard.enclosure.order import CONTAINER, TROUBLE_EXIT, Order, Trouble, read_order
 
 
 def main() -> int:
     """Until the frame has ended."""
-    from modelyard.enclosure.holder import Holder, trouble_of
-
     try:
         order = read_order(os.environ, Path.cwd())
         return Holder(order, _form(order)).run()
@@ -25,7 +24,7 @@ def main() -> int:
         return _tell(trouble_of(error))
 
 
-def _form(order: Order):  # type: ignore[no-untyped-def]
+def _form(order: Order) -> Form:
     if order.kind == CONTAINER:
         from modelyard.enclosure.container import Container
 

@@ -19,13 +19,17 @@ from pathlib import Path
 
 from modelyard.enclosure.engine import Engine, EngineFailed
 
-OWN = "modelyard/python"
+OWN, RECIPE = "modelyard/python", 1
+"""What is in the image changes with the recipe, and so does its tag."""
 _OFFICIAL = re.compile(r"(?:docker\.io/)?(?:library/)?python:(\d+\.\d+)(?:\.\d+)?(?:-[a-z0-9.-]+)?")
 _LEFT_OUT = frozenset(
-    {"site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "__pycache__", "lib2to3"}
+    {"site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3"}
 )
 # What wheels expect of a system beside libc.
-_EXPECTED = ("libstdc++.so.6", "libgcc_s.so.1", "libgomp.so.1", "libz.so.1")
+_EXPECTED = (
+    *("libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libresolv.so.2", "libnss_files.so.2"),
+    *("libnss_dns.so.2", "libstdc++.so.6", "libgcc_s.so.1", "libgomp.so.1", "libz.so.1"),
+)
 _PASSWD = b"root:x:0:0:root:/root:/bin/false\nframe:x:10001:10001:frame:/tmp:/bin/false\n"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -34,7 +38,7 @@ def own_image(image: str) -> str:
     """Ours for the same Python as an official image's, if this machine's Python is that; else empty."""
     found = _OFFICIAL.fullmatch(image)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return f"{OWN}:{version}" if found is not None and found[1] == version else ""
+    return f"{OWN}:{version}-{RECIPE}" if found is not None and found[1] == version else ""
 
 
 def provide(engine: Engine, name: str) -> bool:
@@ -98,7 +102,7 @@ def _interpreter() -> Path:
 
 def _wanted(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     name = Path(member.name).name
-    if name in _LEFT_OUT or name.startswith("config-") or name.endswith((".a", ".pyc")):
+    if name in _LEFT_OUT or name.startswith("config-") or name.endswith(".a"):
         return None
     return _plain(member)
 

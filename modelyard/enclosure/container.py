@@ -12,11 +12,12 @@ import json
 import os
 import select
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from modelyard.enclosure.base_image import own_image, provide
+from modelyard.enclosure.confinement import USER, Limits, host_config
 from modelyard.enclosure.engine import Engine, EngineFailed
 from modelyard.enclosure.order import (
     LAUNCH,
@@ -28,14 +29,13 @@ from modelyard.enclosure.order import (
     open_to_read,
     package_directory,
 )
+from modelyard.enclosure.offer import OFFER, Offer
 from modelyard.enclosure.output import Output
 from modelyard.enclosure.passer import Watch
 
 LABEL = "modelyard.seat"
 """On every container of ours: whose it is."""
-USER = 10_001
 COMPONENT, ROOM, PACKAGES, ENVIRONMENT = "/component", "/room", "/opt/modelyard", "/opt/environment"
-_TMP_BYTES, _SHARED_BYTES, _DESCRIPTORS = 256 * 1024**2, 64 * 1024**2, 4_096
 _OFFER = "say runtime.kind: environment, which needs no container engine"
 
 
@@ -50,14 +50,16 @@ class Container:
         self._output: Output | None = None
         self._waiter: socket.socket | None = None
         self._watch: Watch | None = None
+        self._offer: Offer | None = None
         self.code: int | None = None
         """How it has ended."""
 
-    def start(self, watch: Watch) -> None:
+    def start(self, listener: socket.socket, watch: Watch) -> None:
         """Raises Trouble, OSError."""
         order, self._watch = self._order, watch
         open_to_read(order.component)
-        make_room(order, COMPONENT, f"unix://{ROOM}/{order.socket.name}")
+        make_room(order, COMPONENT)
+        self._offer = Offer(order.room / OFFER, listener, watch)
         try:
             self._engine = Engine.find(self._environ)
             image = self._image(self._engine)
@@ -117,6 +119,8 @@ class Container:
 
     def close(self) -> None:
         """Nothing of it is left afterwards."""
+        if self._offer is not None:
+            self._offer.close()
         if self._output is not None:
             self._output.close()
         if self._waiter is not None:
@@ -144,7 +148,7 @@ def container_config(order: Order, image: str, packages: Path | None) -> dict[st
     mounts = [
         _mount(order.component, COMPONENT),
         _mount(package_directory(), f"{PACKAGES}/modelyard"),
-        _mount(order.room, ROOM, is_writable=True),
+        _mount(order.room, ROOM),
     ]
     paths = [PACKAGES]
     if packages is not None:
@@ -168,66 +172,29 @@ def container_config(order: Order, image: str, packages: Path | None) -> dict[st
         "Env": [f"{name}={value}" for name, value in environ.items()],
         "Labels": {LABEL: order.seat},
         "User": f"{USER}:{USER}",
-        "WorkingDir": ROOM,
+        "WorkingDir": "/tmp",
         "OpenStdin": True,
         "StdinOnce": True,
         "AttachStdin": True,
         "AttachStdout": True,
         "AttachStderr": True,
-        "HostConfig": {**_confinement(order), "Mounts": mounts},
+        "HostConfig": {**host_config(_limits(order)), "Mounts": mounts},
     }
 
 
-def _confinement(order: Order) -> dict[str, Any]:
-    limits: dict[str, Any] = {
-        "AutoRemove": True,
-        "ReadonlyRootfs": True,
-        "Tmpfs": {"/tmp": f"rw,nosuid,nodev,noexec,mode=1777,size={_TMP_BYTES}"},
-        "NetworkMode": "bridge" if order.has_network else "none",
-        "IpcMode": "private",
-        "ShmSize": _SHARED_BYTES,
-        "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],
-        "PidsLimit": order.pids,
-        "LogConfig": {"Type": "none"},
-        "Ulimits": [
-            {"Name": "nofile", "Soft": _DESCRIPTORS, "Hard": _DESCRIPTORS},
-            {"Name": "fsize", "Soft": order.file_bytes, "Hard": order.file_bytes},
-            {"Name": "core", "Soft": 0, "Hard": 0},
-        ],
-    }
-    if order.memory_bytes:
-        limits |= {"Memory": order.memory_bytes, "MemorySwap": order.memory_bytes}
-    if order.cpu:
-        limits["NanoCpus"] = round(order.cpu * 1e9)
-    if order.gpus:
-        limits["DeviceRequests"] = [{"DeviceIDs": [*order.gpus], "Capabilities": [["gpu"]]}]
-    return limits
+def _limits(order: Order) -> Limits:
+    return Limits(
+        memory_bytes=order.memory_bytes,
+        cpu=order.cpu,
+        pids=order.pids,
+        file_bytes=order.file_bytes,
+        devices=order.gpus,
+        has_network=order.has_network,
+    )
 
 
-def _mount(source: Path, target: str, *, is_writable: bool = False) -> dict[str, Any]:
-    return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": not is_writable}
-
-
-def docker_arguments(config: Mapping[str, Any]) -> Sequence[str]:
-    """The same as words of `docker run`, for who wants to see or repeat it; without the secret."""
-    host = config["HostConfig"]
-    words = ["docker", "run", "--rm", "--interactive", "--read-only", "--network", host["NetworkMode"]]
-    words += ["--user", config["User"], "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-    words += ["--pids-limit", str(host["PidsLimit"])]
-    words += [word for path, how in host["Tmpfs"].items() for word in ("--tmpfs", f"{path}:{how}")]
-    if "Memory" in host:
-        words += ["--memory", str(host["Memory"]), "--memory-swap", str(host["MemorySwap"])]
-    if "NanoCpus" in host:
-        words += ["--cpus", f"{host['NanoCpus'] / 1e9:g}"]
-    for request in host.get("DeviceRequests", ()):
-        words += ["--gpus", f"device={','.join(request['DeviceIDs'])}"]
-    for mount in host["Mounts"]:
-        mode = ":ro" if mount["ReadOnly"] else ""
-        words += ["--volume", f"{mount['Source']}:{mount['Target']}{mode}"]
-    words += [word for entry in config["Env"] if not entry.startswith(f"{SECRET}=") for word in ("--env", entry)]
-    words += ["--label", f"{LABEL}={config['Labels'][LABEL]}", "--entrypoint", config["Entrypoint"][0]]
-    return [*words, config["Image"], *config["Cmd"]]
+def _mount(source: Path, target: str) -> dict[str, Any]:
+    return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": True}
 
 
 def _no_container(error: EngineFailed) -> Trouble:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from modelyard.enclosure.order import Order, Trouble
-from modelyard.enclosure.passer import Passer, Watch, dial
+from modelyard.enclosure.passer import Passer, Watch, listen_at
 
-_DIAL_S, _LOOK_S, _GRACE_S = 0.01, 0.25, 5.0
+_LOOK_S, _GRACE_S = 0.25, 5.0
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _SIGNALLED = 128
 
@@ -28,8 +29,8 @@ class Form(Protocol):
 
     code: int | None
 
-    def start(self, watch: Watch) -> None:
-        """Raises Trouble, OSError."""
+    def start(self, listener: socket.socket, watch: Watch) -> None:
+        """The frame gets the listening socket. Raises Trouble, OSError."""
         ...
 
     def signal(self, name: str) -> None:
@@ -56,40 +57,33 @@ class Holder:
         self._ending: list[int] = []
         self._kill_at = 0.0
         self._passer = Passer(order.socket, self._watch)
-        self._is_listening = False
 
     def run(self) -> int:
         """Until the frame has ended; its exit code. Raises Trouble, OSError."""
         self._take_signals()
         try:
-            self._form.start(self._watch)
+            with listen_at(self._order.socket) as listener:
+                self._form.start(listener, self._watch)
+            # Who connects before the frame is there waits in its queue.
+            self._passer.listen(self._order.listen)
             look_at = time.monotonic()
             while self._form.code is None:
-                for fd, events in self._poll.poll(_LOOK_S if self._is_listening else _DIAL_S):
+                for fd, events in self._poll.poll(_LOOK_S):
                     if handler := self._handlers.get(fd):
                         handler(events)
                 self._hand_on()
-                if not self._is_listening:
-                    self._try_to_listen()
                 if time.monotonic() >= look_at:
                     look_at = time.monotonic() + _LOOK_S
                     self._look()
             return self._form.code
         finally:
             self._form.close()
+            self._order.socket.unlink(missing_ok=True)
 
     def _look(self) -> None:
         self._form.look()
         if self._kill_at and time.monotonic() >= self._kill_at:
             self._form.code = _SIGNALLED + signal.SIGKILL
-
-    def _try_to_listen(self) -> None:
-        """Once the frame does: that is what the seat's sign waits for."""
-        probe = dial(self._order.socket)
-        if probe is not None:
-            probe.close()
-            self._passer.listen(self._order.listen)
-            self._is_listening = True
 
     def _watch(self, fd: int, events: int, handler: Handler | None) -> None:
         if handler is None or not events:

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelyard.enclosure.confinement import FILE_BYTES, PIDS
+
 LAUNCH, SECRET, SEAT = "MODELYARD_FRAME", "MODELYARD_FRAME_SECRET", "YARD_SEAT"
 CONTAINER, ENVIRONMENT = "container", "environment"
 TROUBLE_EXIT = 70
 """The exit code where there is no frame; the last line of stderr says why."""
 MARK = "frame: "
-_MIB = 1024**2
+LISTENER = 3
+"""The descriptor at which a frame that is shut in finds its listening socket."""
 
 
 class Trouble(Exception):
@@ -43,7 +46,7 @@ class Order:
     listen: str
     secret: str
     room: Path
-    """Where the frame may write outside: its socket lies there, and the launch as it reads it."""
+    """What the frame is given to read beside its component: the launch, as it reads it."""
     seat: str
     """Whose it is: no other frame of this machine is called so."""
     environment: Path | None
@@ -55,15 +58,15 @@ class Order:
     cpu: float = 0.0
     gpus: tuple[str, ...] = ()
     has_network: bool = False
-    pids: int = 256
+    pids: int = PIDS
     threads: int = 1
-    file_bytes: int = 1024 * _MIB
+    file_bytes: int = FILE_BYTES
     """The most that one file, its output too, may have."""
 
     @property
     def socket(self) -> Path:
-        """Where the frame listens, seen from outside."""
-        return self.room / "socket"
+        """Where the frame can be reached on this machine; nothing inside leads there."""
+        return self.room.with_name("frame.socket")
 
 
 def read_order(environ: Mapping[str, str], directory: Path) -> Order:
@@ -90,25 +93,24 @@ def read_order(environ: Mapping[str, str], directory: Path) -> Order:
             cpu=float(wanted.get("cpu", 0.0)),
             gpus=tuple(filter(None, gpus.split(","))),
             has_network=bool(wanted.get("network")),
-            pids=int(wanted.get("pids", 256)),
+            pids=int(wanted.get("pids", PIDS)),
             threads=int(wanted.get("threads", 1)),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Trouble("INVALID_ARGUMENT", "", f"{path} is no launch of a frame: {error}") from error
 
 
-def make_room(order: Order, component: str, listen: str) -> Path:
-    """Makes the frame's own directory, with its launch as it reads it; where that lies. Raises OSError.
+def make_room(order: Order, component: str) -> None:
+    """Makes the frame's own directory, with its launch as it reads it. Raises OSError.
 
     Others than its user cannot come as far as this directory, so its mode may be open: the frame has another user.
     """
     order.room.mkdir(exist_ok=True)
-    order.room.chmod(0o777)
-    order.socket.unlink(missing_ok=True)
+    order.room.chmod(0o755)
     path = order.room / "launch.json"
-    path.write_text(json.dumps({**order.launch, "component": component, "listen": listen}), encoding="utf-8")
+    launch = {**order.launch, "component": component, "listen": f"fd://{LISTENER}"}
+    path.write_text(json.dumps(launch), encoding="utf-8")
     path.chmod(0o644)
-    return path
 
 
 def open_to_read(directory: Path) -> None:

@@ -23,20 +23,38 @@ Watch = Callable[[int, int, Callable[[int], None] | None], None]
 """Descriptor, events (0: none any more), who is told of them."""
 
 
-def dial(path: Path) -> socket.socket | None:
-    """A connection to a Unix socket, however long its path is; None: nobody listens there yet."""
+def _reach(path: Path, call: Callable[[str], None]) -> None:
+    """Does something with a Unix socket's path, however long that is. Raises OSError."""
+    directory = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
     try:
-        directory = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.connect(f"/proc/self/fd/{directory}/{path.name}")
-    except (FileNotFoundError, ConnectionRefusedError):
-        sock.close()
-        return None
+        call(f"/proc/self/fd/{directory}/{path.name}")
     finally:
         os.close(directory)
+
+
+def listen_at(path: Path) -> socket.socket:
+    """A new Unix socket, for this user only. Raises OSError."""
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        _reach(path, sock.bind)
+        path.chmod(0o600)
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def dial(path: Path) -> socket.socket:
+    """A connection to a Unix socket. Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.setblocking(False)
+    try:
+        _reach(path, sock.connect)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
@@ -75,15 +93,15 @@ class Passer:
         except (BlockingIOError, ConnectionAbortedError):
             return
         try:
-            inner = dial(self._path) if self._count < _CONNECTIONS_MOST else None
+            if self._count >= _CONNECTIONS_MOST:
+                raise ConnectionRefusedError
+            inner = dial(self._path)
         except OSError:
-            inner = None
-        if inner is None:
+            # It has ended, or takes no more: who has dialled sees that.
             outer.close()
             return
         prepare(outer)
-        for sock in (outer, inner):
-            sock.setblocking(False)
+        outer.setblocking(False)
         self._count += 1
         _Pair(End(outer), End(inner), self._passing, self._watch, self._on_end)
 

@@ -8,10 +8,12 @@ import ctypes
 import os
 import select
 import signal
+import socket
 import sys
 from pathlib import Path
 
 _EXIT, _SET_DUMPABLE = 70, 4
+_OFFER, _LISTENER = "/room/offer.socket", 3
 _EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 
 
@@ -20,9 +22,10 @@ def main(python):
     own = "{}.{}".format(*sys.version_info)
     if python and own != python:
         return _refuse("runtime.image", f"the image has Python {own}, the packages are for {python}")
-    # What lies in the room is for who keeps this container, too, who may be another user.
-    os.umask(0)
-    # Nor can it be looked into, though the frame is of the same user.
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(_OFFER)
+        _, (listener,), _, _ = socket.recv_fds(sock, 1, 1)
+    # It cannot be looked into, though the frame is of the same user.
     ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
     ending = []
     wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -30,11 +33,12 @@ def main(python):
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD):
         signal.signal(number, lambda got, _: ending.append(got))
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.set_inheritable(listener, listener == _LISTENER)
     frame = os.posix_spawn(
         sys.executable,
         [sys.executable, "-m", "modelyard.serving"],
         os.environ,
-        file_actions=[(os.POSIX_SPAWN_DUP2, nothing, 0)],
+        file_actions=[(os.POSIX_SPAWN_DUP2, nothing, 0), (os.POSIX_SPAWN_DUP2, listener, _LISTENER)],
         setsigdef=(signal.SIGPIPE,),
         setsigmask=(),
     )

@@ -1,0 +1,224 @@
+"""Runtime parameters → the container or environment that fits them (S2.4). Pure.
+
+Owns the choice, its reason in words, and what follows from it: the environment that agents make, the room that is asked of
+the scheduler, the nodes that can do it, and what the process beside the frame is told. The same parameters find the same
+association again by its key; the service keeps what it once chose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from modelyard.enclosure.confinement import PIDS, Limits, docker_words
+from modelyard.models import Runtime
+from services.chassis.errors import InvalidArgument
+
+CONTAINER, ENVIRONMENT = "container", "environment"
+NUMPY = "numpy"
+"""Every frame needs it, whatever its component does."""
+CONTAINERS_LABEL = "containers"
+"""Nodes with a container engine carry it, with the value yes."""
+HOLDER_BYTES = 64 * 1024**2
+"""What the process beside the frame may need; a seat has it on top."""
+FRAME_ARGV = ("yard-frame",)
+_TROUBLE_EXIT, _MARK = 70, "frame: "
+
+
+class NoImage(InvalidArgument):
+    """No image fits what the runtime asks for."""
+
+
+class ImageRule(msgspec.Struct, frozen=True, kw_only=True):
+    """An image, and for which runtimes it is the one. What a rule does not say holds for all."""
+
+    image: str
+    """"{python}" in it is the version."""
+    python: str = ""
+    system: tuple[str, ...] = ()
+    """Debian's packages that are in it."""
+    has_gpu: bool = False
+    """With the libraries that devices need; taken for runtimes with devices, and for them only."""
+
+
+DEFAULT_IMAGES = (ImageRule(image="python:{python}-slim"),)
+
+
+class Association(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found for one set of parameters."""
+
+    key: str
+    kind: str
+    image: str
+    """Empty: none, it is an environment."""
+    environment_key: str
+    """Of Python and requirements: what has the same shares its packages on a node."""
+    python: str
+    requirements: str
+    """As a requirements file."""
+    cpu: float
+    memory_bytes: int
+    gpu: float
+    has_network: bool
+    threads: int
+    why: str
+
+
+def associate(
+    runtime: Runtime, python: str, images: Sequence[ImageRule] = DEFAULT_IMAGES, *, image: str = ""
+) -> Association:
+    """The association of a runtime. ``python``: "3.11", what agents have where the runtime names no other; ``images``:
+    the first that fits is taken. Raises NoImage, with the field that nothing fits."""
+    version = runtime.python or python
+    requirements = requirements_text(runtime.requirements)
+    chosen, why = "", f"environment: Python {version} with {_counted(runtime.requirements)}, on any node"
+    if runtime.kind == CONTAINER:
+        chosen, why = _image(runtime, version, images)
+    return Association(
+        key=key_of(runtime, version, chosen),
+        kind=runtime.kind,
+        image=chosen,
+        environment_key=environment_key(version, requirements),
+        python=version,
+        requirements=requirements,
+        cpu=runtime.cpu,
+        memory_bytes=runtime.memory_bytes,
+        gpu=runtime.gpu,
+        has_network=runtime.has_network,
+        threads=runtime.threads,
+        why=why,
+    )
+
+
+def key_of(runtime: Runtime, python: str, image: str) -> str:
+    """The same for the same parameters, in whichever order they were given."""
+    named: dict[str, Any] = {**msgspec.to_builtins(runtime), "python": python, "image": image}
+    named["requirements"] = sorted(_names(runtime.requirements))
+    named["system"] = sorted(runtime.system)
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def environment_key(python: str, requirements: str) -> str:
+    """Of the packages."""
+    return hashlib.sha256(f"{python}\n{requirements}".encode()).hexdigest()[:24]
+
+
+def requirements_text(requirements: Sequence[str]) -> str:
+    """As a requirements file, with what every frame needs."""
+    names = sorted(_names(requirements))
+    if not any(_project(name) == NUMPY for name in names):
+        names.append(NUMPY)
+    return "".join(f"{name}\n" for name in sorted(names))
+
+
+def _names(requirements: Sequence[str]) -> set[str]:
+    return {name.strip() for name in requirements if name.strip()}
+
+
+def _project(requirement: str) -> str:
+    end = next((n for n, c in enumerate(requirement) if not (c.isalnum() or c in "._-")), len(requirement))
+    return requirement[:end].lower().replace("_", "-").replace(".", "-")
+
+
+def _image(runtime: Runtime, python: str, images: Sequence[ImageRule]) -> tuple[str, str]:
+    limits = f"read-only, no {'privileges' if runtime.has_network else 'network'}, own user"
+    if runtime.image:
+        return runtime.image, f"container of {runtime.image}, which the configuration names; {limits}"
+    fitting = [rule for rule in images if not rule.python or rule.python == python]
+    fitting = [rule for rule in fitting if rule.has_gpu is (runtime.gpu > 0)] or [
+        rule for rule in fitting if not rule.has_gpu
+    ]
+    if not fitting:
+        message = f"no image of the mapping has Python {python}; name one with runtime.image, or map one to it"
+        raise NoImage(message, field="runtime.python", next_step="add an image to the option images")
+    for rule in fitting:
+        if set(runtime.system) <= set(rule.system):
+            image = rule.image.replace("{python}", python)
+            return image, f"container of {image}, the first mapped image with {_needs(runtime, python)}; {limits}"
+    missing = sorted(set(runtime.system) - {name for rule in fitting for name in rule.system})
+    message = (
+        f"no image of the mapping has {', '.join(missing or runtime.system)}: images are not built when a model is "
+        "deployed; name one that has it with runtime.image, or map one to it"
+    )
+    raise NoImage(message, field="runtime.system", next_step="add an image to the option images")
+
+
+def _needs(runtime: Runtime, python: str) -> str:
+    needs = [f"Python {python}", *runtime.system, *(["devices"] if runtime.gpu else [])]
+    return " and ".join(filter(None, [", ".join(needs[:-1]), needs[-1]]))
+
+
+def _counted(requirements: Sequence[str]) -> str:
+    names = sorted(_names(requirements))
+    return ", ".join(names) if 0 < len(names) <= 4 else f"{len(names)} requirements"
+
+
+# --- what follows from it
+
+
+def node_labels(association: Association) -> dict[str, str]:
+    """What a node has to carry."""
+    return {CONTAINERS_LABEL: "yes"} if association.kind == CONTAINER else {}
+
+
+def seat_memory_bytes(association: Association) -> int:
+    """What is asked of the scheduler for the whole seat; 0: nothing."""
+    return association.memory_bytes + HOLDER_BYTES if association.memory_bytes else 0
+
+
+def enclosure_of(association: Association) -> dict[str, Any]:
+    """The key `enclosure` of a frame's launch, which `yard-frame` reads (modelyard/enclosure/order.py)."""
+    return {
+        "kind": association.kind,
+        "image": association.image,
+        "python": association.python,
+        "memory_bytes": association.memory_bytes,
+        "cpu": association.cpu,
+        "gpu": association.gpu,
+        "network": association.has_network,
+        "pids": PIDS,
+        "threads": association.threads,
+    }
+
+
+def docker_command(association: Association) -> tuple[str, ...]:
+    """What comes to the same by hand, mounts left out: for who wants to see what a container may."""
+    if association.kind != CONTAINER:
+        return ()
+    limits = Limits(
+        memory_bytes=association.memory_bytes, cpu=association.cpu, has_network=association.has_network
+    )
+    return ("docker", "run", *docker_words(limits), association.image, "python3", "-m", "modelyard.serving")
+
+
+# --- what came of it
+
+
+class FrameTrouble(msgspec.Struct, frozen=True, kw_only=True):
+    """Why there is no frame, as the process beside it has said."""
+
+    code: str
+    field: str
+    message: str
+
+
+def trouble_of(exit_code: int, last_lines: Sequence[str]) -> FrameTrouble | None:
+    """Read from how a launch has ended; None: the frame itself has ended, for reasons of its own.
+
+    A component may write such a line as well: it can only speak ill of itself.
+    """
+    if exit_code != _TROUBLE_EXIT:
+        return None
+    for line in reversed(last_lines):
+        if not line.startswith(_MARK):
+            continue
+        try:
+            said: Mapping[str, Any] = json.loads(line.removeprefix(_MARK))
+            return msgspec.convert(said, FrameTrouble)
+        except (ValueError, msgspec.ValidationError):
+            continue
+    return None
