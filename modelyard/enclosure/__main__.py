@@ -1,6 +1,7 @@
 """``yard-frame``, or ``python -m modelyard.enclosure``: what a seat launches for a frame.
 
-Owns the command line, of which there is none, and the exit code: the frame's own, or 70 and a line that says what is wrong.
+Owns the command line, of which there is none, and the exit code: the frame's own, or 70 and a line that says what
+is wrong.
 """
 
 from __future__ import annotations

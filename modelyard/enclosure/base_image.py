@@ -71,7 +71,17 @@ def _pour(writer: int) -> None:
 def write_archive(stream: io.BufferedIOBase | io.BufferedWriter) -> None:
     """The image's file system. Raises OSError."""
     with tarfile.open(fileobj=stream, mode="w|", dereference=False) as archive:
-        for name in ("tmp", "room", "component", "opt/modelyard", "opt/environment", "proc", "sys", "dev", "etc"):
+        for name in (
+            "tmp",
+            "room",
+            "component",
+            "opt/modelyard",
+            "opt/environment",
+            "proc",
+            "sys",
+            "dev",
+            "etc",
+        ):
             folder = tarfile.TarInfo(name)
             folder.type, folder.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
             archive.addfile(folder)

@@ -57,7 +57,15 @@ def host_config(limits: Limits) -> dict[str, Any]:
 
 def docker_words(limits: Limits) -> list[str]:
     """The same as options of `docker run`."""
-    words = ["--rm", "--interactive", "--read-only", "--tmpfs", f"/tmp:{_TMPFS}", "--network", _network(limits)]
+    words = [
+        "--rm",
+        "--interactive",
+        "--read-only",
+        "--tmpfs",
+        f"/tmp:{_TMPFS}",
+        "--network",
+        _network(limits),
+    ]
     words += ["--user", f"{USER}:{USER}", "--cap-drop", "ALL", "--security-opt", _PRIVILEGES]
     words += ["--ipc", "private", "--shm-size", str(SHARED_BYTES), "--log-driver", "none"]
     words += ["--pids-limit", str(limits.pids), "--ulimit", f"nofile={DESCRIPTORS}"]

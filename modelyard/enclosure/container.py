@@ -1,9 +1,9 @@
 """A frame in a container: nothing is built, everything is mounted.
 
-Owns what the container is made of, its output and its end. The image gives Python and the libraries of its system; the
-packages come from the environment that the agent has made, the component from the seat. The container ends when the
-connection that is attached to it does, whatever became of this process: its first process (`within`) sees to that, and the
-engine removes what has ended.
+Owns what the container is made of, its output and its end. The image gives Python and the libraries of its system;
+the packages come from the environment that the agent has made, the component from the seat. The container ends when
+the connection that is attached to it does, whatever became of this process: its first process (`within`) sees to
+that, and the engine removes what has ended.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from modelyard.enclosure.base_image import own_image, provide
 from modelyard.enclosure.confinement import USER, Limits, host_config
 from modelyard.enclosure.engine import Engine, EngineFailed
+from modelyard.enclosure.offer import OFFER, Offer
 from modelyard.enclosure.order import (
     LAUNCH,
     SEAT,
@@ -29,7 +30,6 @@ from modelyard.enclosure.order import (
     open_to_read,
     package_directory,
 )
-from modelyard.enclosure.offer import OFFER, Offer
 from modelyard.enclosure.output import Output
 from modelyard.enclosure.passer import Watch
 
@@ -206,6 +206,8 @@ def _not_started(error: EngineFailed, image: str) -> Trouble:
         message = f"the image {image} has no python3 on its PATH; name one that has with runtime.image"
         return Trouble("FAILED_PRECONDITION", "runtime.image", message)
     if "gpu" in str(error):
-        message = f"the container engine cannot hand on devices: {error}; install nvidia-container-toolkit there"
+        message = (
+            f"the container engine cannot hand on devices: {error}; install nvidia-container-toolkit there"
+        )
         return Trouble("FAILED_PRECONDITION", "runtime.gpu", message)
     return _no_container(error)

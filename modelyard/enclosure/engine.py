@@ -129,7 +129,9 @@ class Engine:
     def labelled(self, label: str) -> dict[str, str]:
         """Containers with this label, running or not: id → the label's text. Raises EngineFailed."""
         query = urlencode({"all": "true", "filters": json.dumps({"label": [label]})})
-        return {found["Id"]: found["Labels"][label] for found in self._ask("GET", f"/containers/json?{query}")}
+        return {
+            found["Id"]: found["Labels"][label] for found in self._ask("GET", f"/containers/json?{query}")
+        }
 
     def attach(self, container: str) -> socket.socket:
         """Its stdin, and its output in pieces with a head of eight bytes each. Raises EngineFailed."""

@@ -56,6 +56,7 @@ class Holder:
         self._handlers: dict[int, Handler] = {}
         self._ending: list[int] = []
         self._kill_at = 0.0
+        self._wake = -1
         self._passer = Passer(order.socket, self._watch)
 
     def run(self) -> int:
@@ -101,7 +102,11 @@ class Holder:
         signal.set_wakeup_fd(write)
         for number in _HANDED_ON:
             signal.signal(number, lambda got, _: self._ending.append(got))
-        self._watch(read, select.EPOLLIN, lambda _: os.read(read, 4096) and None)
+        self._wake = read
+        self._watch(read, select.EPOLLIN, self._on_wake)
+
+    def _on_wake(self, _: int) -> None:
+        os.read(self._wake, 4096)
 
     def _hand_on(self) -> None:
         while self._ending:

@@ -1,7 +1,7 @@
 """How a container comes by its listening socket: its first process asks for it, once, before there is a frame.
 
-Nothing that a container can write to lies on this machine's disk, so it makes no socket of its own; and one that was made
-here leads nowhere but to here.
+Nothing that a container can write to lies on this machine's disk, so it makes no socket of its own; and one that
+was made here leads nowhere but to here.
 """
 
 from __future__ import annotations

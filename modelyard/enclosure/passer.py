@@ -1,7 +1,7 @@
 """From the leased port to the frame's Unix socket: connections, passed on byte by byte until either side ends.
 
-Owns the listening socket and what is connected. The frame has no network; who talks to it is checked by the frame itself,
-by its secret.
+Owns the listening socket and what is connected. The frame has no network; who talks to it is checked by the frame
+itself, by its secret.
 """
 
 from __future__ import annotations

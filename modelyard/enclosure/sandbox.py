@@ -1,7 +1,7 @@
 """A frame in an environment, shut in by the kernel: own user, own file system, no network, limits.
 
-Owns how much of that can be had on this machine, and the process. As root: everything, with a user that nobody else has. As
-another user: the same by a user namespace, where the kernel allows it. Else limits only; what is missing is said on
+Owns how much of that can be had on this machine, and the process. As root: everything, with a user that nobody else
+has. As another user: the same by a user namespace, where the kernel allows it. Else limits only, which is said on
 stderr. A frame that is to have no network gets none, or is refused: that alone is not left out.
 """
 
@@ -63,8 +63,8 @@ def _try_namespaces() -> int:
 
 
 def _unshare_processes() -> None:
-    """Processes that are started from now on see each other only; to begin with, a user who is not root becomes the root
-    of a namespace of users. Raises OSError."""
+    """Processes that are started from now on see each other only. Who is not root gets a namespace of users first, in
+    which such things are allowed. Raises OSError."""
     if os.geteuid() == 0:
         linux.unshare(linux.NEW_PID)
         return
@@ -98,6 +98,7 @@ class Sandbox:
         open_to_read(order.component)
         if found == LIMITS:
             self._refuse_without_network(order)
+            os.write(2, b"frame: shut in by limits only; its files are this user's\n")
         make_room(order, str(order.component) if found == LIMITS else walls.COMPONENT)
         self._pid = _start(order, found, listener.fileno())
         self._pidfd = os.pidfd_open(self._pid)
@@ -107,8 +108,8 @@ class Sandbox:
         if order.has_network:
             return
         message = (
-            "this node cannot keep a frame from the network: its kernel gives ordinary users no namespaces; run the agent "
-            "as root, allow user namespaces, use runtime.kind: container, or say runtime.network: true"
+            "this node cannot keep a frame from the network: its kernel gives ordinary users no namespaces; "
+            "run the agent as root, allow user namespaces, use runtime.kind: container, or say runtime.network: true"
         )
         raise Trouble("FAILED_PRECONDITION", "runtime.network", message)
 

@@ -11,11 +11,14 @@ from pathlib import Path
 
 from modelyard.enclosure.confinement import SHARED_BYTES, TMP_BYTES
 from modelyard.enclosure.linux import (
+    BIND,
     NO_DEV,
     NO_EXEC,
     NO_SUID,
     PRIVATE,
+    READ_ONLY,
     REC,
+    REMOUNT,
     bind,
     mount,
     pivot,
@@ -25,7 +28,16 @@ from modelyard.enclosure.order import Order, package_directory
 COMPONENT, ROOM, PACKAGES = "/component", "/room", "/opt/modelyard"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt/nvidia", "/sys/devices/system/cpu")
 # Of /etc: what loaders, time zones, certificates and fonts need. No users, no hosts, no keys.
-_ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "alternatives", "fonts", "mime.types")
+_ETC = (
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "timezone",
+    "alternatives",
+    "fonts",
+    "mime.types",
+)
 _ETC_SSL = ("ssl/certs", "ssl/openssl.cnf", "ca-certificates.conf")
 _ETC_NETWORK = ("resolv.conf", "hosts", "nsswitch.conf", "gai.conf")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -37,8 +49,8 @@ def build(order: Order, python: Path, root: Path, user: int) -> None:
     mount("tmpfs", str(root), "tmpfs", NO_SUID | NO_DEV, "size=1m,mode=0755")
     # First, as what follows may lie below it.
     _temporary(root, "/tmp", TMP_BYTES)
-    for path in _SYSTEM:
-        _copy_place(Path(path), root)
+    for place in _SYSTEM:
+        _copy_place(Path(place), root)
     names = (*_ETC, *_ETC_SSL, *(_ETC_NETWORK if order.has_network else ()))
     for name in names:
         _copy_place(Path("/etc", name), root)
@@ -52,7 +64,7 @@ def build(order: Order, python: Path, root: Path, user: int) -> None:
     _temporary(root, "/dev/shm", SHARED_BYTES)
     (root / "proc").mkdir()
     mount("proc", str(root / "proc"), "proc", NO_SUID | NO_DEV | NO_EXEC)
-    mount("", str(root), "", 32 | 1 | NO_SUID | NO_DEV)
+    mount("", str(root), "", REMOUNT | READ_ONLY | NO_SUID | NO_DEV)
     pivot(str(root))
 
 
@@ -102,7 +114,7 @@ def _devices(order: Order, root: Path) -> None:
             target.touch()
         else:
             continue
-        mount(str(source), str(target), "", 4096 | REC)
+        mount(str(source), str(target), "", BIND | REC)
 
 
 def _temporary(root: Path, where: str, size_bytes: int) -> None:

@@ -4,6 +4,8 @@ Runs by its path, isolated, in the image's own Python, which may be another vers
 the standard library and knows nothing of the rest. As first process of its container it cannot be killed from within.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import select
@@ -17,7 +19,7 @@ _OFFER, _LISTENER = "/room/offer.socket", 3
 _EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 
 
-def main(python):
+def main(python: str) -> int:
     """``python``: the version that the mounted packages were installed for, or nothing. The exit code."""
     own = "{}.{}".format(*sys.version_info)
     if python and own != python:
@@ -27,7 +29,7 @@ def main(python):
         _, (listener,), _, _ = socket.recv_fds(sock, 1, 1)
     # It cannot be looked into, though the frame is of the same user.
     ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
-    ending = []
+    ending: list[int] = []
     wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake_write)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD):
@@ -52,15 +54,15 @@ def main(python):
             if fd == wake_read:
                 os.read(wake_read, 4096)
         while ending:
-            number = ending.pop(0)
-            if number != signal.SIGCHLD:
-                os.kill(frame, number)
+            asked = ending.pop(0)
+            if asked != signal.SIGCHLD:
+                os.kill(frame, asked)
         status = _reap(frame)
         if status is not None:
             return _code(status)
 
 
-def _reap(frame):
+def _reap(frame: int) -> int | None:
     """How the frame has ended; whatever else has ended here was left by it."""
     while True:
         try:
@@ -73,7 +75,7 @@ def _reap(frame):
             return status
 
 
-def _code(status):
+def _code(status: int) -> int:
     if os.WIFEXITED(status):
         return os.WEXITSTATUS(status)
     if os.WTERMSIG(status) == signal.SIGKILL and _oom_count():
@@ -81,7 +83,7 @@ def _code(status):
     return 128 + os.WTERMSIG(status)
 
 
-def _oom_count():
+def _oom_count() -> int:
     for path in _EVENTS:
         try:
             lines = path.read_text().splitlines()
@@ -94,7 +96,7 @@ def _oom_count():
     return 0
 
 
-def _refuse(field, message, code="FAILED_PRECONDITION"):
+def _refuse(field: str, message: str, code: str = "FAILED_PRECONDITION") -> int:
     sys.stderr.write(f'frame: {{"code": "{code}", "field": "{field}", "message": "{message}"}}\n')
     sys.stderr.flush()
     return _EXIT

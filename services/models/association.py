@@ -1,8 +1,8 @@
 """Runtime parameters → the container or environment that fits them (S2.4). Pure.
 
-Owns the choice, its reason in words, and what follows from it: the environment that agents make, the room that is asked of
-the scheduler, the nodes that can do it, and what the process beside the frame is told. The same parameters find the same
-association again by its key; the service keeps what it once chose.
+Owns the choice, its reason in words, and what follows from it: the environment that agents make, the room that is asked
+of the scheduler, the nodes that can do it, and what the process beside the frame is told. The same parameters find the
+same association again by its key; the service keeps what it once chose.
 """
 
 from __future__ import annotations
@@ -68,9 +68,7 @@ class Association(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-def associate(
-    runtime: Runtime, python: str, images: Sequence[ImageRule] = DEFAULT_IMAGES, *, image: str = ""
-) -> Association:
+def associate(runtime: Runtime, python: str, images: Sequence[ImageRule] = DEFAULT_IMAGES) -> Association:
     """The association of a runtime. ``python``: "3.11", what agents have where the runtime names no other; ``images``:
     the first that fits is taken. Raises NoImage, with the field that nothing fits."""
     version = runtime.python or python
@@ -133,12 +131,17 @@ def _image(runtime: Runtime, python: str, images: Sequence[ImageRule]) -> tuple[
         rule for rule in fitting if not rule.has_gpu
     ]
     if not fitting:
-        message = f"no image of the mapping has Python {python}; name one with runtime.image, or map one to it"
+        message = (
+            f"no image of the mapping has Python {python}; name one with runtime.image, or map one to it"
+        )
         raise NoImage(message, field="runtime.python", next_step="add an image to the option images")
     for rule in fitting:
         if set(runtime.system) <= set(rule.system):
             image = rule.image.replace("{python}", python)
-            return image, f"container of {image}, the first mapped image with {_needs(runtime, python)}; {limits}"
+            return (
+                image,
+                f"container of {image}, the first mapped image with {_needs(runtime, python)}; {limits}",
+            )
     missing = sorted(set(runtime.system) - {name for rule in fitting for name in rule.system})
     message = (
         f"no image of the mapping has {', '.join(missing or runtime.system)}: images are not built when a model is "
