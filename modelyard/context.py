@@ -32,6 +32,14 @@ class Source(NamedTuple):
         return unquoted(data) if self.is_quoted else data
 
 
+class ModelsAccess(NamedTuple):
+    """How models are called on behalf of a task."""
+
+    endpoint: str
+    token: str
+    ca_file: str = ""
+
+
 class Context:
     """One attempt of a task. A bare ``Context()`` serves to try an operator out."""
 
@@ -48,6 +56,7 @@ class Context:
         attachments: Mapping[str, str] | None = None,
         directory: str = "",
         report: Callable[[float, str], None] | None = None,
+        models: ModelsAccess | None = None,
     ) -> None:
         self.task_id = task_id
         self.attempt = attempt
@@ -70,6 +79,8 @@ class Context:
         self.attachments: Mapping[str, Path] = Attachments(self, sources or {}, attachments or {})
         self._directory = directory
         self._report = report
+        # Of operators whose names begin with "model."; None elsewhere.
+        self.models = models
         self._cancelled = False
 
     @property

@@ -22,6 +22,7 @@ from services.agent.decode import DEVICES, THREADS, device_number
 from services.agent.events import WorkMoved
 from services.agent.model import Body, Phase, Task
 from services.agent.params import merged_params
+from services.agent.reach import Reach
 
 RECORDS, ROOM = ".records", ".room"
 _PROGRESS_BYTES = 64 * 1024
@@ -30,7 +31,7 @@ _PROGRESS_BYTES = 64 * 1024
 class CommandSetup:
     """Makes directories and variables for commands of one node."""
 
-    def __init__(self, places: Places, node: str, has_gpus: bool) -> None:
+    def __init__(self, places: Places, node: str, has_gpus: bool, reach: Reach) -> None:
         self._places = places
         self._has_gpus = has_gpus
         self._no_params = places.root / "no-params.json"
@@ -38,6 +39,7 @@ class CommandSetup:
         self._shims = str(places.shims)
         own_bin = str(Path(sys.executable).parent)
         self._path = f"{own_bin}:{os.environ.get('PATH') or os.defpath}"
+        self.reach = reach
         self._fixed = {"YARD_NODE": node, "PYTHONUNBUFFERED": "1"}
         self._read: dict[str, int] = {}
 
@@ -144,6 +146,7 @@ class CommandSetup:
             "PATH": self._path,
             THREADS: str(body.threads),
             **self._fixed,
+            **self.reach.variables(),
             **_environment(self._places, body, self._path),
             **body.env,
             "YARD_TASK_ID": task.task_id,

@@ -21,6 +21,7 @@ class AgentConfig(ServiceConfig):
     scheduler: str = option("127.0.0.1:7070", "address of the scheduler")
     store: str = option("", "address of the store; empty: the scheduler's host, next port")
     trainer: str = option("", "address of the trainer; empty: the scheduler's host, three ports further")
+    models: str = option("", "address of the models service; empty: the scheduler's host, four ports further")
     advertise: str = option(
         "",
         "name or number by which other machines reach this one; empty: the one that it speaks to the yard from",
@@ -55,6 +56,12 @@ class AgentConfig(ServiceConfig):
             return self.store
         host, _, port = self.scheduler.rpartition(":")
         return f"{host}:{int(port) + 1}"
+
+    @property
+    def models_address(self) -> str:
+        """Where models are called, as tasks are told."""
+        host, _, port = self.scheduler.rpartition(":")
+        return self.models or f"{host}:{int(port) + 4}"
 
     def trainer_address(self, endpoint: str) -> str:
         """Where the trainer is that a seat names: host:port, :port of the scheduler's host, or nothing."""

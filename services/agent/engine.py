@@ -268,7 +268,9 @@ class Engine:
     def _work(self, worker: str, task: Task) -> Message:
         directory = f"{self._tasks}/{task_directory_name(task.key)}"
         if not task.body.is_command:
-            return operator_work(task, directory, self._preparer.input_paths(task.body))
+            work = operator_work(task, directory, self._preparer.input_paths(task.body))
+            work["operator"].update(self._commands.reach.of_operator(task))
+            return work
         limits = self._limiter.frame(worker, task.body.limits)
         if task.body.seat is not None:
             seat = self._commands.seat(task, worker, directory, limits, self._lease_path)

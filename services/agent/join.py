@@ -100,6 +100,11 @@ class Credentials:
             key_file=identity,
         )
 
+    @property
+    def ca_file(self) -> str:
+        """Of the yard's authority, as tasks are told; empty: it has none."""
+        return str(self._file("ca.pem") or "")
+
     def store_channel(self) -> grpc.aio.Channel:
         """To the store, with the node's token. The node must have joined."""
         record = self._present()

@@ -45,6 +45,7 @@ from services.agent.model import Phase
 from services.agent.offered import OfferedParameters
 from services.agent.outputs import OutputKeeper
 from services.agent.preparation import Preparer
+from services.agent.reach import Reach
 from services.agent.seat_link import SeatLinks, Speaker
 from services.agent.seats import Seats
 from services.agent.shims import ShimFiles
@@ -159,7 +160,8 @@ class Agent:
         self._logs = LogPusher(places, self._credentials.agent_channel)
         self._cleaner = Cleaner(places, self._logs.is_busy)
         self._shims = ShimFiles(places)
-        self._commands = CommandSetup(places, node, has_gpus)
+        reach = Reach(config.models_address, lambda: self._credentials.ca_file)
+        self._commands = CommandSetup(places, node, has_gpus, reach)
         self._engine = Engine(
             self._state, self._clock, places, self._specifications, self._limiter, self._logs,
             self._commands, self._cleaner, self._shims, Suspensions(places.suspensions, self._clock),
