@@ -1,0 +1,119 @@
+"""scikit-learn's estimators, and whatever behaves like them: skops, and what pickles hold.
+
+An output's name says which method gives it; the same names that the look at the files, and the probe, use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from modelyard.serving.errors import ComponentUnfit, library
+from modelyard.serving.launch import Settings
+from modelyard.serving.loaders.loading import Findings, Loading, Values
+from modelyard.serving.loaders.tables import table_of
+
+METHODS = {
+    "label": "predict",
+    "prediction": "predict",
+    "probabilities": "predict_proba",
+    "transformed": "transform",
+    "decision": "decision_function",
+    "score": "score_samples",
+}
+"""By the name of an output."""
+
+
+def load(loading: Loading) -> Estimator:
+    """skops: only types that it knows as harmless, or that the server trusts, are constructed. Raises ServingError."""
+    skops = library("skops.io", "skops", "runtime.requirements", "loading skops")
+    path = loading.path
+    unknown = skops.get_untrusted_types(file=path)
+    refused = sorted(set(unknown) - set(loading.trusted_types))
+    if refused and not loading.may_unpickle:
+        raise ComponentUnfit(
+            f"{path.name} has types that this server does not trust: {', '.join(refused[:12])}; keep the model without"
+            " them, or have an administrator trust it",
+            "component.file",
+        )
+    return Estimator(skops.load(path, trusted=unknown), loading.settings)
+
+
+class Estimator:
+    """predict, predict_proba, transform … by the names of outputs."""
+
+    takes_objects = False
+
+    def __init__(self, estimator: Any, settings: Settings) -> None:
+        if not any(hasattr(estimator, method) for method in METHODS.values()):
+            raise ComponentUnfit(
+                f"a {type(estimator).__name__} neither predicts nor transforms", "component.file"
+            )
+        self._estimator = estimator
+        self._columns = tuple(map(str, _listed(estimator, "feature_names_in_"))) or tuple(
+            one.name for one in settings.inputs
+        )
+        names = [one.name for one in settings.outputs] or self._natural()
+        self._methods = {name: self._method(name, len(names)) for name in names}
+
+    def compute(self, values: Values, wanted: Sequence[str] | None) -> Values:
+        table, found, known = table_of(values, self._columns), {}, {}
+        for name, method in self._methods.items():
+            if wanted is None or name in wanted:
+                if method not in known:
+                    known[method] = _plain(getattr(self._estimator, method)(table))
+                found[name] = known[method]
+        return found
+
+    def findings(self) -> Findings:
+        estimator, why = self._estimator, f"of the {type(self._estimator).__name__}"
+        found: Findings = {"outputs": (list(self._methods), f"the methods {why}")}
+        features = getattr(estimator, "n_features_in_", None)
+        if isinstance(features, (int, np.integer)):
+            found["inputs"] = (["features"], f"n_features_in_ {why}")
+            found["inputs[features].datatype"] = ("FP64", f"n_features_in_ {why}")
+            found["inputs[features].shape"] = ([-1, int(features)], f"n_features_in_ {why}")
+            names = [str(one) for one in _listed(estimator, "feature_names_in_")]
+            if names:
+                found["inputs[features].columns"] = (names, f"feature_names_in_ {why}")
+        classes = [str(one) for one in _listed(estimator, "classes_")]
+        if classes and "probabilities" in self._methods:
+            found["outputs[probabilities].labels"] = (classes, f"classes_ {why}")
+        return found
+
+    def _natural(self) -> list[str]:
+        """Names of outputs where nobody has named them."""
+        estimator = self._estimator
+        if len(_listed(estimator, "classes_")) and hasattr(estimator, "predict"):
+            return ["label", *(["probabilities"] if hasattr(estimator, "predict_proba") else [])]
+        return ["prediction"] if hasattr(estimator, "predict") else ["transformed"]
+
+    def _method(self, name: str, count: int) -> str:
+        method = METHODS.get(name)
+        if method is not None and hasattr(self._estimator, method):
+            return method
+        if method is None and count == 1:
+            return "predict" if hasattr(self._estimator, "predict") else "transform"
+        kind = type(self._estimator).__name__
+        known = [one for one, method in METHODS.items() if hasattr(self._estimator, method)]
+        raise ComponentUnfit(f"a {kind} gives no {name}; it gives {', '.join(known)}", f"outputs[{name}]")
+
+
+def _listed(estimator: Any, name: str) -> list[Any]:
+    """A fitted attribute; pipelines ask their steps for it, which may have none."""
+    try:
+        found = getattr(estimator, name, None)
+    except (AttributeError, ValueError, TypeError):
+        return []
+    if isinstance(found, np.ndarray) and found.ndim == 1:
+        found = found.tolist()
+    return found if isinstance(found, list) else []
+
+
+def _plain(found: Any) -> Any:
+    """Sparse matrices and tables as arrays."""
+    if hasattr(found, "toarray"):
+        return found.toarray()
+    return found.to_numpy() if hasattr(found, "to_numpy") else found

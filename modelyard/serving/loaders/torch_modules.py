@@ -1,0 +1,140 @@
+"""PyTorch: TorchScript, torch.export, modules in a pickle. Arguments in the order of model.yaml's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from modelyard.serving.errors import ComponentUnfit, InvalidValue, library
+from modelyard.serving.launch import Settings
+from modelyard.serving.loaders.loading import Findings, Loading, Values
+from modelyard.serving.tensors import widened
+
+_NAMES = {
+    "torch.float32": "FP32", "torch.float64": "FP64", "torch.float16": "FP16", "torch.bfloat16": "BF16",
+    "torch.bool": "BOOL", "torch.uint8": "UINT8", "torch.int8": "INT8", "torch.int16": "INT16",
+    "torch.int32": "INT32", "torch.int64": "INT64",
+}  # fmt: skip
+
+
+def load(loading: Loading) -> Module:
+    """Raises ServingError, and what PyTorch raises of a file that it cannot read."""
+    torch, path = _torch(loading.settings), str(loading.path)
+    try:
+        if loading.settings.format == "torchscript":
+            module = torch.jit.load(path, map_location=_device(torch, loading)).eval()
+        else:
+            program = torch.export.load(path)
+            module = program.module()
+    except (RuntimeError, ValueError) as error:
+        raise ComponentUnfit(f"{loading.path.name}: {_first(error)}", "component.file") from None
+    return Module(torch, module, loading)
+
+
+def unpickled(loading: Loading) -> Module:
+    """A module that torch.save kept whole. The caller has asked whether it may be opened."""
+    torch = _torch(loading.settings)
+    found = torch.load(str(loading.path), map_location=_device(torch, loading), weights_only=False)
+    return module_of(found, loading)
+
+
+def module_of(found: Any, loading: Loading) -> Module:
+    """Raises ComponentUnfit: it computes nothing."""
+    if not hasattr(found, "forward"):
+        raise ComponentUnfit(
+            f"{loading.path.name} holds a {type(found).__name__} and nothing that computes", "component.file"
+        )
+    return Module(_torch(loading.settings), found.eval(), loading)
+
+
+def _torch(settings: Settings) -> Any:
+    torch = library("torch", "torch", "runtime.requirements", "loading PyTorch")
+    torch.set_num_threads(settings.library_threads)
+    return torch
+
+
+def _device(torch: Any, loading: Loading) -> str:
+    if not loading.settings.has_gpu:
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    loading.warnings.append("PyTorch sees no GPU here: its build, or the node's driver, has none")
+    return "cpu"
+
+
+class Module:
+    """forward, by names."""
+
+    takes_objects = False
+
+    def __init__(self, torch: Any, module: Any, loading: Loading) -> None:
+        self._torch = torch
+        self._module = module
+        self._inputs = loading.settings.inputs
+        self._outputs = [one.name for one in loading.settings.outputs]
+        self._device = _device(torch, loading) if loading.settings.format != "torch-export" else "cpu"
+
+    def compute(self, values: Values, wanted: Sequence[str] | None) -> Values:
+        torch = self._torch
+        given = [self._tensor(one.name, one.datatype, values) for one in self._inputs if one.name in values]
+        try:
+            with torch.inference_mode():
+                found = self._module(*given)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise InvalidValue(_last(error), "inputs") from None
+        return {name: self._array(value) for name, value in self._named(found).items()}
+
+    def findings(self) -> Findings:
+        """Only a run tells more than the files."""
+        return {}
+
+    def shapes_to_try(self) -> list[tuple[int, ...]]:
+        """What its first weight would fit to, without the rows: of a lone input of which nobody knows the shape."""
+        try:
+            weights = [one for one in self._module.parameters() if one.ndim >= 2]
+        except (AttributeError, RuntimeError):
+            return []
+        if not weights:
+            return []
+        shape = list(weights[0].shape)
+        return [(shape[1], *[32] * (len(shape) - 2))]
+
+    def _tensor(self, name: str, datatype: str, values: Values) -> Any:
+        array = np.asarray(values[name])
+        if array.dtype.kind not in "biuf":
+            raise InvalidValue(f"PyTorch takes numbers, and got {array.dtype}", f"inputs[{name}]")
+        tensor = self._torch.from_numpy(np.ascontiguousarray(array))
+        if datatype == "BF16":
+            tensor = tensor.to(self._torch.bfloat16)
+        return tensor if self._device == "cpu" else tensor.to(self._device)
+
+    def _named(self, found: Any) -> dict[str, Any]:
+        if isinstance(found, Mapping):
+            return {str(name): value for name, value in found.items()}
+        several = list(found) if isinstance(found, (tuple, list)) else [found]
+        names = self._outputs or (
+            ["output"] if len(several) == 1 else [f"output_{place}" for place in range(len(several))]
+        )
+        if len(names) != len(several):
+            raise ComponentUnfit(f"it gives {len(several)} outputs, and {len(names)} are named", "outputs")
+        return dict(zip(names, several, strict=True))
+
+    def _array(self, value: Any) -> Any:
+        if not isinstance(value, self._torch.Tensor):
+            return np.asarray(value)
+        tensor = value.detach().cpu()
+        if tensor.dtype is self._torch.bfloat16:
+            return widened(tensor.contiguous().view(self._torch.uint16).numpy())
+        return tensor.numpy()
+
+
+def _first(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:500]
+
+
+def _last(error: BaseException) -> str:
+    """What TorchScript says stands below its own stack."""
+    lines = str(error).strip().splitlines()
+    return (lines[-1] if lines else type(error).__name__)[:500]

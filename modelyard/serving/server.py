@@ -1,0 +1,365 @@
+"""A frame: listens, loads, and answers calls on the one connection of its service, until it is told to end.
+
+Threads: the main one loads, then waits; one per connection reads; `runtime.threads` compute, and write what they
+computed. A connection that shows the secret takes the place of the one before it, whose calls are forgotten: a service
+that was restarted asks anew. Blocking sockets, because a thread that waits costs nothing here and a hop costs microseconds.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelyard.serving.calls import Answer, Call, Id, calls_of, failure_header
+from modelyard.serving.current import Cancelled
+from modelyard.serving.errors import ComponentUnfit, InvalidValue, ServingError
+from modelyard.serving.running import Outcome, Runner
+from modelyard.serving.wire import GREETING_BYTES_MOST, BadMessage, Buffer, Decoder, Header, Message, encode
+
+GREETING_S = 10.0
+STRANGERS_MOST = 16
+"""Connections that have not shown the secret yet."""
+GRACE_S = 10.0
+"""For what runs when the process is told to terminate."""
+_PIECES_MOST = 512
+_LOOK_S = 1.0
+
+
+class Link:
+    """One connection. Any thread sends; one receives."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._socket = opened
+        self._sending = threading.Lock()
+        self.decoder = Decoder(GREETING_BYTES_MOST, _memory)
+
+    def send(self, header: Header, buffers: Sequence[Buffer] = ()) -> None:
+        """Whole, or not at all as far as the other end can tell; one that is gone is found by its reader."""
+        pieces = encode(header, buffers)
+        with self._sending, suppress(OSError):
+            if len(pieces) == 1:
+                self._socket.sendall(pieces[0])
+            else:
+                _send_all(self._socket, pieces)
+
+    def receive(self) -> list[Message] | None:
+        """The next messages, perhaps none yet; None: it has ended. Raises BadMessage, OSError."""
+        count = self._socket.recv_into(self.decoder.room())
+        return self.decoder.received(count) if count else None
+
+    def close(self) -> None:
+        """Whoever waits on it wakes."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+class Server:
+    """The frame's process, from its socket to its end."""
+
+    def __init__(self, secret: str, threads: int, message_bytes_most: int) -> None:
+        self._secret = secret.encode()
+        self._threads = threads
+        self._bytes_most = message_bytes_most
+        self._lock = threading.Lock()
+        self._link: Link | None = None
+        self._said: Header | None = None
+        self._live: dict[Id, Call] = {}
+        self._waiting: queue.SimpleQueue[list[Call] | None] = queue.SimpleQueue()
+        self._runner: Runner | None = None
+        self._strangers = threading.BoundedSemaphore(STRANGERS_MOST)
+        self._is_ending = False
+        self._leave_at = math.inf
+        self._ended = threading.Event()
+
+    def listen(self, address: str) -> None:
+        """Takes connections from now on: tcp://host:port or unix:///path. Raises OSError, ValueError."""
+        listener = _listener(address)
+        threading.Thread(target=self._accept, args=(listener,), name="accept", daemon=True).start()
+
+    def loaded(self, runner: Runner, header: Header) -> None:
+        """The component computes from now on; `header` is told to this connection and all later ones."""
+        self._runner = runner
+        for number in range(self._threads):
+            threading.Thread(target=self._compute, name=f"compute-{number}", daemon=True).start()
+        self._say(header)
+
+    def unloadable(self, header: Header) -> None:
+        """It never will; calls are answered with that."""
+        self._say(header)
+
+    def wait(self) -> int:
+        """Until the service, or a signal, ends it. The exit status."""
+        parent = os.getppid()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._terminate)
+        while not self._ended.wait(_LOOK_S):
+            # Whoever started it is gone, and with it whoever would end it.
+            if os.getppid() != parent or time.monotonic() >= self._leave_at:
+                break
+        if self._link is not None:
+            self._link.close()
+        return 0
+
+    def end(self) -> None:
+        """No new calls; what there is is answered, then it leaves."""
+        self._is_ending = True
+        if not self._live:
+            self._ended.set()
+
+    def _terminate(self, *_: object) -> None:
+        self._leave_at = time.monotonic() + GRACE_S
+        self.end()
+
+    def _say(self, header: Header) -> None:
+        with self._lock:
+            self._said, link = header, self._link
+        if header["kind"] == "unloadable":
+            for call in list(self._live.values()):
+                self._fail(call, _unloadable(header))
+        if link is not None:
+            link.send(header)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                opened, _ = listener.accept()
+            except OSError:
+                # Too many open files: one that ends makes room.
+                time.sleep(0.05)
+                continue
+            if not self._strangers.acquire(blocking=False):
+                opened.close()
+                continue
+            threading.Thread(target=self._serve, args=(opened,), name="connection", daemon=True).start()
+
+    def _serve(self, opened: socket.socket) -> None:
+        link = Link(opened)
+        try:
+            try:
+                rest = self._greeted(opened, link)
+            finally:
+                self._strangers.release()
+            if rest is not None:
+                self._read(link, rest)
+        except (OSError, BadMessage) as error:
+            print(f"connection ended: {error}", file=sys.stderr, flush=True)
+        finally:
+            self._forget(link)
+            link.close()
+
+    def _greeted(self, opened: socket.socket, link: Link) -> list[Message] | None:
+        """What came after the greeting; None: it showed no secret, or a wrong one."""
+        if opened.family != socket.AF_UNIX:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        until, messages = time.monotonic() + GREETING_S, list[Message]()
+        while not messages:
+            opened.settimeout(max(0.001, until - time.monotonic()))
+            received = link.receive()
+            if received is None:
+                return None
+            messages = received
+        hello, *rest = messages
+        secret = hello.header.get("secret")
+        is_known = isinstance(secret, str) and hmac.compare_digest(secret.encode(), self._secret)
+        if hello.kind != "hello" or not is_known:
+            return None
+        opened.settimeout(None)
+        link.decoder.bytes_most = self._bytes_most
+        self._welcome(link)
+        return rest
+
+    def _welcome(self, link: Link) -> None:
+        with self._lock:
+            before, self._link, said = self._link, link, self._said
+            # In this order on the wire, whatever is told meanwhile.
+            link.send({"kind": "welcome", "pid": os.getpid(), "python": sys.version.split()[0]})
+            if said is not None:
+                link.send(said)
+        if before is not None:
+            self._abandon()
+            before.close()
+
+    def _read(self, link: Link, messages: list[Message] | None) -> None:
+        while messages is not None and self._link is link:
+            for message in messages:
+                self._take(link, message)
+            messages = link.receive()
+
+    def _take(self, link: Link, message: Message) -> None:
+        kind = message.kind
+        if kind in ("call", "batch"):
+            self._take_calls(link, message)
+        elif kind == "cancel":
+            self._cancel(message.header.get("id"))
+        elif kind == "end":
+            self.end()
+        else:
+            raise BadMessage(f"a frame is not told {kind!r:.80}")
+
+    def _take_calls(self, link: Link, message: Message) -> None:
+        try:
+            found = calls_of(message)
+        except ValueError as error:
+            raise BadMessage(f"a {message.kind} is none: {error}") from None
+        taken = []
+        for one in found:
+            if isinstance(one, tuple):
+                link.send(failure_header(*one))
+            elif (wrong := self._refusal(one)) is not None:
+                link.send(failure_header(one.id, wrong))
+            else:
+                taken.append(one)
+        if taken:
+            self._waiting.put(taken)
+
+    def _refusal(self, call: Call) -> ServingError | None:
+        """Why it is not taken; None: it is, and is alive from now on."""
+        said = self._said
+        if self._is_ending:
+            return ComponentUnfit("the frame is leaving")
+        if said is not None and said["kind"] == "unloadable":
+            return _unloadable(said)
+        with self._lock:
+            if call.id in self._live:
+                return InvalidValue(f"there is a call {call.id} already", "id")
+            self._live[call.id] = call
+        return None
+
+    def _cancel(self, number: Any) -> None:
+        """What waits is answered at once; what runs is told."""
+        if not isinstance(number, (str, int)):
+            return
+        call = self._live.get(number)
+        if call is None:
+            return
+        call.is_cancelled = True
+        if not call.begun_ns:
+            self._fail(call, Cancelled("it was cancelled before it began"))
+
+    def _forget(self, link: Link) -> None:
+        with self._lock:
+            is_current = self._link is link
+            if is_current:
+                self._link = None
+        if is_current:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Nobody is left who waits for these."""
+        with self._lock:
+            calls, self._live = list(self._live.values()), {}
+        for call in calls:
+            call.is_cancelled = True
+        if self._is_ending:
+            self._ended.set()
+
+    def _compute(self) -> None:
+        while (calls := self._waiting.get()) is not None:
+            runner = self._runner
+            assert runner is not None
+            calls = [call for call in calls if self._begin(call)]
+            for call, outcome in zip(calls, self._outcomes(runner, calls), strict=True):
+                self._settle(call, outcome)
+
+    def _begin(self, call: Call) -> bool:
+        if self._live.get(call.id) is not call:
+            return False
+        try:
+            call.check_wanted()
+        except ServingError as error:
+            self._fail(call, error)
+            return False
+        call.begun_ns = time.monotonic_ns()
+        return True
+
+    def _outcomes(self, runner: Runner, calls: Sequence[Call]) -> Sequence[Outcome]:
+        try:
+            if len(calls) == 1:
+                return [runner.run(calls[0], self._part_of(calls[0]))]
+            return runner.run_batch(calls) if calls else []
+        except BaseException as error:
+            # Whatever a component raises, SystemExit included, is its caller's and no end of the frame.
+            return [error] * len(calls)
+
+    def _settle(self, call: Call, outcome: Outcome) -> None:
+        if isinstance(outcome, BaseException):
+            self._fail(call, outcome)
+        elif call.is_cancelled:
+            self._fail(call, Cancelled("it was cancelled while it ran"))
+        else:
+            self._finish(call, outcome.header("result", call.id), outcome.buffers)
+
+    def _fail(self, call: Call, error: BaseException) -> None:
+        self._finish(call, failure_header(call.id, error), ())
+
+    def _finish(self, call: Call, header: Header, buffers: Sequence[Buffer]) -> None:
+        """Once only, whoever is first; a call of a connection that is gone is no longer alive."""
+        with self._lock:
+            if self._live.get(call.id) is not call:
+                return
+            del self._live[call.id]
+            link = self._link
+        if link is not None:
+            link.send(header, buffers)
+        if self._is_ending and not self._live:
+            self._ended.set()
+
+    def _part_of(self, call: Call) -> Callable[[Answer], None]:
+        def send(part: Answer) -> None:
+            with self._lock:
+                link = self._link if self._live.get(call.id) is call else None
+            if link is not None:
+                link.send(part.header("part", call.id), part.buffers)
+
+        return send
+
+
+def _unloadable(header: Header) -> ServingError:
+    return ComponentUnfit(f"the component cannot be loaded: {header['message']}", str(header["field"]))
+
+
+def _memory(size: int) -> Buffer:
+    """Of a large message; not written over with zeros first."""
+    return np.empty(size, np.uint8).data
+
+
+def _send_all(opened: socket.socket, pieces: Sequence[Buffer]) -> None:
+    waiting = [memoryview(one).cast("B") for one in pieces]
+    while waiting:
+        sent = opened.sendmsg(waiting[:_PIECES_MOST])
+        while waiting and sent >= len(waiting[0]):
+            sent -= len(waiting.pop(0))
+        if sent:
+            waiting[0] = waiting[0][sent:]
+
+
+def _listener(address: str) -> socket.socket:
+    if address.startswith("unix://"):
+        path = address.removeprefix("unix://")
+        Path(path).unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(path)
+    elif address.startswith("tcp://"):
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        host = host.strip("[]")
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, int(port)))
+    else:
+        raise ValueError(f"listen: {address!r} is neither tcp://host:port nor unix:///path")
+    listener.listen(64)
+    return listener
