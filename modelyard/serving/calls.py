@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from modelyard.serving.current import Cancelled
@@ -117,7 +118,7 @@ def _call(given: Any, buffers: Iterator[memoryview], now_ns: int) -> Call | tupl
     inputs = given.get("inputs") or []
     if not isinstance(inputs, list) or not all(isinstance(one, dict) for one in inputs):
         raise ValueError("inputs are a list of objects")
-    own = [one for one, _ in zip(buffers, inputs, strict=False)] if inputs else []
+    own = list(islice(buffers, len(inputs)))
     if len(own) != len(inputs):
         return id_, InvalidValue(f"it has {len(inputs)} inputs and {len(own)} buffers", "inputs")
     outputs, parameters, left_ms = (

@@ -1,12 +1,12 @@
 """What a version answered to its example when it was proved, and whether it still does (golden output).
 
 The digest is a sha256 over each output's name, type, shape and elements, in the order of their names. Integers, flags
-and texts count as they are. Numbers are rounded to a grid of the tensor's own scale: steps of 2^(e − BITS), where 2^e is
-the first power of two that no magnitude of the tensor exceeds; so what differs between processors in the last places is
-mostly rounded away. Mostly: a value that lies at the edge of a step may fall to either side. So the example keeps the
-outputs too (at most `KEPT_MOST` elements of each, evenly taken), and where digests differ they are what decides: numbers
-are the same within RELATIVE of their own magnitude plus ABSOLUTE of the tensor's. What differs by more is another
-answer.
+and texts count as they are. Numbers are rounded to a grid of the tensor's own scale: steps of 2^(e − BITS), where 2^e
+is the first power of two that no magnitude of the tensor exceeds; so what differs between processors in the last places
+is mostly rounded away. Mostly: a value that lies at the edge of a step may fall to either side. So the example keeps
+the outputs too (at most `KEPT_MOST` elements of each, evenly taken), and where digests differ they are what decides:
+numbers are the same within RELATIVE of their own magnitude plus ABSOLUTE of the tensor's. What differs by more is
+another answer.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Threads: the main one loads, then waits; one per connection reads; `runtime.threads` compute, and write what they
 computed. A connection that shows the secret takes the place of the one before it, whose calls are forgotten: a service
-that was restarted asks anew. Blocking sockets, because a thread that waits costs nothing here and a hop costs microseconds.
+that was restarted asks anew. Blocking sockets: a thread that waits costs nothing here, and a hop costs microseconds.
 """
 
 from __future__ import annotations
