@@ -10,40 +10,32 @@ from typing import Any
 
 import msgspec
 
+from modelyard.models.derivation import after, before, differences
 from modelyard.models.facts import Fact, Facts, Inspection, Question
+from modelyard.models.rules import (
+    BATCH_DELAY_S,
+    BATCH_ROWS,
+    MEMORY_FACTOR,
+    MEMORY_LEAST,
+    REQUIREMENTS,
+    codec_of,
+    more_requirements,
+    why_required,
+)
+from modelyard.models.step_rules import Contradiction, Known, Values
 from modelyard.models.values import (
-    Codec,
     Config,
     Datatype,
     Format,
     Provenance,
     Runtime,
     Serving,
+    Step,
     Tensor,
 )
 
-MEMORY_LEAST = 512 << 20
-MEMORY_FACTOR = 3
-"""What a component is given by its size, at least `MEMORY_LEAST`: its files lie in memory while they are read."""
-BATCH_ROWS = 32
-BATCH_DELAY_S = 0.002
-PIXELS_LEAST = 8
-_CHANNELS = (1, 3, 4)
-_PIXELS = (Datatype.UINT8, Datatype.FP16, Datatype.FP32)
-
-REQUIREMENTS: dict[Format, tuple[str, ...]] = {
-    Format.ONNX: ("onnxruntime>=1.20",),
-    Format.SKOPS: ("skops>=0.11", "scikit-learn"),
-    Format.PICKLE: ("scikit-learn", "joblib"),
-    Format.XGBOOST: ("xgboost>=2",),
-    Format.LIGHTGBM: ("lightgbm>=4",),
-    Format.TORCHSCRIPT: ("torch",),
-    Format.TORCH_EXPORT: ("torch",),
-    Format.SAFETENSORS: ("safetensors>=0.5",),
-    Format.MLFLOW: ("mlflow-skinny>=2.20",),
-    Format.PYTHON: (),
-}
-"""What a frame needs to load a format, where the component does not say it itself."""
+_SIDES = ("inputs", "outputs")
+_FIELDS = ("datatype", "shape", "codec", "columns", "labels", "optional")
 
 
 class Determined(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,9 +58,13 @@ def determine(
 
 class _Determination:
     def __init__(self, declared: Facts, inspection: Inspection, probed: Facts) -> None:
-        self._sources = (declared, inspection.facts, probed)
+        self._inspected = dict(inspection.facts)
+        """What is found of values as callers see them: on a side with steps, what these make of the files' facts."""
+        self._sources = (declared, self._inspected, probed)
         self._declared = declared
         self._inspection = inspection
+        self._whys = dict.fromkeys(_SIDES, "its files do not name them")
+        self._has_pre = False
         self._facts: Facts = {}
         self._questions: list[Question] = []
         self._refusals = [*inspection.refusals]
@@ -78,7 +74,7 @@ class _Determination:
             ("component.format", self._inspection.format, "the files are of this kind"),
             ("component.file", self._inspection.file, "the one that can be loaded"),
         ):
-            self._inspection.facts.setdefault(field, Fact(value, Provenance.INSPECTED, why))
+            self._inspected.setdefault(field, Fact(value, Provenance.INSPECTED, why))
         format_ = self._take("component.format", self._inspection.format, "")
         file = self._take("component.file", self._inspection.file, "")
         if format_ is not self._inspection.format:
@@ -86,17 +82,27 @@ class _Determination:
                 f"component.format: the files are {self._inspection.format.value}, not {format_.value};"
                 " leave the format out, or give the other files"
             )
+        pre, post, visualise = (
+            self._take(phase, (), "nothing was asked for") for phase in ("pre", "post", "visualise")
+        )
+        self._has_pre = bool(pre)
+        taken, given = self._own("inputs", pre), self._own("outputs", post)
         inputs, outputs = self._tensors("inputs"), self._tensors("outputs")
+        self._join(inputs, pre, taken)
         config = Config(
             name=self._take("name", name, "the file's name"),
             format=format_,
             file=file,
             inputs=inputs,
             outputs=outputs,
-            pre=self._take("pre", (), "nothing was asked for"),
-            post=self._take("post", (), "nothing was asked for"),
-            visualise=self._take("visualise", (), "nothing was asked for"),
-            runtime=self._runtime(format_, size_bytes),
+            component_inputs=_whole(taken),
+            component_outputs=_whole(given),
+            pre=pre,
+            post=post,
+            visualise=visualise,
+            runtime=self._runtime(
+                format_, size_bytes, more_requirements((*inputs, *outputs), (*pre, *post), visualise)
+            ),
             serving=self._serving(inputs),
         )
         is_whole = not self._questions and not self._refusals
@@ -125,25 +131,26 @@ class _Determination:
     def _tensors(self, side: str) -> tuple[Tensor, ...]:
         fact = self._known(side)
         if fact is None:
-            self._ask(side, f"what are its {side}?", "its files do not name them")
+            self._ask(side, f"what are its {side}?", self._whys[side])
             return ()
         self._facts[side] = fact
-        inspected = self._inspection.facts.get(side)
+        inspected = self._inspected.get(side)
         if inspected is not None:
             self._compare(side, fact.value, inspected.value)
         found = [self._tensor(f"{side}[{name}]", name) for name in fact.value]
         return tuple(tensor for tensor in found if tensor is not None)
 
-    def _compare(self, side: str, said: Sequence[str], inside: Sequence[str]) -> None:
+    def _compare(self, path: str, said: Sequence[str], inside: Sequence[str], side: str = "") -> None:
+        side = side or path
         for name in said:
             if name not in inside:
                 self._refusals.append(
-                    f"{side}[{name}]: the component has no such name; it has {', '.join(inside[:12])}"
+                    f"{path}[{name}]: the component has no such name; it has {', '.join(inside[:12])}"
                 )
         needed = [] if side == "outputs" else [name for name in inside if not self._is_optional(side, name)]
         for name in needed:
             if name not in said:
-                self._refusals.append(f"{side}: {name} is missing; name it, or leave {side} out")
+                self._refusals.append(f"{path}: {name} is missing; name it, or leave {path} out")
 
     def _is_optional(self, side: str, name: str) -> bool:
         fact = self._known(f"{side}[{name}].optional")
@@ -152,14 +159,15 @@ class _Determination:
     def _tensor(self, path: str, name: str) -> Tensor | None:
         datatype, shape = self._known(f"{path}.datatype"), self._known(f"{path}.shape")
         if datatype is None:
-            why = "its files do not say"
-            self._ask(f"{path}.datatype", f"which datatype has {name}?", why, [one.value for one in Datatype])
+            words = [one.value for one in Datatype]
+            self._ask(f"{path}.datatype", f"which datatype has {name}?", "its files do not say", words)
         if shape is None:
             self._ask(f"{path}.shape", f"which shape has {name}?", "its files do not say")
         if datatype is None or shape is None:
             return None
         self._facts[f"{path}.datatype"], self._facts[f"{path}.shape"] = datatype, shape
-        self._fits(path, "shape", shape.value)
+        if not (self._has_pre and path.startswith("inputs[")):
+            self._fits(path, "shape", shape.value, self._inspected.get(f"{path}.shape"))
         kind = Datatype(datatype.value)
         columns = tuple(self._take(f"{path}.columns", (), "no names were found"))
         codec, why = codec_of(kind, shape.value, columns)
@@ -173,9 +181,8 @@ class _Determination:
             is_optional=self._take(f"{path}.optional", False, "it is needed"),
         )
 
-    def _fits(self, path: str, name: str, said: Sequence[int]) -> None:
-        """A declared shape may be narrower than what the files say, and nothing else."""
-        inside = self._inspection.facts.get(f"{path}.{name}")
+    def _fits(self, path: str, name: str, said: Sequence[int], inside: Fact | None) -> None:
+        """A declared shape may be narrower than what is found, and nothing else."""
         if inside is None or tuple(inside.value) == tuple(said):
             return
         is_narrower = len(said) == len(inside.value) and all(
@@ -186,9 +193,81 @@ class _Determination:
                 f"{path}.{name}: it is {list(said)}, and the component has {list(inside.value)}"
             )
 
-    def _runtime(self, format_: Format, size_bytes: int) -> Runtime:
+    def _own(self, side: str, steps: Sequence[Step]) -> Values:
+        """What the component itself takes or gives, where there are steps; callers' facts are then derived from it."""
+        path = f"component.{side}"
+        if not steps:
+            if path in self._declared:
+                self._refusals.append(f"{path}: there are no steps that would change them; say it in {side}")
+            return ()
+        found = {name: fact for name, fact in self._inspected.items() if name.split("[")[0] == side}
+        names = self._declared.get(path, found.get(side))
+        if path in self._declared and side in found:
+            self._compare(path, self._declared[path].value, found[side].value, side)
+        for name in found:
+            del self._inspected[name]
+        if names is None:
+            return ()
+        self._facts[path] = names
+        own = tuple(self._known_of(path, side, name, found) for name in names.value)
+        self._derive(side, steps, own, names)
+        return own
+
+    def _known_of(self, path: str, side: str, name: str, found: Facts) -> Known:
+        fields: dict[str, Any] = {}
+        for field in _FIELDS:
+            inside = found.get(f"{side}[{name}].{field}")
+            fact = self._declared.get(f"{path}[{name}].{field}", inside)
+            if fact is not None:
+                self._facts[f"{path}[{name}].{field}"] = fact
+                fields["is_optional" if field == "optional" else field] = fact.value
+                if field == "shape":
+                    self._fits(f"{path}[{name}]", field, fact.value, inside)
+        for field in ("shape", "columns", "labels"):
+            if field in fields:
+                fields[field] = tuple(fields[field])
+        return Known(name=name, **fields)
+
+    def _derive(self, side: str, steps: Sequence[Step], own: Values, names: Fact) -> None:
+        """Callers' facts by the component's and the steps."""
+        words = ", ".join(step.op or step.code for step in steps)
+        where = f"before pre: {words}" if side == "inputs" else f"after post: {words}"
+        try:
+            derived = before(steps, own) if side == "inputs" else after(steps, own)
+        except Contradiction as error:
+            self._refusals.append(f"{error.path}: {error}")
+            return
+        if derived is None:
+            self._whys[side] = f"they cannot be told from what the component has, {where}"
+            return
+        why = f"{names.why}, {where}" if names.why else where
+        self._inspected[side] = Fact(tuple(one.name for one in derived), names.provenance, why)
+        for one in derived:
+            values = (one.datatype, one.shape, one.codec, one.columns, one.labels, one.is_optional)
+            for field, value in zip(_FIELDS, values, strict=True):
+                if value is not None and value not in ((), False):
+                    self._inspected[f"{side}[{one.name}].{field}"] = Fact(value, names.provenance, why)
+
+    def _join(self, inputs: Sequence[Tensor], pre: Sequence[Step], taken: Values) -> None:
+        """What the steps make of callers' values has to be what the component takes."""
+        if not pre or not inputs or not taken:
+            return
+        try:
+            made = after(pre, tuple(_known(one) for one in inputs), "pre")
+        except Contradiction as error:
+            self._refusals.append(f"{error.path}: {error}")
+            return
+        self._refusals += [f"pre: {one}" for one in differences(made, taken)] if made is not None else []
+
+    def _runtime(self, format_: Format, size_bytes: int, more: tuple[str, ...]) -> Runtime:
         default, memory = Runtime(), max(MEMORY_LEAST, MEMORY_FACTOR * size_bytes)
-        needs = REQUIREMENTS[format_]
+        needs = (*REQUIREMENTS[format_], *more)
+        inside = self._inspected.get("runtime.requirements")
+        if inside is not None and more:
+            value = (*inside.value, *(one for one in more if one not in inside.value))
+            self._inspected["runtime.requirements"] = Fact(
+                value, inside.provenance, f"{inside.why}, and its steps"
+            )
         return Runtime(
             kind=self._take("runtime.kind", default.kind, "the lighter of both"),
             python=self._take("runtime.python", default.python, "the agent's"),
@@ -196,7 +275,7 @@ class _Determination:
                 self._take(
                     "runtime.requirements",
                     needs,
-                    f"{format_.value} is loaded with it" if needs else "none were named",
+                    why_required(format_, more),
                 )
             ),
             system=tuple(self._take("runtime.system", default.system, "nothing was asked for")),
@@ -231,22 +310,30 @@ class _Determination:
         )
 
 
-def codec_of(datatype: Datatype, shape: Sequence[int], columns: Sequence[str]) -> tuple[Codec, str]:
-    """What callers may send beside tensors, and why."""
-    if columns:
-        return Codec.TABLE, "its columns have names"
-    if datatype is Datatype.BYTES:
-        return Codec.TEXT, "its elements are texts"
-    if datatype in _PIXELS and _is_image(shape):
-        return Codec.IMAGE, "height, width and channels, as images have them"
-    return Codec.TENSOR, "numbers"
+def _known(tensor: Tensor) -> Known:
+    return Known(
+        name=tensor.name,
+        datatype=tensor.datatype.value,
+        shape=tensor.shape,
+        columns=tensor.columns,
+        labels=tensor.labels,
+        is_optional=tensor.is_optional,
+    )
 
 
-def _is_image(shape: Sequence[int]) -> bool:
-    if len(shape) not in (3, 4):
-        return False
-    one = tuple(shape[-3:])
-    for channels, height, width in ((one[0], one[1], one[2]), (one[2], one[0], one[1])):
-        if channels in _CHANNELS and all(size == -1 or size >= PIXELS_LEAST for size in (height, width)):
-            return True
-    return False
+def _whole(values: Values) -> tuple[Tensor, ...]:
+    """As tensors, if all of them are known."""
+    found = [
+        Tensor(
+            name=one.name,
+            datatype=Datatype(one.datatype),
+            shape=one.shape,
+            codec=one.codec or codec_of(Datatype(one.datatype), one.shape, one.columns)[0],
+            columns=one.columns,
+            labels=one.labels,
+            is_optional=one.is_optional,
+        )
+        for one in values
+        if one.datatype is not None and one.shape is not None
+    ]
+    return tuple(found) if len(found) == len(values) else ()

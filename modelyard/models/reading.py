@@ -11,6 +11,7 @@ from modelyard.documents.problems import Findings, Kind, Position, Reason, Refus
 from modelyard.documents.section import Section, check_path
 from modelyard.documents.yaml_text import Node, read
 from modelyard.models.facts import Fact, Facts
+from modelyard.models.steps import read_steps
 from modelyard.models.values import Codec, Datatype, Format, Provenance, Step
 
 E = TypeVar("E", bound=Enum)
@@ -21,7 +22,6 @@ STEPS_MOST = 64
 NAMES_MOST = 10_000
 DIMENSION_MOST = 1 << 31
 MODEL_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
-_CODE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}:[A-Za-z_][A-Za-z0-9_.]{0,199}")
 _TENSOR_NAME = re.compile(r"[^\x00-\x1f]{1,200}")
 _PYTHON = re.compile(r"3\.[0-9]{1,2}")
 _KINDS = ("environment", "container")
@@ -71,7 +71,7 @@ class _Declared:
         self._say(section, "name", "name", lambda: self._name(section))
         self._component(section.section("component"))
         for side in ("inputs", "outputs"):
-            self._tensors(section, side)
+            self._tensors(section, side, side)
         for phase in ("pre", "post", "visualise"):
             self._say(section, phase, phase, lambda phase=phase: self._steps(section, phase))  # type: ignore[misc]
         self._runtime(section.section("runtime"))
@@ -93,6 +93,8 @@ class _Declared:
             lambda: section.choice("format", Format.PYTHON, _words(Format)),
         )  # fmt: skip
         self._say(section, "file", "component.file", lambda: self._file(section, "file"))
+        for side in ("inputs", "outputs"):
+            self._tensors(section, side, f"component.{side}")
         section.end()
 
     def _file(self, section: Section, name: str) -> str:
@@ -100,7 +102,7 @@ class _Declared:
         check_path(path, section.position(name), self._findings)
         return path
 
-    def _tensors(self, section: Section, side: str) -> None:
+    def _tensors(self, section: Section, side: str, path: str) -> None:
         if side not in section:
             return
         names = []
@@ -114,8 +116,8 @@ class _Declared:
                 inner.wrong("name", Reason.DUPLICATE_FIELD, f"{shown(name)!r} is there twice")
                 continue
             names.append(name)
-            self._tensor(inner, f"{side}[{name}]")
-        self.facts[side] = Fact(tuple(names), Provenance.DECLARED, f"line {section.position(side).line}")
+            self._tensor(inner, f"{path}[{name}]")
+        self.facts[path] = Fact(tuple(names), Provenance.DECLARED, f"line {section.position(side).line}")
 
     def _tensor(self, section: Section, path: str) -> None:
         words = _words(Datatype)
@@ -145,19 +147,7 @@ class _Declared:
         return tuple(found)
 
     def _steps(self, section: Section, phase: str) -> tuple[Step, ...]:
-        steps = []
-        for item, at in section.items(phase, STEPS_MOST):
-            inner = Section(item, at, self._findings)
-            op, code = inner.word("op"), inner.text("code")
-            if bool(op) == bool(code):
-                inner.wrong("op", Reason.CONTRADICTION, "a step is an op, or code", "op: softmax")
-            elif code and not _CODE.fullmatch(code):
-                inner.wrong(
-                    "code", Reason.BAD_VALUE, f"{shown(code)!r} names no function", "code: module:function"
-                )
-            options = tuple((name, item.fields[name].plain()) for name in inner.unasked() if item.fields)
-            steps.append(Step(op=op, code=code, options=options))
-        return tuple(steps)
+        return read_steps(section.items(phase, STEPS_MOST), phase, self._findings)
 
     def _runtime(self, section: Section | None) -> None:
         if section is None:

@@ -131,7 +131,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     file: str = ""
     """Below the component; what is loaded first."""
     inputs: tuple[Tensor, ...] = ()
+    """What callers give: to the first step before the computation, where there is one."""
     outputs: tuple[Tensor, ...] = ()
+    """What callers get: from the last step after it."""
+    component_inputs: tuple[Tensor, ...] = ()
+    """What the component itself takes, where there are steps before it; empty: `inputs`, or not known."""
+    component_outputs: tuple[Tensor, ...] = ()
+    """What it gives, likewise."""
     pre: tuple[Step, ...] = ()
     post: tuple[Step, ...] = ()
     visualise: tuple[Step, ...] = ()

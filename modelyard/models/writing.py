@@ -31,10 +31,15 @@ def _lines(config: Config, facts: Facts) -> Iterator[str]:
     yield line(2, "format", config.format, "component.format")
     if config.file:
         yield line(2, "file", config.file, "component.file")
+    for side, tensors in (("inputs", config.component_inputs), ("outputs", config.component_outputs)):
+        if tensors:
+            yield f"  {side}:"
+            for tensor in tensors:
+                yield from _tensor(tensor, f"component.{side}[{tensor.name}]", facts, 4)
     for side, tensors in (("inputs", config.inputs), ("outputs", config.outputs)):
         yield f"{side}:" if tensors else f"{side}: []"
         for tensor in tensors:
-            yield from _tensor(tensor, f"{side}[{tensor.name}]", facts)
+            yield from _tensor(tensor, f"{side}[{tensor.name}]", facts, 2)
     for phase, steps in (("pre", config.pre), ("post", config.post), ("visualise", config.visualise)):
         yield f"{phase}:" if steps else f"{phase}: []"
         yield from (f"  - {_step(step)}" for step in steps)
@@ -64,8 +69,8 @@ def _lines(config: Config, facts: Facts) -> Iterator[str]:
     yield line(2, "idempotent", serving.is_idempotent, "serving.idempotent")
 
 
-def _tensor(tensor: Tensor, path: str, facts: Facts) -> Iterator[str]:
-    yield f"  - name: {_text(tensor.name)}"
+def _tensor(tensor: Tensor, path: str, facts: Facts, indent: int) -> Iterator[str]:
+    yield f"{' ' * indent}- name: {_text(tensor.name)}"
     fields: list[tuple[str, Any]] = [
         ("datatype", tensor.datatype),
         ("shape", tensor.shape),
@@ -75,7 +80,7 @@ def _tensor(tensor: Tensor, path: str, facts: Facts) -> Iterator[str]:
     if tensor.is_optional:
         fields.append(("optional", True))
     for name, value in fields:
-        text, why = f"    {name}: {_text(value)}", _why(facts.get(f"{path}.{name}"))
+        text, why = f"{' ' * indent}  {name}: {_text(value)}", _why(facts.get(f"{path}.{name}"))
         yield f"{text:<{_WIDTH}}  # {why}" if why else text
 
 

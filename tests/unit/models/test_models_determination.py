@@ -18,7 +18,7 @@ from modelyard.models import (
     read_config,
     write_config,
 )
-from modelyard.models.determination import codec_of
+from modelyard.models.rules import codec_of
 
 
 def inspected(format_: Format = Format.ONNX) -> Inspection:
