@@ -348,6 +348,9 @@ def _send_all(opened: socket.socket, pieces: Sequence[Buffer]) -> None:
 
 
 def _listener(address: str) -> socket.socket:
+    if address.startswith("fd://"):
+        # Who has started this process listens already.
+        return socket.socket(fileno=int(address.removeprefix("fd://")))
     if address.startswith("unix://"):
         path = address.removeprefix("unix://")
         Path(path).unlink(missing_ok=True)
@@ -360,6 +363,6 @@ def _listener(address: str) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, int(port)))
     else:
-        raise ValueError(f"listen: {address!r} is neither tcp://host:port nor unix:///path")
+        raise ValueError(f"listen: {address!r} is neither tcp://host:port nor unix:///path nor fd://NUMBER")
     listener.listen(64)
     return listener

@@ -1206,16 +1206,24 @@ class Environment(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    PYTHON_FIELD_NUMBER: _builtins.int
+    IS_COMPILED_FIELD_NUMBER: _builtins.int
     requirements: _builtins.str
     """The text of a requirements file; installed by uv once per machine and text."""
+    python: _builtins.str
+    """"3.12": its Python, found on the machine or fetched by uv; empty: the agent's own."""
+    is_compiled: _builtins.bool
+    """Bytecode of everything is made along with it: for processes that may not write there, and start often."""
     def __init__(
         self,
         *,
         requirements: _builtins.str = ...,
+        python: _builtins.str = ...,
+        is_compiled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["requirements", b"requirements"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_compiled", b"is_compiled", "python", b"python", "requirements", b"requirements"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,7 +38,7 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
     is_command = is_seat or spec.HasField("command")
     cpu = spec.resources.cpu if spec.resources.HasField("cpu") else 1.0
     env = dict(spec.env)
-    environment = environment_key(spec.environment.requirements)
+    environment = environment_key(spec.environment.requirements, spec.environment.python)
     inputs = {name: _source(item) for name, item in spec.inputs.items()}
     attachments = attachments_of(spec.attachments)
     return Body(
@@ -73,6 +73,8 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         outputs=tuple(spec.outputs),
         requirements=spec.environment.requirements,
         environment=environment,
+        python=spec.environment.python,
+        is_compiled=spec.environment.is_compiled,
         bundle=spec.bundle_digest,
         threads=max(1, math.ceil(cpu)),
         is_alone=is_seat or spec.delivery == task_pb2.DELIVERY_AT_MOST_ONCE,
@@ -104,11 +106,13 @@ def _signal(name: str) -> int:
     return int(signal.Signals[name]) if name in signal.Signals.__members__ else 0
 
 
-def environment_key(requirements: str) -> str:
-    """The name of the environment that these requirements make with this Python; "" for none."""
-    if not requirements.strip():
+def environment_key(requirements: str, python: str = "") -> str:
+    """The name of the environment that these requirements make with this Python, or another; "" for none."""
+    own = ".".join(map(str, sys.version_info[:3]))
+    is_own = not python or own == python or own.startswith(f"{python}.")
+    if not requirements.strip() and is_own:
         return ""
-    version = ".".join(map(str, sys.version_info[:3]))
+    version = own if is_own else python
     return hashlib.sha256(f"{version}\n{requirements}".encode()).hexdigest()[:24]
 
 

@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-_READY = ".ready"
+_READY, _COMPILED = ".ready", ".compiled"
 _MESSAGE_BYTES = 3_000
 BUILD_TIMEOUT_S = 1_800.0
 
@@ -39,29 +39,48 @@ class Environments:
         """Its interpreter."""
         return self.path(key) / "bin" / "python"
 
-    async def build(self, key: str, requirements: str) -> None:
+    async def build(
+        self, key: str, requirements: str, python: str = "", *, is_compiled: bool = False
+    ) -> None:
         """Makes the environment exist. Raises EnvironmentFailed. Idempotent; one build at a time per key."""
         path = self.path(key)
         async with self._locks.setdefault(key, asyncio.Lock()):
-            if (path / _READY).exists():
-                (path / _READY).touch()
-                return
-            try:
-                await self._build(path, requirements)
-            except BaseException:
-                await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
-                raise
+            await self._provide(path, requirements, python)
+            if is_compiled and not (path / _COMPILED).exists():
+                await self._compile(path)
         self._locks.pop(key, None)
 
-    async def _build(self, path: Path, requirements: str) -> None:
+    async def _provide(self, path: Path, requirements: str, python: str) -> None:
+        if (path / _READY).exists():
+            (path / _READY).touch()
+            return
+        try:
+            await self._build(path, requirements, python)
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+            raise
+
+    async def _build(self, path: Path, requirements: str, version: str) -> None:
         await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
-        await _uv("venv", "--quiet", "--python", sys.executable, str(path))
+        await _uv("venv", "--quiet", "--python", _interpreter(version), str(path))
         wanted, lock = path / "requirements.txt", path / "requirements.lock"
         wanted.write_text(requirements)
         python = ("--python", str(path / "bin" / "python"))
         await _uv("pip", "compile", "--quiet", *python, str(wanted), "--output-file", str(lock))
         await _uv("pip", "sync", "--quiet", "--allow-empty-requirements", *python, str(lock))
         (path / _READY).touch()
+
+    async def _compile(self, path: Path) -> None:
+        """Of what stands in the lock; whoever imports from there meanwhile reads the source."""
+        python = ("--python", str(path / "bin" / "python"))
+        lock = str(path / "requirements.lock")
+        await _uv("pip", "sync", "--quiet", "--compile-bytecode", "--allow-empty-requirements", *python, lock)
+        (path / _COMPILED).touch()
+
+
+def _interpreter(version: str) -> str:
+    own = ".".join(map(str, sys.version_info[:3]))
+    return sys.executable if not version or f"{own}.".startswith(f"{version}.") else version
 
 
 async def _uv(*arguments: str) -> None:

@@ -169,6 +169,10 @@ class Body(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...] = ()
     requirements: str = ""
     environment: str = ""
+    python: str = ""
+    """Of the environment; empty: the agent's."""
+    is_compiled: bool = False
+    """Nothing that uses the environment can write bytecode there."""
     bundle: str = ""
     threads: int = 1
     seat: SeatPlace | None = None

@@ -93,7 +93,7 @@ class Preparer:
         elif kind == "input":
             await self._inputs.fetch(name, body.account)
         elif kind == "environment":
-            await self._environments.build(name, body.requirements)
+            await self._environments.build(name, body.requirements, body.python, is_compiled=body.is_compiled)
         else:
             # At each attempt anew: what an agent's environment offers may have changed since the last one.
             given = self._offered.read(body.parameter_env) if body.parameter_env else None

@@ -40,6 +40,7 @@ PREEMPTION_GRACE_MS = 30_000
 MOST_PREEMPTION_GRACE_MS = 600_000
 DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+_PYTHON = re.compile(r"3(\.[0-9]{1,3}){1,2}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
@@ -196,6 +197,10 @@ def _check_rest(spec: task_pb2.TaskSpec, field: str) -> None:
         )
     if len(spec.environment.requirements) > REQUIREMENTS_BYTES_MOST:
         raise invalid(f"{field}.environment.requirements", f"longer than {REQUIREMENTS_BYTES_MOST} bytes")
+    if spec.environment.python and not _PYTHON.fullmatch(spec.environment.python):
+        raise invalid(
+            f"{field}.environment.python", f"{spec.environment.python[:40]!r} is not a version such as 3.12"
+        )
     for name in (*spec.env, *spec.inputs):
         if not NAME.fullmatch(name):
             raise invalid(
