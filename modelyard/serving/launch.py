@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,13 @@ class Settings:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadLaunch(f"config: {type(error).__name__} {error}") from None
+
+    def of_component(self) -> Settings:
+        """With what the component itself takes and gives, where steps make that something else."""
+        inputs, outputs = (
+            tuple(map(Spec.of, self.plain.get(f"component_{side}") or ())) for side in ("inputs", "outputs")
+        )
+        return replace(self, inputs=inputs or self.inputs, outputs=outputs or self.outputs)
 
 
 @dataclass(frozen=True, slots=True)

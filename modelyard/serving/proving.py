@@ -42,7 +42,8 @@ def prove(launch: Launch) -> Proved:
     Raises GoldenDiffers, ServingError, and whatever its libraries and its own code raise.
     """
     begun = time.monotonic()
-    loading = Loading(launch.component, launch.settings, launch.may_unpickle, launch.trusted_types)
+    settings = launch.settings.of_component()
+    loading = Loading(launch.component, settings, launch.may_unpickle, launch.trusted_types)
     model = load(loading)
     runner = Runner(launch, model)
     found = Proved(runner, model, 0.0, 0, "", loading.warnings)

@@ -296,5 +296,5 @@ def _pipeline(launch: Launch, phase: str) -> Step | None:
         return None
     from modelyard.serving.steps import prepare
 
-    tensors = launch.settings.inputs if phase == "pre" else launch.settings.outputs
+    tensors = launch.settings.inputs if phase == "pre" else launch.settings.of_component().outputs
     return prepare(steps, launch.component, phase=phase, tensors=[one.plain for one in tensors])
