@@ -29,7 +29,8 @@ def read(unit: Path) -> Unit:
 
 
 def test_there_is_a_unit_for_each_service() -> None:
-    assert NAMES == ["modelyard-agent", "modelyard-graph", "modelyard-scheduler", "modelyard-store"]
+    names = ["agent", "graph", "models", "scheduler", "store", "trainer"]
+    assert NAMES == [f"modelyard-{name}" for name in names]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=NAMES)

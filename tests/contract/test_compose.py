@@ -1,0 +1,62 @@
+"""The compose file and the image: what they name must be there, and each container has no more than it needs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.app import run
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+SERVICES: dict[str, Any] = COMPOSE["services"]
+
+
+def is_taken(words: list[str]) -> None:
+    """Whether there is such a command, with such options: its help is asked for, which runs nothing."""
+    assert run([*words, "--help"]) == 0, words
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_container_has_no_rights_that_it_does_not_need(name: str) -> None:
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
+    assert service["image"].endswith(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    )
+    for volume in service["volumes"]:
+        assert volume.split(":")[0] in COMPOSE["volumes"]
+    for other in service.get("depends_on", {}):
+        assert other in SERVICES
+
+
+def test_option_that_there_is_not_is_found() -> None:
+    assert run(["up", "--bogus", "--help"]) == 2
+
+
+def test_what_the_containers_run_is_what_the_command_line_takes() -> None:
+    is_taken(SERVICES["yard"]["command"])
+    is_taken(SERVICES["yard"]["healthcheck"]["test"][2:])
+    lines = [line for name in ("token", "node") for line in SERVICES[name]["command"][0].splitlines()]
+    commands = [found for line in lines for found in re.findall(r"(?:\|\||&& exec) yard ([^>]+)", line)]
+    assert len(commands) == 2
+    for command in commands:
+        is_taken(shlex.split(command))
+    is_taken(["agent", "join", "yard_join_x.y@yard:7070", "--name", "node-1"])
+
+
+def test_image_has_extras_and_programs_that_there_are() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [extras] = re.findall(r"\.whl\)\[([^\]]+)\]", DOCKERFILE)
+    assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    assert 'ENTRYPOINT ["yard"]' in DOCKERFILE and "yard" in project["scripts"]
+    [words] = re.findall(r"^CMD \[(.+)\]$", DOCKERFILE, re.M)
+    is_taken([word.strip().strip('"') for word in words.split(",")])
+    assert re.search(r"^USER modelyard$", DOCKERFILE, re.M), "it does not run as root"
