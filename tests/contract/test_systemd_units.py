@@ -30,7 +30,7 @@ def read(unit: Path) -> Unit:
 
 def test_there_is_a_unit_for_each_service() -> None:
     names = ["agent", "graph", "models", "scheduler", "store", "trainer"]
-    assert NAMES == [f"modelyard-{name}" for name in names]
+    assert [f"modelyard-{name}" for name in names] == NAMES
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=NAMES)
