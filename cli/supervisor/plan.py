@@ -52,6 +52,8 @@ def programs(state: Path, options: Options) -> list[Program]:
     if options.models:
         models: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base + 4), *tls)
         models += ("--scheduler", options.endpoint, "--store", options.store)
+        models += ("--graph", options.graph) if options.graphs else ()
+        models += ("--trainer", options.training) if options.trainer else ()
         models += ("--trust", options.trust) if options.trust else ()
         services.append(
             _program(state, "models", "services.models", (*models, *_metrics(options, 4 + options.agents)))

@@ -6,6 +6,7 @@ settles is a question. Pure.
 """
 
 from modelyard.models.determination import Determined, determine
+from modelyard.models.exchange import NotFacts, facts_in, facts_out, inspection_in, inspection_out
 from modelyard.models.facts import Fact, Facts, Inspection, Question
 from modelyard.models.reading import read_config
 from modelyard.models.values import (
@@ -30,6 +31,7 @@ __all__ = [
     "Facts",
     "Format",
     "Inspection",
+    "NotFacts",
     "Provenance",
     "Question",
     "Runtime",
@@ -37,6 +39,10 @@ __all__ = [
     "Step",
     "Tensor",
     "determine",
+    "facts_in",
+    "facts_out",
+    "inspection_in",
+    "inspection_out",
     "read_config",
     "write_config",
 ]

@@ -42,6 +42,8 @@ class Determined(msgspec.Struct, frozen=True, kw_only=True):
     """What came out. Without a configuration: `questions` or `refusals` say why."""
 
     config: Config | None
+    draft: Config
+    """As far as it is known: tensors of which the type or the shape is not are left out."""
     facts: Facts
     questions: tuple[Question, ...] = ()
     refusals: tuple[str, ...] = ()
@@ -108,6 +110,7 @@ class _Determination:
         is_whole = not self._questions and not self._refusals
         return Determined(
             config=config if is_whole else None,
+            draft=config,
             facts=self._facts,
             questions=tuple(self._questions),
             refusals=tuple(self._refusals),

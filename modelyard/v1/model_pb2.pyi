@@ -307,6 +307,8 @@ class ModelVersion(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     CALL_COUNT_FIELD_NUMBER: _builtins.int
     LAST_CALL_TIME_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     """Counted from 1, never given again."""
@@ -321,6 +323,8 @@ class ModelVersion(_message.Message):
     revision: _builtins.int
     call_count: _builtins.int
     """Calls that it answered."""
+    task_id: _builtins.str
+    """That looks at it or tries it at the moment, or did last; its logs say more."""
     @_builtins.property
     def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComponentQuestion]:
         """Of NEEDS_ANSWER: what could not be found out."""
@@ -341,6 +345,10 @@ class ModelVersion(_message.Message):
 
     @_builtins.property
     def last_call_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was noticed about its files."""
+
     def __init__(
         self,
         *,
@@ -361,10 +369,12 @@ class ModelVersion(_message.Message):
         nodes: _abc.Iterable[_builtins.str] | None = ...,
         call_count: _builtins.int = ...,
         last_call_time: _timestamp_pb2.Timestamp | None = ...,
+        task_id: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "create_time", b"create_time", "last_call_time", b"last_call_time", "lineage", b"lineage", "ready_time", b"ready_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "call_count", b"call_count", "component", b"component", "config_revision", b"config_revision", "create_time", b"create_time", "labels", b"labels", "last_call_time", b"last_call_time", "lineage", b"lineage", "message", b"message", "model", b"model", "nodes", b"nodes", "questions", b"questions", "ready_time", b"ready_time", "reason", b"reason", "revision", b"revision", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "call_count", b"call_count", "component", b"component", "config_revision", b"config_revision", "create_time", b"create_time", "labels", b"labels", "last_call_time", b"last_call_time", "lineage", b"lineage", "message", b"message", "model", b"model", "nodes", b"nodes", "questions", b"questions", "ready_time", b"ready_time", "reason", b"reason", "revision", b"revision", "state", b"state", "task_id", b"task_id", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -541,6 +551,10 @@ class ModelConfigRevision(_message.Message):
     ASSOCIATION_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    LOAD_S_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    QUESTIONS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     document: _builtins.str
     """model.yaml."""
@@ -549,6 +563,10 @@ class ModelConfigRevision(_message.Message):
     golden_digest: _builtins.str
     """sha256 of what it answered to its example when it was proved; compared at each load."""
     account: _builtins.str
+    load_s: _builtins.float
+    """Of its proof: how long loading took, and what it held then."""
+    memory_bytes: _builtins.int
+    reason: _builtins.str
     @_builtins.property
     def provenance(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldProvenance]: ...
     @_builtins.property
@@ -557,6 +575,10 @@ class ModelConfigRevision(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComponentQuestion]:
+        """Of NEEDS_ANSWER."""
+
     def __init__(
         self,
         *,
@@ -569,10 +591,14 @@ class ModelConfigRevision(_message.Message):
         association: Global___RuntimeAssociation | None = ...,
         account: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        load_s: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
+        questions: _abc.Iterable[Global___ComponentQuestion] | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["association", b"association", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "association", b"association", "create_time", b"create_time", "document", b"document", "golden_digest", b"golden_digest", "message", b"message", "provenance", b"provenance", "revision", b"revision", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "association", b"association", "create_time", b"create_time", "document", b"document", "golden_digest", b"golden_digest", "load_s", b"load_s", "memory_bytes", b"memory_bytes", "message", b"message", "provenance", b"provenance", "questions", b"questions", "reason", b"reason", "revision", b"revision", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -696,16 +722,20 @@ class CreateModelVersionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: _builtins.int
+    WAS_THERE_FIELD_NUMBER: _builtins.int
+    was_there: _builtins.bool
+    """It is the latest one: the same component, configuration, labels and lineage were handed in before."""
     @_builtins.property
     def version(self) -> Global___ModelVersion: ...
     def __init__(
         self,
         *,
         version: Global___ModelVersion | None = ...,
+        was_there: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version", "was_there", b"was_there"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,6 +15,8 @@ class ModelsConfig(AuditedConfig):
         "127.0.0.1:7070", "host:port of the scheduler, which knows tokens and gives places"
     )
     store: str = option("127.0.0.1:7071", "host:port of the store, which keeps components")
+    graph: str = option("", "host:port of the graph service, which knows runs; empty: they are believed")
+    trainer: str = option("", "host:port of the trainer, which knows jobs; empty: they are believed")
     endpoint: str = option(
         "", "where agents find the service: host:port; empty: on the scheduler's host, at this port"
     )

@@ -1,6 +1,6 @@
 """The models service as the chassis runs it: what is opened in which order, and closed again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import grpc.aio
 
@@ -16,7 +16,15 @@ from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
+from services.models.catalogue.engine import Engine
+from services.models.catalogue.owing import Cancellations, Kind, References
+from services.models.catalogue.store import CatalogueStore
+from services.models.catalogue.supplies import Supplies
+from services.models.catalogue.usage import Usage
+from services.models.catalogue.versions import Catalogue
 from services.models.config import ModelsConfig
+from services.models.describing import Describing
+from services.models.lineage import Origins
 from services.models.rules import RULES
 from services.models.servicer.models import ModelServicer
 
@@ -45,6 +53,8 @@ class ModelsService:
         sql = load_queries(PACKAGE)
         self._scheduler = self._outward.connect(config.scheduler)
         self._store = self._outward.connect(config.store)
+        self._graph = self._outward.connect(config.graph) if config.graph else None
+        self._trainer = self._outward.connect(config.trainer) if config.trainer else None
         self._answers = Answers(
             self._database, sql, self._clock.now_ms, yard_key(config.state_dir, "models.answers.key")
         )
@@ -52,16 +62,35 @@ class ModelsService:
             self._database, sql, self._clock, before=lambda: failpoint("models.before_errand"),
             after=lambda: failpoint("models.after_errand"),
         )  # fmt: skip
+        await self._open_catalogue({**sql, **load_queries(f"{PACKAGE}.catalogue")})
         await self._errands.open()
-        carriers: dict[str, Carrier] = {}
+        carriers: dict[str, Carrier] = {
+            Kind.CANCELLATION: Cancellations(self._scheduler),
+            Kind.REFERENCES: References(self._store),
+        }
         self._loops.start("errands", self._errands.run(carriers))
         self._loops.start("answers", self._answers.run(self._clock))
+
+    async def _open_catalogue(self, sql: Mapping[str, str]) -> None:
+        if self._database is None or self._scheduler is None:
+            raise InvariantViolation("the models service is not open")
+        supplies = Supplies(self._store, self._clock)
+        await supplies.open(self._config.home)
+        store = CatalogueStore(self._database, sql)
+        self._engine = Engine(store, self._scheduler, supplies, self._errands, self._clock, self._loops)
+        await self._engine.open(self._config.trusted)
+        self._catalogue = Catalogue(self._engine)
+        self._usage = Usage(self._database, sql)
+        self._describing = Describing(supplies, self._scheduler)
+        self._loops.start("catalogue", self._engine.run())
 
     async def figures(self) -> list[Family]:
         """For whoever scrapes."""
         if self._database is None:
             return []
         return [
+            gauge("yard_models_known", "Models of all accounts.", len(self._engine.state.models)),
+            gauge("yard_models_proving", "Inspections and probes under way.", self._engine.under_way),
             gauge("yard_models_errands_owed", "What is still owed to other services.", self._errands.owed),
         ]
 
@@ -73,8 +102,13 @@ class ModelsService:
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         """Adds ModelService."""
+        if self._scheduler is None:
+            raise InvariantViolation("the models service is not open")
         file = model_pb2.DESCRIPTOR
-        models = ModelServicer()  # type: ignore[abstract]
+        models = ModelServicer(
+            self._engine, self._catalogue, self._usage, self._answers, self._clock, self._store,
+            Origins(self._scheduler, self._graph, self._trainer), self._describing,
+        )  # fmt: skip
         model_pb2_grpc.add_ModelServiceServicer_to_server(repeatable(models, file, self._answers), server)
         return [file.services_by_name["ModelService"].full_name]
 

@@ -1,0 +1,41 @@
+"""`python -m modelyard.inspection --component DIR [--file PATH] --output FILE.json`: the look as a program.
+
+What is wrong with the component stands in the file, as {"error": {"code", "message"}}; a program that ends otherwise
+than with 0 was itself unable to look.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from modelyard.inspection.detection import ComponentUnknown, LibraryMissing, inspect_component
+from modelyard.models.exchange import inspection_out
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m modelyard.inspection", description=__doc__)
+    parser.add_argument("--component", type=Path, required=True)
+    parser.add_argument("--file", default="")
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args(argv)
+    given.output.write_text(json.dumps(look(given.component, given.file)))
+    return 0
+
+
+def look(component: Path, file: str) -> dict[str, Any]:
+    """What is found, or why nothing is."""
+    try:
+        return {"inspection": inspection_out(inspect_component(component, file))}
+    except ComponentUnknown as error:
+        return {"error": {"code": "FORMAT_UNKNOWN", "message": str(error)}}
+    except LibraryMissing as error:
+        return {"error": {"code": "LIBRARY_MISSING", "message": str(error)}}
+    except OSError as error:
+        return {"error": {"code": "COMPONENT_UNREADABLE", "message": str(error)}}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,69 @@
+-- name: put_model
+INSERT INTO model (name, content) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET content = excluded.content;
+
+-- name: put_version
+INSERT INTO version (model, version, content) VALUES (?, ?, ?)
+ON CONFLICT (model, version) DO UPDATE SET content = excluded.content;
+
+-- name: put_config
+INSERT INTO config (model, version, revision, content) VALUES (?, ?, ?, ?)
+ON CONFLICT (model, version, revision) DO UPDATE SET content = excluded.content;
+
+-- name: put_finding
+INSERT INTO finding (model, version, content) VALUES (?, ?, ?)
+ON CONFLICT (model, version) DO UPDATE SET content = excluded.content;
+
+-- name: insert_alias_change
+INSERT INTO alias_change (model, alias, from_version, to_version, account, comment, time_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_step
+INSERT INTO step (number, account, content) VALUES (?, ?, ?);
+
+-- name: drop_step
+DELETE FROM step WHERE number = ?;
+
+-- name: all_steps
+SELECT number, account, content FROM step ORDER BY number;
+
+-- name: all_models
+SELECT content FROM model ORDER BY name;
+
+-- name: all_versions
+SELECT content FROM version ORDER BY model, version;
+
+-- name: get_config
+SELECT content FROM config WHERE model = ? AND version = ? AND revision = ?;
+
+-- name: get_finding
+SELECT content FROM finding WHERE model = ? AND version = ?;
+
+-- name: alias_changes
+SELECT number, alias, from_version, to_version, account, comment, time_ms FROM alias_change
+WHERE model = :model AND (:alias = '' OR alias = :alias) AND number < :before ORDER BY number DESC LIMIT :most;
+
+-- name: drop_version
+DELETE FROM version WHERE model = ? AND version = ?;
+
+-- name: drop_configs
+DELETE FROM config WHERE model = ? AND version = ?;
+
+-- name: drop_finding
+DELETE FROM finding WHERE model = ? AND version = ?;
+
+-- name: drop_usage
+DELETE FROM usage WHERE model = ? AND version = ?;
+
+-- name: add_usage
+INSERT INTO usage (model, version, account, day, calls, failures, compute_s, last_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (model, version, day, account) DO UPDATE SET calls = calls + excluded.calls,
+    failures = failures + excluded.failures, compute_s = compute_s + excluded.compute_s,
+    last_ms = max(last_ms, excluded.last_ms);
+
+-- name: usage_totals
+SELECT version, sum(calls), max(last_ms) FROM usage WHERE model = ? GROUP BY version;
+
+-- name: usage_days
+SELECT version, account, day, calls, failures, compute_s FROM usage
+WHERE model = :model AND (:version = 0 OR version = :version) AND day >= :day
+ORDER BY day DESC, version DESC, account;

@@ -1,0 +1,173 @@
+"""Work as tasks: what leaves for the scheduler, and what its end says (the edge)."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from modelyard.models import NotFacts, Provenance, facts_in, inspection_in
+from modelyard.models.values import Config
+from modelyard.v1 import task_pb2 as pb
+from services.models.catalogue import events as ev
+from services.models.catalogue.effects import Begin
+from services.models.catalogue.model import Cause, WorkKind
+from services.models.catalogue.state import Version
+from services.models.catalogue.store import Submitted
+
+COMPONENT = "component"
+CONFIG = "config.json"
+FOUND = "found.json"
+FOUND_BYTES_MOST = 8 << 20
+INSPECT_S, PROBE_S = 300, 900
+INSPECT_MEMORY_LEAST = 512 << 20
+ATTEMPTS = 3
+BESIDE = ("msgspec>=0.20", "PyYAML>=6")
+"""What our own code needs in an environment where it looks at files."""
+PROBE_NEEDS = ("numpy",)
+_CAUSES = {
+    pb.TASK_CAUSE_NODE_LOST: Cause.LOST,
+    pb.TASK_CAUSE_PREEMPTED: Cause.LOST,
+    pb.TASK_CAUSE_DRAINED: Cause.LOST,
+    pb.TASK_CAUSE_SETUP: Cause.SETUP,
+    pb.TASK_CAUSE_CANCELLED: Cause.CANCELLED,
+}
+
+
+def submitted(begin: Begin, program_digest: str) -> Submitted:
+    """The work with the request that does it; the same every time that it is sent."""
+    version, work = begin.version, begin.work
+    config = b""
+    spec = pb.TaskSpec(
+        name=f"{version.model}-{version.version}-{work.kind.value}",
+        bundle_digest=program_digest,
+        outputs=[FOUND],
+        delivery=pb.DELIVERY_AT_LEAST_ONCE,
+        labels={"model": version.model, "version": str(version.version)},
+    )
+    if work.kind is WorkKind.INSPECT:
+        _inspect(spec, begin)
+    else:
+        assert begin.revision.config is not None
+        config = json.dumps(msgspec.to_builtins(begin.revision.config)).encode()
+        _probe(spec, begin, begin.revision.config, sha256(config).hexdigest())
+    spec.attachments.extend(
+        pb.Attachment(path=f"{COMPONENT}/{path}", digest=digest) for path, digest, _ in version.files
+    )
+    spec.notification.silent = True
+    spec.retry.max_attempts = ATTEMPTS
+    spec.retry.on.extend([pb.TASK_CAUSE_NODE_LOST, pb.TASK_CAUSE_DRAINED])
+    request = pb.SubmitTasksRequest(request_id=str(uuid.uuid4()), specs=[spec])
+    return Submitted(
+        work.number, version.account, version.model, version.version, request.SerializeToString(), config
+    )
+
+
+def _inspect(spec: pb.TaskSpec, begin: Begin) -> None:
+    file = declared_file(begin.revision.declared)
+    argv = ["python", "-m", "modelyard.inspection", "--component", COMPONENT, "--output", FOUND]
+    spec.command.argv.extend([*argv, *(("--file", file) if file else ())])
+    spec.resources.cpu = 0.5
+    spec.resources.memory_bytes = max(INSPECT_MEMORY_LEAST, 2 * begin.version.size_bytes)
+    spec.timeouts.run_timeout.seconds = INSPECT_S
+    if begin.work.libraries:
+        spec.environment.requirements = "\n".join((*BESIDE, *begin.work.libraries)) + "\n"
+
+
+def _probe(spec: pb.TaskSpec, begin: Begin, config: Config, config_digest: str) -> None:
+    argv = ["python", "-m", "modelyard.serving.probe", "--component", COMPONENT, "--config", CONFIG]
+    argv += ["--may-unpickle"] if begin.may_unpickle else []
+    spec.command.argv.extend([*argv, "--output", FOUND])
+    spec.attachments.add(path=CONFIG, digest=config_digest)
+    runtime = config.runtime
+    spec.resources.cpu, spec.resources.gpu = runtime.cpu, runtime.gpu
+    spec.resources.memory_bytes = runtime.memory_bytes
+    spec.timeouts.run_timeout.seconds = PROBE_S
+    spec.environment.requirements = "\n".join((*runtime.requirements, *PROBE_NEEDS)) + "\n"
+
+
+def declared_file(document: str) -> str:
+    """Which file is to be loaded first, where its owner says so."""
+    from modelyard.documents.problems import Refused
+    from modelyard.models import read_config
+
+    try:
+        fact = read_config(document).get("component.file")
+    except Refused:
+        return ""
+    return str(fact.value) if fact is not None else ""
+
+
+# What its end says
+
+
+def found_in(outcome: pb.TaskOutcome) -> tuple[str, int]:
+    """Digest and size of what it wrote; none: ("", 0)."""
+    for output in outcome.result.outputs:
+        if output.name == FOUND:
+            return output.digest, output.size_bytes
+    return "", 0
+
+
+def failure_of(version: Version, outcome: pb.TaskOutcome) -> ev.WorkFailed:
+    """A task that did not succeed."""
+    error = outcome.error
+    cause = _CAUSES.get(error.cause, Cause.DIED)
+    if outcome.state == pb.TASK_STATE_CANCELLED and cause is Cause.DIED:
+        cause = Cause.CANCELLED
+    message = error.message or pb.TaskState.Name(outcome.state).removeprefix("TASK_STATE_").lower()
+    log = f"; yard logs {outcome.task_id}" if outcome.attempt else ""
+    return failed(version, cause, f"{message}{log}")
+
+
+def failed(version: Version, cause: Cause, message: str) -> ev.WorkFailed:
+    assert version.work is not None
+    return ev.WorkFailed(
+        version.model, version.version, version.work.number, cause=cause, message=message[:4_000]
+    )
+
+
+def read(version: Version, content: bytes) -> ev.WorkEvent:
+    """What a task has found. Its text is that of code which nobody has to trust."""
+    assert version.work is not None
+    key = version.model, version.version, version.work.number
+    try:
+        document = json.loads(content)
+        if "error" in document:
+            error = document["error"]
+            return ev.WorkRefused(
+                *key,
+                code=_word(error["code"]),
+                message=_text(error["message"]),
+                field=_text(error.get("field", "")),
+            )
+        if version.work.kind is WorkKind.INSPECT:
+            return ev.Inspected(*key, inspection=inspection_in(document["inspection"]))
+        golden = document.get("golden") or {}
+        return ev.Probed(
+            *key, facts=facts_in(document["facts"], Provenance.PROBED), golden_digest=_text(golden.get("digest", "")),
+            golden_example=_example(golden), load_s=float(document.get("load_s", 0.0)),
+            memory_bytes=int(document.get("memory_bytes", 0)),
+        )  # fmt: skip
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, NotFacts) as error:
+        return failed(
+            version, Cause.SENSELESS, f"what it wrote cannot be read: {type(error).__name__}: {error}"
+        )
+
+
+def _example(golden: dict[str, Any]) -> str:
+    example = golden.get("example")
+    return json.dumps(example) if example is not None else ""
+
+
+def _text(value: object) -> str:
+    text = str(value)
+    return "".join(one if one.isprintable() or one == "\n" else "?" for one in text)[:4_000]
+
+
+def _word(value: object) -> str:
+    text = str(value).upper()[:60]
+    return text if text.replace("_", "").isalnum() and text.isascii() else "PROBE_REFUSED"

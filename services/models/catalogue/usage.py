@@ -1,0 +1,72 @@
+"""Who called which version how often, by day: statistics, added up; not accounting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from services.chassis.sqlite import Database
+
+DAY_MS = 24 * 3_600_000
+
+
+class Count(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls of one account to one version since the last count."""
+
+    model: str
+    version: int
+    account: str
+    time_ms: int
+    """Of the last of them."""
+    calls: int
+    failures: int = 0
+    compute_s: float = 0.0
+
+
+class Day(msgspec.Struct, frozen=True):
+    """Of one account to one version on one day."""
+
+    version: int
+    account: str
+    day: int
+    calls: int
+    failures: int
+    compute_s: float
+
+    @property
+    def begin_ms(self) -> int:
+        """Its midnight, UTC."""
+        return self.day * DAY_MS
+
+
+class Usage:
+    """The table, and totals by version."""
+
+    def __init__(self, database: Database, sql: Mapping[str, str]) -> None:
+        self._database = database
+        self._sql = sql
+
+    async def add(self, counts: Sequence[Count]) -> None:
+        """Adds them up; durable on return. Not idempotent: who is not answered does not count again."""
+        rows = [
+            (
+                one.model, one.version, one.account, one.time_ms // DAY_MS, one.calls, one.failures, one.compute_s,
+                one.time_ms,
+            )
+            for one in counts
+        ]  # fmt: skip
+        await self._database.write(
+            lambda c: c.executemany(self._sql["add_usage"], rows), is_small=len(rows) <= 16
+        )
+
+    async def totals(self, model: str) -> dict[int, tuple[int, int]]:
+        """By version: calls, and when the last one was."""
+        found = await self._database.read(lambda c: c.execute(self._sql["usage_totals"], (model,)).fetchall())
+        return {version: (calls, last_ms) for version, calls, last_ms in found}
+
+    async def days(self, model: str, version: int, since_ms: int) -> list[Day]:
+        """Latest first; version 0: all."""
+        values = {"model": model, "version": version, "day": since_ms // DAY_MS}
+        found = await self._database.read(lambda c: c.execute(self._sql["usage_days"], values).fetchall())
+        return [Day(*row) for row in found]
