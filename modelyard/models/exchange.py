@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -12,6 +12,7 @@ from modelyard.models.facts import Fact, Facts, Inspection
 from modelyard.models.values import Codec, Format, Provenance, Step
 
 FACTS_MOST = 20_000
+_Size = Annotated[int, msgspec.Meta(ge=-1, le=(1 << 62))]
 _STEPS = ("pre", "post", "visualise")
 
 
@@ -38,7 +39,7 @@ def facts_in(document: Mapping[str, Any], provenance: Provenance | None = None) 
                 value, word, why = entry
                 said = Provenance(word)
             found[str(path)] = Fact(typed(str(path), value), said, str(why))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, msgspec.ValidationError) as error:
             raise NotFacts(f"{str(path)[:200]}: {error}") from error
     return found
 
@@ -102,7 +103,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(msgspec.convert(value, list[int]))
+    return tuple(msgspec.convert(value, list[_Size]))
 
 
 def _as_is(value: Any) -> Any:

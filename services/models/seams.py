@@ -26,7 +26,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
     key: VersionKey
     account: str
-    """Its model's owner."""
+    """Who made the version: its files are this account's, and its frames are asked for on this account's behalf."""
     config: Config
     files: tuple[tuple[str, str, int], ...]
     """Of the component: path, sha256, bytes."""

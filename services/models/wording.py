@@ -101,7 +101,10 @@ def check_lineage(ids: Mapping[str, str], part: str, parent: str) -> None:
 
 
 def check_config(text: str, model: str = "", field: str = "config") -> Facts:
-    """What a model.yaml declares; `model`: whose it is to be. Raises ConfigInvalid with line and column of everything that is wrong."""
+    """What a model.yaml declares; `model`: whose it is to be.
+
+    Raises ConfigInvalid with line and column of everything that is wrong.
+    """
     size = len(text.encode(errors="replace"))
     if size > CONFIG_BYTES_MOST:
         raise ConfigInvalid(f"the model.yaml has {size} bytes, {CONFIG_BYTES_MOST} are the most", field=field)

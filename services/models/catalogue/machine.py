@@ -24,7 +24,7 @@ from services.models.catalogue.model import (
     VersionState,
 )
 from services.models.catalogue.state import Live, Model, Revision, State, Version
-from services.models.catalogue.ways import Way
+from services.models.catalogue.ways import Way, holder_of
 
 ALIASES_MOST = 100
 LABELS_MOST = 64
@@ -247,11 +247,6 @@ _HANDLERS: dict[type[ev.Asking], Callable[[_Machine, Any], tuple[str, int, bool]
     ev.ConfigPut: _Machine.put_config,
     ev.VersionDeleted: _Machine.delete,
 }
-
-
-def holder_of(model: str, version: int) -> str:
-    """Who refers to a component's files, as the store knows it."""
-    return f"model:{model}:{version}"
 
 
 def missing_version(model: str, version: str, field: str = "version") -> ModelVersionNotFound:

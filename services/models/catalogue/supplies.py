@@ -47,14 +47,20 @@ class Supplies:
             return tasks.failure_of(version, outcome)
         digest, size = tasks.found_in(outcome)
         if not digest:
-            return tasks.failed(version, Cause.SENSELESS, f"it wrote nothing; yard logs {outcome.task_id}")
+            return tasks.failed(
+                version, Cause.SENSELESS, f"it wrote nothing; yard tasks logs {outcome.task_id}"
+            )
         if size > tasks.FOUND_BYTES_MOST:
             message = f"it wrote {size} bytes, {tasks.FOUND_BYTES_MOST} are the most"
             return tasks.failed(version, Cause.SENSELESS, message)
         delay_s = AGAIN_S
         while True:
             try:
-                return tasks.read(version, await self._content(version.account, digest))
+                event, example = tasks.read(version, await self._content(version.account, digest))
+                if example:
+                    account = version.account
+                    await artifacts.put_bytes(self._store, example, name="example.json", account=account)
+                return event
             except YardError as error:
                 if is_final(error):
                     return tasks.failed(version, Cause.LOST, error.message)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.models import NotFacts, Provenance, facts_in, inspection_in
+from modelyard.models import Provenance, facts_in, inspection_in
 from modelyard.models.values import Config
 from modelyard.v1 import task_pb2 as pb
 from services.models.catalogue import events as ev
@@ -28,6 +28,8 @@ ATTEMPTS = 3
 BESIDE = ("msgspec>=0.20", "PyYAML>=6")
 """What our own code needs in an environment where it looks at files."""
 PROBE_NEEDS = ("numpy",)
+MEMORY_MOST = 1 << 50
+_PROBED = frozenset({"datatype", "shape", "codec", "columns", "labels"})
 _CAUSES = {
     pb.TASK_CAUSE_NODE_LOST: Cause.LOST,
     pb.TASK_CAUSE_PREEMPTED: Cause.LOST,
@@ -119,7 +121,7 @@ def failure_of(version: Version, outcome: pb.TaskOutcome) -> ev.WorkFailed:
     if outcome.state == pb.TASK_STATE_CANCELLED and cause is Cause.DIED:
         cause = Cause.CANCELLED
     message = error.message or pb.TaskState.Name(outcome.state).removeprefix("TASK_STATE_").lower()
-    log = f"; yard logs {outcome.task_id}" if outcome.attempt else ""
+    log = f" (yard tasks logs {outcome.task_id})" if outcome.attempt else ""
     return failed(version, cause, f"{message}{log}")
 
 
@@ -130,37 +132,42 @@ def failed(version: Version, cause: Cause, message: str) -> ev.WorkFailed:
     )
 
 
-def read(version: Version, content: bytes) -> ev.WorkEvent:
-    """What a task has found. Its text is that of code which nobody has to trust."""
+def read(version: Version, content: bytes) -> tuple[ev.WorkEvent, bytes]:
+    """What a task has found, and the golden example as it is kept. Its words are those of code that nobody trusts."""
     assert version.work is not None
     key = version.model, version.version, version.work.number
     try:
         document = json.loads(content)
         if "error" in document:
             error = document["error"]
-            return ev.WorkRefused(
-                *key,
-                code=_word(error["code"]),
-                message=_text(error["message"]),
-                field=_text(error.get("field", "")),
-            )
+            message, field = _text(error["message"]), _text(error.get("field", ""))
+            return ev.WorkRefused(*key, code=_word(error["code"]), message=message, field=field), b""
         if version.work.kind is WorkKind.INSPECT:
-            return ev.Inspected(*key, inspection=inspection_in(document["inspection"]))
-        golden = document.get("golden") or {}
-        return ev.Probed(
-            *key, facts=facts_in(document["facts"], Provenance.PROBED), golden_digest=_text(golden.get("digest", "")),
-            golden_example=_example(golden), load_s=float(document.get("load_s", 0.0)),
-            memory_bytes=int(document.get("memory_bytes", 0)),
-        )  # fmt: skip
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, NotFacts) as error:
-        return failed(
-            version, Cause.SENSELESS, f"what it wrote cannot be read: {type(error).__name__}: {error}"
-        )
+            return ev.Inspected(*key, inspection=inspection_in(document["inspection"])), b""
+        return _probed(key, document)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        message = f"what it wrote cannot be read: {type(error).__name__}: {error}"
+        return failed(version, Cause.SENSELESS, message), b""
 
 
-def _example(golden: dict[str, Any]) -> str:
-    example = golden.get("example")
-    return json.dumps(example) if example is not None else ""
+def _probed(key: tuple[str, int, int], document: dict[str, Any]) -> tuple[ev.WorkEvent, bytes]:
+    golden = document.get("golden") or {}
+    found = {path: entry for path, entry in document["facts"].items() if is_probed(path)}
+    example = json.dumps(golden["example"]).encode() if golden.get("example") is not None else b""
+    probed = ev.Probed(
+        *key, facts=facts_in(found, Provenance.PROBED), golden_digest=_text(golden.get("digest", "")),
+        golden_example=sha256(example).hexdigest() if example else "",
+        load_s=min(float(document.get("load_s", 0.0)), PROBE_S),
+        memory_bytes=min(int(document.get("memory_bytes", 0)), MEMORY_MOST),
+    )  # fmt: skip
+    return probed, example
+
+
+def is_probed(path: str) -> bool:
+    """Whether a run can tell the field; of anything else it has no word."""
+    return path in ("inputs", "outputs") or (
+        path.startswith(("inputs[", "outputs[")) and path.rpartition("].")[2] in _PROBED
+    )
 
 
 def _text(value: object) -> str:

@@ -32,7 +32,7 @@ class Catalogue:
             raise not_ready(live.version, "version")
         one = live.version
         return Served(
-            key=VersionKey(model, one.version, serving.revision), account=found.account, config=serving.config,
+            key=VersionKey(model, one.version, serving.revision), account=one.account, config=serving.config,
             files=one.files, golden_digest=serving.golden_digest, golden_example=serving.golden_example,
             may_unpickle=self._engine.state.may_unpickle(one),
         )  # fmt: skip

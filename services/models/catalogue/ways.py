@@ -141,6 +141,9 @@ class Way:
         latest = self._latest
         latest.golden_digest, latest.golden_example = event.golden_digest, event.golden_example
         latest.load_s, latest.memory_bytes = event.load_s, event.memory_bytes
+        if event.golden_example:
+            holder = holder_of(self._version.model, self._version.version)
+            self._effects.wishes.append(e.Hold(self._version.account, holder, (event.golden_example,)))
         found = self._determined(event.facts)
         if found is None:
             return
@@ -256,6 +259,11 @@ class Way:
         self._state.revision += 1
         self._version.revision = self._state.revision
         self._effects.changed.add((self._version.model, self._version.version))
+
+
+def holder_of(model: str, version: int) -> str:
+    """Who refers to a version's files, as the store knows it."""
+    return f"model:{model}:{version}"
 
 
 def merged(declared: Facts, before: Facts) -> Facts:
