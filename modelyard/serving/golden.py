@@ -104,21 +104,29 @@ def _compare(name: str, kept: Mapping[str, Any], meta: Mapping[str, Any], buffer
     raw = bytearray(base64.b64decode(str(kept["data"])))
     now = _sampled(from_wire(meta, buffer))
     was = from_wire({"name": name, "datatype": datatype, "shape": list(now.shape)}, raw)
-    if datatype not in RELATIVE:
-        differing = int(np.count_nonzero(now != was))
-        if differing:
-            raise GoldenDiffers(f"{differing} of {now.size} elements differ from when it was proved", field)
-        return
-    a, b = now.astype(np.float64), was.astype(np.float64)
-    scale = float(np.max(np.abs(b[np.isfinite(b)]), initial=0.0))
-    close = np.isclose(a, b, rtol=RELATIVE[datatype], atol=ABSOLUTE[datatype] * scale, equal_nan=True)
+    close = _close(now, was, datatype)
     if not close.all():
         place = int(np.argmin(close))
         raise GoldenDiffers(
-            f"{int(np.count_nonzero(~close))} of {a.size} numbers differ from when it was proved, for example"
-            f" {a[place]:g} instead of {b[place]:g}",
+            f"{int(np.count_nonzero(~close))} of {now.size} elements differ from when it was proved, for example"
+            f" {now[place]!s:.80} instead of {was[place]!s:.80}",
             field,
         )
+
+
+def same(now: Array, was: Array, datatype: str) -> bool:
+    """Whether two arrays are the same answer, within the bounds above."""
+    return now.shape == was.shape and bool(_close(now, was, datatype).all())
+
+
+def _close(now: Array, was: Array, datatype: str) -> Array:
+    if datatype not in RELATIVE:
+        equal: Array = np.asarray(now == was)
+        return equal
+    a, b = now.astype(np.float64), was.astype(np.float64)
+    scale = float(np.max(np.abs(b[np.isfinite(b)]), initial=0.0))
+    found: Array = np.isclose(a, b, rtol=RELATIVE[datatype], atol=ABSOLUTE[datatype] * scale, equal_nan=True)
+    return found
 
 
 def _kept(meta: Mapping[str, Any], buffer: Buffer) -> dict[str, Any]:

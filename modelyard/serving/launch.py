@@ -115,7 +115,7 @@ class Launch:
     settings: Settings
     listen: str = ""
     golden: Mapping[str, Any] | None = None
-    """{inputs, outputs?, parameters?, digest}."""
+    """{inputs, outputs?, parameters?, digest}; in the launch file `inputs` may be the path of a file with the rest."""
     example: Mapping[str, Any] | None = None
     may_unpickle: bool = False
     trusted_types: tuple[str, ...] = ()
@@ -140,8 +140,12 @@ def read_launch(path: Path) -> Launch:
 def launch_of(plain: Mapping[str, Any]) -> Launch:
     """From plain data. Raises BadLaunch, KeyError, TypeError."""
     golden = plain.get("golden") or None
-    if golden is not None and "example" in golden:
-        golden = {**golden["example"], "digest": golden.get("digest", "")}
+    if golden is not None and isinstance(golden["inputs"], str):
+        # The file that a probe's example was kept in.
+        golden = {
+            **json.loads(Path(golden["inputs"]).read_bytes()),
+            "digest": str(golden.get("digest") or ""),
+        }
     return Launch(
         component=Path(plain["component"]),
         settings=Settings.of(plain["config"]),

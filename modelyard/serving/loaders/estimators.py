@@ -5,6 +5,7 @@ An output's name says which method gives it; the same names that the look at the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,12 +27,17 @@ METHODS = {
 """By the name of an output."""
 
 
+_STATE = re.compile(r"(sklearn|xgboost|lightgbm)\.[\w.]+\.[A-Z]\w*")
+"""Classes of these libraries that skops has not on its list, above all the compiled state of trees: without them no
+forest would load. They run nothing by being constructed; functions are not among them."""
+
+
 def load(loading: Loading) -> Estimator:
     """skops: only types that it knows as harmless, or that the server trusts, are constructed. Raises ServingError."""
     skops = library("skops.io", "skops", "runtime.requirements", "loading skops")
     path = loading.path
     unknown = skops.get_untrusted_types(file=path)
-    refused = sorted(set(unknown) - set(loading.trusted_types))
+    refused = sorted(one for one in unknown if one not in loading.trusted_types and not _STATE.fullmatch(one))
     if refused and not loading.may_unpickle:
         raise ComponentUnfit(
             f"{path.name} has types that this server does not trust: {', '.join(refused[:12])}; keep the model without"

@@ -12,11 +12,7 @@ from modelyard.serving.launch import Settings
 from modelyard.serving.loaders.loading import Findings, Loading, Values
 from modelyard.serving.tensors import widened
 
-_NAMES = {
-    "torch.float32": "FP32", "torch.float64": "FP64", "torch.float16": "FP16", "torch.bfloat16": "BF16",
-    "torch.bool": "BOOL", "torch.uint8": "UINT8", "torch.int8": "INT8", "torch.int16": "INT16",
-    "torch.int32": "INT32", "torch.int64": "INT64",
-}  # fmt: skip
+Fit = tuple[str, tuple[int, ...]]
 
 
 def load(loading: Loading) -> Module:
@@ -87,19 +83,25 @@ class Module:
         return {name: self._array(value) for name, value in self._named(found).items()}
 
     def findings(self) -> Findings:
-        """Only a run tells more than the files."""
-        return {}
+        """Names of the arguments of forward; their types and shapes only a run tells."""
+        forward = getattr(self._module, "forward", None)
+        schema = getattr(forward, "schema", None)
+        if schema is not None:
+            names = [one.name for one in schema.arguments][1:]
+        else:
+            code = getattr(forward, "__code__", None)
+            names = list(code.co_varnames[1 : code.co_argcount]) if code is not None else []
+        return {"inputs": (names, "forward, as PyTorch loads it")} if names else {}
 
-    def shapes_to_try(self) -> list[tuple[int, ...]]:
-        """What its first weight would fit to, without the rows: of a lone input of which nobody knows the shape."""
+    def fits(self) -> list[Fit]:
+        """Types and shapes, without rows, that its first weights would take: where nobody knows them."""
         try:
-            weights = [one for one in self._module.parameters() if one.ndim >= 2]
+            weights = [list(one.shape) for one in self._module.parameters() if one.ndim >= 2][:3]
         except (AttributeError, RuntimeError):
             return []
-        if not weights:
-            return []
-        shape = list(weights[0].shape)
-        return [(shape[1], *[32] * (len(shape) - 2))]
+        numbers: list[Fit] = [("FP32", (one[1], *[32] * (len(one) - 2))) for one in weights[:1]]
+        # The first weight of an embedding has a row for each index.
+        return [*numbers, *(("INT64", shape) for shape in ((8,), ()) if weights)]
 
     def _tensor(self, name: str, datatype: str, values: Values) -> Any:
         array = np.asarray(values[name])
