@@ -29,6 +29,8 @@ from services.chassis.supervise import Loops
 if TYPE_CHECKING:
     import grpc.aio
 
+    from services.chassis.server import Limits
+
 # Together below the 5 s in which a service ends after SIGTERM.
 DRAIN_TIMEOUT_S = 1.5
 STOP_GRACE_S = 1.0
@@ -71,6 +73,13 @@ class Shown(Protocol):
     async def figures(self) -> list[Family]:
         """What they are now; called for each scrape, after `open`."""
         ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A service with bounds of its own for messages and times."""
+
+    limits: Limits
 
 
 ConfigT = TypeVar("ConfigT", bound=ServiceConfig)
@@ -215,7 +224,8 @@ async def _listening(
             return
         from services.chassis.server import add_audit, add_health_and_reflection, make_server
 
-        server = make_server(service.authenticator(), service.rules, metrics, audit)
+        limits = service.limits if isinstance(service, Bounded) else None
+        server = make_server(service.authenticator(), service.rules, metrics, audit, limits)
         names = [*service.register(server)]
         if audit is not None:
             names.append(add_audit(server, audit, service.name))

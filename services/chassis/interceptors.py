@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -35,6 +35,7 @@ __all__ = ["WAIT_TIMEOUT_S", "InternalError", "MalformedMessage", "PeerFailed", 
 WAIT_TIMEOUT_S = 310.0
 """The most that a unary RPC whose name begins with Wait may take; others have UNARY_TIMEOUT_S."""
 
+_NO_LONG_CALLS: Mapping[str, float] = {}
 _INFINITY = float("inf")
 # Probes come every second from every side.
 _QUIET = "/grpc.health.v1.Health/"
@@ -68,10 +69,13 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         *,
         audit: AuditLog | None = None,
         unary_timeout_s: float = UNARY_TIMEOUT_S,
+        long_calls: Mapping[str, float] = _NO_LONG_CALLS,
     ) -> None:
+        """`long_calls`: the most seconds of unary RPCs that may take longer than the others, by full method."""
         self._access = access
         self._audit = audit
         self._unary_timeout_s = unary_timeout_s
+        self._long_calls = long_calls
         self._metrics = metrics or NoMetrics()
         self._wrapped: dict[str, Any] = {}
 
@@ -101,7 +105,8 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 
     def _unary(self, method: str, handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         audits = self._audit is not None and is_change(method)
-        most_s = WAIT_TIMEOUT_S if method.rpartition("/")[2].startswith("Wait") else self._unary_timeout_s
+        usual_s = WAIT_TIMEOUT_S if method.rpartition("/")[2].startswith("Wait") else self._unary_timeout_s
+        most_s = self._long_calls.get(method, usual_s)
 
         async def unary(request: Any, context: Servicer) -> Any:
             call = _Call(method)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -70,21 +70,35 @@ class HostUnusable(StartRefused):
     """The address is not one that this process can listen on."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a service allows its callers that others do not; a service that has any names them `limits`."""
+
+    message_bytes_most: int = MESSAGE_BYTES_MOST
+    long_calls: Mapping[str, float] = field(default_factory=dict)
+    """The most seconds of unary RPCs, by full method."""
+
+
 def make_server(
     authenticator: Authenticator,
     rules: RuleTable,
     metrics: Metrics | None = None,
     audit: AuditLog | None = None,
+    limits: Limits | None = None,
 ) -> grpc.aio.Server:
     """A server without services and ports whose every call passes the interceptor."""
-    return server_with(RpcInterceptor(Access(authenticator, rules), metrics, audit=audit))
+    limits = limits or Limits()
+    access = Access(authenticator, rules)
+    interceptor = RpcInterceptor(access, metrics, audit=audit, long_calls=limits.long_calls)
+    return server_with(interceptor, limits.message_bytes_most)
 
 
-def server_with(interceptor: RpcInterceptor) -> grpc.aio.Server:
+def server_with(interceptor: RpcInterceptor, message_bytes_most: int = MESSAGE_BYTES_MOST) -> grpc.aio.Server:
     """`make_server` for an interceptor with other limits than the usual ones."""
+    sizes = ("grpc.max_receive_message_length", "grpc.max_send_message_length")
     return grpc.aio.server(
         interceptors=[interceptor],
-        options=SERVER_OPTIONS,
+        options=[(name, message_bytes_most if name in sizes else value) for name, value in SERVER_OPTIONS],
         maximum_concurrent_rpcs=CALLS_AT_ONCE_MOST,
     )
 

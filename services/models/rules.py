@@ -1,9 +1,11 @@
 """Who may call what: the rule table. What a caller may do with a model is decided in the servicers."""
 
-from services.chassis.security import ADMIN, ON_BEHALF, USER, VIEWER, RuleTable
+from services.chassis.security import ADMIN, ON_BEHALF, TASK, USER, VIEWER, RuleTable
 
 _READ = frozenset({ADMIN, USER, VIEWER, ON_BEHALF})
 _CHANGE = frozenset({ADMIN, USER, ON_BEHALF})
+# Operators call models with the token of their task.
+_CALL = _CHANGE | {TASK}
 
 _TABLE = {
     "modelyard.v1.ModelService": {
@@ -22,6 +24,20 @@ _TABLE = {
         "DeleteAlias": _CHANGE,
         "ListAliasHistory": _READ,
         "ListModelUsage": _READ,
+    },
+    "inference.GRPCInferenceService": {
+        "ServerLive": _READ | {TASK},
+        "ServerReady": _READ | {TASK},
+        "ModelReady": _READ | {TASK},
+        "ServerMetadata": _READ | {TASK},
+        "ModelMetadata": _READ | {TASK},
+        "ModelInfer": _CALL,
+        "ModelStreamInfer": _CALL,
+        "ModelConfig": _READ | {TASK},
+        "ModelStatistics": _READ | {TASK},
+        "RepositoryIndex": _READ | {TASK},
+        "RepositoryModelLoad": _CALL,
+        "RepositoryModelUnload": _CHANGE,
     },
 }
 

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 
 READS = frozenset({
-    "Check", "Describe", "Diff", "Explain", "Find", "Get", "List", "Plan", "Preview", "Resolve", "Server", "Stat",
-    "Stream", "Validate", "Wait", "Watch",
+    "Check", "Describe", "Diff", "Explain", "Find", "Get", "List", "Model", "Plan", "Preview", "Resolve", "Server",
+    "Stat", "Stream", "Validate", "Wait", "Watch",
 })  # fmt: skip
-"""First words of RPCs that change nothing."""
+"""First words of RPCs that change nothing; the Open Inference Protocol names what it asks of a model so."""
+_NO_CHANGE = frozenset({"RepositoryIndex"})
 LONG = frozenset({"Session", "Connect", "PushLogs", "PutArtifact"})
 """Streams whose request the interceptor does not see: they note what they change themselves (`note_in_stream`)."""
 SOON = frozenset({"SubmitTasks"})
@@ -57,7 +58,7 @@ class Entry(msgspec.Struct):
 def is_change(method: str) -> bool:
     """Whether the RPC "/package.Service/Method" changes something, by the first word of its name."""
     name = method.rpartition("/")[2]
-    if name in LONG:
+    if name in LONG or name in _NO_CHANGE:
         return False
     end = next((i for i, letter in enumerate(name) if i and letter.isupper()), len(name))
     return name[:end] not in READS

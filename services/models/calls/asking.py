@@ -37,7 +37,17 @@ _COUNTED_BYTES_MOST = 64 * 1024
 class Asked:
     """A call as a version takes it. `inputs` and `outputs` are as frames read them."""
 
-    __slots__ = ("buffers", "inputs", "is_raw", "likeness", "outputs", "parameters", "priority", "rows", "timeout_s")
+    __slots__ = (
+        "buffers",
+        "inputs",
+        "is_raw",
+        "likeness",
+        "outputs",
+        "parameters",
+        "priority",
+        "rows",
+        "timeout_s",
+    )
 
     inputs: list[dict[str, Any]]
     buffers: Sequence[Buffer]
@@ -129,7 +139,7 @@ class Interface:
                 f"input {name!r} has the shape {list(spec.shape)} (-1: any), not {shape}",
                 field=f"inputs[{place}].shape",
             )
-        head = {"name": name, "datatype": datatype, "shape": shape}
+        head: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
         if tensor.parameters:
             head["parameters"] = parameters = _parameters(tensor.parameters)
             if _SHARED_MEMORY in parameters:
@@ -162,7 +172,7 @@ def fits(taken: Sequence[int], given: Sequence[int]) -> bool:
     """Whether a tensor of the shape `given` is one of those that `taken` allows."""
     if len(taken) != len(given):
         return False
-    for size, other in zip(taken, given, strict=True):
+    for size, other in zip(taken, given, strict=True):  # noqa: SIM110 a generator costs each call more than the loop
         if other < 0 or (size >= 0 and size != other):
             return False
     return True
@@ -174,7 +184,8 @@ def _raw(
     """The bytes as they came, if they are as many as the shape says."""
     if tensor.HasField("contents"):
         raise ContentsWrong(
-            f"input {head['name']!r} has typed contents beside raw ones; send either", field=f"inputs[{place}].contents"
+            f"input {head['name']!r} has typed contents beside raw ones; send either",
+            field=f"inputs[{place}].contents",
         )
     count = tensors.count_of(head["shape"])
     size = tensors.SIZES.get(head["datatype"])
@@ -275,6 +286,8 @@ def _urgency(parameters: dict[str, Any]) -> tuple[int, float]:
     for name in ("priority", "timeout"):
         value = parameters.get(name, 0)
         if isinstance(value, (bool, str)) or value < 0 or value != value:
-            raise ParameterWrong(f"{name} is a number that is not negative, not {value!r}", field=f"parameters[{name}]")
+            raise ParameterWrong(
+                f"{name} is a number that is not negative, not {value!r}", field=f"parameters[{name}]"
+            )
         values.append(value)
     return int(values[0]) or PRIORITY, values[1] / 1e6

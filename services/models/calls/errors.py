@@ -54,6 +54,10 @@ class FrameEnded(Unavailable):
     """The frame ended in which the call was computed, and it is not known whether computing it again would be safe."""
 
 
+class FramesUnknown(Unavailable):
+    """No frame can be asked for at the moment; repeat in a moment."""
+
+
 class AnswersInParts(Unimplemented):
     """This model answers in parts."""
 

@@ -1,4 +1,7 @@
-"""Elements of tensors: typed contents and packed bytes, either way. Pure; no numpy, which a service would carry for ever."""
+"""Elements of tensors: typed contents and packed bytes, either way. Pure.
+
+Without numpy, which the service would carry for ever.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,288 @@
+"""The connection to one frame: dialling it, the calls that are in it, what becomes of them when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
+
+from modelyard.serving.wire import Buffer, Message, encode
+from services.chassis.errors import ServiceError
+from services.chassis.logs import get_logger
+from services.models.calls.call import Call
+from services.models.calls.connection import Connection, dial
+from services.models.calls.errors import FAILURES, AnswersInParts, FrameEnded, ModelFailed
+from services.models.seams import VersionKey
+
+DIAL_AGAIN_S = (0.005, 0.01, 0.02, 0.05)
+"""Between attempts; the last again and again: an environment may be made while it is dialled."""
+REDIAL_S = 0.5
+"""A frame that was there and does not answer for so long is gone."""
+WHY_S = 1.0
+"""So long callers wait for the reason of a frame's end, which comes another way."""
+
+_log = get_logger("models.door")
+
+
+class Host(Protocol):
+    """What a door tells; a lane does."""
+
+    def opened(self, door: Door, header: dict[str, Any]) -> None:
+        """The frame has loaded its component, and takes calls."""
+        ...
+
+    def refused(self, door: Door, header: dict[str, Any]) -> None:
+        """The frame cannot load its component."""
+        ...
+
+    def freed(self, door: Door) -> None:
+        """A computation has ended in it."""
+        ...
+
+    def lost(self, door: Door, why: str) -> None:
+        """The frame does not answer any more."""
+        ...
+
+    def answered(self, call: Call, computation: Computation, header: dict[str, Any] | None) -> None:
+        """The frame has answered; None: by a failure."""
+        ...
+
+    def again(self, call: Call) -> None:
+        """The call goes to another frame."""
+        ...
+
+
+class Computation:
+    """Calls that were sent as one."""
+
+    __slots__ = ("left", "rows")
+
+    def __init__(self, left: int, rows: int) -> None:
+        self.left = left
+        self.rows = rows
+
+
+class Door:
+    """One frame."""
+
+    def __init__(self, number: int, key: VersionKey, address: str, secret: str, host: Host) -> None:
+        self.number = number
+        self.key = key
+        self.is_loaded = False
+        self.is_draining = False
+        self.computation_count = 0
+        """That are in it."""
+        self._address = address
+        self._secret = secret
+        self._host = host
+        self._calls: dict[int, tuple[Call, Computation]] = {}
+        self._connection: Connection | None = None
+        self._is_ended = False
+        self._why: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dialling = self._start(self._dial())
+
+    @property
+    def active_count(self) -> int:
+        """Calls in it."""
+        return len(self._calls)
+
+    async def _dial(self, patience_s: float = float("inf"), why: str = "") -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience_s
+        for attempt in range(1 << 30):
+            try:
+                connected = await dial(self._address)
+                break
+            except (OSError, ValueError) as error:
+                if loop.time() >= until or isinstance(error, ValueError):
+                    self._lost(why or str(error))
+                    return
+            await asyncio.sleep(DIAL_AGAIN_S[min(attempt, len(DIAL_AGAIN_S) - 1)])
+        self._connection = Connection(connected, self._take, self._broken)
+        self._connection.send(encode({"kind": "hello", "secret": self._secret}))
+
+    def _broken(self, why: str) -> None:
+        """A frame that was there closed the connection: it has ended, or the way to it was cut."""
+        was_loaded, self.is_loaded, self._connection = self.is_loaded, False, None
+        calls, self._calls = self._calls, {}
+        self.computation_count = 0
+        self._idle.set()
+        self._rescue([call for call, _ in calls.values()], why)
+        if not self._is_ended:
+            _log.info("frame_connection_lost", frame=self.number, why=why, calls=len(calls))
+            patience_s = REDIAL_S if was_loaded else float("inf")
+            self._dialling = self._start(self._dial(patience_s, why))
+
+    def _rescue(self, calls: list[Call], why: str) -> None:
+        """What it had not answered: some of it elsewhere, the rest is told why."""
+        doomed = []
+        for call in calls:
+            call.door = None
+            if call.answer.done():
+                continue
+            call.ended_frames += 1
+            if call.may_be_repeated:
+                self._host.again(call)
+            else:
+                doomed.append(call)
+        if doomed:
+            self._start(self._tell_why(doomed, why))
+
+    async def _tell_why(self, calls: list[Call], why: str) -> None:
+        with contextlib.suppress(TimeoutError):
+            why = await asyncio.wait_for(asyncio.shield(self._why), WHY_S) or why
+        for call in calls:
+            if not call.answer.done():
+                call.answer.set_exception(_ended(call, why))
+
+    def _lost(self, why: str) -> None:
+        if not self._is_ended:
+            self._host.lost(self, why)
+
+    def _take(self, message: Message) -> None:
+        kind = message.kind
+        if kind == "result":
+            self._answer(message)
+        elif kind == "failure":
+            self._fail(message.header)
+        elif kind == "part":
+            self._part(message)
+        elif kind == "loaded":
+            self.is_loaded = True
+            self._host.opened(self, message.header)
+        elif kind == "unloadable":
+            self._host.refused(self, message.header)
+
+    def _answer(self, message: Message) -> None:
+        call, computation = self._taken(message.header)
+        if call is None or computation is None:
+            return
+        self._host.answered(call, computation, message.header)
+        if not call.answer.done():
+            call.answer.set_result(message)
+        self._freed(computation)
+
+    def _fail(self, header: dict[str, Any]) -> None:
+        call, computation = self._taken(header)
+        if call is None or computation is None:
+            return
+        self._host.answered(call, computation, None)
+        if not call.answer.done():
+            call.answer.set_exception(_failure(call, header))
+        self._freed(computation)
+
+    def _taken(self, header: dict[str, Any]) -> tuple[Call | None, Computation | None]:
+        found = self._calls.pop(header.get("id", 0), None)
+        if found is None:
+            return None, None
+        found[0].door = None
+        return found
+
+    def _freed(self, computation: Computation) -> None:
+        computation.left -= 1
+        if computation.left:
+            return
+        self.computation_count -= 1
+        if not self._calls:
+            self._idle.set()
+        self._host.freed(self)
+
+    def _part(self, message: Message) -> None:
+        call, _ = self._calls.get(message.header.get("id", 0), (None, None))
+        if call is None or call.answer.done():
+            return
+        call.part_count += 1
+        if call.on_part is not None:
+            call.on_part(message)
+            return
+        call.answer.set_exception(
+            AnswersInParts(
+                f"{call.route.served.key.model} answers in parts", next_step="call it by ModelStreamInfer"
+            )
+        )
+        self.cancel(call)
+
+    def send(self, calls: Sequence[Call], now: float, now_ns: int) -> None:
+        """Computed as one, answered one by one."""
+        computation = Computation(len(calls), 0)
+        for call in calls:
+            call.door = self
+            call.begun_ns = now_ns
+            computation.rows += call.asked.rows or 1
+            self._calls[call.number] = (call, computation)
+        self.computation_count += 1
+        self._idle.clear()
+        if len(calls) == 1:
+            [call] = calls
+            self._write(dict(call.head(now)), call.asked.buffers)
+        else:
+            heads = [call.head(now) for call in calls]
+            self._write(
+                {"kind": "batch", "calls": heads}, [one for call in calls for one in call.asked.buffers]
+            )
+
+    def cancel(self, call: Call) -> None:
+        """Nobody waits for it: the frame is told, and its place is free when the frame says so."""
+        if call.number in self._calls:
+            self._write({"kind": "cancel", "id": call.number})
+
+    def _write(self, header: dict[str, Any], buffers: Sequence[Buffer] = ()) -> None:
+        if self._connection is not None:
+            self._connection.send(encode(header, buffers))
+
+    async def drain(self, grace_s: float) -> None:
+        """No new calls; those that it has are answered, then it is asked to leave."""
+        self.is_draining = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), grace_s)
+        self._write({"kind": "end"})
+
+    def end(self, why: str) -> None:
+        """It has ended. Idempotent."""
+        if self._is_ended:
+            return
+        self._is_ended = True
+        self._why.set_result(why)
+        self._dialling.cancel()
+        if self._connection is not None:
+            self._connection.close()
+            self._broken(why)
+
+    async def close(self) -> None:
+        """The service ends: the frame lives on."""
+        self.end("the models service ends")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=f"frame-{self.number}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _failure(call: Call, header: dict[str, Any]) -> ServiceError:
+    """What the frame said, as this service says it."""
+    leaf = FAILURES.get(str(header.get("code")), ModelFailed)
+    return leaf(
+        str(header.get("message") or ""),
+        field=str(header.get("field") or ""),
+        metadata={"model": call.route.served.key.model, "version": str(call.route.served.key.version)},
+    )
+
+
+def _ended(call: Call, why: str) -> ServiceError:
+    key = call.route.served.key
+    step = "repeat the call" if call.route.served.config.serving.is_idempotent else (
+        "repeat the call if computing it twice does no harm; serving.idempotent: true lets that happen by itself"
+    )  # fmt: skip
+    return FrameEnded(
+        f"the frame of {key.model} version {key.version} ended while it computed the call: {why}",
+        next_step=step,
+        metadata={"model": key.model, "version": str(key.version)},
+    )
