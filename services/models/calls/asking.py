@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelyard.models.values import Config
+from modelyard.models.values import Codec, Config, Tensor
 from modelyard.oip.v2 import inference_pb2 as pb
 from services.models.calls import tensors
 from services.models.calls.errors import (
@@ -129,12 +129,13 @@ class Interface:
                 f"the model has no input {name!r}; it has {', '.join(self._inputs) or 'none'}",
                 field=f"inputs[{place}].name",
             )
-        if datatype != spec.datatype.value:
+        is_coded = datatype == "BYTES" and _is_coded(tensor, spec)
+        if datatype != spec.datatype.value and not is_coded:
             raise InputWrong(
                 f"input {name!r} is {spec.datatype.value}, not {datatype or 'without a type'}",
                 field=f"inputs[{place}].datatype",
             )
-        if not fits(spec.shape, shape):
+        if not fits(spec.shape, shape) and not (is_coded and all(size >= 0 for size in shape)):
             raise InputWrong(
                 f"input {name!r} has the shape {list(spec.shape)} (-1: any), not {shape}",
                 field=f"inputs[{place}].shape",
@@ -162,6 +163,11 @@ class Interface:
                     f"the model needs input {name!r}: {spec.datatype.value} of shape {list(spec.shape)}",
                     field="inputs",
                 )
+
+
+def _is_coded(tensor: pb.ModelInferRequest.InferInputTensor, spec: Tensor) -> bool:
+    """Whether it may be a picture, a table or the like, from which the frame makes the tensor."""
+    return spec.codec is not Codec.TENSOR or "content_type" in tensor.parameters
 
 
 def _again(heads: list[dict[str, Any]], place: int) -> bool:
@@ -246,9 +252,11 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor, head: dict[str, Any], 
 
 
 def _rows(inputs: list[dict[str, Any]]) -> int:
-    """The size of the axis that all inputs begin with; 0: they do not agree."""
+    """The size of the axis that all inputs begin with; 0: they do not agree, or the frame makes tensors of them."""
     rows = 0
     for head in inputs:
+        if "parameters" in head and "content_type" in head["parameters"]:
+            return 0
         shape = head["shape"]
         if not shape or (rows and shape[0] != rows):
             return 0

@@ -107,13 +107,14 @@ class Lane:
 
     def _free_door(self) -> Door | None:
         """The least busy frame that takes one more computation."""
-        ahead = AHEAD if self._route.served.config.serving.is_idempotent else 0
+        config = self._route.served.config
+        room = config.runtime.threads + (AHEAD if config.serving.is_idempotent else 0)
         best = None
         for frame in self._source.ready(self.key):
             door = self.doors.get(frame.number)
             if door is None or not door.is_loaded or door.is_draining:
                 continue
-            if door.computation_count <= ahead and (
+            if door.computation_count < room and (
                 best is None or door.computation_count < best.computation_count
             ):
                 best = door
