@@ -22,6 +22,7 @@ from services.models.catalogue.model import ModelNotFound, ModelVersionNotFound,
 from services.models.rules import RULES
 from services.models.seams import ReadyFrame, Route, Served, VersionKey
 from services.models.servicer.inference import InferenceServicer, add_to_server
+from tests.support.wait import wait_until
 
 SECRET = "secret-of-frames"
 DATATYPES = tuple(datatype.value for datatype in Datatype)
@@ -263,9 +264,7 @@ class CallsWorld:
         return frame
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not holds():
-                await asyncio.sleep(0.002)
+        await wait_until(holds, "it", state=lambda: (self.source.told, self.frames.keys()))
 
     async def serve(self) -> str:
         """host:port of the protocol's front."""
