@@ -1,30 +1,24 @@
-"""Who called which version how often, counted until the catalogue takes it. Pure."""
+"""Who called which version how often, counted in memory until the catalogue has it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
+from services.chassis.clock import Clock
+from services.chassis.errors import ServiceError
+from services.chassis.logs import get_logger
+from services.models.catalogue.usage import DAY_MS, Count
 
-DAY_MS = 24 * 3600 * 1000
+KEEP_S = 5.0
+"""Between two times that what was counted is kept; a crash loses that much of it: these are statistics."""
 
+Keep = Callable[[Sequence[Count]], Awaitable[None]]
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """To be added to what is known of that day."""
-
-    model: str
-    version: int
-    account: str
-    day_ms: int
-    """Its midnight, UTC."""
-    calls: int
-    failures: int
-    compute_s: float
-    last_ms: int
+_log = get_logger("models.usage")
 
 
 class Uses:
-    """What has been counted and not been taken yet."""
+    """What has been counted and is not kept yet."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, int, str, int], list[float]] = {}
@@ -33,7 +27,7 @@ class Uses:
         self, model: str, version: int, account: str, now_ms: int, *, failed: bool, compute_ns: int
     ) -> None:
         """One call."""
-        key = (model, version, account, now_ms - now_ms % DAY_MS)
+        key = (model, version, account, now_ms // DAY_MS)
         found = self._counts.get(key)
         if found is None:
             found = self._counts[key] = [0, 0, 0.0, 0]
@@ -42,23 +36,29 @@ class Uses:
         found[2] += compute_ns
         found[3] = now_ms
 
-    def take(self) -> list[Usage]:
-        """All of it, once; whoever cannot keep it puts it back."""
+    def take(self) -> list[Count]:
+        """All of it, once."""
         counts, self._counts = self._counts, {}
         return [
-            Usage(
-                model=model, version=version, account=account, day_ms=day_ms, calls=int(calls),
-                failures=int(failures), compute_s=compute_ns / 1e9, last_ms=int(last_ms),
+            Count(
+                model=model, version=version, account=account, time_ms=int(last_ms), calls=int(calls),
+                failures=int(failures), compute_s=compute_ns / 1e9,
             )
-            for (model, version, account, day_ms), (calls, failures, compute_ns, last_ms) in counts.items()
+            for (model, version, account, _), (calls, failures, compute_ns, last_ms) in counts.items()
         ]  # fmt: skip
 
-    def put_back(self, uses: Sequence[Usage]) -> None:
-        """They could not be kept."""
-        for use in uses:
-            key = (use.model, use.version, use.account, use.day_ms)
-            found = self._counts.setdefault(key, [0, 0, 0.0, 0])
-            found[0] += use.calls
-            found[1] += use.failures
-            found[2] += use.compute_s * 1e9
-            found[3] = max(found[3], use.last_ms)
+    async def keep(self, keep: Keep) -> None:
+        """Hands over what there is; what cannot be kept is dropped, and logged."""
+        counts = self.take()
+        if not counts:
+            return
+        try:
+            await keep(counts)
+        except ServiceError as error:
+            _log.warning("usage_not_kept", reason=error.reason, calls=sum(one.calls for one in counts))
+
+    async def run(self, keep: Keep, clock: Clock) -> None:
+        """Until it is cancelled."""
+        while True:
+            await clock.sleep(KEEP_S)
+            await self.keep(keep)
