@@ -52,7 +52,8 @@ def from_csv(text: str, field: str, wanted: Sequence[str] = ()) -> Rows:
         raise InvalidValue(f"line {lines.line_num} is no CSV: {error}", field) from error
     if not found:
         raise InvalidValue("it is empty: there are no rows", field)
-    has_header = not all(map(_is_number, found[0])) or set(wanted) <= set(map(str.strip, found[0])) != set()
+    first = set(map(str.strip, found[0]))
+    has_header = not all(map(_is_number, found[0])) or (bool(wanted) and set(wanted) <= first)
     columns = tuple(map(str.strip, found[0])) if has_header else ()
     width = len(found[0])
     for line, number in zip(found, numbers, strict=True):
