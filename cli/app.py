@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "contacts": ("contacts", "add, ls, get, test, default, rm, deliveries, replay"),
     "graph": ("graph", "Canvases and their versions: checked, explained, run, watched, imported"),
     "train": ("train", "Training with any framework: jobs run, watched, logged, drawn, swept, imported"),
-    "model": ("model", "inspect: what a trained file takes and gives, without running it"),
+    "model": ("model", "Models: pushed, proved, configured, named; inspect needs no yard"),
     "queues": ("queues", "ls, get, add, set, stop, start, rm: in which order accounts share"),
     "quotas": ("quotas", "ls, get, set: what an account may hold"),
     "backup": ("backup", "Write a consistent copy of a yard to a file"),

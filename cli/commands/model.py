@@ -17,7 +17,7 @@ from cli.output.render import show_document, to_document
 if TYPE_CHECKING:
     from modelyard.models import Determined, Facts, Inspection
 
-app = new_group("Models: what a trained file takes and gives.")
+app = new_group("Models: from a trained file to one that is called; versions, configurations, aliases.")
 
 
 @command(app)
@@ -97,3 +97,10 @@ def _determined(component: Path, declared: Facts, file: str) -> tuple[Determined
 
 def _files(component: Path) -> list[Path]:
     return [one for one in component.rglob("*") if one.is_file()] if component.is_dir() else [component]
+
+
+from cli.commands import (  # noqa: E402 (their commands are this group's)
+    model_aliases,  # noqa: F401
+    model_config,  # noqa: F401
+    model_versions,  # noqa: F401
+)

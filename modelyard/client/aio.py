@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from modelyard.client.contacts import Contacts
     from modelyard.client.graph import Projects
     from modelyard.client.jobs import Jobs
+    from modelyard.client.models import Models
     from modelyard.client.nodes import Nodes
     from modelyard.client.operators import Operators
     from modelyard.client.queues import Queues
@@ -140,6 +141,13 @@ class Client:
         from modelyard.client.sweeps import Sweeps
 
         return Sweeps(self.connection)
+
+    @cached_property
+    def models(self) -> Models:
+        """Models, their versions and configurations."""
+        from modelyard.client.models import Models
+
+        return Models(self.connection, self.artifacts)
 
     @cached_property
     def runs(self) -> Runs:

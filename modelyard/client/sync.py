@@ -30,6 +30,7 @@ GROUPS = (
     "runs",
     "jobs",
     "sweeps",
+    "models",
 )
 
 

@@ -166,9 +166,11 @@ class _Determination:
             self._ask(f"{path}.datatype", f"which datatype has {name}?", "its files do not say", words)
         if shape is None:
             self._ask(f"{path}.shape", f"which shape has {name}?", "its files do not say")
+        for field, fact in (("datatype", datatype), ("shape", shape)):
+            if fact is not None:
+                self._facts[f"{path}.{field}"] = fact
         if datatype is None or shape is None:
             return None
-        self._facts[f"{path}.datatype"], self._facts[f"{path}.shape"] = datatype, shape
         if not (self._has_pre and path.startswith("inputs[")):
             self._fits(path, "shape", shape.value, self._inspected.get(f"{path}.shape"))
         kind = Datatype(datatype.value)

@@ -12,6 +12,7 @@ from modelyard.models.facts import Fact, Facts, Inspection
 from modelyard.models.values import Codec, Format, Provenance, Step
 
 FACTS_MOST = 20_000
+_Rows = Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
 _Size = Annotated[int, msgspec.Meta(ge=-1, le=(1 << 62))]
 _STEPS = ("pre", "post", "visualise")
 
@@ -106,6 +107,10 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(msgspec.convert(value, list[_Size]))
 
 
+def _rows(value: Any) -> int:
+    return msgspec.convert(value, _Rows)
+
+
 def _as_is(value: Any) -> Any:
     return value
 
@@ -120,4 +125,5 @@ _TYPES: dict[str, Callable[[Any], Any]] = {
     "system": _texts,
     "inputs": _texts,
     "outputs": _texts,
+    "max_batch": _rows,
 }

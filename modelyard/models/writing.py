@@ -37,9 +37,12 @@ def _lines(config: Config, facts: Facts) -> Iterator[str]:
             for tensor in tensors:
                 yield from _tensor(tensor, f"component.{side}[{tensor.name}]", facts, 4)
     for side, tensors in (("inputs", config.inputs), ("outputs", config.outputs)):
-        yield f"{side}:" if tensors else f"{side}: []"
-        for tensor in tensors:
-            yield from _tensor(tensor, f"{side}[{tensor.name}]", facts, 2)
+        known = {tensor.name: tensor for tensor in tensors}
+        names = _names(side, facts) or tuple(known)
+        yield f"{side}:" if names else f"{side}: []"
+        for name in names:
+            path, found = f"{side}[{name}]", known.get(name)
+            yield from _tensor(found, path, facts, 2) if found is not None else _half(name, path, facts)
     for phase, steps in (("pre", config.pre), ("post", config.post), ("visualise", config.visualise)):
         yield f"{phase}:" if steps else f"{phase}: []"
         yield from (f"  - {_step(step)}" for step in steps)
@@ -67,6 +70,21 @@ def _lines(config: Config, facts: Facts) -> Iterator[str]:
     yield line(2, "queue", serving.queue_most, "serving.queue")
     yield line(2, "deadline", _seconds(serving.deadline_s), "serving.deadline")
     yield line(2, "idempotent", serving.is_idempotent, "serving.idempotent")
+
+
+def _names(side: str, facts: Facts) -> tuple[str, ...]:
+    fact = facts.get(side)
+    return tuple(fact.value) if fact is not None else ()
+
+
+def _half(name: str, path: str, facts: Facts) -> Iterator[str]:
+    """A tensor of which something is not known."""
+    yield f"  - name: {_text(name)}"
+    for field in ("datatype", "shape"):
+        fact = facts.get(f"{path}.{field}")
+        if fact is not None:
+            text = f"    {field}: {_text(fact.value)}"
+            yield f"{text:<{_WIDTH}}  # {_why(fact)}"
 
 
 def _tensor(tensor: Tensor, path: str, facts: Facts, indent: int) -> Iterator[str]:

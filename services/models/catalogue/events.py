@@ -108,6 +108,7 @@ class Probed(WorkEvent, frozen=True, kw_only=True):
     golden_example: str = ""
     load_s: float = 0.0
     memory_bytes: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 class WorkRefused(WorkEvent, frozen=True, kw_only=True):

@@ -206,7 +206,11 @@ class _Machine:
         live = self._live(event.model, event.version)
         version, latest = live.version, live.latest
         assert latest is not None
-        if event.based_on and event.based_on != version.last_config:
+        # What failed is in nobody's way who started from what serves.
+        is_stale = event.based_on != version.last_config and not (
+            latest.state is VersionState.FAILED and event.based_on == version.config_revision
+        )
+        if event.based_on and is_stale:
             raise ConfigStale(
                 f"the configuration of {event.model}:{event.version} has revision {version.last_config} by now, not"
                 f" {event.based_on}", field="revision",

@@ -159,14 +159,16 @@ def _probed(key: tuple[str, int, int], document: dict[str, Any]) -> tuple[ev.Wor
         golden_example=sha256(example).hexdigest() if example else "",
         load_s=min(float(document.get("load_s", 0.0)), PROBE_S),
         memory_bytes=min(int(document.get("memory_bytes", 0)), MEMORY_MOST),
+        warnings=tuple(_text(one)[:500] for one in list(document.get("warnings") or ())[:20]),
     )  # fmt: skip
     return probed, example
 
 
 def is_probed(path: str) -> bool:
     """Whether a run can tell the field; of anything else it has no word."""
-    return path in ("inputs", "outputs") or (
-        path.startswith(("inputs[", "outputs[")) and path.rpartition("].")[2] in _PROBED
+    own = path.removeprefix("component.")
+    return own in ("inputs", "outputs", "serving.max_batch") or (
+        own.startswith(("inputs[", "outputs[")) and own.rpartition("].")[2] in _PROBED
     )
 
 

@@ -35,6 +35,10 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     ".onnx": ("onnx>=1.17", "numpy>=2"),
 }
 """What a look needs that agents need not have, by the ending of a file's name."""
+_TENSORS = ("inputs", "outputs", "component.inputs", "component.outputs")
+_PLAIN_CODES = frozenset({"INVALID_ARGUMENT", "FAILED_PRECONDITION", "INTERNAL", "RESOURCE_EXHAUSTED"})
+"""Of errors that have no word of their own."""
+WARNINGS_MOST = 20
 SUPERSEDED = "SUPERSEDED"
 
 
@@ -133,7 +137,7 @@ class Way:
     def _inspected(self, inspection: Inspection) -> None:
         version = self._version
         self._live.inspection = inspection
-        version.format, version.warnings = inspection.format.value, tuple(inspection.warnings[:20])
+        version.format, version.warnings = inspection.format.value, tuple(inspection.warnings[:WARNINGS_MOST])
         self._effects.rows.append(e.PutFinding(version.model, version.version, inspection))
         self._determine({})
 
@@ -141,6 +145,9 @@ class Way:
         latest = self._latest
         latest.golden_digest, latest.golden_example = event.golden_digest, event.golden_example
         latest.load_s, latest.memory_bytes = event.load_s, event.memory_bytes
+        assert self._live.inspection is not None
+        noticed = (*self._live.inspection.warnings, *event.warnings)
+        self._version.warnings = tuple(dict.fromkeys(noticed))[:WARNINGS_MOST]
         if event.golden_example:
             holder = holder_of(self._version.model, self._version.version)
             self._effects.wishes.append(e.Hold(self._version.account, holder, (event.golden_example,)))
@@ -159,7 +166,16 @@ class Way:
             self._start(WorkKind.INSPECT, libraries=libraries)
             return
         where = f"{event.field}: " if event.field else ""
-        self._fail(event.code, f"{where}{event.message}")
+        if work.kind is WorkKind.PROBE and event.field.startswith(_TENSORS):
+            # No example fits what is not known: its owner is asked after all.
+            found = self._determined({})
+            if found is None:
+                return
+            if found.questions:
+                self._ask(found, event.message)
+                return
+        reason = "PROBE_FAILED" if event.code in _PLAIN_CODES else event.code
+        self._fail(reason, f"{where}{event.message}")
 
     def _failed(self, work: Work, event: ev.WorkFailed) -> None:
         if event.cause is Cause.LOST and work.turn < TURNS_MOST:
@@ -224,8 +240,8 @@ class Way:
             return None
         return found
 
-    def _ask(self, found: Determined) -> None:
-        asked = tuple(Asked(one.field, one.question, one.choices, one.why) for one in found.questions)
+    def _ask(self, found: Determined, why: str = "") -> None:
+        asked = tuple(Asked(one.field, one.question, one.choices, why or one.why) for one in found.questions)
         first = f"{asked[0].field}: {asked[0].question}"
         more = f", and {len(asked) - 1} more" if len(asked) > 1 else ""
         self._to(VersionState.NEEDS_ANSWER, "QUESTIONS", first + more, asked)
