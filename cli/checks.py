@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from modelyard.enclosure.means import find_means
 from modelyard.quantities import format_size
 from modelyard.settings import Settings, SettingsError, read_token
 
@@ -174,11 +175,21 @@ def _cgroups(settings: Settings) -> Iterator[Finding]:
 
 
 def _docker(settings: Settings) -> Iterator[Finding]:
-    path = Path(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://"))
-    if path.exists():
-        yield Finding("docker", OK, f"socket at {path}")
+    means = find_means()
+    if means.engine:
+        yield Finding("containers", OK, f"{means.engine} answers")
     else:
-        yield Finding("docker", NOTE, "no socket; only tasks that name an image would need it")
+        message = f"{means.engine_missing}; only models with runtime.kind: container need one"
+        yield Finding("containers", NOTE, message, "install Docker, or let models run as environments")
+    shut_in = {
+        "full": "own user, own files, no network",
+        "namespaces": "own files and no network, by namespaces of users; the user is the agent's",
+    }
+    if means.sandbox in shut_in:
+        yield Finding("sandbox", OK, shut_in[means.sandbox])
+    else:
+        message = "none; models without network are refused here"
+        yield Finding("sandbox", WARNING, message, "run agents as root, or allow user namespaces")
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:

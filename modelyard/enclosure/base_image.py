@@ -13,9 +13,10 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-import threading
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from modelyard.enclosure.engine import Engine, EngineFailed
 
@@ -45,30 +46,17 @@ def provide(engine: Engine, name: str) -> bool:
     """Sees to it that the image is there; whether it is. Repeating it is harmless."""
     if engine.image_id(name):
         return True
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    thread = threading.Thread(target=_pour, args=(writer,), daemon=True)
-    thread.start()
     try:
-        with os.fdopen(reader, "rb") as archive:
+        with tempfile.TemporaryFile() as archive:
+            write_archive(archive)
             engine.import_image(name, archive, ('CMD ["python3"]', "ENV LANG=C.UTF-8"))
-    except EngineFailed as error:
+    except (EngineFailed, OSError) as error:
         os.write(2, f"the image {name} could not be made: {error}\n".encode())
         return False
-    finally:
-        thread.join()
     return True
 
 
-def _pour(writer: int) -> None:
-    try:
-        with os.fdopen(writer, "wb") as stream:
-            write_archive(stream)
-    except BrokenPipeError:
-        # Who reads has said why.
-        return
-
-
-def write_archive(stream: io.BufferedIOBase | io.BufferedWriter) -> None:
+def write_archive(stream: IO[bytes]) -> None:
     """The image's file system. Raises OSError."""
     with tarfile.open(fileobj=stream, mode="w|", dereference=False) as archive:
         for name in (

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modelyard.enclosure.base_image import own_image, provide
 from modelyard.enclosure.confinement import USER, Limits, host_config
 from modelyard.enclosure.engine import Engine, EngineFailed
 from modelyard.enclosure.offer import OFFER, Offer
@@ -81,6 +80,9 @@ class Container:
         image = self._order.image
         if engine.image_id(image):
             return image
+        # Imported late: it is needed on few machines, and brings much along.
+        from modelyard.enclosure.base_image import own_image, provide
+
         own = own_image(image)
         if own and engine.image_id(own):
             return own

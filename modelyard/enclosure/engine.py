@@ -6,12 +6,12 @@ speak the same (Podman) do as well. Blocks.
 
 from __future__ import annotations
 
-import http.client
+import io
 import json
 import os
 import socket
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode
 
 VERSION = "v1.40"
@@ -25,17 +25,6 @@ class EngineFailed(Exception):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout_s: float) -> None:
-        super().__init__("engine", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 def socket_path(environ: Mapping[str, str]) -> str:
@@ -84,19 +73,18 @@ class Engine:
         """Fetches it from its registry. Raises EngineFailed."""
         name, tag = split_image(image)
         query = urlencode({"fromImage": name, "tag": tag})
-        said = self._request("POST", f"/images/create?{query}", timeout_s=_PULL_S)
+        said = self._request("POST", f"/images/create?{query}", io.BytesIO(), timeout_s=_PULL_S)
         for line in said.splitlines():
             if error := json.loads(line).get("error"):
                 raise EngineFailed(error)
 
-    def import_image(self, image: str, archive: Any, changes: tuple[str, ...] = ()) -> None:
+    def import_image(self, image: str, archive: BinaryIO, changes: tuple[str, ...] = ()) -> None:
         """Makes an image of one layer from a tar archive that can be read. Raises EngineFailed."""
         name, tag = split_image(image)
         query = urlencode(
             [("fromSrc", "-"), ("repo", name), ("tag", tag), *(("changes", change) for change in changes)]
         )
-        headers = {"Content-Type": "application/x-tar"}
-        said = self._request("POST", f"/images/create?{query}", archive, headers, _PULL_S)
+        said = self._request("POST", f"/images/create?{query}", archive, "application/x-tar", _PULL_S)
         for line in said.splitlines():
             if error := json.loads(line).get("error"):
                 raise EngineFailed(error)
@@ -146,56 +134,72 @@ class Engine:
     def _ask(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_s: float = _ASK_S
     ) -> Any:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        said = self._request(method, path, json.dumps(body) if body is not None else None, headers, timeout_s)
+        content = json.dumps(body).encode() if body is not None else b""
+        said = self._request(method, path, io.BytesIO(content), "application/json", timeout_s)
         return json.loads(said) if said.strip() else {}
 
     def _request(
         self,
         method: str,
         path: str,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
+        body: BinaryIO,
+        kind: str = "application/json",
         timeout_s: float = _ASK_S,
     ) -> bytes:
-        connection = _Connection(self._path, timeout_s)
+        """The answer's body. Version 1.0 of HTTP: the answer ends where the connection does."""
+        size = body.seek(0, io.SEEK_END)
+        body.seek(0)
+        head = f"Content-Type: {kind}\r\nContent-Length: {size}\r\n"
         try:
-            connection.request(method, f"/{VERSION}{path}", body, dict(headers or {}))
-            answer = connection.getresponse()
-            said = answer.read()
-        except (OSError, http.client.HTTPException) as error:
+            with self._opened(method, path, "1.0", head, timeout_s) as sock:
+                sock.sendfile(body)
+                status = _status(sock)
+                said = b"".join(iter(lambda: sock.recv(65_536), b""))
+        except OSError as error:
             raise EngineFailed(f"the container engine at {self._path} does not answer: {error}") from error
-        finally:
-            connection.close()
-        if answer.status >= 400:
-            raise EngineFailed(_message(said), answer.status)
+        if status >= 400:
+            raise EngineFailed(_message(said), status)
         return said
 
     def _stream(self, path: str, headers: str, expected: tuple[int, ...]) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX)
+        """A connection on which nothing but the answer's body is still to come."""
+        sock = None
         try:
-            sock.settimeout(_ASK_S)
-            sock.connect(self._path)
-            sock.sendall(
-                f"POST /{VERSION}{path} HTTP/1.1\r\nHost: engine\r\nContent-Length: 0\r\n{headers}\r\n".encode()
-            )
-            head = b""
-            while not head.endswith(b"\r\n\r\n"):
-                # One by one: what follows belongs to the stream.
-                byte = sock.recv(1)
-                if not byte:
-                    raise EngineFailed(f"the container engine at {self._path} has hung up")
-                head += byte
-            status = int(head.split(b" ", 2)[1])
+            sock = self._opened("POST", path, "1.1", f"Content-Length: 0\r\n{headers}", _ASK_S)
+            status = _status(sock)
             if status not in expected:
                 raise EngineFailed(_message(sock.recv(65_536)), status)
         except OSError as error:
-            sock.close()
+            if sock is not None:
+                sock.close()
             raise EngineFailed(f"the container engine at {self._path} does not answer: {error}") from error
         except EngineFailed:
+            assert sock is not None
             sock.close()
             raise
         return sock
+
+    def _opened(self, method: str, path: str, version: str, head: str, timeout_s: float) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.settimeout(timeout_s)
+            sock.connect(self._path)
+            sock.sendall(f"{method} /{VERSION}{path} HTTP/{version}\r\nHost: engine\r\n{head}\r\n".encode())
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+
+def _status(sock: socket.socket) -> int:
+    """Reads the head of an answer, and not a byte more: what follows belongs to who asked. Raises OSError."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = sock.recv(1)
+        if not byte:
+            raise ConnectionResetError("it has hung up")
+        head += byte
+    return int(head.split(b" ", 2)[1])
 
 
 def split_image(image: str) -> tuple[str, str]:

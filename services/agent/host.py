@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from modelyard.enclosure.means import find_means
 from modelyard.v1 import agent_link_pb2 as pb
 from modelyard.v1 import node_pb2, operator_pb2
 from services.agent.config import AgentConfig, check_node_name, parse_bytes, parse_custom, parse_pairs
@@ -66,6 +67,9 @@ def offered_shares(capacity: node_pb2.NodeCapacity) -> tuple[float, float]:
 def read_labels(config: AgentConfig) -> dict[str, str]:
     """The configured labels over those that every machine has."""
     own = {"os": sys.platform, "arch": platform.machine(), "python": platform.python_version()}
+    means = find_means()
+    _log.info("frames_shut_in_by", engine=means.engine or means.engine_missing, sandbox=means.sandbox)
+    own |= means.labels()
     return {**own, **parse_pairs(config.labels, "labels")}
 
 

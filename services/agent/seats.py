@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from modelyard.v1 import seat_pb2 as pb
-from services.agent import cookies
+from services.agent import containers, cookies
 from services.agent.artifacts import Artifacts
 from services.agent.checkpointing import Checkpointing, Said
 from services.agent.checkpoints import Checkpoints
@@ -115,7 +115,9 @@ class Seats:
 
     async def _end_strays(self, key: str) -> None:
         """What has left its shim's tree before that was lost."""
-        count = await asyncio.to_thread(cookies.end_all, cookies.cookie(self._places.root, key))
+        word = cookies.cookie(self._places.root, key)
+        count = await asyncio.to_thread(cookies.end_all, word)
+        count += await asyncio.to_thread(containers.end_all, word)
         if count:
             _log.info("strays_ended", task=key, count=count)
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Awaitable
 
 from modelyard.v1 import agent_link_pb2 as pb
-from services.agent import cookies
+from services.agent import containers, cookies
 from services.agent.artifacts import Artifacts
 from services.agent.bundles import Bundles
 from services.agent.caches import Caches
@@ -207,7 +207,9 @@ class Agent:
         """Finds again what an earlier process left, then starts the loops. Raises StartRefused."""
         await self._engine.restore()
         self._limiter.adopt(set(self._workers.pids()))
-        await asyncio.to_thread(cookies.end_strays, self._places.root, tuple(self._state.tasks))
+        alive = tuple(self._state.tasks)
+        await asyncio.to_thread(cookies.end_strays, self._places.root, alive)
+        self._engine.run_beside("containers", self._end_containers())
         self._logs.on_lost(self._cleaner.take_over(self._state.tasks))
         await self._cleaner.remove_unknown(self._state.tasks)
         self._around.look(self._clock.monotonic_ms())
@@ -216,6 +218,13 @@ class Agent:
         self._loops.start("logs", self._logs.run())
         self._loops.start("clock", self._tick())
         self._loops.start("sweep", self._sweep())
+
+    async def _end_containers(self) -> None:
+        count = await asyncio.to_thread(
+            containers.end_strays, self._places.root, lambda: tuple(self._state.tasks)
+        )
+        if count:
+            _log.info("containers_ended", count=count)
 
     async def serve(self, name: str) -> None:
         """Says that the agent is ready once the scheduler has welcomed it; then waits for ever."""
