@@ -10,7 +10,7 @@ from typing import Any
 
 USER = 10_001
 TMP_BYTES, SHARED_BYTES, DESCRIPTORS = 256 * 1024**2, 64 * 1024**2, 4_096
-FILE_BYTES = 1024**3
+FILE_BYTES, OUTPUT_BYTES = 1024**3, 256 * 1024**2
 PIDS = 256
 _PRIVILEGES = "no-new-privileges"
 _TMPFS = f"rw,nosuid,nodev,noexec,mode=1777,size={TMP_BYTES}"

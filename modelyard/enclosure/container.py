@@ -67,7 +67,7 @@ class Container:
             raise _no_container(error) from error
         try:
             attached = self._engine.attach(self._id)
-            self._output = Output(attached, watch)
+            self._output = Output(attached, watch, order.output_bytes)
             self._waiter = self._engine.wait(self._id)
             watch(self._waiter.fileno(), select.EPOLLIN, self._on_end)
             self._engine.start(self._id)

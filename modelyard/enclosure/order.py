@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.enclosure.confinement import FILE_BYTES, PIDS
+from modelyard.enclosure.confinement import FILE_BYTES, OUTPUT_BYTES, PIDS
 
 LAUNCH, SECRET, SEAT = "MODELYARD_FRAME", "MODELYARD_FRAME_SECRET", "YARD_SEAT"
 CONTAINER, ENVIRONMENT = "container", "environment"
@@ -61,7 +61,9 @@ class Order:
     pids: int = PIDS
     threads: int = 1
     file_bytes: int = FILE_BYTES
-    """The most that one file, its output too, may have."""
+    """The most that one file may have."""
+    output_bytes: int = OUTPUT_BYTES
+    """Of what it writes to stdout and stderr, so much is kept."""
 
     @property
     def socket(self) -> Path:
@@ -81,7 +83,7 @@ def read_order(environ: Mapping[str, str], directory: Path) -> Order:
         return Order(
             kind=wanted.get("kind", ENVIRONMENT),
             launch=launch,
-            component=(directory / launch["component"]).resolve(strict=True),
+            component=_component(directory / launch["component"]),
             listen=launch["listen"],
             secret=environ.get(SECRET, ""),
             room=directory.absolute() / "room",
@@ -95,9 +97,17 @@ def read_order(environ: Mapping[str, str], directory: Path) -> Order:
             has_network=bool(wanted.get("network")),
             pids=int(wanted.get("pids", PIDS)),
             threads=int(wanted.get("threads", 1)),
+            file_bytes=int(wanted.get("file_bytes", FILE_BYTES)),
+            output_bytes=int(wanted.get("output_bytes", OUTPUT_BYTES)),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Trouble("INVALID_ARGUMENT", "", f"{path} is no launch of a frame: {error}") from error
+
+
+def _component(path: Path) -> Path:
+    if path.is_symlink():
+        raise ValueError(f"the component {path.name} is a link")
+    return path.resolve(strict=True)
 
 
 def make_room(order: Order, component: str) -> None:

@@ -12,18 +12,17 @@ import socket
 from modelyard.enclosure.passer import Watch
 
 _HEAD_BYTES, _READ_BYTES = 8, 65_536
-MOST_BYTES = 256 * 1024**2
-"""Of all output of one frame."""
 
 
 class Output:
     """Of one container."""
 
-    def __init__(self, attached: socket.socket, watch: Watch) -> None:
+    def __init__(self, attached: socket.socket, watch: Watch, most_bytes: int) -> None:
+        """``most_bytes`` of it are kept."""
         self._socket = attached
         self._watch = watch
         self._unread = bytearray()
-        self._left = MOST_BYTES
+        self._left = most_bytes
         # Of the piece that is being read: where it goes, and how much of it is to come.
         self._target, self._due = 1, 0
         attached.setblocking(False)
@@ -62,6 +61,7 @@ class Output:
     def _write(self, piece: bytes) -> None:
         if self._left <= 0:
             return
+        piece = piece[: self._left]
         self._left -= len(piece)
         os.write(self._target, piece)
         if self._left <= 0:

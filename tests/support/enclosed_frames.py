@@ -109,7 +109,8 @@ def enclosed(
     kind: str = "environment",
     *,
     environ: Mapping[str, str] | None = None,
-    prefix: tuple[str, ...] = (),
+    launch: Mapping[str, Any] | None = None,
+    may_unpickle: bool = False,
     **enclosure: Any,
 ) -> Iterator[Enclosed]:
     """``directory``: the seat's, made here. Everything has ended on leaving."""
@@ -117,15 +118,16 @@ def enclosed(
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     port = free_port()
     wanted = {"kind": kind, "image": IMAGE, "python": PYTHON, "memory_bytes": MEMORY_BYTES, "cpu": 1.0}
-    launch = {
+    whole = {
         "component": str(component),
         "config": dict(config),
         "listen": f"tcp://127.0.0.1:{port}",
         "golden": None,
-        "may_unpickle": False,
+        "may_unpickle": may_unpickle,
         "enclosure": wanted | enclosure,
+        **(launch or {}),
     }
-    (directory / "frame.json").write_text(json.dumps(launch))
+    (directory / "frame.json").write_text(json.dumps(whole))
     environment = {
         **os.environ,
         FILE_VARIABLE: "frame.json",
@@ -138,10 +140,10 @@ def enclosed(
     log = directory.with_name(f"{directory.name}.log")
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "modelyard.enclosure"], env=environment, cwd=directory,
+            [sys.executable, "-m", "modelyard.enclosure"], env=environment, cwd=directory,
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
-    frame = Enclosed(process, launch["listen"], log)
+    frame = Enclosed(process, str(whole["listen"]), log)
     try:
         yield frame
     finally:
