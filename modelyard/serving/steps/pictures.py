@@ -43,9 +43,9 @@ def resize(value: Any, options: Options, _: Names) -> Array:
     height, width = options["size"]
     if height * width > PIXELS_MOST:
         raise ValueError(f"{height} x {width} are more than {PIXELS_MOST} pixels")
-    images = array.reshape((-1, *array.shape[-3:]))
-    if 0 in images.shape:
+    if 0 in array.shape:
         raise ValueError(f"it has the shape {list(np.shape(value))}: there are no pixels")
+    images = array.reshape((-1, *array.shape[-3:]))
     found = np.stack([_resized(image, options) for image in images])
     return _as_it_was(found.reshape((*array.shape[:-3], *found.shape[1:])), options)
 
