@@ -49,7 +49,8 @@ simulate: setup  ## The simulators of tasks, runs and jobs with many seeds (SEED
 
 chaos: setup  ## Kill processes at random, cut the power; nothing may be lost (SECONDS=600 SEED=7 ROUNDS=20)
 	CHAOS_SECONDS=$(or $(SECONDS),120) CHAOS_SEED=$(or $(SEED),20) POWER_ROUNDS=$(or $(ROUNDS),5) \
-	$(BIN)/python -m pytest -q -s tests/e2e/test_e2e_chaos.py tests/e2e/test_e2e_power_loss.py
+	$(BIN)/python -m pytest -q -s tests/e2e/test_e2e_chaos.py tests/e2e/test_e2e_training_chaos.py \
+	tests/e2e/test_e2e_power_loss.py
 
 clean:  ## Remove .venv and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from cli.supervisor.files import last_lines, read_ready
+from cli.supervisor.nursery import Process
 from cli.supervisor.plan import Program
 
 QUICK_S = 10.0
@@ -26,7 +27,7 @@ class Child:
         self.quick_failures = 0
         self.restarts = 0
         self.exit_code: int | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._started = 0.0
         self._next_start = 0.0
         self._log_start = 0
@@ -39,10 +40,9 @@ class Child:
 
     def start(self, environ: dict[str, str]) -> None:
         """Starts the program in a session of its own, so that Ctrl-C reaches the supervisor alone."""
-        self.program.ready_file.unlink(missing_ok=True)
+        self.prepare()
         with self.program.log_file.open("ab") as log:
-            self._log_start = log.tell()
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 self.program.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -51,6 +51,17 @@ class Child:
                 env=environ,
                 cwd="/",
             )
+        self.take(process)
+
+    def prepare(self) -> None:
+        """What is there of an earlier life is not this one's."""
+        self.program.ready_file.unlink(missing_ok=True)
+        log = self.program.log_file
+        self._log_start = log.stat().st_size if log.exists() else 0
+
+    def take(self, process: Process) -> None:
+        """It was started, after it was prepared."""
+        self._process = process
         self._started = time.monotonic()
         self.ready = False
 

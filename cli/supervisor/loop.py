@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cli.supervisor.child import Child, environment
 from cli.supervisor.files import process_start, write_atomically
+from cli.supervisor.nursery import bear
 from cli.supervisor.options import Options
 from cli.supervisor.plan import programs
 from cli.supervisor.rotation import LOOK_S, rotate_all
@@ -66,9 +67,18 @@ class Supervisor:
         self._stopping = True
 
     def _start_all(self) -> None:
+        """All from one interpreter; who is not born there is started by its words."""
         environ = environment({})
         for child in self.children:
-            child.start(environ)
+            child.prepare()
+        programs = [child.program for child in self.children]
+        born = bear(programs, environ, self.state / "logs" / "up.log")
+        for child in self.children:
+            name = child.program.name
+            if name in born:
+                child.take(born[name])
+            else:
+                child.start(environ)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S

@@ -757,7 +757,7 @@ class StopSeat(_message.Message):
     SIGNAL_FIELD_NUMBER: _builtins.int
     GRACE_MS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
-    """At most; a higher epoch goes on."""
+    """At most; a higher epoch goes on. If nothing runs and none so high has begun, none up to it will: it is told as ended."""
     signal: _builtins.str
     """"SIGTERM"."""
     grace_ms: _builtins.int

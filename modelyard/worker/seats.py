@@ -237,8 +237,16 @@ class Seat:
         elif self._runs and int(stop.get("epoch", 0)) >= self._epoch:
             self._was_stopped = True
             self._end(int(stop.get("grace_ms", 0)), signal.Signals[name])
+        elif int(stop.get("epoch", 0)) > self._epoch and not self._runs and self._closing is None:
+            self._skip(int(stop["epoch"]))
         else:
             self._say()
+
+    def _skip(self, epoch: int) -> None:
+        """Nothing of this epoch has begun, and nothing will: a launch of it that is on its way comes too late."""
+        self._epoch, self._was_stopped = epoch, True
+        self._offsets, self._start_time = [size_of(path) for path in self._logs], stamp()
+        self._settle({"cause": "EXIT_CAUSE_STOPPED", "message": "it was stopped before it was started"})
 
     def _on_close(self, close: Message) -> None:
         if self._closing is not None:

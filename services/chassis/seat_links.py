@@ -52,6 +52,31 @@ class Owner(Protocol):
         ...
 
 
+class Met:
+    """Which seats an owner has seen as they are, in each agent's present stream.
+
+    An agent that has just begun may not know its own seats yet: it greets with them as being prepared, and what it is
+    told of them meanwhile is lost. So the first that is told of such a seat is its greeting.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, tuple[seat_pb2.SeatHello, set[str]]] = {}
+
+    def greeted(self, hello: seat_pb2.SeatHello) -> None:
+        """A stream has begun."""
+        seats = {one.task_id for one in hello.seats if one.state != seat_pb2.SEAT_STATE_PREPARING}
+        self._nodes[hello.node] = (hello, seats)
+
+    def meets(self, hello: seat_pb2.SeatHello, seat: seat_pb2.Seat) -> bool:
+        """Whether a seat that is told in the stream of this greeting is seen for the first time."""
+        present, seats = self._nodes.get(hello.node, (None, set[str]()))
+        is_told = seat.state not in (seat_pb2.SEAT_STATE_PREPARING, seat_pb2.SEAT_STATE_CLOSED)
+        if present is not hello or not is_told or seat.task_id in seats:
+            return False
+        seats.add(seat.task_id)
+        return True
+
+
 class Link:
     """One agent's stream."""
 

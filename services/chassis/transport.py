@@ -11,7 +11,7 @@ EXPERIMENTS = "-event_engine_client,-event_engine_listener"
 
 
 def settle() -> None:
-    """Makes the choice, unless the environment has made one. Must be called before anything imports gRPC."""
-    if "grpc" in sys.modules:
+    """Makes the choice, unless the environment has made one. The first call must come before anything imports gRPC."""
+    if "grpc" in sys.modules and "GRPC_EXPERIMENTS" not in os.environ:
         raise RuntimeError("gRPC is imported already")
     os.environ.setdefault("GRPC_EXPERIMENTS", EXPERIMENTS)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from modelyard.training import Address
 from services.trainer import checkpoints
 from services.trainer.acts import Act
@@ -71,7 +73,7 @@ def opened(act: Act, instance: Instance, task: str, address: Address) -> None:
     if instance.task != task:
         _give_back(act, instance, task, address.node)
         return
-    instance.address = address
+    instance.address = msgspec.structs.replace(address, epoch=instance.epoch)
     act.set(instance, InstanceState.SEATED)
     act.publish()
 
@@ -94,6 +96,18 @@ def place(act: Act) -> None:
     act.live.check, act.job.checked = None, []
     act.set_job(JobState.STARTING)
     act.condition(ConditionKind.PLACED, is_true=True, reason="GANG")
+    _ask_for_others(act)
+
+
+def _ask_for_others(act: Act) -> None:
+    """Those whose role has grown after the gang was asked for."""
+    asked = {key for keys in act.job.batches.values() for key in keys}
+    others = [
+        key
+        for key, one in act.live.instances.items()
+        if one.state is InstanceState.PENDING and not one.task and key not in asked
+    ]
+    submit(act, others, is_whole=False)
 
 
 def is_placed(act: Act) -> bool:

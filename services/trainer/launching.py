@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from modelyard.training import Identity, InstanceView, Launch, ProgressSource, RenderError
 from modelyard.training.readiness import (
     WATCHED,
@@ -93,6 +95,9 @@ def missing(act: Act, edge: Dependency) -> list[int]:
 
 def launch(act: Act, instance: Instance) -> None:
     """Epoch + 1 is on disk before the command leaves; the same epoch again changes nothing at the agent (I2)."""
+    assert instance.address is not None
+    # What is made of it names the epoch that it is made for.
+    instance.address = msgspec.structs.replace(instance.address, epoch=instance.epoch + 1)
     if asking.is_coded(act, instance.role, "create"):
         at, _ = _surroundings(act, instance)
         if asking.create(act, instance, instance.epoch + 1, at) is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from modelyard.training import Progress
 from modelyard.v1 import seat_pb2
 from services.chassis.logs import get_logger
-from services.chassis.seat_links import Return, SeatLinks
+from services.chassis.seat_links import Met, Return, SeatLinks
 from services.trainer.convert.progress import points_of, progress_of
 from services.trainer.convert.seat import checkpoint_of, events_of, launch_of, number_of
 from services.trainer.engine import Engine
@@ -35,6 +35,7 @@ class Hearing:
         self._engine = engine
         self._metrics = metrics
         self._index = index
+        self._met = Met()
 
     @property
     def epoch(self) -> int:
@@ -43,6 +44,7 @@ class Hearing:
     async def greeted(self, hello: seat_pb2.SeatHello, give_back: Return) -> Callable[[], None]:
         await self._index.note([began for seat in hello.seats for began in launch_of(seat)])
         ends: list[Event] = []
+        self._met.greeted(hello)
         for seat in hello.seats:
             if not self._engine.wants(number_of(seat.job_id)):
                 give_back(seat, "the job has ended")
@@ -89,7 +91,7 @@ class Hearing:
 
     def _events_of(self, event: seat_pb2.SeatEvent, hello: seat_pb2.SeatHello) -> list[Event]:
         if event.HasField("seat"):
-            return events_of(event.seat, hello, is_greeting=False)
+            return events_of(event.seat, hello, is_greeting=self._met.meets(hello, event.seat))
         at = self._engine.seat_at(event.task_id)
         if at is None:
             return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.trainer import gangs
+from services.trainer import checkpoints, gangs
 from services.trainer.acts import Act
 from services.trainer.effects import DropInstance
 from services.trainer.events import RoleScaled
@@ -18,6 +18,9 @@ from services.trainer.model import (
     RoleUnknown,
 )
 from services.trainer.state import Instance, Key
+
+SURPLUS = "surplus"
+"""Why an instance beyond its role's count is stopped."""
 
 
 def scale(act: Act, event: RoleScaled) -> None:
@@ -50,7 +53,7 @@ def scale(act: Act, event: RoleScaled) -> None:
     elif event.count < before:
         for index in range(event.count, before):
             # Stopped, its seat closed, and forgotten once nothing of it lives.
-            act.stop(act.live.instances[event.role, index], "surplus")
+            act.stop(act.live.instances[event.role, index], SURPLUS)
         drop_surplus(act)
 
 
@@ -61,10 +64,19 @@ def _bounds(act: Act, role: str) -> tuple[int, int]:
 
 
 def _grow(act: Act, role: str, before: int, count: int) -> None:
-    keys = [(role, index) for index in range(before, count)]
-    for key in keys:
-        act.live.instances[key] = Instance(*key, since_ms=act.now)
+    keys = []
+    for key in ((role, index) for index in range(before, count)):
+        known = act.live.instances.get(key)
+        if known is not None and known.state.has_processes:
+            # Taken back once it has ended: two would live at a time else.
+            continue
+        if known is None:
+            act.live.instances[key] = Instance(*key, since_ms=act.now)
+        else:
+            act.close(known, message="scaled down")
+            act.set(known, InstanceState.PENDING)
         act.touch_instance(act.live.instances[key])
+        keys.append(key)
     if act.job.state in PLACED:
         act.condition(ConditionKind.RESIZING, is_true=True, reason="SCALED", message=f"{role} to {count}")
         gangs.submit(act, keys, is_whole=False)
@@ -88,5 +100,25 @@ def drop_surplus(act: Act) -> None:
         act.publish()
     if not act.is_true(ConditionKind.RESIZING) or job.state not in PLACED:
         return
-    if all(one.state is not InstanceState.PENDING for one in instances.values()):
+    _take_back(act)
+    if not any(one.state is InstanceState.PENDING or _is_ending(one) for one in instances.values()):
         act.condition(ConditionKind.RESIZING, is_true=False, reason="SCALED")
+
+
+def _is_ending(instance: Instance) -> bool:
+    return instance.state is InstanceState.STOPPING and instance.stopping_for == SURPLUS
+
+
+def _take_back(act: Act) -> None:
+    """Instances that were too many, and are wanted again now that they have ended, start again; epochs go on."""
+    wanted = set(act.wanted())
+    surplus = [
+        one
+        for key, one in act.live.instances.items()
+        if one.state is InstanceState.STOPPED and one.reason == SURPLUS.upper() and key in wanted
+    ]
+    for one in surplus:
+        has_seat = bool(one.task) and one.address is not None
+        act.set(one, InstanceState.SEATED if has_seat else InstanceState.PENDING)
+    checkpoints.choose(act, [one.key for one in surplus])
+    gangs.submit(act, [one.key for one in surplus if one.state is InstanceState.PENDING], is_whole=False)

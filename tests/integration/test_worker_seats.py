@@ -85,6 +85,17 @@ def test_lower_epoch_is_refused(shim: Shim) -> None:
     assert (refusal["command"], refusal["reason"]) == (17, "STALE_EPOCH")
 
 
+def test_stop_of_an_epoch_that_has_not_begun_keeps_it_from_beginning(shim: Shim) -> None:  # S3.10, I2
+    """Its launch was lost, or comes too late."""
+    shim.open()
+    shim.run(1, "echo one")
+    shim.order(stop={"epoch": 2, "signal": "SIGTERM", "grace_ms": 1000})
+    assert shim.until_state("ENDED", 2)["exit"]["cause"] == "EXIT_CAUSE_STOPPED"
+    shim.launch(2, "echo late")
+    shim.run(3, "echo three")
+    assert (shim.log / "stdout").read_text() == "one\nthree\n"
+
+
 def test_launch_beside_a_running_epoch_is_refused(shim: Shim) -> None:
     shim.open()
     shim.launch(1, "sleep 60")

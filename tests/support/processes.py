@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cli.supervisor.options import Options
 from cli.supervisor.plan import Program, programs
@@ -24,7 +24,9 @@ class Processes:
         *,
         trainer: bool = False,
         models: bool = False,
+        agent_words: Sequence[str] = (),
     ) -> None:
+        """`agent_words`: options of every agent, which hold instead of what it was told before."""
         options = Options(
             port_base=yard.port,
             agents=yard.agents,
@@ -34,6 +36,7 @@ class Processes:
             models=models,
         )
         self._yard = yard
+        self._agent_words = agent_words
         self._environ = dict(environ or {})
         self._programs: dict[str, Program] = {p.name: p for p in programs(yard.state, options)}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -43,12 +46,17 @@ class Processes:
             self.start(name)
         yard.wait_for(*self._programs)
 
+    def names(self) -> list[str]:
+        """In the order in which they are started."""
+        return list(self._programs)
+
     def start(self, name: str, wish: str = "") -> None:
         program = self._programs[name]
         extra = {**self._environ, **({VARIABLE: wish} if wish else {})}
         env = environment(self._yard.state, extra)
+        argv = (*program.argv, *(self._agent_words if name.startswith("agent") else ()))
         with program.log_file.open("ab") as log:
-            self._running[name] = subprocess.Popen(program.argv, env=env, stdout=log, stderr=log, cwd="/")
+            self._running[name] = subprocess.Popen(argv, env=env, stdout=log, stderr=log, cwd="/")
 
     def restart(self, name: str, wish: str, is_fresh: bool = False) -> None:
         """As an upgrade would: SIGHUP leaves an agent's workers alone, unless it is to begin afresh."""

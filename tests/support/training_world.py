@@ -114,6 +114,8 @@ class World:
         """What the store keeps, by account and holder."""
         self.resumed: dict[tuple[int, str, int], list[int]] = {}
         """Steps from which each instance went on, launch by launch."""
+        self.launched: Callable[[LaunchInstance], object] = lambda wish: None
+        """Hears of each launch that begins."""
         self.is_torn: Callable[[Checkpoint], bool] = lambda found: False
         self.effects = Effects()
         self.epochs: dict[tuple[int, str, int], int] = {}
@@ -167,6 +169,10 @@ class World:
         elif isinstance(wish, StopInstance):
             seat = self.seats.get(wish.task)
             if seat is not None and seat.is_live and seat.epoch == wish.epoch:
+                self._exit(seat, Cause.STOPPED)
+            elif seat is not None and not seat.is_live and seat.epoch < wish.epoch:
+                # Nothing of that epoch begins any more.
+                seat.epoch = wish.epoch
                 self._exit(seat, Cause.STOPPED)
         elif isinstance(wish, CheckPeers):
             self._check(wish)
@@ -227,6 +233,7 @@ class World:
         assert not lives, f"{key} lives twice"
         assert wish.epoch > self.epochs.get(key, 0), f"{key} was started with an epoch that was there before"
         self.epochs[key] = wish.epoch
+        self.launched(wish)
         seat.step = wish.resume.step or 0 if wish.resume is not None else 0
         self.resumed.setdefault(key, []).append(seat.step)
         seat.epoch, seat.is_live, seat.exit, seat.signs = wish.epoch, True, None, []

@@ -103,6 +103,9 @@ class Machine:
         """What the trainer has not acknowledged; kept by the shims."""
         self._said = 0
         self.max_epoch = 0
+        self.unheard: set[str] = set()
+        """Seats whose shims the present agent has not heard yet: it takes them for such as are being prepared."""
+        self.unwanted: dict[str, pb.CloseSeat] = {}
         self.link: Connection | None = None
         self._incarnation = 0
         self._news = asyncio.Event()
@@ -223,6 +226,12 @@ class Machine:
         self.tell(seat)
 
     def stop(self, seat: Seat, wish: pb.StopSeat) -> None:
+        if not seat.is_live and seat.epoch < wish.epoch and seat.state != pb.SEAT_STATE_PREPARING:
+            # Nothing of this epoch begins any more.
+            seat.epoch, seat.state = wish.epoch, pb.SEAT_STATE_ENDED
+            seat.exit = self._exit(seat, job_pb2.EXIT_CAUSE_STOPPED, 0, 0)
+            self.tell(seat)
+            return
         if seat.epoch > wish.epoch or not seat.is_live:
             self.tell(seat)
             return
@@ -261,6 +270,8 @@ class Machine:
         self._say(seat, refusal=pb.SeatRefusal(reason=reason))
 
     def _say(self, of: Seat, /, **what: Any) -> None:
+        if "seat" in what:
+            self.unheard.discard(of.task.id)
         self._said += 1
         self.untold[self._said] = pb.SeatEvent(task_id=of.task.id, attempt=1, epoch=of.epoch, **what)
         self._news.set()
@@ -270,7 +281,23 @@ class Machine:
     def kill_agent(self) -> None:
         """Seats live on; what it had taken in and not handed on is lost."""
         self._incarnation += 1
+        told = {event.task_id for event in self.untold.values()}
+        known = [id_ for id_, seat in self.seats.items() if seat.state != pb.SEAT_STATE_PREPARING]
+        self.unheard = {id_ for id_ in known if id_ not in told and self.chance.random() < 0.5}
+        self.unwanted = {}
+        self.world.go(self._hear_shims(self._incarnation))
         self.hang_up()
+
+    async def _hear_shims(self, incarnation: int) -> None:
+        """One after the other they are there again, and what their seats are is told."""
+        for id_ in sorted(self.unheard):
+            await asyncio.sleep(self.chance.random() * 0.5)
+            seat = self.seats.get(id_)
+            if self._incarnation != incarnation or seat is None or id_ not in self.unheard:
+                continue
+            self.tell(seat)
+            if (unwanted := self.unwanted.pop(id_, None)) is not None:
+                self.close(seat, unwanted)
 
     def hang_up(self) -> None:
         """The stream breaks."""
@@ -292,7 +319,14 @@ class Machine:
             node=self.name, incarnation=self._incarnation, protocol_version=1, host=self.name, ip="127.0.0.1",
             max_epoch=self.max_epoch,
         )  # fmt: skip
-        hello.seats.extend(seat.message() for seat in self.seats.values())
+        for id_, seat in self.seats.items():
+            found = seat.message()
+            if id_ in self.unheard:
+                found = pb.Seat(
+                    task_id=id_, attempt=1, job_id=found.job_id, role=found.role, index=found.index,
+                    state=pb.SEAT_STATE_PREPARING,
+                )  # fmt: skip
+            hello.seats.append(found)
         return hello
 
     def take_news(self) -> None:
@@ -396,6 +430,12 @@ class Connection:
         machine = self._machine
         seat = machine.seats.get(command.task_id)
         if seat is None:
+            return
+        if command.task_id in machine.unheard:
+            if command.HasField("close"):
+                machine.unwanted[command.task_id] = command.close
+            else:
+                machine._refuse(seat, "UNKNOWN_SEAT")
             return
         if command.HasField("launch"):
             machine.launch(seat, command.launch)

@@ -20,7 +20,7 @@ from services.trainer.events import (
 from services.trainer.model import Exit, InstanceState, JobState
 from services.trainer.standing_in import plan_without_framework
 from services.trainer.state import Instance
-from tests.support.training_world import World, plan_from
+from tests.support.training_world import Seat, World, plan_from
 
 TWO_ROLES = """
 kind: Framework
@@ -325,11 +325,66 @@ def test_stop_of_what_was_never_started_is_over_when_its_agent_says_so() -> None
         world.place()
     for seat in world.seats.values():
         seat.epoch, seat.is_live = 0, False
-    world.news.clear()
     world.do(JobStopped(9, 1, "enough"))
     assert state(world) is JobState.DRAINING
+    # The stop was lost as well.
+    for seat in world.seats.values():
+        seat.epoch = 0
+    world.news.clear()
     world.do(*(SeatStands(1, "worker", seat.index, seat.task, 0) for seat in [*world.seats.values()]))
+    world.hear()
     assert state(world) is JobState.STOPPED and not world.seats
+
+
+def test_what_is_launched_is_told_its_own_epoch() -> None:  # S3.6
+    """${self.epoch} counts how often it was started, wherever it is by then."""
+    world = World(seats_most=3)
+    world.create(plan_from(job().replace("argv: [work]", 'argv: [work, "${self.epoch}"]')))
+    told: list[str] = []
+    world.launched = lambda wish: told.append(
+        f"{wish.role} {wish.epoch} {' '.join(wish.launch.processes[0].argv)}"
+    )
+    failed = []
+
+    def once(seat: Seat) -> Cause | None:
+        if seat.role != "worker" or seat.index or failed:
+            return None
+        failed.append(seat.index)
+        return Cause.EXIT
+
+    world.fails = once
+    world.run()
+    assert state(world) is JobState.SUCCEEDED
+    assert sorted(told) == ["server 1 serve", "worker 1 work 1", "worker 1 work 1", "worker 2 work 2"]
+
+
+def test_role_that_grows_while_its_gang_is_asked_for_gets_all_its_places() -> None:  # S3.10
+    world = World(seats_most=8)
+    world.create(plan_from(job()))
+    assert state(world) is JobState.RESERVING
+    world.do(RoleScaled(9, 1, "worker", 4, 0))
+    world.run()
+    assert state(world) is JobState.SUCCEEDED
+    assert [key for key in states(world) if key.startswith("worker")] == [f"worker-{n}" for n in range(4)]
+
+
+def test_role_that_shrinks_and_grows_again_starts_nobody_beside_who_is_still_ending() -> None:  # S3.10, I2
+    world = World(seats_most=8)
+    world.create(plan_from(job()))
+    while state(world) is not JobState.RUNNING:
+        world.hear()
+        world.place()
+    epochs = {key: one.epoch for key, one in world.state.jobs[1].instances.items()}
+    world.do(RoleScaled(9, 1, "worker", 1, 0))
+    world.do(RoleScaled(10, 1, "worker", 2, 0))
+    assert states(world)["worker-1"] == "stopping"
+    world.run()
+    assert state(world) is JobState.SUCCEEDED
+    found = world.state.jobs[1].instances
+    assert (
+        found["worker", 1].epoch == epochs["worker", 1] + 1
+        and found["worker", 0].epoch == epochs["worker", 0]
+    )
 
 
 def test_deadline_that_passed_while_nobody_was_there_ends_the_job_when_somebody_is() -> None:  # S3.10
