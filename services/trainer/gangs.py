@@ -5,6 +5,7 @@ A whole job asks in one submission, as one gang: all that must start together ar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -15,6 +16,8 @@ from services.trainer.acts import Act
 from services.trainer.effects import CancelSeats, CloseSeat, DropBatch, InsertBatch, SubmitSeats
 from services.trainer.model import ConditionKind, InstanceState, JobState
 from services.trainer.state import Instance, Key
+
+_NUMBER = re.compile(r"t-(\d+)")
 
 
 def submit(act: Act, keys: Sequence[Key], *, is_whole: bool) -> None:
@@ -68,9 +71,10 @@ def opened(act: Act, instance: Instance, task: str, address: Address) -> None:
         if instance.task != task:
             _give_back(act, instance, task, address.node)
         return
-    if not instance.task:
+    if not instance.task and _submission(task) > _submission(instance.latest_task):
         act.seat(instance, task)
     if instance.task != task:
+        # Also one that was given back before, of which the agent has not heard yet.
         _give_back(act, instance, task, address.node)
         return
     instance.address = msgspec.structs.replace(address, epoch=instance.epoch)
@@ -79,6 +83,12 @@ def opened(act: Act, instance: Instance, task: str, address: Address) -> None:
 
 
 WANTING = (JobState.RESERVING, JobState.STARTING, JobState.RUNNING, JobState.RESTARTING)
+
+
+def _submission(task: str) -> int:
+    """Tasks are numbered as they are submitted."""
+    found = _NUMBER.match(task)
+    return int(found[1]) if found else 0
 
 
 def _give_back(act: Act, instance: Instance, task: str, node: str) -> None:

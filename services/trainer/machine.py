@@ -181,7 +181,7 @@ def _apply(state: State, event: Event, effects: Effects, now: int) -> list[LiveJ
     if isinstance(event, SeatsAccepted | SeatsRefused) and (
         found is None or event.batch not in found.job.batches
     ):
-        _on_unwanted(event, effects)
+        _on_unwanted(event, found, effects)
         return []
     if isinstance(event, JobStopped | JobSuspended | JobResumed | RoleScaled):
         if found is None:
@@ -297,11 +297,14 @@ def _on_instance(act: Act, instance: Instance, event: _OfInstance) -> None:
         endings.ended(act, instance, event.exit)
 
 
-def _on_unwanted(event: SeatsAccepted | SeatsRefused, effects: Effects) -> None:
-    """Nobody wants these seats any more."""
+def _on_unwanted(event: SeatsAccepted | SeatsRefused, live: LiveJob | None, effects: Effects) -> None:
+    """Nobody wants these seats any more, but those that were open before their acceptance was told."""
     effects.rows.append(DropBatch(event.batch))
-    if isinstance(event, SeatsAccepted):
-        effects.wishes.append(CancelSeats(event.account, tuple(event.tasks.values())))
+    if isinstance(event, SeatsRefused):
+        return
+    held = {one.task for one in live.instances.values()} if live is not None else set()
+    if unwanted := tuple(task for task in event.tasks.values() if task not in held):
+        effects.wishes.append(CancelSeats(event.account, unwanted))
 
 
 def _on_refused(act: Act, event: SeatsRefused) -> None:

@@ -15,6 +15,7 @@ from services.trainer.events import (
     JobSuspended,
     ProgressReported,
     RoleScaled,
+    SeatOpened,
     SeatStands,
 )
 from services.trainer.model import Exit, InstanceState, JobState
@@ -366,6 +367,23 @@ def test_role_that_grows_while_its_gang_is_asked_for_gets_all_its_places() -> No
     world.run()
     assert state(world) is JobState.SUCCEEDED
     assert [key for key in states(world) if key.startswith("worker")] == [f"worker-{n}" for n in range(4)]
+
+
+def test_seat_that_was_given_back_is_not_taken_for_the_new_one() -> None:  # S3.4
+    """Its cancellation is on its way to the scheduler, and its agent tells that it is open."""
+    world = World(seats_most=3)
+    world.create(plan_from(job()))
+    world.hear()
+    world.place()
+    opened = [event for event in world.news if isinstance(event, SeatOpened)]
+    world.do(JobSuspended(9, 1, ""))
+    world.hear()
+    world.do(JobResumed(10, 1))
+    assert state(world) is JobState.RESERVING
+    world.do(*opened)
+    assert not {one.task for one in opened} & {one.task for one in world.state.jobs[1].instances.values()}
+    world.run()
+    assert state(world) is JobState.SUCCEEDED
 
 
 def test_role_that_shrinks_and_grows_again_starts_nobody_beside_who_is_still_ending() -> None:  # S3.10, I2
