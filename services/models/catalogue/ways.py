@@ -161,7 +161,7 @@ class Way:
         self._serve()
 
     def _refused(self, work: Work, event: ev.WorkRefused) -> None:
-        libraries = self._libraries()
+        libraries = self._libraries() if work.kind is WorkKind.INSPECT else ()
         if event.code == LIBRARY_MISSING and libraries and not work.libraries:
             self._start(WorkKind.INSPECT, libraries=libraries)
             return
