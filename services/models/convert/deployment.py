@@ -74,22 +74,28 @@ def settings_message(settings: Settings) -> pb.ServingSettings:
     if (resources := settings.resources) is not None:
         message.resources.CopyFrom(
             task_pb2.Resources(
-                cpu=resources.cpu, memory_bytes=resources.memory_bytes, gpu=resources.gpu, custom=resources.custom
+                cpu=resources.cpu,
+                memory_bytes=resources.memory_bytes,
+                gpu=resources.gpu,
+                custom=resources.custom,
             )
         )
     if (place := settings.placement) is not None:
         message.placement.CopyFrom(
             task_pb2.Placement(
-                node=place.node, pool=place.pool, labels=place.labels, avoid_nodes=place.avoid,
+                node=place.node,
+                pool=place.pool,
+                labels=place.labels,
+                avoid_nodes=place.avoid,
                 policy=place.policy,  # type: ignore[arg-type]
-            )  # fmt: skip
+            )
         )
     return message
 
 
 def settings_of(message: pb.ServingSettings, field: str = "settings") -> Settings:
     """Raises SettingInvalid."""
-    said = {name: getattr(message, name) for name in _PLAIN if message.HasField(name)}
+    said = {name: getattr(message, name) for name in _PLAIN if message.HasField(name)}  # type: ignore[arg-type]
     for name, value in said.items():
         if value < 0 or value != value:
             raise SettingInvalid(f"{name}: {value} is less than nothing", field=f"{field}.{name}")

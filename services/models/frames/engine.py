@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import grpc.aio
 import msgspec
@@ -236,7 +237,11 @@ class FrameEngine:
             if served is None:
                 self.post(ev.SeatRefused(row.frame, row.batch, "its version does not serve any more"))
                 continue
-            spec = spec_of(frame, served, self.endpoint)
+            try:
+                spec = spec_of(frame, served, self.endpoint)
+            except ServiceError as error:
+                self.post(ev.SeatRefused(row.frame, row.batch, str(error)))
+                continue
             request = task_pb2.SubmitTasksRequest(request_id=str(uuid.uuid4()), specs=[spec])
             found.append(Submission(row.batch, row.frame, frame.shape.account, request))
         return found
@@ -318,8 +323,8 @@ class FrameEngine:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 self.on_unknown(wish.account, [wish.task])
 
-    def _run_beside(self, work: Callable[..., None] | object, name: str) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work, name=name)  # type: ignore[arg-type]
+    def _run_beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
 

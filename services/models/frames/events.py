@@ -155,6 +155,8 @@ class ProcessEnded(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     message: str
     last_lines: tuple[str, ...] = ()
+    trouble: tuple[str, str, str] | None = None
+    """Code, field and message where there was no frame at all: another start would end alike."""
 
 
 class SeatEnded(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,9 @@ CALL_S = 5.0
 class Explaining:
     """Asks the state, and the scheduler where a frame would have to be placed."""
 
-    def __init__(self, engine: FrameEngine, frames: Frames, scheduler: grpc.aio.Channel, clock: Clock) -> None:
+    def __init__(
+        self, engine: FrameEngine, frames: Frames, scheduler: grpc.aio.Channel, clock: Clock
+    ) -> None:
         self._engine = engine
         self._frames = frames
         self._tasks = task_pb2_grpc.TaskServiceStub(scheduler)
@@ -41,7 +43,9 @@ class Explaining:
         if ready:
             least = min(ready, key=lambda one: one.active)
             response.frame.CopyFrom(frame_message(least))
-            response.summary = f"{which}: f-{least.number} on {least.at_node} is warm, with {least.active} calls in it"
+            response.summary = (
+                f"{which}: f-{least.number} on {least.at_node} is warm, with {least.active} calls in it"
+            )
             if len(ready) > 1:
                 response.summary += f"; it is the least busy of {len(ready)}"
             return response
@@ -49,7 +53,9 @@ class Explaining:
         if failure is not None and self._clock.now_ms() < failure.until_ms:
             wait_s = (failure.until_ms - self._clock.now_ms()) / 1000
             response.summary = f"{which} could not be loaded: {failure.message}"
-            response.next_step = f"it is tried again in {wait_s:.0f} s; a corrected configuration is tried at once"
+            response.next_step = (
+                f"it is tried again in {wait_s:.0f} s; a corrected configuration is tried at once"
+            )
             return response
         if frames:
             await self._of_frame(frames[0], which, response)
@@ -84,7 +90,9 @@ class Explaining:
     async def _of_none(self, route: Route, which: str, response: pb.ExplainModelCallResponse) -> None:
         """It would have to be loaded."""
         self._engine.note(route.served)
-        frame = Frame(number=self._engine.state.next_frame, shape=self._frames.shape(route.served, route.deployment))
+        frame = Frame(
+            number=self._engine.state.next_frame, shape=self._frames.shape(route.served, route.deployment)
+        )
         spec = spec_of(frame, route.served, self._engine.endpoint)
         state = self._engine.state
         response.summary = f"{which} is not loaded; a call loads it"
@@ -93,7 +101,9 @@ class Explaining:
             response.summary += ", and frames that are unused longest make room for it"
         try:
             found = await self._tasks.PlanTask(
-                task_pb2.PlanTaskRequest(spec=spec), metadata=on_behalf_of(frame.shape.account), timeout=CALL_S
+                task_pb2.PlanTaskRequest(spec=spec),
+                metadata=on_behalf_of(frame.shape.account),
+                timeout=CALL_S,
             )
         except grpc.aio.AioRpcError as error:
             response.next_step = f"the scheduler does not say where: {error.code().name}: {error.details()}"

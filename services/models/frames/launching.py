@@ -1,4 +1,4 @@
-"""How the process of a frame is started: its launch file, its argv, its secret (the edge)."""
+"""How the process of a frame is started: its launch file, what it is shut in by, its secret (the edge)."""
 
 from __future__ import annotations
 
@@ -9,48 +9,47 @@ from urllib.parse import urlsplit
 import msgspec
 
 from modelyard.v1 import framework_pb2, seat_pb2
+from services.models.association import FRAME_ARGV, enclosure_of
 from services.models.frames.secrets import secret_of
 from services.models.frames.state import Frame
-from services.models.frames.submissions import COMPONENT, EXAMPLE, PORT, imports_of
+from services.models.frames.submissions import COMPONENT, PORT, association_of, runtime_of
 from services.models.seams import Served
 
 LAUNCH_FILE = "frame.json"
 ANSWER_BYTES_MOST = 256 << 20
 LISTENING = 1
 """The sign that its process takes connections."""
-MODULE = "modelyard.serving"
 
 
 def launch_of(frame: Frame, served: Served, key: bytes) -> seat_pb2.LaunchSeat:
-    """The command for its present epoch."""
+    """The command for its present epoch. Raises NoImage."""
     content = json.dumps(document_of(frame, served))
+    env = {
+        "MODELYARD_FRAME": f"{frame.directory}/{LAUNCH_FILE}",
+        "MODELYARD_FRAME_SECRET": secret_of(key, frame.number, frame.epoch),
+    }
     return seat_pb2.LaunchSeat(
         epoch=frame.epoch,
-        processes=[process_of(frame, secret_of(key, frame.number, frame.epoch))],
+        processes=[framework_pb2.RenderedProcess(argv=FRAME_ARGV, env=env)],
         files=[framework_pb2.RenderedFile(path=LAUNCH_FILE, content=content)],
         signs=[seat_pb2.SignSpec(id=LISTENING, listening=PORT)],
-        imports=imports_of(served) if frame.shape.runtime == "environment" else (),
     )
 
 
-def process_of(frame: Frame, secret: str) -> framework_pb2.RenderedProcess:
-    """Where frames in containers differ: see `services.models.association`."""
-    env = {"MODELYARD_FRAME": f"{frame.directory}/{LAUNCH_FILE}", "MODELYARD_FRAME_SECRET": secret}
-    return framework_pb2.RenderedProcess(argv=["python", "-m", MODULE], env=env)
-
-
 def document_of(frame: Frame, served: Served) -> dict[str, Any]:
-    """What the frame is to load, and where it listens."""
+    """What the frame is to load, what it is shut in by, and where it listens. Raises NoImage."""
+    config = msgspec.structs.replace(served.config, runtime=runtime_of(served, frame.shape))
     golden = None
     if served.golden_digest and served.golden_example:
-        golden = {"inputs": f"{frame.directory}/{EXAMPLE}", "digest": served.golden_digest}
+        golden = {"example": json.loads(served.golden_example), "digest": served.golden_digest}
     return {
         "component": f"{frame.directory}/{COMPONENT}",
-        "config": msgspec.to_builtins(served.config),
+        "config": msgspec.to_builtins(config),
         "listen": listen_of(frame.address),
         "golden": golden,
         "may_unpickle": served.may_unpickle,
         "answer_bytes_most": ANSWER_BYTES_MOST,
+        "enclosure": enclosure_of(association_of(served, frame.shape)),
     }
 
 

@@ -151,7 +151,10 @@ def died(act: Act, frame: Frame, event: ev.ProcessEnded) -> None:
     frame.deaths, frame.restarts = frame.deaths + 1, frame.restarts + 1
     act.close_door(frame, message)
     most = DEATHS_MOST if was_loaded or frame.load_s else LOADING_DEATHS_MOST
-    if event.cause in ("SETUP", "OUT_OF_MEMORY") and not was_loaded:
+    if event.trouble is not None:
+        code, field, why = event.trouble
+        act.fail(frame, Failure(reason="CANNOT_START", message=why, code=code, field=field))
+    elif event.cause in ("SETUP", "OUT_OF_MEMORY") and not was_loaded:
         act.fail(frame, Failure(reason=_reason(event.cause), message=message, field=_field(event.cause)))
     elif frame.deaths > most:
         reason = "DIES" if was_loaded else "DIES_LOADING"

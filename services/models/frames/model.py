@@ -16,7 +16,6 @@ from services.chassis.errors import (
 )
 from services.models.seams import VersionKey
 
-
 DEFAULT_MEMORY = 512 << 20
 """Of a frame of which nobody says how much it takes."""
 

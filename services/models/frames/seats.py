@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from modelyard.v1 import job_pb2, seat_pb2
 from services.chassis.logs import get_logger
 from services.chassis.seat_links import Return, SeatLinks
+from services.models.association import trouble_of
 from services.models.frames import events as ev
 from services.models.frames.engine import FrameEngine
 from services.models.frames.launching import LISTENING
@@ -98,7 +99,9 @@ def _end(number: int, seat: seat_pb2.Seat) -> ev.ProcessEnded:
     exit_ = seat.exit
     cause = job_pb2.ExitCause.Name(exit_.cause).removeprefix("EXIT_CAUSE_")
     message = exit_.message or ("it ended by itself" if cause == "SUCCESS" else cause.lower())
+    trouble = trouble_of(exit_.exit_code, exit_.last_lines)
     return ev.ProcessEnded(
         frame=number, task=seat.task_id, epoch=seat.epoch, cause=cause, message=message,
         last_lines=tuple(exit_.last_lines),
+        trouble=(trouble.code, trouble.field, trouble.message) if trouble is not None else None,
     )  # fmt: skip

@@ -1,0 +1,80 @@
+"""This room put together: what the service opens, starts, and registers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc.aio
+
+from modelyard.quantities import parse_size
+from modelyard.v1 import deployment_pb2, deployment_pb2_grpc, seat_pb2, seat_pb2_grpc
+from services.chassis.answers import Answers, repeatable
+from services.chassis.clock import Clock
+from services.chassis.outward import yard_key
+from services.chassis.sqlite import Database, load_queries
+from services.chassis.supervise import Loops
+from services.models.frames.clearing import Clearing
+from services.models.frames.engine import FrameEngine
+from services.models.frames.explaining import Explaining
+from services.models.frames.making_room import MakingRoom
+from services.models.frames.resolving import Resolving
+from services.models.frames.seats import links_of
+from services.models.frames.source import Frames
+from services.models.frames.store import FrameStore
+from services.models.seams import Doors, Versions
+from services.models.servicer.deployments import DeploymentServicer
+
+PACKAGE = "services.models.frames"
+
+
+class FramesRoom:
+    """`open` before the port is bound; `source` is there at once, for who makes the doors."""
+
+    def __init__(
+        self,
+        database: Database,
+        scheduler: grpc.aio.Channel,
+        versions: Versions,
+        clock: Clock,
+        loops: Loops,
+        *,
+        state_dir: Path,
+        endpoint: str,
+        memory: str = "",
+    ) -> None:
+        """`endpoint`: where agents find the service; `memory`: what frames may hold together, empty: no limit."""
+        self.engine = FrameEngine(
+            FrameStore(database, load_queries(PACKAGE)), scheduler, versions, clock, loops, endpoint=endpoint,
+            key=yard_key(state_dir, "models.frames.key"), budget_bytes=parse_size(memory) if memory else 0,
+        )  # fmt: skip
+        self.source = Frames(self.engine, clock)
+        self._links = links_of(self.engine)
+        self._versions = versions
+        self._scheduler = scheduler
+        self._clock = clock
+        self._loops = loops
+
+    async def open(self, doors: Doors) -> None:
+        """Takes up what is on disk, and goes on with it."""
+        self.engine.doors = doors
+        await self.engine.open()
+        self._loops.start("frames", self.engine.run())
+        self._loops.start("frames-resolving", Resolving(self.engine, self._clock).run())
+        self._loops.start("frames-room", MakingRoom(self.engine, self._scheduler, self._clock).run())
+        self._loops.start("frames-clearing", Clearing(self.engine.store, self._clock).run())
+
+    def register(self, server: grpc.aio.Server, answers: Answers) -> list[str]:
+        """Adds DeploymentService and SeatService."""
+        file = deployment_pb2.DESCRIPTOR
+        explaining = Explaining(self.engine, self.source, self._scheduler, self._clock)
+        servicer = DeploymentServicer(
+            self.engine, self.source, self._versions, explaining, answers, self._clock
+        )
+        deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(
+            repeatable(servicer, file, answers), server
+        )
+        seat_pb2_grpc.add_SeatServiceServicer_to_server(self._links, server)
+        names = (
+            file.services_by_name["DeploymentService"], seat_pb2.DESCRIPTOR.services_by_name["SeatService"]
+        )  # fmt: skip
+        return [name.full_name for name in names]
