@@ -1,6 +1,6 @@
 """Who may call what: the rule table. What a caller may do with a model is decided in the servicers."""
 
-from services.chassis.security import ADMIN, ON_BEHALF, TASK, USER, VIEWER, RuleTable
+from services.chassis.security import ADMIN, AGENT, ON_BEHALF, TASK, USER, VIEWER, RuleTable
 
 _READ = frozenset({ADMIN, USER, VIEWER, ON_BEHALF})
 _CHANGE = frozenset({ADMIN, USER, ON_BEHALF})
@@ -39,6 +39,20 @@ _TABLE = {
         "RepositoryModelLoad": _CALL,
         "RepositoryModelUnload": _CHANGE,
     },
+    "modelyard.v1.DeploymentService": {
+        "Deploy": _CHANGE,
+        "ModifyDeployment": _CHANGE,
+        "RollBackDeployment": _CHANGE,
+        "Undeploy": _CHANGE,
+        "GetDeployment": _READ,
+        "ListDeployments": _READ,
+        "WatchDeployment": _READ,
+        "ListFrames": _READ,
+        "LoadModel": _CHANGE | {TASK},
+        "UnloadModel": _CHANGE | {TASK},
+        "ExplainModelCall": _READ,
+    },
+    "modelyard.v1.SeatService": {"ConnectSeats": frozenset({AGENT})},
 }
 
 RULES: RuleTable = {
