@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from modelyard.client.artifacts import Artifacts, AttachmentSource, InputSource
     from modelyard.client.audit import Audit
     from modelyard.client.contacts import Contacts
+    from modelyard.client.deployments import Deployments
     from modelyard.client.graph import Projects
     from modelyard.client.jobs import Jobs
     from modelyard.client.models import Models
@@ -148,6 +149,13 @@ class Client:
         from modelyard.client.models import Models
 
         return Models(self.connection, self.artifacts)
+
+    @cached_property
+    def deployments(self) -> Deployments:
+        """What is served, and where it is loaded."""
+        from modelyard.client.deployments import Deployments
+
+        return Deployments(self.connection)
 
     @cached_property
     def runs(self) -> Runs:

@@ -31,6 +31,7 @@ GROUPS = (
     "jobs",
     "sweeps",
     "models",
+    "deployments",
 )
 
 
