@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,24 +22,35 @@ if TYPE_CHECKING:
     from modelyard.v1 import deployment_pb2 as pb
 
 Routes = Annotated[
-    list[str], typer.Argument(help="MODEL, MODEL@VERSION or MODEL@VERSION=WEIGHT; a version is a number or an alias")
+    list[str],
+    typer.Argument(help="MODEL, MODEL@VERSION or MODEL@VERSION=WEIGHT; a version is a number or an alias"),
 ]
 Name = Annotated[str, typer.Argument(help="The name of a deployment")]
 Version = Annotated[str, typer.Option("--version", help="A number or an alias; else champion, or the latest")]
 Node = Annotated[str, typer.Option(help="Only this node")]
 Wait = Annotated[float, typer.Option(help="Seconds to wait at most", min=0)]
-Least = Annotated[int | None, typer.Option("--min", help="Frames that are kept warm", min=0, show_default="1")]
+Least = Annotated[
+    int | None, typer.Option("--min", help="Frames that are kept warm", min=0, show_default="1")
+]
 Most = Annotated[int | None, typer.Option("--max", help="Frames at most", min=1, show_default="model.yaml's")]
 Idle = Annotated[
-    str, typer.Option(help="A frame beyond the minimum that is unused for so long ends", show_default="model.yaml's")
+    str,
+    typer.Option(
+        help="A frame beyond the minimum that is unused for so long ends", show_default="model.yaml's"
+    ),
 ]
 Memory = Annotated[str, typer.Option(help="Of one frame, for example 2Gi", show_default="model.yaml's")]
 Runtime = Annotated[str, typer.Option(help="environment or container", show_default="model.yaml's")]
 Deadline = Annotated[str, typer.Option(help="Of calls that say none", show_default="model.yaml's")]
 Sticky = Annotated[
-    str, typer.Option(help="The parameter of calls by which a caller stays with one version", show_default="the account")
+    str,
+    typer.Option(
+        help="The parameter of calls by which a caller stays with one version", show_default="the account"
+    ),
 ]
-Mirror = Annotated[str, typer.Option(help="MODEL@VERSION=PERCENT: so many of the calls are sent there as well")]
+Mirror = Annotated[
+    str, typer.Option(help="MODEL@VERSION=PERCENT: so many of the calls are sent there as well")
+]
 Key = Annotated[str, typer.Option("--idempotency-key", help="A UUID; the same key and request happens once")]
 
 
@@ -130,7 +142,9 @@ async def deployments(
     name: Annotated[str, typer.Argument(help="One of them, with its frames")] = "",
     page_size: PageSize = 50,
     page_token: PageToken = "",
-    all_accounts: Annotated[bool, typer.Option("--all-accounts", help="Everybody's; for administrators")] = False,
+    all_accounts: Annotated[
+        bool, typer.Option("--all-accounts", help="Everybody's; for administrators")
+    ] = False,
 ) -> None:
     """List what is served, or show one deployment and its frames."""
     from cli.output.frames import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIELDS, FRAME_COLUMNS
@@ -161,7 +175,9 @@ async def frames(
     ended: Annotated[bool, typer.Option("--all", help="Those of the last day that have ended, too")] = False,
     page_size: PageSize = 50,
     page_token: PageToken = "",
-    all_accounts: Annotated[bool, typer.Option("--all-accounts", help="Everybody's; for administrators")] = False,
+    all_accounts: Annotated[
+        bool, typer.Option("--all-accounts", help="Everybody's; for administrators")
+    ] = False,
 ) -> None:
     """List what is loaded, and where."""
     from cli.output.frames import FRAME_COLUMNS
@@ -205,7 +221,9 @@ async def unload(
     model: Annotated[str, typer.Argument(help="The name of a model")],
     version: Annotated[str, typer.Option("--version", help="A number or an alias; else every version")] = "",
     node: Node = "",
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait until their memory is back")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Do not wait until their memory is back")
+    ] = False,
     wait: Wait = 60.0,
     idempotency_key: Key = "",
 ) -> int:
@@ -293,12 +311,11 @@ async def _tell(yard: Invocation, client: Client, model: str) -> None:
 
 async def _gone(client: Client, model: str, frames: set[str], wait_s: float) -> bool:
     """Whether these have ended in time."""
-    try:
-        async with asyncio.timeout(wait_s):
-            while frames & {one.id for one in (await client.deployments.frames(model=model)).frames}:
-                await asyncio.sleep(0.1)
-    except TimeoutError:
-        return False
+    until = time.monotonic() + wait_s
+    while frames & {one.id for one in (await client.deployments.frames(model=model)).frames}:
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(0.1)
     return True
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from functools import cached_property
+from typing import Any
 
 from modelyard.client.connection import Connection, new_request_id
 from modelyard.v1 import deployment_pb2 as pb
@@ -99,10 +101,15 @@ class Deployments:
         return await self._connection.unary(self._stub.ListDeployments, request)
 
     async def watch(self, name: str, revision: int = 0) -> AsyncGenerator[pb.WatchDeploymentResponse, None]:
-        """Every change from a revision on, until it is undeployed."""
-        request = pb.WatchDeploymentRequest(name=name, revision=revision)
-        async for response in self._stub.WatchDeployment(request):
-            yield response
+        """Every change from a revision on, until it is undeployed; goes on over a lost connection."""
+
+        def begin() -> Any:
+            return self._stub.WatchDeployment(pb.WatchDeploymentRequest(name=name, revision=revision))
+
+        async with aclosing(self._connection.stream(begin)) as responses:
+            async for response in responses:
+                revision = response.revision
+                yield response
 
     async def frames(
         self,

@@ -20,6 +20,9 @@ class ModelsConfig(AuditedConfig):
     endpoint: str = option(
         "", "where agents find the service: host:port; empty: on the scheduler's host, at this port"
     )
+    frame_memory: str = option(
+        "", "memory that all loaded models may hold together, for example 16Gi; empty: what the nodes have"
+    )
     trust: str = option(
         "",
         "accounts, and digests of components, whose pickles may be opened in frames, with commas; none: no pickle is",

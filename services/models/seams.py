@@ -32,7 +32,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """Of the component: path, sha256, bytes."""
     golden_digest: str = ""
     golden_example: str = ""
-    """The example, as JSON; empty: none was made."""
+    """The artefact with the example; empty: none was made."""
     may_unpickle: bool = False
     """The server allows it for this component."""
 

@@ -16,6 +16,7 @@ from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
+from services.models.calls.calls import Calls
 from services.models.catalogue.engine import Engine
 from services.models.catalogue.owing import Cancellations, Kind, References
 from services.models.catalogue.store import CatalogueStore
@@ -24,8 +25,10 @@ from services.models.catalogue.usage import Usage
 from services.models.catalogue.versions import Catalogue
 from services.models.config import ModelsConfig
 from services.models.describing import Describing
+from services.models.frames.room import FramesRoom
 from services.models.lineage import Origins
 from services.models.rules import RULES
+from services.models.servicer.inference import InferenceServicer, add_to_server
 from services.models.servicer.models import ModelServicer
 
 PACKAGE = "services.models"
@@ -44,6 +47,7 @@ class ModelsService:
         self._database: Database | None = None
         self._outward: Outward | None = None
         self._scheduler: grpc.aio.Channel | None = None
+        self._calls: Calls | None = None
 
     async def open(self) -> None:
         """Opens the tables and the ways to scheduler and store. Raises StartRefused leaves."""
@@ -63,6 +67,7 @@ class ModelsService:
             after=lambda: failpoint("models.after_errand"),
         )  # fmt: skip
         await self._open_catalogue({**sql, **load_queries(f"{PACKAGE}.catalogue")})
+        await self._open_frames(self._database, self._scheduler)
         await self._errands.open()
         carriers: dict[str, Carrier] = {
             Kind.CANCELLATION: Cancellations(self._scheduler),
@@ -84,6 +89,18 @@ class ModelsService:
         self._describing = Describing(supplies, self._scheduler)
         self._loops.start("catalogue", self._engine.run())
 
+    async def _open_frames(self, database: Database, scheduler: grpc.aio.Channel) -> None:
+        """After the catalogue: frames are of its versions."""
+        config = self._config
+        self._frames = FramesRoom(
+            database, scheduler, self._catalogue, self._clock, self._loops, state_dir=config.state_dir,
+            endpoint=config.endpoint or f":{config.port}", memory=config.frame_memory, store=self._store,
+        )  # fmt: skip
+        self._catalogue.loaded_on, self._catalogue.named_by = self._frames.loaded_on, self._frames.named_by
+        self._calls = Calls(self._catalogue, self._frames.source, self._clock)
+        await self._frames.open(self._calls)
+        self._loops.start("usage", self._calls.uses.run(self._usage.add, self._clock))
+
     async def figures(self) -> list[Family]:
         """For whoever scrapes."""
         if self._database is None:
@@ -91,6 +108,7 @@ class ModelsService:
         return [
             gauge("yard_models_known", "Models of all accounts.", len(self._engine.state.models)),
             gauge("yard_models_proving", "Inspections and probes under way.", self._engine.under_way),
+            gauge("yard_models_loaded", "Frames that take calls.", self._frames.engine.loaded_count),
             gauge("yard_models_errands_owed", "What is still owed to other services.", self._errands.owed),
         ]
 
@@ -101,8 +119,8 @@ class ModelsService:
         return RemoteAuthenticator(self._scheduler)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
-        """Adds ModelService."""
-        if self._scheduler is None:
+        """Adds ModelService, DeploymentService, SeatService and GRPCInferenceService."""
+        if self._scheduler is None or self._calls is None:
             raise InvariantViolation("the models service is not open")
         file = model_pb2.DESCRIPTOR
         models = ModelServicer(
@@ -110,13 +128,19 @@ class ModelsService:
             Origins(self._scheduler, self._graph, self._trainer), self._describing,
         )  # fmt: skip
         model_pb2_grpc.add_ModelServiceServicer_to_server(repeatable(models, file, self._answers), server)
-        return [file.services_by_name["ModelService"].full_name]
+        return [
+            file.services_by_name["ModelService"].full_name,
+            *self._frames.register(server, self._answers),
+            add_to_server(InferenceServicer(self._calls), server),
+        ]
 
     async def drain(self) -> None:
         """Nothing to do: watchers come again, what is under way goes on where it was."""
 
     async def close(self) -> None:
-        """Closes everything that is open."""
+        """Closes everything that is open; frames live on."""
+        if self._calls is not None:
+            await self._calls.stop()
         if self._outward is not None:
             await self._outward.close()
         if self._database is not None:

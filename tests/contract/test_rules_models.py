@@ -15,18 +15,22 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelyard.channel import ACCOUNT_KEY
 from modelyard.errors import from_rpc_error
-from modelyard.v1 import account_pb2, model_pb2
+from modelyard.oip.v2 import inference_pb2
+from modelyard.v1 import account_pb2, deployment_pb2, model_pb2, seat_pb2
+from services.chassis.seat_links import SeatLinks
 from services.chassis.security import ADMIN, AGENT, ANONYMOUS, ON_BEHALF, ROLES, SERVICE, USER, VIEWER
 from services.models.rules import RULES
+from services.models.servicer.deployments import DeploymentServicer
+from services.models.servicer.inference import InferenceServicer
 from services.models.servicer.models import ModelServicer
 from tests.support.models_yard import ModelsYard, models_yard
 from tests.support.scheduler_service import command
 
-FILES = (model_pb2,)
+FILES = (model_pb2, deployment_pb2, seat_pb2, inference_pb2)
 SERVICES = [s for file in FILES for s in file.DESCRIPTOR.services_by_name.values()]
 SERVED = {
     name
-    for servicer in (ModelServicer,)
+    for servicer in (ModelServicer, DeploymentServicer, SeatLinks, InferenceServicer)
     for part in servicer.__mro__
     if part.__module__.startswith("services.")
     for name in vars(part)

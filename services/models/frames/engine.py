@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,6 +79,8 @@ class FrameEngine:
         self.send: Callable[[str, seat_pb2.SeatCommand], None] = _nobody
         self.on_refusal: Callable[[e.Refusal], None] = _unheard
         self.on_frames: Callable[[Sequence[Frame]], None] = _unseen
+        self.examples: Callable[[Served], Awaitable[dict[str, Any] | None]] = _none
+        """To which golden outputs belong."""
         self.endpoint = endpoint
         self._scheduler = scheduler
         self._tasks = task_pb2_grpc.TaskServiceStub(scheduler)
@@ -219,9 +221,9 @@ class FrameEngine:
             rows = [
                 SeatRow(one.batch, one.frame, one.account, one.request.SerializeToString()) for one in seats
             ]
-            failpoint("models.before_commit")
+            failpoint("models.before_frames")
             await self.store.persist(effects.rows, rows, self._kept(effects))
-            failpoint("models.after_commit")
+            failpoint("models.after_frames")
         for one in effects.frames.values():
             if one.task and one.task not in self._tasks_of:
                 self._follow(one.shape.account, one.number, one.task)
@@ -257,7 +259,7 @@ class FrameEngine:
     def _release(self, effects: e.Effects, seats: Sequence[Submission]) -> None:
         """Everything of the step is on disk."""
         for one in seats:
-            failpoint("models.before_submit")
+            failpoint("models.before_seat")
             self._session(one.account).submit(one)
         for wish in effects.wishes:
             self._carry(wish)
@@ -292,19 +294,27 @@ class FrameEngine:
         elif (frame := self.state.frames.get(wish.frame)) is None:
             return
         elif isinstance(wish, e.Launch):
-            self._launch(frame)
+            self._run_beside(self._launch(frame, frame.epoch), f"launch-{frame.number}")
         elif isinstance(wish, e.OpenDoor):
             secret = secret_of(self._key, frame.number, frame.epoch)
             self.doors.open(frame.number, frame.key, frame.address, secret)
         else:
             self._run_beside(self._drain(frame.number), f"drain-{frame.number}")
 
-    def _launch(self, frame: Frame) -> None:
+    async def _launch(self, frame: Frame, epoch: int) -> None:
         served = self.served_of(frame.key)
         if served is None:
             self.post(ev.Outdated(frame.number, "its version does not serve any more"))
             return
-        launch = launch_of(frame, served, self._key)
+        example = await self.examples(served)
+        if frame.epoch != epoch or frame.is_closing:
+            return
+        try:
+            launch = launch_of(frame, served, self._key, example)
+        except ServiceError as error:
+            # Its container fits no image any more.
+            self.post(ev.FrameRefused(frame.number, error.reason, str(error), error.code, error.field))
+            return
         self.send(frame.at_node, seat_pb2.SeatCommand(task_id=frame.task, launch=launch))
 
     async def _drain(self, number: int) -> None:
@@ -342,7 +352,7 @@ class FrameEngine:
     # What comes back from the scheduler
 
     def on_accepted(self, account: str, batch: Submission, tasks: Sequence[str]) -> None:
-        failpoint("models.after_submit")
+        failpoint("models.after_seat")
         self._tasks_of[tasks[0]] = batch.frame
         self.post(ev.SeatAccepted(batch.frame, batch.batch, tasks[0]))
         if batch.frame not in self.state.frames:
@@ -374,6 +384,11 @@ class FrameEngine:
 
 def _nobody(node: str, command: seat_pb2.SeatCommand) -> None:
     """Before agents can be heard nothing is sent: after their greeting commands follow from the state."""
+
+
+async def _none(served: Served) -> dict[str, Any] | None:
+    """Where there is no store."""
+    return None
 
 
 def _unheard(refusal: e.Refusal) -> None:

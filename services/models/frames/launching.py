@@ -21,9 +21,13 @@ LISTENING = 1
 """The sign that its process takes connections."""
 
 
-def launch_of(frame: Frame, served: Served, key: bytes) -> seat_pb2.LaunchSeat:
+Example = dict[str, Any] | None
+"""To which the golden output belongs."""
+
+
+def launch_of(frame: Frame, served: Served, key: bytes, example: Example = None) -> seat_pb2.LaunchSeat:
     """The command for its present epoch. Raises NoImage."""
-    content = json.dumps(document_of(frame, served))
+    content = json.dumps(document_of(frame, served, example))
     env = {
         "MODELYARD_FRAME": f"{frame.directory}/{LAUNCH_FILE}",
         "MODELYARD_FRAME_SECRET": secret_of(key, frame.number, frame.epoch),
@@ -36,12 +40,10 @@ def launch_of(frame: Frame, served: Served, key: bytes) -> seat_pb2.LaunchSeat:
     )
 
 
-def document_of(frame: Frame, served: Served) -> dict[str, Any]:
+def document_of(frame: Frame, served: Served, example: Example = None) -> dict[str, Any]:
     """What the frame is to load, what it is shut in by, and where it listens. Raises NoImage."""
     config = msgspec.structs.replace(served.config, runtime=runtime_of(served, frame.shape))
-    golden = None
-    if served.golden_digest and served.golden_example:
-        golden = {"example": json.loads(served.golden_example), "digest": served.golden_digest}
+    golden = {**example, "digest": served.golden_digest} if example is not None else None
     return {
         "component": f"{frame.directory}/{COMPONENT}",
         "config": msgspec.to_builtins(config),

@@ -15,8 +15,10 @@ from services.chassis.sqlite import Database, load_queries
 from services.chassis.supervise import Loops
 from services.models.frames.clearing import Clearing
 from services.models.frames.engine import FrameEngine
+from services.models.frames.examples import Examples
 from services.models.frames.explaining import Explaining
 from services.models.frames.making_room import MakingRoom
+from services.models.frames.model import FrameState
 from services.models.frames.resolving import Resolving
 from services.models.frames.seats import links_of
 from services.models.frames.source import Frames
@@ -41,12 +43,15 @@ class FramesRoom:
         state_dir: Path,
         endpoint: str,
         memory: str = "",
+        store: grpc.aio.Channel | None = None,
     ) -> None:
         """`endpoint`: where agents find the service; `memory`: what frames may hold together, empty: no limit."""
         self.engine = FrameEngine(
             FrameStore(database, load_queries(PACKAGE)), scheduler, versions, clock, loops, endpoint=endpoint,
             key=yard_key(state_dir, "models.frames.key"), budget_bytes=parse_size(memory) if memory else 0,
         )  # fmt: skip
+        if store is not None:
+            self.engine.examples = Examples(store).of
         self.source = Frames(self.engine, clock)
         self._links = links_of(self.engine)
         self._versions = versions
@@ -78,3 +83,23 @@ class FramesRoom:
             file.services_by_name["DeploymentService"], seat_pb2.DESCRIPTOR.services_by_name["SeatService"]
         )  # fmt: skip
         return [name.full_name for name in names]
+
+    def loaded_on(self, model: str, version: int) -> list[str]:
+        """On which nodes a version takes calls."""
+        frames = self.engine.state.frames.values()
+        return sorted(
+            {
+                one.at_node
+                for one in frames
+                if (one.key.model, one.key.version) == (model, version) and one.state is FrameState.READY
+            }
+        )
+
+    def named_by(self, model: str, version: int) -> list[str]:
+        """Which deployments come to a version now, or stand by with it."""
+        found = []
+        for name, one in self.engine.state.deployments.items():
+            keys = [target.key for target in one.targets] + list(one.standby.values())
+            if any(key is not None and (key.model, key.version) == (model, version) for key in keys):
+                found.append(name)
+        return sorted(found)
