@@ -29,7 +29,7 @@ def main() -> int:
 
     from modelyard.serving.family import adopt, end_children
     from modelyard.serving.proving import prove, unloadable_header
-    from modelyard.serving.server import Server
+    from modelyard.serving.server import Leaving, Server
 
     adopt()
     server = Server(secret, launch.settings.threads, launch.message_bytes_most)
@@ -44,6 +44,9 @@ def main() -> int:
     except (Exception, SystemExit) as error:
         # Whatever a component raises is told; the frame itself is well.
         server.unloadable(unloadable_header(error))
+    except Leaving:
+        end_children()
+        return 0
     code = server.wait()
     end_children()
     return code

@@ -1,4 +1,4 @@
-"""Processes that a component has started: they are adopted when they lose their parent, and end with the frame."""
+"""Whose child the frame is, and whose parent: it ends with who started it, and what it started ends with it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,23 @@ from pathlib import Path
 _SUBREAPER = 36
 """Of prctl: PR_SET_CHILD_SUBREAPER."""
 _ROUNDS_MOST = 50
+_INIT = 1
+
+
+class Parent:
+    """Who started this process: whoever forked it may be gone at once, so who stays is known a little later."""
+
+    def __init__(self) -> None:
+        self._first = self._pid = os.getppid()
+
+    def settle(self) -> None:
+        """From now on it is who it is."""
+        self._pid = os.getppid()
+
+    @property
+    def is_gone(self) -> bool:
+        """And with it whoever would end this process."""
+        return os.getppid() != self._pid or self._pid == _INIT != self._first
 
 
 def adopt() -> None:

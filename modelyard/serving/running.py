@@ -126,6 +126,16 @@ class Runner:
 
     def _given(self, call: Call) -> Values:
         """Inputs as the steps before, or the component, take them. Raises InvalidValue."""
+        for name in call.outputs or ():
+            if (
+                not self._post
+                and self._outputs
+                and not Visualiser.is_drawing(name)
+                and name not in self._outputs
+            ):
+                raise InvalidValue(
+                    f"there is no output {name!r}; there are {', '.join(self._outputs)}", "outputs"
+                )
         found: Values = {}
         for meta, buffer in zip(call.inputs, call.buffers, strict=True):
             name = meta.get("name")
@@ -156,7 +166,8 @@ class Runner:
         """Of the component: all, where steps or drawings may need any."""
         if self._post or self._visualiser.is_any or any(call.outputs is None for call in calls):
             return None
-        return sorted({name for call in calls for name in call.outputs or ()})
+        names = {name for call in calls for name in call.outputs or () if not Visualiser.is_drawing(name)}
+        return sorted(names) or None
 
     def _answer(self, call: Call, given: Values, found: Mapping[str, Any], clock: _Clock) -> Answer:
         outputs = self._post(found, call.parameters) if self._post else dict(found)
@@ -181,7 +192,9 @@ class Runner:
         return answer
 
     def _names(self, call: Call, outputs: Values) -> list[str]:
-        known = [name for name in self._outputs if name in outputs] or list(outputs)
+        # Steps after may add to what the component itself is declared to give.
+        declared = [name for name in self._outputs if name in outputs]
+        known = list(dict.fromkeys([*declared, *outputs])) if self._post or not declared else declared
         wanted = [name for name in call.outputs or () if not self._visualiser.is_drawing(name)]
         if not wanted:
             return known if call.outputs is None or not self._visualiser.is_asked(call) else []

@@ -26,6 +26,7 @@ import numpy as np
 from modelyard.serving.calls import Answer, Call, Id, calls_of, failure_header
 from modelyard.serving.current import Cancelled
 from modelyard.serving.errors import ComponentUnfit, InvalidValue, ServingError
+from modelyard.serving.family import Parent
 from modelyard.serving.running import Outcome, Runner
 from modelyard.serving.wire import GREETING_BYTES_MOST, BadMessage, Buffer, Decoder, Header, Message, encode
 
@@ -36,6 +37,10 @@ GRACE_S = 10.0
 """For what runs when the process is told to terminate."""
 _PIECES_MOST = 512
 _LOOK_S = 1.0
+
+
+class Leaving(BaseException):
+    """A signal ends the process while it loads; no Exception, so that no code of a component takes it for its own."""
 
 
 class Link:
@@ -60,10 +65,13 @@ class Link:
         count = self._socket.recv_into(self.decoder.room())
         return self.decoder.received(count) if count else None
 
-    def close(self) -> None:
+    def shut(self) -> None:
         """Whoever waits on it wakes."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.shut()
         self._socket.close()
 
 
@@ -80,7 +88,8 @@ class Server:
         self._live: dict[Id, Call] = {}
         self._waiting: queue.SimpleQueue[list[Call] | None] = queue.SimpleQueue()
         self._runner: Runner | None = None
-        self._strangers = threading.BoundedSemaphore(STRANGERS_MOST)
+        self._parent = Parent()
+        self._strangers: dict[Link, None] = {}
         self._is_ending = False
         self._leave_at = math.inf
         self._ended = threading.Event()
@@ -88,14 +97,16 @@ class Server:
     def listen(self, address: str) -> None:
         """Takes connections from now on: tcp://host:port or unix:///path. Raises OSError, ValueError."""
         listener = _listener(address)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._terminate)
         threading.Thread(target=self._accept, args=(listener,), name="accept", daemon=True).start()
 
     def loaded(self, runner: Runner, header: Header) -> None:
         """The component computes from now on; `header` is told to this connection and all later ones."""
         self._runner = runner
+        self._say(header)
         for number in range(self._threads):
             threading.Thread(target=self._compute, name=f"compute-{number}", daemon=True).start()
-        self._say(header)
 
     def unloadable(self, header: Header) -> None:
         """It never will; calls are answered with that."""
@@ -103,12 +114,8 @@ class Server:
 
     def wait(self) -> int:
         """Until the service, or a signal, ends it. The exit status."""
-        parent = os.getppid()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._terminate)
         while not self._ended.wait(_LOOK_S):
-            # Whoever started it is gone, and with it whoever would end it.
-            if os.getppid() != parent or time.monotonic() >= self._leave_at:
+            if self._parent.is_gone or time.monotonic() >= self._leave_at:
                 break
         if self._link is not None:
             self._link.close()
@@ -123,8 +130,11 @@ class Server:
     def _terminate(self, *_: object) -> None:
         self._leave_at = time.monotonic() + GRACE_S
         self.end()
+        if self._said is None:
+            raise Leaving
 
     def _say(self, header: Header) -> None:
+        self._parent.settle()
         with self._lock:
             self._said, link = header, self._link
         if header["kind"] == "unloadable":
@@ -141,18 +151,22 @@ class Server:
                 # Too many open files: one that ends makes room.
                 time.sleep(0.05)
                 continue
-            if not self._strangers.acquire(blocking=False):
-                opened.close()
-                continue
-            threading.Thread(target=self._serve, args=(opened,), name="connection", daemon=True).start()
+            link = Link(opened)
+            with self._lock:
+                self._strangers[link] = None
+                oldest = next(iter(self._strangers)) if len(self._strangers) > STRANGERS_MOST else None
+            if oldest is not None:
+                # Its thread finds it closed; whoever has something to say has said it by now.
+                oldest.shut()
+            threading.Thread(target=self._serve, args=(opened, link), name="connection", daemon=True).start()
 
-    def _serve(self, opened: socket.socket) -> None:
-        link = Link(opened)
+    def _serve(self, opened: socket.socket, link: Link) -> None:
         try:
             try:
                 rest = self._greeted(opened, link)
             finally:
-                self._strangers.release()
+                with self._lock:
+                    self._strangers.pop(link, None)
             if rest is not None:
                 self._read(link, rest)
         except (OSError, BadMessage) as error:

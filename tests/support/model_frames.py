@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from modelyard.serving.launch import FILE_VARIABLE, SECRET_VARIABLE
 from modelyard.serving.tensors import from_wire, to_wire
 from modelyard.serving.wire import Buffer, Decoder, Header, Message, encode
@@ -106,7 +104,7 @@ def tensors_of(values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[Bu
     inputs, buffers = [], []
     for name, value in values.items():
         array, parameters = value if isinstance(value, tuple) else (value, {})
-        meta, buffer = to_wire(name, np.asarray(array))
+        meta, buffer = to_wire(name, array)
         inputs.append({**meta, "parameters": parameters} if parameters else meta)
         buffers.append(buffer)
     return inputs, buffers
@@ -180,6 +178,13 @@ def loaded_frame(
             yield running, peer
         finally:
             peer.close()
+
+
+def free_port() -> int:
+    """Of this machine, as far as one can tell."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
 
 
 def _dialled(address: str) -> socket.socket:
