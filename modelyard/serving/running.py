@@ -126,16 +126,7 @@ class Runner:
 
     def _given(self, call: Call) -> Values:
         """Inputs as the steps before, or the component, take them. Raises InvalidValue."""
-        for name in call.outputs or ():
-            if (
-                not self._post
-                and self._outputs
-                and not Visualiser.is_drawing(name)
-                and name not in self._outputs
-            ):
-                raise InvalidValue(
-                    f"there is no output {name!r}; there are {', '.join(self._outputs)}", "outputs"
-                )
+        self._check_outputs(call)
         found: Values = {}
         for meta, buffer in zip(call.inputs, call.buffers, strict=True):
             name = meta.get("name")
@@ -158,6 +149,16 @@ class Runner:
         if missing:
             raise InvalidValue(f"there is no {', '.join(missing)}", f"inputs[{missing[0]}]")
         return found
+
+    def _check_outputs(self, call: Call) -> None:
+        """Before it is computed, where what can be asked for is known: steps after may add to what is declared."""
+        if self._post or not self._outputs:
+            return
+        for name in call.outputs or ():
+            if name not in self._outputs and not self._visualiser.is_drawing(name):
+                raise InvalidValue(
+                    f"there is no output {name!r}; there are {', '.join(self._outputs)}", "outputs"
+                )
 
     def _wanted(self, call: Call) -> list[str] | None:
         return self._wanted_of([call])
