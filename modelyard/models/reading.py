@@ -34,10 +34,15 @@ def read_config(text: str | bytes) -> Facts:
     findings.refuse()
     if len(documents) > 1:
         raise Refused(_many(documents, findings))
-    declared = _Declared(findings)
-    if documents:
-        declared.document(documents[0])
+    facts = declare(documents[0], findings) if documents else {}
     findings.refuse()
+    return facts
+
+
+def declare(document: Node, findings: Findings) -> Facts:
+    """What one document declares; what is wrong with it is noted."""
+    declared = _Declared(findings)
+    declared.document(document)
     return declared.facts
 
 
