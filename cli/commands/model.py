@@ -46,6 +46,15 @@ def inspect(
     return exit_codes.DONE if found.config is not None else exit_codes.INVALID_SPECIFICATION
 
 
+@command(app)
+def schema(yard: Invocation) -> int:
+    """Print the JSON Schema of model.yaml, for editors."""
+    from modelyard.models.schemas import text_of
+
+    sys.stdout.write(text_of())
+    return exit_codes.DONE
+
+
 def _tell(yard: Invocation, found: Determined) -> None:
     """Why there is no model.yaml."""
     for refusal in found.refusals:
