@@ -245,13 +245,16 @@ class _Determination:
         if derived is None:
             self._whys[side] = f"they cannot be told from what the component has, {where}"
             return
-        why = f"{names.why}, {where}" if names.why else where
-        self._inspected[side] = Fact(tuple(one.name for one in derived), names.provenance, why)
+        # What follows from a declaration is a rule's work, not its owner's word.
+        is_said = names.provenance is Provenance.DECLARED
+        provenance = Provenance.DEFAULT if is_said else names.provenance
+        why = where if is_said or not names.why else f"{names.why}, {where}"
+        self._inspected[side] = Fact(tuple(one.name for one in derived), provenance, why)
         for one in derived:
             values = (one.datatype, one.shape, one.codec, one.columns, one.labels, one.is_optional)
             for field, value in zip(_FIELDS, values, strict=True):
                 if value is not None and value not in ((), False):
-                    self._inspected[f"{side}[{one.name}].{field}"] = Fact(value, names.provenance, why)
+                    self._inspected[f"{side}[{one.name}].{field}"] = Fact(value, provenance, why)
 
     def _join(self, inputs: Sequence[Tensor], pre: Sequence[Step], taken: Values) -> None:
         """What the steps make of callers' values has to be what the component takes."""
