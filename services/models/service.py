@@ -66,9 +66,10 @@ class ModelsService:
             self._database, sql, self._clock, before=lambda: failpoint("models.before_errand"),
             after=lambda: failpoint("models.after_errand"),
         )  # fmt: skip
+        # Before anything steps: errands have their numbers from what is on disk.
+        await self._errands.open()
         await self._open_catalogue({**sql, **load_queries(f"{PACKAGE}.catalogue")})
         await self._open_frames(self._database, self._scheduler)
-        await self._errands.open()
         carriers: dict[str, Carrier] = {
             Kind.CANCELLATION: Cancellations(self._scheduler),
             Kind.REFERENCES: References(self._store),

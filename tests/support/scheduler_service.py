@@ -89,11 +89,13 @@ class _Store(artifact_pb2_grpc.ArtifactServiceServicer):
 
     def __init__(self) -> None:
         self.holders: list[str] = []
+        self.has_all = False
+        """Where another store keeps what tasks name."""
 
     async def AddReferences(
         self, request: artifact_pb2.AddReferencesRequest, context: Any
     ) -> artifact_pb2.AddReferencesResponse:
-        if set(request.digests) != {KNOWN_DIGEST}:
+        if not self.has_all and set(request.digests) != {KNOWN_DIGEST}:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such artefact")
         self.holders.append(request.holder)
         return artifact_pb2.AddReferencesResponse()

@@ -1,0 +1,191 @@
+"""Every RPC of the catalogue with boundary values: never UNKNOWN or INTERNAL, always in words, nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+
+from modelyard.errors import from_rpc_error
+from modelyard.v1 import model_pb2 as pb
+from services.models import component, describing
+from tests.support.models_yard import ModelsClient, models_yard
+from tests.support.mutations import mutate
+from tests.support.scheduler_service import refusal
+
+METHODS: list[MethodDescriptor] = list(pb.DESCRIPTOR.services_by_name["ModelService"].methods)
+MUTATIONS = 40
+NEVER = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+TEXTS = (
+    "",
+    "kind: Model",
+    "{}",
+    "- 1",
+    "kind: [",
+    "\0",
+    "a: &a [*a]",
+    "x" * 100_000,
+    "[" * 5_000,
+    "inputs: [{name: x}]",
+)
+LATER = 1 << 62
+
+
+def made(method: MethodDescriptor, chance: random.Random, file: pb.ComponentFile) -> Message:
+    """A request; most name a model that is there."""
+    request: Any = message_factory.GetMessageClass(method.input_type)()
+    mutate(request, chance)
+    fields = request.DESCRIPTOR.fields_by_name
+    for field in ("model", "name"):
+        if field in fields and chance.random() < 0.8:
+            setattr(request, field, chance.choice(("iris", "wine", "../iris", "")))
+    if "version" in fields and chance.random() < 0.7:
+        value = chance.choice((0, 1, 2, -1, LATER))
+        is_text = fields["version"].type == fields["version"].TYPE_STRING
+        request.version = str(value) if is_text else value
+    if "files" in fields and chance.random() < 0.7:
+        del request.files[:]
+        request.files.append(file)
+    for field in ("document", "config"):
+        if field in fields and chance.random() < 0.8:
+            setattr(request, field, chance.choice(TEXTS))
+    if "request_id" in fields and chance.random() < 0.8:
+        request.request_id = ""
+    return request
+
+
+async def code_of(
+    client: ModelsClient, method: MethodDescriptor, request: Message
+) -> tuple[grpc.StatusCode, str]:
+    """What the call ends with; of a stream its first message counts."""
+    answer = message_factory.GetMessageClass(method.output_type)
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    kind = client.channel.unary_stream if method.server_streaming else client.channel.unary_unary
+    call = kind(path, type(request).SerializeToString, answer.FromString)(request, timeout=20)
+    try:
+        await asyncio.wait_for(call.read() if method.server_streaming else call, 20)
+    except grpc.aio.AioRpcError as error:
+        return error.code(), from_rpc_error(error).message
+    finally:
+        call.cancel()
+    return grpc.StatusCode.OK, ""
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+async def test_rpc_of_the_catalogue_with_boundary_values_is_refused_in_words_and_loses_nothing(
+    method: MethodDescriptor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # There is no agent that would look at a component.
+    monkeypatch.setattr(describing, "WAIT_S", 0)
+    chance = random.Random(method.name)
+    async with models_yard(tmp_path) as yard:
+        kept = await yard.create("kept")
+        await yard.create()
+        await yard.prove()
+        file, other = await yard.file(b"other"), await yard.user("ada")
+        for number in range(MUTATIONS):
+            request = made(method, chance, file)
+            client = other if number % 4 == 0 else yard.admin
+            code, message = await code_of(client, method, request)
+            assert code not in NEVER, f"{code.name} {message} for {str(request)[:2_000]}"
+            assert code is grpc.StatusCode.OK or message
+        await yard.restart()
+        found = (await yard.admin.models.GetModelVersion(pb.GetModelVersionRequest(model="kept"))).version
+        assert (found.component, found.state) == (kept.component, pb.MODEL_VERSION_STATE_INSPECTING)
+
+
+@pytest.mark.asyncio
+async def test_what_has_no_meaning_is_refused_by_its_name(tmp_path: Path) -> None:
+    async with models_yard(tmp_path) as yard:
+        await yard.create()
+        await yard.prove()
+        file, models = await yard.file(), yard.admin.models
+
+        def create(**fields: Any) -> Any:
+            return models.CreateModelVersion(
+                pb.CreateModelVersionRequest(**({"model": "m", "files": [file]} | fields))
+            )
+
+        def at(path: str, digest: str = file.digest) -> list[pb.ComponentFile]:
+            return [pb.ComponentFile(path=path, digest=digest)]
+
+        many = [
+            pb.ComponentFile(path=f"f{number}", digest=file.digest)
+            for number in range(component.FILES_MOST + 1)
+        ]
+        alias = pb.SetAliasRequest
+        access, watch = pb.UpdateModelRequest, pb.WatchModelVersionRequest
+        odd = pb.ModelAccess(account="a", role=9)  # type: ignore[arg-type]
+        cases: list[tuple[Any, str]] = [
+            (create(model="../m"), "MODEL_NAME_INVALID"),
+            (create(model="m" * 101), "MODEL_NAME_INVALID"),
+            (create(model=""), "MODEL_NAME_INVALID"),
+            (create(files=[]), "COMPONENT_INVALID"),
+            (create(files=at("../../etc/passwd")), "COMPONENT_INVALID"),
+            (create(files=at("/etc/passwd")), "COMPONENT_INVALID"),
+            (create(files=at("a//b")), "COMPONENT_INVALID"),
+            (create(files=at("a\nb")), "COMPONENT_INVALID"),
+            (create(files=at("a\\b")), "COMPONENT_INVALID"),
+            (create(files=at("x" * 2_000)), "COMPONENT_INVALID"),
+            (create(files=at("a") + at("a")), "COMPONENT_INVALID"),
+            (create(files=at("a") + at("a/b")), "COMPONENT_INVALID"),
+            (create(files=at("a/b") + at("a")), "COMPONENT_INVALID"),
+            (create(files=at("a", "0" * 63)), "COMPONENT_INVALID"),
+            (create(files=at("a", "0" * 64)), "COMPONENT_FILE_MISSING"),
+            (create(files=many), "COMPONENT_INVALID"),
+            (create(config="x" * (1 << 20)), "CONFIG_INVALID"),
+            (create(config="speed: 5"), "CONFIG_INVALID"),
+            (create(config="name: other"), "CONFIG_INVALID"),
+            (create(labels={"a b": "c"}), "LABELS_INVALID"),
+            (create(labels={"a": "c" * 300}), "LABELS_INVALID"),
+            (create(summary="x" * 3_000), "TEXT_TOO_LONG"),
+            (create(lineage=pb.Lineage(job_id="seven")), "LINEAGE_INVALID"),
+            (create(lineage=pb.Lineage(task_id="t-999")), "ORIGIN_UNKNOWN"),
+            (models.GetModel(pb.GetModelRequest(name="nothing")), "MODEL_NOT_FOUND"),
+            (models.GetModelVersion(pb.GetModelVersionRequest(model="iris", version="9")), "MODEL_VERSION_NOT_FOUND"),
+            (models.GetModelVersion(pb.GetModelVersionRequest(model="iris", version="x")), "MODEL_VERSION_NOT_FOUND"),
+            (models.GetModelConfig(pb.GetModelConfigRequest(model="iris", revision=7)), "CONFIG_NOT_FOUND"),
+            (models.GetModelConfig(pb.GetModelConfigRequest(model="iris", revision=-7)), "CONFIG_NOT_FOUND"),
+            (models.ListModels(pb.ListModelsRequest(page_token="odd")), "PAGE_TOKEN_INVALID"),
+            (models.ListModels(pb.ListModelsRequest(page_size=-1)), "PAGE_SIZE_NEGATIVE"),
+            (models.ListModelVersions(pb.ListModelVersionsRequest(model="iris", states=[99])), "MODEL_STATE_UNKNOWN"),
+            (models.WatchModelVersion(watch(model="iris", revision=LATER)), "MODEL_REVISION_UNKNOWN"),
+            (models.WatchModelVersion(watch(model="iris", revision=-1)), "MODEL_REVISION_UNKNOWN"),
+            (models.SetAlias(alias(model="iris", alias="7", version=1)), "ALIAS_INVALID"),
+            (models.SetAlias(alias(model="iris", alias="a b", version=1)), "ALIAS_INVALID"),
+            (models.SetAlias(alias(model="iris", alias="a", version=2)), "MODEL_VERSION_NOT_FOUND"),
+            (models.SetAlias(alias(model="iris", alias="a", version=1, from_version=3)), "ALIAS_STALE"),
+            (models.DeleteAlias(pb.DeleteAliasRequest(model="iris", alias="a")), "MODEL_VERSION_NOT_FOUND"),
+            (models.DeleteModelVersion(pb.DeleteModelVersionRequest(model="iris")), "MODEL_VERSION_NOT_FOUND"),
+            (models.UpdateModel(access(name="iris", revision=99)), "MODEL_STALE"),
+            (models.UpdateModel(access(name="iris", access=[odd])), "MODEL_ROLE_UNKNOWN"),
+            (models.UpdateModel(access(name="iris", access=[pb.ModelAccess(role=1)])), "ACCESS_INVALID"),
+            (models.UpdateModelConfig(pb.UpdateModelConfigRequest(model="iris", document="a: [")), "CONFIG_INVALID"),
+            (models.ListModelUsage(pb.ListModelUsageRequest(model="iris", days=-1)), "DAYS_INVALID"),
+        ]  # fmt: skip
+        for call, reason in cases:
+            found = await asyncio.wait_for(refusal(call), 20)
+            assert (found.reason, bool(found.message)) == (reason, True), (
+                f"{reason}: {found.reason} {found.message}"
+            )
+
+
+@pytest.mark.asyncio
+async def test_wrong_model_yaml_is_told_with_line_and_column_of_each_mistake(tmp_path: Path) -> None:  # S2.3
+    async with models_yard(tmp_path) as yard:
+        await yard.create()
+        await yard.prove()
+        document = "serving:\n  deadline: soon\n  speed: 5\nruntime: {python: two}\n"
+        request = pb.UpdateModelConfigRequest(model="iris", document=document)
+        found = await refusal(yard.admin.models.UpdateModelConfig(request))
+        assert (found.reason, found.field) == ("CONFIG_INVALID", "document")
+        assert [line.split(" ")[0] for line in found.message.splitlines()] == ["2:13", "3:3", "4:19"]
