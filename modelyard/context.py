@@ -32,10 +32,18 @@ class Source(NamedTuple):
         return unquoted(data) if self.is_quoted else data
 
 
-class ModelsAccess(NamedTuple):
-    """How models are called on behalf of a task."""
+CALLS_SERVICES = ("model.", "train.")
+"""Operators whose names begin so are given a token of their task, and where services are."""
+
+
+class YardAccess(NamedTuple):
+    """How services are called on behalf of a task: what a `Client` is made with."""
 
     endpoint: str
+    store: str
+    graph: str
+    trainer: str
+    models: str
     token: str
     ca_file: str = ""
 
@@ -56,7 +64,7 @@ class Context:
         attachments: Mapping[str, str] | None = None,
         directory: str = "",
         report: Callable[[float, str], None] | None = None,
-        models: ModelsAccess | None = None,
+        access: YardAccess | None = None,
     ) -> None:
         self.task_id = task_id
         self.attempt = attempt
@@ -79,8 +87,8 @@ class Context:
         self.attachments: Mapping[str, Path] = Attachments(self, sources or {}, attachments or {})
         self._directory = directory
         self._report = report
-        # Of operators whose names begin with "model."; None elsewhere.
-        self.models = models
+        # Of operators whose names begin with "model." or "train."; None elsewhere.
+        self.access = access
         self._cancelled = False
 
     @property

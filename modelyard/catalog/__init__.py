@@ -38,6 +38,7 @@ OPERATORS = {
     "text.join": "modelyard.catalog.texts:join",
     "text.replace": "modelyard.catalog.texts:replace",
     "text.split": "modelyard.catalog.texts:split",
+    "train.run": "modelyard.catalog.training:run_job",
 }
 
 

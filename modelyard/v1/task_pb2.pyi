@@ -1104,7 +1104,7 @@ class Resources(_message.Message):
     GPU_FIELD_NUMBER: _builtins.int
     CUSTOM_FIELD_NUMBER: _builtins.int
     cpu: _builtins.float
-    """Cores; unset: 1."""
+    """Cores; unset: 1, of operators that wait for services (model.…, train.…) 0.1."""
     memory_bytes: _builtins.int
     gpu: _builtins.float
     """Devices; below 1: that share of one device."""

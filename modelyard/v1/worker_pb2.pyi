@@ -411,7 +411,7 @@ class RunOperator(_message.Message):
     LOG_DIRECTORY_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
     ATTACHMENTS_FIELD_NUMBER: _builtins.int
-    MODELS_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
     operator: _builtins.str
     params_json: _builtins.str
     """A JSON object."""
@@ -429,8 +429,8 @@ class RunOperator(_message.Message):
         """Attached files and directories by path, each where it lies."""
 
     @_builtins.property
-    def models(self) -> Global___ModelsAccess:
-        """Of operators that call models."""
+    def access(self) -> Global___YardAccess:
+        """Of operators that call the yard's services."""
 
     def __init__(
         self,
@@ -443,27 +443,35 @@ class RunOperator(_message.Message):
         log_directory: _builtins.str = ...,
         task: Global___TaskEnvironment | None = ...,
         attachments: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
-        models: Global___ModelsAccess | None = ...,
+        access: Global___YardAccess | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "directory", b"directory", "inputs", b"inputs", "log_directory", b"log_directory", "models", b"models", "operator", b"operator", "override_json", b"override_json", "params_json", b"params_json", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "attachments", b"attachments", "directory", b"directory", "inputs", b"inputs", "log_directory", b"log_directory", "operator", b"operator", "override_json", b"override_json", "params_json", b"params_json", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunOperator: _TypeAlias = RunOperator  # noqa: Y015
 
 @_typing.final
-class ModelsAccess(_message.Message):
-    """How models are called on behalf of a task."""
+class YardAccess(_message.Message):
+    """How services are called on behalf of a task; host:port of each."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENDPOINT_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
+    TRAINER_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     CA_FILE_FIELD_NUMBER: _builtins.int
     endpoint: _builtins.str
-    """host:port of the models service."""
+    """Of the scheduler."""
+    store: _builtins.str
+    graph: _builtins.str
+    trainer: _builtins.str
+    models: _builtins.str
     token: _builtins.str
     """The task's own."""
     ca_file: _builtins.str
@@ -472,16 +480,20 @@ class ModelsAccess(_message.Message):
         self,
         *,
         endpoint: _builtins.str = ...,
+        store: _builtins.str = ...,
+        graph: _builtins.str = ...,
+        trainer: _builtins.str = ...,
+        models: _builtins.str = ...,
         token: _builtins.str = ...,
         ca_file: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_file", b"ca_file", "endpoint", b"endpoint", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_file", b"ca_file", "endpoint", b"endpoint", "graph", b"graph", "models", b"models", "store", b"store", "token", b"token", "trainer", b"trainer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ModelsAccess: _TypeAlias = ModelsAccess  # noqa: Y015
+Global___YardAccess: _TypeAlias = YardAccess  # noqa: Y015
 
 @_typing.final
 class WorkInput(_message.Message):

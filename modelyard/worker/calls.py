@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from resource import RUSAGE_SELF, getrusage
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
-from modelyard.context import Context, ModelsAccess, Source, TaskCancelled
+from modelyard.context import Context, Source, TaskCancelled, YardAccess
 from modelyard.operator.declaration import Operator
 from modelyard.operator.registry import OperatorNotFound, find
 from modelyard.operator.validation import validate_params
@@ -250,7 +250,7 @@ def _deaf(operator: Operator) -> str:
 
 
 def _context(key: str, work: Message, sources: dict[str, Source], on_progress: Progress) -> Context:
-    task, models = work.get("task", {}), work.get("models")
+    task, access = work.get("task", {}), work.get("access")
     return Context(
         task_id=task.get("task_id", ""),
         attempt=int(task.get("attempt", 0)),
@@ -262,7 +262,7 @@ def _context(key: str, work: Message, sources: dict[str, Source], on_progress: P
         attachments=work.get("attachments"),
         directory=work.get("directory", ""),
         report=lambda ratio, message: on_progress(key, ratio, message),
-        models=ModelsAccess(**models) if models else None,
+        access=YardAccess(**access) if access else None,
     )
 
 

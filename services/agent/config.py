@@ -21,6 +21,7 @@ class AgentConfig(ServiceConfig):
     scheduler: str = option("127.0.0.1:7070", "address of the scheduler")
     store: str = option("", "address of the store; empty: the scheduler's host, next port")
     trainer: str = option("", "address of the trainer; empty: the scheduler's host, three ports further")
+    graph: str = option("", "address of the graph service; empty: the scheduler's host, two ports further")
     models: str = option("", "address of the models service; empty: the scheduler's host, four ports further")
     advertise: str = option(
         "",
@@ -57,11 +58,16 @@ class AgentConfig(ServiceConfig):
         host, _, port = self.scheduler.rpartition(":")
         return f"{host}:{int(port) + 1}"
 
-    @property
-    def models_address(self) -> str:
-        """Where models are called, as tasks are told."""
+    def addresses(self) -> dict[str, str]:
+        """Of every service, as tasks are told."""
         host, _, port = self.scheduler.rpartition(":")
-        return self.models or f"{host}:{int(port) + 4}"
+        return {
+            "endpoint": self.scheduler,
+            "store": self.store_address,
+            "graph": self.graph or f"{host}:{int(port) + 2}",
+            "trainer": self.trainer_address(""),
+            "models": self.models or f"{host}:{int(port) + 4}",
+        }
 
     def trainer_address(self, endpoint: str) -> str:
         """Where the trainer is that a seat names: host:port, :port of the scheduler's host, or nothing."""

@@ -160,7 +160,7 @@ class Agent:
         self._logs = LogPusher(places, self._credentials.agent_channel)
         self._cleaner = Cleaner(places, self._logs.is_busy)
         self._shims = ShimFiles(places)
-        reach = Reach(config.models_address, lambda: self._credentials.ca_file)
+        reach = Reach(config.addresses(), lambda: self._credentials.ca_file)
         self._commands = CommandSetup(places, node, has_gpus, reach)
         self._engine = Engine(
             self._state, self._clock, places, self._specifications, self._limiter, self._logs,

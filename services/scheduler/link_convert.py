@@ -158,7 +158,7 @@ def add_command(batch: pb.Commands, command: Command, bodies: set[int], sign: Si
         start.prefill = command.is_prefill
         start.array_index = index_of(command.key)
         start.gpu_devices.extend(command.devices)
-        if spec.is_command:
+        if spec.has_token:
             start.task_token = sign(command.key, command.attempt, command.epoch, command.account)
         return 64 + len(command.params) + added
     if isinstance(command, RetractTask):

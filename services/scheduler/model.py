@@ -212,8 +212,8 @@ class Spec(msgspec.Struct, frozen=True):
     queue_timeout_ms: int = 0
     array_size: int = 0
     hold: bool = False
-    # Or a seat: it gets a token of its own.
-    is_command: bool = False
+    # A command, a seat, an operator that calls services: each attempt gets a token of its own.
+    has_token: bool = msgspec.field(default=False, name="is_command")
     digests: tuple[str, ...] = ()
     # The agent's to keep; known here to tell it again.
     run_timeout_ms: int = 0

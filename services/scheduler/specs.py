@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from google.protobuf.duration_pb2 import Duration
 
+from modelyard.context import CALLS_SERVICES
 from modelyard.v1 import task_pb2
 from services.scheduler import attachments, conduct, seats
 from services.scheduler.asked_params import settle_params
@@ -38,6 +39,8 @@ MODIFY_SIGNALS = ("SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
 CHECKPOINT_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 PREEMPTION_GRACE_MS = 30_000
 MOST_PREEMPTION_GRACE_MS = 600_000
+WAITING_CPU = 0.1
+"""Of an operator that waits for services, unless it says otherwise: what it waits for needs the cores."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 _PYTHON = re.compile(r"3(\.[0-9]{1,3}){1,2}")
@@ -58,9 +61,10 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
     _check_rest(spec, field)
     _check_size(spec, field)
     ways = conduct.convert(spec, field)
+    calls_services = operator.startswith(CALLS_SERVICES)
     shape = Shape(
         account=account,
-        amounts=_amounts(spec.resources, f"{field}.resources"),
+        amounts=_amounts(spec.resources, f"{field}.resources", WAITING_CPU if calls_services else 1.0),
         node=spec.placement.node,
         labels=tuple(sorted(spec.placement.labels.items())),
         policy=Policy(spec.placement.policy or Policy.LEAST_LOADED),
@@ -82,7 +86,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         queue_timeout_ms=_milliseconds(spec.timeouts.queue_timeout, f"{field}.timeouts.queue_timeout"),
         array_size=spec.array_size,
         hold=spec.hold,
-        is_command=kind != "operator",
+        has_token=kind != "operator" or calls_services,
         digests=_digests(spec, field),
         disconnect=_disconnect(spec.disconnect, f"{field}.disconnect"),
         run_timeout_ms=_milliseconds(spec.timeouts.run_timeout, f"{field}.timeouts.run_timeout"),
@@ -137,8 +141,8 @@ def _check_argv(spec: task_pb2.TaskSpec, field: str) -> None:
         )
 
 
-def _amounts(resources: task_pb2.Resources, field: str) -> Amounts:
-    values = {CPU: resources.cpu if resources.HasField("cpu") else 1.0}
+def _amounts(resources: task_pb2.Resources, field: str, cpu: float) -> Amounts:
+    values = {CPU: resources.cpu if resources.HasField("cpu") else cpu}
     values |= {MEMORY: float(resources.memory_bytes), GPU: resources.gpu}
     for name, value in resources.custom.items():
         if not NAME.fullmatch(name) or name in (CPU, MEMORY, GPU):

@@ -4,6 +4,8 @@ from services.chassis.security import ADMIN, AGENT, ON_BEHALF, TASK, USER, VIEWE
 
 _READ = frozenset({ADMIN, USER, VIEWER, ON_BEHALF})
 _CHANGE = frozenset({ADMIN, USER, ON_BEHALF})
+# A task acts for its account: nodes of graphs that are training jobs.
+_TASKS = frozenset({TASK})
 
 _TABLE = {
     "FrameworkService": {
@@ -14,20 +16,20 @@ _TABLE = {
         "RenderJob": _READ,
     },
     "JobService": {
-        "CreateJob": _CHANGE,
-        "GetJob": _READ,
+        "CreateJob": _CHANGE | _TASKS,
+        "GetJob": _READ | _TASKS,
         "ListJobs": _READ,
         "ListInstances": _READ,
-        "WatchJob": _READ,
-        "StopJob": _CHANGE,
+        "WatchJob": _READ | _TASKS,
+        "StopJob": _CHANGE | _TASKS,
         "SuspendJob": _CHANGE,
         "ResumeJob": _CHANGE,
         "ScaleRole": _CHANGE,
-        "WatchAddresses": _READ | {TASK},
+        "WatchAddresses": _READ | _TASKS,
         "ExplainJob": _READ,
         "ImportJob": _CHANGE,
         "StreamJobLogs": _READ,
-        "ReportProgress": _CHANGE | {TASK},
+        "ReportProgress": _CHANGE | _TASKS,
         "ListJobMetrics": _READ,
     },
     "SweepService": {

@@ -1,0 +1,92 @@
+"""Training jobs as nodes of a graph: the job runs in the trainer, the operator waits for it (S1.3, S3.3).
+
+What calls services imports them when it is called.
+"""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard.catalog.services import request_id_of, yard_of
+from modelyard.context import Context
+from modelyard.operator.declaration import operator
+from modelyard.operator.failure import OperatorFailed
+from modelyard.operator.ports import File
+
+if TYPE_CHECKING:
+    from modelyard.client import Client
+    from modelyard.v1.job_pb2 import Job
+
+
+class JobFailed(OperatorFailed):
+    """The job has ended, and not with success."""
+
+
+@operator(name="train.run", version="1", outputs={"job": "json", "file": "file"}, has_effects=True)
+async def run_job(
+    ctx: Context, job: str, params: dict[str, Any] | None = None, name: str = "", keep: str = ""
+) -> dict[str, Any]:
+    """Runs a training job and waits for its end: ``job`` is the job file's text, ``params`` go over its own.
+
+    Gives what is known of it as ``job`` (id, state, outputs with their digests), and as ``file`` the kept output that
+    ``keep`` names ("master-0/model.json"). A cancelled task stops its job. An attempt that follows a lost one goes on
+    with the job of that one; one that follows a failed job begins another.
+    """
+    async with yard_of(ctx) as yard:
+        made = await _job_of(ctx, yard, job, params, name)
+        try:
+            ended = await _followed(ctx, yard, made)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                await asyncio.shield(yard.jobs.stop(made.id, f"task {ctx.task_id} was cancelled"))
+            raise
+        told = _told(ended)
+        if told["state"] != "succeeded":
+            raise JobFailed(f"{made.id} {told['state']}: {ended.message}", f"yard train why {made.id}")
+        return {"job": told, "file": await _kept(ctx, yard, ended, keep)}
+
+
+async def _job_of(ctx: Context, yard: "Client", text: str, params: dict[str, Any] | None, name: str) -> "Job":
+    """The living job of an earlier attempt, or a new one: the same request makes the same job."""
+    for attempt in range(1, ctx.attempt + 1):
+        request = request_id_of(ctx, f"train.run/{attempt}")
+        made = await yard.jobs.create(text, params=params, name=name, request_id=request)
+        made = await yard.jobs.get(made.id)
+        if _state(made) not in ("failed", "stopped"):
+            break
+    return made
+
+
+async def _followed(ctx: Context, yard: "Client", job: "Job") -> "Job":
+    latest = job
+    ctx.progress(0.0, f"{job.id} is queued")
+    async for change in yard.jobs.watch(job.id):
+        if change.HasField("job"):
+            latest = change.job
+            ratio = latest.progress.ratio if latest.HasField("progress") else 0.0
+            ctx.progress(ratio, f"{latest.id} {_state(latest)} {latest.progress.message}".strip())
+    return await yard.jobs.get(latest.id)
+
+
+def _state(job: "Job") -> str:
+    from modelyard.v1 import job_pb2
+
+    return job_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower()
+
+
+def _told(job: "Job") -> dict[str, Any]:
+    outputs = {one.name: {"digest": one.digest, "size_bytes": one.size_bytes} for one in job.outputs}
+    return {"id": job.id, "name": job.name, "state": _state(job), "message": job.message, "outputs": outputs}
+
+
+async def _kept(ctx: Context, yard: "Client", job: "Job", keep: str) -> File | None:
+    if not keep:
+        return None
+    found = {one.name: one.digest for one in job.outputs}
+    if keep not in found:
+        raise JobFailed(
+            f"{job.id} kept no {keep}: it kept {', '.join(sorted(found)) or 'nothing'}",
+            "name it in the job file's keep, as role-index/path",
+        )
+    return File(await yard.artifacts.get(found[keep], ctx.directory / Path(keep).name))

@@ -1,0 +1,113 @@
+"""A training job as a node of a canvas: it runs, its progress shows, its files go on, and cancelling reaches it (S3.3)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from modelyard.client.aio import Client
+from modelyard.v1 import job_pb2, run_pb2
+from tests.support.wait import wait_until
+from tests.support.yard import Yard, new_yard
+
+pytestmark = pytest.mark.asyncio
+JOB = """
+kind: Job
+framework: plain
+name: trained
+argv: [sh, -c, 'echo "{\\"loss\\": ${params.loss}}" > m.json; echo step 1/2; %s']
+resources: {cpu: 0.2}
+params: {loss: 1}
+roles:
+  worker: {clean: {keep: [m.json]}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> None:
+    """In place of the check after every test: the yard lives longer than one."""
+
+
+@pytest.fixture(scope="module")
+def yard() -> Iterator[Yard]:
+    with new_yard(is_up=False, agents=2) as made:
+        up = made.up("--trainer")
+        assert up.code == 0, f"{up.stderr}\n{made.logs()}"
+        yield made
+
+
+def canvas(job: str, **params: Any) -> str:
+    train = {
+        "id": "train", "operator": "train.run", "record": True,
+        "initial_params": {"job": job, "params": params, "keep": "worker-0/m.json"},
+    }  # fmt: skip
+    read = {"id": "read", "operator": "files.read", "record": True, "resources": {"cpu": 0.2}}
+    edge = {"id": "e", "source": "train", "source_port": "file", "target": "read"}
+    return json.dumps({"nodes": [train, read], "edges": [edge]})
+
+
+async def test_job_is_a_node_whose_file_the_next_one_reads(yard: Yard) -> None:
+    async with yard.client() as client:
+        project = (await client.projects.create("trains")).id
+        saved = await client.projects.save(project, canvas(JOB % "true", loss=7))
+        assert not saved.problems, saved.problems
+        run = await client.runs.wait((await client.runs.start(project)).id)
+        assert run.state == run_pb2.RUN_STATE_SUCCEEDED, run.error
+        [read] = [one for one in run.results if one.node_id == "read"]
+        assert json.loads(json.loads(read.outputs[0].value_json)) == {"loss": 7}
+        [job] = (await client.jobs.list()).jobs
+        assert (job.name, job.state) == ("trained", job_pb2.JOB_STATE_SUCCEEDED)
+
+
+async def test_cancelling_the_run_stops_its_job(yard: Yard) -> None:
+    async with yard.client() as client:
+        run, job = await started(client, JOB % "sleep 600", "is cancelled")
+
+        async def shows() -> bool:
+            [train, _] = await client.runs.nodes(run)
+            return job.id in train.progress.message
+
+        await wait_until(shows, "its progress names the job", timeout_s=20)
+        await client.runs.cancel(run, "enough")
+
+        async def is_stopped() -> bool:
+            return (await client.jobs.get(job.id)).state == job_pb2.JOB_STATE_STOPPED
+
+        await wait_until(is_stopped, "the job is stopped", timeout_s=30)
+
+
+async def test_failure_of_the_job_is_that_of_its_node_with_the_next_step(yard: Yard) -> None:
+    async with yard.client() as client:
+        run, job = await started(client, JOB % "exit 3", "fails")
+        ended = await asyncio.wait_for(client.runs.wait(run), 60)
+        assert ended.state == run_pb2.RUN_STATE_FAILED
+        assert ended.error.node_id == "train" and job.id in ended.error.message
+        assert ended.error.next_step == f"yard train why {job.id}"
+
+
+async def test_job_file_that_is_wrong_is_told_by_the_node(yard: Yard) -> None:
+    async with yard.client() as client:
+        project = (await client.projects.create("is wrong")).id
+        await client.projects.save(project, canvas("kind: Job\nframework: plainn\n"))
+        ended = await client.runs.wait((await client.runs.start(project)).id)
+        assert ended.state == run_pb2.RUN_STATE_FAILED
+        assert "plainn" in ended.error.message and "Traceback" not in ended.error.message
+
+
+async def started(client: Client, job: str, name: str) -> tuple[str, job_pb2.Job]:
+    """The run and its job, once that is there."""
+    known = {one.id for one in (await client.jobs.list()).jobs}
+    project = (await client.projects.create(name)).id
+    await client.projects.save(project, canvas(job))
+    run = await client.runs.start(project)
+
+    async def made() -> job_pb2.Job | None:
+        return next((one for one in (await client.jobs.list()).jobs if one.id not in known), None)
+
+    found = await wait_until(made, "its job is there", timeout_s=30)
+    assert found is not None
+    return run.id, found
