@@ -125,8 +125,8 @@ def test_rules_of_training_name_known_roles_and_agents_for_seats_alone() -> None
     assert all(roles <= ROLES | {ON_BEHALF} for roles in RULES.values())
     assert not any(roles & {ANONYMOUS, SERVICE} for roles in RULES.values())
     assert {rpc for rpc, roles in RULES.items() if TASK in roles} == {
-        "/modelyard.v1.JobService/ReportProgress",
-        "/modelyard.v1.JobService/WatchAddresses",
+        f"/modelyard.v1.JobService/{rpc}"
+        for rpc in ("ReportProgress", "WatchAddresses", "CreateJob", "GetJob", "WatchJob", "StopJob")
     }
     assert [rpc for rpc, roles in RULES.items() if AGENT in roles] == [
         "/modelyard.v1.SeatService/ConnectSeats"

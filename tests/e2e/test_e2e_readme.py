@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pytest
@@ -94,45 +92,3 @@ def test_demo_trains_a_model_and_leaves_it_with_a_picture(tmp_path: Path) -> Non
         assert ".png" in names, sorted(names)
         assert names & {".joblib", ".pkl", ".npz", ".json"}, sorted(names)
         assert not [words for words in yard.processes().values() if "services." in words]
-
-
-def test_installed_wheel_works_from_any_directory(tmp_path: Path) -> None:
-    """`pip install` gives yard and the services; nothing of the source tree is needed."""
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in ("cli", "modelyard", "services"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, source)
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, source], check=True, timeout=100)
-    shutil.rmtree(source)
-    [wheel] = tmp_path.glob("modelyard-*.whl")
-    home = tmp_path / "venv"
-    venv.create(home, symlinks=True)
-    python = home / "bin" / "python"
-    subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], check=True, timeout=60)
-    # What it depends on is taken from the environment of the tests; a plain path runs no .pth of theirs.
-    [packages] = (home / "lib").glob("python*/site-packages")
-    dependencies = next(path for path in sys.path if path.endswith("site-packages"))
-    (packages / "dependencies.pth").write_text(f"{dependencies}\n")
-    for name in ("yard-scheduler", "yard-agent", "yard-store", "yard-graph"):
-        shown = subprocess.run(
-            [home / "bin" / name, "--help"], capture_output=True, text=True, cwd="/", check=True
-        )
-        assert name in shown.stdout
-    with new_yard(is_up=False, agents=1) as yard:
-        env = {**environment(yard.state), "PATH": f"{home / 'bin'}:{os.environ['PATH']}"}
-        del env["PYTHONPATH"]
-        script = (
-            f"yard up --detach --port-base {yard.port} && yard call echo --param value=3 && yard run -- echo installed"
-            f" && python -c 'import cli; print(cli.__file__)'; code=$?; yard down; exit $code"
-        )
-        with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
-            done = subprocess.run(
-                ["sh", "-c", script], env=env, cwd="/", stdout=out, stderr=err, timeout=60, check=False
-            )
-        output = (tmp_path / "out").read_text()
-        assert done.returncode == 0, (tmp_path / "err").read_text() + yard.logs()
-        assert output.splitlines()[:2] == ["3", "installed"]
-        assert str(packages) in output

@@ -4,6 +4,7 @@ what its controller would have told it (N10)."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,8 +159,9 @@ def test_imported_pytorch_job_restarts_its_ranks_and_they_meet(yard: TrainingYar
     assert {words[3] for words in totals} == {"3"}
     begun = [words for words in yard.lines() if "begins" in words]
     assert {words[3] for words in begun} == {"0", "1", "2"}
-    # All ranks began twice: worker-0 failed once.
-    assert len(begun) == 6
+    # worker-0 failed once, and all restarted; who was stopped at once may not have begun before.
+    times = Counter(words[0] for words in begun)
+    assert times["worker-0"] == 2 and max(times.values()) == 2
     assert yard.job(job_id)["labels"] == {"team": "vision"}
 
 
