@@ -18,14 +18,15 @@ def main() -> int:
     """Until the frame has ended."""
     try:
         order = read_order(os.environ, Path.cwd())
-        return Holder(order, _form(order)).run()
+        return Holder(order, form_of(order)).run()
     except Trouble as error:
         return _tell(error)
     except OSError as error:
         return _tell(trouble_of(error))
 
 
-def _form(order: Order) -> Form:
+def form_of(order: Order) -> Form:
+    """How it is to be shut in."""
     if order.kind == CONTAINER:
         from modelyard.enclosure.container import Container
 

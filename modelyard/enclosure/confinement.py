@@ -12,6 +12,8 @@ USER = 10_001
 TMP_BYTES, SHARED_BYTES, DESCRIPTORS = 256 * 1024**2, 64 * 1024**2, 4_096
 FILE_BYTES, OUTPUT_BYTES = 1024**3, 256 * 1024**2
 PIDS = 256
+FOUND = "/found.json"
+"""What a program inside may write, if it is given anything."""
 _PRIVILEGES = "no-new-privileges"
 _TMPFS = f"rw,nosuid,nodev,noexec,mode=1777,size={TMP_BYTES}"
 

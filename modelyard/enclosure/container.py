@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modelyard.enclosure.confinement import USER, Limits, host_config
+from modelyard.enclosure.confinement import FOUND, USER, Limits, host_config
 from modelyard.enclosure.engine import Engine, EngineFailed
 from modelyard.enclosure.offer import OFFER, Offer
 from modelyard.enclosure.order import (
@@ -53,12 +53,13 @@ class Container:
         self.code: int | None = None
         """How it has ended."""
 
-    def start(self, listener: socket.socket, watch: Watch) -> None:
+    def start(self, listener: socket.socket | None, watch: Watch) -> None:
         """Raises Trouble, OSError."""
         order, self._watch = self._order, watch
         open_to_read(order.component)
         make_room(order, COMPONENT)
-        self._offer = Offer(order.room / OFFER, listener, watch)
+        if listener is not None:
+            self._offer = Offer(order.room / OFFER, listener, watch)
         try:
             self._engine = Engine.find(self._environ)
             image = self._image(self._engine)
@@ -152,6 +153,8 @@ def container_config(order: Order, image: str, packages: Path | None) -> dict[st
         _mount(package_directory(), f"{PACKAGES}/modelyard"),
         _mount(order.room, ROOM),
     ]
+    if order.found is not None:
+        mounts.append(_mount(order.found, FOUND) | {"ReadOnly": False})
     paths = [PACKAGES]
     if packages is not None:
         mounts.append(_mount(packages, ENVIRONMENT))
@@ -170,7 +173,7 @@ def container_config(order: Order, image: str, packages: Path | None) -> dict[st
     return {
         "Image": image,
         "Entrypoint": ["python3"],
-        "Cmd": ["-I", f"{PACKAGES}/modelyard/enclosure/within.py", order.python],
+        "Cmd": ["-I", f"{PACKAGES}/modelyard/enclosure/within.py", order.python, *order.program],
         "Env": [f"{name}={value}" for name, value in environ.items()],
         "Labels": {LABEL: order.seat},
         "User": f"{USER}:{USER}",

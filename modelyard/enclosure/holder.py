@@ -14,11 +14,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from modelyard.enclosure.order import Order, Trouble
+from modelyard.enclosure.order import HANDED_ON, Order, Trouble
 from modelyard.enclosure.passer import Passer, Watch, listen_at
 
 _LOOK_S, _GRACE_S = 0.25, 5.0
-_HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _SIGNALLED = 128
 
 Handler = Callable[[int], None]
@@ -29,8 +28,8 @@ class Form(Protocol):
 
     code: int | None
 
-    def start(self, listener: socket.socket, watch: Watch) -> None:
-        """The frame gets the listening socket. Raises Trouble, OSError."""
+    def start(self, listener: socket.socket | None, watch: Watch) -> None:
+        """The frame gets the listening socket, if there is to be one. Raises Trouble, OSError."""
         ...
 
     def signal(self, name: str) -> None:
@@ -63,10 +62,7 @@ class Holder:
         """Until the frame has ended; its exit code. Raises Trouble, OSError."""
         self._take_signals()
         try:
-            with listen_at(self._order.socket) as listener:
-                self._form.start(listener, self._watch)
-            # Who connects before the frame is there waits in its queue.
-            self._passer.listen(self._order.listen)
+            self._start()
             look_at = time.monotonic()
             while self._form.code is None:
                 for fd, events in self._poll.poll(_LOOK_S):
@@ -80,6 +76,15 @@ class Holder:
         finally:
             self._form.close()
             self._order.socket.unlink(missing_ok=True)
+
+    def _start(self) -> None:
+        if not self._order.listen:
+            self._form.start(None, self._watch)
+            return
+        with listen_at(self._order.socket) as listener:
+            self._form.start(listener, self._watch)
+        # Who connects before the frame is there waits in its queue.
+        self._passer.listen(self._order.listen)
 
     def _look(self) -> None:
         self._form.look()
@@ -100,7 +105,7 @@ class Holder:
     def _take_signals(self) -> None:
         read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(write)
-        for number in _HANDED_ON:
+        for number in HANDED_ON:
             signal.signal(number, lambda got, _: self._ending.append(got))
         self._wake = read
         self._watch(read, select.EPOLLIN, self._on_wake)

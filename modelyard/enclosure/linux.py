@@ -20,7 +20,7 @@ _DENIED = (
     *((os.ST_NOSUID, NO_SUID), (os.ST_NODEV, NO_DEV), (os.ST_NOEXEC, NO_EXEC)),
     *((os.ST_NOATIME, 1 << 10), (os.ST_NODIRATIME, 1 << 11), (os.ST_RELATIME, 1 << 21)),
 )
-_SET_PDEATHSIG, _SET_NO_NEW_PRIVS = 1, 38
+_SET_PDEATHSIG, _SET_DUMPABLE, _SET_NO_NEW_PRIVS = 1, 4, 38
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
 
@@ -47,13 +47,13 @@ def mount(source: str, target: str, kind: str, flags: int, options: str = "") ->
     )
 
 
-def bind(source: str, target: str) -> None:
-    """The same files at another place, read-only; mounts below it stay as they are. Raises OSError."""
+def bind(source: str, target: str, *, is_writable: bool = False) -> None:
+    """The same files at another place; mounts below it stay as they are. Raises OSError."""
     mount(source, target, "", BIND | REC)
     had = os.statvfs(target).f_flag
     # What a mount has been denied already cannot be given back by a user who is not the machine's root.
     kept = sum(flag for seen, flag in _DENIED if had & seen)
-    mount("", target, "", REMOUNT | BIND | READ_ONLY | NO_SUID | kept)
+    mount("", target, "", REMOUNT | BIND | NO_SUID | kept | (0 if is_writable else READ_ONLY))
 
 
 def pivot(root: str) -> None:
@@ -75,6 +75,11 @@ def die_with_parent(number: int) -> None:
 def no_new_privileges() -> None:
     """From now on nothing that is executed has more rights than this process."""
     _check(_libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+
+
+def hide_memory() -> None:
+    """No other process of the same user can look into this one."""
+    _check(_libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
 
 
 def loopback_up() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ CONTAINER, ENVIRONMENT = "container", "environment"
 TROUBLE_EXIT = 70
 """The exit code where there is no frame; the last line of stderr says why."""
 MARK = "frame: "
+HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 LISTENER = 3
 """The descriptor at which a frame that is shut in finds its listening socket."""
 
@@ -62,6 +64,10 @@ class Order:
     threads: int = 1
     file_bytes: int = FILE_BYTES
     """The most that one file may have."""
+    program: tuple[str, ...] = ("-m", "modelyard.serving")
+    """What Python is given inside."""
+    found: Path | None = None
+    """The one file of this machine that it may write."""
     output_bytes: int = OUTPUT_BYTES
     """Of what it writes to stdout and stderr, so much is kept."""
 
@@ -78,30 +84,36 @@ def read_order(environ: Mapping[str, str], directory: Path) -> Order:
         raise Trouble("INVALID_ARGUMENT", "", f"{LAUNCH} does not name the launch of a frame")
     try:
         launch = json.loads((directory / path).read_bytes())
-        wanted = launch.pop("enclosure", {})
-        gpus = environ.get("CUDA_VISIBLE_DEVICES", "") if wanted.get("gpu") else ""
-        return Order(
-            kind=wanted.get("kind", ENVIRONMENT),
-            launch=launch,
-            component=_component(directory / launch["component"]),
-            listen=launch["listen"],
-            secret=environ.get(SECRET, ""),
-            room=directory.absolute() / "room",
-            seat=environ.get(SEAT) or f"pid-{os.getpid()}",
-            environment=Path(environ["VIRTUAL_ENV"]) if environ.get("VIRTUAL_ENV") else None,
-            image=wanted.get("image", ""),
-            python=wanted.get("python", ""),
-            memory_bytes=int(wanted.get("memory_bytes", 0)),
-            cpu=float(wanted.get("cpu", 0.0)),
-            gpus=tuple(filter(None, gpus.split(","))),
-            has_network=bool(wanted.get("network")),
-            pids=int(wanted.get("pids", PIDS)),
-            threads=int(wanted.get("threads", 1)),
-            file_bytes=int(wanted.get("file_bytes", FILE_BYTES)),
-            output_bytes=int(wanted.get("output_bytes", OUTPUT_BYTES)),
-        )
+        return order_of(launch, launch.pop("enclosure", {}), environ, directory)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Trouble("INVALID_ARGUMENT", "", f"{path} is no launch of a frame: {error}") from error
+
+
+def order_of(
+    launch: Mapping[str, Any], wanted: Mapping[str, Any], environ: Mapping[str, str], directory: Path
+) -> Order:
+    """``wanted``: the key `enclosure`. Raises OSError, ValueError, KeyError, TypeError."""
+    gpus = environ.get("CUDA_VISIBLE_DEVICES", "") if wanted.get("gpu") else ""
+    return Order(
+        kind=wanted.get("kind", ENVIRONMENT),
+        launch=launch,
+        component=_component(directory / launch["component"]),
+        listen=launch["listen"],
+        secret=environ.get(SECRET, ""),
+        room=directory.absolute() / "room",
+        seat=environ.get(SEAT) or f"pid-{os.getpid()}",
+        environment=Path(environ["VIRTUAL_ENV"]) if environ.get("VIRTUAL_ENV") else None,
+        image=wanted.get("image", ""),
+        python=wanted.get("python", ""),
+        memory_bytes=int(wanted.get("memory_bytes", 0)),
+        cpu=float(wanted.get("cpu", 0.0)),
+        gpus=tuple(filter(None, gpus.split(","))),
+        has_network=bool(wanted.get("network")),
+        pids=int(wanted.get("pids", PIDS)),
+        threads=int(wanted.get("threads", 1)),
+        file_bytes=int(wanted.get("file_bytes", FILE_BYTES)),
+        output_bytes=int(wanted.get("output_bytes", OUTPUT_BYTES)),
+    )
 
 
 def _component(path: Path) -> Path:

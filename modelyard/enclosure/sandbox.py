@@ -16,10 +16,11 @@ import sys
 import zlib
 from pathlib import Path
 
-from modelyard.enclosure import linux, walls
-from modelyard.enclosure.census import resident_bytes
-from modelyard.enclosure.confinement import DESCRIPTORS
+from modelyard.enclosure import first, linux, walls
+from modelyard.enclosure.census import holds_more_than
+from modelyard.enclosure.confinement import DESCRIPTORS, FOUND
 from modelyard.enclosure.order import (
+    HANDED_ON,
     LAUNCH,
     LISTENER,
     SEAT,
@@ -91,7 +92,7 @@ class Sandbox:
         self.code: int | None = None
         """How it has ended."""
 
-    def start(self, listener: socket.socket, watch: Watch) -> None:
+    def start(self, listener: socket.socket | None, watch: Watch) -> None:
         """Raises Trouble, OSError."""
         order, self._watch = self._order, watch
         found = grade()
@@ -100,7 +101,7 @@ class Sandbox:
             self._refuse_without_network(order)
             os.write(2, b"frame: shut in by limits only; its files are this user's\n")
         make_room(order, str(order.component) if found == LIMITS else walls.COMPONENT)
-        self._pid = _start(order, found, listener.fileno())
+        self._pid = _start(order, found, -1 if listener is None else listener.fileno())
         self._pidfd = os.pidfd_open(self._pid)
         watch(self._pidfd, select.EPOLLIN, self._on_end)
 
@@ -129,7 +130,7 @@ class Sandbox:
     def look(self) -> None:
         """Raises Trouble if it holds more memory than it may."""
         most = self._order.memory_bytes
-        if most and self._pid and resident_bytes(self._pid) > most:
+        if most and self._pid and holds_more_than(self._pid, most):
             message = f"it needed more memory than the {most >> 20} MiB that it may have"
             raise Trouble("RESOURCE_EXHAUSTED", "runtime.memory", message)
 
@@ -178,13 +179,29 @@ def _become_frame(order: Order, found: str, listener: int) -> None:
         os.setresuid(user, user, user)
     linux.no_new_privileges()
     linux.die_with_parent(signal.SIGKILL)
-    os.dup2(listener, LISTENER)
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(nothing if listener < 0 else listener, LISTENER)
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
     os.closerange(LISTENER + 1, DESCRIPTORS)
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGPIPE):
+    for number in (*HANDED_ON, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
-    os.execve(python, [str(python), "-m", "modelyard.serving"], _environ(order, found))
+    if found != LIMITS:
+        first.stay(os.fork)
+    os.execve(python, [str(python), *_program(order, found)], _environ(order, found))
+
+
+def _program(order: Order, found: str) -> tuple[str, ...]:
+    """As it is seen from where the frame is."""
+    if found != LIMITS:
+        return order.program
+    seen = {walls.COMPONENT: str(order.component), FOUND: str(order.found)}
+    return tuple(
+        seen.get(
+            word, f"{order.room}{word.removeprefix(walls.ROOM)}" if word.startswith(walls.ROOM) else word
+        )
+        for word in order.program
+    )
 
 
 def user_of(seat: str) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from modelyard.enclosure.confinement import SHARED_BYTES, TMP_BYTES
+from modelyard.enclosure.confinement import FOUND, SHARED_BYTES, TMP_BYTES
 from modelyard.enclosure.linux import (
     BIND,
     NO_DEV,
@@ -60,6 +60,8 @@ def build(order: Order, python: Path, root: Path, user: int) -> None:
     _place(package_directory(), root, f"{PACKAGES}/modelyard")
     _place(order.component, root, COMPONENT)
     _place(order.room, root, ROOM)
+    if order.found is not None:
+        _place(order.found, root, FOUND, is_writable=True)
     _devices(order, root)
     _temporary(root, "/dev/shm", SHARED_BYTES)
     (root / "proc").mkdir()
@@ -89,7 +91,7 @@ def _copy_place(path: Path, root: Path) -> None:
         _place(path, root, str(path))
 
 
-def _place(source: Path, root: Path, where: str) -> None:
+def _place(source: Path, root: Path, where: str, *, is_writable: bool = False) -> None:
     target = root / where.lstrip("/")
     if target.exists() and not target.is_dir():
         return
@@ -98,7 +100,7 @@ def _place(source: Path, root: Path, where: str) -> None:
         target.mkdir(mode=0o755, exist_ok=True)
     else:
         target.touch()
-    bind(str(source.resolve()), str(target))
+    bind(str(source.resolve()), str(target), is_writable=is_writable)
 
 
 def _devices(order: Order, root: Path) -> None:

@@ -19,14 +19,13 @@ _OFFER, _LISTENER = "/room/offer.socket", 3
 _EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 
 
-def main(python: str) -> int:
+def main(python: str, program: list[str]) -> int:
     """``python``: the version that the mounted packages were installed for, or nothing. The exit code."""
     own = "{}.{}".format(*sys.version_info)
     if python and own != python:
         return _refuse("runtime.image", f"the image has Python {own}, the packages are for {python}")
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(_OFFER)
-        _, (listener,), _, _ = socket.recv_fds(sock, 1, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    listener = _taken() if os.path.exists(_OFFER) else nothing  # noqa: PTH110
     # It cannot be looked into, though the frame is of the same user.
     ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
     ending: list[int] = []
@@ -34,11 +33,10 @@ def main(python: str) -> int:
     signal.set_wakeup_fd(wake_write)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD):
         signal.signal(number, lambda got, _: ending.append(got))
-    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.set_inheritable(listener, listener == _LISTENER)
     frame = os.posix_spawn(
         sys.executable,
-        [sys.executable, "-m", "modelyard.serving"],
+        [sys.executable, *program],
         os.environ,
         file_actions=[(os.POSIX_SPAWN_DUP2, nothing, 0), (os.POSIX_SPAWN_DUP2, listener, _LISTENER)],
         setsigdef=(signal.SIGPIPE,),
@@ -60,6 +58,14 @@ def main(python: str) -> int:
         status = _reap(frame)
         if status is not None:
             return _code(status)
+
+
+def _taken() -> int:
+    """The listening socket, from who keeps this container."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(_OFFER)
+        _, (listener,), _, _ = socket.recv_fds(sock, 1, 1)
+    return listener
 
 
 def _reap(frame: int) -> int | None:
@@ -103,4 +109,4 @@ def _refuse(field: str, message: str, code: str = "FAILED_PRECONDITION") -> int:
 
 
 if __name__ == "__main__":
-    os._exit(main(sys.argv[1] if len(sys.argv) > 1 else ""))
+    os._exit(main(sys.argv[1], sys.argv[2:]))
