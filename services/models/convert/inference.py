@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from modelyard.models import Config
@@ -48,11 +49,17 @@ def _describe(target: pb.ModelMetadataResponse.TensorMetadata, spec: Tensor) -> 
     if content_type is not None:
         target.parameters["content_type"].string_param = content_type
     if spec.columns:
-        target.parameters["columns"].string_param = ",".join(spec.columns)
+        target.parameters["columns"].string_param = _listed(spec.columns)
     if spec.labels:
-        target.parameters["labels"].string_param = ",".join(spec.labels)
+        target.parameters["labels"].string_param = _listed(spec.labels)
     if spec.is_optional:
         target.parameters["optional"].bool_param = True
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Between commas, or as JSON where a name has one itself."""
+    has_comma = any("," in name or name.startswith("[") for name in names)
+    return json.dumps(names, ensure_ascii=False) if has_comma else ",".join(names)
 
 
 def config_of(config: Config) -> pb.ModelConfig:
