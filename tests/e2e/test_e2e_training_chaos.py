@@ -309,19 +309,25 @@ async def test_jobs_end_once_and_nothing_of_them_is_doubled_or_left_over_in_the_
         wrong = [text for run in history.runs for text in await checked(clients[0], history, run)]
         assert not wrong, f"{report}\n" + "\n".join(wrong[:20])
         await wait_until(
+            lambda: all_have_ended(clients[0], history), "every seat has ended", timeout_s=CLEARED_S,
+            state=lambda: history.runs,
+        )  # fmt: skip
+        await wait_until(
             lambda: not yard.task_leavings(), "nothing is left", timeout_s=CLEARED_S, state=yard.task_leavings
         )
     print(f"\n{report}: {len(history.runs)} jobs, each ended once, none doubled")
+
+
+async def all_have_ended(client: Client, history: TrainingHistory) -> bool:
+    """Whether the scheduler holds no seat of theirs any more (S3.11)."""
+    asked = [client.tasks.list(task_pb2.TaskFilter(labels={"job": run.job})) for run in history.runs]
+    return all(one.state in _TASK_ENDED for page in await asyncio.gather(*asked) for one in page.tasks)
 
 
 async def checked(client: Client, history: TrainingHistory, run: Run) -> list[str]:
     """What is not as promised of a job that has ended, with what is known of it."""
     job, instances = await client.jobs.get(run.job), await client.jobs.instances(run.job)
     wrong = history.check(run, job, instances)
-    tasks = (await client.tasks.list(task_pb2.TaskFilter(labels={"job": run.job}))).tasks
-    wrong += [
-        f"{run.kind} {run.job}: seat {one.id} is {one.state}" for one in tasks if one.state not in _TASK_ENDED
-    ]
     if wrong:
         wrong.append(f"{job}\n{instances}\n" + "\n".join(map(str, history.lines(run.job))))
     return wrong

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from itertools import groupby, pairwise
 
 import pytest
 
-from tests.support.framework_yard import LONG_S, FrameworkYard, Values, job, reference_after, reported
+from tests.support.framework_yard import LONG_S, FrameworkYard, job, reference_after, reported
 from tests.support.wait import wait_until_sync
 
 
@@ -31,7 +30,7 @@ def test_elastic_torchrun_grows_and_shrinks_while_it_trains_and_loses_one_step_a
     _wait_for_worlds(yard, job_id, 1, 2, 1)
     (yard.room / "finish").touch()
     yard.until(job_id, "SUCCEEDED")
-    steps = [taken["step"] for taken in _taken(yard)]
+    steps = [taken["step"] for taken in yard.steps()]
     assert all(after >= before for before, after in pairwise(steps)), steps
     assert set(steps) == set(range(1, steps[-1] + 1)), "no step is left out"
     (last,) = reported(yard.output(job_id))
@@ -50,16 +49,9 @@ def _wait_for_worlds(yard: FrameworkYard, job_id: str, *sizes: int) -> None:
     """Until steps were taken in rounds of so many processes, one round after the other."""
 
     def rounds() -> list[int]:
-        return [size for size, _ in groupby(taken["world"] for taken in _taken(yard))]
+        return [size for size, _ in groupby(taken["world"] for taken in yard.steps())]
 
     wait_until_sync(
         lambda: rounds() == [*sizes], f"rounds of {sizes}", timeout_s=LONG_S,
         state=lambda: (rounds(), yard.told(job_id)),
     )  # fmt: skip
-
-
-def _taken(yard: FrameworkYard) -> list[Values]:
-    """Every step that was saved, in the order of time."""
-    file = yard.room / "steps"
-    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]

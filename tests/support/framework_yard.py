@@ -67,6 +67,12 @@ class FrameworkYard(TrainingYard):
         self.nothing_lives(job_id)
         return found
 
+    def steps(self) -> list[Values]:
+        """Every step that was saved in the room, in the order of time."""
+        file = self.room / "steps"
+        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
     def output(self, job_id: str, most: int = 1 << 30) -> str:
         """What its instances have written; of each so many of the last characters."""
         return "\n".join(
