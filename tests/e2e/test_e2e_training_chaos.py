@@ -266,8 +266,11 @@ async def chaotic_yard() -> AsyncIterator[tuple[Yard, Keeper, list[Proxy]]]:
         lines = [Proxy(yard.port), Proxy(yard.port + 3)]
         for line in lines:
             await line.start()
-        words = ("--scheduler", f"127.0.0.1:{lines[0].port}", "--trainer", f"127.0.0.1:{lines[1].port}")
-        processes = await asyncio.to_thread(Processes, yard, trainer=True, agent_words=words)
+        more = {
+            "agent": ("--scheduler", f"127.0.0.1:{lines[0].port}"),
+            "trainer": ("--endpoint", f"127.0.0.1:{lines[1].port}"),
+        }
+        processes = await asyncio.to_thread(Processes, yard, trainer=True, more=more)
         keeper = Keeper(processes)
         try:
             keeper.start()

@@ -24,9 +24,9 @@ class Processes:
         *,
         trainer: bool = False,
         models: bool = False,
-        agent_words: Sequence[str] = (),
+        more: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """`agent_words`: options of every agent, which hold instead of what it was told before."""
+        """`more`: options by service, of all agents under "agent", which hold instead of those before."""
         options = Options(
             port_base=yard.port,
             agents=yard.agents,
@@ -36,7 +36,7 @@ class Processes:
             models=models,
         )
         self._yard = yard
-        self._agent_words = agent_words
+        self._more = dict(more or {})
         self._environ = dict(environ or {})
         self._programs: dict[str, Program] = {p.name: p for p in programs(yard.state, options)}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -54,7 +54,7 @@ class Processes:
         program = self._programs[name]
         extra = {**self._environ, **({VARIABLE: wish} if wish else {})}
         env = environment(self._yard.state, extra)
-        argv = (*program.argv, *(self._agent_words if name.startswith("agent") else ()))
+        argv = (*program.argv, *self._more.get(name.partition("-")[0], ()))
         with program.log_file.open("ab") as log:
             self._running[name] = subprocess.Popen(argv, env=env, stdout=log, stderr=log, cwd="/")
 
