@@ -55,7 +55,7 @@ from services.agent.surroundings import Surroundings
 from services.agent.suspensions import Suspensions
 from services.agent.sweep import Cleaner
 from services.agent.workers import Workers
-from services.chassis import failpoints, logs
+from services.chassis import failpoints, logs, memory
 from services.chassis.clock import SystemClock
 from services.chassis.errors import StartRefused
 from services.chassis.figures import Family
@@ -230,6 +230,7 @@ class Agent:
         """Says that the agent is ready once the scheduler has welcomed it; then waits for ever."""
         await self._link.welcomed.wait()
         write_ready(self._config.state_dir, name, "", self._clock.now_ms())
+        memory.settle()
         _log.info("agent_ready", node=self._node)
         await asyncio.get_running_loop().create_future()
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard.training import Refused
-from modelyard.training.imports import Imported, convert
 from modelyard.training_messages import problem_messages
 from modelyard.v1 import framework_pb2, job_pb2_grpc
 from modelyard.v1 import job_pb2 as pb
 from services.chassis.errors import FailedPrecondition
 from services.chassis.security import principal
 from services.trainer.creation import Creation, account_of
+
+if TYPE_CHECKING:
+    from modelyard.training.imports import Imported
 
 
 class ImportInvalid(FailedPrecondition):
@@ -44,6 +46,9 @@ class ImportServicer(job_pb2_grpc.JobServiceServicer):
 
 def _converted(request: pb.ImportJobRequest) -> Imported:
     """Raises ImportInvalid."""
+    # Thirty modules that most yards never need.
+    from modelyard.training.imports import convert
+
     try:
         return convert(request.document, request.name)
     except Refused as error:
