@@ -68,7 +68,9 @@ def _numbers(taken: Taken, given: Given, text: str) -> Sent:
     stripped = text.strip()
     if stripped[:1] in ("[", "{") or "," not in stripped:
         return _json(taken, given, parse_json(stripped or "[]", taken.name))
-    return _rows(taken, given)
+    # One line that is typed has no line with names above it.
+    is_line = not given.source and "\n" not in stripped
+    return _table(taken, Rows((), [stripped.split(",")])) if is_line else _rows(taken, given)
 
 
 def _words(taken: Taken, given: Given, text: str) -> Sent:

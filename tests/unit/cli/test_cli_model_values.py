@@ -145,6 +145,11 @@ def test_what_does_not_fit_is_told_where_it_is(
     assert taken.words in refused.value.next_step
 
 
+def test_numbers_between_commas_are_one_row() -> None:
+    with pytest.raises(CommandError, match="row 1, column pl: 'x' is no number"):
+        one(IRIS, "x=1,2,x,4")
+
+
 @pytest.mark.parametrize(
     ("given_", "words"),
     [
