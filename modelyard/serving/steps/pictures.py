@@ -55,8 +55,7 @@ def _resized(image: Array, options: Options) -> Array:
     inner_height, inner_width = _inner(image.shape[0], image.shape[1], options)
     if inner_height * inner_width > PIXELS_MOST:
         raise ValueError(f"{inner_height} x {inner_width} are more than {PIXELS_MOST} pixels")
-    planes = [_plane(image[..., at], inner_height, inner_width, options) for at in range(image.shape[2])]
-    found = _like(np.stack(planes, axis=-1), image.dtype)
+    found = _interpolated(image, inner_height, inner_width, options)
     if options["fit"] != "contain":
         return found
     framed = np.full((height, width, image.shape[2]), options["fill"], dtype=image.dtype)
@@ -79,11 +78,18 @@ def _inner(height: int, width: int, options: Options) -> tuple[int, int]:
     return max(wanted_height, round(height * ratio)), max(wanted_width, round(width * ratio))
 
 
-def _plane(plane: Array, height: int, width: int, options: Options) -> Array:
+def _interpolated(image: Array, height: int, width: int, options: Options) -> Array:
+    """Pixels of one or three channels as Pillow has them; others channel by channel, as real numbers."""
     images = library("PIL.Image", "pillow", "", "resize")
-    method = images.Resampling[options["method"].upper()]
-    image = images.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
-    return np.asarray(image.resize((width, height), method))
+    method, size = images.Resampling[options["method"].upper()], (width, height)
+    if image.dtype == np.uint8 and image.shape[2] in (1, 3):
+        whole = images.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
+        return np.asarray(whole.resize(size, method)).reshape(height, width, image.shape[2])
+    planes = [
+        np.asarray(images.fromarray(np.ascontiguousarray(image[..., at], np.float32)).resize(size, method))
+        for at in range(image.shape[2])
+    ]
+    return _like(np.stack(planes, axis=-1), image.dtype)
 
 
 def centre_crop(value: Any, options: Options, _: Names) -> Array:
