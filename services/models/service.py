@@ -14,6 +14,7 @@ from services.chassis.figures import Family, gauge
 from services.chassis.outward import Outward, yard_key
 from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator
+from services.chassis.server import Limits
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
 from services.models.calls.calls import Calls
@@ -32,6 +33,8 @@ from services.models.servicer.inference import InferenceServicer, add_to_server
 from services.models.servicer.models import ModelServicer
 
 PACKAGE = "services.models"
+LOAD_S = 3_600.0
+"""So long a load may be waited for: an environment may have to be made."""
 
 
 class ModelsService:
@@ -39,6 +42,7 @@ class ModelsService:
 
     name = "models"
     rules = RULES
+    limits = Limits(long_calls={"/modelyard.v1.DeploymentService/LoadModel": LOAD_S})
 
     def __init__(self, config: ModelsConfig, loops: Loops) -> None:
         self._config = config

@@ -2,20 +2,214 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+
+import grpc.aio
+import psutil
 import pytest
 
+from modelyard.errors import from_rpc_error
 from modelyard.v1 import deployment_pb2 as pb
-from tests.support.frames_room import frames_room
-from tests.support.yard import Yard
+from services.models.frames.model import FrameUnloadable
+from tests.support.frames_room import Room, frames_room
+from tests.support.wait import wait_until
+from tests.support.yard import Yard, new_yard
 
 pytestmark = pytest.mark.asyncio
+
+WHO = """
+import time
+
+class Who:
+    def __init__(self):
+        self.born = time.time_ns()
+
+    def predict(self, x: int) -> int:
+        return self.born
+"""
+LARGE = """
+class Large:
+    def __init__(self):
+        self.weights = bytearray(230 << 20)
+        self.weights[::4096] = b"w" * len(self.weights[::4096])
+
+    def predict(self, x: int) -> int:
+        return x + 1
+"""
 
 
 async def test_model_is_loaded_when_it_is_called(yard: Yard) -> None:  # S2.5
     async with frames_room(yard) as room:
         await room.add("adder", plus=5)
         assert await room.call("adder", 3) == 8
-        listed = await room.deployments.ListFrames(pb.ListFramesRequest())
-        (frame,) = listed.frames
+        frame = await frame_of(room, "adder")
         assert (frame.model, frame.version, frame.state) == ("adder", 1, pb.FRAME_STATE_READY)
         assert frame.node in yard.nodes and frame.call_count == 1
+
+
+async def frame_of(room: Room, model: str) -> pb.Frame:
+    listed = await room.deployments.ListFrames(pb.ListFramesRequest(model=model))
+    (frame,) = listed.frames
+    return frame
+
+
+def memory_of(yard: Yard) -> int:
+    """Of all that runs for the yard, in bytes."""
+    found = 0
+    for pid in yard.processes():
+        with suppress(psutil.NoSuchProcess):
+            found += psutil.Process(pid).memory_info().rss
+    return found
+
+
+async def test_killed_frame_is_back_without_a_call_for_it(yard: Yard) -> None:  # S2.6, N7
+    async with frames_room(yard) as room:
+        await room.add("adder", plus=5)
+        assert await room.call("adder", 3) == 8
+        before = await frame_of(room, "adder")
+        with pytest.raises(EOFError):
+            await room.call("adder", -1)
+        assert await room.call("adder", 4) == 9
+        after = await frame_of(room, "adder")
+        assert (after.id, after.task_id, after.restart_count) == (before.id, before.task_id, 1)
+
+
+async def test_service_that_dies_adopts_its_frames(yard: Yard) -> None:  # S2.6
+    """None is doubled: the process that answered before answers after."""
+    async with frames_room(yard) as room:
+        await room.add("adder", code=WHO)
+        first = await room.call("adder", 0)
+        before = await frame_of(room, "adder")
+        await room.restart()
+        assert await room.call("adder", 0) == first
+        after = await frame_of(room, "adder")
+        assert (after.id, after.task_id, after.state) == (before.id, before.task_id, pb.FRAME_STATE_READY)
+
+
+async def test_agent_and_scheduler_may_die_and_calls_go_on(own_yard: Yard) -> None:  # S2.6
+    async with frames_room(own_yard) as room:
+        await room.add("adder", code=WHO)
+        first = await room.call("adder", 0)
+        before = await frame_of(room, "adder")
+        for service in (f"agent-{before.node}", "scheduler"):
+            pid = own_yard.kill(service)
+            assert await room.call("adder", 0) == first
+            own_yard.wait_for(service, not_pid=pid)
+        await room.source.unload("adder", "")
+        frames = room.room.engine.state.frames
+        await wait_until(lambda: not frames, "its place was given back", timeout_s=30, state=lambda: frames)
+        assert await room.call("adder", 0) != first
+
+
+async def test_rollback_holds_for_the_next_call(yard: Yard) -> None:  # S2.6, G4
+    async with frames_room(yard) as room:
+        await room.add("adder", 1, plus=1)
+        await room.add("adder", 2, plus=2)
+        await _deploy(room, "1")
+        assert await room.call("adder", 10) == 11
+        await room.deployments.ModifyDeployment(
+            pb.ModifyDeploymentRequest(
+                name="adder", routes=[pb.DeploymentRoute(model="adder", version="2", weight=1)]
+            )
+        )
+        # Version 2 is being loaded: the one before answers meanwhile, and no call waits.
+        assert await room.call("adder", 10) == 11
+        await wait_until(
+            lambda: room.source.route("adder", "", "me").served.key.version == 2, "version 2", timeout_s=30
+        )
+        assert await room.call("adder", 10) == 12
+        await room.deployments.RollBackDeployment(pb.RollBackDeploymentRequest(name="adder"))
+        assert await room.call("adder", 10) == 11
+
+
+async def test_alias_that_moves_is_followed(yard: Yard) -> None:  # S2.6
+    async with frames_room(yard) as room:
+        await room.add("adder", 1, plus=1)
+        await room.add("adder", 2, plus=2)
+        room.shelf.aliases["adder", "champion"] = 1
+        await _deploy(room, "")
+        assert await room.call("adder", 10) == 11
+        room.shelf.aliases["adder", "champion"] = 2
+        answers = set()
+        while 12 not in answers:
+            answers.add(await room.call("adder", 10))
+        assert answers <= {11, 12}
+
+
+async def _deploy(room: Room, version: str) -> None:
+    await room.deployments.Deploy(
+        pb.DeployRequest(
+            routes=[pb.DeploymentRoute(model="adder", version=version, weight=1)],
+            settings=pb.ServingSettings(min_instances=1),
+        )
+    )
+    async for told in room.deployments.WatchDeployment(pb.WatchDeploymentRequest(name="adder")):
+        if told.deployment.state == pb.DEPLOYMENT_STATE_READY:
+            return
+
+
+async def test_models_share_memory_that_is_not_enough_for_all(yard: Yard) -> None:  # S2, G5
+    """Six models, memory for two: every call is answered, and never more than two are loaded."""
+    async with frames_room(yard, memory="520Mi") as room:
+        for number in range(6):
+            await room.add(f"m{number}", plus=number)
+        most = 0
+
+        async def calls(start: int) -> None:
+            nonlocal most
+            for turn in range(4):
+                number = (start + 3 * turn) % 6
+                assert await room.call(f"m{number}", 10, deadline_s=120) == 10 + number
+                most = max(most, room.room.engine.state.held_bytes)
+
+        await asyncio.gather(calls(0), calls(1))
+        assert most <= 520 << 20
+        listed = await room.deployments.ListFrames(pb.ListFramesRequest(with_ended=True))
+        ended = [one for one in listed.frames if one.model in room.shelf.known and one.reason]
+        assert {one.reason for one in ended} == {"MADE_ROOM"} and len(ended) >= 4
+
+
+async def test_node_without_room_gets_it_from_idle_frames() -> None:  # G5
+    """No budget is said: what the nodes have decides, and the scheduler knows."""
+    with new_yard(agents=1, memory="700Mi") as yard:
+        async with frames_room(yard) as room:
+            for number in range(3):
+                await room.add(f"m{number}", plus=number)
+            for number in (0, 1, 2, 0):
+                assert await room.call(f"m{number}", 10, deadline_s=60) == 10 + number
+
+
+async def test_unload_gives_the_memory_back(yard: Yard) -> None:  # S2.6
+    async with frames_room(yard) as room:
+        await room.add("large", code=LARGE, memory=512 << 20)
+        assert await room.call("large", 1) == 2
+        loaded = memory_of(yard)
+        await room.deployments.UnloadModel(pb.UnloadModelRequest(model="large"))
+        frames = room.room.engine.state.frames
+        await wait_until(lambda: not frames, "it has ended", timeout_s=30, state=lambda: frames)
+        assert loaded - memory_of(yard) > 200 << 20
+
+
+async def test_model_that_cannot_be_loaded_says_why(yard: Yard) -> None:  # S2.6
+    async with frames_room(yard) as room:
+        await room.add("broken", code="class Broken:\n    def __init__(self):\n        raise ValueError('no weights')\n"
+                                      "    def predict(self, x: int) -> int:\n        return x\n")  # fmt: skip
+        with pytest.raises(FrameUnloadable, match="no weights"):
+            await room.call("broken", 1)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await room.deployments.LoadModel(pb.LoadModelRequest(model="broken"))
+        refused = from_rpc_error(caught.value)
+        assert refused.reason == "FRAME_UNLOADABLE" and "no weights" in refused.message
+
+
+async def test_load_on_a_node_and_what_is_said_of_it(yard: Yard) -> None:  # S2.5, N8
+    async with frames_room(yard) as room:
+        await room.add("adder")
+        told = await room.deployments.ExplainModelCall(pb.ExplainModelCallRequest(name="adder"))
+        assert "is not loaded; a call loads it" in told.summary
+        assert told.placement.node in yard.nodes
+        found = await room.deployments.LoadModel(pb.LoadModelRequest(model="adder", node="node-2"))
+        assert (found.frame.node, found.frame.state) == ("node-2", pb.FRAME_STATE_READY)
+        told = await room.deployments.ExplainModelCall(pb.ExplainModelCallRequest(name="adder"))
+        assert told.frame.id == found.frame.id and "is warm" in told.summary

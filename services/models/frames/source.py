@@ -114,9 +114,15 @@ class Frames:
         if warm:
             least = min(warm, key=lambda one: self._active(one.number))
             if self._active(least.number):
-                self._engine.post(ev.MoreWanted(self.shape(served, route.deployment)))
+                self._grow(self.shape(served, route.deployment))
             return least
         return await self.load(served, deadline_s, deployment=route.deployment)
+
+    def _grow(self, shape: Shape) -> None:
+        """One more, unless it is on its way or there are enough: asked for at each call while all are busy."""
+        frames = self._engine.state.of(shape.key)
+        if len(frames) < shape.most and all(one.state is FrameState.READY for one in frames):
+            self._engine.post(ev.MoreWanted(shape))
 
     async def load(
         self,
@@ -204,7 +210,14 @@ class Frames:
         self._engine.post(ev.FrameRefused(number, reason, message, code, field))
 
     def gone(self, number: int, why: str) -> None:
-        """See FrameSource."""
+        """See FrameSource. Nobody gets it from now on."""
+        frame = self._engine.state.frames.get(number)
+        if frame is not None:
+            left = tuple(one for one in self._ready.get(frame.key, ()) if one.number != number)
+            if left:
+                self._ready[frame.key] = left
+            else:
+                self._ready.pop(frame.key, None)
         self._engine.post(ev.FrameGone(number, why))
 
     # What the machine says

@@ -51,6 +51,8 @@ class Frame(msgspec.Struct, kw_only=True):
     """Its process is started again then; 0: it is started."""
     lost_ms: int = 0
     """Its connection is lost though it runs, since then; 0: it is not."""
+    until_ms: int = 0
+    """Until then it is wanted although nobody waits for it: others of its version are busy."""
     create_ms: int = 0
     since_ms: int = 0
     submit_ms: int = 0

@@ -12,6 +12,8 @@ from services.models.seams import VersionKey
 
 TAKE_OVER_MS = 60_000
 """So long a new version of a deployment that keeps none is tried to be loaded in the place of one that was."""
+MORE_MS = 60_000
+"""So long one more frame of a busy version is waited for."""
 
 
 def kept(state: State) -> tuple[Counter[VersionKey], dict[VersionKey, Shape]]:
@@ -50,7 +52,7 @@ def ask_more(act: Act, shape: Shape) -> None:
         and not waits
         and not _is_failing(act, shape.key)
     ):
-        make(act, shape)
+        make(act, shape).until_ms = act.now + MORE_MS
 
 
 def make(act: Act, shape: Shape, node: str = "", *, is_held: bool = False) -> Frame:
@@ -115,7 +117,7 @@ def _end_unwanted(act: Act, frame: Frame, counts: Counter[VersionKey]) -> None:
     others = len(act.state.of(frame.key))
     if others <= counts[frame.key] or any(key == frame.key for key, _ in act.state.demands):
         return
-    if frame.state is FrameState.PENDING and not frame.is_held:
+    if frame.state is FrameState.PENDING and not frame.is_held and act.now >= frame.until_ms:
         act.end(frame, "UNWANTED", "nobody waits for it any more")
     elif frame.state is FrameState.READY and not frame.active and not frame.is_held:
         unused_ms = act.now - max(frame.last_call_ms, frame.ready_ms)
