@@ -177,7 +177,8 @@ class Engine:
                 future.set_exception(answer.error)
             else:
                 future.set_result(answer)
-        for key in effects.changed:
+        gone = {(row.model, row.version) for row in effects.rows if isinstance(row, e.DropVersion)}
+        for key in effects.changed | gone:
             for changed in self._watchers.get(key, ()):
                 changed.set()
 
