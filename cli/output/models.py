@@ -113,7 +113,7 @@ def described(
     if config is not None:
         rows += _protocol(config)
         rows.append(("config", _proof(config)))
-        rows.append(("known", _known(config)))
+        rows += [("known", _known(config)), ("runs in", config.association.why)]
     rows += [("note", warning) for warning in version.warnings]
     rows += [
         ("loaded on", ", ".join(version.nodes) or "no node"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,10 @@ HOLDER_BYTES = 64 * 1024**2
 """What the process beside the frame may need; a seat has it on top."""
 FRAME_ARGV = ("yard-frame",)
 _TROUBLE_EXIT, _MARK = 70, "frame: "
+
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""What agents of this yard have, where a runtime names no other."""
 
 
 class NoImage(InvalidArgument):

@@ -14,8 +14,8 @@ from pathlib import Path
 import modelyard
 from modelyard.bundle import pack_directory
 
-PARTS = ("__init__.py", "models", "documents", "inspection", "serving", "quantities.py")
-"""Of the package."""
+LEFT_OUT = ("__pycache__", "v1", "oip", "client", "training")
+"""What only services and clients need."""
 
 
 def packed(room: Path) -> tuple[bytes, str]:
@@ -24,12 +24,7 @@ def packed(room: Path) -> tuple[bytes, str]:
     room.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=room, prefix="program-") as folder:
         target = Path(folder) / "program" / "modelyard"
-        target.mkdir(parents=True)
-        for name in PARTS:
-            if (source / name).is_dir():
-                shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-            elif (source / name).exists():
-                shutil.copyfile(source / name, target / name)
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(*LEFT_OUT))
         path, _ = pack_directory(target.parent, into=Path(folder))
         content = path.read_bytes()
     return content, sha256(content).hexdigest()

@@ -12,11 +12,13 @@ import msgspec
 from modelyard.models import Provenance, facts_in, inspection_in
 from modelyard.models.values import Config
 from modelyard.v1 import task_pb2 as pb
+from services.models.association import PYTHON, associate, enclosure_of, node_labels, seat_memory_bytes
 from services.models.catalogue import events as ev
 from services.models.catalogue.effects import Begin
 from services.models.catalogue.model import Cause, WorkKind
 from services.models.catalogue.state import Version
 from services.models.catalogue.store import Submitted
+from services.models.surroundings import environment_of
 
 COMPONENT = "component"
 CONFIG = "config.json"
@@ -27,7 +29,6 @@ INSPECT_MEMORY_LEAST = 512 << 20
 ATTEMPTS = 3
 BESIDE = ("msgspec>=0.20", "PyYAML>=6")
 """What our own code needs in an environment where it looks at files."""
-PROBE_NEEDS = ("numpy",)
 MEMORY_MOST = 1 << 50
 _PROBED = frozenset({"datatype", "shape", "codec", "columns", "labels"})
 _CAUSES = {
@@ -80,15 +81,17 @@ def _inspect(spec: pb.TaskSpec, begin: Begin) -> None:
 
 
 def _probe(spec: pb.TaskSpec, begin: Begin, config: Config, config_digest: str) -> None:
-    argv = ["python", "-m", "modelyard.serving.probe", "--component", COMPONENT, "--config", CONFIG]
-    argv += ["--may-unpickle"] if begin.may_unpickle else []
-    spec.command.argv.extend([*argv, "--output", FOUND])
+    """In what a frame of it will be in: its environment or container, its limits, no network."""
+    found = associate(config.runtime, PYTHON)
+    argv = ["python", "-m", "modelyard.enclosure.probing", "--component", COMPONENT, "--config", CONFIG]
+    argv += ["--enclosure", json.dumps(enclosure_of(found)), "--output", FOUND]
+    spec.command.argv.extend([*argv, *(["--may-unpickle"] if begin.may_unpickle else [])])
     spec.attachments.add(path=CONFIG, digest=config_digest)
-    runtime = config.runtime
-    spec.resources.cpu, spec.resources.gpu = runtime.cpu, runtime.gpu
-    spec.resources.memory_bytes = runtime.memory_bytes
+    spec.resources.cpu, spec.resources.gpu = found.cpu, found.gpu
+    spec.resources.memory_bytes = seat_memory_bytes(found)
+    spec.placement.labels.update(node_labels(found))
     spec.timeouts.run_timeout.seconds = PROBE_S
-    spec.environment.requirements = "\n".join((*runtime.requirements, *PROBE_NEEDS)) + "\n"
+    spec.environment.CopyFrom(environment_of(config.runtime, found))
 
 
 def declared_file(document: str) -> str:

@@ -23,6 +23,7 @@ from modelyard.models import (
     read_config,
     write_config,
 )
+from services.models.association import PYTHON, NoImage, associate
 from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev
 from services.models.catalogue.model import Cause, VersionState, WorkKind
@@ -211,6 +212,11 @@ class Way:
                 f" {self._version.account} nor the digest {self._version.digest[:12]}; keep it as skops or ONNX, or ask"
                 " who runs the yard for `yard up --trust`",
             )
+            return
+        try:
+            associate(found.draft.runtime, PYTHON)
+        except NoImage as error:
+            self._fail("NO_IMAGE", f"{error.field}: {error.message}")
             return
         self._latest.config = found.draft
         self._start(WorkKind.PROBE)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from modelyard.model_messages import FORMATS
-from modelyard.models import Format
+from modelyard.models import Format, Runtime
 from modelyard.v1 import model_pb2 as pb
+from services.models.association import PYTHON, NoImage, associate
 from services.models.catalogue.model import Role, VersionState
 from services.models.catalogue.state import Asked, Lineage, Model, Revision, Version
 from services.models.catalogue.store import AliasChange
@@ -70,7 +71,21 @@ def revision_message(revision: Revision) -> pb.ModelConfigRevision:
     for path, (_, provenance, why) in revision.facts.items():
         message.provenance.add(field=path, provenance=_PROVENANCES[str(provenance)], why=str(why))
     message.create_time.FromMilliseconds(revision.create_ms)
+    if revision.config is not None:
+        _associate(message.association, revision.config.runtime)
     return message
+
+
+def _associate(message: pb.RuntimeAssociation, runtime: Runtime) -> None:
+    """The container or environment that fits; nothing where none does, which the revision's own message says."""
+    try:
+        found = associate(runtime, PYTHON)
+    except NoImage:
+        return
+    message.kind, message.image, message.python = found.kind, found.image, found.python
+    message.environment_key, message.why = found.environment_key, found.why
+    message.resources.cpu, message.resources.gpu = found.cpu, found.gpu
+    message.resources.memory_bytes = found.memory_bytes
 
 
 def question_message(asked: Asked) -> pb.ComponentQuestion:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-
 import msgspec
 
 from modelyard.models import Runtime
 from modelyard.v1 import task_pb2 as pb
-from services.models.association import Association, associate, node_labels, seat_memory_bytes
+from services.models.association import PYTHON, Association, associate, node_labels, seat_memory_bytes
 from services.models.frames.model import Shape
 from services.models.frames.state import Frame
 from services.models.seams import Served
+from services.models.surroundings import environment_of
 
 PORT = "serve"
 ROLE = "frame"
 COMPONENT = "component"
 """Where the component's files lie, below the seat's directory."""
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-"""What agents of this yard have, where a runtime names no other."""
 
 
 def runtime_of(served: Served, shape: Shape) -> Runtime:
@@ -48,7 +45,7 @@ def spec_of(frame: Frame, served: Served, endpoint: str) -> pb.TaskSpec:
     spec.labels.update({"model": key.model, "version": str(key.version), "frame": f"f-{frame.number}"})
     found = association_of(served, frame.shape)
     _fit(spec, frame, found)
-    spec.environment.requirements = found.requirements
+    spec.environment.CopyFrom(environment_of(served.config.runtime, found))
     for path, digest, _ in served.files:
         spec.attachments.add(path=f"{COMPONENT}/{path}", digest=digest)
     return spec
