@@ -39,6 +39,8 @@ _NO_LONG_CALLS: Mapping[str, float] = {}
 _INFINITY = float("inf")
 # Probes come every second from every side.
 _QUIET = "/grpc.health.v1.Health/"
+# Thousands a second, each counted by whom it was and how it went: a line is written of those that failed.
+_COUNTED = frozenset({"/inference.GRPCInferenceService/ModelInfer"})
 _REQUEST_ID_CHARACTERS_MOST = 64
 # What they change is in the audit log before the answer; services and agents note what they do within a second.
 _PEOPLE = frozenset({ADMIN, USER, VIEWER})
@@ -260,7 +262,8 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             call.watch.stop()
         duration_s = time.perf_counter() - call.start_s
         caller = call.caller or NOBODY
-        record = _log.debug if call.method.startswith(_QUIET) else _log.info
+        is_quiet = call.method.startswith(_QUIET) or (call.method in _COUNTED and call.code == "OK")
+        record = _log.debug if is_quiet else _log.info
         record(
             "rpc",
             rpc=call.method,

@@ -17,8 +17,9 @@ from services.models.calls.statistics import Statistics
 from services.models.seams import FrameSource, VersionKey
 
 AHEAD = 1
-"""Computations that are handed to a frame before it has ended the one that it is at, so that it need not wait; none
-where to know whether a call has begun decides whether it may be computed again."""
+"""Computations that are handed to a frame before it has ended those that it is at, so that it need not wait. None where
+calls are computed together: more of them come together meanwhile. And none where to know whether a call has begun
+decides whether it may be computed again."""
 ASK_MORE_S = 0.1
 """Whoever waits so long although frames are there is a reason to ask for one more."""
 ASK_AGAIN_S = 0.5
@@ -42,6 +43,7 @@ class Lane:
         self._asking: asyncio.Task[None] | None = None
         self._pause: asyncio.TimerHandle | None = None
         self._route: Any = None
+        self._is_pumping = False
 
     @property
     def is_idle(self) -> bool:
@@ -52,7 +54,7 @@ class Lane:
         """At once into a frame, else into the queue. Raises QueueFull."""
         self._route = route = call.route
         call.lane = self
-        if not len(self.line) and not route.batch_delay_ms:
+        if not len(self.line) and route.max_batch <= 1:
             door = self._free_door()
             if door is not None:
                 self._send(door, [call])
@@ -64,6 +66,15 @@ class Lane:
                 metadata={"model": self.key.model, "queue_most": str(route.queue_most)},
             )
         self.line.push(call)
+        if route.max_batch <= 1:
+            self.pump()
+        elif not self._is_pumping:
+            # Those that came in the same turn of the loop go together.
+            self._is_pumping = True
+            self._loop.call_soon(self._pump_soon)
+
+    def _pump_soon(self) -> None:
+        self._is_pumping = False
         self.pump()
 
     def left(self, call: Call) -> None:
@@ -108,7 +119,8 @@ class Lane:
     def _free_door(self) -> Door | None:
         """The least busy frame that takes one more computation."""
         config = self._route.served.config
-        room = config.runtime.threads + (AHEAD if config.serving.is_idempotent else 0)
+        is_ahead = self._route.max_batch <= 1 and config.serving.is_idempotent
+        room = config.runtime.threads + (AHEAD if is_ahead else 0)
         best = None
         for frame in self._source.ready(self.key):
             door = self.doors.get(frame.number)
