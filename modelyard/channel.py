@@ -21,6 +21,8 @@ import grpc.aio
 from modelyard.errors import InsecureAddress
 
 MESSAGE_BYTES_MOST = 4 * 1024 * 1024
+CALL_BYTES_MOST = 256 * 1024 * 1024
+"""Of a call to a model, and of its answer: tensors travel whole."""
 METADATA_BYTES_MOST = 16 * 1024
 KEEPALIVE_MS = 30_000
 KEEPALIVE_TIMEOUT_MS = 10_000
@@ -34,6 +36,7 @@ ACCOUNT_KEY = "x-yard-account"
 incoming: ContextVar[tuple[str, float] | None] = ContextVar("yard_incoming", default=None)
 """(request id, deadline on the event loop's clock or infinity) of the RPC being served, set by servers."""
 
+_SIZES = ("grpc.max_receive_message_length", "grpc.max_send_message_length")
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MOST),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MOST),
@@ -59,6 +62,7 @@ def connect(
     cert_file: Path | None = None,
     key_file: Path | None = None,
     is_apart: bool = False,
+    message_bytes_most: int = MESSAGE_BYTES_MOST,
 ) -> grpc.aio.Channel:
     """A channel to `address` ("host:port"); close it when done. Nothing is dialled before the first call.
 
@@ -69,6 +73,8 @@ def connect(
     read and InsecureAddress where plaintext would show the token to the network.
     """
     options = [*CHANNEL_OPTIONS, *([("grpc.use_local_subchannel_pool", 1)] if is_apart else [])]
+    if message_bytes_most != MESSAGE_BYTES_MOST:
+        options += [(name, message_bytes_most) for name in _SIZES]
     if ca_file is None:
         if (token or cert_file) and not is_local(address):
             raise InsecureAddress(

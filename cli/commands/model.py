@@ -110,6 +110,7 @@ def _files(component: Path) -> list[Path]:
 
 from cli.commands import (  # noqa: E402 (their commands are this group's)
     model_aliases,  # noqa: F401
+    model_call,  # noqa: F401
     model_config,  # noqa: F401
     model_serving,  # noqa: F401
     model_versions,  # noqa: F401

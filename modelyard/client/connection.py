@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 
-from modelyard.channel import connect
+from modelyard.channel import CALL_BYTES_MOST, MESSAGE_BYTES_MOST, connect
 from modelyard.errors import ConnectionFailed, YardError, from_rpc_error
 from modelyard.settings import Settings
 
@@ -59,7 +59,7 @@ class Connection:
         self.patience_s = patience_s
         self.refusal_is_final = refusal_is_final
         self.reached = False
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels: dict[tuple[str, int], grpc.aio.Channel] = {}
 
     def scheduler(self) -> grpc.aio.Channel:
         """Raises SettingsError when the token cannot be read."""
@@ -81,11 +81,18 @@ class Connection:
         """Raises SettingsError when the token cannot be read."""
         return self._channel(self.settings.models)
 
-    def _channel(self, address: str) -> grpc.aio.Channel:
-        channel = self._channels.get(address)
+    def calls(self) -> grpc.aio.Channel:
+        """To the models service too, for tensors: its messages may be large. Raises SettingsError as the others do."""
+        return self._channel(self.settings.models, CALL_BYTES_MOST)
+
+    def _channel(self, address: str, message_bytes_most: int = MESSAGE_BYTES_MOST) -> grpc.aio.Channel:
+        key = (address, message_bytes_most)
+        channel = self._channels.get(key)
         if channel is None:
             token, ca_file = self.settings.token(), self.settings.ca_file
-            channel = self._channels[address] = connect(address, token=token, ca_file=ca_file)
+            channel = self._channels[key] = connect(
+                address, token=token, ca_file=ca_file, message_bytes_most=message_bytes_most
+            )
         return channel
 
     async def reach(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.client.artifacts import Artifacts
+from modelyard.client.calling import Calling
 from modelyard.client.components import uploaded
 from modelyard.client.connection import Connection, new_request_id
 from modelyard.v1 import model_pb2 as pb
@@ -22,7 +23,7 @@ ROLES = {
 }
 
 
-class Models:
+class Models(Calling):
     """Models, their versions and how each is configured. ``version`` is a number, an alias, or "" for the one that is
     called where none is named: champion, else the latest that is READY."""
 
