@@ -251,14 +251,15 @@ class CallsWorld:
         self._server: grpc.aio.Server | None = None
         self.address = ""
 
-    async def frame(self, served: Served, node: str = "n0", *, is_ready: bool = True) -> ScriptedFrame:
+    async def frame(self, served: Served, node: str = "n0", *, is_silent: bool = False) -> ScriptedFrame:
         """One more, to which a door is open."""
         number = len(self.frames) + 1
         frame = ScriptedFrame(self._directory / f"{number}.sock")
         self.frames[number] = frame
         await frame.start()
-        if is_ready:
-            self.source.frames[number] = ReadyFrame(number=number, key=served.key, node=node)
+        if is_silent:
+            frame.conduct = frame.silence
+        self.source.frames[number] = ReadyFrame(number=number, key=served.key, node=node)
         self.calls.open(number, served.key, frame.address, SECRET)
         await self.until(lambda: ("loaded", number) in self.source.told)
         return frame
