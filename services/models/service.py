@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import grpc.aio
 
+from modelyard.channel import CALL_BYTES_MOST
 from modelyard.v1 import model_pb2, model_pb2_grpc
 from services.chassis.answers import Answers, repeatable
 from services.chassis.clock import SystemClock
@@ -18,6 +19,7 @@ from services.chassis.server import Limits
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
 from services.models.calls.calls import Calls
+from services.models.calls.figures import figures
 from services.models.catalogue.engine import Engine
 from services.models.catalogue.owing import Cancellations, Kind, References
 from services.models.catalogue.store import CatalogueStore
@@ -42,7 +44,15 @@ class ModelsService:
 
     name = "models"
     rules = RULES
-    limits = Limits(long_calls={"/modelyard.v1.DeploymentService/LoadModel": LOAD_S})
+    # A call may have to wait for its model to be loaded, and tensors travel whole.
+    limits = Limits(
+        message_bytes_most=CALL_BYTES_MOST,
+        long_calls={
+            "/inference.GRPCInferenceService/ModelInfer": LOAD_S,
+            "/inference.GRPCInferenceService/RepositoryModelLoad": LOAD_S,
+            "/modelyard.v1.DeploymentService/LoadModel": LOAD_S,
+        },
+    )
 
     def __init__(self, config: ModelsConfig, loops: Loops) -> None:
         self._config = config
@@ -115,6 +125,7 @@ class ModelsService:
             gauge("yard_models_proving", "Inspections and probes under way.", self._engine.under_way),
             gauge("yard_models_loaded", "Frames that take calls.", self._frames.engine.loaded_count),
             gauge("yard_models_errands_owed", "What is still owed to other services.", self._errands.owed),
+            *(figures(self._calls) if self._calls is not None else ()),
         ]
 
     def authenticator(self) -> Authenticator:
@@ -146,6 +157,8 @@ class ModelsService:
         """Closes everything that is open; frames live on."""
         if self._calls is not None:
             await self._calls.stop()
+            if self._database is not None:
+                await self._calls.uses.keep(self._usage.add)
         if self._outward is not None:
             await self._outward.close()
         if self._database is not None:
