@@ -34,7 +34,7 @@ async def call(
     ] = [],  # noqa: B006
     version: Annotated[str, typer.Option(help="A number or an alias", show_default="as it is deployed")] = "",
     param: Annotated[list[str], typer.Option(help="NAME=VALUE, for the model's own steps")] = [],  # noqa: B006
-    output: Annotated[
+    output_name: Annotated[
         list[str], typer.Option("--output-name", help="Only these; viz:NAME is a drawing", show_default="all")
     ] = [],  # noqa: B006
     save: Annotated[str, typer.Option(help="Write every output into this directory")] = "",
@@ -57,7 +57,7 @@ async def call(
         raise UsageError(f"{model} names version {named}, and --version {version}")
     async with yard.client() as client:
         request, taken = await _request(
-            client, name, version or named, input, output, params_of(param), priority
+            client, name, version or named, input, output_name, params_of(param), priority
         )
         answers = client.models.infer_stream([request], timeout) if stream else None
         if answers is None:
