@@ -10,6 +10,9 @@ import pytest_asyncio
 
 from tests.support.leaks import held, leaked_since, leaked_tasks
 
+# ONNX Runtime would report to its maker what tests load.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 
 @pytest.fixture(autouse=True)
 def no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:

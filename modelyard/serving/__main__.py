@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from modelyard.serving.launch import FILE_VARIABLE, SECRET_VARIABLE, BadLaunch, bound_threads, read_launch
+from modelyard.serving.launch import FILE_VARIABLE, SECRET_VARIABLE, BadLaunch, prepare_libraries, read_launch
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     if not secret:
         print(f"{SECRET_VARIABLE} is empty: whoever calls this frame has to show a secret", file=sys.stderr)
         return 2
-    bound_threads(launch.settings)
+    prepare_libraries(launch.settings)
     # The component is read-only.
     sys.dont_write_bytecode = True
 

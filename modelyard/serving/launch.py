@@ -18,6 +18,8 @@ FILE_VARIABLE = "MODELYARD_FRAME"
 SECRET_VARIABLE = "MODELYARD_FRAME_SECRET"
 ANSWER_BYTES_MOST = 256 << 20
 MESSAGE_BYTES_MOST = 1 << 30
+_SILENT = ("ORT_DISABLE_TELEMETRY", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY")
+"""ONNX Runtime for one sends names and digests of models to its maker, from 1.29 on."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -159,7 +161,12 @@ def launch_of(plain: Mapping[str, Any]) -> Launch:
     )
 
 
-def bound_threads(settings: Settings, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Tells libraries how many threads one computation has; before any of them, numpy included, is loaded."""
+def prepare_libraries(settings: Settings, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Tells libraries how many threads one computation has, and to report to nobody what they are used for.
+
+    Before any of them, numpy included, is loaded.
+    """
     for name in _THREADS:
         environ.setdefault(name, str(settings.library_threads))
+    for name in _SILENT:
+        environ.setdefault(name, "1")

@@ -52,7 +52,7 @@ def _found(options: argparse.Namespace) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BadLaunch(f"{options.config.name}: {error}") from None
     settings = Settings.of(plain)
-    launching.bound_threads(settings)
+    launching.prepare_libraries(settings)
     sys.dont_write_bytecode = True
     launch = Launch(
         component=options.component,
@@ -94,7 +94,7 @@ def probed(launch: Launch) -> dict[str, Any]:
         proved.load_s = load_s
     else:
         fits = trying.fits_of(proved.model)
-    tried = trying.run(launch, proved, fits)
+    tried = trying.run(launch, proved, known, fits)
     facts = {path: [value, why] for path, (value, why) in {**known, **tried.facts}.items()}
     kept = None
     if tried.call is not None and tried.answer is not None and tried.is_repeatable:

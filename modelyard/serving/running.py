@@ -14,7 +14,7 @@ from modelyard.serving import current
 from modelyard.serving.calls import Answer, Call, DeadlinePassed
 from modelyard.serving.current import Cancelled
 from modelyard.serving.errors import AnswerTooLarge, ComponentUnfit, InvalidValue
-from modelyard.serving.launch import Launch
+from modelyard.serving.launch import Launch, Spec
 from modelyard.serving.loaders import Model, Stream
 from modelyard.serving.tensors import from_wire, to_wire
 from modelyard.serving.visualising import Visualiser
@@ -206,11 +206,7 @@ class Runner:
 
     def _output(self, name: str, value: Any) -> tuple[dict[str, Any], Any]:
         spec = self._outputs.get(name)
-        is_coded = spec is not None and (
-            (spec.datatype == "BYTES" and spec.codec != "tensor")
-            or (spec.datatype and not isinstance(value, np.ndarray))
-        )
-        if spec is None or not is_coded:
+        if spec is None or not spec.datatype or _is_plain(spec, value):
             return to_wire(name, value, spec)
         from modelyard.serving.codecs import encode
 
@@ -302,6 +298,17 @@ def _split(found: Mapping[str, Any], rows: Sequence[int]) -> list[Values] | None
         {name: value[begin:end] for name, value in arrays.items()}
         for begin, end in zip(begins, ends, strict=True)
     ]
+
+
+def _is_plain(spec: Spec, value: Any) -> bool:
+    """An array of numbers, or of texts as they are; all else is the codec's."""
+    if not isinstance(value, np.ndarray):
+        return False
+    return (
+        spec.datatype != "BYTES"
+        or spec.codec == "tensor"
+        or (spec.codec == "text" and value.dtype.kind in "OSU")
+    )
 
 
 def _pipeline(launch: Launch, phase: str) -> Step | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from modelyard.serving import examples
 from modelyard.serving.calls import Answer, Call, described
-from modelyard.serving.errors import ComponentUnfit, ServingError
+from modelyard.serving.errors import ComponentUnfit, InvalidValue
 from modelyard.serving.examples import Example
 from modelyard.serving.golden import same
 from modelyard.serving.launch import Launch, Settings, Spec
@@ -23,7 +23,7 @@ Fit = tuple[str, tuple[int, ...]]
 TRIES_MOST = 16
 PARTS_MOST = 32
 """Of a stream, which may have no end."""
-_OF_VALUES = (ValueError, KeyError, IndexError, LookupError, ServingError)
+_OF_VALUES = (ValueError, LookupError, InvalidValue)
 """What a component raises of values that it does not like."""
 
 
@@ -57,12 +57,17 @@ def fits_of(model: Model) -> list[Fit]:
     return list(getattr(model, "fits", list)())
 
 
-def run(launch: Launch, proved: Proved, fits: Sequence[Fit]) -> Tried:
-    """Raises ServingError: nothing that was tried is answered, and its types or shapes cannot be known without."""
+def run(launch: Launch, proved: Proved, known: Findings, fits: Sequence[Fit]) -> Tried:
+    """`known`: what the loaded thing says of itself.
+
+    Raises ServingError: nothing that was tried is answered, and its types or shapes cannot be known without it.
+    """
     own, tried = examples.own(launch.component), Tried()
     specs = launch.settings.inputs
     is_known = all(one.datatype and one.shape is not None for one in specs) and bool(specs)
     given = [own] if own is not None else list(_candidates(specs, fits))[:TRIES_MOST]
+    if not given and not specs and "inputs" in known and not known["inputs"][0]:
+        given = [{}]
     if not given:
         name = next((one.name for one in specs if not one.datatype or one.shape is None), "")
         where = f"inputs[{name}].shape" if name else "inputs"
@@ -131,20 +136,12 @@ def _look(launch: Launch, model: Model, example: Example, tried: Tried, is_known
     """With two rows, and with other sizes where nobody knows them."""
     assert tried.answer is not None
     runner, rows = Runner(_open(launch), model), _rows(example)
-    one = tried.answer if rows == 1 else _run(runner, _call(examples.with_rows(example, 1)))
-    two, wrong = (
-        _attempt(runner, examples.with_rows(example, 2)) if rows else (None, "its inputs have no rows")
-    )
+    one, two, why, wrong = _by_rows(runner, example, tried.answer, rows)
     shapes = {name: [*values.shape] for name, (_, values, _) in example.items()}
     specs = {spec.name: spec for spec in launch.settings.inputs}
     free: set[tuple[str, int]] = set()
     if not is_known:
         free = set(_free_axes(runner, example, specs))
-    why = (
-        "it ran with one row and with two"
-        if two is not None
-        else f"it ran with one row, not with two: {wrong}"
-    )
     tried.facts["inputs"] = (list(example), "the example that it answered")
     for name, (datatype, _, _) in example.items():
         spec = specs.get(name)
@@ -156,6 +153,21 @@ def _look(launch: Launch, model: Model, example: Example, tried: Tried, is_known
         tried.facts[f"inputs[{name}].shape"] = (shape, why)
     _outputs(one, two, why, tried)
     _batches(launch, one, two, wrong, tried)
+
+
+def _by_rows(
+    runner: Runner, example: Example, answer: Answer, rows: int
+) -> tuple[Answer, Answer | None, str, str]:
+    """Its answers to one row and to two, if it takes both; in words what it took, and why not two."""
+    if not rows:
+        return answer, None, "it ran on an example", "its inputs have no rows"
+    one, wrong = (answer, "") if rows == 1 else _attempt(runner, examples.with_rows(example, 1))
+    if one is None:
+        return answer, None, f"it ran with {rows} rows, not with one", wrong
+    two, wrong = _attempt(runner, examples.with_rows(example, 2))
+    if two is None:
+        return one, None, "it ran with one row, not with two", wrong
+    return one, two, "it ran with one row and with two", ""
 
 
 def _outputs(one: Answer, two: Answer | None, why: str, tried: Tried) -> None:

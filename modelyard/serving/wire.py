@@ -42,6 +42,7 @@ MESSAGE_BYTES_MOST = 1 << 30
 GREETING_BYTES_MOST = 16 << 10
 """Of whoever has not shown the secret yet."""
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _PREFIX = struct.Struct("<II")
 _SCRATCH_BYTES = 64 << 10
 """The lengths of all buffers of a message fit into it."""
@@ -73,7 +74,7 @@ def encode(header: Header, buffers: Sequence[Buffer] = ()) -> list[Buffer]:
     Raises ValueError: the header is no JSON.
     """
     sizes = [memoryview(one).nbytes for one in buffers]
-    text = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    text = _JSON(header).encode()
     before = _PREFIX.size + 8 * len(sizes) + len(text)
     # The first buffer begins where numpy can use it as it is: a JSON text may end in blanks.
     text += b" " * (-before % _ALIGNMENT if sizes else 0)

@@ -18,6 +18,8 @@ _IDLE_S = 600.0
 # Interpreter, imports, paths, and how many threads libraries are told of when they are loaded.
 Key = tuple[str, tuple[str, ...], tuple[str, ...], str]
 _THREADS = "OMP_NUM_THREADS"
+_SILENT = {"ORT_DISABLE_TELEMETRY": "1"}
+"""ONNX Runtime reports names and digests of models to its maker unless it is told not to before it is imported."""
 
 
 class Template:
@@ -94,7 +96,7 @@ class Templates:
 
     def _start(self, key: Key) -> Template:
         python, imports, paths, threads = key
-        env = {_THREADS: threads} if threads else {}
+        env = {**_SILENT, **({_THREADS: threads} if threads else {})}
         ours, theirs = socket.socketpair()
         with theirs:
             if python:

@@ -112,10 +112,12 @@ def tensors_of(values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[Bu
 
 def arrays_of(message: Message) -> dict[str, Any]:
     """Outputs of a result or a part."""
-    return {
-        str(meta["name"]): from_wire(meta, buffer)
-        for meta, buffer in zip(message.header["outputs"], message.buffers, strict=True)
-    }
+    return arrays_of_pairs(message.header["outputs"], message.buffers)
+
+
+def arrays_of_pairs(metas: Sequence[dict[str, Any]], buffers: Sequence[Buffer]) -> dict[str, Any]:
+    """Tensors by name."""
+    return {str(meta["name"]): from_wire(meta, one) for meta, one in zip(metas, buffers, strict=True)}
 
 
 def tensor(name: str, datatype: str, shape: Sequence[int], **more: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ _DTYPES = {
 }  # fmt: skip
 _BFLOAT16 = 16
 """ONNX's number of the element type."""
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _GPU = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
@@ -31,10 +33,12 @@ _CPU = "CPUExecutionProvider"
 def load(loading: Loading) -> Session:
     """Raises ServingError, and what ONNX Runtime raises of a graph that it cannot run."""
     runtime = library("onnxruntime", "onnxruntime", "runtime.requirements", "loading ONNX")
+    runtime.disable_telemetry_events()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = loading.settings.library_threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    # What it would log it raises too.
+    options.log_severity_level = 4
     # A core that waits for the next call is one that nobody else has.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     known = runtime.get_available_providers()
@@ -43,10 +47,16 @@ def load(loading: Loading) -> Session:
         loading.warnings.append(
             "onnxruntime has no support for GPUs here: name onnxruntime-gpu in runtime.requirements"
         )
+    state = runtime.capi.onnxruntime_pybind11_state
+    unfit = (state.NoSuchFile, state.InvalidProtobuf, state.InvalidGraph, state.InvalidArgument, state.Fail,
+             state.NotImplemented, state.RuntimeException)  # fmt: skip
     try:
         session = runtime.InferenceSession(str(loading.path), options, providers=[*wanted, _CPU])
-    except runtime.capi.onnxruntime_pybind11_state.NoSuchFile as error:
-        raise ComponentUnfit(str(error), "component.file") from None
+    except unfit as error:
+        raise ComponentUnfit(
+            f"ONNX Runtime cannot load it: {_words(error)}. Export the model again, or convert it to a later opset",
+            "component.file",
+        ) from None
     return Session(runtime, session, loading.settings)
 
 
@@ -59,6 +69,12 @@ class Session:
         self._runtime = runtime
         self._session = session
         self._state = runtime.capi.onnxruntime_pybind11_state
+        self._wrong = (
+            self._state.InvalidArgument,
+            self._state.Fail,
+            self._state.RuntimeException,
+            ValueError,
+        )
         self._inputs = {one.name: _element(one.type) for one in session.get_inputs()}
         self._outputs = [one.name for one in session.get_outputs()]
         self._types = {one.name: one.type for one in session.get_outputs()}
@@ -73,8 +89,11 @@ class Session:
         }
         try:
             found = self._raw(names, feeds) if self._has_bfloat16 else self._session.run(names, feeds)
-        except (self._state.InvalidArgument, ValueError) as error:
+        except self._wrong as error:
+            # The graph itself is sound: it was loaded, and proved by a run.
             raise InvalidValue(_words(error), "inputs") from None
+        except self._state.NotImplemented as error:
+            raise ComponentUnfit(_words(error), "component.file") from None
         return {
             name: self._matrix(name, value) if isinstance(value, list) else value
             for name, value in zip(names, found, strict=True)
@@ -152,4 +171,4 @@ def _texts(array: Array) -> Array:
 
 def _words(error: BaseException) -> str:
     """Without ONNX Runtime's own prefix."""
-    return str(error).removeprefix("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : ").strip()[:1000]
+    return " ".join(_PREFIX.sub("", str(error)).split())[:1000]

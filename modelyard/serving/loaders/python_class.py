@@ -80,8 +80,8 @@ class Code:
         return self._named(found)
 
     def findings(self) -> Findings:
-        """Only a run tells more than the files."""
-        return {}
+        """The names of its arguments."""
+        return {"inputs": (list(self._convert), self._why)} if not self._takes_all else {}
 
     def _parts(self, found: Iterator[Any]) -> Iterator[Values]:
         try:
