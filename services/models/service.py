@@ -62,6 +62,7 @@ class ModelsService:
         self._outward: Outward | None = None
         self._scheduler: grpc.aio.Channel | None = None
         self._calls: Calls | None = None
+        self._supplies: Supplies | None = None
 
     async def open(self) -> None:
         """Opens the tables and the ways to scheduler and store. Raises StartRefused leaves."""
@@ -94,7 +95,7 @@ class ModelsService:
     async def _open_catalogue(self, sql: Mapping[str, str]) -> None:
         if self._database is None or self._scheduler is None:
             raise InvariantViolation("the models service is not open")
-        supplies = Supplies(self._store, self._clock)
+        self._supplies = supplies = Supplies(self._store, self._clock)
         await supplies.open(self._config.home)
         store = CatalogueStore(self._database, sql)
         self._engine = Engine(store, self._scheduler, supplies, self._errands, self._clock, self._loops)
@@ -159,6 +160,8 @@ class ModelsService:
             await self._calls.stop()
             if self._database is not None:
                 await self._calls.uses.keep(self._usage.add)
+        if self._supplies is not None:
+            await self._supplies.close()
         if self._outward is not None:
             await self._outward.close()
         if self._database is not None:

@@ -19,6 +19,7 @@ from services.models.catalogue.model import Cause
 from services.models.catalogue.state import Version
 
 AGAIN_S, SLOWEST_S = 0.2, 10.0
+CLOSE_S = 5.0
 _log = get_logger("models.supplies")
 
 
@@ -30,6 +31,7 @@ class Supplies:
         self._clock = clock
         self.digest = ""
         """Of our own code, as tasks find it."""
+        self._sending: set[asyncio.Task[object]] = set()
 
     async def open(self, room: Path) -> None:
         """Packs our own code."""
@@ -37,9 +39,23 @@ class Supplies:
 
     async def supply(self, account: str, config: bytes = b"") -> None:
         """Puts what a task finds beside the component into the store. Idempotent. Raises YardError."""
-        await artifacts.put_bytes(self._store, self._program, name="modelyard.tar.gz", account=account)
+        await self._put(self._program, "modelyard.tar.gz", account)
         if config:
-            await artifacts.put_bytes(self._store, config, name=tasks.CONFIG, account=account)
+            await self._put(config, tasks.CONFIG, account)
+
+    async def _put(self, content: bytes, name: str, account: str) -> None:
+        """What is begun is sent to its end, whoever waits for it."""
+        sending = asyncio.ensure_future(artifacts.put_bytes(self._store, content, name=name, account=account))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+        await asyncio.shield(sending)
+
+    async def close(self) -> None:
+        """Waits a little for what is being sent."""
+        if self._sending:
+            _, late = await asyncio.wait(self._sending, timeout=CLOSE_S)
+            for one in late:
+                one.cancel()
 
     async def read(self, version: Version, outcome: task_pb2.TaskOutcome) -> ev.WorkEvent:
         """What the version's work came to; while the store is away it is asked again."""
@@ -58,8 +74,7 @@ class Supplies:
             try:
                 event, example = tasks.read(version, await self._content(version.account, digest))
                 if example:
-                    account = version.account
-                    await artifacts.put_bytes(self._store, example, name="example.json", account=account)
+                    await self._put(example, "example.json", version.account)
                 return event
             except YardError as error:
                 if is_final(error):
