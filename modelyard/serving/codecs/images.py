@@ -89,10 +89,10 @@ def _pixels(content: bytes, channels: int, field: str) -> Array:
         raise
     except (images.DecompressionBombError, images.DecompressionBombWarning) as error:
         raise InvalidValue(f"the picture has more than {PIXELS_MOST} pixels", field) from error
+    except images.UnidentifiedImageError as error:
+        raise InvalidValue(f"it is no picture in {', '.join(FORMATS)}, or a broken one", field) from error
     except (OSError, ValueError, SyntaxError, KeyError, IndexError, EOFError, MemoryError) as error:
-        raise InvalidValue(
-            f"it is no picture in {', '.join(FORMATS)}, or a broken one: {error}", field
-        ) from error
+        raise InvalidValue(f"the picture is broken: {error}", field) from error
     return array if array.ndim == 3 else array[..., None]
 
 
