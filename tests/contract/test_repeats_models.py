@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
-from modelyard.v1 import model_pb2
+from modelyard.v1 import deployment_pb2, model_pb2
 from services.models.rules import RULES
 from tests.support import repeating
 from tests.support.models_repeats import CASES
@@ -20,13 +20,14 @@ from tests.support.scheduler_service import refusal
 
 RPCS = {path.rpartition("/")[2] for path in RULES}
 """What is served."""
-FILES = (model_pb2.DESCRIPTOR,)
+# LoadModel waits for an agent: see tests/e2e/test_e2e_model_frames.py.
+FILES = (model_pb2.DESCRIPTOR, deployment_pb2.DESCRIPTOR)
 MUTATIONS: dict[str, MethodDescriptor] = {
     method.name: method
     for file in FILES
     for service in file.services_by_name.values()
     for method in service.methods
-    if method.name in RPCS and "request_id" in method.input_type.fields_by_name
+    if method.name in RPCS and method.name != "LoadModel" and "request_id" in method.input_type.fields_by_name
 }
 
 

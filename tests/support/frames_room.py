@@ -242,7 +242,7 @@ class Room:
             found = await client.artifacts.put(text.encode(), name=f"{model}.py")
         one = Tensor(name="x", datatype=Datatype.INT64, shape=(1,))
         serving = fields.pop("serving", Serving())
-        runtime = fields.pop("runtime", Runtime(cpu=0.1, memory_bytes=fields.pop("memory", 256 << 20)))
+        runtime = fields.pop("runtime", Runtime(memory_bytes=fields.pop("memory", 256 << 20)))
         config = Config(
             name=model, format=Format.PYTHON, file="adder.py", inputs=(one,), runtime=runtime, serving=serving,
             outputs=(Tensor(name="result", datatype=Datatype.INT64, shape=(1,)),),

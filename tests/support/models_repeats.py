@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from modelyard.v1 import deployment_pb2 as dp
 from modelyard.v1 import model_pb2 as pb
 from tests.support.models_yard import ModelsYard
 
@@ -52,8 +53,54 @@ async def delete(yard: ModelsYard) -> Pair:
     return made[0], made[1]
 
 
+def deployed(name: str, version: int = 1) -> dp.DeployRequest:
+    return dp.DeployRequest(
+        name=name, routes=[dp.DeploymentRoute(model="iris", version=str(version), weight=1)]
+    )
+
+
+async def deploy(yard: ModelsYard) -> Pair:
+    await yard.create()
+    await yard.prove()
+    return deployed("one"), deployed("other")
+
+
+async def modify(yard: ModelsYard) -> Pair:
+    await yard.admin.deployments.Deploy((await deploy(yard))[0])
+    made = [
+        dp.ModifyDeploymentRequest(
+            name="one", routes=[dp.DeploymentRoute(model="iris", version="1", weight=weight)]
+        )
+        for weight in (2, 3)
+    ]
+    return made[0], made[1]
+
+
+async def roll_back(yard: ModelsYard) -> Pair:
+    await yard.admin.deployments.ModifyDeployment((await modify(yard))[0])
+    made = [dp.RollBackDeploymentRequest(name="one", comment=text) for text in ("one", "other")]
+    return made[0], made[1]
+
+
+async def undeploy(yard: ModelsYard) -> Pair:
+    for request in await deploy(yard):
+        await yard.admin.deployments.Deploy(request)
+    return dp.UndeployRequest(name="one"), dp.UndeployRequest(name="other")
+
+
+async def unload(yard: ModelsYard) -> Pair:
+    await yard.create()
+    await yard.prove()
+    return dp.UnloadModelRequest(model="iris"), dp.UnloadModelRequest(model="iris", version="1")
+
+
 CASES: dict[str, Callable[[ModelsYard], Awaitable[Pair]]] = {
     "CreateModelVersion": create,
+    "Deploy": deploy,
+    "ModifyDeployment": modify,
+    "RollBackDeployment": roll_back,
+    "Undeploy": undeploy,
+    "UnloadModel": unload,
     "UpdateModel": update,
     "UpdateModelConfig": config,
     "SetAlias": set_alias,

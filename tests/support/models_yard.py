@@ -13,7 +13,7 @@ from typing import Any
 from modelyard.artifacts import put_bytes
 from modelyard.channel import connect
 from modelyard.models import Inspection, Provenance, facts_in
-from modelyard.v1 import account_pb2, model_pb2, model_pb2_grpc
+from modelyard.v1 import account_pb2, deployment_pb2_grpc, model_pb2, model_pb2_grpc
 from services.models.catalogue import events as ev
 from services.models.config import ModelsConfig
 from services.models.service import ModelsService
@@ -31,6 +31,7 @@ class ModelsClient:
         self.token = token
         self.channel = connect(address, token=token)
         self.models = model_pb2_grpc.ModelServiceStub(self.channel)
+        self.deployments = deployment_pb2_grpc.DeploymentServiceStub(self.channel)
 
 
 class StoreClient:

@@ -85,7 +85,7 @@ def undeploy(act: Act, event: ev.Undeployed) -> None:
     keys = {target.key for target in found.targets} | set(found.standby.values())
     found.state, found.reason, found.message = DeploymentState.UNDEPLOYED, "", ""
     _changed(act, found, event.account, "undeploy", "", {})
-    del act.state.deployments[event.name]
+    act.state.undeployed[event.name] = act.state.deployments.pop(event.name)
     counts, _ = wanted.kept(act.state)
     for frame in [*act.state.frames.values()]:
         is_demanded = any(key == frame.key for key, _ in act.state.demands)

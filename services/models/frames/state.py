@@ -193,6 +193,8 @@ class State:
     ) -> None:
         self.frames: dict[int, Frame] = {}
         self.deployments: dict[str, Deployment] = {}
+        self.undeployed: dict[str, Deployment] = {}
+        """As they were last, until the service ends."""
         self.demands: dict[tuple[VersionKey, str], Demand] = {}
         self.failures: dict[VersionKey, Failure] = {}
         self.budget_bytes = budget_bytes

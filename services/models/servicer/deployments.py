@@ -87,7 +87,7 @@ class DeploymentServicer(deployment_pb2_grpc.DeploymentServiceServicer):
             return pb.DeployResponse(deployment=deployment_message(shown))
         for one in served:
             self._engine.note(one)
-        await self._ask(
+        made = await self._ask(
             name,
             lambda reply: ev.Deployed(
                 reply=reply, name=name, account=account, routes=routes, mirror=mirror,
@@ -95,7 +95,7 @@ class DeploymentServicer(deployment_pb2_grpc.DeploymentServiceServicer):
             ),
             pb.DeployResponse,
         )  # fmt: skip
-        return pb.DeployResponse(deployment=await self._shown(name))
+        return pb.DeployResponse(deployment=made)
 
     async def ModifyDeployment(
         self, request: pb.ModifyDeploymentRequest, context: Any
@@ -111,7 +111,7 @@ class DeploymentServicer(deployment_pb2_grpc.DeploymentServiceServicer):
         then = None if request.without_mirror else mirror or found.mirror
         targets = self._targets(routes or found.routes, then, settings)
         sticky = request.sticky_parameter if request.HasField("sticky_parameter") else None
-        await self._ask(
+        made = await self._ask(
             found.name,
             lambda reply: ev.Modified(
                 reply=reply, name=found.name, account=found.account, revision=request.revision, routes=routes,
@@ -120,7 +120,7 @@ class DeploymentServicer(deployment_pb2_grpc.DeploymentServiceServicer):
             ),
             pb.ModifyDeploymentResponse,
         )  # fmt: skip
-        return pb.ModifyDeploymentResponse(deployment=await self._shown(found.name))
+        return pb.ModifyDeploymentResponse(deployment=made)
 
     async def RollBackDeployment(
         self, request: pb.RollBackDeploymentRequest, context: Any
@@ -129,19 +129,19 @@ class DeploymentServicer(deployment_pb2_grpc.DeploymentServiceServicer):
         before = found.before or found.weights
         targets = self._targets(before.routes, before.mirror, found.settings)
         comment = request.comment[:2_000]
-        await self._ask(
+        made = await self._ask(
             found.name,
             lambda reply: ev.RolledBack(reply, found.name, found.account, comment, targets),
             pb.RollBackDeploymentResponse,
         )
-        return pb.RollBackDeploymentResponse(deployment=await self._shown(found.name))
+        return pb.RollBackDeploymentResponse(deployment=made)
 
     async def Undeploy(self, request: pb.UndeployRequest, context: Any) -> pb.UndeployResponse:
         found = self._require(request.name)
-        await self._ask(
+        made = await self._ask(
             found.name, lambda reply: ev.Undeployed(reply, found.name, found.account), pb.UndeployResponse
         )
-        return pb.UndeployResponse(deployment=await self._shown(found.name))
+        return pb.UndeployResponse(deployment=made)
 
     async def GetDeployment(self, request: pb.GetDeploymentRequest, context: Any) -> pb.GetDeploymentResponse:
         found = self._require(request.name, CALLER)
@@ -254,16 +254,21 @@ class DeploymentServicer(deployment_pb2_grpc.DeploymentServiceServicer):
 
     # What they have in common
 
-    async def _ask(self, name: str, event_of: Any, response: Any) -> None:
-        def first_answer(made: str) -> Any:
-            return response(deployment=self._present(made))
+    async def _ask(self, name: str, event_of: Any, response: Any) -> pb.Deployment:
+        """As it was when what was asked for came to the disk: the answer that lies with it."""
+        made: list[pb.Deployment] = []
 
-        kept = self._answers.keep(first_answer)
-        await self._engine.ask(event_of, kept, name)
+        def first_answer(name: str) -> Any:
+            made.append(self._present(name))
+            return response(deployment=made[0])
+
+        await self._engine.ask(event_of, self._answers.keep(first_answer), name)
+        return made[0] if made else await self._shown(name)
 
     def _present(self, name: str) -> pb.Deployment:
         """Within its transaction."""
-        found = self._engine.state.deployments.get(name)
+        state = self._engine.state
+        found = state.deployments.get(name) or state.undeployed.get(name)
         return deployment_message(found) if found is not None else pb.Deployment(name=name)
 
     async def _shown(self, name: str) -> pb.Deployment:
