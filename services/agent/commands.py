@@ -24,6 +24,8 @@ from services.agent.model import Body, Phase, Task
 from services.agent.params import merged_params
 from services.agent.reach import Reach
 
+ENGINE = "DOCKER_HOST"
+"""Where the container engine is, if not in the usual place: frames are put into its containers."""
 RECORDS, ROOM = ".records", ".room"
 _PROGRESS_BYTES = 64 * 1024
 
@@ -41,6 +43,8 @@ class CommandSetup:
         self._path = f"{own_bin}:{os.environ.get('PATH') or os.defpath}"
         self.reach = reach
         self._fixed = {"YARD_NODE": node, "PYTHONUNBUFFERED": "1"}
+        if engine := os.environ.get(ENGINE):
+            self._fixed[ENGINE] = engine
         self._read: dict[str, int] = {}
 
     def stage(self, task: Task, bundle: Path | None, input_paths: Mapping[str, str]) -> Path:

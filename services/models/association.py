@@ -20,6 +20,7 @@ from modelyard.models import Runtime
 from services.chassis.errors import InvalidArgument
 
 CONTAINER, ENVIRONMENT = "container", "environment"
+GPU = "gpu"
 NUMPY = "numpy"
 """Every frame needs it, whatever its component does."""
 CONTAINERS_LABEL = "containers"
@@ -27,6 +28,8 @@ CONTAINERS_LABEL = "containers"
 HOLDER_BYTES = 64 * 1024**2
 """What the process beside the frame may need; a seat has it on top."""
 FRAME_ARGV = ("yard-frame",)
+PROBE_PROGRAM = "yard-probe"
+"""As `modelyard.serving.probe`, with `--enclosure` and its JSON."""
 _TROUBLE_EXIT, _MARK = 70, "frame: "
 
 
@@ -71,6 +74,37 @@ class Association(msgspec.Struct, frozen=True, kw_only=True):
     has_network: bool
     threads: int
     why: str
+
+
+class RuntimeMap(msgspec.Struct, frozen=True, kw_only=True):
+    """How this yard maps runtimes."""
+
+    python: str = PYTHON
+    images: tuple[ImageRule, ...] = DEFAULT_IMAGES
+
+    def find(self, runtime: Runtime) -> Association:
+        """Raises NoImage."""
+        return associate(runtime, self.python, self.images)
+
+
+DEFAULT_RUNTIMES = RuntimeMap()
+
+
+def read_images(text: str) -> tuple[ImageRule, ...]:
+    """The option: "IMAGE=WORD+WORD, IMAGE", where a word is a version of Python, gpu, or a package of Debian's that
+    the image has; Python's own image comes last. Raises ValueError."""
+    rules = []
+    for part in filter(None, (one.strip() for one in text.split(","))):
+        image, _, said = part.partition("=")
+        if not image or any(one.isspace() for one in image):
+            raise ValueError(f"{part!r} is not IMAGE=WORD+WORD")
+        words = [word.strip() for word in said.split("+") if word.strip()]
+        pythons = [word for word in words if word[0].isdigit()]
+        if len(pythons) > 1:
+            raise ValueError(f"{part!r} names more than one Python")
+        system = tuple(word for word in words if word not in (*pythons, GPU))
+        rules.append(ImageRule(image=image, python="".join(pythons), system=system, has_gpu=GPU in words))
+    return (*rules, *DEFAULT_IMAGES)
 
 
 def associate(runtime: Runtime, python: str, images: Sequence[ImageRule] = DEFAULT_IMAGES) -> Association:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.chassis.config import AuditedConfig, option
+from services.chassis.config import AuditedConfig, ConfigInvalid, option
+from services.models.association import RuntimeMap, read_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +29,24 @@ class ModelsConfig(AuditedConfig):
         "accounts, and digests of components, whose pickles may be opened in frames, with commas; none: no pickle is",
     )
 
+    images: str = option(
+        "",
+        "images of containers before python:VERSION-slim: IMAGE=WORD+WORD with commas, where a word is a version of "
+        "Python, gpu, or a package of Debian's that is in it; {python} in IMAGE is the version",
+    )
+
     @property
     def home(self) -> Path:
         """The service's room in the state directory."""
         return self.state_dir / "models"
+
+    @property
+    def runtimes(self) -> RuntimeMap:
+        """How runtimes are mapped. Raises ConfigInvalid."""
+        try:
+            return RuntimeMap(images=read_images(self.images))
+        except ValueError as error:
+            raise ConfigInvalid(f"images: {error}") from None
 
     @property
     def trusted(self) -> frozenset[str]:

@@ -22,6 +22,7 @@ from services.chassis.logs import get_logger
 from services.chassis.marks import Kept
 from services.chassis.sessions import Session
 from services.chassis.supervise import Loops
+from services.models.association import RuntimeMap
 from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev
 from services.models.catalogue import machine, tasks
@@ -78,9 +79,10 @@ class Engine:
         self.quiet = asyncio.Lock()
         """Held while a step is on its way to the disk, and by whoever shows what there is: what is shown is on disk."""
 
-    async def open(self, trusted: frozenset[str]) -> None:
+    async def open(self, trusted: frozenset[str], runtimes: RuntimeMap) -> None:
         """Takes up what the database holds; work goes on once it runs."""
         self.state, steps = await self.store.begin(trusted)
+        self.state.runtimes = runtimes
         check_invariants(self.state)
         self._begun = steps
         _log.info("catalogue_recovered", models=len(self.state.models), steps=len(steps))
@@ -143,7 +145,7 @@ class Engine:
 
     async def _step(self, events: Sequence[ev.Event]) -> None:
         effects = machine.step(self.state, events, self._clock.now_ms())
-        begun = [tasks.submitted(one, self.supplies.digest) for one in effects.begins]
+        begun = [tasks.submitted(one, self.supplies.digest, self.state.runtimes) for one in effects.begins]
         errands = owed(effects.wishes, self._errands)
         kept = self._kept(effects)
         if effects.rows or begun or errands or kept:

@@ -11,6 +11,7 @@ import msgspec
 
 from modelyard.models import Config, Inspection
 from services.chassis.errors import InvariantViolation
+from services.models.association import DEFAULT_RUNTIMES, RuntimeMap
 from services.models.catalogue.model import Role, VersionState, WorkKind
 
 File = tuple[str, str, int]
@@ -138,6 +139,7 @@ class State(msgspec.Struct):
     next_work: int = 1
     trusted: frozenset[str] = frozenset()
     """Accounts and digests whose pickles may be opened."""
+    runtimes: RuntimeMap = DEFAULT_RUNTIMES
 
     def find(self, model: str, version: int) -> Live | None:
         return self.versions.get(model, {}).get(version)

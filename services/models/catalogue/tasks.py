@@ -10,9 +10,16 @@ from typing import Any
 import msgspec
 
 from modelyard.models import Provenance, facts_in, inspection_in
-from modelyard.models.values import Config
 from modelyard.v1 import task_pb2 as pb
-from services.models.association import PYTHON, associate, enclosure_of, node_labels, seat_memory_bytes
+from services.models.association import (
+    DEFAULT_RUNTIMES,
+    PROBE_PROGRAM,
+    Association,
+    RuntimeMap,
+    enclosure_of,
+    node_labels,
+    seat_memory_bytes,
+)
 from services.models.catalogue import events as ev
 from services.models.catalogue.effects import Begin
 from services.models.catalogue.model import Cause, WorkKind
@@ -40,7 +47,7 @@ _CAUSES = {
 }
 
 
-def submitted(begin: Begin, program_digest: str) -> Submitted:
+def submitted(begin: Begin, program_digest: str, runtimes: RuntimeMap = DEFAULT_RUNTIMES) -> Submitted:
     """The work with the request that does it; the same every time that it is sent."""
     version, work = begin.version, begin.work
     config = b""
@@ -56,7 +63,10 @@ def submitted(begin: Begin, program_digest: str) -> Submitted:
     else:
         assert begin.revision.config is not None
         config = json.dumps(msgspec.to_builtins(begin.revision.config)).encode()
-        _probe(spec, begin, begin.revision.config, sha256(config).hexdigest())
+        runtime = begin.revision.config.runtime
+        fit = runtimes.find(runtime)
+        _probe(spec, begin, fit, sha256(config).hexdigest())
+        spec.environment.CopyFrom(environment_of(runtime, fit))
     spec.attachments.extend(
         pb.Attachment(path=f"{COMPONENT}/{path}", digest=digest) for path, digest, _ in version.files
     )
@@ -80,18 +90,17 @@ def _inspect(spec: pb.TaskSpec, begin: Begin) -> None:
         spec.environment.requirements = "\n".join((*BESIDE, *begin.work.libraries)) + "\n"
 
 
-def _probe(spec: pb.TaskSpec, begin: Begin, config: Config, config_digest: str) -> None:
+def _probe(spec: pb.TaskSpec, begin: Begin, fit: Association, config_digest: str) -> None:
     """In what a frame of it will be in: its environment or container, its limits, no network."""
-    found = associate(config.runtime, PYTHON)
-    argv = ["python", "-m", "modelyard.enclosure.probing", "--component", COMPONENT, "--config", CONFIG]
-    argv += ["--enclosure", json.dumps(enclosure_of(found)), "--output", FOUND]
-    spec.command.argv.extend([*argv, *(["--may-unpickle"] if begin.may_unpickle else [])])
+    argv = [PROBE_PROGRAM, "--component", COMPONENT, "--config", CONFIG]
+    argv += ["--enclosure", json.dumps(enclosure_of(fit))]
+    argv += ["--may-unpickle"] if begin.may_unpickle else []
+    spec.command.argv.extend([*argv, "--output", FOUND])
     spec.attachments.add(path=CONFIG, digest=config_digest)
-    spec.resources.cpu, spec.resources.gpu = found.cpu, found.gpu
-    spec.resources.memory_bytes = seat_memory_bytes(found)
-    spec.placement.labels.update(node_labels(found))
+    spec.resources.cpu, spec.resources.gpu = fit.cpu, fit.gpu
+    spec.resources.memory_bytes = seat_memory_bytes(fit)
+    spec.placement.labels.update(node_labels(fit))
     spec.timeouts.run_timeout.seconds = PROBE_S
-    spec.environment.CopyFrom(environment_of(config.runtime, found))
 
 
 def declared_file(document: str) -> str:

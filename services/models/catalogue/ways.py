@@ -23,7 +23,7 @@ from modelyard.models import (
     read_config,
     write_config,
 )
-from services.models.association import PYTHON, NoImage, associate
+from services.models.association import NoImage
 from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev
 from services.models.catalogue.model import Cause, VersionState, WorkKind
@@ -214,7 +214,7 @@ class Way:
             )
             return
         try:
-            associate(found.draft.runtime, PYTHON)
+            self._state.runtimes.find(found.draft.runtime)
         except NoImage as error:
             self._fail("NO_IMAGE", f"{error.field}: {error.message}")
             return

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from modelyard.model_messages import FORMATS
 from modelyard.models import Format, Runtime
 from modelyard.v1 import model_pb2 as pb
-from services.models.association import PYTHON, NoImage, associate
+from services.models.association import NoImage, RuntimeMap
 from services.models.catalogue.model import Role, VersionState
 from services.models.catalogue.state import Asked, Lineage, Model, Revision, Version
 from services.models.catalogue.store import AliasChange
@@ -62,7 +62,7 @@ def version_message(
     return message
 
 
-def revision_message(revision: Revision) -> pb.ModelConfigRevision:
+def revision_message(revision: Revision, runtimes: RuntimeMap) -> pb.ModelConfigRevision:
     message = pb.ModelConfigRevision(
         revision=revision.revision, document=revision.document, state=STATES[revision.state], message=revision.message,
         golden_digest=revision.golden_digest, account=revision.account, load_s=revision.load_s,
@@ -72,14 +72,14 @@ def revision_message(revision: Revision) -> pb.ModelConfigRevision:
         message.provenance.add(field=path, provenance=_PROVENANCES[str(provenance)], why=str(why))
     message.create_time.FromMilliseconds(revision.create_ms)
     if revision.config is not None:
-        _associate(message.association, revision.config.runtime)
+        _associate(message.association, revision.config.runtime, runtimes)
     return message
 
 
-def _associate(message: pb.RuntimeAssociation, runtime: Runtime) -> None:
+def _associate(message: pb.RuntimeAssociation, runtime: Runtime, runtimes: RuntimeMap) -> None:
     """The container or environment that fits; nothing where none does, which the revision's own message says."""
     try:
-        found = associate(runtime, PYTHON)
+        found = runtimes.find(runtime)
     except NoImage:
         return
     message.kind, message.image, message.python = found.kind, found.image, found.python

@@ -26,6 +26,7 @@ from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.seat_links import close_command
 from services.chassis.sessions import Session, on_behalf_of
 from services.chassis.supervise import Loops
+from services.models.association import DEFAULT_RUNTIMES, RuntimeMap
 from services.models.frames import effects as e
 from services.models.frames import events as ev
 from services.models.frames import machine
@@ -68,6 +69,7 @@ class FrameEngine:
         endpoint: str,
         key: bytes,
         budget_bytes: int = 0,
+        runtimes: RuntimeMap = DEFAULT_RUNTIMES,
     ) -> None:
         """`key`: from which secrets of frames follow; `budget_bytes`: what they may hold together, 0: no limit."""
         self.store = store
@@ -82,6 +84,7 @@ class FrameEngine:
         self.examples: Callable[[Served], Awaitable[dict[str, Any] | None]] = _none
         """To which golden outputs belong."""
         self.endpoint = endpoint
+        self.runtimes = runtimes
         self._scheduler = scheduler
         self._tasks = task_pb2_grpc.TaskServiceStub(scheduler)
         self._clock = clock
@@ -240,7 +243,7 @@ class FrameEngine:
                 self.post(ev.SeatRefused(row.frame, row.batch, "its version does not serve any more"))
                 continue
             try:
-                spec = spec_of(frame, served, self.endpoint)
+                spec = spec_of(frame, served, self.endpoint, self.runtimes)
             except ServiceError as error:
                 self.post(ev.SeatRefused(row.frame, row.batch, str(error)))
                 continue
@@ -310,7 +313,7 @@ class FrameEngine:
         if frame.epoch != epoch or frame.is_closing:
             return
         try:
-            launch = launch_of(frame, served, self._key, example)
+            launch = launch_of(frame, served, self._key, self.runtimes, example)
         except ServiceError as error:
             # Its container fits no image any more.
             self.post(ev.FrameRefused(frame.number, error.reason, str(error), error.code, error.field))

@@ -93,7 +93,7 @@ class Explaining:
         frame = Frame(
             number=self._engine.state.next_frame, shape=self._frames.shape(route.served, route.deployment)
         )
-        spec = spec_of(frame, route.served, self._engine.endpoint)
+        spec = spec_of(frame, route.served, self._engine.endpoint, self._engine.runtimes)
         state = self._engine.state
         response.summary = f"{which} is not loaded; a call loads it"
         lacking = state.held_bytes + frame.shape.memory_bytes - state.budget_bytes

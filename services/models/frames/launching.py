@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from modelyard.v1 import framework_pb2, seat_pb2
-from services.models.association import FRAME_ARGV, enclosure_of
+from services.models.association import FRAME_ARGV, RuntimeMap, enclosure_of
 from services.models.frames.secrets import secret_of
 from services.models.frames.state import Frame
 from services.models.frames.submissions import COMPONENT, PORT, association_of, runtime_of
@@ -25,9 +25,11 @@ Example = dict[str, Any] | None
 """To which the golden output belongs."""
 
 
-def launch_of(frame: Frame, served: Served, key: bytes, example: Example = None) -> seat_pb2.LaunchSeat:
+def launch_of(
+    frame: Frame, served: Served, key: bytes, runtimes: RuntimeMap, example: Example = None
+) -> seat_pb2.LaunchSeat:
     """The command for its present epoch. Raises NoImage."""
-    content = json.dumps(document_of(frame, served, example))
+    content = json.dumps(document_of(frame, served, runtimes, example))
     env = {
         "MODELYARD_FRAME": f"{frame.directory}/{LAUNCH_FILE}",
         "MODELYARD_FRAME_SECRET": secret_of(key, frame.number, frame.epoch),
@@ -40,7 +42,9 @@ def launch_of(frame: Frame, served: Served, key: bytes, example: Example = None)
     )
 
 
-def document_of(frame: Frame, served: Served, example: Example = None) -> dict[str, Any]:
+def document_of(
+    frame: Frame, served: Served, runtimes: RuntimeMap, example: Example = None
+) -> dict[str, Any]:
     """What the frame is to load, what it is shut in by, and where it listens. Raises NoImage."""
     config = msgspec.structs.replace(served.config, runtime=runtime_of(served, frame.shape))
     golden = {**example, "digest": served.golden_digest} if example is not None else None
@@ -51,7 +55,7 @@ def document_of(frame: Frame, served: Served, example: Example = None) -> dict[s
         "golden": golden,
         "may_unpickle": served.may_unpickle,
         "answer_bytes_most": ANSWER_BYTES_MOST,
-        "enclosure": enclosure_of(association_of(served, frame.shape)),
+        "enclosure": enclosure_of(association_of(served, frame.shape, runtimes)),
     }
 
 

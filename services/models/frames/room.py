@@ -13,6 +13,7 @@ from services.chassis.clock import Clock
 from services.chassis.outward import yard_key
 from services.chassis.sqlite import Database, load_queries
 from services.chassis.supervise import Loops
+from services.models.association import DEFAULT_RUNTIMES, RuntimeMap
 from services.models.frames.clearing import Clearing
 from services.models.frames.engine import FrameEngine
 from services.models.frames.examples import Examples
@@ -44,11 +45,13 @@ class FramesRoom:
         endpoint: str,
         memory: str = "",
         store: grpc.aio.Channel | None = None,
+        runtimes: RuntimeMap = DEFAULT_RUNTIMES,
     ) -> None:
         """`endpoint`: where agents find the service; `memory`: what frames may hold together, empty: no limit."""
         self.engine = FrameEngine(
             FrameStore(database, load_queries(PACKAGE)), scheduler, versions, clock, loops, endpoint=endpoint,
             key=yard_key(state_dir, "models.frames.key"), budget_bytes=parse_size(memory) if memory else 0,
+            runtimes=runtimes,
         )  # fmt: skip
         if store is not None:
             self.engine.examples = Examples(store).of

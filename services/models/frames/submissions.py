@@ -6,7 +6,7 @@ import msgspec
 
 from modelyard.models import Runtime
 from modelyard.v1 import task_pb2 as pb
-from services.models.association import PYTHON, Association, associate, node_labels, seat_memory_bytes
+from services.models.association import Association, RuntimeMap, node_labels, seat_memory_bytes
 from services.models.frames.model import Shape
 from services.models.frames.state import Frame
 from services.models.seams import Served
@@ -30,12 +30,12 @@ def runtime_of(served: Served, shape: Shape) -> Runtime:
     )
 
 
-def association_of(served: Served, shape: Shape) -> Association:
+def association_of(served: Served, shape: Shape, runtimes: RuntimeMap) -> Association:
     """The container or environment that fits it. Raises NoImage."""
-    return associate(runtime_of(served, shape), PYTHON)
+    return runtimes.find(runtime_of(served, shape))
 
 
-def spec_of(frame: Frame, served: Served, endpoint: str) -> pb.TaskSpec:
+def spec_of(frame: Frame, served: Served, endpoint: str, runtimes: RuntimeMap) -> pb.TaskSpec:
     """The seat that it asks for. `endpoint`: where its agent finds this service. Raises NoImage."""
     key = frame.key
     spec = pb.TaskSpec(name=f"{key.model}-{key.version}", delivery=pb.DELIVERY_AT_MOST_ONCE)
@@ -43,7 +43,7 @@ def spec_of(frame: Frame, served: Served, endpoint: str) -> pb.TaskSpec:
     spec.seat.ports.add(name=PORT)
     spec.notification.silent = True
     spec.labels.update({"model": key.model, "version": str(key.version), "frame": f"f-{frame.number}"})
-    found = association_of(served, frame.shape)
+    found = association_of(served, frame.shape, runtimes)
     _fit(spec, frame, found)
     spec.environment.CopyFrom(environment_of(served.config.runtime, found))
     for path, digest, _ in served.files:
