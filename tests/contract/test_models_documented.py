@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from modelyard.models import read_config
+from modelyard.models import Codec, Format, Inspection, determine, read_config
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "models.md").read_text()
@@ -26,7 +26,7 @@ def inspect(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_documented_component_is_described_as_documented(tmp_path: Path) -> None:  # S2.2, S2.3
-    [code], [whole, part] = blocks("python"), blocks("yaml")
+    [code], [whole, part, *_] = blocks("python"), blocks("yaml")
     (tmp_path / "greeter.py").write_text(code)
     shown = inspect(tmp_path, "greeter.py")
     assert (shown.returncode, shown.stdout) == (0, whole)
@@ -35,6 +35,21 @@ def test_documented_component_is_described_as_documented(tmp_path: Path) -> None
     changed = inspect(tmp_path, "greeter.py", "--config", "known.yaml")
     assert changed.returncode == 0
     assert "kind: container" in changed.stdout and "name: hello" in changed.stdout
+
+
+def test_documented_steps_and_drawings_are_right_and_do_what_is_said() -> None:  # S2.2
+    _, _, steps, drawings = blocks("yaml")
+    assert len(read_config(drawings)["visualise"].value) == 3
+    inspection = Inspection(format=Format.ONNX, file="m.onnx")
+    inspection.tensor("inputs", "image", "FP32", (-1, 3, 224, 224), "graph")
+    inspection.tensor("outputs", "scores", "FP32", (-1, 1000), "graph")
+    labels = (
+        "outputs: [{name: scores}, {name: chances, datatype: FP32, shape: [-1, 5]}, {name: chances_index}]"
+    )
+    found = determine(read_config(steps + labels), inspection, name="m", size_bytes=1)
+    assert found.refusals == () and found.config is not None
+    assert found.config.inputs[0].shape == (-1, -1, -1, 3)
+    assert found.config.inputs[0].codec is Codec.IMAGE
 
 
 def test_what_is_wrong_ends_with_a_code_and_a_next_step(tmp_path: Path) -> None:
