@@ -72,9 +72,9 @@ def connect(
     time; one that `is_apart` has its own, for many that last long. Raises OSError if a file cannot be
     read and InsecureAddress where plaintext would show the token to the network.
     """
-    options = [*CHANNEL_OPTIONS, *([("grpc.use_local_subchannel_pool", 1)] if is_apart else [])]
-    if message_bytes_most != MESSAGE_BYTES_MOST:
-        options += [(name, message_bytes_most) for name in _SIZES]
+    options = [(name, message_bytes_most if name in _SIZES else value) for name, value in CHANNEL_OPTIONS]
+    if is_apart or message_bytes_most != MESSAGE_BYTES_MOST:
+        options.append(("grpc.use_local_subchannel_pool", 1))
     if ca_file is None:
         if (token or cert_file) and not is_local(address):
             raise InsecureAddress(

@@ -24,6 +24,8 @@ _SCALARS: dict[str, tuple[Datatype, Codec]] = {
     "Path": (Datatype.BYTES, Codec.FILE),
 }
 """One value a call, by the last word of an annotation."""
+_SEVERAL = ("Mapping", "tuple", "Tuple")
+"""Outputs by name or by place; a dict is one in JSON."""
 
 
 def look(folder: Path, found: Inspection) -> None:
@@ -56,9 +58,12 @@ def look_at(path: Path, found: Inspection) -> None:
         _note(found, "inputs", argument.arg, argument.annotation, why)
         if argument.arg in optional:
             found.know(f"inputs[{argument.arg}].optional", True, f"it has a default in {why}")
-    if not arguments:
+    if not arguments and method.args.kwarg is None:
         found.know("inputs", (), why)
-    _note(found, "outputs", "result", _result(method.returns), why)
+    returned = _result(method.returns)
+    if _word(returned) not in _SEVERAL:
+        # Otherwise by names that only its owner knows.
+        _note(found, "outputs", "result", returned, why)
 
 
 def _predict(node: ast.ClassDef) -> ast.FunctionDef | ast.AsyncFunctionDef | None:

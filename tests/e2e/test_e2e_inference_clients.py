@@ -1,0 +1,108 @@
+"""Whoever speaks the Open Inference Protocol calls models of a real yard: the conformance suite, the stock client
+unchanged, and `yard model call` (S2.5, S2.6)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.yard import Yard, new_yard
+from tests.triton.environment import interpreter
+
+ROOT = Path(__file__).parents[2]
+MODEL = "every-type"
+STREAMER = """from collections.abc import Iterator
+
+
+class Counter:
+    def predict(self, count: int) -> Iterator[int]:
+        yield from range(count)
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> None:
+    """In place of the check after every test: the yard lives longer than one."""
+
+
+@pytest.fixture(scope="module")
+def yard() -> Iterator[Yard]:
+    with new_yard(is_up=False, agents=2) as made:
+        result = made.up("--models")
+        assert result.code == 0, f"{result.stderr}\n{made.logs()}"
+        component, config = "tests/conformance/component", "tests/conformance/every_type.yaml"
+        pushed = made.cli(
+            "model", "push", str(ROOT / component), "--name", MODEL, "--config", str(ROOT / config)
+        )
+        assert pushed.code == 0, f"{pushed.stderr}\n{made.logs()}"
+        yield made
+
+
+def token_file(yard: Yard) -> str:
+    return str(yard.state / "secrets" / "admin.token")
+
+
+def test_server_conforms_to_the_protocol(yard: Yard) -> None:  # S2.5
+    environ = {
+        **os.environ, "CONFORMANCE_HOST": yard.models, "CONFORMANCE_MODEL": MODEL,
+        "CONFORMANCE_TOKEN_FILE": token_file(yard),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/conformance"]
+    result = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, f"{result.stdout}\n{yard.logs()}"
+    assert "passed" in result.stdout
+
+
+def test_stock_client_works_unchanged(yard: Yard) -> None:  # S2.5
+    program = ROOT / "tests" / "triton" / "program.py"
+    command = [str(interpreter()), str(program), yard.models, token_file(yard)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, f"{result.stderr}\n{yard.logs()}"
+    done = json.loads(result.stdout)
+    assert {"live", "ready", "metadata", "statistics", "stream", "asyncio", "asyncio stream"} <= set(done)
+    assert sum(step.startswith("infer ") for step in done) == 14
+
+
+def test_model_is_called_with_what_people_have(yard: Yard, tmp_path: Path) -> None:  # S2.5
+    rows = tmp_path / "rows.csv"
+    rows.write_text("1,2\n3,4\n")
+    got = yard.json("model", "call", MODEL, "--input", f"in_int64=@{rows}", "--save", str(tmp_path / "out"))
+    assert got == {"out_int64": [[1, 2], [3, 4]]}
+    assert (tmp_path / "out" / "out_int64.npy").exists()
+    wrong = yard.cli("model", "call", MODEL, "--input", "in_nothing=1")
+    assert wrong.code == 2
+    assert "no input" in wrong.stderr
+
+
+def test_model_is_called_from_python(yard: Yard) -> None:  # S2.5
+    import numpy as np
+
+    from modelyard.client import SyncClient
+
+    with SyncClient(state=yard.state) as client:
+        answer = client.models.call(MODEL, {"in_fp32": [[1.5, 2.5]], "in_bytes": [["é", b"\x00"]]})
+        assert answer["out_fp32"] == [[1.5, 2.5]]
+        assert answer["out_bytes"] == [["é".encode(), b"\x00"]]
+        array = np.arange(2_000_000, dtype=np.float32).reshape(2, -1)
+        answer = client.models.call(MODEL, {"in_fp32": array}, outputs=["out_fp32"])
+        assert (answer.outputs["out_fp32"].array() == array).all()
+
+
+def test_parts_come_one_by_one(yard: Yard, tmp_path: Path) -> None:  # S2.5
+    from modelyard.client import SyncClient
+
+    (tmp_path / "counter.py").write_text(STREAMER)
+    pushed = yard.cli("model", "push", str(tmp_path / "counter.py"), "--name", "counter")
+    assert pushed.code == 0, f"{pushed.stdout}{pushed.stderr}\n{yard.logs()}"
+    with SyncClient(state=yard.state) as client:
+        parts = [answer["result"] for answer in client.models.stream_call("counter", {"count": 3})]
+        assert [part[0] if isinstance(part, list) else part for part in parts] == [0, 1, 2]
+    refused = yard.cli("model", "call", "counter", "--input", "count=3")
+    assert refused.code != 0
+    assert "in parts" in refused.stderr
