@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -27,10 +26,13 @@ from services.agent.traces import socket_directory
 from services.chassis.tls import make_ca, make_request, sign_request
 from tests.support.seat_trainer import SeatTrainer, seat_spec, submit_seats
 from tests.support.wait import wait_until
+from tests.support.yard import AGENT_PORT_OFFSET, free_port_base
 
 pytestmark = pytest.mark.asyncio
 
-TTL_S = 4
+TTL_S = 8
+"""A scheduler has to be there again within it, on a busy machine too: who renews too late is let in no more."""
+START_S = 60.0
 
 
 class SecuredYard:
@@ -39,10 +41,9 @@ class SecuredYard:
     def __init__(self, home: Path) -> None:
         self.state = home / "yard"
         self.home = home
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            second.bind(("127.0.0.1", 0))
-            self.port, self.agent_port = first.getsockname()[1], second.getsockname()[1]
+        # Not such as the system gives away for outgoing connections: another test's may take it meanwhile.
+        self.port = free_port_base()
+        self.agent_port = self.port + AGENT_PORT_OFFSET
         self.scheduler: asyncio.subprocess.Process | None = None
         self.agents: list[asyncio.subprocess.Process] = []
 
@@ -58,14 +59,17 @@ class SecuredYard:
         options = ["--port", str(self.port), "--agent-port", str(self.agent_port), "--tls"]
         self.scheduler = await self._run("scheduler", self.state, *options, "--node-ttl-s", str(TTL_S))
         await wait_until(
-            (self.state / "run" / "scheduler.json").exists, "the scheduler", logs=[self.log("scheduler")]
+            (self.state / "run" / "scheduler.json").exists,
+            "the scheduler",
+            timeout_s=START_S,
+            logs=[self.log("scheduler")],
         )
 
     async def stop(self) -> None:
         for process in (*self.agents, self.scheduler):
             if process is not None and process.returncode is None:
                 process.terminate()
-                await asyncio.wait_for(process.wait(), 20)
+                await asyncio.wait_for(process.wait(), START_S)
         self.agents.clear()
 
     async def join(self, node: str, token: str, *options: str) -> asyncio.subprocess.Process:
@@ -82,7 +86,8 @@ class SecuredYard:
 
     async def serving(self, node: str) -> None:
         ready = self.home / node / "run" / f"agent-{node}.json"
-        await wait_until(ready.exists, f"{node} serves", logs=[self.log("agent"), self.log("scheduler")])
+        logs = [self.log("agent"), self.log("scheduler")]
+        await wait_until(ready.exists, f"{node} serves", timeout_s=START_S, logs=logs)
 
     def credentials(self, node: str) -> Path:
         return self.home / node / "agents" / node / "credentials"
@@ -90,6 +95,16 @@ class SecuredYard:
     def record(self, node: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.credentials(node) / "node.json").read_text())
         return content
+
+    async def renewal(self, node: str) -> None:
+        """Until other credentials were given than the present ones."""
+        present = self.record(node)["token"]
+        await wait_until(
+            lambda: self.record(node)["token"] != present,
+            "a renewal",
+            timeout_s=2 * TTL_S,
+            logs=[self.log("agent")],
+        )
 
     def admin(self) -> grpc.aio.Channel:
         token = (self.state / "secrets" / "admin.token").read_text().strip()
@@ -160,20 +175,23 @@ async def test_agent_joins_with_the_line_alone_runs_a_task_and_renews_in_time(tm
         assert first["agent_port"] == yard.agent_port
         assert (yard.credentials("n1") / "ca.pem").read_bytes() == yard.ca_file.read_bytes()
         assert (await yard.run_command("true")).state == task_pb2.TASK_STATE_SUCCEEDED
-        await wait_until(lambda: yard.record("n1")["token"] != first["token"], "a renewal")
+        await yard.renewal("n1")
         await wait_until(
             lambda: (yard.credentials("n1") / "node.pem").read_bytes() != identity, "a new certificate"
         )
-        # The first credentials are over by now: only renewed ones open a session.
-        await wait_until(lambda: time.time() * 1000 > first["expire_ms"], "the end of the first credentials")
+        # The first credentials are over by then: only renewed ones open a session.
+        is_over = lambda: time.time() * 1000 > first["expire_ms"]  # noqa: E731
+        await wait_until(is_over, "the end of the first credentials", timeout_s=2 * TTL_S)
+        await yard.renewal("n1")
         assert yard.scheduler is not None
         yard.scheduler.terminate()
-        await asyncio.wait_for(yard.scheduler.wait(), 20)
+        await asyncio.wait_for(yard.scheduler.wait(), START_S)
         sessions = yard.log("agent").read_text().count("session_opened")
         await yard.start()
         await wait_until(
-            lambda: yard.log("agent").read_text().count("session_opened") > sessions, "another session"
-        )
+            lambda: yard.log("agent").read_text().count("session_opened") > sessions, "another session",
+            timeout_s=START_S, logs=[yard.log("agent")],
+        )  # fmt: skip
         task = await yard.run_command("echo", "done")
         assert task.state == task_pb2.TASK_STATE_SUCCEEDED
 
@@ -183,7 +201,7 @@ async def test_join_token_with_another_hash_is_never_sent(tmp_path: Path) -> Non
         token = await yard.join_token()
         secret, _, announced = token.partition(".")
         agent = await yard.join("n1", f"{secret}.{announced[::-1]}")
-        assert await asyncio.wait_for(agent.wait(), 20) == 2
+        assert await asyncio.wait_for(agent.wait(), START_S) == 2
         assert "the token was not sent" in yard.log("agent").read_text()
         # It is still good: nobody has seen it.
         await yard.join("n1", token)
@@ -196,11 +214,12 @@ async def test_agent_with_the_authority_of_another_yard_sends_nothing(tmp_path: 
         foreign.write_bytes(make_ca().pem)
         token = await yard.join_token()
         agent = await yard.join("n1", token, "--ca-file", str(foreign))
-        assert await asyncio.wait_for(agent.wait(), 20) == 2
+        assert await asyncio.wait_for(agent.wait(), START_S) == 2
         assert "not the announced one" in yard.log("agent").read_text()
         # Pinned without an announced hash, the server is refused in the handshake.
         await yard.join("n2", token.partition(".")[0], "--ca-file", str(foreign))
-        await wait_until(lambda: "UNAVAILABLE" in yard.log("agent").read_text(), "the refusal")
+        is_refused = lambda: "UNAVAILABLE" in yard.log("agent").read_text()  # noqa: E731
+        await wait_until(is_refused, "the refusal", timeout_s=START_S)
         await yard.stop()
 
 
@@ -211,7 +230,7 @@ async def test_agent_port_wants_the_certificate_of_the_node_that_speaks(tmp_path
             await yard.serving(node)
         for process in yard.agents:
             process.terminate()
-            await asyncio.wait_for(process.wait(), 20)
+            await asyncio.wait_for(process.wait(), START_S)
         token = {node: str(yard.record(node)["token"]) for node in ("n1", "n2")}
         identity = {node: yard.credentials(node) / "node.pem" for node in ("n1", "n2")}
         csr, key = make_request("n1")
@@ -233,7 +252,7 @@ async def test_agent_port_wants_the_certificate_of_the_node_that_speaks(tmp_path
 async def test_join_token_of_one_node_lets_no_other_in(tmp_path: Path) -> None:
     async with secured_yard(tmp_path) as yard:
         agent = await yard.join("n2", await yard.join_token("n1"))
-        assert await asyncio.wait_for(agent.wait(), 20) == 2
+        assert await asyncio.wait_for(agent.wait(), START_S) == 2
         assert "refused the join token" in yard.log("agent").read_text()
 
 

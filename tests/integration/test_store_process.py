@@ -94,7 +94,7 @@ async def test_upload_to_a_full_disk_is_refused_and_the_store_stays_well(tmp_pat
 async def test_store_on_a_read_only_disk_refuses_to_start_and_says_why(tmp_path: Path) -> None:
     wrapper = _disk(tmp_path / "store", "ro")
     async with account_desk() as desk, store_process(tmp_path, desk, wrapper=wrapper, wait=False) as store:
-        assert await asyncio.to_thread(store.process.wait, 20) == 2
+        assert await asyncio.to_thread(store.process.wait, 60) == 2
         assert f"cannot use the database {tmp_path / 'store'}" in store.log.read_text()
         assert "Traceback" not in store.log.read_text()
 
