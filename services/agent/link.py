@@ -67,7 +67,8 @@ class Link:
                 pause_s, asked_s = FIRST_PAUSE_S, ended.pause_s
             except (EpochStale, TimeoutError) as error:
                 _log.warning("session_refused", reason=str(error))
-            except SchedulerUnreachable as error:
+            except (SchedulerUnreachable, asyncio.InvalidStateError) as error:
+                # The latter where the stream has ended between two messages, before it was heard that it has.
                 _log.warning("scheduler_not_reached", reason=str(error))
             except grpc.aio.AioRpcError as error:
                 if _report(error):

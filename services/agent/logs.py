@@ -114,8 +114,9 @@ class LogPusher:
             try:
                 await self._push_until_idle()
                 pause_s = FIRST_PAUSE_S
-            except grpc.aio.AioRpcError as error:
-                _log.info("log_stream_lost", code=error.code().name, reason=error.details())
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+                # The latter where the stream has ended between two messages.
+                _log.info("log_stream_lost", reason=str(error))
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LAST_PAUSE_S)
 

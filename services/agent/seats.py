@@ -80,19 +80,23 @@ class Seats:
         """What a shim says of a seat."""
         for report in reports:
             key = key_of_work(report["key"])
-            known = self._known.get(key) or self._find(key, worker, report["key"])
+            known, is_new = self._known.get(key), key not in self._known
+            if known is None:
+                known = self._find(key, worker, report["key"])
             number = int(report.get("number", 0))
             if known is None:
                 if number:
                     self._send(worker, ({"key": report["key"], "ack": number},))
                 continue
             known.worker = worker
+            # Also where all is acknowledged: an earlier process was told things that its end may have lost.
+            self._dial(known.endpoint)
             said = Said(event_of(report["event"], self._node), Source(worker, report["key"], number))
             if not self._checkpointing.holds_back(key, known.seat, said):
-                self._pass_on(key, said)
+                self._pass_on(key, said, is_new=is_new)
 
-    def _pass_on(self, key: str, said: Said) -> None:
-        """Everything that the trainer has to know before it was told."""
+    def _pass_on(self, key: str, said: Said, *, is_new: bool = False) -> None:
+        """Everything that the trainer has to know before it was told. A new one it may have met as being prepared."""
         known = self._known.get(key)
         if known is None:
             return
@@ -101,7 +105,7 @@ class Seats:
             known.seat = event.seat
             if unwanted := self._unwanted.pop(key, None):
                 self._send(known.worker, (order_of(known.work_key, *unwanted),))
-        if source.number or event.HasField("activity"):
+        if source.number or is_new or event.HasField("activity"):
             self._dial(known.endpoint).add(event, source)
 
     def on_lost(self, lost: WorkerLost) -> None:

@@ -126,6 +126,18 @@ def test_shim_forgets_what_the_trainer_has(room: Room) -> None:
     assert room.queue.is_empty
 
 
+def test_seat_that_an_agent_finds_again_is_told_though_all_of_it_is_acknowledged(room: Room) -> None:
+    """A command that an earlier process was given may be lost: who wants it has to hear how the seat stands."""
+    room.add()
+    room.seat(0, "ENDED", 3)
+    (event,) = room.told()
+    assert (event.seat.state, event.seat.epoch) == (pb.SEAT_STATE_ENDED, 3)
+    room.seat(0, "ENDED", 3)
+    assert not room.told()
+    room.seats.on_acknowledged(room.queue.acknowledge(1))
+    assert not room.sent
+
+
 def test_reports_of_a_task_that_nobody_knows_are_forgotten_at_once(room: Room) -> None:
     room.seat(4, "ENDED")
     assert room.sent == [("w1", {"key": KEY, "ack": 4})]
