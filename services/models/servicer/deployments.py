@@ -12,6 +12,7 @@ from services.chassis.clock import Clock
 from services.chassis.errors import InvalidArgument, NotFound, PermissionDenied, ServiceError
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, Principal, principal
+from services.models.access import missing_model
 from services.models.convert.deployment import (
     deployment_message,
     frame_message,
@@ -323,9 +324,7 @@ class DeploymentServicer(deployment_pb2_grpc.DeploymentServiceServicer):
         caller = principal()
         if not self._versions.may(caller.account, model, "viewer") and caller.role != ADMIN:
             # As if it were not there.
-            raise DeploymentNotFound(
-                f"there is no model {model[:80]!r}, or it is not yours to see", field=field
-            )
+            raise missing_model(model, field)
         if caller.role != ADMIN and not self._versions.may(caller.account, model, role):
             raise ModelForbidden(
                 f"account {caller.account} is no {role} of {model}", field=field,
