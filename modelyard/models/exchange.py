@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import msgspec
 
 from modelyard.models.facts import Fact, Facts, Inspection
-from modelyard.models.values import Codec, Format, Provenance, Step
+from modelyard.models.values import Codec, Datatype, Format, Provenance, Step
 
 FACTS_MOST = 20_000
 _Rows = Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
+NAMES_MOST, NAME_LENGTH = 1_000, 300
 _Size = Annotated[int, msgspec.Meta(ge=-1, le=(1 << 62))]
 _STEPS = ("pre", "post", "visualise")
 
@@ -103,12 +104,25 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(msgspec.convert(value, list[str]))
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    names = _texts(value)
+    if len(names) > NAMES_MOST or len(set(names)) < len(names):
+        raise ValueError(f"more than {NAMES_MOST} names, or one twice")
+    if any(not name or len(name) > NAME_LENGTH for name in names):
+        raise ValueError(f"a name with nothing in it, or more than {NAME_LENGTH} characters")
+    return names
+
+
 def _shape(value: Any) -> tuple[int, ...]:
     return tuple(msgspec.convert(value, list[_Size]))
 
 
 def _rows(value: Any) -> int:
     return msgspec.convert(value, _Rows)
+
+
+def _datatype(value: Any) -> str:
+    return str(Datatype(value).value)
 
 
 def _as_is(value: Any) -> Any:
@@ -118,12 +132,13 @@ def _as_is(value: Any) -> Any:
 _TYPES: dict[str, Callable[[Any], Any]] = {
     "format": Format,
     "codec": Codec,
+    "datatype": _datatype,
     "shape": _shape,
     "columns": _texts,
     "labels": _texts,
     "requirements": _texts,
     "system": _texts,
-    "inputs": _texts,
-    "outputs": _texts,
+    "inputs": _names,
+    "outputs": _names,
     "max_batch": _rows,
 }

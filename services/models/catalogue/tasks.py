@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.models import Provenance, facts_in, inspection_in
+from modelyard.models import Provenance, facts_in, facts_out, inspection_in, inspection_out
 from modelyard.v1 import task_pb2 as pb
 from services.models.association import (
     DEFAULT_RUNTIMES,
@@ -155,25 +155,35 @@ def read(version: Version, content: bytes) -> tuple[ev.WorkEvent, bytes]:
             message, field = _text(error["message"]), _text(error.get("field", ""))
             return ev.WorkRefused(*key, code=_word(error["code"]), message=message, field=field), b""
         if version.work.kind is WorkKind.INSPECT:
-            return ev.Inspected(*key, inspection=inspection_in(document["inspection"])), b""
+            inspection = inspection_in(document["inspection"])
+            _require_storable(inspection_out(inspection))
+            return ev.Inspected(*key, inspection=inspection), b""
         return _probed(key, document)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-        message = f"what it wrote cannot be read: {type(error).__name__}: {error}"
+        message = _text(f"what it wrote cannot be read: {type(error).__name__}: {error}")
         return failed(version, Cause.SENSELESS, message), b""
 
 
 def _probed(key: tuple[str, int, int], document: dict[str, Any]) -> tuple[ev.WorkEvent, bytes]:
     golden = document.get("golden") or {}
-    found = {path: entry for path, entry in document["facts"].items() if is_probed(path)}
+    facts = facts_in(
+        {path: entry for path, entry in document["facts"].items() if is_probed(path)}, Provenance.PROBED
+    )
+    _require_storable(facts_out(facts))
     example = json.dumps(golden["example"]).encode() if golden.get("example") is not None else b""
     probed = ev.Probed(
-        *key, facts=facts_in(found, Provenance.PROBED), golden_digest=_text(golden.get("digest", "")),
+        *key, facts=facts, golden_digest=_text(golden.get("digest", "")),
         golden_example=sha256(example).hexdigest() if example else "",
         load_s=min(float(document.get("load_s", 0.0)), PROBE_S),
         memory_bytes=min(int(document.get("memory_bytes", 0)), MEMORY_MOST),
         warnings=tuple(_text(one)[:500] for one in list(document.get("warnings") or ())[:20]),
     )  # fmt: skip
     return probed, example
+
+
+def _require_storable(found: object) -> None:
+    """Raises ValueError, TypeError or OverflowError for what no disk takes: half characters, endless numbers."""
+    msgspec.msgpack.encode(found)
 
 
 def is_probed(path: str) -> bool:
