@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.model_components import (
     ROWS,
@@ -463,3 +465,79 @@ def test_large_tensors_come_and_go(tmp_path: Path) -> None:
         begun = time.monotonic()
         np.testing.assert_array_equal(peer.answer({"x": rows})["result"], rows)
         print(f"{rows.nbytes >> 20} MiB there and back in {time.monotonic() - begun:.3f} s")
+
+
+def test_pictures_and_tables_come_as_what_their_library_calls_so(tmp_path: Path) -> None:
+    code = """
+    import polars as pl
+    from PIL import Image
+    class Model:
+        def predict(self, picture: Image.Image, rows: pl.DataFrame, numbers: "Table"):
+            turned = picture.rotate(90, expand=True)
+            return {"picture": turned, "sums": {"a": rows["a"].sum(), "columns": numbers.column_names}}
+    """
+    config = python_component(
+        tmp_path / "component",
+        code,
+        inputs=[
+            tensor("picture", "BYTES", [1], codec="image"),
+            tensor("rows", "BYTES", [1], codec="table"),
+            tensor("numbers", "FP64", [-1, 2], codec="table", columns=["x", "y"]),
+        ],
+        outputs=[tensor("picture", "BYTES", [1], codec="image"), tensor("sums", "BYTES", [1], codec="json")],
+    )
+    written = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(written, "PNG")
+    values = {
+        "picture": [written.getvalue()],
+        "rows": ([b"a,b\n1,2\n3,4\n"], {"content_type": "text/csv"}),
+        "numbers": np.zeros((3, 2)),
+    }
+    with loaded_frame(tmp_path / "component", config, tmp_path / "state") as (_, peer):
+        found = peer.answer(values)
+        assert Image.open(io.BytesIO(found["picture"][0])).size == (20, 30)
+        assert json.loads(found["sums"][0]) == {"a": 4, "columns": ["x", "y"]}
+
+
+def test_weights_of_safetensors_are_loaded_by_the_code_beside_them(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    component = tmp_path / "component"
+    code = """
+    from safetensors.numpy import load_file
+    class Model:
+        def load(self, directory):
+            self.weights = load_file(directory / "weights.safetensors")
+        def predict(self, x):
+            return x @ self.weights["w"]
+    """
+    config = python_component(
+        component, code, inputs=[tensor("x", "FP32", [-1, 2])], outputs=[tensor("result", "FP32", [-1, 1])]
+    )
+    save_file({"w": np.array([[2.0], [3.0]], np.float32)}, component / "weights.safetensors")
+    config |= {"format": "safetensors", "file": "weights.safetensors"}
+    with loaded_frame(component, config, tmp_path / "state") as (_, peer):
+        assert peer.answer({"x": np.ones((1, 2), np.float32)})["result"].tolist() == [[5.0]]
+
+
+def test_mlflow_is_the_format_that_it_wraps_or_asks_for_trust_and_its_library(tmp_path: Path) -> None:
+    component = tmp_path / "component"
+    config = onnx_component(component)
+    config |= {"format": "mlflow", "file": "MLmodel"}
+    document = (
+        "flavors:\n  onnx:\n    data: x\n  python_function:\n    data: {}\n    loader_module: {}\nrun_id: x\n"
+    )
+    (component / "MLmodel").write_text(document.format("linear.onnx", "mlflow.onnx"))
+    with loaded_frame(component, config, tmp_path / "wraps") as (_, peer):
+        assert peer.answer({"x": np.ones((1, 4), np.float32)})["best"].tolist() == [2]
+    for data, module, launch, word in (
+        ("../outside.onnx", "mlflow.onnx", {}, "outside"),
+        ("model.pkl", "mlflow.sklearn", {}, "trust"),
+        ("model.pkl", "mlflow.sklearn", {"may_unpickle": True}, "mlflow-skinny"),
+    ):
+        (component / "MLmodel").write_text(document.format(data, module))
+        with frame(component, config, tmp_path / word, **launch) as running:
+            peer = running.peer()
+            header = peer.next().header
+            assert header["kind"] == "unloadable" and word in header["message"], header
+            peer.close()

@@ -6,22 +6,25 @@ import inspect
 import json
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modelyard.serving.errors import InvalidValue
+from modelyard.serving.errors import InvalidValue, library
 from modelyard.serving.launch import Spec
 
 Converter = Callable[[Any], Any]
-_EMPTY = ("", "_empty", "Any", "ndarray", "NDArray", "Array")
 
 
 def converter(annotation: Any, spec: Spec) -> Converter:
     """From what the codec gave, an array otherwise, to what the annotation says. It raises InvalidValue."""
     word = _word(annotation)
     convert = _CONVERTERS.get(word)
+    if word in ("Table", "DataFrame"):
+        of_tables = _table if word == "Table" else _polars if _is_of(annotation, "polars", "pl.") else _pandas
+        convert = partial(of_tables, spec=spec)
     if convert is None:
         return lambda value: value
 
@@ -39,6 +42,11 @@ def _word(annotation: Any) -> str:
         return ""
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     return text.partition("[")[0].partition("|")[0].strip().rpartition(".")[2]
+
+
+def _is_of(annotation: Any, module: str, prefix: str) -> bool:
+    text = annotation if isinstance(annotation, str) else f"{getattr(annotation, '__module__', '')}."
+    return text.startswith((f"{module}.", prefix))
 
 
 def _one(value: Any) -> Any:
@@ -105,9 +113,34 @@ class _File(type(Path())):  # type: ignore[misc]
     file: Any
 
 
-def _frame(value: Any) -> Any:
-    """pandas' or polars', from whatever table the codec gave."""
-    return value.to_pandas() if hasattr(value, "to_pandas") else value
+def _image(value: Any) -> Any:
+    """Pillow's, of pixels [height, width, channels]."""
+    image = library("PIL.Image", "pillow", "runtime.requirements", "a picture")
+    return image.fromarray(value) if isinstance(value, np.ndarray) else value
+
+
+def _columns(value: Any, spec: Spec) -> dict[str, Any]:
+    """Of a table, as its codec gave it or as a matrix of numbers, whose columns are named in model.yaml."""
+    if isinstance(value, dict):
+        return value
+    matrix = np.asarray(value)
+    if matrix.ndim != 2:
+        raise ValueError(f"{list(matrix.shape)} has no columns")
+    names = spec.columns or tuple(map(str, range(matrix.shape[1])))
+    return dict(zip(names, matrix.T, strict=True))
+
+
+def _table(value: Any, spec: Spec) -> Any:
+    """pyarrow's."""
+    return library("pyarrow", "pyarrow", "runtime.requirements", "a table").table(_columns(value, spec))
+
+
+def _pandas(value: Any, spec: Spec) -> Any:
+    return library("pandas", "pandas", "runtime.requirements", "a table").DataFrame(_columns(value, spec))
+
+
+def _polars(value: Any, spec: Spec) -> Any:
+    return library("polars", "polars", "runtime.requirements", "a table").DataFrame(_columns(value, spec))
 
 
 _CONVERTERS: dict[str, Converter] = {
@@ -123,5 +156,5 @@ _CONVERTERS: dict[str, Converter] = {
     "Dict": _dict,
     "Mapping": _dict,
     "Path": _path,
-    "DataFrame": _frame,
+    "Image": _image,
 }
