@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 from modelyard.models import Codec, Format, Inspection, determine, read_config
+from tests.support.model_components import python_component
+from tests.support.model_frames import arrays_of, loaded_frame, tensor
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "models.md").read_text()
@@ -26,7 +28,7 @@ def inspect(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_documented_component_is_described_as_documented(tmp_path: Path) -> None:  # S2.2, S2.3
-    [code], [whole, part, *_] = blocks("python"), blocks("yaml")
+    [code, _], [whole, part, *_] = blocks("python"), blocks("yaml")
     (tmp_path / "greeter.py").write_text(code)
     shown = inspect(tmp_path, "greeter.py")
     assert (shown.returncode, shown.stdout) == (0, whole)
@@ -35,6 +37,22 @@ def test_documented_component_is_described_as_documented(tmp_path: Path) -> None
     changed = inspect(tmp_path, "greeter.py", "--config", "known.yaml")
     assert changed.returncode == 0
     assert "kind: container" in changed.stdout and "name: hello" in changed.stdout
+
+
+def test_documented_class_streams_as_documented(tmp_path: Path) -> None:  # S2.4
+    component = tmp_path / "component"
+    config = python_component(
+        component,
+        blocks("python")[1],
+        inputs=[tensor("text", "BYTES", [1], codec="text"), tensor("most", "INT64", [1], is_optional=True)],
+        outputs=[tensor("result", "BYTES", [1], codec="text")],
+    )
+    (component / "words.txt").write_text("a b")
+    with loaded_frame(component, config, tmp_path / "state") as (_, peer):
+        peer.call(1, {"text": ["ein gutes wort"]})
+        parts = [peer.next() for _ in range(4)]
+    assert [one.kind for one in parts] == ["part", "part", "part", "result"]
+    assert arrays_of(parts[2])["result"].tolist() == [b"WORT"]
 
 
 def test_documented_steps_and_drawings_are_right_and_do_what_is_said() -> None:  # S2.2
