@@ -32,10 +32,6 @@ class Source(NamedTuple):
         return unquoted(data) if self.is_quoted else data
 
 
-CALLS_SERVICES = ("model.", "train.")
-"""Operators whose names begin so are given a token of their task, and where services are."""
-
-
 class YardAccess(NamedTuple):
     """How services are called on behalf of a task: what a `Client` is made with."""
 

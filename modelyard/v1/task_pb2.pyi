@@ -1103,11 +1103,14 @@ class Resources(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     GPU_FIELD_NUMBER: _builtins.int
     CUSTOM_FIELD_NUMBER: _builtins.int
+    CPU_LIMIT_FIELD_NUMBER: _builtins.int
     cpu: _builtins.float
     """Cores; unset: 1, of operators that wait for services (model.…, train.…) 0.1."""
     memory_bytes: _builtins.int
     gpu: _builtins.float
     """Devices; below 1: that share of one device."""
+    cpu_limit: _builtins.float
+    """Cores that it may use at most where that can be enforced, not less than cpu; unset: cpu, where that is set."""
     @_builtins.property
     def custom(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """By name, as agents declare them."""
@@ -1119,14 +1122,20 @@ class Resources(_message.Message):
         memory_bytes: _builtins.int = ...,
         gpu: _builtins.float = ...,
         custom: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        cpu_limit: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cpu", b"_cpu", "cpu", b"cpu"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cpu", b"_cpu", "_cpu_limit", b"_cpu_limit", "cpu", b"cpu", "cpu_limit", b"cpu_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu", b"_cpu", "cpu", b"cpu", "custom", b"custom", "gpu", b"gpu", "memory_bytes", b"memory_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu", b"_cpu", "_cpu_limit", b"_cpu_limit", "cpu", b"cpu", "cpu_limit", b"cpu_limit", "custom", b"custom", "gpu", b"gpu", "memory_bytes", b"memory_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cpu: _TypeAlias = _typing.Literal["cpu"]  # noqa: Y015
     _WhichOneofArgType__cpu: _TypeAlias = _typing.Literal["_cpu", b"_cpu"]  # noqa: Y015
+    _WhichOneofReturnType__cpu_limit: _TypeAlias = _typing.Literal["cpu_limit"]  # noqa: Y015
+    _WhichOneofArgType__cpu_limit: _TypeAlias = _typing.Literal["_cpu_limit", b"_cpu_limit"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu) -> _WhichOneofReturnType__cpu | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_limit) -> _WhichOneofReturnType__cpu_limit | None: ...
 
 Global___Resources: _TypeAlias = Resources  # noqa: Y015
 

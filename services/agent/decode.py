@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from modelyard.amounts import CPU, cpu_of
 from modelyard.v1 import task_pb2
 from services.agent.model import (
     UNITS,
@@ -36,7 +37,7 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
     spec = task_pb2.TaskSpec.FromString(spec_bytes)
     is_seat = spec.HasField("seat")
     is_command = is_seat or spec.HasField("command")
-    cpu = spec.resources.cpu if spec.resources.HasField("cpu") else 1.0
+    cpu, most_cpu = _cores(spec.resources, cpu_of(spec.operator.operator))
     env = dict(spec.env)
     environment = environment_key(spec.environment.requirements, spec.environment.python)
     inputs = {name: _source(item) for name, item in spec.inputs.items()}
@@ -58,7 +59,7 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         silent_most_ms=_silent_most_ms(spec.disconnect),
         modify_signal=_signal(spec.command.modify_signal),
         limits=LimitSet(
-            cpu if spec.resources.HasField("cpu") else 0.0,
+            most_cpu,
             spec.resources.memory_bytes,
             task_pids if is_command else 0,
             whole_worker=not is_command,
@@ -76,7 +77,7 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         python=spec.environment.python,
         is_compiled=spec.environment.is_compiled,
         bundle=spec.bundle_digest,
-        threads=max(1, math.ceil(cpu)),
+        threads=max(1, math.ceil(max(cpu, most_cpu))),
         is_alone=is_seat or spec.delivery == task_pb2.DELIVERY_AT_MOST_ONCE,
         seat=_place(spec.seat) if is_seat else None,
     )
@@ -160,9 +161,16 @@ def need_of(account: str, attachment: Attachment) -> str:
 
 def holding_of(asked: task_pb2.Resources) -> Holding:
     """What these resources come to; whose limits they are, and those of processes, the task's own body knows."""
-    cpu = asked.cpu if asked.HasField("cpu") else 1.0
-    limits = LimitSet(cpu if asked.HasField("cpu") else 0.0, asked.memory_bytes)
-    return Holding(_resources(asked, cpu), limits)
+    cpu, most_cpu = _cores(asked, CPU)
+    return Holding(_resources(asked, cpu), LimitSet(most_cpu, asked.memory_bytes))
+
+
+def _cores(asked: task_pb2.Resources, unsaid: float) -> tuple[float, float]:
+    """What it holds, and what it may use at most; 0: as much as there is."""
+    cpu = asked.cpu if asked.HasField("cpu") else unsaid
+    if asked.HasField("cpu_limit"):
+        return cpu, asked.cpu_limit
+    return cpu, asked.cpu if asked.HasField("cpu") else 0.0
 
 
 def _needs(

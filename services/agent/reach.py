@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from modelyard.context import CALLS_SERVICES
+from modelyard.amounts import CALLS_SERVICES
 from services.agent.model import Task
 
 

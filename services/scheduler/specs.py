@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from google.protobuf.duration_pb2 import Duration
 
-from modelyard.context import CALLS_SERVICES
+from modelyard.amounts import CALLS_SERVICES, cpu_of
 from modelyard.v1 import task_pb2
 from services.scheduler import attachments, conduct, seats
 from services.scheduler.asked_params import settle_params
@@ -39,8 +39,6 @@ MODIFY_SIGNALS = ("SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
 CHECKPOINT_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 PREEMPTION_GRACE_MS = 30_000
 MOST_PREEMPTION_GRACE_MS = 600_000
-WAITING_CPU = 0.1
-"""Of an operator that waits for services, unless it says otherwise: what it waits for needs the cores."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 _PYTHON = re.compile(r"3(\.[0-9]{1,3}){1,2}")
@@ -61,10 +59,9 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
     _check_rest(spec, field)
     _check_size(spec, field)
     ways = conduct.convert(spec, field)
-    calls_services = operator.startswith(CALLS_SERVICES)
     shape = Shape(
         account=account,
-        amounts=_amounts(spec.resources, f"{field}.resources", WAITING_CPU if calls_services else 1.0),
+        amounts=_amounts(spec.resources, f"{field}.resources", cpu_of(operator)),
         node=spec.placement.node,
         labels=tuple(sorted(spec.placement.labels.items())),
         policy=Policy(spec.placement.policy or Policy.LEAST_LOADED),
@@ -86,7 +83,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         queue_timeout_ms=_milliseconds(spec.timeouts.queue_timeout, f"{field}.timeouts.queue_timeout"),
         array_size=spec.array_size,
         hold=spec.hold,
-        has_token=kind != "operator" or calls_services,
+        has_token=kind != "operator" or operator.startswith(CALLS_SERVICES),
         digests=_digests(spec, field),
         disconnect=_disconnect(spec.disconnect, f"{field}.disconnect"),
         run_timeout_ms=_milliseconds(spec.timeouts.run_timeout, f"{field}.timeouts.run_timeout"),
@@ -157,6 +154,9 @@ def _amounts(resources: task_pb2.Resources, field: str, cpu: float) -> Amounts:
         raise invalid(
             f"{field}.gpu", f"{resources.gpu} devices", "a share is below 1; above it devices are whole"
         )
+    limit = resources.cpu_limit
+    if resources.HasField("cpu_limit") and not (math.isfinite(limit) and values[CPU] <= limit <= 1e15):
+        raise invalid(f"{field}.cpu_limit", f"{limit:g} is less than the {values[CPU]:g} cores that it holds")
     return amounts(values)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from modelyard.amounts import CALLS_SERVICES
 from modelyard.catalog import OPERATORS
-from modelyard.context import CALLS_SERVICES
 from modelyard.v1 import canvas_pb2
 from tests.support.yard import Yard, new_yard
 

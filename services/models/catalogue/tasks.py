@@ -32,6 +32,8 @@ CONFIG = "config.json"
 FOUND = "found.json"
 FOUND_BYTES_MOST = 8 << 20
 INSPECT_S, PROBE_S = 300, 900
+LOOKING_CPU = 0.1
+"""What is looked at and tried for seconds waits for no whole core."""
 INSPECT_MEMORY_LEAST = 512 << 20
 ATTEMPTS = 3
 BESIDE = ("msgspec>=0.20", "PyYAML>=6")
@@ -83,7 +85,7 @@ def _inspect(spec: pb.TaskSpec, begin: Begin) -> None:
     file = declared_file(begin.revision.declared)
     argv = ["python", "-m", "modelyard.inspection", "--component", COMPONENT, "--output", FOUND]
     spec.command.argv.extend([*argv, *(("--file", file) if file else ())])
-    spec.resources.cpu = 0.5
+    spec.resources.cpu, spec.resources.cpu_limit = LOOKING_CPU, 1.0
     spec.resources.memory_bytes = max(INSPECT_MEMORY_LEAST, 2 * begin.version.size_bytes)
     spec.timeouts.run_timeout.seconds = INSPECT_S
     if begin.work.libraries:
@@ -97,7 +99,8 @@ def _probe(spec: pb.TaskSpec, begin: Begin, fit: Association, config_digest: str
     argv += ["--may-unpickle"] if begin.may_unpickle else []
     spec.command.argv.extend([*argv, "--output", FOUND])
     spec.attachments.add(path=CONFIG, digest=config_digest)
-    spec.resources.cpu, spec.resources.gpu = fit.cpu, fit.gpu
+    spec.resources.cpu, spec.resources.cpu_limit = min(LOOKING_CPU, fit.cpu), fit.cpu
+    spec.resources.gpu = fit.gpu
     spec.resources.memory_bytes = seat_memory_bytes(fit)
     spec.placement.labels.update(node_labels(fit))
     spec.timeouts.run_timeout.seconds = PROBE_S

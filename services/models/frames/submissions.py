@@ -14,6 +14,9 @@ from services.models.surroundings import environment_of
 
 PORT = "serve"
 ROLE = "frame"
+IDLE_SHARE = 0.1
+"""Of its cores a frame holds so much, unless its deployment says how many: it mostly waits, and what busy ones are
+measured to use counts for placement anyway."""
 COMPONENT = "component"
 """Where the component's files lie, below the seat's directory."""
 
@@ -54,7 +57,9 @@ def spec_of(frame: Frame, served: Served, endpoint: str, runtimes: RuntimeMap) -
 def _fit(spec: pb.TaskSpec, frame: Frame, found: Association) -> None:
     """How much it takes, and where it may be."""
     place = frame.shape.placement
-    spec.resources.cpu, spec.resources.gpu = found.cpu, found.gpu
+    said = frame.shape.resources.cpu
+    spec.resources.cpu, spec.resources.cpu_limit = found.cpu * IDLE_SHARE if said is None else said, found.cpu
+    spec.resources.gpu = found.gpu
     spec.resources.memory_bytes = seat_memory_bytes(found)
     spec.resources.custom.update(frame.shape.resources.custom)
     spec.placement.node = frame.node or place.node
