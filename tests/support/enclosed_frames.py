@@ -111,6 +111,7 @@ def enclosed(
     environ: Mapping[str, str] | None = None,
     launch: Mapping[str, Any] | None = None,
     may_unpickle: bool = False,
+    user: int | None = None,
     **enclosure: Any,
 ) -> Iterator[Enclosed]:
     """``directory``: the seat's, made here. Everything has ended on leaving."""
@@ -128,6 +129,8 @@ def enclosed(
         **(launch or {}),
     }
     (directory / "frame.json").write_text(json.dumps(whole))
+    if user is not None:
+        os.chown(directory, user, user)
     environment = {
         **os.environ,
         FILE_VARIABLE: "frame.json",
@@ -141,7 +144,8 @@ def enclosed(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "modelyard.enclosure"], env=environment, cwd=directory,
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, user=user, group=user,
+            extra_groups=None if user is None else [],
         )  # fmt: skip
     frame = Enclosed(process, str(whole["listen"]), log)
     try:

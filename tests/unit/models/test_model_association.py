@@ -11,10 +11,12 @@ from services.models.association import (
     FrameTrouble,
     ImageRule,
     NoImage,
+    RuntimeMap,
     associate,
     docker_command,
     enclosure_of,
     node_labels,
+    read_images,
     requirements_text,
     seat_memory_bytes,
     trouble_of,
@@ -86,6 +88,24 @@ def test_python_that_no_image_has_is_refused_with_the_field() -> None:
 )
 def test_requirements_have_numpy_always_and_once(given: tuple[str, ...], text: str) -> None:
     assert requirements_text(given) == text
+
+
+def test_option_names_images_before_pythons_own() -> None:  # S2.4
+    read = read_images("yard/cv:{python}=libgl1+ffmpeg, host:5000/cuda:1=gpu+3.12")
+    assert read == (
+        ImageRule(image="yard/cv:{python}", system=("libgl1", "ffmpeg")),
+        ImageRule(image="host:5000/cuda:1", python="3.12", has_gpu=True),
+        ImageRule(image="python:{python}-slim"),
+    )
+    runtimes = RuntimeMap(python="3.11", images=read)
+    assert runtimes.find(Runtime(kind="container", system=("ffmpeg",))).image == "yard/cv:3.11"
+    assert read_images(" ") == (ImageRule(image="python:{python}-slim"),)
+
+
+@pytest.mark.parametrize("text", ["=gpu", "a b", "x=3.11+3.12"])
+def test_option_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        read_images(text)
 
 
 def test_docker_command_has_every_wall() -> None:  # S2.4
