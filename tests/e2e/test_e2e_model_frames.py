@@ -44,6 +44,7 @@ async def test_model_is_loaded_when_it_is_called(yard: Yard) -> None:  # S2.5
         await room.add("adder", plus=5)
         assert await room.call("adder", 3) == 8
         frame = await frame_of(room, "adder")
+        assert "occupied" in frame.placement_reason
         assert (frame.model, frame.version, frame.state) == ("adder", 1, pb.FRAME_STATE_READY)
         assert frame.node in yard.nodes and frame.call_count == 1
 

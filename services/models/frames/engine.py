@@ -35,7 +35,7 @@ from services.models.frames.model import FrameState
 from services.models.frames.secrets import secret_of
 from services.models.frames.state import Frame, State
 from services.models.frames.store import FrameStore, SeatRow
-from services.models.frames.submissions import cause_of, spec_of
+from services.models.frames.submissions import cause_of, spec_of, why_of
 from services.models.seams import Doors, Served, VersionKey, Versions
 
 TICK_S = 0.25
@@ -100,6 +100,8 @@ class FrameEngine:
         self._sessions: dict[str, Session[Submission]] = {}
         self._tasks_of: dict[str, int] = {}
         """Which frame's seat a task holds."""
+        self._explained: set[int] = set()
+        """Frames of which the scheduler was asked why they are where they are."""
         self._watchers: dict[str, list[asyncio.Event]] = {}
         self._beside: set[asyncio.Task[None]] = set()
         self.quiet = asyncio.Lock()
@@ -230,7 +232,25 @@ class FrameEngine:
         for one in effects.frames.values():
             if one.task and one.task not in self._tasks_of:
                 self._follow(one.shape.account, one.number, one.task)
+            if one.state is FrameState.LOADING and one.task and not one.placed_because:
+                self._run_beside(
+                    self._tell_placement(one.number, one.task, one.shape.account), f"why-{one.task}"
+                )
         self._release(effects, seats)
+
+    async def _tell_placement(self, number: int, task: str, account: str) -> None:
+        """Why this node; a scheduler that does not say it keeps nobody waiting."""
+        if number in self._explained:
+            return
+        self._explained = {one for one in self._explained if one in self.state.frames} | {number}
+        request = task_pb2.ExplainTaskRequest(task_id=task)
+        try:
+            found = await self._tasks.ExplainTask(request, metadata=on_behalf_of(account), timeout=CALL_S)
+        except grpc.aio.AioRpcError as error:
+            _log.info("placement_not_told", task=task, code=error.code().name)
+            return
+        if why := why_of(found.placement):
+            self.post(ev.PlacementTold(number, why))
 
     def _packed(self, effects: e.Effects) -> list[Submission]:
         found = []

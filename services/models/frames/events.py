@@ -131,6 +131,13 @@ class SeatOpened(msgspec.Struct, frozen=True):
     ports: dict[str, int]
 
 
+class PlacementTold(msgspec.Struct, frozen=True):
+    """Why the scheduler chose its node, in words."""
+
+    frame: int
+    why: str
+
+
 class SeatStands(msgspec.Struct, frozen=True):
     """Its agent was met again; `epoch`: of the process that was started last, which runs or has ended."""
 
@@ -238,6 +245,7 @@ Event = (
     | SeatAccepted
     | SeatRefused
     | SeatOpened
+    | PlacementTold
     | SeatStands
     | Listening
     | ProcessEnded

@@ -22,6 +22,7 @@ _OfFrame = (
     | ev.FrameGone
     | ev.Drained
     | ev.Outdated
+    | ev.PlacementTold
     | ev.RoomFound
 )
 
@@ -150,6 +151,9 @@ def _of_frame(act: Act, frame: Frame, event: _OfFrame) -> None:
     elif isinstance(event, ev.Drained):
         if frame.state is FrameState.DRAINING:
             act.close(frame)
+    elif isinstance(event, ev.PlacementTold):
+        frame.placed_because = event.why
+        act.touch(frame)
     elif isinstance(event, ev.Outdated):
         act.drain(frame, "OUTDATED", event.message)
     else:

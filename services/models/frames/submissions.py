@@ -77,3 +77,16 @@ def cause_of(outcome: pb.TaskOutcome) -> tuple[str, str]:
     if word == "UNSPECIFIED":
         word = pb.TaskState.Name(outcome.state).removeprefix("TASK_STATE_")
     return word, outcome.error.message or word.lower()
+
+
+def why_of(decision: pb.PlacementDecision) -> str:
+    """Why the scheduler chose that node; empty: it does not say."""
+    if not decision.candidates:
+        return ""
+    first, *others = decision.candidates
+    words = f"{first.occupancy_ratio:.0%} occupied"
+    if others:
+        words += ", chosen before " + ", ".join(
+            f"{one.node} with {one.occupancy_ratio:.0%}" for one in others[:3]
+        )
+    return words
