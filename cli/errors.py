@@ -69,7 +69,9 @@ def _of_yard_error(error: object) -> Report:
         code = exit_codes.OF_STATUS.get(error.code, exit_codes.WORK_FAILED)
     next_step = error.next_step
     if error.reason == "CONNECTION_FAILED":
-        next_step = "yard up (with --trainer, --models what they serve), or name another yard: yard config view"
+        next_step = (
+            "yard up (with --trainer, --models what they serve), or name another yard: yard config view"
+        )
     if error.reason in ("TOKEN_MISSING", "TOKEN_INVALID") and not next_step:
         next_step = "yard config view shows which token is sent"
     return Report(
