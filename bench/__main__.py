@@ -21,6 +21,7 @@ EXPERIMENTS = (
     "seats",
     "forwards",
     "training",
+    "models",
     "trainer_scale",
     "startup",
     "fleet",
