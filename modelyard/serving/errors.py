@@ -30,6 +30,12 @@ class ComponentUnfit(ServingError):
     code = "FAILED_PRECONDITION"
 
 
+class FrameLeaving(ServingError):
+    """The call has not begun, and belongs into another frame."""
+
+    code = "UNAVAILABLE"
+
+
 class LibraryMissing(ServingError):
     """The frame's environment lacks a library."""
 

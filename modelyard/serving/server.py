@@ -25,7 +25,7 @@ import numpy as np
 
 from modelyard.serving.calls import Answer, Call, Id, calls_of, failure_header
 from modelyard.serving.current import Cancelled
-from modelyard.serving.errors import ComponentUnfit, InvalidValue, ServingError
+from modelyard.serving.errors import ComponentUnfit, FrameLeaving, InvalidValue, ServingError
 from modelyard.serving.family import Parent
 from modelyard.serving.running import Outcome, Runner
 from modelyard.serving.wire import GREETING_BYTES_MOST, BadMessage, Buffer, Decoder, Header, Message, encode
@@ -244,7 +244,7 @@ class Server:
         """Why it is not taken; None: it is, and is alive from now on."""
         said = self._said
         if self._is_ending:
-            return ComponentUnfit("the frame is leaving")
+            return FrameLeaving("the frame is leaving")
         if said is not None and said["kind"] == "unloadable":
             return _unloadable(said)
         with self._lock:

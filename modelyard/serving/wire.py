@@ -23,7 +23,8 @@ frame → service
     part       as result: one of many; the last of them is a result with is_last true
     failure    {id, code, field, message}
 
-`left_ms` 0: no deadline. Each call gets exactly one `result` or `failure`, after any number of `part`.
+`left_ms` 0: no deadline. Each call gets exactly one `result` or `failure`, after any number of `part`. The failure
+UNAVAILABLE says that the frame leaves, and that the call has not begun.
 """
 
 from __future__ import annotations

@@ -190,7 +190,7 @@ def test_end_finishes_what_was_taken_refuses_what_comes_and_leaves(tmp_path: Pat
         peer.call(2, ONE)
         peer.send({"kind": "end"})
         peer.call(3, ONE)
-        assert peer.next().header["code"] == "FAILED_PRECONDITION"
+        assert peer.next().header["code"] == "UNAVAILABLE"
         gate.touch()
         assert [peer.next().header["id"] for _ in range(2)] == [1, 2]
         assert is_closed(peer)

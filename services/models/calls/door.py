@@ -22,6 +22,9 @@ REDIAL_S = 0.5
 WHY_S = 1.0
 """So long callers wait for the reason of a frame's end, which comes another way."""
 
+LEAVING = "UNAVAILABLE"
+"""What a frame says that was told to end by somebody else: the call has not begun in it."""
+
 _log = get_logger("models.door")
 
 
@@ -172,7 +175,11 @@ class Door:
             return
         self._host.answered(call, computation, None)
         if not call.answer.done():
-            call.answer.set_exception(_failure(call, header))
+            if header.get("code") == LEAVING:
+                self.is_draining = True
+                self._host.again(call)
+            else:
+                call.answer.set_exception(_failure(call, header))
         self._freed(computation)
 
     def _taken(self, header: dict[str, Any]) -> tuple[Call | None, Computation | None]:

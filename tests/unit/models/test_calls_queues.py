@@ -349,3 +349,16 @@ async def test_what_a_frame_says_of_itself_is_passed_on(world: CallsWorld) -> No
     frame = await world.frame(served)
     await frame.die()
     await world.until(lambda: any(what[:2] == ("gone", 1) for what in world.source.told))
+
+
+async def test_call_that_a_leaving_frame_did_not_begin_goes_elsewhere(world: CallsWorld, stub: Any) -> None:
+    served = world.versions.add(echo_config(is_idempotent=False))
+    leaving = await world.frame(served)
+
+    async def leave(head: dict[str, Any], buffers: list[memoryview]) -> None:
+        leaving.fail(head, "UNAVAILABLE")
+
+    leaving.conduct = leave
+    other = await world.frame(served)
+    assert floats(await stub.ModelInfer(raw(1.0), timeout=5)) == (1.0,)
+    assert (len(leaving.calls), len(other.calls)) == (1, 1)
