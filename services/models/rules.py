@@ -4,23 +4,23 @@ from services.chassis.security import ADMIN, AGENT, ON_BEHALF, TASK, USER, VIEWE
 
 _READ = frozenset({ADMIN, USER, VIEWER, ON_BEHALF})
 _CHANGE = frozenset({ADMIN, USER, ON_BEHALF})
-# Operators call models with the token of their task.
+# Operators register, deploy, load and call models with the token of their task.
 _CALL = _CHANGE | {TASK}
 
 _TABLE = {
     "modelyard.v1.ModelService": {
-        "CreateModelVersion": _CHANGE,
+        "CreateModelVersion": _CALL,
         "DescribeComponent": _CHANGE,
         "GetModel": _READ,
         "ListModels": _READ,
-        "GetModelVersion": _READ,
+        "GetModelVersion": _READ | {TASK},
         "ListModelVersions": _READ,
-        "WatchModelVersion": _READ,
+        "WatchModelVersion": _READ | {TASK},
         "UpdateModel": _CHANGE,
         "DeleteModelVersion": _CHANGE,
         "GetModelConfig": _READ,
         "UpdateModelConfig": _CHANGE,
-        "SetAlias": _CHANGE,
+        "SetAlias": _CALL,
         "DeleteAlias": _CHANGE,
         "ListAliasHistory": _READ,
         "ListModelUsage": _READ,
@@ -37,19 +37,19 @@ _TABLE = {
         "ModelStatistics": _READ | {TASK},
         "RepositoryIndex": _READ | {TASK},
         "RepositoryModelLoad": _CALL,
-        "RepositoryModelUnload": _CHANGE,
+        "RepositoryModelUnload": _CALL,
     },
     "modelyard.v1.DeploymentService": {
-        "Deploy": _CHANGE,
+        "Deploy": _CALL,
         "ModifyDeployment": _CHANGE,
         "RollBackDeployment": _CHANGE,
         "Undeploy": _CHANGE,
         "GetDeployment": _READ,
         "ListDeployments": _READ,
-        "WatchDeployment": _READ,
+        "WatchDeployment": _READ | {TASK},
         "ListFrames": _READ,
-        "LoadModel": _CHANGE | {TASK},
-        "UnloadModel": _CHANGE | {TASK},
+        "LoadModel": _CALL,
+        "UnloadModel": _CALL,
         "ExplainModelCall": _READ,
     },
     "modelyard.v1.SeatService": {"ConnectSeats": frozenset({AGENT})},
