@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Routes = Annotated[
     list[str],
-    typer.Argument(help="MODEL, MODEL@VERSION or MODEL@VERSION=WEIGHT; a version is a number or an alias"),
+    typer.Argument(help="MODEL, MODEL:VERSION or MODEL:VERSION=WEIGHT; a version is a number or an alias"),
 ]
 Name = Annotated[str, typer.Argument(help="The name of a deployment")]
 Version = Annotated[str, typer.Option("--version", help="A number or an alias; else champion, or the latest")]
@@ -49,7 +49,7 @@ Sticky = Annotated[
     ),
 ]
 Mirror = Annotated[
-    str, typer.Option(help="MODEL@VERSION=PERCENT: so many of the calls are sent there as well")
+    str, typer.Option(help="MODEL:VERSION=PERCENT: so many of the calls are sent there as well")
 ]
 Key = Annotated[str, typer.Option("--idempotency-key", help="A UUID; the same key and request happens once")]
 
@@ -325,20 +325,21 @@ def _checked(routes: Sequence[str]) -> list[pb.DeploymentRoute]:
     try:
         return [route(one) for one in routes]
     except ValueError as error:
-        raise UsageError(str(error), next_step="yard model deploy iris@3=90 iris@4=10") from error
+        raise UsageError(str(error), next_step="yard model deploy iris:3=90 iris:4=10") from error
 
 
 def _mirror(text: str) -> pb.DeploymentMirror | None:
+    from modelyard.client.models import reference
     from modelyard.v1 import deployment_pb2 as pb
 
     if not text:
         return None
     words, _, percent = text.partition("=")
-    model, _, version = words.partition("@")
+    model, version = reference(words)
     try:
         ratio = float(percent.removesuffix("%") or 100) / 100
     except ValueError as error:
-        raise UsageError(f"--mirror: {percent!r} is no share", next_step="--mirror iris@4=10%") from error
+        raise UsageError(f"--mirror: {percent!r} is no share", next_step="--mirror iris:4=10%") from error
     return pb.DeploymentMirror(model=model, version=version, ratio=ratio)
 
 

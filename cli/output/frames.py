@@ -23,13 +23,13 @@ def frame_state(one: pb.Frame) -> str:
 
 
 def routes_of(one: pb.Deployment) -> str:
-    """For example iris@champion 90, iris@4 10."""
+    """For example iris:champion 90, iris:4 10."""
     shown = [
-        f"{route.model}@{route.version or 'champion'}" + (f" {route.weight}" if len(one.routes) > 1 else "")
+        f"{route.model}:{route.version or 'champion'}" + (f" {route.weight}" if len(one.routes) > 1 else "")
         for route in one.routes
     ]
     if one.HasField("mirror"):
-        shown.append(f"mirror {one.mirror.model}@{one.mirror.version or 'champion'} {one.mirror.ratio:.0%}")
+        shown.append(f"mirror {one.mirror.model}:{one.mirror.version or 'champion'} {one.mirror.ratio:.0%}")
     return ", ".join(shown)
 
 

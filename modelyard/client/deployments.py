@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from modelyard.client.connection import Connection, new_request_id
+from modelyard.client.models import reference
 from modelyard.v1 import deployment_pb2 as pb
 from modelyard.v1 import deployment_pb2_grpc
 
@@ -15,11 +16,11 @@ PAGE = 500
 
 
 def route(text: str) -> pb.DeploymentRoute:
-    """From "iris", "iris@champion", "iris@3=90": model, version, weight. Raises ValueError."""
+    """From "iris", "iris:champion", "iris:3=90": model, version, weight. Raises ValueError."""
     words, _, weight = text.partition("=")
-    model, _, version = words.partition("@")
+    model, version = reference(words)
     if not model or (weight and not weight.isdecimal()):
-        raise ValueError(f"{text!r}: a route is MODEL, MODEL@VERSION or MODEL@VERSION=WEIGHT")
+        raise ValueError(f"{text!r}: a route is MODEL, MODEL:VERSION or MODEL:VERSION=WEIGHT")
     return pb.DeploymentRoute(model=model, version=version, weight=int(weight) if weight else 1)
 
 

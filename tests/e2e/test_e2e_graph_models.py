@@ -44,7 +44,7 @@ async def test_file_becomes_a_model_that_is_deployed_and_called(yard: Yard) -> N
         node("deploy", "model.deploy", routes=["greeter:champion"]),
         node("who", "echo", value={"name": "Ada"}),
         node("call", "model.call", model="hello"),
-        node("unload", "model.unload", model="greeter"),
+        node("load", "model.load", model="greeter"),
     ]
     nodes[1]["initial_params"]["name"] = "greeter"
     nodes[2]["initial_params"]["name"] = "hello"
@@ -53,7 +53,7 @@ async def test_file_becomes_a_model_that_is_deployed_and_called(yard: Yard) -> N
         {"source": "push", "target": "deploy", "kind": "order"},
         {"source": "deploy", "target": "call", "kind": "order"},
         {"source": "who", "target": "call", "target_port": "inputs"},
-        {"source": "call", "target": "unload", "kind": "order"},
+        {"source": "call", "target": "load", "kind": "order"},
     ]
     async with yard.client() as client:
         project = (await client.projects.create("greets")).id

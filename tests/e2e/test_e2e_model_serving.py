@@ -106,7 +106,7 @@ def test_rollback_under_load_fails_no_call(yard: Yard, tmp_path: Path) -> None: 
     """Every call is answered, by one version or the other; after the rollback by the one before."""
     push(yard, tmp_path, "moving", 100)
     push(yard, tmp_path, "moving", 200)
-    done = yard.cli("model", "deploy", "moving@1")
+    done = yard.cli("model", "deploy", "moving:1")
     assert done.code == 0, done.stderr
     answers: list[int] = []
 
@@ -130,7 +130,7 @@ def test_rollback_under_load_fails_no_call(yard: Yard, tmp_path: Path) -> None: 
     asyncio.run(story())
     assert set(answers) == {100, 200}
     shown = yard.cli("model", "deployments", "moving")
-    assert "moving@1" in shown.stdout
+    assert "moving:1" in shown.stdout
     assert yard.cli("model", "undeploy", "moving").code == 0
 
 
