@@ -18,9 +18,11 @@ from modelyard.operator.ports import File, Input
 if TYPE_CHECKING:
     from modelyard.client import Client
     from modelyard.client.calling import Answer
+    from modelyard.client.tensors import Tensor
     from modelyard.v1.model_pb2 import ModelVersionState
 
 _NOTHING = Path("/dev/null")
+_JSON = "application/json"
 _ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -76,7 +78,7 @@ async def _values(
             )
         return {target: inputs}
     content = file.read_bytes()
-    if content_type in ("", "application/json"):
+    if content_type in ("", _JSON):
         try:
             value = json.loads(content)
         except ValueError as error:
@@ -87,11 +89,18 @@ async def _values(
 
 def _answer(answer: "Answer") -> dict[str, Any]:
     """What JSON can say of it: files are left out."""
-    found = {}
-    for name, output in answer.outputs.items():
-        if "content_type" not in output.parameters or output.parameters["content_type"] == "application/json":
-            found[name] = _plain(output.value)
-    return found
+    return {
+        name: json.loads(output.text)
+        if kind == _JSON and output.datatype == "BYTES"
+        else _plain(output.value)
+        for name, output in answer.outputs.items()
+        if (kind := _kind(output)) in ("", _JSON, "text/plain")
+    }
+
+
+def _kind(output: "Tensor") -> str:
+    """Its media type without parameters; empty: a plain tensor."""
+    return str(output.parameters.get("content_type", "")).partition(";")[0]
 
 
 def _plain(value: Any) -> Any:
@@ -102,8 +111,8 @@ def _plain(value: Any) -> Any:
 
 def _file(ctx: Context, answer: "Answer") -> File | None:
     for name, output in answer.outputs.items():
-        kind = str(output.parameters.get("content_type", ""))
-        if kind and kind != "application/json" and isinstance(output.value, bytes):
+        kind = _kind(output)
+        if kind not in ("", _JSON, "text/plain") and isinstance(output.value, bytes):
             ending = ".arrow" if kind == _ARROW else mimetypes.guess_extension(kind) or ""
             path = ctx.directory / (name.replace(":", "-").replace("/", "-") + ending)
             path.write_bytes(output.value)

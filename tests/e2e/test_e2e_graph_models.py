@@ -65,7 +65,7 @@ async def test_file_becomes_a_model_that_is_deployed_and_called(yard: Yard) -> N
         [told, *_] = found["call"].outputs
         assert json.loads(told.value_json) == {"result": "hello Ada"}
         version = await client.models.version("greeter", "champion")
-        assert version.lineage.task_id == found["push"].task and version.call_count >= 1
+        assert version.lineage.task_id == found["push"].task
 
 
 async def test_what_cannot_be_called_is_told_by_the_node(yard: Yard) -> None:
