@@ -120,7 +120,7 @@ def test_rollback_under_load_fails_no_call(yard: Yard, tmp_path: Path) -> None: 
         over, moved = asyncio.Event(), asyncio.Event()
         async with caller(yard) as client:
             callers = [asyncio.create_task(load(client, over, moved)) for _ in range(4)]
-            await client.deployments.modify("moving", routes=["moving@2"])
+            await client.deployments.modify("moving", routes=["moving:2"])
             await asyncio.wait_for(moved.wait(), 60)
             await client.deployments.roll_back("moving", "numbers are wrong")
             assert await infer(client, "moving", 0) == 100
