@@ -23,6 +23,8 @@ decides whether it may be computed again."""
 ASK_MORE_S = 0.1
 """Whoever waits so long although frames are there is a reason to ask for one more."""
 ASK_AGAIN_S = 0.5
+IDLE_S = 0.05
+"""A frame without a call for so long is told to be idle."""
 
 _log = get_logger("models.lane")
 
@@ -44,6 +46,7 @@ class Lane:
         self._pause: asyncio.TimerHandle | None = None
         self._route: Any = None
         self._is_pumping = False
+        self._resting: set[int] = set()
 
     @property
     def is_idle(self) -> bool:
@@ -199,9 +202,19 @@ class Lane:
         )
 
     def freed(self, door: Door) -> None:
-        self._source.used(door.number, door.active_count, self._now_ms())
         if len(self.line):
             self.pump()
+        if door.active_count:
+            self._source.used(door.number, door.active_count, self._now_ms())
+        elif door.number not in self._resting:
+            # Between two calls of one caller a frame is not idle yet, and whoever hears of it decides about room.
+            self._resting.add(door.number)
+            self._loop.call_later(IDLE_S, self._rested, door)
+
+    def _rested(self, door: Door) -> None:
+        self._resting.discard(door.number)
+        if not door.active_count and door.number in self.doors:
+            self._source.used(door.number, 0, self._now_ms())
 
     def lost(self, door: Door, why: str) -> None:
         self._source.gone(door.number, why)
