@@ -13,7 +13,7 @@ MEMORY_LEAST = 512 << 20
 MEMORY_FACTOR = 3
 """What a component is given by its size, at least `MEMORY_LEAST`: its files lie in memory while they are read."""
 BATCH_ROWS = 32
-BATCH_DELAY_S = 0.002
+BATCH_DELAY_S = 0.0
 _PIXELS = (Datatype.UINT8, Datatype.FP16, Datatype.FP32)
 
 REQUIREMENTS: dict[Format, tuple[str, ...]] = {
