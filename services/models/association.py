@@ -76,14 +76,23 @@ class Association(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
+Proved = tuple[str, int, int]
+"""A revision of the configuration of a version: model, version, revision."""
+
+
 class RuntimeMap(msgspec.Struct, frozen=True, kw_only=True):
-    """How this yard maps runtimes."""
+    """How this yard maps runtimes, and what it has chosen for the revisions that it tried."""
 
     python: str = PYTHON
     images: tuple[ImageRule, ...] = DEFAULT_IMAGES
+    kept: dict[Proved, Association] = {}
+    """As the database has them: a revision serves in what it was tried in, whatever is mapped today."""
 
-    def find(self, runtime: Runtime) -> Association:
-        """Raises NoImage."""
+    def find(self, runtime: Runtime, of: Proved | None = None) -> Association:
+        """The one that is kept for the revision, where its runtime is still the same. Raises NoImage."""
+        known = self.kept.get(of) if of is not None else None
+        if known is not None and known.key == key_of(runtime, known.python, known.image):
+            return known
         return associate(runtime, self.python, self.images)
 
 

@@ -99,7 +99,8 @@ class ModelsService:
         await supplies.open(self._config.home)
         store = CatalogueStore(self._database, sql)
         self._engine = Engine(store, self._scheduler, supplies, self._errands, self._clock, self._loops)
-        await self._engine.open(self._config.trusted, self._config.runtimes)
+        self._runtimes = self._config.runtimes
+        await self._engine.open(self._config.trusted, self._runtimes)
         self._catalogue = Catalogue(self._engine)
         self._usage = Usage(self._database, sql)
         self._describing = Describing(supplies, self._scheduler)
@@ -111,7 +112,7 @@ class ModelsService:
         self._frames = FramesRoom(
             database, scheduler, self._catalogue, self._clock, self._loops, state_dir=config.state_dir,
             endpoint=config.endpoint or f":{config.port}", memory=config.frame_memory, store=self._store,
-            runtimes=config.runtimes,
+            runtimes=self._runtimes,
         )  # fmt: skip
         self._catalogue.loaded_on, self._catalogue.named_by = self._frames.loaded_on, self._frames.named_by
         self._calls = Calls(self._catalogue, self._frames.source, self._clock)

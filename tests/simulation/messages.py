@@ -84,14 +84,14 @@ def body_of(spec: model.Spec, number: int) -> Body:
     return Body(
         number,
         spec.shape.account,
-        spec.is_command,
+        spec.has_token,
         job.label,
         Pool(spec.shape.account, job.environment, job.bundle),
         spec.shape.amounts,
         needs=tuple(
             f"{kind}:{name}" for kind, name in (("bundle", job.bundle), ("input", job.input)) if name
         ),
-        staged=spec.is_command,
+        staged=spec.has_token,
         keeps_outputs=job.keeps_outputs,
         start_timeout_ms=job.start_timeout_ms,
         run_timeout_ms=job.run_timeout_ms,

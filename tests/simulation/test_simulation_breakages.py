@@ -20,6 +20,7 @@ from services.scheduler import (
     model,
     quoting,
     recovery,
+    reports,
     suspension,
     timers,
 )
@@ -43,7 +44,7 @@ def token(patch: pytest.MonkeyPatch) -> None:
     def by_key_alone(state: State, node: object, key: int, attempt: int, epoch: int) -> object:
         return state.tasks.get(key)
 
-    patch.setattr(agents, "current", by_key_alone)
+    patch.setattr(reports, "current", by_key_alone)
 
 
 def reserving(patch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def draw_spec(rng: random.Random, nodes: list[str], menu: frozenset[str], *, has
         queue_timeout_ms=30_000 if rng.random() < 0.04 else 0,
         array_size=rng.randint(2, 12) if rng.random() < 0.2 else 0,
         hold=rng.random() < 0.05,
-        is_command=is_command,
+        has_token=is_command,
         run_timeout_ms=run_timeout_ms,
     )
     return restate(_conduct(rng, spec, menu))

@@ -83,6 +83,7 @@ class Engine:
         """Takes up what the database holds; work goes on once it runs."""
         self.state, steps = await self.store.begin(trusted)
         self.state.runtimes = runtimes
+        runtimes.kept.update(await self.store.associations())
         check_invariants(self.state)
         self._begun = steps
         _log.info("catalogue_recovered", models=len(self.state.models), steps=len(steps))
@@ -145,14 +146,17 @@ class Engine:
 
     async def _step(self, events: Sequence[ev.Event]) -> None:
         effects = machine.step(self.state, events, self._clock.now_ms())
-        begun = [tasks.submitted(one, self.supplies.digest, self.state.runtimes) for one in effects.begins]
+        runtimes = self.state.runtimes
+        fits = tasks.fits_of(effects.begins, runtimes)
+        begun = [tasks.submitted(one, self.supplies.digest, runtimes) for one in effects.begins]
         errands = owed(effects.wishes, self._errands)
         kept = self._kept(effects)
         if effects.rows or begun or errands or kept:
             failpoint("models.before_commit")
             await self.store.persist(
-                effects.rows, begun, errands, kept, self.state.revision, self.state.next_work
+                effects.rows, begun, errands, kept, self.state.revision, self.state.next_work, fits
             )
+            runtimes.kept.update(fits)
             failpoint("models.after_commit")
         self._release(effects, begun)
         self._errands.owe(errands)

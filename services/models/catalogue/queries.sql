@@ -17,6 +17,16 @@ ON CONFLICT (model, version) DO UPDATE SET content = excluded.content;
 INSERT INTO alias_change (model, alias, from_version, to_version, account, comment, time_ms)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
+-- name: insert_association
+INSERT INTO association (key, kind, image, environment_key, content) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: put_config_association
+INSERT INTO config_association (model, version, revision, association) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET association = excluded.association;
+
+-- name: all_config_associations
+SELECT model, version, revision, content FROM config_association JOIN association ON key = association;
+
 -- name: insert_step
 INSERT INTO step (number, account, content) VALUES (?, ?, ?);
 
@@ -47,6 +57,9 @@ DELETE FROM version WHERE model = ? AND version = ?;
 
 -- name: drop_configs
 DELETE FROM config WHERE model = ? AND version = ?;
+
+-- name: drop_config_associations
+DELETE FROM config_association WHERE model = ? AND version = ?;
 
 -- name: drop_finding
 DELETE FROM finding WHERE model = ? AND version = ?;

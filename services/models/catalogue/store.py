@@ -12,6 +12,7 @@ from modelyard.models import Inspection, inspection_in, inspection_out
 from services.chassis.errands import Errand
 from services.chassis.marks import Kept
 from services.chassis.sqlite import Database
+from services.models.association import Association, Proved
 from services.models.catalogue import effects as e
 from services.models.catalogue.model import WorkKind
 from services.models.catalogue.state import Live, Model, Revision, State, Version
@@ -20,6 +21,7 @@ SMALL_ROWS = 16
 _PACK = msgspec.msgpack.Encoder().encode
 _MODEL = msgspec.msgpack.Decoder(Model)
 _VERSION = msgspec.msgpack.Decoder(Version)
+_FIT = msgspec.msgpack.Decoder(Association)
 _REVISION = msgspec.msgpack.Decoder(Revision)
 
 
@@ -66,6 +68,7 @@ class CatalogueStore:
         answers: Sequence[tuple[Kept[e.Answer], e.Answer]],
         revision: int,
         next_work: int,
+        associations: Mapping[Proved, Association],
     ) -> None:
         """All or none, durable on return."""
         changes = [(name, values) for row in rows for name, values in _ROWS[type(row)](row)]
@@ -77,6 +80,10 @@ class CatalogueStore:
             c.executemany(self._sql["insert_step"], steps)
             for name, values in changes:
                 c.execute(self._sql[name], values)
+            for of, one in associations.items():
+                values = (one.key, one.kind, one.image, one.environment_key, _PACK(one))
+                c.execute(self._sql["insert_association"], values)
+                c.execute(self._sql["put_config_association"], (*of, one.key))
             c.execute(self._sql["set_meta"], ("revision", revision))
             c.execute(self._sql["set_meta"], ("next_work", next_work))
             c.executemany(
@@ -87,6 +94,13 @@ class CatalogueStore:
                 kept(c, answer)
 
         await self._database.write(change, is_small=len(changes) <= SMALL_ROWS)
+
+    async def associations(self) -> dict[Proved, Association]:
+        """What each revision was tried in."""
+        rows = await self._database.read(lambda c: c.execute(self._sql["all_config_associations"]).fetchall())
+        return {
+            (model, version, revision): _FIT.decode(content) for model, version, revision, content in rows
+        }
 
     async def begin(self, trusted: frozenset[str]) -> tuple[State, list[Submitted]]:
         """Everything, and the work that is under way."""
@@ -165,7 +179,8 @@ def _put_finding(row: e.PutFinding) -> list[Change]:
 
 def _drop_version(row: e.DropVersion) -> list[Change]:
     key = row.model, row.version
-    return [(name, key) for name in ("drop_version", "drop_configs", "drop_finding", "drop_usage")]
+    tables = ("drop_version", "drop_configs", "drop_config_associations", "drop_finding", "drop_usage")
+    return [(name, key) for name in tables]
 
 
 def _insert_alias_change(row: e.InsertAliasChange) -> list[Change]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any
 
@@ -15,6 +16,7 @@ from services.models.association import (
     DEFAULT_RUNTIMES,
     PROBE_PROGRAM,
     Association,
+    Proved,
     RuntimeMap,
     enclosure_of,
     node_labels,
@@ -47,6 +49,17 @@ _CAUSES = {
     pb.TASK_CAUSE_SETUP: Cause.SETUP,
     pb.TASK_CAUSE_CANCELLED: Cause.CANCELLED,
 }
+
+
+def fits_of(begins: Iterable[Begin], runtimes: RuntimeMap) -> dict[Proved, Association]:
+    """In what each revision that is tried now will be tried, and serve."""
+    return {
+        (one.version.model, one.version.version, one.revision.revision): runtimes.find(
+            one.revision.config.runtime
+        )
+        for one in begins
+        if one.work.kind is WorkKind.PROBE and one.revision.config is not None
+    }
 
 
 def submitted(begin: Begin, program_digest: str, runtimes: RuntimeMap = DEFAULT_RUNTIMES) -> Submitted:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from modelyard.model_messages import FORMATS
 from modelyard.models import Format, Runtime
 from modelyard.v1 import model_pb2 as pb
-from services.models.association import NoImage, RuntimeMap
+from services.models.association import NoImage, Proved, RuntimeMap
 from services.models.catalogue.model import Role, VersionState
 from services.models.catalogue.state import Asked, Lineage, Model, Revision, Version
 from services.models.catalogue.store import AliasChange
@@ -62,7 +62,8 @@ def version_message(
     return message
 
 
-def revision_message(revision: Revision, runtimes: RuntimeMap) -> pb.ModelConfigRevision:
+def revision_message(revision: Revision, of: Proved, runtimes: RuntimeMap) -> pb.ModelConfigRevision:
+    """`of`: which one it is."""
     message = pb.ModelConfigRevision(
         revision=revision.revision, document=revision.document, state=STATES[revision.state], message=revision.message,
         golden_digest=revision.golden_digest, account=revision.account, load_s=revision.load_s,
@@ -72,14 +73,14 @@ def revision_message(revision: Revision, runtimes: RuntimeMap) -> pb.ModelConfig
         message.provenance.add(field=path, provenance=_PROVENANCES[str(provenance)], why=str(why))
     message.create_time.FromMilliseconds(revision.create_ms)
     if revision.config is not None:
-        _associate(message.association, revision.config.runtime, runtimes)
+        _associate(message.association, revision.config.runtime, of, runtimes)
     return message
 
 
-def _associate(message: pb.RuntimeAssociation, runtime: Runtime, runtimes: RuntimeMap) -> None:
+def _associate(message: pb.RuntimeAssociation, runtime: Runtime, of: Proved, runtimes: RuntimeMap) -> None:
     """The container or environment that fits; nothing where none does, which the revision's own message says."""
     try:
-        found = runtimes.find(runtime)
+        found = runtimes.find(runtime, of)
     except NoImage:
         return
     message.kind, message.image, message.python = found.kind, found.image, found.python

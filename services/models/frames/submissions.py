@@ -35,7 +35,8 @@ def runtime_of(served: Served, shape: Shape) -> Runtime:
 
 def association_of(served: Served, shape: Shape, runtimes: RuntimeMap) -> Association:
     """The container or environment that fits it. Raises NoImage."""
-    return runtimes.find(runtime_of(served, shape))
+    key = served.key
+    return runtimes.find(runtime_of(served, shape), (key.model, key.version, key.config_revision))
 
 
 def spec_of(frame: Frame, served: Served, endpoint: str, runtimes: RuntimeMap) -> pb.TaskSpec:

@@ -224,7 +224,8 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
                 f"the configuration of {model.name}:{one.version} has no revision {wanted}; the latest is"
                 f" {one.last_config}", field="revision",
             )  # fmt: skip
-        return pb.GetModelConfigResponse(config=revision_message(found, self._engine.state.runtimes))
+        of = (model.name, one.version, found.revision)
+        return pb.GetModelConfigResponse(config=revision_message(found, of, self._engine.state.runtimes))
 
     async def ListAliasHistory(
         self, request: pb.ListAliasHistoryRequest, context: Any
@@ -359,7 +360,8 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     def _latest(self, answer: e.Answer) -> pb.ModelConfigRevision:
         latest = self._live(answer).latest
         assert latest is not None
-        return revision_message(latest, self._engine.state.runtimes)
+        of = (answer.model, answer.version, latest.revision)
+        return revision_message(latest, of, self._engine.state.runtimes)
 
     def _shown(self, live: Live, totals: dict[int, tuple[int, int]]) -> pb.ModelVersion:
         one = live.version
