@@ -10,6 +10,7 @@ import typer
 
 from cli import exit_codes
 from cli.commands.model import app
+from cli.commands.model_references import named
 from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command
 from cli.output.render import show_document
@@ -48,17 +49,11 @@ async def call(
 
     yard model call greeter --input name=Ada -o json
     """
-    from modelyard.client.models import reference
-
     if timeout <= 0:
         raise UsageError("--timeout is a number of seconds above 0")
-    name, named = reference(model)
-    if named and version and named != version:
-        raise UsageError(f"{model} names version {named}, and --version {version}")
+    name, version = named(model, version)
     async with yard.client() as client:
-        request, taken = await _request(
-            client, name, version or named, input, output_name, params_of(param), priority
-        )
+        request, taken = await _request(client, name, version, input, output_name, params_of(param), priority)
         answers = client.models.infer_stream([request], timeout) if stream else None
         if answers is None:
             _show(yard, await client.models.infer(request, timeout), taken, save)

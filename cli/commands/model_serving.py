@@ -11,6 +11,7 @@ import typer
 from cli import exit_codes
 from cli.commands.graph import PageSize, PageToken
 from cli.commands.model import app
+from cli.commands.model_references import named
 from cli.errors import UsageError
 from cli.invocation import Invocation, command
 from cli.output.render import show_list, show_one
@@ -194,7 +195,7 @@ async def frames(
 @command(app)
 async def load(
     yard: Invocation,
-    model: Annotated[str, typer.Argument(help="The name of a model")],
+    model: Annotated[str, typer.Argument(help="A model, or model:version")],
     version: Version = "",
     node: Node = "",
     wait: Wait = 600.0,
@@ -203,6 +204,7 @@ async def load(
     """Load a version now, and keep it until it is unloaded or its memory is needed; tells why it cannot be."""
     from cli.output.frames import FRAME_FIELDS
 
+    model, version = named(model, version)
     async with yard.client() as client:
         telling = asyncio.create_task(_tell(yard, client, model))
         try:
@@ -218,7 +220,7 @@ async def load(
 @command(app)
 async def unload(
     yard: Invocation,
-    model: Annotated[str, typer.Argument(help="The name of a model")],
+    model: Annotated[str, typer.Argument(help="A model, or model:version")],
     version: Annotated[str, typer.Option("--version", help="A number or an alias; else every version")] = "",
     node: Node = "",
     detach: Annotated[
@@ -231,6 +233,7 @@ async def unload(
     from cli.output.frames import FRAME_COLUMNS
     from modelyard.v1 import deployment_pb2 as pb
 
+    model, version = named(model, version)
     async with yard.client() as client:
         found = list(await client.deployments.unload(model, version, node=node, request_id=idempotency_key))
         is_done = detach or await _gone(client, model, {one.id for one in found}, wait)
@@ -252,6 +255,7 @@ async def why(
     from cli.output.explanations import write_plan
     from cli.output.render import show_document, to_document
 
+    name, version = named(name, version)
     async with yard.client() as client:
         found = await client.deployments.explain(name, version, sticky_value=sticky_value)
     if yard.output != "table":

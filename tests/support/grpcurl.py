@@ -16,6 +16,8 @@ TASKS, ARTIFACTS = "modelyard.v1.TaskService", "modelyard.v1.ArtifactService"
 PROJECTS, RUNS = "modelyard.v1.ProjectService", "modelyard.v1.RunService"
 JOBS, FRAMEWORKS = "modelyard.v1.JobService", "modelyard.v1.FrameworkService"
 SWEEPS = "modelyard.v1.SweepService"
+MODELS, DEPLOYMENTS = "modelyard.v1.ModelService", "modelyard.v1.DeploymentService"
+INFERENCE = "inference.GRPCInferenceService"
 NODES, CONTACTS = "modelyard.v1.NodeService", "modelyard.v1.ContactService"
 
 
@@ -61,6 +63,8 @@ class Grpcurl:
             return self._yard.store
         if method.startswith((JOBS, FRAMEWORKS, SWEEPS)):
             return self._yard.trainer
+        if method.startswith((MODELS, DEPLOYMENTS, INFERENCE)):
+            return self._yard.models
         return self._yard.graph if method.startswith((PROJECTS, RUNS)) else self._yard.endpoint
 
     def stream(self, method: str, message: dict[str, Any]) -> list[dict[str, Any]]:
