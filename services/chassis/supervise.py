@@ -35,6 +35,8 @@ class Loops:
         task = loop.create_task(self._watch(name, coro), name=name, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # One that is cancelled before its first turn would never have been awaited.
+        task.add_done_callback(lambda _: coro.close())
         return task
 
     async def _watch(self, name: str, coro: Coroutine[Any, Any, None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import logging
@@ -255,3 +256,17 @@ def test_log_of_a_library_goes_through_the_same_way(monkeypatch: pytest.MonkeyPa
     [line] = written.getvalue().splitlines()
     assert json.loads(line)["message"] == "token yard_***"
     assert json.loads(line)["level"] == "warning"
+
+
+@pytest.mark.asyncio
+async def test_loop_that_is_cancelled_before_its_first_turn_leaves_nothing_behind() -> None:
+    """Warnings are errors here: a coroutine that nobody awaits would be one."""
+    loops = Loops()
+
+    async def never() -> None:
+        raise AssertionError("it must not begin")
+
+    loops.start("never", never())
+    await loops.close()
+    gc.collect()
+    assert loops.crash is None

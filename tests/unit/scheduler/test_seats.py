@@ -29,7 +29,7 @@ def refusal(spec: task_pb2.TaskSpec) -> ServiceError:
 
 def test_seat_is_a_task_with_a_token_that_is_delivered_once() -> None:
     spec = specs.convert(seat_spec(ports=["a", "b"], spec={"array_size": 3}), "ada", "specs[0]")
-    assert (spec.is_command, spec.is_at_most_once, spec.array_size) == (True, True, 3)
+    assert (spec.has_token, spec.is_at_most_once, spec.array_size) == (True, True, 3)
 
 
 @pytest.mark.parametrize(
