@@ -218,12 +218,11 @@ async def test_worker_of_a_killed_launcher_does_not_stop_the_agent(tmp_path: Pat
     async with running_agent(tmp_path / "y") as (scheduler, agent):
         scheduler.start_tasks(operator("echo", params_json='{"value": 1}'), ["t-1"])
         await scheduler.exited("t-1")
-        for pid in agent.launcher_pids():
-            os.kill(pid, signal.SIGKILL)
+        os.kill(agent.launcher_pid(), signal.SIGKILL)
         await wait_until(lambda: "launcher_lost" in agent.text(), "the loss is noticed", logs=[agent.log])
         scheduler.start_tasks(operator("echo", params_json='{"value": 2}'), ["t-2"])
         (end,) = await scheduler.exited("t-2")
-        assert end.result.value_json == "2", agent.text()
+        assert end.result.value_json == "2", f"{end}\n{agent.text()}"
 
 
 async def test_wanted_beat_counts_at_once(tmp_path: Path) -> None:

@@ -9,17 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.agent_process import AgentProcess, operator, running_agent, shell
+from tests.support.agent_process import operator, running_agent, shell
 from tests.support.fake_scheduler import FakeScheduler
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.asyncio
-
-
-def launcher_pid(agent: AgentProcess) -> int:
-    """Of the launcher and its forks, the one that none of them has forked."""
-    pids = agent.launcher_pids()
-    return next(pid for pid in pids if psutil.Process(pid).ppid() not in pids)
 
 
 async def start_two(scheduler: FakeScheduler, go: Path) -> None:
@@ -34,7 +28,7 @@ async def test_work_of_a_killed_launcher_ends_once_and_leaves_nothing(tmp_path: 
     go = tmp_path / "go"
     async with running_agent(tmp_path / "y", "--cpu", "4") as (scheduler, agent):
         await start_two(scheduler, go)
-        os.kill(launcher_pid(agent), signal.SIGKILL)
+        os.kill(agent.launcher_pid(), signal.SIGKILL)
         await wait_until(
             lambda: "worker_adopted" in agent.text(), "its workers are adopted", logs=[agent.log]
         )
@@ -52,7 +46,7 @@ async def test_agent_and_launcher_killed_together_are_followed_by_others_that_ad
     async with running_agent(tmp_path / "y") as (scheduler, agent):
         await start_two(scheduler, go)
         await agent.kill()
-        os.kill(launcher_pid(agent), signal.SIGKILL)
+        os.kill(agent.launcher_pid(), signal.SIGKILL)
         await agent.start()
         held = {task.task_id for task in scheduler.session.hello.tasks}
         assert held == {"t-1", "t-2"}
@@ -68,7 +62,7 @@ async def test_orphan_that_ignores_its_cancellation_is_killed_with_what_it_start
         stubborn = f"trap '' TERM INT; echo $$ > {mark}; while :; do sleep 0.1; done"
         scheduler.start_tasks(operator("os:system", params_json=f'{{"command": "{stubborn}"}}'), ["t-1"])
         await wait_until(lambda: mark.exists() and mark.read_text().strip(), "the call runs")
-        os.kill(launcher_pid(agent), signal.SIGKILL)
+        os.kill(agent.launcher_pid(), signal.SIGKILL)
         await wait_until(
             lambda: "worker_adopted" in agent.text(), "its workers are adopted", logs=[agent.log]
         )
@@ -84,7 +78,7 @@ async def test_orphan_that_dies_is_told_as_lost(tmp_path: Path) -> None:
         (first,) = await scheduler.exited("t-0")
         scheduler.start_tasks(operator("sleep", params_json='{"seconds": 600}'), ["t-1"])
         await scheduler.until(lambda: scheduler.kinds("t-1"))
-        os.kill(launcher_pid(agent), signal.SIGKILL)
+        os.kill(agent.launcher_pid(), signal.SIGKILL)
         await wait_until(
             lambda: "worker_adopted" in agent.text(), "its workers are adopted", logs=[agent.log]
         )

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
+
 from modelyard.v1 import task_pb2
 from services.agent.traces import socket_directory
 from tests.support.fake_scheduler import FakeScheduler
@@ -97,6 +99,11 @@ class AgentProcess:
                 if b"services.agent.launcher" in words and os.fsencode(self.root) in words:
                     found.add(int(path.name))
         return found
+
+    def launcher_pid(self) -> int:
+        """The launcher alone: a worker that is just being born bears its name too."""
+        pids = self.launcher_pids()
+        return next(pid for pid in pids if psutil.Process(pid).ppid() not in pids)
 
     def text(self) -> str:
         return self.log.read_text()
