@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import pytest
 
+from modelyard.v1 import deployment_pb2
 from modelyard.v1 import model_pb2 as pb
 from tests.support.processes import Processes
 from tests.support.yard import Yard, new_yard
@@ -26,6 +27,21 @@ POINTS = (
     "models.before_read",
     "models.before_errand",
     "models.after_errand",
+)
+FRAME_POINTS = (
+    "models.before_frames",
+    "models.after_frames",
+    "models.before_seat",
+    "models.after_seat",
+    "models.after_release",
+    "models.before_commands",
+    "models.before_ack",
+)
+LIVING = (
+    deployment_pb2.FRAME_STATE_PENDING,
+    deployment_pb2.FRAME_STATE_LOADING,
+    deployment_pb2.FRAME_STATE_READY,
+    deployment_pb2.FRAME_STATE_DRAINING,
 )
 GREETER = """class Greeter:
     def predict(self, name: str) -> str:
@@ -118,3 +134,59 @@ async def test_version_outlives_a_service_that_is_killed_at(
         assert database.execute("SELECT count(*) FROM step").fetchone() == (0,), (
             "work that nobody waits for is gone"
         )
+
+
+@pytest.fixture(scope="module")
+def greeter(processes: tuple[Yard, Processes]) -> str:
+    """A model that is READY."""
+    yard, made = processes
+    made.restart("models", "")
+    with tempfile.TemporaryDirectory(prefix="yard-component-") as folder:
+        file = Path(folder) / "greeter.py"
+        file.write_text(GREETER)
+        done = yard.cli("model", "push", str(file), "--name", "loaded")
+        assert done.code == 0, done.stderr
+    return "loaded"
+
+
+@pytest.mark.asyncio
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("point", FRAME_POINTS)
+async def test_frame_is_loaded_once_though_the_service_is_killed_at(
+    point: str, processes: tuple[Yard, Processes], greeter: str
+) -> None:  # S2.5
+    yard, made = processes
+    wish = f"{point}:kill@1"
+    await asyncio.to_thread(made.restart, "models", wish)
+    watch = Watch(made, "")
+    async with yard.client() as client:
+
+        async def loaded() -> bool | None:
+            frame = await client.deployments.load(greeter, timeout_s=1)
+            return (frame.state == deployment_pb2.FRAME_STATE_READY and watch.deaths > 0) or None
+
+        try:
+            assert await watch.until(loaded), "it has died at the point, and the frame is there"
+        except TimeoutError:
+            raise AssertionError(
+                f"{watch.deaths} deaths; {await client.deployments.frames(model=greeter)}"
+            ) from None
+        answer = await client.models.call(greeter, {"name": "Ada"})
+        assert answer.outputs["result"].text == "hello Ada"
+        living = [
+            one for one in (await client.deployments.frames(model=greeter)).frames if one.state in LIVING
+        ]
+        assert len(living) == 1, living
+        await client.deployments.unload(greeter)
+
+        async def is_gone() -> bool | None:
+            return (
+                not [
+                    one
+                    for one in (await client.deployments.frames(model=greeter)).frames
+                    if one.state in LIVING
+                ]
+                or None
+            )
+
+        await watch.until(is_gone)

@@ -76,7 +76,9 @@ def test_many_models_stay_in_order_and_are_loaded_called_and_unloaded_with_no_lo
             yard, "model", "push", str(component(tmp_path, plus)), "--name", "adds", "--label", f"plus={plus}"
         )
     cli(yard, "model", "alias", "set", "adds", "champion", "1")
-    cli(yard, "model", "load", "adds:champion")
+    for _ in range(2):
+        # What is loaded already is answered at once.
+        cli(yard, "model", "load", "adds:champion")
     assert told(yard, "model", "call", "adds:champion", "--input", "x=5") == {"result": [6]}
     shown = cli(yard, "model", "get", "adds:champion")
     assert "owner      default" in shown and "loaded on  node-" in shown

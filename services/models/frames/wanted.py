@@ -90,7 +90,10 @@ def _serve(act: Act, demand: Demand) -> None:
             if not one.is_held:
                 one.is_held = True
                 act.touch(one)
-    if any(one.state is FrameState.READY and one.is_connected for one in frames):
+    ready = [one for one in frames if one.state is FrameState.READY and one.is_connected]
+    if ready:
+        # Told again: who waits may have come after it became ready.
+        act.touch(ready[0])
         del state.demands[key, demand.node]
         return
     if act.now >= demand.until_ms:
