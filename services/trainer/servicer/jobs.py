@@ -9,7 +9,7 @@ from modelyard.v1 import job_pb2 as pb
 from services.chassis.clock import Clock
 from services.chassis.errors import InvalidArgument
 from services.chassis.paging import decode_token, encode_token, page_size
-from services.chassis.security import ADMIN, principal
+from services.chassis.security import ADMIN, TASK, Principal, RoleNotAllowed, principal
 from services.trainer.convert.job import STATES, instance_message, job_message, stacks_message
 from services.trainer.creation import Creation, account_of
 from services.trainer.engine import Engine
@@ -54,13 +54,23 @@ class JobServicer(Observing, Addressing, ImportServicer):
         self._logs = logs
         self._reports = reports
 
+    def _caller(self) -> Principal:
+        """Raises RoleNotAllowed: programs of a job report and watch addresses, and see nothing else."""
+        caller = principal()
+        if caller.role == TASK and self._engine.seat_at(caller.task_id) is not None:
+            raise RoleNotAllowed(
+                "a program of a job may report its progress and watch addresses",
+                next_step="use a user's token",
+            )
+        return caller
+
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.CreateJobResponse:
-        account = account_of(principal())
+        account = account_of(self._caller())
         job = await self._creation.create(account, request, lambda job: pb.CreateJobResponse(job=job))
         return pb.CreateJobResponse(job=job)
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
-        job = await self._jobs.require(request.job_id, principal())
+        job = await self._jobs.require(request.job_id, self._caller())
         message = await self._jobs.message(job.number, is_whole=True)
         message.stacks.extend(map(stacks_message, await self._engine.store.stacks(job.number)))
         return pb.GetJobResponse(job=message)
@@ -100,7 +110,7 @@ class JobServicer(Observing, Addressing, ImportServicer):
         )
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Any) -> AsyncIterator[pb.WatchJobResponse]:
-        number = (await self._jobs.require(request.job_id, principal())).number
+        number = (await self._jobs.require(request.job_id, self._caller())).number
         require_revision(request.revision, self._engine.state.revision, request.job_id)
         position, is_first = request.revision, True
         with self._engine.watch(number) as changed:
@@ -125,7 +135,7 @@ class JobServicer(Observing, Addressing, ImportServicer):
                 await changed.wait()
 
     async def StopJob(self, request: pb.StopJobRequest, context: Any) -> pb.StopJobResponse:
-        job = await self._jobs.require(request.job_id, principal())
+        job = await self._jobs.require(request.job_id, self._caller())
         if not job.state.has_ended:
             comment = request.comment[:COMMENT_LENGTH]
             await self._ask(lambda reply: JobStopped(reply, job.number, comment))
