@@ -10,6 +10,7 @@ from cli.supervisor.options import Options
 from cli.supervisor.plan import Program, programs
 from cli.supervisor.state import held, prepare
 from services.chassis.failpoints import VARIABLE
+from tests.support.wait import wait_until_sync
 from tests.support.yard import Yard
 from tests.support.yard_process import environment
 
@@ -64,7 +65,11 @@ class Processes:
         process.send_signal(signal.SIGHUP if name.startswith("agent") and not is_fresh else signal.SIGTERM)
         process.wait(20)
         self.start(name, wish)
-        self._yard.wait_for(name, not_pid=process.pid)
+        # One that is to die may have died of what it found, before anybody saw it serve.
+        wait_until_sync(
+            lambda: self._yard.pid(name) == self.pid(name) or (wish and self.ended(name) is not None),
+            f"{name} serves again", timeout_s=30, state=self._yard.logs,
+        )  # fmt: skip
 
     def ended(self, name: str) -> int | None:
         return self._running[name].poll()
