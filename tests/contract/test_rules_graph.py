@@ -2,105 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-import grpc
-import grpc.aio
 import pytest
-from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from modelyard.channel import ACCOUNT_KEY
-from modelyard.errors import from_rpc_error
-from modelyard.v1 import account_pb2, canvas_pb2, run_pb2
-from services.chassis.security import ADMIN, AGENT, ANONYMOUS, ON_BEHALF, ROLES, SERVICE, TASK, USER, VIEWER
+from modelyard.v1 import canvas_pb2, run_pb2
+from services.chassis.security import AGENT, ANONYMOUS, ON_BEHALF, ROLES, SERVICE, TASK
 from services.graph.rules import RULES
 from services.graph.servicer.projects import ProjectServicer
 from services.graph.servicer.runs import RunServicer
-from tests.support.graph_yard import GraphYard, graph_yard
-from tests.support.scheduler_service import command
+from tests.support.graph_yard import graph_yard
+from tests.support.rule_proof import path, wrongly_answered
 
 SERVICES = [s for file in (canvas_pb2, run_pb2) for s in file.DESCRIPTOR.services_by_name.values()]
 SERVED = {**vars(ProjectServicer), **vars(RunServicer)}
 """What is served; the rest of the contract is refused by gRPC's own stubs."""
 EVERY: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
 METHODS = [method for method in EVERY if method.name in SERVED]
-ADMITTED = "admitted"
-GATE = {
-    "ROLE_NOT_ALLOWED",
-    "TOKEN_MISSING",
-    "TOKEN_INVALID",
-    "RPC_WITHOUT_RULE",
-    "BEHALF_MISSING",
-    "BEHALF_FORBIDDEN",
-}
-
-
-def path(method: MethodDescriptor) -> str:
-    return f"/{method.containing_service.full_name}/{method.name}"
-
-
-async def answer_of(channel: grpc.aio.Channel, method: MethodDescriptor, account: str = "") -> str:
-    """`ADMITTED`, or the reason of the refusal, for an empty request."""
-    request = message_factory.GetMessageClass(method.input_type)()
-    answer = message_factory.GetMessageClass(method.output_type)
-    kind = channel.unary_stream if method.server_streaming else channel.unary_unary
-    metadata = ((ACCOUNT_KEY, account),) if account else ()
-    call = kind(path(method), type(request).SerializeToString, answer.FromString)(request, metadata=metadata)
-    try:
-        await asyncio.wait_for(call.read() if method.server_streaming else call, 30)
-    except grpc.aio.AioRpcError as error:
-        refused = from_rpc_error(error)
-        assert refused.code not in ("UNKNOWN", "INTERNAL"), f"{path(method)}: {refused.message}"
-        return refused.reason if refused.reason in GATE else ADMITTED
-    finally:
-        call.cancel()
-    return ADMITTED
-
-
-async def callers(yard: GraphYard) -> dict[str, tuple[str, str, str]]:
-    """By name: the role that a caller has, its token, and for which account it calls."""
-    scheduler = yard.scheduler
-    await (await scheduler.user("ada")).submit(command())
-    return {
-        "nobody": (ANONYMOUS, "", ""),
-        "garbage": ("", "yard_user_garbage", ""),
-        "viewer": (VIEWER, (await scheduler.user("ada", account_pb2.ROLE_VIEWER)).token, ""),
-        "user": (USER, (await scheduler.user("ada")).token, ""),
-        "admin": (ADMIN, scheduler.admin.token, ""),
-        "agent": (AGENT, (await scheduler.agent_client("n9")).token, ""),
-        "service": (SERVICE, scheduler.service_client.token, ""),
-        "service on behalf": (ON_BEHALF, scheduler.service_client.token, "ada"),
-        "user on behalf": ("forbidden", (await scheduler.user("ada")).token, "bob"),
-    }
-
-
-def expected(role: str, method: MethodDescriptor) -> str:
-    allowed = RULES[path(method)]
-    if role in allowed:
-        return ADMITTED
-    told = {"": "TOKEN_INVALID", ANONYMOUS: "TOKEN_MISSING", "forbidden": "BEHALF_FORBIDDEN"}
-    if role == SERVICE and ON_BEHALF in allowed:
-        return "BEHALF_MISSING"
-    return told.get(role, "ROLE_NOT_ALLOWED")
 
 
 @pytest.mark.asyncio
 @pytest.mark.timeout(90)
 async def test_every_rpc_of_graphs_admits_exactly_whom_its_rule_names(tmp_path: Path) -> None:
     async with graph_yard(tmp_path) as yard:
-        found = await callers(yard)
-
-        async def check(name: str, method: MethodDescriptor) -> str:
-            role, token, account = found[name]
-            answer = await answer_of(yard.client(token).channel, method, account)
-            wanted = expected(role, method)
-            return "" if answer == wanted else f"{name} → {path(method)}: {answer}, not {wanted}"
-
-        wrong = await asyncio.gather(*[check(name, method) for name in found for method in METHODS])
-        assert [line for line in wrong if line] == []
+        assert await wrongly_answered(yard, RULES, METHODS) == []
 
 
 def test_every_rpc_of_graphs_has_a_rule_and_every_rule_an_rpc() -> None:
