@@ -207,9 +207,13 @@ def test_server_is_well_after_nonsense(server: Any, metadata: Any, channel: grpc
 
 
 def test_deadline_that_is_over_is_told(server: Any, metadata: Any) -> None:
+    request = request_for(metadata, rows=20_000)
+    if request.ByteSize() < 1 << 20:
+        pytest.skip("every input has a fixed shape: an answer may come within a millisecond")
     with pytest.raises(grpc.RpcError) as caught:
-        server.ModelInfer(request_for(metadata), timeout=0.000001)
+        server.ModelInfer(request, timeout=0.001)
     assert caught.value.code() == Code.DEADLINE_EXCEEDED
+    assert server.ModelInfer(request_for(metadata)).outputs
 
 
 def test_whoever_shows_no_token_is_nobody(server: Any, metadata: Any) -> None:

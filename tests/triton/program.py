@@ -93,16 +93,17 @@ def blocking(host: str, headers: dict[str, str]) -> list[str]:
 def refusals(client: Any, headers: dict[str, str]) -> list[str]:
     wrong = triton.InferInput("in_fp32", [1, 2], "INT32")
     wrong.set_data_from_numpy(np.array([[1, 2]], np.int32))
+    long = triton.InferInput("in_fp64", [1 << 18, 2], "FP64")
+    long.set_data_from_numpy(np.zeros((1 << 18, 2)))
     codes = {
         "NOT_FOUND": lambda: client.infer("no-such-model", given(triton, "FP32"), headers=headers),
         "INVALID_ARGUMENT": lambda: client.infer(MODEL, [wrong], headers=headers),
         "UNAUTHENTICATED": lambda: client.infer(MODEL, given(triton, "FP32")),
-        "DEADLINE_EXCEEDED": lambda: client.infer(
-            MODEL, given(triton, "FP32"), headers=headers, client_timeout=0.000001
-        ),
+        "DEADLINE_EXCEEDED": lambda: client.infer(MODEL, [long], headers=headers, client_timeout=0.001),
     }
     for code, call in codes.items():
-        assert code_of(call) == code, (code, code_of(call))
+        found = code_of(call)
+        assert found == code, (code, found)
     return [f"refused {code}" for code in codes]
 
 
