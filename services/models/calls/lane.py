@@ -87,16 +87,15 @@ class Lane:
 
     def pump(self) -> None:
         """Whatever may go into a frame goes now."""
-        while len(self.line):
+        # Not by its count: a caller may be gone whose leaving has not been told yet.
+        while self.line.first() is not None:
             door = self._free_door()
             if door is None:
                 self._ask()
                 return
             if self._is_gathering():
                 return
-            calls = self.line.take(self._route.max_batch)
-            if calls:
-                self._send(door, calls)
+            self._send(door, self.line.take(self._route.max_batch))
 
     def _is_gathering(self) -> bool:
         """Whether the next batch waits for more; then it is looked at again in time."""

@@ -10,7 +10,9 @@ import pytest
 from modelyard.channel import connect
 from modelyard.oip.v2 import inference_pb2_grpc as rpc
 from services.chassis.errors import FailedPrecondition
-from services.models.seams import ReadyFrame, Route
+from services.chassis.security import USER, Principal
+from services.models.calls import messages
+from services.models.seams import ReadyFrame, Route, VersionKey
 from tests.support.inference import floats, raw, refusal
 from tests.support.scripted_frames import BOB, CallsWorld, echo_config
 
@@ -49,6 +51,11 @@ async def begun(world: CallsWorld, stub: Any, *requests: Any) -> list[Any]:
     return calls
 
 
+def frame_key(world: CallsWorld) -> VersionKey:
+    [frame] = world.source.frames.values()
+    return frame.key
+
+
 def _inside(world: CallsWorld) -> int:
     return world.calls.active_count + sum(count for _, count in world.calls.waiting())
 
@@ -81,6 +88,27 @@ async def test_calls_that_differ_are_never_computed_together(world: CallsWorld, 
     gate.open()
     await asyncio.gather(*first, *rest)
     assert sorted(len(batch) for batch in frame.batches) == [1, 1, 1, 1, 1, 2]
+
+
+@pytest.mark.timeout(20)
+async def test_caller_that_leaves_while_the_queue_is_looked_at_holds_nothing_up(
+    world: CallsWorld, stub: Any
+) -> None:  # S2.6
+    frame = await world.frame(world.versions.add(echo_config(max_batch=8)))
+    troubles: list[Any] = []
+    # The loop keeps what its callbacks raise to itself, and so the end of a test's time too.
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context))
+    request = messages.decode(raw(1.0).SerializeToString())
+    call = asyncio.create_task(world.calls.infer(Principal(USER, account="alice"), request, 20))
+    await asyncio.sleep(0)
+    # Cancelled; its own code runs only after the queue's next look.
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert not troubles
+    assert not frame.calls
+    assert world.calls.waiting() == [(frame_key(world), 0)]
+    assert floats(await stub.ModelInfer(raw(2.0), timeout=5)) == (2.0,)
 
 
 async def test_accounts_are_computed_apart_where_that_is_set(world: CallsWorld, stub: Any) -> None:
