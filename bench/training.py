@@ -26,11 +26,11 @@ from modelyard.v1 import job_pb2
 ROOT = Path(__file__).parents[1]
 TURNS, FEW = 20, 4
 RANK = """
-import time
+import os, time
 begun = time.time()
 import torch.distributed as dist
 dist.init_process_group("gloo")
-print("up", begun, time.time(), flush=True)
+os.write(1, f"\\nup {begun} {time.time()}\\n".encode())
 dist.destroy_process_group()
 """
 FORMED = """kind: Job
@@ -74,7 +74,7 @@ roles:
       - |
         import os, socket, time
         listener = socket.create_server(("", int(os.environ["YARD_PORT_MAIN"])))
-        print("up", time.time(), flush=True)
+        os.write(1, f"up {time.time()}\\n".encode())
         time.sleep(600)
   client: {argv: [date, "+up %s.%N"]}
 """
@@ -207,8 +207,11 @@ def _until_up(processes: Sequence[tuple[list[str], dict[str, str]]]) -> float:
             if process.wait(120):
                 raise RuntimeError(f"it ended with {process.returncode}")
         out.seek(0)
-        # The library writes into the same lines.
-        return max(float(moment) for moment in re.findall(r"up \S+ ([0-9.]+)", out.read())) - begun
+        said = out.read()
+        moments = [float(moment) for moment in re.findall(r"^up \S+ ([0-9.]+)$", said, re.MULTILINE)]
+        if len(moments) != 2:
+            raise RuntimeError(f"both ranks say when they were up, not: {said}")
+        return max(moments) - begun
 
 
 def _free_port() -> int:
