@@ -1,5 +1,5 @@
-"""Whoever speaks the Open Inference Protocol calls models of a real yard: the conformance suite, the stock client
-unchanged, and `yard model call` (S2.5, S2.6)."""
+"""Whoever speaks the Open Inference Protocol calls models of a real yard: the conformance suite, the stock clients of
+Triton and of KServe unchanged, and `yard model call` (S2.5, S2.6)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.separate_environment import interpreter as separate_interpreter
 from tests.support.yard import Yard, new_yard
 from tests.triton.environment import interpreter
 
@@ -67,6 +68,18 @@ def test_stock_client_works_unchanged(yard: Yard) -> None:  # S2.5
     done = json.loads(result.stdout)
     assert {"live", "ready", "metadata", "statistics", "stream", "asyncio", "asyncio stream"} <= set(done)
     assert sum(step.startswith("infer ") for step in done) == 14
+
+
+def test_client_of_kserve_works_unchanged(yard: Yard) -> None:  # S2.5
+    folder = ROOT / "tests" / "kserve"
+    python = separate_interpreter("kserve", folder / "requirements.txt")
+    command = [str(python), str(folder / "program.py"), yard.models, token_file(yard)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, f"{result.stderr}\n{yard.logs()}"
+    done = json.loads(result.stdout)
+    assert {"live", "ready", "metadata", "load", "refused NOT_FOUND", "refused UNAUTHENTICATED"} <= set(done)
+    assert sum(step.startswith("raw ") for step in done) == 13
+    assert sum(step.startswith("typed ") for step in done) == 12
 
 
 def test_model_is_called_with_what_people_have(yard: Yard, tmp_path: Path) -> None:  # S2.5
