@@ -147,6 +147,7 @@ async def deliveries(
     contact: Annotated[str, typer.Option(help="Only to this contact")] = "",
     task: Annotated[str, typer.Option(help="Only about this task")] = "",
     run: Annotated[str, typer.Option(help="Only about this run of a project")] = "",
+    subject: Annotated[str, typer.Option(help="Only about this: j-7, or what a call said that it sent")] = "",
     state: Annotated[
         list[str], typer.Option(help="pending|delivered|dead; repeatable", show_default=False)
     ] = [],  # noqa: B006
@@ -161,7 +162,7 @@ async def deliveries(
         response = await client.contacts.deliveries(
             contact=contact,
             task_id=task,
-            run_id=run,
+            subject=run or subject,
             states=state,
             account=account,
             page_size=page_size,

@@ -41,6 +41,7 @@ async def call(
     save: Annotated[str, typer.Option(help="Write every output into this directory")] = "",
     priority: Annotated[int, typer.Option(help="1 goes first", show_default=False)] = 0,
     timeout: Annotated[float, typer.Option(help="Seconds, loading included")] = 120.0,
+    contact: Annotated[str, typer.Option(help="Tell the result to this contact of yours as well")] = "",
     stream: Annotated[bool, typer.Option(help="Print part by part what a model answers so")] = False,
 ) -> int:
     """Call a model; it is loaded first where it is not.
@@ -54,6 +55,8 @@ async def call(
     name, version = named(model, version)
     async with yard.client() as client:
         request, taken = await _request(client, name, version, input, output_name, params_of(param), priority)
+        if contact:
+            request.parameters["contact"].string_param = contact
         answers = client.models.infer_stream([request], timeout) if stream else None
         if answers is None:
             _show(yard, await client.models.infer(request, timeout), taken, save)
@@ -96,6 +99,7 @@ def _show(yard: Invocation, response: ModelInferResponse, taken: list[Taken], fo
     from cli.output.table import write_table
 
     outputs: list[Got] = read_answer(response)
+    _remark(yard, response)
     if not outputs:
         return
     try:
@@ -104,9 +108,6 @@ def _show(yard: Invocation, response: ModelInferResponse, taken: list[Taken], fo
         raise CommandError(
             f"{folder}: {error.strerror}", code=exit_codes.USAGE, next_step="--save takes a directory"
         ) from error
-    for key, value in response.parameters.items():
-        if key == "viz_error":
-            yard.say(f"note: a drawing failed: {value.string_param}")
     if yard.output != "table":
         show_document("json" if yard.output == "name" else yard.output, document(outputs, saved))
         return
@@ -115,3 +116,14 @@ def _show(yard: Invocation, response: ModelInferResponse, taken: list[Taken], fo
         write_table(titles, rows)
     for title, words in remarks(outputs, saved):
         yard.say(f"{title}: {words}")
+
+
+def _remark(yard: Invocation, response: ModelInferResponse) -> None:
+    """What the service says beside the values."""
+    said = {name: value.string_param for name, value in response.parameters.items()}
+    if said.get("viz_error"):
+        yard.say(f"warning: a drawing failed, the values are right: {said['viz_error']}")
+    if said.get("contact_error"):
+        yard.say(f"warning: {said['contact_error']}")
+    if said.get("notice"):
+        yard.say(f"the result is sent: yard contacts deliveries --subject {said['notice']}")

@@ -44,6 +44,21 @@ class Answer:
         """The value of an output: lists, or bytes. `outputs[name].array()` is numpy's."""
         return self.outputs[name].value
 
+    @property
+    def drawing_error(self) -> str:
+        """Which drawings failed, and why; empty: none. The values are right all the same."""
+        return str(self.parameters.get("viz_error", ""))
+
+    @property
+    def notice(self) -> str:
+        """What the message to the call's contact is about, as deliveries name it; empty: there is none."""
+        return str(self.parameters.get("notice", ""))
+
+    @property
+    def contact_error(self) -> str:
+        """Why the contact is not told, or not sent a drawing; empty: it is."""
+        return str(self.parameters.get("contact_error", ""))
+
 
 class Calling:
     """A part of `Models`."""
@@ -72,14 +87,18 @@ class Calling:
         parameters: Mapping[str, Any] | None = None,
         outputs: Sequence[str] = (),
         priority: int = 0,
+        contact: str = "",
         timeout_s: float = CALL_TIMEOUT_S,
     ) -> Answer:
         """Calls a model, or a deployment, by its name; it is loaded first where it is not.
 
         ``inputs``: values by name (numbers, texts, bytes, lists, arrays), which become what the model's metadata say,
         or tensors as they are. ``outputs``: only these; ``viz:<name>`` is a drawing. ``priority``: 1 goes first.
-        Raises InputUnfit, YardError.
+        ``contact``: a contact of the account that is told the result, drawings included; ``Answer.notice`` names the
+        message, which is on disk by then. Raises InputUnfit, YardError.
         """
+        if contact:
+            parameters = {**(parameters or {}), "contact": contact}
         request = await self._request(model, inputs, str(version), parameters or {}, outputs, priority)
         return answer_of(await self.infer(request, timeout_s))
 

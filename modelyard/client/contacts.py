@@ -83,17 +83,21 @@ class Contacts:
         contact: str = "",
         task_id: str = "",
         run_id: str = "",
+        subject: str = "",
         states: Sequence[str] = (),
         page_size: int = 0,
         page_token: str = "",
         account: str = "",
     ) -> contact_pb2.ListDeliveriesResponse:
-        """One page of what was sent, is to be sent or could not be sent, newest first."""
+        """One page of what was sent, is to be sent or could not be sent, newest first.
+
+        ``subject``: what it is about, of whatever kind: "j-7", or ``Answer.notice`` of a call.
+        """
         unknown = [state for state in states if state not in STATES]
         if unknown:
             raise InvalidSpecification(f"{unknown[0]!r} is no state; choose of {', '.join(STATES)}", "states")
         request = contact_pb2.ListDeliveriesRequest(
-            contact=contact, task_id=task_id, subject=run_id, states=[STATES[state] for state in states],
+            contact=contact, task_id=task_id, subject=run_id or subject, states=[STATES[state] for state in states],
             page_size=page_size, page_token=page_token, account=account,
         )  # fmt: skip
         return await self._connection.unary(self._stub.ListDeliveries, request)

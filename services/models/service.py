@@ -8,6 +8,7 @@ from modelyard.channel import CALL_BYTES_MOST
 from modelyard.v1 import model_pb2, model_pb2_grpc
 from services.chassis.answers import Answers, repeatable
 from services.chassis.clock import SystemClock
+from services.chassis.contacts import Contacts
 from services.chassis.errands import Carrier, Errands
 from services.chassis.errors import InvariantViolation
 from services.chassis.failpoints import failpoint
@@ -18,8 +19,10 @@ from services.chassis.security import Authenticator
 from services.chassis.server import Limits
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
+from services.models import notices
 from services.models.calls.calls import Calls
 from services.models.calls.figures import figures
+from services.models.calls.telling import Telling
 from services.models.catalogue.engine import Engine
 from services.models.catalogue.owing import Cancellations, Kind, References
 from services.models.catalogue.store import CatalogueStore
@@ -85,9 +88,11 @@ class ModelsService:
         await self._errands.open()
         await self._open_catalogue({**sql, **load_queries(f"{PACKAGE}.catalogue")})
         await self._open_frames(self._database, self._scheduler)
+        self._notices = notices.Notices(Contacts(self._scheduler), self._store, self._database, self._errands)
         carriers: dict[str, Carrier] = {
             Kind.CANCELLATION: Cancellations(self._scheduler),
             Kind.REFERENCES: References(self._store),
+            notices.KIND: self._notices,
         }
         self._loops.start("errands", self._errands.run(carriers))
         self._loops.start("answers", self._answers.run(self._clock))
@@ -147,10 +152,11 @@ class ModelsService:
             Origins(self._scheduler, self._graph, self._trainer), self._describing,
         )  # fmt: skip
         model_pb2_grpc.add_ModelServiceServicer_to_server(repeatable(models, file, self._answers), server)
+        telling = Telling(self._calls, self._notices, self._clock)
         return [
             file.services_by_name["ModelService"].full_name,
             *self._frames.register(server, self._answers),
-            add_to_server(InferenceServicer(self._calls), server),
+            add_to_server(InferenceServicer(self._calls, telling), server),
         ]
 
     async def drain(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.support.receiver import mailbox
 from tests.support.yard import Result, Yard, new_yard
 
 PICTURES = """
@@ -29,11 +31,15 @@ pre: [{op: resize, size: [16, 16]}, {op: scale, factor: 0.02}, {op: layout, from
 post:
   - {op: softmax, on: result, to: chances}
   - {op: top_k, on: chances, k: 1, labels: [red, green, blue]}
-visualise: [{op: heatmap, of: result}, {op: table, of: [chances_label, chances]}, {code: "pages:page"}]
+visualise:
+  [{op: heatmap, of: result}, {op: table, of: [chances_label, chances]}, {code: "pages:page"}, {code: "pages:broken"}]
 """
 PAGES = """
 def page(inputs, outputs):
     return f"<b>{outputs['chances_label'][0][0]}</b><script>x</script>"
+
+def broken(inputs, outputs):
+    raise ValueError("nothing to draw")
 """
 ROWS = """
 import numpy as np
@@ -54,7 +60,7 @@ post: [{op: threshold, on: result, above: 10, to: is_large}]
 def yard() -> Iterator[Yard]:
     """One node, and a model for pictures and one for rows."""
     with new_yard(is_up=False, agents=1) as made:
-        up = made.up("--models")
+        up = made.up("--models", "--notify-allow", "127.0.0.0/8")
         assert up.code == 0, f"{up.stderr}\n{made.logs()}"
         for name, code, config in (("colours", PICTURES, PICTURES_CONFIG), ("sums", ROWS, ROWS_CONFIG)):
             folder = made.state / name
@@ -86,6 +92,7 @@ def test_picture_is_answered_with_its_label_and_drawings(yard: Yard) -> None:  #
     page = (yard.state / "out" / "page.html").read_text()
     assert "<b>green</b>" in page and "<script" not in page
     assert "<td>green</td>" in (yard.state / "out" / "table.html").read_text()
+    assert "warning: a drawing failed, the values are right: broken: nothing to draw" in done.stderr
 
 
 def test_picture_that_is_none_is_refused_by_the_frame(yard: Yard) -> None:
@@ -126,3 +133,42 @@ def test_new_code_with_a_step_that_does_not_exist_is_refused_with_its_line(
     done = yard.cli("model", "push", str(yard.state / "sums"), "--config", str(tmp_path / "m.yaml"))
     assert done.code == 7
     assert "3:10 pre[0].op" in done.stderr and "did you mean 'resize'" in done.stderr
+
+
+def test_result_with_its_drawing_goes_to_a_contact(yard: Yard) -> None:  # S2.7, S0.8
+    """By mail, with the picture beside it; the caller gets its values, and what it did not ask for stays away."""
+    asyncio.run(_told_by_mail(yard))
+
+
+async def _told_by_mail(yard: Yard) -> None:
+    def cli(*words: str) -> Result:
+        done = yard.cli(*words, timeout_s=150)
+        assert done.code == 0, done.stderr
+        return done
+
+    image = ["colours", "--input", "x=@blue.png"]
+    Image.new("RGB", (90, 60), (10, 10, 250)).save(yard.state / "blue.png")
+    async with mailbox() as mail:
+        await asyncio.to_thread(cli, "contacts", "add", "mail", mail.url)
+        unverified = await asyncio.to_thread(called, yard, *image, "--contact", "mail")
+        assert unverified.code == 6 and "yard contacts test mail" in unverified.stderr
+        unknown = await asyncio.to_thread(called, yard, *image, "--contact", "nobody")
+        assert unknown.code == 3 and "no contact 'nobody'" in unknown.stderr
+        await asyncio.to_thread(cli, "contacts", "test", "mail")
+        answer = await asyncio.to_thread(cli, "model", "call", *image, "--contact", "mail", "-o", "json")
+        assert not [name for name in json.loads(answer.stdout) if name.startswith("viz:")]
+        assert "warning: a drawing failed, the values are right: broken: " in answer.stderr
+        subject = answer.stderr.rsplit(" ", 1)[-1].strip()
+        said = (await mail.wait(2))[1]
+        listed = await asyncio.to_thread(yard.json, "contacts", "deliveries", "--subject", subject)
+        assert [one["contact"] for one in listed["deliveries"]] == ["mail"]
+        files = {
+            part.get_filename(): part.get_payload(decode=True) for part in said.walk() if part.get_filename()
+        }
+        assert Image.open(io.BytesIO(files["heatmap.png"])).size
+        text = "".join(
+            str(part.get_payload()) for part in said.walk() if part.get_content_type() == "text/plain"
+        )
+        assert "chances_label: blue" in text, text
+        assert "drawing failed: broken: nothing to draw" in text
+        await asyncio.to_thread(cli, "contacts", "rm", "mail", "--yes")

@@ -13,12 +13,15 @@ import grpc.aio
 
 from modelyard.models.values import Config, Datatype, Format, Runtime, Serving, Tensor
 from modelyard.serving.wire import Decoder, Message, encode
+from modelyard.v1 import contact_pb2
 from services.chassis.clock import SystemClock
-from services.chassis.errors import DeadlineExceeded
+from services.chassis.errors import DeadlineExceeded, NotFound, ServiceError
 from services.chassis.security import ADMIN, TASK, USER, VIEWER, Principal, TokenInvalid
 from services.chassis.server import Limits, bind, make_server
 from services.models.calls.calls import Calls
+from services.models.calls.telling import Telling
 from services.models.catalogue.model import ModelNotFound, ModelVersionNotFound, VersionNotReady
+from services.models.convert.notice import Drawn
 from services.models.rules import RULES
 from services.models.seams import ReadyFrame, Route, Served, VersionKey
 from services.models.servicer.inference import InferenceServicer, add_to_server
@@ -239,6 +242,25 @@ class _Tokens:
         return TOKENS[secret]
 
 
+class MemoryPeople:
+    """Contacts, and what they are told; `trouble` is raised in its place."""
+
+    def __init__(self) -> None:
+        self.known: set[tuple[str, str]] = set()
+        self.told: list[tuple[str, contact_pb2.NotifyRequest, Sequence[Drawn]]] = []
+        self.trouble: ServiceError | None = None
+
+    async def check(self, account: str, contact: str) -> None:
+        if (account, contact) not in self.known:
+            raise NotFound(f"there is no contact {contact!r}", field="contact")
+
+    async def tell(self, account: str, request: contact_pb2.NotifyRequest, files: Sequence[Drawn]) -> str:
+        if self.trouble is not None:
+            raise self.trouble
+        self.told.append((account, request, files))
+        return ""
+
+
 class CallsWorld:
     """Calls with everything around them in memory, and a real gRPC server in front when asked for."""
 
@@ -246,6 +268,7 @@ class CallsWorld:
         self.versions = MemoryVersions()
         self.source = MemoryFrames(self.versions)
         self.calls = Calls(self.versions, self.source, SystemClock())
+        self.people = MemoryPeople()
         self.frames: dict[int, ScriptedFrame] = {}
         self._directory = directory
         self._server: grpc.aio.Server | None = None
@@ -270,7 +293,9 @@ class CallsWorld:
     async def serve(self) -> str:
         """host:port of the protocol's front."""
         self._server = make_server(_Tokens(), RULES, limits=Limits(message_bytes_most=64 << 20))
-        add_to_server(InferenceServicer(self.calls), self._server)
+        add_to_server(
+            InferenceServicer(self.calls, Telling(self.calls, self.people, SystemClock())), self._server
+        )
         self.address = f"127.0.0.1:{bind(self._server, '127.0.0.1', 0)}"
         await self._server.start()
         return self.address

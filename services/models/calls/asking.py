@@ -26,9 +26,9 @@ DRAWING = "viz:"
 """Outputs of this prefix are drawings, which the version need not have declared."""
 _KEPT = frozenset({
     "priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "headers", "binary_data_output",
-    "triton_enable_empty_final_response", "triton_final_response",
+    "triton_enable_empty_final_response", "triton_final_response", "contact",
 })  # fmt: skip
-"""Parameters of the protocol itself; all others are the model's."""
+"""Parameters of the protocol itself, and of telling; all others are the model's."""
 _SHARED_MEMORY = "shared_memory_region"
 # Beyond it the frame counts elements of BYTES: here the other calls would wait for it.
 _COUNTED_BYTES_MOST = 64 * 1024

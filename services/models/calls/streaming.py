@@ -11,10 +11,10 @@ from services.chassis import logs
 from services.chassis.errors import Internal, ServiceError
 from services.chassis.security import Principal
 from services.chassis.status import shown
-from services.models.calls.calls import Calls
 from services.models.calls.errors import CallTooLarge
 from services.models.calls.messages import Request, encode_in_stream
 from services.models.calls.replies import EMPTY_FINAL, empty_final, reply
+from services.models.calls.telling import Telling
 from services.models.seams import Served
 
 AT_ONCE_MOST = 64
@@ -32,7 +32,7 @@ class StreamedCallCrashed(Internal):
 class _Turn:
     """One request, until all of its answers are written."""
 
-    def __init__(self, calls: Calls, caller: Principal, request: Request, left_s: float | None) -> None:
+    def __init__(self, calls: Telling, caller: Principal, request: Request, left_s: float | None) -> None:
         self._calls = calls
         self._caller = caller
         self._request = request
@@ -104,7 +104,7 @@ class _Turn:
 
 
 async def answers(
-    calls: Calls,
+    calls: Telling,
     caller: Principal,
     requests: AsyncIterator[Request],
     left_s: Callable[[], float | None],

@@ -18,6 +18,7 @@ from services.models.calls.calls import Calls
 from services.models.calls.messages import Request, decode
 from services.models.calls.replies import reply
 from services.models.calls.streaming import answers
+from services.models.calls.telling import Telling
 from services.models.convert import inference as convert
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -36,17 +37,18 @@ class LoadParametersRefused(Unimplemented):
 class InferenceServicer:
     """Requests of ModelInfer and ModelStreamInfer arrive as `calls.messages.Request`, and leave as bytes."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, telling: Telling) -> None:
         self._calls = calls
+        self._telling = telling
 
     async def ModelInfer(self, request: Request, context: Any) -> bytes:
-        served, message = await self._calls.infer(principal(), request, context.time_remaining())
+        served, message = await self._telling.infer(principal(), request, context.time_remaining())
         return reply(served, request, message)
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Request], context: Any) -> AsyncIterator[bytes]:
         metadata = context.invocation_metadata() or ()
         fails_whole = any(key == "triton_grpc_error" and value == "true" for key, value in metadata)
-        served = answers(self._calls, principal(), requests, context.time_remaining, fails_whole)
+        served = answers(self._telling, principal(), requests, context.time_remaining, fails_whole)
         async with aclosing(served):
             async for answer in served:
                 yield answer
