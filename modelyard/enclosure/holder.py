@@ -55,6 +55,7 @@ class Holder:
         self._handlers: dict[int, Handler] = {}
         self._ending: list[int] = []
         self._kill_at = 0.0
+        self._end_at = time.monotonic() + order.time_s if order.time_s else 0.0
         self._wake = -1
         self._passer = Passer(order.socket, self._watch)
 
@@ -88,6 +89,8 @@ class Holder:
 
     def _look(self) -> None:
         self._form.look()
+        if self._end_at and time.monotonic() >= self._end_at:
+            raise Trouble("DEADLINE_EXCEEDED", "", f"it was not done after {self._order.time_s:g} s")
         if self._kill_at and time.monotonic() >= self._kill_at:
             self._form.code = _SIGNALLED + signal.SIGKILL
 

@@ -70,6 +70,10 @@ class Order:
     """The one file of this machine that it may write."""
     output_bytes: int = OUTPUT_BYTES
     """Of what it writes to stdout and stderr, so much is kept."""
+    time_s: float = 0.0
+    """After so long it is ended; 0: it may stay."""
+    runs_code: bool = True
+    """False: our own code only looks at files, and opens no socket at all."""
 
     @property
     def socket(self) -> Path:
@@ -113,6 +117,7 @@ def order_of(
         threads=int(wanted.get("threads", 1)),
         file_bytes=int(wanted.get("file_bytes", FILE_BYTES)),
         output_bytes=int(wanted.get("output_bytes", OUTPUT_BYTES)),
+        time_s=float(wanted.get("time_s", 0.0)),
     )
 
 

@@ -1,7 +1,8 @@
-"""``yard-probe``: `modelyard.serving.probe`, shut in as a frame of the same component will be.
+"""``yard-probe``: what a component takes and gives, found out by a program that is shut in.
 
-Owns the command line, which is the probe's own and one word more, and that whatever goes wrong stands in the file that
-is to say what was found.
+Either `modelyard.serving.probe`, which runs it as a frame of the same component will be run; or, with ``--look``,
+`modelyard.inspection`, which reads its files and runs nothing of it. Owns the command line, which is that program's own
+and some words more, and that whatever goes wrong stands in the file that is to say what was found.
 """
 
 from __future__ import annotations
@@ -16,31 +17,43 @@ from pathlib import Path
 from modelyard.enclosure.__main__ import form_of
 from modelyard.enclosure.confinement import FOUND
 from modelyard.enclosure.holder import Holder, trouble_of
-from modelyard.enclosure.order import Order, Trouble, order_of
+from modelyard.enclosure.order import ENVIRONMENT, Order, Trouble, order_of
+from modelyard.enclosure.sandbox import LIMITS, grade
 
 FOUND_BYTES = 64 * 1024**2
 COMPONENT, CONFIG = "/component", "/room/config.json"
-_PROBE = ("-m", "modelyard.serving.probe")
+_PROBE, _LOOK = ("-m", "modelyard.serving.probe"), ("-m", "modelyard.inspection")
+WEAKLY = (
+    "its files were looked at within limits and without any socket, but not in a file system of their own:"
+    " the kernel of that node gives ordinary users no namespaces (yard doctor)"
+)
+"""What is noted beside the findings where a look could not be shut in further."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """0: the file says what was found, or what is wrong."""
     parser = argparse.ArgumentParser(
-        prog="yard-probe", description="Runs a component on an example, shut in."
+        prog="yard-probe",
+        description="Runs a component on an example, or looks at its files, shut in.",
+        allow_abbrev=False,
     )
+    parser.add_argument("--look", action="store_true", help="read its files only; nothing of it runs")
     parser.add_argument("--component", type=Path, required=True, help="its directory")
-    parser.add_argument("--config", type=Path, required=True, help="model.yaml as JSON")
+    parser.add_argument("--config", type=Path, help="model.yaml as JSON; a look needs none")
     parser.add_argument("--output", type=Path, required=True, help="what was found, as JSON")
     parser.add_argument("--enclosure", default="{}", help="as in a frame's launch")
     options, passed_on = parser.parse_known_args(arguments)
+    if options.config is None and not options.look:
+        parser.error("--config is missing")
     output: Path = options.output
+    what = "looking at it" if options.look else "loading or calling it"
     try:
         order = _order(options, tuple(passed_on))
         code = Holder(order, form_of(order)).run()
         if code or not output.stat().st_size:
-            raise Trouble("INTERNAL", "", f"loading or calling it has ended the process, exit code {code}")
+            raise Trouble("INTERNAL", "", f"{what} has ended the process, exit code {code}")
     except Trouble as error:
-        return _tell(output, error)
+        return _tell(output, Trouble(error.code, "", error.message) if options.look else error)
     except OSError as error:
         return _tell(output, trouble_of(error))
     output.chmod(0o600)
@@ -55,14 +68,18 @@ def _order(options: argparse.Namespace, passed_on: tuple[str, ...]) -> Order:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Trouble("INVALID_ARGUMENT", "", f"this is no enclosure: {error}") from error
     order.room.mkdir(exist_ok=True)
-    config = order.room / "config.json"
-    config.write_bytes(options.config.read_bytes())
-    config.chmod(0o644)
     options.output.write_bytes(b"")
     options.output.chmod(0o666)
-    program = (*_PROBE, "--component", COMPONENT, "--config", CONFIG, "--output", FOUND, *passed_on)
+    program = (*(_LOOK if options.look else _PROBE), "--component", COMPONENT, "--output", FOUND, *passed_on)
+    if options.look:
+        program += ("--warning", WEAKLY) if order.kind == ENVIRONMENT and grade() == LIMITS else ()
+    else:
+        config = order.room / "config.json"
+        config.write_bytes(options.config.read_bytes())
+        config.chmod(0o644)
+        program += ("--config", CONFIG)
     found = options.output.absolute()
-    return replace(order, program=program, found=found, file_bytes=FOUND_BYTES)
+    return replace(order, program=program, found=found, file_bytes=FOUND_BYTES, runs_code=not options.look)
 
 
 def _tell(output: Path, error: Trouble) -> int:

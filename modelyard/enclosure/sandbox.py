@@ -106,7 +106,7 @@ class Sandbox:
         watch(self._pidfd, select.EPOLLIN, self._on_end)
 
     def _refuse_without_network(self, order: Order) -> None:
-        if order.has_network:
+        if order.has_network or not order.runs_code:
             return
         message = (
             "this node cannot keep a frame from the network: its kernel gives ordinary users no namespaces; "

@@ -1,4 +1,4 @@
-"""`python -m modelyard.inspection --component DIR [--file PATH] --output FILE.json`: the look as a program.
+"""`python -m modelyard.inspection --component DIR [--file PATH] [--warning TEXT] --output FILE.json`: a look's program.
 
 What is wrong with the component stands in the file, as {"error": {"code", "message"}}; a program that ends otherwise
 than with 0 was itself unable to look.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,26 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m modelyard.inspection", description=__doc__)
     parser.add_argument("--component", type=Path, required=True)
     parser.add_argument("--file", default="")
+    parser.add_argument("--warning", action="append", default=[], help="noted first beside what is found")
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(argv)
-    given.output.write_text(json.dumps(look(given.component, given.file)))
+    given.output.write_text(json.dumps(look(given.component, given.file, given.warning)))
     return 0
 
 
-def look(component: Path, file: str) -> dict[str, Any]:
+def look(component: Path, file: str, warnings: Sequence[str] = ()) -> dict[str, Any]:
     """What is found, or why nothing is."""
     try:
-        return {"inspection": inspection_out(inspect_component(component, file))}
+        found = inspect_component(component, file)
+        found.warnings[:0] = warnings
+        return {"inspection": inspection_out(found)}
     except ComponentUnknown as error:
         return {"error": {"code": "FORMAT_UNKNOWN", "message": str(error)}}
     except LibraryMissing as error:
         return {"error": {"code": "LIBRARY_MISSING", "message": str(error)}}
+    except (MemoryError, RecursionError) as error:
+        what = "more memory than it may have" if isinstance(error, MemoryError) else "too deep a nesting"
+        return {"error": {"code": "COMPONENT_TOO_LARGE", "message": f"looking at its files needs {what}"}}
     except OSError as error:
         return {"error": {"code": "COMPONENT_UNREADABLE", "message": str(error)}}
 

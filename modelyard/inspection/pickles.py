@@ -19,6 +19,9 @@ from modelyard.models.facts import Inspection
 BYTES_MOST = 512 << 20
 OPCODES_MOST = 20_000_000
 NAMES_SHOWN = 12
+COMPUTED = "a name that is only known once it is opened"
+NAMES_MOST = 20_000
+"""No model imports so many different things."""
 DANGEROUS = frozenset(
     {
         *(
@@ -46,6 +49,7 @@ DANGEROUS = frozenset(
             "urllib",
         ),
         *("builtins.eval", "builtins.exec", "builtins.compile", "builtins.__import__", "builtins.open"),
+        COMPUTED,
         *("__builtin__.eval", "__builtin__.exec", "types.CodeType", "types.FunctionType"),
     }
 )
@@ -64,6 +68,12 @@ _TEXTS = (
     "SHORT_BINSTRING",
     "BINSTRING",
 )
+_PUTS = ("MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT")
+_GETS = ("BINGET", "LONG_BINGET", "GET")
+
+
+class TooManyNames(ComponentUnknown):
+    """More than any model has."""
 
 
 def look(folder: Path, found: Inspection) -> None:
@@ -102,26 +112,39 @@ def _is_of(name: str, known: frozenset[str]) -> bool:
 
 
 def names_of(data: bytes) -> tuple[set[str], bool]:
-    """What a pickle would import, "module.name", and whether all of it could be read: joblib's arrays lie between."""
+    """What a pickle would import, "module.name", and whether all of it could be read: joblib's arrays lie between.
+
+    Raises TooManyNames.
+    """
     names: set[str] = set()
-    texts: list[str] = []
-    memo: dict[int, str] = {}
-    count = 0
+    # What the last two things on the stack are: texts, or None for anything else.
+    before: str | None = None
+    last: str | None = None
+    memo: dict[int, str | None] = {}
     try:
-        for opcode, argument, _ in pickletools.genops(io.BytesIO(data)):
-            count += 1
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(data))):
+            kind = opcode.name
             if count > OPCODES_MOST:
                 return names, False
-            if opcode.name in _TEXTS:
-                texts = [*texts[-1:], str(argument)]
-            elif opcode.name in ("MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT") and texts:
-                memo[len(memo) if argument is None else int(str(argument))] = texts[-1]
-            elif opcode.name in ("BINGET", "LONG_BINGET", "GET") and int(str(argument)) in memo:
-                texts = [*texts[-1:], memo[int(str(argument))]]
-            elif opcode.name in ("GLOBAL", "INST"):
-                names.add(str(argument).replace(" ", "."))
-            elif opcode.name == "STACK_GLOBAL" and len(texts) == 2:
-                names.add(".".join(texts))
+            if kind in _TEXTS:
+                before, last = last, str(argument)
+            elif kind in _PUTS:
+                memo[len(memo) if argument is None else int(str(argument))] = last
+            elif kind in _GETS:
+                before, last = last, memo.get(int(str(argument)))
+            else:
+                if kind in ("GLOBAL", "INST"):
+                    names.add(str(argument).replace(" ", "."))
+                elif kind == "STACK_GLOBAL":
+                    names.add(COMPUTED if before is None or last is None else f"{before}.{last}")
+                if opcode.stack_before:
+                    before, last = None, None
+                elif opcode.stack_after:
+                    before, last = last, None
+            if len(names) > NAMES_MOST:
+                raise TooManyNames(f"opening it would import more than {NAMES_MOST} different things")
+    except TooManyNames:
+        raise
     except (ValueError, IndexError, KeyError, UnicodeError, OverflowError, MemoryError, EOFError):
         return names, False
     return names, True

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,113 @@ def test_probe_of_a_hostile_component_is_a_typed_error(
 ) -> None:  # N4
     error = probed(tmp_path, kind, f"{line}\n{GOOD}")["error"]
     assert error["message"] and error["code"] == code, error
+
+
+def looked(task: Path, *more: str, user: int | None = None, **enclosure: Any) -> dict[str, Any]:
+    """What a look at ``task/component`` writes."""
+    wanted = {"kind": "environment", "memory_bytes": MEMORY_BYTES, "pids": 64, "time_s": 60, **enclosure}
+    argv = ["--look", "--component", "component", "--output", "found.json", *more]
+    if user is not None:
+        os.chown(task, user, user)
+    done = subprocess.run(
+        [sys.executable, "-m", "modelyard.enclosure.probing", *argv, "--enclosure", json.dumps(wanted)],
+        cwd=task,
+        env={**os.environ, "VIRTUAL_ENV": sys.prefix, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=90,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return dict(json.loads((task / "found.json").read_bytes()))
+
+
+@pytest.fixture
+def component(tmp_path: Path) -> Path:
+    found = tmp_path / "task" / "component"
+    found.mkdir(parents=True)
+    return found
+
+
+def test_look_at_files_is_shut_in_and_finds_the_same(component: Path) -> None:  # S2.2
+    (component / "model.py").write_text(GOOD)
+    found = looked(component.parent)["inspection"]
+    assert (found["format"], found["file"], found["warnings"]) == ("python", "model.py", [])
+    assert "code" in looked(component.parent, "--file=--output")["error"]
+
+
+def swelling_skops(path: Path) -> None:
+    """80 MiB of nothing in 80 KiB."""
+    with (
+        zipfile.ZipFile(path / "m.skops", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("schema.json", "w") as file,
+    ):
+        for _ in range(80):
+            file.write(bytes(1 << 20))
+
+
+def deep_json(path: Path) -> None:
+    (path / "m.json").write_bytes(b'{"learner": ' + b"[" * 2_000_000)
+
+
+def names_without_end(path: Path) -> None:
+    """A small file that becomes millions of objects."""
+    names = b"".join(b"cmodule%d\nname\n0" % number for number in range(200_000))
+    (path / "m.pkl").write_bytes(gzip.compress(b"\x80\x04" + names, 1))
+
+
+def swelling_pickle(path: Path) -> None:
+    """More than half a gigabyte, in members of one MiB each."""
+    (path / "m.pkl").write_bytes(gzip.compress(b"N0" * (1 << 19)) * 520)
+
+
+def opcodes_without_end(path: Path) -> None:
+    """Some 19 million of them, which take far longer than a second."""
+    (path / "m.pkl").write_bytes(gzip.compress(b"N0" * (1 << 19)) * 18)
+
+
+def graph_in_graphs(path: Path) -> None:
+    """A graph within an attribute within a node within a graph, as deep as nobody means it."""
+    inner = b""
+    for _ in range(3_000):
+        for field in (6, 5, 1):  # AttributeProto.g, NodeProto.attribute, GraphProto.node
+            inner = bytes([field << 3 | 2]) + _varint(len(inner)) + inner
+    (path / "m.onnx").write_bytes(b"\x3a" + _varint(len(inner)) + inner)
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*found, number])
+
+
+def aliases_of_aliases(path: Path) -> None:
+    lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
+    (path / "MLmodel").write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [swelling_skops, deep_json, names_without_end, swelling_pickle, graph_in_graphs, aliases_of_aliases],
+)
+def test_look_at_a_hostile_file_is_a_typed_error_in_time(
+    component: Path, make: Callable[[Path], None]
+) -> None:  # N4
+    make(component)
+    before = sorted(component.iterdir())
+    error = looked(component.parent)["error"]
+    assert error["message"] and error["code"], error
+    assert sorted(component.iterdir()) == before
+
+
+def test_look_that_takes_too_long_is_ended(component: Path) -> None:  # N4
+    opcodes_without_end(component)
+    error = looked(component.parent, time_s=0.5)["error"]
+    assert error["code"] == "DEADLINE_EXCEEDED" and "0.5 s" in error["message"]
 
 
 def test_probe_without_an_engine_says_so_in_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ from modelyard.models import Provenance, facts_in, facts_out, inspection_in, ins
 from modelyard.v1 import task_pb2 as pb
 from services.models.association import (
     DEFAULT_RUNTIMES,
+    ENVIRONMENT,
+    HOLDER_BYTES,
     PROBE_PROGRAM,
     Association,
     Proved,
@@ -34,9 +36,16 @@ CONFIG = "config.json"
 FOUND = "found.json"
 FOUND_BYTES_MOST = 8 << 20
 INSPECT_S, PROBE_S = 300, 900
+LOOK_S = 240
+"""A look at files takes no longer; its task has some more time, to say so."""
 LOOKING_CPU = 0.1
 """What is looked at and tried for seconds waits for no whole core."""
-INSPECT_MEMORY_LEAST = 512 << 20
+INSPECT_MEMORY_LEAST, LIBRARIES_BYTES = 512 << 20, 128 << 20
+READ_BYTES_MOST = 2 << 30
+"""No format is read whole beyond it: what protobuf can hold."""
+LOOK_PIDS = 64
+LOOK_PROGRAM = ("python", "-m", "modelyard.enclosure.probing", "--look")
+"""Of the bundle, as what it shuts in: an older agent looks with this service's eyes."""
 ATTEMPTS = 3
 BESIDE = ("msgspec>=0.20", "PyYAML>=6")
 """What our own code needs in an environment where it looks at files."""
@@ -96,10 +105,16 @@ def submitted(begin: Begin, program_digest: str, runtimes: RuntimeMap = DEFAULT_
 
 def _inspect(spec: pb.TaskSpec, begin: Begin) -> None:
     file = declared_file(begin.revision.declared)
-    argv = ["python", "-m", "modelyard.inspection", "--component", COMPONENT, "--output", FOUND]
-    spec.command.argv.extend([*argv, *(("--file", file) if file else ())])
+    memory = 2 * min(begin.version.size_bytes, READ_BYTES_MOST) + LIBRARIES_BYTES + HOLDER_BYTES
+    memory = max(INSPECT_MEMORY_LEAST, memory)
+    enclosure = {
+        "kind": ENVIRONMENT, "memory_bytes": memory - HOLDER_BYTES, "pids": LOOK_PIDS, "time_s": LOOK_S,
+    }  # fmt: skip
+    argv = [*LOOK_PROGRAM, "--component", COMPONENT, "--output", FOUND]
+    spec.command.argv.extend([*argv, "--enclosure", json.dumps(enclosure)])
+    spec.command.argv.extend([f"--file={file}"] if file else [])
     spec.resources.cpu, spec.resources.cpu_limit = LOOKING_CPU, 1.0
-    spec.resources.memory_bytes = max(INSPECT_MEMORY_LEAST, 2 * begin.version.size_bytes)
+    spec.resources.memory_bytes = memory
     spec.timeouts.run_timeout.seconds = INSPECT_S
     if begin.work.libraries:
         spec.environment.requirements = "\n".join((*BESIDE, *begin.work.libraries)) + "\n"

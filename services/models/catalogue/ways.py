@@ -37,7 +37,9 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 }
 """What a look needs that agents need not have, by the ending of a file's name."""
 _TENSORS = ("inputs", "outputs", "component.inputs", "component.outputs")
-_PLAIN_CODES = frozenset({"INVALID_ARGUMENT", "FAILED_PRECONDITION", "INTERNAL", "RESOURCE_EXHAUSTED"})
+_PLAIN_CODES = frozenset(
+    {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "INTERNAL", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
+)
 """Of errors that have no word of their own."""
 WARNINGS_MOST = 20
 SUPERSEDED = "SUPERSEDED"
@@ -175,7 +177,8 @@ class Way:
             if found.questions:
                 self._ask(found, event.message)
                 return
-        reason = "PROBE_FAILED" if event.code in _PLAIN_CODES else event.code
+        plain = "PROBE_FAILED" if work.kind is WorkKind.PROBE else "INSPECTION_FAILED"
+        reason = plain if event.code in _PLAIN_CODES else event.code
         self._fail(reason, f"{where}{event.message}")
 
     def _failed(self, work: Work, event: ev.WorkFailed) -> None:

@@ -102,6 +102,27 @@ def test_pickle_that_calls_is_refused_and_does_not_get_to(
     assert not Path(__file__).with_name("was-here").exists()
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        # The module's name is put away and fetched again, with other things put away in between.
+        b"\x80\x04]\x94\x8c\x05posix\x94]\x94h\x01\x8c\x06system\x94\x93\x8c\x01x\x85R.",
+        # It is the answer of a call: nobody knows it beforehand.
+        b"\x80\x04\x8c\x08builtins\x8c\x03str\x93\x8c\x05posix\x85R\x8c\x06system\x93\x8c\x01x\x85R.",
+    ],
+)
+def test_pickle_that_hides_what_it_calls_is_refused(tmp_path: Path, code: bytes) -> None:  # issue 6, point 7
+    (tmp_path / "m.pkl").write_bytes(code)
+    refusals = described(tmp_path / "m.pkl").refusals
+    assert any("posix.system" in one or "only known once" in one for one in refusals), refusals
+
+
+def test_pickle_in_many_frames_is_read_as_one(tmp_path: Path) -> None:
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps([LogisticRegression() for _ in range(3_000)]))
+    found = described(tmp_path / "m.pkl")
+    assert not found.refusals and "sklearn" in found.warnings[-1]
+
+
 def test_xgboost_json_says_features_and_objective(tmp_path: Path) -> None:
     learner = {
         "feature_names": ["a", "b"], "objective": {"name": "multi:softprob"}, "gradient_booster": {"model": [1, 2]},
