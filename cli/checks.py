@@ -185,10 +185,14 @@ def _docker(settings: Settings) -> Iterator[Finding]:
         "full": "own user, own files, no network",
         "namespaces": "own files and no network, by namespaces of users; the user is the agent's",
     }
+    if means.unfiltered:
+        message = f"calls of the kernel are not filtered in sandboxes: {means.unfiltered}"
+        yield Finding("call filter", WARNING, message, "let models run as containers")
     if means.sandbox in shut_in:
-        yield Finding("sandbox", OK, shut_in[means.sandbox])
+        filtered = "" if means.unfiltered else "; calls of the kernel are filtered"
+        yield Finding("sandbox", OK, shut_in[means.sandbox] + filtered)
     else:
-        message = "none; models without network are refused here"
+        message = "none; models without network are refused here, and files are looked at within limits only"
         yield Finding("sandbox", WARNING, message, "run agents as root, or allow user namespaces")
 
 

@@ -6,6 +6,7 @@ Owns numbers and error handling, no policy.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import platform
@@ -20,7 +21,8 @@ _DENIED = (
     *((os.ST_NOSUID, NO_SUID), (os.ST_NODEV, NO_DEV), (os.ST_NOEXEC, NO_EXEC)),
     *((os.ST_NOATIME, 1 << 10), (os.ST_NODIRATIME, 1 << 11), (os.ST_RELATIME, 1 << 21)),
 )
-_SET_PDEATHSIG, _SET_DUMPABLE, _SET_NO_NEW_PRIVS = 1, 4, 38
+_SET_PDEATHSIG, _SET_DUMPABLE, _SET_SECCOMP, _SET_NO_NEW_PRIVS = 1, 4, 22, 38
+_FILTER, _STEP_BYTES = 2, 8
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
 
@@ -75,6 +77,18 @@ def die_with_parent(number: int) -> None:
 def no_new_privileges() -> None:
     """From now on nothing that is executed has more rights than this process."""
     _check(_libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+
+
+def filter_calls(program: bytes) -> None:
+    """From now on the kernel asks the program, of classic BPF, about each call of this thread. Raises OSError."""
+    kept = ctypes.create_string_buffer(program, len(program))
+    head = struct.pack("@HP", len(program) // _STEP_BYTES, ctypes.addressof(kept))
+    _check(_libc.prctl(_SET_SECCOMP, _FILTER, head, 0, 0), "prctl of a seccomp filter")
+
+
+def filters_calls() -> bool:
+    """Whether this kernel can: it looks for the program, which is not there."""
+    return bool(_libc.prctl(_SET_SECCOMP, _FILTER, None, 0, 0) and ctypes.get_errno() == errno.EFAULT)
 
 
 def hide_memory() -> None:

@@ -22,13 +22,17 @@ from modelyard.enclosure.means import main; main()"""
 class Means:
     """What was found."""
 
-    def __init__(self, engine: str = "", engine_missing: str = "", sandbox: str = "limits") -> None:
+    def __init__(
+        self, engine: str = "", engine_missing: str = "", sandbox: str = "limits", unfiltered: str = ""
+    ) -> None:
         self.engine = engine
         """ "Docker 20.10.24"; empty: there is none."""
         self.engine_missing = engine_missing
         """Why not."""
         self.sandbox = sandbox
         """ "full", "namespaces", or "limits" only; see `sandbox`."""
+        self.unfiltered = unfiltered
+        """Why calls of the kernel are not filtered; empty: they are."""
 
     def labels(self) -> dict[str, str]:
         """As a node carries them, for who places frames."""
@@ -52,6 +56,7 @@ def find_means() -> Means:
 
 def main() -> None:
     """Writes what there is."""
+    from modelyard.enclosure.calls import missing as no_filter
     from modelyard.enclosure.sandbox import grade
 
     engine, missing = "", ""
@@ -59,7 +64,8 @@ def main() -> None:
         engine = Engine.find(os.environ).version()
     except EngineFailed as error:
         missing = str(error)
-    json.dump({"engine": engine, "engine_missing": missing, "sandbox": grade()}, sys.stdout)
+    found = {"engine": engine, "engine_missing": missing, "sandbox": grade(), "unfiltered": no_filter()}
+    json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":

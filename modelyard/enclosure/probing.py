@@ -14,6 +14,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from modelyard.enclosure import calls
 from modelyard.enclosure.__main__ import form_of
 from modelyard.enclosure.confinement import FOUND
 from modelyard.enclosure.holder import Holder, trouble_of
@@ -24,8 +25,8 @@ FOUND_BYTES = 64 * 1024**2
 COMPONENT, CONFIG = "/component", "/room/config.json"
 _PROBE, _LOOK = ("-m", "modelyard.serving.probe"), ("-m", "modelyard.inspection")
 WEAKLY = (
-    "its files were looked at within limits and without any socket, but not in a file system of their own:"
-    " the kernel of that node gives ordinary users no namespaces (yard doctor)"
+    "its files were looked at within limits{}, but not in a file system of their own: the kernel of that node gives"
+    " ordinary users no namespaces (yard doctor)"
 )
 """What is noted beside the findings where a look could not be shut in further."""
 
@@ -72,7 +73,8 @@ def _order(options: argparse.Namespace, passed_on: tuple[str, ...]) -> Order:
     options.output.chmod(0o666)
     program = (*(_LOOK if options.look else _PROBE), "--component", COMPONENT, "--output", FOUND, *passed_on)
     if options.look:
-        program += ("--warning", WEAKLY) if order.kind == ENVIRONMENT and grade() == LIMITS else ()
+        if order.kind == ENVIRONMENT and grade() == LIMITS:
+            program += ("--warning", WEAKLY.format("" if calls.missing() else " and without any socket"))
     else:
         config = order.room / "config.json"
         config.write_bytes(options.config.read_bytes())

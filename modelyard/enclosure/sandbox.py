@@ -16,7 +16,7 @@ import sys
 import zlib
 from pathlib import Path
 
-from modelyard.enclosure import first, linux, walls
+from modelyard.enclosure import calls, first, linux, walls
 from modelyard.enclosure.census import holds_more_than
 from modelyard.enclosure.confinement import DESCRIPTORS, FOUND
 from modelyard.enclosure.order import (
@@ -186,6 +186,8 @@ def _become_frame(order: Order, found: str, listener: int) -> None:
     signal.set_wakeup_fd(-1)
     for number in (*HANDED_ON, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
+    if why := calls.installed(has_sockets=order.runs_code):
+        os.write(2, f"frame: its calls of the kernel are not filtered: {why}\n".encode())
     if found != LIMITS:
         first.stay(os.fork)
     os.execve(python, [str(python), *_program(order, found)], _environ(order, found))

@@ -243,6 +243,6 @@ def test_frame_cannot_hurt_who_keeps_it(tmp_path: Path, kind: str) -> None:
     with start(tmp_path, kind, cruel) as frame:
         peer = frame.connected(60)
         answer = said(peer, "x").split()
-        # A namespace of users of its own may be had in a sandbox; it gives no more than what is there.
-        assert answer[1:] == ["-1", "-1", "-1"]
+        # What a container's filter has is the engine's word.
+        assert answer[kind == "container" :].count("-1") == 4 - (kind == "container")
         assert frame.process.poll() is None

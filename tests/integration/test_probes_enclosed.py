@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,22 +68,19 @@ def test_probe_of_a_hostile_component_is_a_typed_error(
     assert error["message"] and error["code"] == code, error
 
 
-def looked(task: Path, *more: str, user: int | None = None, **enclosure: Any) -> dict[str, Any]:
+def looked(
+    task: Path, *more: str, program: Sequence[str] = ("-m", "modelyard.enclosure.probing"), **enclosure: Any
+) -> dict[str, Any]:
     """What a look at ``task/component`` writes."""
     wanted = {"kind": "environment", "memory_bytes": MEMORY_BYTES, "pids": 64, "time_s": 60, **enclosure}
     argv = ["--look", "--component", "component", "--output", "found.json", *more]
-    if user is not None:
-        os.chown(task, user, user)
     done = subprocess.run(
-        [sys.executable, "-m", "modelyard.enclosure.probing", *argv, "--enclosure", json.dumps(wanted)],
+        [sys.executable, *program, *argv, "--enclosure", json.dumps(wanted)],
         cwd=task,
         env={**os.environ, "VIRTUAL_ENV": sys.prefix, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=90,
-        user=user,
-        group=user,
-        extra_groups=None if user is None else [],
     )
     assert done.returncode == 0, done.stderr.decode()
     return dict(json.loads((task / "found.json").read_bytes()))
@@ -167,6 +164,18 @@ def test_look_at_a_hostile_file_is_a_typed_error_in_time(
     error = looked(component.parent)["error"]
     assert error["message"] and error["code"], error
     assert sorted(component.iterdir()) == before
+
+
+def test_look_where_no_namespaces_are_to_be_had_says_so(component: Path) -> None:  # N4
+    """The kernel as it refuses ordinary users: whoever is filtered gets no namespace."""
+    (component / "model.py").write_text(GOOD)
+    filtered = (
+        "import sys; from modelyard.enclosure import calls, linux, probing; linux.no_new_privileges();"
+        "assert not calls.installed(has_sockets=True); sys.exit(probing.main(sys.argv[1:]))"
+    )
+    found = looked(component.parent, program=("-c", filtered))["inspection"]
+    assert found["format"] == "python"
+    assert "without any socket" in found["warnings"][0] and "no namespaces" in found["warnings"][0]
 
 
 def test_look_that_takes_too_long_is_ended(component: Path) -> None:  # N4
