@@ -17,62 +17,26 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from modelyard.serving.calls import Answer, Call, Id, calls_of, failure_header
 from modelyard.serving.current import Cancelled
-from modelyard.serving.errors import ComponentUnfit, FrameLeaving, InvalidValue, ServingError
+from modelyard.serving.errors import AnswerTooLarge, ComponentUnfit, FrameLeaving, InvalidValue, ServingError
 from modelyard.serving.family import Parent
+from modelyard.serving.link import Link, listener
 from modelyard.serving.running import Outcome, Runner
-from modelyard.serving.wire import GREETING_BYTES_MOST, BadMessage, Buffer, Decoder, Header, Message, encode
+from modelyard.serving.wire import BadMessage, Buffer, Header, Message, encode
 
 GREETING_S = 10.0
 STRANGERS_MOST = 16
 """Connections that have not shown the secret yet."""
 GRACE_S = 10.0
 """For what runs when the process is told to terminate."""
-_PIECES_MOST = 512
 _LOOK_S = 1.0
 
 
 class Leaving(BaseException):
     """A signal ends the process while it loads; no Exception, so that no code of a component takes it for its own."""
-
-
-class Link:
-    """One connection. Any thread sends; one receives."""
-
-    def __init__(self, opened: socket.socket) -> None:
-        self._socket = opened
-        self._sending = threading.Lock()
-        self.decoder = Decoder(GREETING_BYTES_MOST, _memory)
-
-    def send(self, header: Header, buffers: Sequence[Buffer] = ()) -> None:
-        """Whole, or not at all as far as the other end can tell; one that is gone is found by its reader."""
-        pieces = encode(header, buffers)
-        with self._sending, suppress(OSError):
-            if len(pieces) == 1:
-                self._socket.sendall(pieces[0])
-            else:
-                _send_all(self._socket, pieces)
-
-    def receive(self) -> list[Message] | None:
-        """The next messages, perhaps none yet; None: it has ended. Raises BadMessage, OSError."""
-        count = self._socket.recv_into(self.decoder.room())
-        return self.decoder.received(count) if count else None
-
-    def shut(self) -> None:
-        """Whoever waits on it wakes."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self.shut()
-        self._socket.close()
 
 
 class Server:
@@ -96,10 +60,10 @@ class Server:
 
     def listen(self, address: str) -> None:
         """Takes connections from now on: tcp://host:port or unix:///path. Raises OSError, ValueError."""
-        listener = _listener(address)
+        opened = listener(address)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._terminate)
-        threading.Thread(target=self._accept, args=(listener,), name="accept", daemon=True).start()
+        threading.Thread(target=self._accept, args=(opened,), name="accept", daemon=True).start()
 
     def loaded(self, runner: Runner, header: Header) -> None:
         """The component computes from now on; `header` is told to this connection and all later ones."""
@@ -143,10 +107,10 @@ class Server:
         if link is not None:
             link.send(header)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, opened_to: socket.socket) -> None:
         while True:
             try:
-                opened, _ = listener.accept()
+                opened, _ = opened_to.accept()
             except OSError:
                 # Too many open files: one that ends makes room.
                 time.sleep(0.05)
@@ -286,8 +250,8 @@ class Server:
             runner = self._runner
             assert runner is not None
             calls = [call for call in calls if self._begin(call)]
-            for call, outcome in zip(calls, self._outcomes(runner, calls), strict=True):
-                self._settle(call, outcome)
+            outcomes = zip(calls, self._outcomes(runner, calls), strict=True)
+            self._finish([_settled(call, outcome) for call, outcome in outcomes])
 
     def _begin(self, call: Call) -> bool:
         if self._live.get(call.id) is not call:
@@ -309,26 +273,23 @@ class Server:
             # Whatever a component raises, SystemExit included, is its caller's and no end of the frame.
             return [error] * len(calls)
 
-    def _settle(self, call: Call, outcome: Outcome) -> None:
-        if isinstance(outcome, BaseException):
-            self._fail(call, outcome)
-        elif call.is_cancelled:
-            self._fail(call, Cancelled("it was cancelled while it ran"))
-        else:
-            self._finish(call, outcome.header("result", call.id), outcome.buffers)
-
     def _fail(self, call: Call, error: BaseException) -> None:
-        self._finish(call, failure_header(call.id, error), ())
+        self._finish([(call, failure_header(call.id, error), ())])
 
-    def _finish(self, call: Call, header: Header, buffers: Sequence[Buffer]) -> None:
+    def _finish(self, ended: Sequence[tuple[Call, Header, Sequence[Buffer]]]) -> None:
         """Once only, whoever is first; a call of a connection that is gone is no longer alive."""
+        told: list[Sequence[Buffer]] = []
+        messages = [(call, _encoded(call, header, buffers)) for call, header, buffers in ended]
         with self._lock:
-            if self._live.get(call.id) is not call:
-                return
-            del self._live[call.id]
+            for call, message in messages:
+                if self._live.get(call.id) is call:
+                    del self._live[call.id]
+                    told.append(message)
             link = self._link
+        if not told:
+            return
         if link is not None:
-            link.send(header, buffers)
+            link.send_all(told)
         if self._is_ending and not self._live:
             self._ended.set()
 
@@ -342,41 +303,22 @@ class Server:
         return send
 
 
+def _settled(call: Call, outcome: Outcome) -> tuple[Call, Header, Sequence[Buffer]]:
+    """What is told of a call that was computed."""
+    if isinstance(outcome, BaseException):
+        return call, failure_header(call.id, outcome), ()
+    if call.is_cancelled:
+        return call, failure_header(call.id, Cancelled("it was cancelled while it ran")), ()
+    return call, outcome.header("result", call.id), outcome.buffers
+
+
+def _encoded(call: Call, header: Header, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
+    """An answer of which no message can be made is its caller's failure, and no end of the thread that computes."""
+    try:
+        return encode(header, buffers)
+    except (ValueError, TypeError) as error:
+        return encode(failure_header(call.id, AnswerTooLarge(f"the answer cannot be sent: {error}"[:500])))
+
+
 def _unloadable(header: Header) -> ServingError:
     return ComponentUnfit(f"the component cannot be loaded: {header['message']}", str(header["field"]))
-
-
-def _memory(size: int) -> Buffer:
-    """Of a large message; not written over with zeros first."""
-    return np.empty(size, np.uint8).data
-
-
-def _send_all(opened: socket.socket, pieces: Sequence[Buffer]) -> None:
-    waiting = [memoryview(one).cast("B") for one in pieces]
-    while waiting:
-        sent = opened.sendmsg(waiting[:_PIECES_MOST])
-        while waiting and sent >= len(waiting[0]):
-            sent -= len(waiting.pop(0))
-        if sent:
-            waiting[0] = waiting[0][sent:]
-
-
-def _listener(address: str) -> socket.socket:
-    if address.startswith("fd://"):
-        # Who has started this process listens already.
-        return socket.socket(fileno=int(address.removeprefix("fd://")))
-    if address.startswith("unix://"):
-        path = address.removeprefix("unix://")
-        Path(path).unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(path)
-    elif address.startswith("tcp://"):
-        host, _, port = address.removeprefix("tcp://").rpartition(":")
-        host = host.strip("[]")
-        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, int(port)))
-    else:
-        raise ValueError(f"listen: {address!r} is neither tcp://host:port nor unix:///path nor fd://NUMBER")
-    listener.listen(64)
-    return listener

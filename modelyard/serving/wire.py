@@ -72,17 +72,26 @@ class Message:
 def encode(header: Header, buffers: Sequence[Buffer] = ()) -> list[Buffer]:
     """What has to be sent, in order; a small message is one piece. Large buffers are not copied.
 
-    Raises ValueError: the header is no JSON.
+    Raises ValueError: the header is no JSON, or nobody would take so much as one message.
     """
     sizes = [memoryview(one).nbytes for one in buffers]
     text = _JSON(header).encode()
     before = _PREFIX.size + 8 * len(sizes) + len(text)
+    total = sum(sizes)
+    if (
+        len(text) > HEADER_BYTES_MOST - _ALIGNMENT
+        or len(sizes) > BUFFERS_MOST
+        or total > MESSAGE_BYTES_MOST - before
+    ):
+        raise ValueError(
+            f"a message with a header of {len(text)} bytes and {len(sizes)} buffers of {total} bytes"
+        )
     # The first buffer begins where numpy can use it as it is: a JSON text may end in blanks.
     text += b" " * (-before % _ALIGNMENT if sizes else 0)
     head = _PREFIX.pack(len(text), len(sizes)) + struct.pack(f"<{len(sizes)}Q", *sizes) + text
     if not sizes:
         return [head]
-    if sum(sizes) <= _JOINED_BYTES_MOST:
+    if total <= _JOINED_BYTES_MOST:
         return [b"".join((head, *buffers))]
     return [head, *(one for one, size in zip(buffers, sizes, strict=True) if size)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -48,8 +49,10 @@ class ScriptedFrame:
             "golden_digest": "",
         }
         self.conduct: Callable[[dict[str, Any], list[memoryview]], Awaitable[None]] = self.echo
-        self._server: asyncio.AbstractServer | None = None
+        self._listener: socket.socket | None = None
+        self._opened: list[socket.socket] = []
         self._writers: list[asyncio.StreamWriter] = []
+        self._serving: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -57,10 +60,33 @@ class ScriptedFrame:
         return f"unix://{self.path}"
 
     async def start(self) -> None:
-        self._server = await asyncio.start_unix_server(self._serve, self.path)
+        # Not asyncio's server: one that is closed while somebody connects leaves that connection open.
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.setblocking(False)
+        self._listener.bind(str(self.path))
+        self._listener.listen(16)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            opened, _ = listener.accept()
+            self._opened.append(opened)
+            task = asyncio.create_task(self._attend(opened))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+    async def _attend(self, opened: socket.socket) -> None:
+        try:
+            opened.setblocking(False)
+            reader, writer = await asyncio.open_connection(sock=opened)
+            self._writers.append(writer)
+            with contextlib.suppress(ConnectionError):
+                await self._read(reader)
+            writer.transport.abort()
+        finally:
+            opened.close()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
         decoder = Decoder()
         while data := await reader.read(1 << 16):
             while data:
@@ -116,20 +142,29 @@ class ScriptedFrame:
     def fail(self, head: dict[str, Any], code: str, field: str = "", message: str = "no") -> None:
         self.send({"kind": "failure", "id": head["id"], "code": code, "field": field, "message": message})
 
+    def cut(self) -> None:
+        """The connection is lost; it listens on, and has forgotten its calls."""
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
+        for writer in self._writers:
+            writer.transport.abort()
+
     async def die(self) -> None:
         """As a process does: the socket is closed, and nobody listens any more."""
-        if self._server is not None:
-            self._server.close()
+        if self._listener is None:
+            return
+        tasks = [*self._serving, *self._tasks]
+        for task in tasks:
+            task.cancel()
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        self._listener = None
         self.path.unlink(missing_ok=True)
         for writer in self._writers:
             writer.transport.abort()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._server is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._server.wait_closed(), 1)
-            self._server = None
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for opened in self._opened:
+            opened.close()
 
 
 class MemoryVersions:

@@ -6,6 +6,7 @@ Owns the refusals that name a field of the request; what only the model can know
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from modelyard.models.values import Codec, Config, Tensor
@@ -76,7 +77,7 @@ class Interface:
         message = request.message
         asked = Asked()
         asked.is_raw = bool(request.raw)
-        asked.parameters = _parameters(message.parameters)
+        asked.parameters = _parameters(message.parameters, "parameters")
         asked.priority, asked.timeout_s = _urgency(asked.parameters)
         if asked.parameters:
             asked.parameters = {name: value for name, value in asked.parameters.items() if name not in _KEPT}
@@ -142,7 +143,7 @@ class Interface:
             )
         head: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
         if tensor.parameters:
-            head["parameters"] = parameters = _parameters(tensor.parameters)
+            head["parameters"] = parameters = _parameters(tensor.parameters, f"inputs[{place}].parameters")
             if _SHARED_MEMORY in parameters:
                 raise ParameterWrong(
                     "tensors cannot be taken from shared memory here",
@@ -277,12 +278,14 @@ def _frozen(parameters: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(sorted((name, type(value).__name__, value) for name, value in parameters.items()))
 
 
-def _parameters(given: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
+def _parameters(given: Mapping[str, pb.InferParameter], field: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in given.items():
         kind = value.WhichOneof("parameter_choice")
         if kind is not None:
-            found[name] = getattr(value, kind)
+            found[name] = one = getattr(value, kind)
+            if isinstance(one, float) and not isfinite(one):
+                raise ParameterWrong(f"{name} is no number: {one}", field=f"{field}[{name}]")
     return found
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelyard.serving.wire import Message
+from modelyard.serving.wire import Buffer, Message, encode
 from services.models.calls.asking import Asked
 from services.models.calls.errors import CallExpired
 from services.models.seams import Route
@@ -111,3 +111,12 @@ class Call:
             self.door.cancel(self)
         elif self.lane is not None:
             self.lane.left(self)
+
+
+def encoded(calls: Sequence[Call], now: float) -> list[Buffer]:
+    """As frames read them, computed as one. Raises ValueError: no frame takes that."""
+    if len(calls) == 1:
+        [call] = calls
+        return encode(dict(call.head(now)), call.asked.buffers)
+    heads = [call.head(now) for call in calls]
+    return encode({"kind": "batch", "calls": heads}, [one for call in calls for one in call.asked.buffers])

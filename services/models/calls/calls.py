@@ -28,6 +28,8 @@ from services.models.catalogue.model import ModelNotFound
 from services.models.seams import FrameSource, Route, Served, VersionKey, Versions
 
 _INTERFACES_MOST = 4_096
+_LANES_MOST = 256
+"""Beyond it those of versions that nobody calls are forgotten."""
 
 
 class Calls:
@@ -162,7 +164,7 @@ class Calls:
             caller.account,
             now_ms,
             failed=False,
-            compute_ns=times["compute"] if times else 0,
+            compute_ns=times.get("compute", 0) if times else 0,
         )
         if route.mirror is not None:
             self._mirror.send(route, caller, request, message, statistics)
@@ -222,6 +224,8 @@ class Calls:
     def _lane(self, key: VersionKey) -> Lane:
         lane = self._lanes.get(key)
         if lane is None:
+            if len(self._lanes) >= _LANES_MOST:
+                self._lanes = {key: one for key, one in self._lanes.items() if not one.is_idle}
             statistics = self.ledger.of(key.model, key.version)
             lane = self._lanes[key] = Lane(key, self.source, statistics, self._clock.now_ms)
         return lane

@@ -7,12 +7,12 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
-from modelyard.serving.wire import Buffer, Message, encode
-from services.chassis.errors import ServiceError
+from modelyard.serving.wire import BadMessage, Message, encode
 from services.chassis.logs import get_logger
-from services.models.calls.call import Call
+from services.models.calls.call import Call, encoded
 from services.models.calls.connection import Connection, dial
-from services.models.calls.errors import FAILURES, AnswersInParts, FrameEnded, ModelFailed
+from services.models.calls.errors import AnswersInParts
+from services.models.calls.failing import ended, failure_of, unsendable
 from services.models.seams import VersionKey
 
 DIAL_AGAIN_S = (0.005, 0.01, 0.02, 0.05)
@@ -47,8 +47,8 @@ class Host(Protocol):
         """The frame does not answer any more."""
         ...
 
-    def answered(self, call: Call, computation: Computation, header: dict[str, Any] | None) -> None:
-        """The frame has answered; None: by a failure."""
+    def answered(self, call: Call, computation: Computation, header: dict[str, Any]) -> None:
+        """The frame has computed it."""
         ...
 
     def again(self, call: Call) -> None:
@@ -82,6 +82,8 @@ class Door:
         self._calls: dict[int, tuple[Call, Computation]] = {}
         self._connection: Connection | None = None
         self._is_ended = False
+        self._breaks = 0
+        """Of its connection, since it last answered a call."""
         self._why: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -96,7 +98,12 @@ class Door:
     async def _dial(self, patience_s: float = float("inf"), why: str = "") -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + patience_s
-        for attempt in range(1 << 30):
+        attempts = 0
+        if self._breaks > 1:
+            # It is taken up and dropped again and again: a frame that does not know the secret any more.
+            attempts = self._breaks
+            await asyncio.sleep(_pause_s(attempts))
+        while True:
             try:
                 connected = await dial(self._address)
                 break
@@ -104,7 +111,8 @@ class Door:
                 if loop.time() >= until or isinstance(error, ValueError):
                     self._lost(why or str(error))
                     return
-            await asyncio.sleep(DIAL_AGAIN_S[min(attempt, len(DIAL_AGAIN_S) - 1)])
+            attempts += 1
+            await asyncio.sleep(_pause_s(attempts))
         self._connection = Connection(connected, self._take, self._broken)
         self._connection.send(encode({"kind": "hello", "secret": self._secret}))
 
@@ -116,9 +124,12 @@ class Door:
         self._idle.set()
         self._rescue([call for call, _ in calls.values()], why)
         if not self._is_ended:
+            self._breaks += 1
             _log.info("frame_connection_lost", frame=self.number, why=why, calls=len(calls))
             patience_s = REDIAL_S if was_loaded else float("inf")
             self._dialling = self._start(self._dial(patience_s, why))
+        if calls:
+            self._host.freed(self)
 
     def _rescue(self, calls: list[Call], why: str) -> None:
         """What it had not answered: some of it elsewhere, the rest is told why."""
@@ -136,17 +147,27 @@ class Door:
             self._start(self._tell_why(doomed, why))
 
     async def _tell_why(self, calls: list[Call], why: str) -> None:
-        with contextlib.suppress(TimeoutError):
-            why = await asyncio.wait_for(asyncio.shield(self._why), WHY_S) or why
-        for call in calls:
-            if not call.answer.done():
-                call.answer.set_exception(_ended(call, why))
+        try:
+            with contextlib.suppress(TimeoutError):
+                why = await asyncio.wait_for(asyncio.shield(self._why), WHY_S) or why
+        finally:
+            for call in calls:
+                if not call.answer.done():
+                    call.answer.set_exception(ended(call, why))
 
     def _lost(self, why: str) -> None:
         if not self._is_ended:
             self._host.lost(self, why)
 
     def _take(self, message: Message) -> None:
+        """Raises BadMessage: what it says makes no sense."""
+        try:
+            self._taken_in(message)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            _log.warning("frame_speaks_nonsense", frame=self.number, kind=message.kind, exc_info=error)
+            raise BadMessage(f"a {message.kind:.20} that makes no sense: {error}") from error
+
+    def _taken_in(self, message: Message) -> None:
         kind = message.kind
         if kind == "result":
             self._answer(message)
@@ -161,25 +182,30 @@ class Door:
             self._host.refused(self, message.header)
 
     def _answer(self, message: Message) -> None:
+        if not isinstance(message.header.get("outputs"), list) or not isinstance(
+            message.header.get("times_ns", {}), dict
+        ):
+            raise TypeError("it has no outputs, or no times")
         call, computation = self._taken(message.header)
         if call is None or computation is None:
             return
-        self._host.answered(call, computation, message.header)
+        self._breaks = 0
         if not call.answer.done():
             call.answer.set_result(message)
+        self._host.answered(call, computation, message.header)
         self._freed(computation)
 
     def _fail(self, header: dict[str, Any]) -> None:
         call, computation = self._taken(header)
         if call is None or computation is None:
             return
-        self._host.answered(call, computation, None)
+        self._breaks = 0
         if not call.answer.done():
             if header.get("code") == LEAVING:
                 self.is_draining = True
                 self._host.again(call)
             else:
-                call.answer.set_exception(_failure(call, header))
+                call.answer.set_exception(failure_of(call, header))
         self._freed(computation)
 
     def _taken(self, header: dict[str, Any]) -> tuple[Call | None, Computation | None]:
@@ -214,7 +240,21 @@ class Door:
         self.cancel(call)
 
     def send(self, calls: Sequence[Call], now: float, now_ns: int) -> None:
-        """Computed as one, answered one by one."""
+        """Computed as one, answered one by one. What is too large to be sent is refused, or goes by itself."""
+        if not self.is_loaded:
+            # Its connection was lost while those before were sent.
+            for call in calls:
+                self._host.again(call)
+            return
+        try:
+            pieces = encoded(calls, now)
+        except ValueError as error:
+            if len(calls) > 1:
+                for call in calls:
+                    self.send([call], now, now_ns)
+            elif not calls[0].answer.done():
+                calls[0].answer.set_exception(unsendable(error))
+            return
         computation = Computation(len(calls), 0)
         for call in calls:
             call.door = self
@@ -223,23 +263,17 @@ class Door:
             self._calls[call.number] = (call, computation)
         self.computation_count += 1
         self._idle.clear()
-        if len(calls) == 1:
-            [call] = calls
-            self._write(dict(call.head(now)), call.asked.buffers)
-        else:
-            heads = [call.head(now) for call in calls]
-            self._write(
-                {"kind": "batch", "calls": heads}, [one for call in calls for one in call.asked.buffers]
-            )
+        if self._connection is not None:
+            self._connection.send(pieces)
 
     def cancel(self, call: Call) -> None:
         """Nobody waits for it: the frame is told, and its place is free when the frame says so."""
         if call.number in self._calls:
             self._write({"kind": "cancel", "id": call.number})
 
-    def _write(self, header: dict[str, Any], buffers: Sequence[Buffer] = ()) -> None:
+    def _write(self, header: dict[str, Any]) -> None:
         if self._connection is not None:
-            self._connection.send(encode(header, buffers))
+            self._connection.send(encode(header))
 
     async def drain(self, grace_s: float) -> None:
         """No new calls; those that it has are answered, then it is asked to leave."""
@@ -273,23 +307,5 @@ class Door:
         return task
 
 
-def _failure(call: Call, header: dict[str, Any]) -> ServiceError:
-    """What the frame said, as this service says it."""
-    leaf = FAILURES.get(str(header.get("code")), ModelFailed)
-    return leaf(
-        str(header.get("message") or ""),
-        field=str(header.get("field") or ""),
-        metadata={"model": call.route.served.key.model, "version": str(call.route.served.key.version)},
-    )
-
-
-def _ended(call: Call, why: str) -> ServiceError:
-    key = call.route.served.key
-    step = "repeat the call" if call.route.served.config.serving.is_idempotent else (
-        "repeat the call if computing it twice does no harm; serving.idempotent: true lets that happen by itself"
-    )  # fmt: skip
-    return FrameEnded(
-        f"the frame of {key.model} version {key.version} ended while it computed the call: {why}",
-        next_step=step,
-        metadata={"model": key.model, "version": str(key.version)},
-    )
+def _pause_s(attempts: int) -> float:
+    return DIAL_AGAIN_S[min(attempts, len(DIAL_AGAIN_S)) - 1]

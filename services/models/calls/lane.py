@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,8 @@ decides whether it may be computed again."""
 ASK_MORE_S = 0.1
 """Whoever waits so long although frames are there is a reason to ask for one more."""
 ASK_AGAIN_S = 0.5
+CLOCK_S = 0.001
+"""A timer may be early by so much."""
 IDLE_S = 0.05
 """A frame without a call for so long is told to be idle."""
 
@@ -151,9 +154,13 @@ class Lane:
 
     def _asked(self, task: asyncio.Task[None]) -> None:
         self._asking = None
-        if not task.cancelled() and task.exception() is not None:
+        if task.cancelled():
+            return
+        if task.exception() is not None:
             _log.error("asking_for_a_frame_crashed", model=self.key.model, exc_info=task.exception())
             self._fail(FramesUnknown())
+        # Who came between its last look and this one has asked for nothing yet.
+        self.pump()
 
     async def _ask_while_needed(self) -> None:
         while (first := self.line.first()) is not None:
@@ -161,12 +168,15 @@ class Lane:
             if self._has_doors() and now - first.entered < ASK_MORE_S:
                 await asyncio.sleep(ASK_MORE_S)
                 continue
+            until = self._latest()
             try:
-                await self._source.wanted(self._route, max(0.001, self._latest() - now))
+                await self._source.wanted(self._route, max(0.001, until - now))
             except ServiceError as error:
                 if not self._has_doors():
-                    self._fail(error)
-                    return
+                    is_late = self._loop.time() >= until - CLOCK_S
+                    # Who came meanwhile may have more time than those for whom it was asked.
+                    self._fail(error, until if is_late else math.inf)
+                    continue
             self.pump()
             if len(self.line):
                 await asyncio.sleep(ASK_AGAIN_S)
@@ -174,11 +184,12 @@ class Lane:
     def _latest(self) -> float:
         return max((call.deadline for call in self.line), default=0.0)
 
-    def _fail(self, error: ServiceError) -> None:
-        """Nobody will answer those that wait."""
+    def _fail(self, error: ServiceError, until: float = math.inf) -> None:
+        """Nobody will answer those that wait, and have no more time than until then."""
         for call in self.line:
-            self.left(call)
-            call.answer.set_exception(error)
+            if call.deadline <= until:
+                self.left(call)
+                call.answer.set_exception(error)
 
     # What doors tell.
 
@@ -208,12 +219,14 @@ class Lane:
         elif door.number not in self._resting:
             # Between two calls of one caller a frame is not idle yet, and whoever hears of it decides about room.
             self._resting.add(door.number)
-            self._loop.call_later(IDLE_S, self._rested, door)
+            self._loop.call_later(IDLE_S, self._rested, door.number)
 
-    def _rested(self, door: Door) -> None:
-        self._resting.discard(door.number)
-        if not door.active_count and door.number in self.doors:
-            self._source.used(door.number, 0, self._now_ms())
+    def _rested(self, number: int) -> None:
+        self._resting.discard(number)
+        # By its number: it may be another process of the same frame by now.
+        door = self.doors.get(number)
+        if door is not None and not door.active_count:
+            self._source.used(number, 0, self._now_ms())
 
     def lost(self, door: Door, why: str) -> None:
         self._source.gone(door.number, why)
@@ -224,11 +237,10 @@ class Lane:
         self.line.push(call)
         self._loop.call_soon(self.pump)
 
-    def answered(self, call: Call, computation: Computation, header: dict[str, Any] | None) -> None:
-        if header is not None:
-            self.statistics.computed(
-                call.asked.rows or 1, computation.rows, computation.left == 1, header.get("times_ns") or {}
-            )
+    def answered(self, call: Call, computation: Computation, header: dict[str, Any]) -> None:
+        self.statistics.computed(
+            call.asked.rows or 1, computation.rows, computation.left == 1, header.get("times_ns") or {}
+        )
 
     async def close(self) -> None:
         """The service ends."""
@@ -239,3 +251,4 @@ class Lane:
             await asyncio.gather(self._asking, return_exceptions=True)
         for door in list(self.doors.values()):
             await door.close()
+        self._fail(FramesUnknown("the models service ends", next_step="repeat the call in a moment"))

@@ -53,7 +53,7 @@ class Line:
             return []
         heappop(self._heap)
         taken = [first]
-        if rows_most > 1 and first.asked.rows and len(self) > 1:
+        if rows_most > 1 and first.asked.rows and not first.on_part and len(self) > 1:
             self._take_alike(taken, rows_most - first.asked.rows)
         for call in taken:
             self.left(call)
