@@ -1,4 +1,4 @@
-"""`yard demo`: real work on a yard of two nodes, in under a minute, without a network."""
+"""`yard demo`: from data to a served model on a yard of two nodes, in under two minutes, without a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ from modelyard import settings as yard_settings
 
 app = new_command()
 
-NEEDED = ("sklearn", "matplotlib", "joblib")
+NEEDED = {
+    "sklearn": "scikit-learn",
+    "matplotlib": "matplotlib",
+    "lightgbm": "lightgbm",
+    "xgboost": "xgboost-cpu",
+}
+"""Packages by what is imported."""
 
 
 @command(app)
@@ -30,13 +36,13 @@ def demo(
         bool, typer.Option("--use", help="Use the running yard instead of one of its own")
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the demo's yard running")] = False,
-    target: Annotated[str, typer.Option(help="Where the model and the picture go")] = "yard-demo",
+    target: Annotated[str, typer.Option(help="Where the report and the pictures go")] = "yard-demo",
 ) -> None:
-    """Bring up a yard of two nodes, train a model on the less occupied one, fetch it, call an operator."""
+    """Bring up a yard of two nodes and run a canvas on it: data, two frameworks, the better model served and called."""
     if use:
         asyncio.run(_tell(yard, Path(target)))
         return
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [package for name, package in NEEDED.items() if importlib.util.find_spec(name) is None]
     if missing:
         raise CommandError(
             f"the demo needs {', '.join(missing)}",
@@ -57,7 +63,7 @@ def _own_yard(yard: Invocation, keep: bool) -> Iterator[Path]:
     from cli.supervisor.stop import stop_yard
 
     state = Path(tempfile.mkdtemp(prefix="yard-demo-"))
-    options = Options(port_base=free_port_base(), agents=2)
+    options = Options(port_base=free_port_base(), agents=2, cpu=8, trainer=True, models=True)
     yard.say(f"a yard of its own comes up on {options.endpoint}, in {state}")
     try:
         start(state, options)

@@ -6,14 +6,15 @@ import socket
 
 FIRST, LAST = 17070, 19070
 STEP = 10
+SERVICES = 6
 
 
 def free_port_base(host: str = "127.0.0.1") -> int:
-    """A base whose two ports nobody has. Raises OSError when there is none."""
+    """A base whose ports nobody has, one for each service. Raises OSError when there is none."""
     for base in range(FIRST, LAST, STEP):
-        if all(_is_free(host, port) for port in (base, base + 1)):
+        if all(_is_free(host, port) for port in range(base, base + SERVICES)):
             return base
-    raise OSError(f"no two free ports between {FIRST} and {LAST}")
+    raise OSError(f"no {SERVICES} free ports in a row between {FIRST} and {LAST}")
 
 
 def _is_free(host: str, port: int) -> bool:

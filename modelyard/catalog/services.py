@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.context import Context
@@ -10,6 +11,9 @@ from modelyard.operator.failure import OperatorFailed
 
 if TYPE_CHECKING:
     from modelyard.client import Client
+
+NOTHING = Path("/dev/null")
+"""The default of a port for a file that need not be connected."""
 
 
 class NoAccess(OperatorFailed):

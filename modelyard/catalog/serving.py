@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.catalog.services import request_id_of, yard_of
+from modelyard.catalog.services import NOTHING, request_id_of, yard_of
 from modelyard.context import Context
 from modelyard.operator.declaration import operator
 from modelyard.operator.failure import OperatorFailed
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from modelyard.client.tensors import Tensor
     from modelyard.v1.model_pb2 import ModelVersionState
 
-_NOTHING = Path("/dev/null")
 _JSON = "application/json"
 _ARROW = "application/vnd.apache.arrow.stream"
 
@@ -40,7 +39,7 @@ async def call_model(
     model: str,
     version: str = "",
     inputs: Input[Any] = None,
-    file: Input[Path] = _NOTHING,
+    file: Input[Path] = NOTHING,
     input_name: str = "",
     content_type: str = "",
     parameters: dict[str, Any] | None = None,
@@ -67,11 +66,11 @@ async def _values(
     from modelyard.client.tensors import Tensor
     from modelyard.packing import pack
 
-    if isinstance(inputs, dict) and file == _NOTHING:
+    if isinstance(inputs, dict) and file == NOTHING:
         return inputs
     names = [spec.name for spec in (await yard.models.metadata(model, version)).inputs]
     target = name or names[0]
-    if file == _NOTHING:
+    if file == NOTHING:
         if inputs is None:
             raise InputMissing(
                 f"{model} takes {', '.join(names)}, and nothing was given", "connect inputs, or file"

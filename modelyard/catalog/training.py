@@ -5,14 +5,15 @@ What calls services imports them when it is called.
 
 import asyncio
 import contextlib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.catalog.services import request_id_of, yard_of
+from modelyard.catalog.services import NOTHING, request_id_of, yard_of
 from modelyard.context import Context
 from modelyard.operator.declaration import operator
 from modelyard.operator.failure import OperatorFailed
-from modelyard.operator.ports import File
+from modelyard.operator.ports import File, Input
 
 if TYPE_CHECKING:
     from modelyard.client import Client
@@ -25,16 +26,25 @@ class JobFailed(OperatorFailed):
 
 @operator(name="train.run", version="1", outputs={"job": "json", "file": "file"}, has_effects=True)
 async def run_job(
-    ctx: Context, job: str, params: dict[str, Any] | None = None, name: str = "", keep: str = ""
+    ctx: Context,
+    job: str,
+    params: dict[str, Any] | None = None,
+    name: str = "",
+    keep: str = "",
+    bundle: str = "",
+    data: Input[Path] = NOTHING,
+    data_name: str = "data",
 ) -> dict[str, Any]:
     """Runs a training job and waits for its end: ``job`` is the job file's text, ``params`` go over its own.
 
-    Gives what is known of it as ``job`` (id, state, outputs with their digests), and as ``file`` the kept output that
-    ``keep`` names ("master-0/model.json"). A cancelled task stops its job. An attempt that follows a lost one goes on
-    with the job of that one; one that follows a failed job begins another.
+    ``bundle`` is the digest of the directory that every instance gets a copy of, and ``data`` a file that lies in it
+    as ``data_name``. Gives what is known of the job as ``job`` (id, state, outputs with their digests), and as
+    ``file`` the kept output that ``keep`` names ("master-0/model.json"). A cancelled task stops its job. An attempt
+    that follows a lost one goes on with the job of that one; one that follows a failed job begins another.
     """
     async with yard_of(ctx) as yard:
-        made = await _job_of(ctx, yard, job, params, name)
+        digest = await _bundle(ctx, yard, bundle, data, data_name)
+        made = await _job_of(ctx, yard, job, params, name, digest)
         try:
             ended = await _followed(ctx, yard, made)
         except asyncio.CancelledError:
@@ -47,11 +57,31 @@ async def run_job(
         return {"job": told, "file": await _kept(ctx, yard, ended, keep)}
 
 
-async def _job_of(ctx: Context, yard: "Client", text: str, params: dict[str, Any] | None, name: str) -> "Job":
+async def _bundle(ctx: Context, yard: "Client", digest: str, data: Path, data_name: str) -> str:
+    """The digest of the instances' directory, with the data in it."""
+    if data == NOTHING:
+        return digest
+    from modelyard.bundle import extract_bundle
+
+    folder = ctx.directory / "bundle"
+    if digest:
+        archive = await yard.artifacts.get(digest, ctx.directory / "bundle.tar.gz")
+        await asyncio.to_thread(extract_bundle, archive, folder)
+    else:
+        folder.mkdir()
+    await asyncio.to_thread(shutil.copyfile, data, folder / Path(data_name).name)
+    return await yard.artifacts.bundle(folder)
+
+
+async def _job_of(
+    ctx: Context, yard: "Client", text: str, params: dict[str, Any] | None, name: str, bundle_digest: str
+) -> "Job":
     """The living job of an earlier attempt, or a new one: the same request makes the same job."""
     for attempt in range(1, ctx.attempt + 1):
         request = request_id_of(ctx, f"train.run/{attempt}")
-        made = await yard.jobs.create(text, params=params, name=name, request_id=request)
+        made = await yard.jobs.create(
+            text, params=params, name=name, bundle_digest=bundle_digest, request_id=request
+        )
         made = await yard.jobs.get(made.id)
         if _state(made) not in ("failed", "stopped"):
             break

@@ -165,15 +165,3 @@ async def test_up_on_all_addresses_speaks_tls_and_local_commands_trust_it(tmp_pa
         assert plain.code == 5
     finally:
         await run("down", state=state)
-
-
-@pytest.mark.asyncio
-@pytest.mark.timeout(180)
-async def test_demo_trains_fetches_and_calls(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
-    result = await run("demo", state=tmp_path / "unused", cwd=tmp_path, timeout_s=170)
-    assert result.code == 0, result.stderr
-    assert "epoch  30" in result.stdout
-    assert "grpcurl" in result.stdout
-    assert (tmp_path / "yard-demo" / "plot.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "yard-demo" / "model.joblib").stat().st_size > 1000

@@ -1,0 +1,1 @@
+"""The directory that `yard demo` ships to the nodes: programs as users would write them."""
