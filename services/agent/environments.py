@@ -1,7 +1,8 @@
 """Python environments: requirements → a uv venv, built once per machine and shared.
 
 The key is the hash of the requirements' text and the Python version; what uv resolved stands in the
-environment's lock file.
+environment's lock file. Where uv cannot have them, on a machine that reaches no index for example, and this
+interpreter has all that is required, they are copied from there (ADR 0032).
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import shutil
 import sys
 from pathlib import Path
 
-_READY, _COMPILED = ".ready", ".compiled"
+from services.chassis.logs import get_logger
+
+_READY, _COMPILED, _COPIED = ".ready", ".compiled", ".copied"
 _MESSAGE_BYTES = 3_000
 BUILD_TIMEOUT_S = 1_800.0
+_log = get_logger("agent.environments")
 
 
 class EnvironmentFailed(Exception):
@@ -63,18 +67,43 @@ class Environments:
     async def _build(self, path: Path, requirements: str, version: str) -> None:
         await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
         await _uv("venv", "--quiet", "--python", _interpreter(version), str(path))
-        wanted, lock = path / "requirements.txt", path / "requirements.lock"
-        wanted.write_text(requirements)
-        python = ("--python", str(path / "bin" / "python"))
-        await _uv("pip", "compile", "--quiet", *python, str(wanted), "--output-file", str(lock))
-        await _uv("pip", "sync", "--quiet", "--allow-empty-requirements", *python, str(lock))
+        (path / "requirements.txt").write_text(requirements)
+        try:
+            await self._install(path)
+        except EnvironmentFailed as error:
+            if _interpreter(version) != sys.executable:
+                raise
+            await self._copy(path, requirements, error)
         (path / _READY).touch()
+
+    async def _install(self, path: Path) -> None:
+        wanted, lock = str(path / "requirements.txt"), str(path / "requirements.lock")
+        python = ("--python", str(path / "bin" / "python"))
+        await _uv("pip", "compile", "--quiet", *python, wanted, "--output-file", lock)
+        await _uv("pip", "sync", "--quiet", "--allow-empty-requirements", *python, lock)
+
+    async def _copy(self, path: Path, requirements: str, error: EnvironmentFailed) -> None:
+        """Of what this interpreter has. Raises the error: it lacks something."""
+        from services.agent import installed
+
+        try:
+            found = await asyncio.to_thread(installed.satisfying, requirements)
+        except installed.NotInstalled as lack:
+            raise EnvironmentFailed(f"{error}\nand not of this node's own packages: {lack}") from error
+        await asyncio.to_thread(installed.put, found, path)
+        (path / "requirements.lock").write_text(installed.lock_of(found))
+        (path / _COPIED).touch()
+        _log.info("environment_of_own_packages", environment=path.name, packages=len(found))
 
     async def _compile(self, path: Path) -> None:
         """Of what stands in the lock; whoever imports from there meanwhile reads the source."""
-        python = ("--python", str(path / "bin" / "python"))
-        lock = str(path / "requirements.lock")
-        await _uv("pip", "sync", "--quiet", "--compile-bytecode", "--allow-empty-requirements", *python, lock)
+        python = str(path / "bin" / "python")
+        if (path / _COPIED).exists():
+            # What a package ships for other versions does not compile, and is not imported.
+            await _run(python, "-m", "compileall", "-qq", "-j", "2", str(path / "lib"), is_lenient=True)
+        else:
+            lock, allow = str(path / "requirements.lock"), "--allow-empty-requirements"
+            await _uv("pip", "sync", "--quiet", "--compile-bytecode", allow, "--python", python, lock)
         (path / _COMPILED).touch()
 
 
@@ -84,15 +113,18 @@ def _interpreter(version: str) -> str:
 
 
 async def _uv(*arguments: str) -> None:
-    """Runs uv. Raises EnvironmentFailed with what it said."""
+    """Raises EnvironmentFailed with what uv said."""
     from uv import find_uv_bin
 
+    await _run(find_uv_bin(), *arguments, "--no-progress", "--color=never")
+
+
+async def _run(program: str, *arguments: str, is_lenient: bool = False) -> None:
+    """Raises EnvironmentFailed with what it said; `is_lenient`: only where it takes too long."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("YARD_", "VIRTUAL_ENV"))}
     process = await asyncio.create_subprocess_exec(
-        find_uv_bin(),
+        program,
         *arguments,
-        "--no-progress",
-        "--color=never",
         env=env,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -102,12 +134,12 @@ async def _uv(*arguments: str) -> None:
         async with asyncio.timeout(BUILD_TIMEOUT_S):
             output, _ = await process.communicate()
     except TimeoutError:
-        raise EnvironmentFailed(f"uv {arguments[0]} took longer than {BUILD_TIMEOUT_S:.0f} s") from None
+        raise EnvironmentFailed(f"{Path(program).name} took longer than {BUILD_TIMEOUT_S:.0f} s") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    if process.returncode:
+    if process.returncode and not is_lenient:
         said = output.decode(errors="replace").strip()[-_MESSAGE_BYTES:]
         raise EnvironmentFailed(f"the requirements cannot be installed: {said}")
