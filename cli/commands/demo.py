@@ -40,7 +40,7 @@ def demo(
 ) -> None:
     """Bring up a yard of two nodes and run a canvas on it: data, two frameworks, the better model served and called."""
     if use:
-        asyncio.run(_tell(yard, Path(target)))
+        asyncio.run(_tell(yard, Path(target), stays=True))
         return
     missing = [package for name, package in NEEDED.items() if importlib.util.find_spec(name) is None]
     if missing:
@@ -51,7 +51,7 @@ def demo(
         )
     with _own_yard(yard, keep) as state:
         settings = yard_settings.load({"state": str(state)}, {})
-        asyncio.run(_tell(Invocation(settings, yard.output, yard.debug), Path(target)))
+        asyncio.run(_tell(Invocation(settings, yard.output, yard.debug), Path(target), stays=keep))
 
 
 @contextmanager
@@ -80,8 +80,8 @@ def _own_yard(yard: Invocation, keep: bool) -> Iterator[Path]:
             yard.say("\nstopped, and removed; next: yard up --detach")
 
 
-async def _tell(yard: Invocation, target: Path) -> None:
+async def _tell(yard: Invocation, target: Path, *, stays: bool) -> None:
     from cli.demo.story import Story
 
     async with yard.client() as client:
-        await Story(yard, client, target).tell()
+        await Story(yard, client, target, stays=stays).tell()

@@ -35,8 +35,10 @@ PROJECT = "demo"
 class Story:
     """Each step says what it does, does it, and shows what came of it."""
 
-    def __init__(self, yard: Invocation, client: Client, target: Path) -> None:
+    def __init__(self, yard: Invocation, client: Client, target: Path, *, stays: bool) -> None:
+        """`stays`: the yard is there afterwards."""
         self._yard = yard
+        self._stays = stays
         self._client = client
         self._target = target
         self._begun_s = time.monotonic()
@@ -159,7 +161,7 @@ class Story:
     def _explain(self, run: str) -> None:
         self._yard.say(
             f"""Every step was on disk before it was acknowledged: kill -9 any process of it, and it goes on.
-The run is {run}, its jobs and tasks have logs, its model knows what it was made of. Try next:
+The run is {run}, its jobs and tasks have logs, its model knows what it was made of. {self._invitation()}
 
   yard graph show {run}                     what each node did, where, and for how long
   yard train ls                             the two jobs; yard train watch JOB has their curves
@@ -168,6 +170,9 @@ The run is {run}, its jobs and tasks have logs, its model knows what it was made
   yard graph run {PROJECT}                       once more: what has not changed comes from the cache"""
         )
         self._show_grpcurl()
+
+    def _invitation(self) -> str:
+        return "Try next:" if self._stays else "This yard ends now; after `yard demo --keep` try:"
 
     def _show_grpcurl(self) -> None:
         settings = self._yard.settings
