@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from modelyard.v1 import canvas_pb2, run_pb2
 from tests.support import repeating
 from tests.support.graph_repeats import CASES
 from tests.support.graph_yard import GraphYard, graph_yard
-from tests.support.repeating import under
-from tests.support.scheduler_service import refusal
 
 FILES = (canvas_pb2.DESCRIPTOR, run_pb2.DESCRIPTOR)
 MUTATIONS: dict[str, MethodDescriptor] = {
@@ -42,15 +39,9 @@ async def test_repeated_request_of_a_graph_gets_the_first_answer_also_after_a_re
 ) -> None:
     async with graph_yard(tmp_path) as yard:
         request, other = await CASES[name](yard)
-        request_id = str(uuid.uuid4())
-        first = await call(yard, name, under(request, request_id))
-        assert await call(yard, name, under(request, request_id)) == first
-        assert (await refusal(call(yard, name, under(other, request_id)))).reason == "REQUEST_ID_REUSED"
-        await yard.restart()
-        assert await call(yard, name, under(request, request_id)) == first
-        assert (await refusal(call(yard, name, under(other, request_id)))).reason == "REQUEST_ID_REUSED"
-        bad = await refusal(call(yard, name, under(request, "not a uuid")))
-        assert (bad.reason, bad.field) == ("REQUEST_ID_INVALID", "request_id")
+        await repeating.prove_first_answer(
+            lambda asked: call(yard, name, asked), request, other, yard.restart
+        )
 
 
 @pytest.mark.asyncio
@@ -58,9 +49,7 @@ async def test_repeated_request_of_a_graph_gets_the_first_answer_also_after_a_re
 async def test_requests_of_a_graph_that_come_together_are_carried_out_once(tmp_path: Path, name: str) -> None:
     async with graph_yard(tmp_path) as yard:
         request, _ = await CASES[name](yard)
-        under(request, str(uuid.uuid4()))
-        answers = await asyncio.gather(*[call(yard, name, request) for _ in range(5)])
-        assert answers == [answers[0]] * 5
+        await repeating.prove_once(lambda asked: call(yard, name, asked), request)
 
 
 @pytest.mark.asyncio

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,6 @@ from services.models.rules import RULES
 from tests.support import repeating
 from tests.support.models_repeats import CASES
 from tests.support.models_yard import ModelsYard, models_yard
-from tests.support.repeating import under
-from tests.support.scheduler_service import refusal
 
 RPCS = {path.rpartition("/")[2] for path in RULES}
 """What is served."""
@@ -46,15 +42,9 @@ async def test_repeated_request_of_the_models_service_gets_the_first_answer_also
 ) -> None:
     async with models_yard(tmp_path) as yard:
         request, other = await CASES[name](yard)
-        request_id = str(uuid.uuid4())
-        first = await call(yard, name, under(request, request_id))
-        assert await call(yard, name, under(request, request_id)) == first
-        assert (await refusal(call(yard, name, under(other, request_id)))).reason == "REQUEST_ID_REUSED"
-        await yard.restart()
-        assert await call(yard, name, under(request, request_id)) == first
-        assert (await refusal(call(yard, name, under(other, request_id)))).reason == "REQUEST_ID_REUSED"
-        bad = await refusal(call(yard, name, under(request, "not a uuid")))
-        assert (bad.reason, bad.field) == ("REQUEST_ID_INVALID", "request_id")
+        await repeating.prove_first_answer(
+            lambda asked: call(yard, name, asked), request, other, yard.restart
+        )
 
 
 @pytest.mark.asyncio
@@ -64,6 +54,4 @@ async def test_requests_of_the_models_service_that_come_together_are_carried_out
 ) -> None:
     async with models_yard(tmp_path) as yard:
         request, _ = await CASES[name](yard)
-        under(request, str(uuid.uuid4()))
-        answers = await asyncio.gather(*[call(yard, name, request) for _ in range(5)])
-        assert answers == [answers[0]] * 5
+        await repeating.prove_once(lambda asked: call(yard, name, asked), request)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,6 @@ from google.protobuf.descriptor import MethodDescriptor
 from modelyard.v1 import framework_pb2, job_pb2, sweep_pb2
 from services.trainer.rules import RULES
 from tests.support import repeating
-from tests.support.repeating import under
-from tests.support.scheduler_service import refusal
 from tests.support.trainer_repeats import CASES
 from tests.support.trainer_yard import TrainerYard, trainer_yard
 
@@ -45,15 +41,9 @@ async def test_repeated_request_of_the_trainer_gets_the_first_answer_also_after_
 ) -> None:
     async with trainer_yard(tmp_path) as yard:
         request, other = await CASES[name](yard)
-        request_id = str(uuid.uuid4())
-        first = await call(yard, name, under(request, request_id))
-        assert await call(yard, name, under(request, request_id)) == first
-        assert (await refusal(call(yard, name, under(other, request_id)))).reason == "REQUEST_ID_REUSED"
-        await yard.restart()
-        assert await call(yard, name, under(request, request_id)) == first
-        assert (await refusal(call(yard, name, under(other, request_id)))).reason == "REQUEST_ID_REUSED"
-        bad = await refusal(call(yard, name, under(request, "not a uuid")))
-        assert (bad.reason, bad.field) == ("REQUEST_ID_INVALID", "request_id")
+        await repeating.prove_first_answer(
+            lambda asked: call(yard, name, asked), request, other, yard.restart
+        )
 
 
 @pytest.mark.asyncio
@@ -63,6 +53,4 @@ async def test_requests_of_the_trainer_that_come_together_are_carried_out_once(
 ) -> None:
     async with trainer_yard(tmp_path) as yard:
         request, _ = await CASES[name](yard)
-        under(request, str(uuid.uuid4()))
-        answers = await asyncio.gather(*[call(yard, name, request) for _ in range(5)])
-        assert answers == [answers[0]] * 5
+        await repeating.prove_once(lambda asked: call(yard, name, asked), request)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,14 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from modelyard.errors import from_rpc_error
 from modelyard.v1 import deployment_pb2 as pb
-from tests.support.models_yard import ModelsClient, ModelsYard, models_yard
+from tests.support.endings import NEVER, ending_of
+from tests.support.models_yard import ModelsYard, models_yard
 from tests.support.mutations import mutate
 from tests.support.scheduler_service import refusal
 
 METHODS: list[MethodDescriptor] = list(pb.DESCRIPTOR.services_by_name["DeploymentService"].methods)
 MUTATIONS = 30
-NEVER = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 
 
 def made(method: MethodDescriptor, chance: random.Random) -> Message:
@@ -43,25 +41,6 @@ def made(method: MethodDescriptor, chance: random.Random) -> Message:
     return request
 
 
-async def code_of(
-    client: ModelsClient, method: MethodDescriptor, request: Message
-) -> tuple[grpc.StatusCode, str]:
-    """What the call ends with; of a stream its first message counts."""
-    answer = message_factory.GetMessageClass(method.output_type)
-    path = f"/{method.containing_service.full_name}/{method.name}"
-    kind = client.channel.unary_stream if method.server_streaming else client.channel.unary_unary
-    # A load waits for an agent, and there is none.
-    timeout_s = 0.4 if method.name == "LoadModel" else 20
-    call = kind(path, type(request).SerializeToString, answer.FromString)(request, timeout=timeout_s)
-    try:
-        await asyncio.wait_for(call.read() if method.server_streaming else call, 20)
-    except grpc.aio.AioRpcError as error:
-        return error.code(), from_rpc_error(error).message
-    finally:
-        call.cancel()
-    return grpc.StatusCode.OK, ""
-
-
 async def prepare(yard: ModelsYard) -> None:
     await yard.create()
     await yard.prove()
@@ -75,13 +54,15 @@ async def test_rpc_of_deployments_with_boundary_values_is_refused_in_words_and_l
     method: MethodDescriptor, tmp_path: Path
 ) -> None:
     chance = random.Random(method.name)
+    # A load waits for an agent, and there is none.
+    timeout_s = 0.4 if method.name == "LoadModel" else 20
     async with models_yard(tmp_path) as yard:
         await prepare(yard)
         other = await yard.user("ada")
         for number in range(MUTATIONS):
             request = made(method, chance)
             client = other if number % 4 == 0 else yard.admin
-            code, message = await code_of(client, method, request)
+            code, message = await ending_of(client.channel, method, request, timeout_s)
             assert code not in NEVER, f"{code.name} {message} for {str(request)[:2_000]}"
             assert code is grpc.StatusCode.OK or message
         await yard.restart()

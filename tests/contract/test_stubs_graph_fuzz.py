@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from modelyard.errors import from_rpc_error
 from modelyard.v1 import canvas_pb2, run_pb2
 from services.graph.servicer.projects import ProjectServicer
 from services.graph.servicer.runs import RunServicer
+from tests.support.endings import NEVER, ending_of
 from tests.support.graph_repeats import CANVAS, saved
-from tests.support.graph_yard import GraphClient, graph_yard
+from tests.support.graph_yard import graph_yard
 from tests.support.mutations import mutate
 
 SERVED = {**vars(ProjectServicer), **vars(RunServicer)}
@@ -32,7 +31,6 @@ METHODS: list[MethodDescriptor] = [
     if method.name in SERVED
 ]
 MUTATIONS = 80
-NEVER = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 
 
 def made(method: MethodDescriptor, chance: random.Random, project: str) -> Message:
@@ -47,23 +45,6 @@ def made(method: MethodDescriptor, chance: random.Random, project: str) -> Messa
     return request
 
 
-async def code_of(
-    client: GraphClient, method: MethodDescriptor, request: Message
-) -> tuple[grpc.StatusCode, str]:
-    """What the call ends with; of a stream its first message counts."""
-    answer = message_factory.GetMessageClass(method.output_type)
-    path = f"/{method.containing_service.full_name}/{method.name}"
-    kind = client.channel.unary_stream if method.server_streaming else client.channel.unary_unary
-    call = kind(path, type(request).SerializeToString, answer.FromString)(request, timeout=20)
-    try:
-        await asyncio.wait_for(call.read() if method.server_streaming else call, 20)
-    except grpc.aio.AioRpcError as error:
-        return error.code(), from_rpc_error(error).message
-    finally:
-        call.cancel()
-    return grpc.StatusCode.OK, ""
-
-
 @pytest.mark.asyncio
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 async def test_rpc_of_graphs_with_boundary_values_is_refused_in_words_and_loses_nothing(
@@ -76,7 +57,7 @@ async def test_rpc_of_graphs_with_boundary_values_is_refused_in_words_and_loses_
         for number in range(MUTATIONS):
             request = made(method, chance, project)
             client = other if number % 4 == 0 else yard.admin
-            code, message = await code_of(client, method, request)
+            code, message = await ending_of(client.channel, method, request)
             assert code not in NEVER, f"{code.name} {message} for {str(request)[:2_000]}"
             assert code is grpc.StatusCode.OK or message
         kept = canvas_pb2.GetCanvasRequest(project_id=project, version=1)

@@ -14,16 +14,15 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from modelyard.errors import from_rpc_error
 from modelyard.v1 import model_pb2 as pb
 from services.models import component, describing
-from tests.support.models_yard import ModelsClient, models_yard
+from tests.support.endings import NEVER, ending_of
+from tests.support.models_yard import models_yard
 from tests.support.mutations import mutate
 from tests.support.scheduler_service import refusal
 
 METHODS: list[MethodDescriptor] = list(pb.DESCRIPTOR.services_by_name["ModelService"].methods)
 MUTATIONS = 40
-NEVER = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 TEXTS = (
     "",
     "kind: Model",
@@ -62,23 +61,6 @@ def made(method: MethodDescriptor, chance: random.Random, file: pb.ComponentFile
     return request
 
 
-async def code_of(
-    client: ModelsClient, method: MethodDescriptor, request: Message
-) -> tuple[grpc.StatusCode, str]:
-    """What the call ends with; of a stream its first message counts."""
-    answer = message_factory.GetMessageClass(method.output_type)
-    path = f"/{method.containing_service.full_name}/{method.name}"
-    kind = client.channel.unary_stream if method.server_streaming else client.channel.unary_unary
-    call = kind(path, type(request).SerializeToString, answer.FromString)(request, timeout=20)
-    try:
-        await asyncio.wait_for(call.read() if method.server_streaming else call, 20)
-    except grpc.aio.AioRpcError as error:
-        return error.code(), from_rpc_error(error).message
-    finally:
-        call.cancel()
-    return grpc.StatusCode.OK, ""
-
-
 @pytest.mark.asyncio
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 async def test_rpc_of_the_catalogue_with_boundary_values_is_refused_in_words_and_loses_nothing(
@@ -95,7 +77,7 @@ async def test_rpc_of_the_catalogue_with_boundary_values_is_refused_in_words_and
         for number in range(MUTATIONS):
             request = made(method, chance, file)
             client = other if number % 4 == 0 else yard.admin
-            code, message = await code_of(client, method, request)
+            code, message = await ending_of(client.channel, method, request)
             assert code not in NEVER, f"{code.name} {message} for {str(request)[:2_000]}"
             assert code is grpc.StatusCode.OK or message
         await yard.restart()

@@ -14,13 +14,13 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from modelyard.errors import from_rpc_error
 from modelyard.v1 import framework_pb2, job_pb2, sweep_pb2
 from services.trainer.rules import RULES
+from tests.support.endings import NEVER, ending_of
 from tests.support.mutations import mutate
 from tests.support.scheduler_service import refusal
 from tests.support.trainer_repeats import FOREIGN
-from tests.support.trainer_yard import FRAMEWORK, JOB, SWEEP, TrainerClient, trainer_yard
+from tests.support.trainer_yard import FRAMEWORK, JOB, SWEEP, trainer_yard
 
 METHODS: list[MethodDescriptor] = [
     method
@@ -31,7 +31,6 @@ METHODS: list[MethodDescriptor] = [
 ]
 """What is served; the rest of the contract is refused by gRPC's own stubs."""
 MUTATIONS = 40
-NEVER = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 TEXTS = (
     JOB,
     FRAMEWORK,
@@ -76,23 +75,6 @@ def made(method: MethodDescriptor, chance: random.Random, job: str) -> Message:
     return request
 
 
-async def code_of(
-    client: TrainerClient, method: MethodDescriptor, request: Message
-) -> tuple[grpc.StatusCode, str]:
-    """What the call ends with; of a stream its first message counts."""
-    answer = message_factory.GetMessageClass(method.output_type)
-    path = f"/{method.containing_service.full_name}/{method.name}"
-    kind = client.channel.unary_stream if method.server_streaming else client.channel.unary_unary
-    call = kind(path, type(request).SerializeToString, answer.FromString)(request, timeout=20)
-    try:
-        await asyncio.wait_for(call.read() if method.server_streaming else call, 20)
-    except grpc.aio.AioRpcError as error:
-        return error.code(), from_rpc_error(error).message
-    finally:
-        call.cancel()
-    return grpc.StatusCode.OK, ""
-
-
 @pytest.mark.asyncio
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 async def test_rpc_of_the_trainer_with_boundary_values_is_refused_in_words_and_loses_nothing(
@@ -106,7 +88,7 @@ async def test_rpc_of_the_trainer_with_boundary_values_is_refused_in_words_and_l
         for number in range(MUTATIONS):
             request = made(method, chance, job)
             client = other if number % 4 == 0 else yard.admin
-            code, message = await code_of(client, method, request)
+            code, message = await ending_of(client.channel, method, request)
             assert code not in NEVER, f"{code.name} {message} for {str(request)[:2_000]}"
             assert code is grpc.StatusCode.OK or message
         await yard.restart()
