@@ -57,7 +57,7 @@ class Holder:
         self._kill_at = 0.0
         self._end_at = time.monotonic() + order.time_s if order.time_s else 0.0
         self._wake = -1
-        self._passer = Passer(order.socket, self._watch)
+        self._passer = Passer(order, self._watch)
 
     def run(self) -> int:
         """Until the frame has ended; its exit code. Raises Trouble, OSError."""
@@ -91,6 +91,7 @@ class Holder:
         self._form.look()
         if self._end_at and time.monotonic() >= self._end_at:
             raise Trouble("DEADLINE_EXCEEDED", "", f"it was not done after {self._order.time_s:g} s")
+        self._passer.look()
         if self._kill_at and time.monotonic() >= self._kill_at:
             self._form.code = _SIGNALLED + signal.SIGKILL
 

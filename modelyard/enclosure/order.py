@@ -5,6 +5,7 @@ The launch is the file at `MODELYARD_FRAME`, with one key more than a frame itse
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import signal
@@ -16,6 +17,10 @@ from typing import Any
 from modelyard.enclosure.confinement import FILE_BYTES, OUTPUT_BYTES, PIDS
 
 LAUNCH, SECRET, SEAT = "MODELYARD_FRAME", "MODELYARD_FRAME_SECRET", "YARD_SEAT"
+IDENTITY = "YARD_NODE_IDENTITY"
+"""Names the file with the node's key and certificate; absent: it has none."""
+SOCKET = "frame.socket"
+"""In the seat's directory: where the frame can be reached on its machine."""
 CONTAINER, ENVIRONMENT = "container", "environment"
 TROUBLE_EXIT = 70
 """The exit code where there is no frame; the last line of stderr says why."""
@@ -74,11 +79,13 @@ class Order:
     """After so long it is ended; 0: it may stay."""
     runs_code: bool = True
     """False: our own code only looks at files, and opens no socket at all."""
+    identity: Path | None = None
+    """The node's key and certificate, for connections beyond loopback, which are sealed."""
 
     @property
     def socket(self) -> Path:
         """Where the frame can be reached on this machine; nothing inside leads there."""
-        return self.room.with_name("frame.socket")
+        return self.room.with_name(SOCKET)
 
 
 def read_order(environ: Mapping[str, str], directory: Path) -> Order:
@@ -118,6 +125,7 @@ def order_of(
         file_bytes=int(wanted.get("file_bytes", FILE_BYTES)),
         output_bytes=int(wanted.get("output_bytes", OUTPUT_BYTES)),
         time_s=float(wanted.get("time_s", 0.0)),
+        identity=Path(environ[IDENTITY]) if environ.get(IDENTITY) else None,
     )
 
 
@@ -154,6 +162,14 @@ def _allow(path: Path, bits: int) -> None:
     mode = path.stat().st_mode
     if mode & bits != bits:
         path.chmod((mode | bits) & 0o7777)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can read what goes there."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def package_directory() -> Path:

@@ -107,6 +107,7 @@ class SeatHello(_message.Message):
     SEATS_FIELD_NUMBER: _builtins.int
     MAX_EPOCH_FIELD_NUMBER: _builtins.int
     NETWORK_FIELD_NUMBER: _builtins.int
+    HOME_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     incarnation: _builtins.int
     """Grows each time the agent process starts; a higher one ends a lower one's stream."""
@@ -120,6 +121,8 @@ class SeatHello(_message.Message):
     """Of the network that it is in: two agents with the same reach each other as processes of one machine do."""
     @_builtins.property
     def seats(self) -> _containers.RepeatedCompositeFieldContainer[Global___Seat]: ...
+    @_builtins.property
+    def home(self) -> Global___SeatHome: ...
     def __init__(
         self,
         *,
@@ -131,14 +134,42 @@ class SeatHello(_message.Message):
         seats: _abc.Iterable[Global___Seat] | None = ...,
         max_epoch: _builtins.int = ...,
         network: _builtins.str = ...,
+        home: Global___SeatHome | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["home", b"home"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "incarnation", b"incarnation", "ip", b"ip", "max_epoch", b"max_epoch", "network", b"network", "node", b"node", "protocol_version", b"protocol_version", "seats", b"seats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["home", b"home", "host", b"host", "incarnation", b"incarnation", "ip", b"ip", "max_epoch", b"max_epoch", "network", b"network", "node", b"node", "protocol_version", b"protocol_version", "seats", b"seats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SeatHello: _TypeAlias = SeatHello  # noqa: Y015
+
+@_typing.final
+class SeatHome(_message.Message):
+    """The agent's own directory, below which its seats have theirs. Whoever finds `proof` in the file `home` there shares
+    machine and file system with it, and may connect to the sockets that lie in its seats' directories.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIRECTORY_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    directory: _builtins.str
+    proof: _builtins.str
+    """New at each start of the agent."""
+    def __init__(
+        self,
+        *,
+        directory: _builtins.str = ...,
+        proof: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeatHome: _TypeAlias = SeatHome  # noqa: Y015
 
 @_typing.final
 class Seat(_message.Message):

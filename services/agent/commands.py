@@ -97,7 +97,7 @@ class CommandSetup:
         """What the shim is asked to keep. Touches no file."""
         place = task.body.seat
         assert place is not None
-        env = self._env(task, directory, str(self._no_params))
+        env = self._env(task, directory, str(self._no_params)) | self.reach.of_seat()
         env[cookies.VARIABLE] = cookies.cookie(self._places.root, task.key)
         work: dict[str, Any] = {
             "job_id": place.job_id,

@@ -64,12 +64,15 @@ class Credentials:
         """The scheduler has refused what is here."""
         self._pending_key: bytes = b""
         self._record: Record | None = None
+        self._is_of_before = False
+        """The certificate was made when nodes were not dialled yet: a new one is asked for."""
 
     def prepare(self) -> None:
         """Makes the directory and pins the configured authority. Raises AuthorityMismatch, or JoinRefused
         where there is nothing to join with."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._record = self._read()
+        self._is_of_before = self._record is not None and not self._serves()
         announced = self._config.ca_hash.removeprefix("sha256:")
         if self._record is None:
             announced = announced or _announced(self._join_token())
@@ -105,6 +108,11 @@ class Credentials:
         """Of the yard's authority, as tasks are told; empty: it has none."""
         return str(self._file("ca.pem") or "")
 
+    @property
+    def identity_file(self) -> str:
+        """Of the node itself: key and certificate; empty: it has none."""
+        return str(self._file("node.pem") or "")
+
     def store_channel(self) -> grpc.aio.Channel:
         """To the store, with the node's token. The node must have joined."""
         record = self._present()
@@ -123,6 +131,8 @@ class Credentials:
 
     def renew_in_s(self, now_ms: int) -> float | None:
         """Seconds until the present credentials are to be renewed; None: they never are."""
+        if self._is_of_before:
+            return SOONEST_S
         return self._present().renew_in_s(now_ms)
 
     def renewal(self) -> pb.RenewCredentials:
@@ -144,6 +154,8 @@ class Credentials:
         write_atomically(self._path("node.json"), msgspec.json.encode(record) + b"\n")
         self._record = record
         self.must_join = False
+        # Whatever came: an older scheduler gives no other, and is not to be asked again and again.
+        self._is_of_before = False
 
     async def _join(self) -> None:
         secret = self._join_token()
@@ -204,6 +216,18 @@ class Credentials:
 
         request, self._pending_key = make_request(self._node)
         return request.decode()
+
+    def _serves(self) -> bool:
+        path = self._file("node.pem")
+        if path is None:
+            return True
+        from services.chassis.tls import serves
+
+        try:
+            return serves(path.read_bytes())
+        except ValueError:
+            # Its use will say what is wrong.
+            return True
 
     def _present(self) -> Record:
         if self._record is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from modelyard.amounts import CALLS_SERVICES
+from modelyard.enclosure.order import IDENTITY
 from services.agent.model import Task
 
 
@@ -16,12 +17,19 @@ class Reach(NamedTuple):
     """endpoint (of the scheduler), store, graph, trainer, models."""
     ca_file: Callable[[], str]
     """Of the yard's authority, once the node has joined; empty: it speaks no TLS."""
+    identity: Callable[[], str]
+    """The node's own key and certificate; empty likewise."""
 
     def variables(self) -> dict[str, str]:
         """Of commands; their token is YARD_TASK_TOKEN."""
         found = {"YARD_MODELS": self.addresses["models"]}
         ca_file = self.ca_file()
         return {**found, "YARD_CA_FILE": ca_file} if ca_file else found
+
+    def of_seat(self) -> dict[str, str]:
+        """Of what may be dialled from other machines."""
+        identity = self.identity()
+        return {IDENTITY: identity} if identity else {}
 
     def of_operator(self, task: Task) -> dict[str, Any]:
         """A part of RunOperator."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from services.agent.join import JoinRefused
 from services.agent.seat_queue import SeatQueue, Source
 from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
+from services.chassis.state_dir import write_atomically
 from services.chassis.supervise import Loops
 
 _log = get_logger("agent.seat_link")
@@ -30,6 +32,8 @@ _log = get_logger("agent.seat_link")
 PROTOCOL_VERSION = 1
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 5.0
 SETTLED_MS = 10_000
+HOME_FILE = "home"
+"""Readable for this user only: see SeatHome."""
 IDLE_MS = 600_000
 """A link without a seat is kept for so long: the next job may come."""
 
@@ -74,6 +78,8 @@ class SeatLinks:
         self.speaker: Speaker
         self._loops = loops
         self._links: dict[str, _Link] = {}
+        self.home = pb.SeatHome(directory=str(root), proof=secrets.token_hex(32))
+        write_atomically(root / HOME_FILE, self.home.proof.encode())
 
     def queue_of(self, endpoint: str) -> SeatQueue:
         """What the trainer there is to know; it is being dialled from now on."""
@@ -183,6 +189,7 @@ class _Link:
             seats=self._links.speaker.standing(self.endpoint),
             max_epoch=self._epoch.number,
             network=own_network(),
+            home=self._links.home,
         )
 
     async def _speak(self, call: SeatCall) -> None:

@@ -160,7 +160,8 @@ class Agent:
         self._logs = LogPusher(places, self._credentials.agent_channel)
         self._cleaner = Cleaner(places, self._logs.is_busy)
         self._shims = ShimFiles(places)
-        reach = Reach(config.addresses(), lambda: self._credentials.ca_file)
+        credentials = self._credentials
+        reach = Reach(config.addresses(), lambda: credentials.ca_file, lambda: credentials.identity_file)
         self._commands = CommandSetup(places, node, has_gpus, reach)
         self._engine = Engine(
             self._state, self._clock, places, self._specifications, self._limiter, self._logs,

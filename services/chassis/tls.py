@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from modelyard.sealing import node_uri
 from services.chassis.errors import InvalidArgument, StartRefused
 from services.chassis.server import TlsFiles
 from services.chassis.state_dir import write_atomically
@@ -28,6 +29,7 @@ from services.chassis.state_dir import write_atomically
 AUTHORITY_TTL = datetime.timedelta(days=3650)
 SERVER_TTL = datetime.timedelta(days=90)
 NODE_TTL = datetime.timedelta(hours=24)
+_NODE_USAGES = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
 _RENEW_BEFORE = datetime.timedelta(days=30)
 # Machines' clocks differ a little.
 _CLOCK_SKEW = datetime.timedelta(minutes=5)
@@ -131,15 +133,23 @@ def make_request(node: str) -> tuple[bytes, bytes]:
 
 
 def sign_request(authority: Authority, csr: bytes, node: str, ttl: datetime.timedelta = NODE_TTL) -> bytes:
-    """A client certificate in PEM for `node`: CN=<node>, URI modelyard:node:<node>.
+    """A certificate in PEM for `node`: CN=<node>, URI modelyard:node:<node>, and no host: it is shown to services, and
+    to who dials the node as such.
 
     Only the request's public key is used; whatever names it asks for are ignored. Raises
     SigningRequestInvalid.
     """
     public_key = _requested_key(csr)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node)])
-    names = [x509.UniformResourceIdentifier(f"modelyard:node:{node}")]
-    return authority.sign(subject, public_key, names, [ExtendedKeyUsageOID.CLIENT_AUTH], ttl)
+    names = [x509.UniformResourceIdentifier(node_uri(node))]
+    return authority.sign(subject, public_key, names, _NODE_USAGES, ttl)
+
+
+def serves(certificate_pem: bytes) -> bool:
+    """Whether a node can be dialled by its certificate; those of earlier versions said only who dials."""
+    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    return ExtendedKeyUsageOID.SERVER_AUTH in usages
 
 
 def _requested_key(csr: bytes) -> ec.EllipticCurvePublicKey:

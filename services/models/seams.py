@@ -64,6 +64,17 @@ class ReadyFrame(msgspec.Struct, frozen=True, kw_only=True):
     node: str
 
 
+class Way(msgspec.Struct, frozen=True):
+    """How a frame is reached."""
+
+    address: str
+    """`tcp://host:port`, where the process beside it listens, or `unix:///path`."""
+    node: str = ""
+    """Whose certificate is shown there."""
+    socket: str = ""
+    """Path of its own socket, where its node is proved to be this machine; empty: it is not."""
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Which version answers a call, and with which settings."""
 
@@ -125,8 +136,8 @@ class FrameSource(Protocol):
 class Doors(Protocol):
     """The connections to frames (calls/)."""
 
-    def open(self, number: int, key: VersionKey, address: str, secret: str) -> None:
-        """Dials `tcp://host:port` or `unix:///path` until the frame answers, and tells the FrameSource what it says."""
+    def open(self, number: int, key: VersionKey, way: Way, secret: str) -> None:
+        """Dials until the frame answers, and tells the FrameSource what it says."""
         ...
 
     async def drain(self, number: int, grace_s: float) -> None:

@@ -13,7 +13,7 @@ from services.chassis.errands import Carrier, Errands
 from services.chassis.errors import InvariantViolation
 from services.chassis.failpoints import failpoint
 from services.chassis.figures import Family, gauge
-from services.chassis.outward import Outward, yard_key
+from services.chassis.outward import Outward, authority_file, yard_key
 from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator
 from services.chassis.server import Limits
@@ -120,7 +120,10 @@ class ModelsService:
             runtimes=self._runtimes,
         )  # fmt: skip
         self._catalogue.loaded_on, self._catalogue.named_by = self._frames.loaded_on, self._frames.named_by
-        self._calls = Calls(self._catalogue, self._frames.source, self._clock)
+        self._calls = Calls(
+            self._catalogue, self._frames.source, self._clock,
+            authority_file(config.state_dir, is_tls=config.tls),
+        )  # fmt: skip
         await self._frames.open(self._calls)
         self._loops.start("usage", self._calls.uses.run(self._usage.add, self._clock))
 

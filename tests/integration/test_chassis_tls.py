@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from modelyard.channel import connect
-from services.chassis.server import bind, make_server
+from services.chassis.server import TlsFiles, bind, make_server
 from services.chassis.tls import (
     Authority,
     ensure_authority,
@@ -109,3 +109,24 @@ async def test_client_refuses_a_server_of_another_authority(secured: Secured, tm
 @pytest.mark.asyncio
 async def test_plaintext_client_cannot_talk_to_a_tls_port(secured: Secured) -> None:
     assert await fails_to_connect(connect(f"127.0.0.1:{secured.port}", token=USER_TOKEN))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("node", ["localhost", "127.0.0.1"])
+async def test_node_cannot_pass_for_a_service_by_its_certificate(secured: Secured, node: str) -> None:
+    """It may be dialled as a node; who looks for a host does not find one in it, whatever the node is called."""
+    found = secured.files(node)
+    impostor = make_server(FewTokens(), echo.RULES)
+    echo.add_to(impostor, EchoServicer())
+    files = TlsFiles(found["cert_file"], found["key_file"], secured.ca_file)
+    port = bind(impostor, "127.0.0.1", 0, files)
+    await impostor.start()
+    try:
+        async with connect(f"{node}:{port}", ca_file=secured.ca_file) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call_one(channel, "a", timeout=20)
+        # gRPC says the first where the connection, and the second where the call is refused; both before it leaves.
+        refused = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED)
+        assert caught.value.code() in refused
+    finally:
+        await impostor.stop(0)

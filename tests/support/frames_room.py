@@ -29,7 +29,7 @@ from services.chassis.supervise import Loops
 from services.models.frames.room import FramesRoom
 from services.models.frames.source import Frames
 from services.models.rules import RULES
-from services.models.seams import Served, VersionKey
+from services.models.seams import Served, VersionKey, Way
 from tests.support.wait import wait_until
 from tests.support.yard import Yard
 
@@ -123,9 +123,9 @@ class PlainDoors:
         self.whys: dict[int, list[str]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
-    def open(self, number: int, key: VersionKey, address: str, secret: str) -> None:
+    def open(self, number: int, key: VersionKey, way: Way, secret: str) -> None:
         self.close(number)
-        self._tasks[number] = asyncio.create_task(self._greet(number, address, secret))
+        self._tasks[number] = asyncio.create_task(self._greet(number, way.address, secret))
 
     async def _greet(self, number: int, address: str, secret: str) -> None:
         door = Door()

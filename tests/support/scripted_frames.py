@@ -24,7 +24,7 @@ from services.models.calls.telling import Telling
 from services.models.catalogue.model import ModelNotFound, ModelVersionNotFound, VersionNotReady
 from services.models.convert.notice import Drawn
 from services.models.rules import RULES
-from services.models.seams import ReadyFrame, Route, Served, VersionKey
+from services.models.seams import ReadyFrame, Route, Served, VersionKey, Way
 from services.models.servicer.inference import InferenceServicer, add_to_server
 from tests.support.wait import wait_until
 
@@ -318,7 +318,7 @@ class CallsWorld:
         if is_silent:
             frame.conduct = frame.silence
         self.source.frames[number] = ReadyFrame(number=number, key=served.key, node=node)
-        self.calls.open(number, served.key, frame.address, SECRET)
+        self.calls.open(number, served.key, Way(frame.address), SECRET)
         await self.until(lambda: ("loaded", number) in self.source.told)
         return frame
 

@@ -10,6 +10,7 @@ import itertools
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from modelyard.serving.wire import Message
 from services.chassis.clock import Clock
@@ -17,6 +18,7 @@ from services.chassis.errors import ServiceError
 from services.chassis.security import ADMIN, Principal
 from services.models.calls.asking import Interface
 from services.models.calls.call import Call
+from services.models.calls.dialling import Dialler
 from services.models.calls.door import Door
 from services.models.calls.errors import CallNotAllowed, LoadNotAllowed
 from services.models.calls.lane import Lane
@@ -25,7 +27,7 @@ from services.models.calls.mirror import Mirror
 from services.models.calls.statistics import Ledger, Statistics, reason_of
 from services.models.calls.usage import Uses
 from services.models.catalogue.model import ModelNotFound
-from services.models.seams import FrameSource, Route, Served, VersionKey, Versions
+from services.models.seams import FrameSource, Route, Served, VersionKey, Versions, Way
 
 _INTERFACES_MOST = 4_096
 _LANES_MOST = 256
@@ -35,12 +37,16 @@ _LANES_MOST = 256
 class Calls:
     """Implements Doors for whoever owns the frames. `open` before use, `close` after it."""
 
-    def __init__(self, versions: Versions, source: FrameSource, clock: Clock) -> None:
+    def __init__(
+        self, versions: Versions, source: FrameSource, clock: Clock, authority: Path | None = None
+    ) -> None:
+        """`authority`: certificate of the yard's, by which frames on other machines are believed."""
         self.versions = versions
         self.source = source
         self.ledger = Ledger()
         self.uses = Uses()
         self._clock = clock
+        self._dialler = Dialler(authority)
         self._numbers = itertools.count(1)
         self._lanes: dict[VersionKey, Lane] = {}
         self._doors: dict[int, tuple[Door, Lane]] = {}
@@ -49,11 +55,11 @@ class Calls:
 
     # Doors.
 
-    def open(self, number: int, key: VersionKey, address: str, secret: str) -> None:
+    def open(self, number: int, key: VersionKey, way: Way, secret: str) -> None:
         """Dials the frame until it answers. Of a number that is open already: nothing."""
         if number not in self._doors:
             lane = self._lane(key)
-            door = Door(number, key, address, secret, lane)
+            door = Door(number, key, way, secret, lane, self._dialler)
             lane.doors[number] = door
             self._doors[number] = (door, lane)
 

@@ -6,17 +6,16 @@ Owns a socket that does not block. Large tensors are sent from where they lie an
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from modelyard.sealing import Sealed
 from modelyard.serving.wire import BadMessage, Buffer, Decoder, Message
 
 # Of one turn of the loop, so that other frames have theirs.
 _READS_MOST = 64
 _PIECES_MOST = 64
-_BUFFER_BYTES = 1 << 20
 
 
 class Connection:
@@ -65,7 +64,7 @@ class Connection:
         owed = self._owed
         try:
             while owed:
-                count = self._socket.sendmsg([owed[at] for at in range(min(len(owed), _PIECES_MOST))])
+                count = self._send_some()
                 while owed and count >= len(owed[0]):
                     count -= len(owed.popleft())
                 if count:
@@ -77,7 +76,13 @@ class Connection:
             return
         self._loop.remove_writer(self._socket.fileno())
 
+    def _send_some(self) -> int:
+        """How many bytes of what is owed were taken. Raises BlockingIOError, OSError."""
+        return self._socket.sendmsg([self._owed[at] for at in range(min(len(self._owed), _PIECES_MOST))])
+
     def _readable(self) -> None:
+        if not self._is_open:
+            return
         decoder = self._decoder
         try:
             for _ in range(_READS_MOST):
@@ -99,26 +104,24 @@ class Connection:
             self._lose(f"it sent what is no message: {error}")
 
 
-async def dial(address: str) -> socket.socket:
-    """A socket to `tcp://host:port` or `unix:///path`. Raises OSError, ValueError."""
-    scheme, _, rest = address.partition("://")
-    loop = asyncio.get_running_loop()
-    target: str | tuple[str, int]
-    if scheme == "unix":
-        made, target = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), rest
-    elif scheme == "tcp":
-        host, _, port = rest.rpartition(":")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        made, target = socket.socket(family, socket.SOCK_STREAM), (host.strip("[]"), int(port))
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    else:
-        raise ValueError(f"{address!r} is neither tcp:// nor unix://")
-    try:
-        made.setblocking(False)
-        with contextlib.suppress(OSError):
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
-        await loop.sock_connect(made, target)
-    except BaseException:
-        made.close()
-        raise
-    return made
+class SealedConnection(Connection):
+    """The same over TLS."""
+
+    _socket: Sealed
+
+    def _send_some(self) -> int:
+        return self._socket.send(self._owed[0])
+
+    def _readable(self) -> None:
+        super()._readable()
+        if self._is_open and self._socket.pending():
+            # Received and unsealed, so it wakes nobody; others have their turn first.
+            self._loop.call_soon(self._readable)
+
+
+def connection(
+    connected: socket.socket, on_message: Callable[[Message], None], on_lost: Callable[[str], None]
+) -> Connection:
+    """Over what was dialled."""
+    made = SealedConnection if isinstance(connected, Sealed) else Connection
+    return made(connected, on_message, on_lost)

@@ -10,13 +10,16 @@ from typing import Any, Protocol
 from modelyard.serving.wire import BadMessage, Message, encode
 from services.chassis.logs import get_logger
 from services.models.calls.call import Call, encoded
-from services.models.calls.connection import Connection, dial
+from services.models.calls.connection import Connection, connection
+from services.models.calls.dialling import Dialler, Unsealed
 from services.models.calls.errors import AnswersInParts
 from services.models.calls.failing import ended, failure_of, unsendable
-from services.models.seams import VersionKey
+from services.models.seams import VersionKey, Way
 
 DIAL_AGAIN_S = (0.005, 0.01, 0.02, 0.05)
 """Between attempts; the last again and again: an environment may be made while it is dialled."""
+UNSEALED_S, UNSEALED_AGAIN_S = 5.0, 0.5
+"""So long a frame's node may take to show whom it is; between attempts."""
 REDIAL_S = 0.5
 """A frame that was there and does not answer for so long is gone."""
 WHY_S = 1.0
@@ -69,14 +72,17 @@ class Computation:
 class Door:
     """One frame."""
 
-    def __init__(self, number: int, key: VersionKey, address: str, secret: str, host: Host) -> None:
+    def __init__(
+        self, number: int, key: VersionKey, way: Way, secret: str, host: Host, dialler: Dialler
+    ) -> None:
         self.number = number
         self.key = key
         self.is_loaded = False
         self.is_draining = False
         self.computation_count = 0
         """That are in it."""
-        self._address = address
+        self._way = way
+        self._dialler = dialler
         self._secret = secret
         self._host = host
         self._calls: dict[int, tuple[Call, Computation]] = {}
@@ -97,7 +103,7 @@ class Door:
 
     async def _dial(self, patience_s: float = float("inf"), why: str = "") -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + patience_s
+        until, unsealed_since = loop.time() + patience_s, 0.0
         attempts = 0
         if self._breaks > 1:
             # It is taken up and dropped again and again: a frame that does not know the secret any more.
@@ -105,16 +111,29 @@ class Door:
             await asyncio.sleep(_pause_s(attempts))
         while True:
             try:
-                connected = await dial(self._address)
+                connected = await self._dialler.dial(self._way)
                 break
+            except Unsealed as error:
+                unsealed_since = unsealed_since or loop.time()
+                if loop.time() - unsealed_since >= UNSEALED_S:
+                    self._refuse(str(error))
+                    return
+                await asyncio.sleep(UNSEALED_AGAIN_S)
+                continue
             except (OSError, ValueError) as error:
                 if loop.time() >= until or isinstance(error, ValueError):
                     self._lost(why or str(error))
                     return
             attempts += 1
             await asyncio.sleep(_pause_s(attempts))
-        self._connection = Connection(connected, self._take, self._broken)
+        self._connection = connection(connected, self._take, self._broken)
         self._connection.send(encode({"kind": "hello", "secret": self._secret}))
+
+    def _refuse(self, message: str) -> None:
+        """Nothing was said to it."""
+        if not self._is_ended:
+            _log.warning("frame_not_believed", frame=self.number, why=message)
+            self._host.refused(self, {"code": "FAILED_PRECONDITION", "message": message})
 
     def _broken(self, why: str) -> None:
         """A frame that was there closed the connection: it has ended, or the way to it was cut."""

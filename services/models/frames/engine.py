@@ -30,13 +30,14 @@ from services.models.association import DEFAULT_RUNTIMES, RuntimeMap
 from services.models.frames import effects as e
 from services.models.frames import events as ev
 from services.models.frames import machine
+from services.models.frames.homes import Homes
 from services.models.frames.launching import launch_of
 from services.models.frames.model import FrameState
 from services.models.frames.secrets import secret_of
 from services.models.frames.state import Frame, State
 from services.models.frames.store import FrameStore, SeatRow
 from services.models.frames.submissions import cause_of, spec_of, why_of
-from services.models.seams import Doors, Served, VersionKey, Versions
+from services.models.seams import Doors, Served, VersionKey, Versions, Way
 
 TICK_S = 0.25
 MOST_EVENTS = 2_048
@@ -83,6 +84,7 @@ class FrameEngine:
         self.on_frames: Callable[[Sequence[Frame]], None] = _unseen
         self.examples: Callable[[Served], Awaitable[dict[str, Any] | None]] = _none
         """To which golden outputs belong."""
+        self.homes = Homes()
         self.endpoint = endpoint
         self.runtimes = runtimes
         self._scheduler = scheduler
@@ -320,7 +322,9 @@ class FrameEngine:
             self._run_beside(self._launch(frame, frame.epoch), f"launch-{frame.number}")
         elif isinstance(wish, e.OpenDoor):
             secret = secret_of(self._key, frame.number, frame.epoch)
-            self.doors.open(frame.number, frame.key, frame.address, secret)
+            socket = self.homes.socket_of(frame.at_node, frame.directory)
+            way = Way(frame.address, frame.at_node, socket)
+            self.doors.open(frame.number, frame.key, way, secret)
         else:
             self._run_beside(self._drain(frame.number), f"drain-{frame.number}")
 

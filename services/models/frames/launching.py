@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from modelyard.enclosure.order import is_loopback
 from modelyard.v1 import framework_pb2, seat_pb2
 from services.models.association import FRAME_ARGV, RuntimeMap, enclosure_of
 from services.models.frames.secrets import secret_of
@@ -62,6 +63,7 @@ def document_of(
 def listen_of(address: str) -> str:
     """Where it binds: what only its own machine can reach stays there."""
     parts = urlsplit(address)
-    if parts.scheme != "tcp" or parts.hostname in ("127.0.0.1", "::1", "localhost"):
+    host = parts.hostname or ""
+    if parts.scheme != "tcp" or is_loopback(host):
         return address
-    return f"tcp://0.0.0.0:{parts.port}"
+    return f"tcp://[::]:{parts.port}" if ":" in host else f"tcp://0.0.0.0:{parts.port}"

@@ -35,6 +35,7 @@ class Hearing:
         return self._engine.epoch
 
     async def greeted(self, hello: seat_pb2.SeatHello, give_back: Return) -> Callable[[], None]:
+        await self._engine.homes.greeted(hello)
         ends: list[ev.Event] = []
         for seat in hello.seats:
             if number_of(seat.job_id) not in self._engine.state.frames:
@@ -86,7 +87,8 @@ def events_of(seat: seat_pb2.Seat, hello: seat_pb2.SeatHello, *, is_greeting: bo
     is_open = seat.state == seat_pb2.SEAT_STATE_OPEN
     is_here = seat.state not in (seat_pb2.SEAT_STATE_PREPARING, seat_pb2.SEAT_STATE_CLOSED)
     if is_open or (is_greeting and is_here):
-        address = f"tcp://{hello.ip or hello.host}:{seat.ports[PORT]}"
+        host = hello.ip or hello.host
+        address = f"tcp://[{host}]:{seat.ports[PORT]}" if ":" in host else f"tcp://{host}:{seat.ports[PORT]}"
         opened = ev.SeatOpened(number, seat.task_id, hello.node, address, seat.directory, dict(seat.ports))
         found.append(opened)
         found.append(ev.SeatStands(number, seat.task_id, seat.epoch, seat.state in _LIVE))

@@ -49,7 +49,7 @@ def test_node_certificate_carries_the_name_the_service_chose_for_a_day() -> None
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["modelyard:node:node-1"]
     usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
     assert datetime.timedelta(hours=23) < lifetime(certificate) <= datetime.timedelta(hours=24)
 
 
