@@ -18,7 +18,7 @@ from services.chassis.errors import FailedPrecondition, ServiceError
 from services.chassis.security import USER, Principal
 from services.models.calls import messages
 from services.models.frames.source import LoadTimeout
-from services.models.seams import ReadyFrame, Route, Served
+from services.models.seams import ReadyFrame, Route, Served, Way
 from tests.support.inference import raw
 from tests.support.scripted_frames import SECRET, CallsWorld, ScriptedFrame, echo_config
 
@@ -99,7 +99,7 @@ class Chaos:
         self._all.append(frame)
         found = ReadyFrame(number=number, key=self.served.key, node="n0")
         self.world.source.frames[number] = found
-        self.world.calls.open(number, self.served.key, frame.address, SECRET)
+        self.world.calls.open(number, self.served.key, Way(frame.address), SECRET)
         return found
 
     async def _conduct(self, frame: ScriptedFrame, head: dict[str, Any], buffers: list[memoryview]) -> None:
