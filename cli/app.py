@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "graph": ("graph", "Canvases and their versions: checked, explained, run, watched, imported"),
     "train": ("train", "Training with any framework: jobs run, watched, logged, drawn, swept, imported"),
     "model": ("model", "Models: pushed, proved, configured, named; inspect needs no yard"),
+    "lineage": ("lineage", "Where data, runs, jobs and models come from, and what became of them"),
     "queues": ("queues", "ls, get, add, set, stop, start, rm: in which order accounts share"),
     "quotas": ("quotas", "ls, get, set: what an account may hold"),
     "backup": ("backup", "Write a consistent copy of a yard to a file"),

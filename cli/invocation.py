@@ -118,17 +118,20 @@ class SectionedCommand(TyperCommand):
                     formatter.write_dl(records)
 
 
-def command(group: typer.Typer, name: str = "", **settings: Any) -> Callable[[F], F]:
-    """Adds a function to a group as a command with the common options."""
+def command(
+    group: typer.Typer, name: str = "", formats: tuple[str, ...] = (), **settings: Any
+) -> Callable[[F], F]:
+    """Adds a function to a group as a command with the common options; `formats`: that only this one writes."""
 
     def register(function: F) -> F:
-        group.command(name or None, cls=SectionedCommand, epilog=COMMON_HELP, **settings)(_wrapper(function))
+        added = _wrapper(function, formats)
+        group.command(name or None, cls=SectionedCommand, epilog=COMMON_HELP, **settings)(added)
         return function
 
     return register
 
 
-def _wrapper(function: Callable[..., Any]) -> Callable[..., int]:
+def _wrapper(function: Callable[..., Any], formats: tuple[str, ...]) -> Callable[..., int]:
     hints = get_type_hints(function, include_extras=True)
     own = list(inspect.signature(function).parameters.values())[1:]
     parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in own]
@@ -139,7 +142,7 @@ def _wrapper(function: Callable[..., Any]) -> Callable[..., int]:
         flags = {key: arguments.pop(key) for key in common}
         for key in names & set(COMMON):
             flags[key] = str(arguments[key] or "")
-        return _run(function, flags, arguments)
+        return _run(function, flags, arguments, (*FORMATS, *formats))
 
     for key, hint in common.items():
         default = False if key == "debug" else ""
@@ -153,15 +156,17 @@ def _wrapper(function: Callable[..., Any]) -> Callable[..., int]:
     return run
 
 
-def _run(function: Callable[..., Any], flags: dict[str, Any], arguments: dict[str, Any]) -> int:
+def _run(
+    function: Callable[..., Any], flags: dict[str, Any], arguments: dict[str, Any], formats: tuple[str, ...]
+) -> int:
     """Runs a command and turns every error into its report; a defect into a short notice."""
     debug = bool(flags.pop("debug", False))
     output = str(flags.get("output") or "table")
     try:
         settings = yard_settings.load({key: str(value) for key, value in flags.items()})
         output = settings["output"]
-        if output not in FORMATS:
-            raise UsageError(f"{output!r} is no output format", next_step=f"choose {', '.join(FORMATS)}")
+        if output not in formats:
+            raise UsageError(f"{output!r} is no output format", next_step=f"choose {', '.join(formats)}")
         result = function(Invocation(settings, output, debug), **arguments)
         if inspect.isawaitable(result):
             result = asyncio.run(result)  # type: ignore[arg-type]

@@ -5,9 +5,8 @@ What calls services imports them when it is called.
 
 import asyncio
 import contextlib
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modelyard.catalog.services import NOTHING, request_id_of, yard_of
 from modelyard.context import Context
@@ -18,10 +17,21 @@ from modelyard.operator.ports import File, Input
 if TYPE_CHECKING:
     from modelyard.client import Client
     from modelyard.v1.job_pb2 import Job
+    from modelyard.v1.task_pb2 import Attachment
 
 
 class JobFailed(OperatorFailed):
     """The job has ended, and not with success."""
+
+
+class _Request(NamedTuple):
+    """What the job is made of."""
+
+    text: str
+    params: dict[str, Any] | None
+    name: str
+    bundle: str
+    attachments: "list[Attachment]"
 
 
 @operator(name="train.run", version="1", outputs={"job": "json", "file": "file"}, has_effects=True)
@@ -43,8 +53,8 @@ async def run_job(
     that follows a lost one goes on with the job of that one; one that follows a failed job begins another.
     """
     async with yard_of(ctx) as yard:
-        digest = await _bundle(ctx, yard, bundle, data, data_name)
-        made = await _job_of(ctx, yard, job, params, name, digest)
+        request = _Request(job, params, name, bundle, await _attached(yard, data, data_name))
+        made = await _job_of(ctx, yard, request)
         try:
             ended = await _followed(ctx, yard, made)
         except asyncio.CancelledError:
@@ -57,31 +67,21 @@ async def run_job(
         return {"job": told, "file": await _kept(ctx, yard, ended, keep)}
 
 
-async def _bundle(ctx: Context, yard: "Client", digest: str, data: Path, data_name: str) -> str:
-    """The digest of the instances' directory, with the data in it."""
+async def _attached(yard: "Client", data: Path, name: str) -> "list[Attachment]":
+    """The data as an artefact of its own: what was trained with it is known by it."""
     if data == NOTHING:
-        return digest
-    from modelyard.bundle import extract_bundle
-
-    folder = ctx.directory / "bundle"
-    if digest:
-        archive = await yard.artifacts.get(digest, ctx.directory / "bundle.tar.gz")
-        await asyncio.to_thread(extract_bundle, archive, folder)
-    else:
-        folder.mkdir()
-    await asyncio.to_thread(shutil.copyfile, data, folder / Path(data_name).name)
-    return await yard.artifacts.bundle(folder)
+        return []
+    kept = await yard.artifacts.put(data, name=Path(name).name)
+    return [await yard.artifacts.attachment(f"sha256:{kept.digest}", Path(name).name)]
 
 
-async def _job_of(
-    ctx: Context, yard: "Client", text: str, params: dict[str, Any] | None, name: str, bundle_digest: str
-) -> "Job":
+async def _job_of(ctx: Context, yard: "Client", request: _Request) -> "Job":
     """The living job of an earlier attempt, or a new one: the same request makes the same job."""
     for attempt in range(1, ctx.attempt + 1):
-        request = request_id_of(ctx, f"train.run/{attempt}")
         made = await yard.jobs.create(
-            text, params=params, name=name, bundle_digest=bundle_digest, request_id=request
-        )
+            request.text, params=request.params, name=request.name, bundle_digest=request.bundle,
+            attachments=request.attachments, request_id=request_id_of(ctx, f"train.run/{attempt}"),
+        )  # fmt: skip
         made = await yard.jobs.get(made.id)
         if _state(made) not in ("failed", "stopped"):
             break

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from modelyard.client.deployments import Deployments
     from modelyard.client.graph import Projects
     from modelyard.client.jobs import Jobs
+    from modelyard.client.lineage import Lineage
     from modelyard.client.models import Models
     from modelyard.client.nodes import Nodes
     from modelyard.client.operators import Operators
@@ -191,6 +192,13 @@ class Client:
         from modelyard.client.audit import Audit
 
         return Audit(self.connection)
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        """Where things come from, and what became of them."""
+        from modelyard.client.lineage import Lineage
+
+        return Lineage(self.connection)
 
     @cached_property
     def contacts(self) -> Contacts:

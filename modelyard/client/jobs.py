@@ -47,13 +47,17 @@ class Jobs:
         counts: Mapping[str, int] | None = None,
         name: str = "",
         bundle_digest: str = "",
+        attachments: Sequence[task_pb2.Attachment] = (),
         contact: str = "",
         notify: str = "",
         silent: bool = False,
         validate_only: bool = False,
         request_id: str = "",
     ) -> job_pb2.Job:
-        """Queues a job file; the answer means that it is on disk. ``counts``: by role, instead of the file's."""
+        """Queues a job file; the answer means that it is on disk. ``counts``: by role, instead of the file's.
+
+        ``attachments``: data, as ``client.artifacts.attachment`` puts it into the store.
+        """
         job = framework_pb2.JobDocument(
             text=document,
             params_json=json.dumps(params) if params else "",
@@ -63,6 +67,7 @@ class Jobs:
         request = job_pb2.CreateJobRequest(
             request_id=request_id or new_request_id(), job=job, bundle_digest=bundle_digest,
             validate_only=validate_only, notification=notification(contact, notify, silent=silent),
+            attachments=attachments,
         )  # fmt: skip
         return (await self._connection.unary(self._stub.CreateJob, request)).job
 

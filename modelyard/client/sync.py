@@ -25,6 +25,7 @@ GROUPS = (
     "operators",
     "contacts",
     "audit",
+    "lineage",
     "queues",
     "projects",
     "runs",

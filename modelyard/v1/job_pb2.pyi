@@ -874,6 +874,7 @@ class CreateJobRequest(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     NOTIFICATION_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID: the same id and content gives the first answer again."""
     bundle_digest: _builtins.str
@@ -890,6 +891,10 @@ class CreateJobRequest(_message.Message):
     def notification(self) -> _task_pb2.Notification:
         """Unset: the account's default contacts."""
 
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Attachment]:
+        """Artefacts that lie in the directory of every instance, over what the bundle has there: data. At most 100."""
+
     def __init__(
         self,
         *,
@@ -899,10 +904,11 @@ class CreateJobRequest(_message.Message):
         environment: _task_pb2.Environment | None = ...,
         validate_only: _builtins.bool = ...,
         notification: _task_pb2.Notification | None = ...,
+        attachments: _abc.Iterable[_task_pb2.Attachment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "job", b"job", "notification", b"notification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "environment", b"environment", "job", b"job", "notification", b"notification", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "bundle_digest", b"bundle_digest", "environment", b"environment", "job", b"job", "notification", b"notification", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

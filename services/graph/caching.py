@@ -1,8 +1,11 @@
 """Which results the cache holds: by what they are a function of, bounded, least recently used out. Pure."""
 
+import re
 from collections import OrderedDict
 
 import msgspec
+
+_COMPUTED = re.compile(r"computed by (.+) of (r-\d+)")
 
 
 class CacheEntry(msgspec.Struct, frozen=True):
@@ -16,6 +19,17 @@ class CacheEntry(msgspec.Struct, frozen=True):
 def holder(account: str, key: bytes) -> str:
     """Who refers to an entry's artefacts in the store. Holders are the store's, keys are each account's own."""
     return f"cache:{account}:{key.hex()}"
+
+
+def computed_by(node_id: str, run: int) -> str:
+    """The reason of a node whose results the cache had."""
+    return f"computed by {node_id} of r-{run}"
+
+
+def computed_where(reason: str) -> tuple[str, str] | None:
+    """Run and node that `computed_by` names."""
+    found = _COMPUTED.fullmatch(reason)
+    return (found[2], found[1]) if found else None
 
 
 class CacheIndex:

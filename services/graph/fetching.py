@@ -11,6 +11,7 @@ from modelyard.errors import YardError
 from services.chassis.errors import ServiceError
 from services.graph import effects as e
 from services.graph import keeping, parameters, submissions
+from services.graph.caching import computed_by
 from services.graph.events import (
     BodyKept,
     CacheAnswered,
@@ -59,7 +60,7 @@ class Fetching:
                 self._post(CacheAnswered(wish.run, wish.place, None))
             else:
                 run, node_id, outputs = entry
-                self._post(CacheAnswered(wish.run, wish.place, outputs, f"computed by {node_id} of r-{run}"))
+                self._post(CacheAnswered(wish.run, wish.place, outputs, computed_by(node_id, run)))
 
     async def fetch_kept(self, wishes: Sequence[e.FetchKept]) -> None:
         """What the bodies of maps and loops have left on disk."""

@@ -232,6 +232,9 @@ SELECT 1 FROM run WHERE project = ? AND state IN ('running', 'paused') LIMIT 1;
 -- name: run_node
 SELECT place, sequence, revision, outputs, ended FROM run_node WHERE run = ? AND place = ?;
 
+-- name: run_nodes_with
+SELECT place, sequence, revision, outputs, ended FROM run_node WHERE run = ? AND instr(ended, ?) > 0;
+
 -- name: run_nodes
 SELECT place, sequence, revision, outputs, ended FROM run_node
 WHERE run = ? AND place > ? AND place < ? ORDER BY place LIMIT ?;

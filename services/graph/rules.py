@@ -6,6 +6,7 @@ _READ = frozenset({ADMIN, USER, VIEWER, ON_BEHALF})
 _CHANGE = frozenset({ADMIN, USER, ON_BEHALF})
 
 _TABLE = {
+    "LineageService": {"ListLinks": _READ},
     "ProjectService": {
         "CreateProject": _CHANGE,
         "GetProject": _READ,

@@ -12,6 +12,7 @@ from services.chassis.errands import Carrier, Errands
 from services.chassis.errors import InvariantViolation
 from services.chassis.failpoints import failpoint
 from services.chassis.figures import Family, gauge
+from services.chassis.lineage import add_lineage
 from services.chassis.outward import Outward, yard_key
 from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator
@@ -26,6 +27,7 @@ from services.graph.explaining import Explaining
 from services.graph.history import History
 from services.graph.holding import Holding
 from services.graph.library import Library
+from services.graph.lineage import RunLineage
 from services.graph.notices import Notices
 from services.graph.owing import Kind, withdrawals
 from services.graph.patience import PatientStore
@@ -115,7 +117,7 @@ class GraphService:
         return RemoteAuthenticator(self._scheduler)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
-        """Adds ProjectService and RunService."""
+        """Adds ProjectService, RunService and LineageService."""
         if self._library is None:
             raise InvariantViolation("the graph service is not open")
         projects = ProjectServicer(
@@ -150,7 +152,8 @@ class GraphService:
         run_file = run_pb2.DESCRIPTOR
         run_pb2_grpc.add_RunServiceServicer_to_server(repeatable(runs, run_file, self._answers), server)
         names = (file.services_by_name["ProjectService"], run_file.services_by_name["RunService"])
-        return [name.full_name for name in names]
+        lineage = RunLineage(self._engine, self._projects, self._history)
+        return [*(name.full_name for name in names), add_lineage(server, lineage.sources())]
 
     async def drain(self) -> None:
         """Nothing to do: watchers come again, and a run goes on where it was."""

@@ -277,6 +277,16 @@ class RunStore:
         found = await self.database.read(lambda c: c.execute(self._sql["run_node"], values).fetchone())
         return _node_row(found) if found else None
 
+    async def place_of_task(self, run: int, task: str) -> Place | None:
+        """Where the committed node stands that a task ran for."""
+        if len(task) > 31:
+            return None
+        # As msgpack writes a short text: rows that do not have it need not be read whole.
+        needle = bytes([0xA0 | len(task)]) + task.encode()
+        query = self._sql["run_nodes_with"]
+        found = await self.database.read(lambda c: c.execute(query, (run, needle)).fetchall())
+        return next((row.place for row in map(_node_row, found) if row.end.task == task), None)
+
     async def nodes_since(self, run: int, revision: int, *, only_bodies: bool = False) -> list[NodeRow]:
         """Committed nodes that changed after a revision, in the order of the committed log."""
         values = (run, revision, 5 if only_bodies else 0)

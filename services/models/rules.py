@@ -8,6 +8,7 @@ _CHANGE = frozenset({ADMIN, USER, ON_BEHALF})
 _CALL = _CHANGE | {TASK}
 
 _TABLE = {
+    "modelyard.v1.LineageService": {"ListLinks": _READ},
     "modelyard.v1.ModelService": {
         "CreateModelVersion": _CALL,
         "DescribeComponent": _CHANGE,

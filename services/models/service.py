@@ -13,6 +13,7 @@ from services.chassis.errands import Carrier, Errands
 from services.chassis.errors import InvariantViolation
 from services.chassis.failpoints import failpoint
 from services.chassis.figures import Family, gauge
+from services.chassis.lineage import add_lineage
 from services.chassis.outward import Outward, authority_file, yard_key
 from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator
@@ -32,7 +33,8 @@ from services.models.catalogue.versions import Catalogue
 from services.models.config import ModelsConfig
 from services.models.describing import Describing
 from services.models.frames.room import FramesRoom
-from services.models.lineage import Origins
+from services.models.lineage import ModelLineage
+from services.models.origins import Origins
 from services.models.rules import RULES
 from services.models.servicer.inference import InferenceServicer, add_to_server
 from services.models.servicer.models import ModelServicer
@@ -146,7 +148,7 @@ class ModelsService:
         return RemoteAuthenticator(self._scheduler)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
-        """Adds ModelService, DeploymentService, SeatService and GRPCInferenceService."""
+        """Adds ModelService, DeploymentService, SeatService, GRPCInferenceService and LineageService."""
         if self._scheduler is None or self._calls is None:
             raise InvariantViolation("the models service is not open")
         file = model_pb2.DESCRIPTOR
@@ -160,6 +162,9 @@ class ModelsService:
             file.services_by_name["ModelService"].full_name,
             *self._frames.register(server, self._answers),
             add_to_server(InferenceServicer(self._calls, telling), server),
+            add_lineage(
+                server, ModelLineage(self._engine, self._catalogue, self._usage, self._frames).sources()
+            ),
         ]
 
     async def drain(self) -> None:

@@ -24,6 +24,15 @@ class UnusedSpec(msgspec.Struct, frozen=True):
     holder: str
 
 
+class Naming(msgspec.Struct, frozen=True):
+    """Tasks that name a set of artefacts."""
+
+    account: str
+    keys: list[int]
+    # Where to go on; 0: that is all.
+    before: int
+
+
 class Past:
     """Every call is one short transaction."""
 
@@ -60,6 +69,30 @@ class Past:
         return await self._database.read(
             lambda c: [key for (key,) in c.execute(self._sql["some_elements"], values)]
         )
+
+    async def naming(
+        self, holder: str, account: str | None, before: int, looked_at: int, most: int
+    ) -> Naming | None:
+        """Tasks whose specification names the holder's artefacts, newest first, without elements, before a key; so many
+        of the account's are looked at. None: no specification does. ``account`` None: whoever's it is."""
+
+        def query(c: sqlite3.Connection) -> Naming | None:
+            owner = c.execute(self._sql["account_of_inputs"], (holder,)).fetchone()
+            if owner is None or account not in (None, owner[0]):
+                return None
+            values = {
+                "account": owner[0],
+                "before": before,
+                "inputs": holder,
+                "looked_at": looked_at,
+                "most": most,
+            }
+            low = c.execute(self._sql["earlier_task"], values).fetchone()
+            found = c.execute(self._sql["tasks_with_inputs"], {**values, "low": low[0] if low else 0})
+            keys = [key for (key,) in found]
+            return Naming(owner[0], keys, keys[-1] if len(keys) == most else low[0] if low else 0)
+
+        return await self._database.read(query)
 
     async def outcomes(self, keys: Sequence[int]) -> list[tuple[int, bytes]]:
         """What agents said of their ends; of those that did not end at an agent nothing."""

@@ -208,6 +208,20 @@ WHERE s.number NOT IN (SELECT spec FROM task UNION SELECT spec FROM modification
 -- name: spec_with_inputs
 SELECT number FROM spec WHERE inputs = ? AND number <> ? LIMIT 1
 
+-- name: account_of_inputs
+SELECT account FROM spec WHERE inputs = ? AND inputs <> '' LIMIT 1
+
+-- name: earlier_task
+SELECT key FROM task WHERE account = :account AND key < :before ORDER BY key DESC LIMIT 1 OFFSET :looked_at
+
+-- name: tasks_with_inputs
+SELECT key
+FROM task
+WHERE account = :account AND key < :before AND key >= :low AND key % 16777213 = 0
+  AND spec IN (SELECT number FROM spec WHERE inputs = :inputs AND inputs <> '' AND account = :account)
+ORDER BY key DESC
+LIMIT :most
+
 -- name: delete_spec
 DELETE FROM spec WHERE number = ?
 

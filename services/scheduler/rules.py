@@ -40,6 +40,7 @@ _BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
         "PlanTask": _READ_FOR,
         "StreamLogs": _READ_FOR,
     },
+    "LineageService": {"ListLinks": _READ_FOR},
     "OperatorService": {"ListOperators": _READ | {SERVICE}, "GetOperator": _READ | {SERVICE}},
     "NodeService": {
         "ListNodes": _READ | {SERVICE},

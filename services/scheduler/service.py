@@ -19,6 +19,7 @@ from modelyard.v1.task_pb2_grpc import add_TaskServiceServicer_to_server
 from services.chassis.clock import SystemClock
 from services.chassis.errors import ServiceError, StartRefused
 from services.chassis.figures import Family, gauge
+from services.chassis.lineage import add_lineage
 from services.chassis.logs import get_logger
 from services.chassis.outward import yard_key
 from services.chassis.security import ADMIN, SERVICE, Authenticator, Principal, ensure_secret
@@ -32,6 +33,7 @@ from services.scheduler.credentials import Credentials
 from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine
 from services.scheduler.inputs import Inputs
+from services.scheduler.lineage import TaskLineage
 from services.scheduler.logs import LogFiles
 from services.scheduler.modification import Modification
 from services.scheduler.notify.composer import Composer
@@ -231,8 +233,9 @@ class SchedulerService:
         add_QueueServiceServicer_to_server(repeatable(queues, queue_pb2.DESCRIPTOR, answers), server)
         link = LinkServicer(engine, self._credentials, self._operators, logs, agent_port)
         add_AgentLinkServiceServicer_to_server(link, server)
+        lineage = add_lineage(server, TaskLineage(tasks, Past(self._store)).sources())
         files = (task_pb2, operator_pb2, node_pb2, account_pb2, contact_pb2, queue_pb2, agent_link_pb2)
-        return [s.full_name for file in files for s in file.DESCRIPTOR.services_by_name.values()]
+        return [s.full_name for file in files for s in file.DESCRIPTOR.services_by_name.values()] + [lineage]
 
     def _bind_agent_port(self, server: grpc.aio.Server) -> tuple[int, str]:
         """Where TLS is on, agents have a port of their own that demands their certificate."""

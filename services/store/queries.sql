@@ -56,6 +56,18 @@ UPDATE artifact SET idle_since_ms = :now_ms WHERE account = :account AND digest 
 -- name: list_holders
 SELECT holder FROM reference WHERE account = :account AND digest = :digest ORDER BY holder LIMIT 10;
 
+-- name: get_artifact_of_any
+SELECT a.digest, b.size_bytes, a.name, a.media_type, a.account, a.create_time_ms, 0
+FROM artifact a JOIN blob b USING (digest)
+WHERE a.digest = :digest AND (:account IS NULL OR a.account = :account)
+ORDER BY a.create_time_ms LIMIT 1;
+
+-- name: list_holders_after
+SELECT DISTINCT r.holder
+FROM artifact a JOIN reference r ON r.account = a.account AND r.digest = a.digest
+WHERE a.digest = :digest AND (:account IS NULL OR a.account = :account) AND r.holder > :after
+ORDER BY r.holder LIMIT :most;
+
 -- name: delete_artifact
 DELETE FROM artifact WHERE account = :account AND digest = :digest;
 

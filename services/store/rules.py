@@ -12,4 +12,5 @@ RULES: RuleTable = {
     _SERVICE + "DeleteArtifact": frozenset({ADMIN, USER, SERVICE}),
     _SERVICE + "AddReferences": frozenset({ADMIN, USER, AGENT, SERVICE}),
     _SERVICE + "RemoveReferences": frozenset({ADMIN, USER, AGENT, SERVICE}),
+    "/modelyard.v1.LineageService/ListLinks": frozenset({ADMIN, USER, VIEWER}),
 }

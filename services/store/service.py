@@ -9,6 +9,7 @@ from modelyard.v1.artifact_pb2_grpc import add_ArtifactServiceServicer_to_server
 from services.chassis.clock import SystemClock
 from services.chassis.errors import InvariantViolation, ServiceError, StartRefused
 from services.chassis.figures import Family, gauge
+from services.chassis.lineage import add_lineage
 from services.chassis.outward import Outward
 from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator
@@ -18,6 +19,7 @@ from services.store.collector import Collector
 from services.store.config import StoreConfig
 from services.store.engine import Engine
 from services.store.fence import Fence
+from services.store.lineage import ArtifactLineage
 from services.store.local import LocalFiles
 from services.store.rules import RULES
 from services.store.servicer import ArtifactServicer
@@ -77,14 +79,15 @@ class StoreService:
         return RemoteAuthenticator(self._scheduler)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
-        """Adds ArtifactService."""
-        if self._engine is None:
+        """Adds ArtifactService and LineageService."""
+        if self._engine is None or self._store is None:
             raise InvariantViolation("the store is not open")
         add_ArtifactServiceServicer_to_server(
             ArtifactServicer(self._engine, Fence(self.authenticator()), LocalFiles(self._config.state_dir)),
             server,
         )
-        return [DESCRIPTOR.services_by_name["ArtifactService"].full_name]
+        lineage = add_lineage(server, ArtifactLineage(self._store).sources())
+        return [DESCRIPTOR.services_by_name["ArtifactService"].full_name, lineage]
 
     async def drain(self) -> None:
         """Nothing to do: an upload that the stop cuts short leaves nothing and is sent again."""

@@ -79,6 +79,19 @@ class Store:
         rows = await self._database.read(lambda db: self._run(db, "sum_accounts", {}).fetchall())
         return [((account,), float(size)) for account, size in rows]
 
+    async def referred(
+        self, account: str | None, digest: str, after: str, most: int
+    ) -> tuple[Artifact | None, list[str]]:
+        """An artefact and who refers to it, by holder from behind one on. `account` None: whoever has it."""
+
+        def query(db: sqlite3.Connection) -> tuple[Artifact | None, list[str]]:
+            values = {"account": account, "digest": digest, "after": after, "most": most}
+            row = self._run(db, "get_artifact_of_any", values).fetchone()
+            holders = self._run(db, "list_holders_after", values)
+            return (Artifact(*row) if row else None), [holder for (holder,) in holders]
+
+        return await self._database.read(query)
+
     async def totals(self) -> Totals:
         """How many blobs there are and their sum in bytes."""
         return await self._database.read(lambda db: Totals(*self._run(db, "sum_blobs", {}).fetchone()))

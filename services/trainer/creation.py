@@ -8,8 +8,8 @@ from modelyard.v1 import job_pb2 as pb
 from services.chassis.answers import Answers
 from services.chassis.contacts import Contacts
 from services.chassis.errors import InvalidArgument
-from services.chassis.security import Principal
-from services.trainer import limits, notices
+from services.chassis.security import Principal, principal
+from services.trainer import attachments, limits, notices
 from services.trainer.convert.job import job_message
 from services.trainer.engine import Engine
 from services.trainer.events import JobCreated
@@ -39,10 +39,11 @@ class Creation:
     ) -> pb.Job:
         """The job, once it is on disk; `answer_of` makes the answer that lies with it.
 
-        Raises JobInvalid, JobWishUnmet.
+        Raises JobInvalid, JobWishUnmet, JobAttachmentInvalid.
         """
         plan = self._jobs.plan(request.job)
         limits.check(plan)
+        attached = attachments.read(request.attachments)
         await notices.check(self._contacts, account, request.notification)
         changes = framework_pb2.JobDocument()
         changes.CopyFrom(request.job)
@@ -53,7 +54,7 @@ class Creation:
             plan.job.framework_version or self._frameworks.version(framework), request.job.text, plan.job.queue,
             plan.job.priority, 0, changes=changes.SerializeToString(), bundle_digest=request.bundle_digest,
             environment=request.environment.SerializeToString(), notification=request.notification.SerializeToString(),
-            labels=dict(plan.job.labels),
+            labels=dict(plan.job.labels), origin=principal().task_id, attachments=attached,
         )  # fmt: skip
         if request.validate_only:
             job.counts = {role.name: role.count for role in plan.roles if role.count}

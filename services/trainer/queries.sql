@@ -27,8 +27,9 @@ SELECT version, document, digest, account, time_ms FROM framework WHERE id = ? A
 SELECT id, version, document, digest, account, time_ms FROM framework ORDER BY id, version DESC;
 
 -- name: put_job
-INSERT INTO job (number, account, name, framework, queue, state, revision, create_ms, end_ms, expire_ms, content)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO job
+    (number, account, name, framework, queue, state, revision, create_ms, end_ms, expire_ms, content, origin)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (number) DO UPDATE SET
     state = excluded.state, revision = excluded.revision, end_ms = excluded.end_ms, expire_ms = excluded.expire_ms,
     content = excluded.content;
@@ -91,6 +92,9 @@ SELECT content FROM job WHERE end_ms = 0 ORDER BY number;
 -- name: get_job
 SELECT content FROM job WHERE number = ?;
 
+-- name: jobs_of_task
+SELECT content FROM job WHERE origin = ? AND origin <> '' ORDER BY number;
+
 -- name: list_jobs
 SELECT content FROM job
 WHERE number < :before AND (:account IS NULL OR account = :account)
@@ -108,6 +112,9 @@ INSERT INTO seat (job, role, place, task) VALUES (?, ?, ?, ?) ON CONFLICT (job, 
 -- name: seats
 SELECT number, task, stdout_bytes, stderr_bytes FROM seat
 WHERE job = ? AND role = ? AND place = ? ORDER BY number;
+
+-- name: seats_of_job
+SELECT role, place, task FROM seat WHERE job = ? ORDER BY number;
 
 -- name: seated
 SELECT DISTINCT role, place FROM seat WHERE job = ? ORDER BY role, place;

@@ -8,6 +8,7 @@ _CHANGE = frozenset({ADMIN, USER, ON_BEHALF})
 _TASKS = frozenset({TASK})
 
 _TABLE = {
+    "LineageService": {"ListLinks": _READ},
     "FrameworkService": {
         "RegisterFramework": _CHANGE,
         "GetFramework": _READ,

@@ -21,6 +21,7 @@ from services.chassis.errands import Carrier, Errands
 from services.chassis.errors import InvariantViolation
 from services.chassis.failpoints import failpoint
 from services.chassis.figures import Family, gauge
+from services.chassis.lineage import add_lineage
 from services.chassis.outward import Outward, yard_key
 from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator
@@ -34,6 +35,7 @@ from services.trainer.engine import Engine
 from services.trainer.explaining import Explaining
 from services.trainer.frameworks import Frameworks
 from services.trainer.jobs import Jobs
+from services.trainer.lineage import JobLineage
 from services.trainer.links import links_of
 from services.trainer.log_index import LogIndex
 from services.trainer.log_streams import JobLogs
@@ -137,7 +139,7 @@ class TrainerService:
         return RemoteAuthenticator(self._scheduler)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
-        """Adds FrameworkService, JobService, SweepService and SeatService."""
+        """Adds FrameworkService, JobService, SweepService, SeatService and LineageService."""
         if self._scheduler is None or self._log_channel is None:
             raise InvariantViolation("the trainer is not open")
         frameworks = FrameworkServicer(self._frameworks, self._jobs, self._plugins, self._clock)
@@ -166,7 +168,8 @@ class TrainerService:
             sweep_file.services_by_name["SweepService"],
             seat_pb2.DESCRIPTOR.services_by_name["SeatService"],
         )
-        return [name.full_name for name in names]
+        lineage = JobLineage(self._jobs, self._sweeps, self._frameworks, self._engine.store)
+        return [*(name.full_name for name in names), add_lineage(server, lineage.sources())]
 
     async def drain(self) -> None:
         """Nothing to do: agents and watchers come again, jobs go on where they were."""

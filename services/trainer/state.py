@@ -15,6 +15,7 @@ from modelyard.training import Address, Plan, Progress
 from modelyard.training.restarts import Purse
 from modelyard.training.status import Outcome
 from services.chassis.errors import InvariantViolation
+from services.trainer.attachments import Attached
 from services.trainer.model import Checkpoint, Condition, Exit, InstanceState, JobState
 from services.trainer.questions import Answer, Question
 from services.trainer.sweeps.state import LiveSweep, check_sweep
@@ -146,6 +147,7 @@ class Job(msgspec.Struct):
     changes: bytes = b""
     """A JobDocument without its text: what was laid over the file."""
     bundle_digest: str = ""
+    attachments: tuple[Attached, ...] = ()
     environment: bytes = b""
     notification: bytes = b""
     params_json: str = "{}"
@@ -196,6 +198,8 @@ class Job(msgspec.Struct):
     address_revision: int = 0
     checked: list[str] = []
     """Nodes of which it was found out that they reach each other."""
+    origin: str = ""
+    """The task that handed it in; empty: a person did."""
     sweep: int = 0
     """Whose trial it is; 0: nobody's."""
     trial: int = 0

@@ -173,6 +173,17 @@ class JobStore:
         found = await self.database.read(lambda c: c.execute(self._sql["get_job"], (number,)).fetchone())
         return _JOB.decode(found[0]) if found else None
 
+    async def jobs_of_task(self, task: str) -> list[Job]:
+        """What a task handed in."""
+        query = self._sql["jobs_of_task"]
+        found = await self.database.read(lambda c: c.execute(query, (task,)).fetchall())
+        return [_JOB.decode(content) for (content,) in found]
+
+    async def seats(self, number: int) -> list[tuple[str, int, str]]:
+        """Role, index and task of every seat that instances of a job have had, in their order."""
+        query = self._sql["seats_of_job"]
+        return await self.database.read(lambda c: c.execute(query, (number,)).fetchall())
+
     async def instances(self, number: int) -> list[Instance]:
         """By role and index."""
         return await self.database.read(lambda c: self._instances(c, number))
@@ -217,7 +228,7 @@ Values = dict[str, list[tuple[Any, ...]]]
 def _put_job(row: e.PutJob, values: Values) -> None:
     job = row.job
     head = (job.number, job.account, job.name, job.framework, job.queue, job.state.value, job.revision)
-    values["put_job"].append((*head, job.create_ms, job.end_ms, job.expire_ms, _PACK(job)))
+    values["put_job"].append((*head, job.create_ms, job.end_ms, job.expire_ms, _PACK(job), job.origin))
 
 
 def _put_instance(row: e.PutInstance, values: Values) -> None:

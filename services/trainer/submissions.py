@@ -77,6 +77,8 @@ def _fill(
     spec.notification.silent = True
     spec.labels.update(dict(plan.job.labels) | {"job": name, "role": role.name})
     spec.bundle_digest = job.bundle_digest
+    for one in job.attachments:
+        spec.attachments.add(path=one.path, digest=one.digest, is_directory=one.is_directory)
     if job.environment:
         spec.environment.ParseFromString(job.environment)
     if plan.job.requirements:

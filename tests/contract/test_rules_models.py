@@ -9,7 +9,8 @@ from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelyard.oip.v2 import inference_pb2
-from modelyard.v1 import deployment_pb2, model_pb2, seat_pb2
+from modelyard.v1 import deployment_pb2, lineage_pb2, model_pb2, seat_pb2
+from services.chassis.lineage import LineageServicer
 from services.chassis.seat_links import SeatLinks
 from services.chassis.security import AGENT, ANONYMOUS, ON_BEHALF, ROLES, SERVICE, TASK
 from services.models.rules import RULES
@@ -19,11 +20,11 @@ from services.models.servicer.models import ModelServicer
 from tests.support.models_yard import models_yard
 from tests.support.rule_proof import path, wrongly_answered
 
-FILES = (model_pb2, deployment_pb2, seat_pb2, inference_pb2)
+FILES = (model_pb2, deployment_pb2, seat_pb2, inference_pb2, lineage_pb2)
 SERVICES = [s for file in FILES for s in file.DESCRIPTOR.services_by_name.values()]
 SERVED = {
     name
-    for servicer in (ModelServicer, DeploymentServicer, SeatLinks, InferenceServicer)
+    for servicer in (ModelServicer, DeploymentServicer, SeatLinks, InferenceServicer, LineageServicer)
     for part in servicer.__mro__
     if part.__module__.startswith("services.")
     for name in vars(part)

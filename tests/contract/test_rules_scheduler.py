@@ -20,13 +20,22 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from modelyard.channel import ACCOUNT_KEY
 from modelyard.errors import from_rpc_error
-from modelyard.v1 import account_pb2, agent_link_pb2, contact_pb2, node_pb2, operator_pb2, queue_pb2, task_pb2
+from modelyard.v1 import (
+    account_pb2,
+    agent_link_pb2,
+    contact_pb2,
+    lineage_pb2,
+    node_pb2,
+    operator_pb2,
+    queue_pb2,
+    task_pb2,
+)
 from services.chassis.security import ADMIN, AGENT, ANONYMOUS, ON_BEHALF, ROLES, SERVICE, TASK, USER, VIEWER
 from services.scheduler.rules import RULES
 from tests.support.scheduler_service import Client, SchedulerYard, command, scheduler_yard
 from tests.support.scripted_agent import connected
 
-FILES = (task_pb2, operator_pb2, node_pb2, account_pb2, contact_pb2, queue_pb2, agent_link_pb2)
+FILES = (task_pb2, operator_pb2, node_pb2, account_pb2, contact_pb2, queue_pb2, agent_link_pb2, lineage_pb2)
 SERVICES = [s for file in FILES for s in file.DESCRIPTOR.services_by_name.values()]
 METHODS: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
 

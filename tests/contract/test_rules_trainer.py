@@ -8,7 +8,8 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from modelyard.v1 import framework_pb2, job_pb2, seat_pb2, sweep_pb2
+from modelyard.v1 import framework_pb2, job_pb2, lineage_pb2, seat_pb2, sweep_pb2
+from services.chassis.lineage import LineageServicer
 from services.chassis.seat_links import SeatLinks
 from services.chassis.security import AGENT, ANONYMOUS, ON_BEHALF, ROLES, SERVICE, TASK
 from services.trainer.rules import RULES
@@ -18,11 +19,11 @@ from services.trainer.servicer.sweeps import SweepServicer
 from tests.support.rule_proof import path, wrongly_answered
 from tests.support.trainer_yard import trainer_yard
 
-FILES = (framework_pb2, job_pb2, seat_pb2, sweep_pb2)
+FILES = (framework_pb2, job_pb2, seat_pb2, sweep_pb2, lineage_pb2)
 SERVICES = [s for file in FILES for s in file.DESCRIPTOR.services_by_name.values()]
 SERVED = {
     name
-    for servicer in (FrameworkServicer, JobServicer, SweepServicer, SeatLinks)
+    for servicer in (FrameworkServicer, JobServicer, SweepServicer, SeatLinks, LineageServicer)
     for part in servicer.__mro__
     if part.__module__.startswith("services.")
     for name in vars(part)

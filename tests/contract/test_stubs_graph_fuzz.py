@@ -13,7 +13,8 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from modelyard.v1 import canvas_pb2, run_pb2
+from modelyard.v1 import canvas_pb2, lineage_pb2, run_pb2
+from services.chassis.lineage import LineageServicer
 from services.graph.servicer.projects import ProjectServicer
 from services.graph.servicer.runs import RunServicer
 from tests.support.endings import NEVER, ending_of
@@ -21,11 +22,11 @@ from tests.support.graph_repeats import CANVAS, saved
 from tests.support.graph_yard import graph_yard
 from tests.support.mutations import mutate
 
-SERVED = {**vars(ProjectServicer), **vars(RunServicer)}
+SERVED = {**vars(ProjectServicer), **vars(RunServicer), **vars(LineageServicer)}
 """What is served; the rest of the contract is refused by gRPC's own stubs."""
 METHODS: list[MethodDescriptor] = [
     method
-    for file in (canvas_pb2, run_pb2)
+    for file in (canvas_pb2, run_pb2, lineage_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
     if method.name in SERVED

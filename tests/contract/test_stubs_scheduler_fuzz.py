@@ -21,14 +21,23 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelyard.channel import ACCOUNT_KEY
 from modelyard.errors import from_rpc_error
-from modelyard.v1 import account_pb2, agent_link_pb2, contact_pb2, node_pb2, operator_pb2, queue_pb2, task_pb2
+from modelyard.v1 import (
+    account_pb2,
+    agent_link_pb2,
+    contact_pb2,
+    lineage_pb2,
+    node_pb2,
+    operator_pb2,
+    queue_pb2,
+    task_pb2,
+)
 from services.scheduler import modification
 from services.scheduler.servicer import suspending
 from tests.support.mutations import add, mutate, value
 from tests.support.scheduler_service import Client, SchedulerYard, command, scheduler_yard
 from tests.support.scripted_agent import connected
 
-FILES = (task_pb2, operator_pb2, node_pb2, account_pb2, contact_pb2, queue_pb2, agent_link_pb2)
+FILES = (task_pb2, operator_pb2, node_pb2, account_pb2, contact_pb2, queue_pb2, agent_link_pb2, lineage_pb2)
 METHODS: list[MethodDescriptor] = [
     method
     for file in FILES
@@ -63,7 +72,7 @@ def likely(request: Message) -> None:
             request.task_ids.append("t-1")  # type: ignore[attr-defined]
         elif field.name in ("account", "queue") and field.message_type is not None:
             getattr(request, field.name).name = FUZZED
-        elif field.name in given and not field.is_repeated:
+        elif field.name in given and not field.is_repeated and field.message_type is None:
             setattr(request, field.name, given[field.name])
 
 

@@ -14,7 +14,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from modelyard.v1 import framework_pb2, job_pb2, sweep_pb2
+from modelyard.v1 import framework_pb2, job_pb2, lineage_pb2, sweep_pb2
 from services.trainer.rules import RULES
 from tests.support.endings import NEVER, ending_of
 from tests.support.mutations import mutate
@@ -24,7 +24,7 @@ from tests.support.trainer_yard import FRAMEWORK, JOB, SWEEP, trainer_yard
 
 METHODS: list[MethodDescriptor] = [
     method
-    for file in (framework_pb2, job_pb2, sweep_pb2)
+    for file in (framework_pb2, job_pb2, sweep_pb2, lineage_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
     if f"/{method.containing_service.full_name}/{method.name}" in RULES

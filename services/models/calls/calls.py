@@ -171,6 +171,7 @@ class Calls:
             now_ms,
             failed=False,
             compute_ns=times.get("compute", 0) if times else 0,
+            task=caller.task_id,
         )
         if route.mirror is not None:
             self._mirror.send(route, caller, request, message, statistics)
@@ -206,8 +207,9 @@ class Calls:
     ) -> None:
         statistics.failed(reason, time.perf_counter_ns() - begun_ns)
         self.uses.count(
-            key.model, key.version, caller.account, self._clock.now_ms(), failed=True, compute_ns=0
-        )
+            key.model, key.version, caller.account, self._clock.now_ms(), failed=True, compute_ns=0,
+            task=caller.task_id,
+        )  # fmt: skip
 
     async def _mirrored(self, route: Route, caller: Principal, request: Request) -> Message:
         """The same call once more, behind all others."""

@@ -21,13 +21,21 @@ class Uses:
     """What has been counted and is not kept yet."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, int, str, int], list[float]] = {}
+        self._counts: dict[tuple[str, int, str, str, int], list[float]] = {}
 
     def count(
-        self, model: str, version: int, account: str, now_ms: int, *, failed: bool, compute_ns: int
+        self,
+        model: str,
+        version: int,
+        account: str,
+        now_ms: int,
+        *,
+        failed: bool,
+        compute_ns: int,
+        task: str = "",
     ) -> None:
-        """One call."""
-        key = (model, version, account, now_ms // DAY_MS)
+        """One call; `task`: that made it."""
+        key = (model, version, account, task, now_ms // DAY_MS)
         found = self._counts.get(key)
         if found is None:
             found = self._counts[key] = [0, 0, 0.0, 0]
@@ -42,9 +50,9 @@ class Uses:
         return [
             Count(
                 model=model, version=version, account=account, time_ms=int(last_ms), calls=int(calls),
-                failures=int(failures), compute_s=compute_ns / 1e9,
+                failures=int(failures), compute_s=compute_ns / 1e9, task=task,
             )
-            for (model, version, account, _), (calls, failures, compute_ns, last_ms) in counts.items()
+            for (model, version, account, task, _), (calls, failures, compute_ns, last_ms) in counts.items()
         ]  # fmt: skip
 
     async def keep(self, keep: Keep) -> None:

@@ -73,6 +73,28 @@ ON CONFLICT (model, version, day, account) DO UPDATE SET calls = calls + exclude
     failures = failures + excluded.failures, compute_s = compute_s + excluded.compute_s,
     last_ms = max(last_ms, excluded.last_ms);
 
+-- name: add_task_usage
+INSERT INTO task_usage (task, model, version, account, calls, last_ms) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (task, model, version) DO UPDATE SET calls = calls + excluded.calls,
+    last_ms = max(last_ms, excluded.last_ms);
+
+-- name: prune_task_usage
+DELETE FROM task_usage WHERE last_ms < ?;
+
+-- name: drop_task_usage
+DELETE FROM task_usage WHERE model = ? AND version = ?;
+
+-- name: calls_of_task
+SELECT task, model, version, account, calls, last_ms FROM task_usage WHERE task = ? ORDER BY model, version;
+
+-- name: tasks_that_called
+SELECT task, model, version, account, calls, last_ms FROM task_usage
+WHERE model = :model AND version = :version AND (:account IS NULL OR account = :account)
+ORDER BY last_ms DESC, task LIMIT :most OFFSET :start;
+
+-- name: usage_by_account
+SELECT account, sum(calls), max(last_ms) FROM usage WHERE model = ? AND version = ? GROUP BY account ORDER BY account;
+
 -- name: usage_totals
 SELECT version, sum(calls), max(last_ms) FROM usage WHERE model = ? GROUP BY version;
 

@@ -179,7 +179,14 @@ def _put_finding(row: e.PutFinding) -> list[Change]:
 
 def _drop_version(row: e.DropVersion) -> list[Change]:
     key = row.model, row.version
-    tables = ("drop_version", "drop_configs", "drop_config_associations", "drop_finding", "drop_usage")
+    tables = (
+        "drop_version",
+        "drop_configs",
+        "drop_config_associations",
+        "drop_finding",
+        "drop_usage",
+        "drop_task_usage",
+    )
     return [(name, key) for name in tables]
 
 

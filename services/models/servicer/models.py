@@ -33,7 +33,7 @@ from services.models.convert.model import (
     version_message,
 )
 from services.models.describing import Describing
-from services.models.lineage import Origins
+from services.models.origins import Origins
 
 DAYS, DAYS_MOST = 30, 3_660
 _LAST = (1 << 62) - 1
