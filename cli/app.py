@@ -35,6 +35,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "ls: who changed what, and who was refused"),
     "contacts": ("contacts", "add, ls, get, test, default, rm, deliveries, replay"),
     "graph": ("graph", "Canvases and their versions: checked, explained, run, watched, imported"),
+    "trigger": (
+        "trigger",
+        "Runs that start by themselves: schedules, webhooks, artefacts, models; back-fills",
+    ),
     "train": ("train", "Training with any framework: jobs run, watched, logged, drawn, swept, imported"),
     "model": ("model", "Models: pushed, proved, configured, named; inspect needs no yard"),
     "lineage": ("lineage", "Where data, runs, jobs and models come from, and what became of them"),

@@ -66,6 +66,9 @@ def up(
             show_default="none",
         ),
     ] = "",
+    webhook_port: Annotated[
+        int, typer.Option(help="Port that takes webhooks for triggers", show_default="off")
+    ] = -1,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything serves")] = False,
 ) -> int:
     """Bring up a yard: scheduler, store, graph service and agents.
@@ -86,6 +89,7 @@ def up(
         models=models,
         trust="" if trust == "none" else trust or None,
         notify_allow="" if notify_allow == "none" else notify_allow or None,
+        webhook_port=None if webhook_port < 0 else webhook_port,
     )
     if detach:
         from cli.supervisor.detached import start

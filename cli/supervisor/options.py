@@ -40,6 +40,8 @@ class Options:
     trust: str = ""
     # Whether there is a graph service.
     graphs: bool = True
+    # Of webhooks that fire triggers; 0: none.
+    webhook_port: int = 0
 
     @property
     def tls(self) -> bool:
@@ -79,6 +81,8 @@ class Options:
             ports["trainer"] = self.port_base + 3
         if self.models:
             ports["models service"] = self.port_base + 4
+        if self.webhook_port:
+            ports["webhooks"] = self.webhook_port
         return {**ports, "scheduler (agents)": self.port_base + AGENT_PORT_OFFSET} if self.tls else ports
 
 
@@ -105,6 +109,8 @@ def remembered(state: Path, **given: Any) -> Options:
     options = Options(**{**stored, **{key: value for key, value in given.items() if value is not None}})
     if not 1 <= options.port_base <= 65535 - AGENT_PORT_OFFSET:
         raise CommandError(f"port base {options.port_base} is not a port", code=exit_codes.USAGE)
+    if not 0 <= options.webhook_port <= 65535:
+        raise CommandError(f"--webhook-port {options.webhook_port} is not a port", code=exit_codes.USAGE)
     if not 0 <= options.metrics_port_base <= 65535 - options.agents - 4:
         raise CommandError(
             f"--metrics-port-base {options.metrics_port_base} is not a port", code=exit_codes.USAGE

@@ -33,6 +33,9 @@ def programs(state: Path, options: Options) -> list[Program]:
     store += ("--scheduler", options.endpoint)
     graph: tuple[str, ...] = ("--host", options.host, "--port", str(options.port_base + 2), *tls)
     graph += ("--scheduler", options.endpoint, "--store", options.store)
+    graph += ("--models", options.serving) if options.models else ()
+    if options.webhook_port:
+        graph += ("--webhook-port", str(options.webhook_port), "--webhook-host", options.host)
     services = [
         _program(state, "scheduler", "services.scheduler", (*scheduler, *_metrics(options, 0))),
         _program(state, "store", "services.store", (*store, *_metrics(options, 1))),

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from modelyard.client.runs import Runs
     from modelyard.client.sweeps import Sweeps
     from modelyard.client.tasks import Tasks
+    from modelyard.client.triggers import Triggers
 
 
 class Client:
@@ -164,6 +165,13 @@ class Client:
         from modelyard.client.runs import Runs
 
         return Runs(self.connection)
+
+    @cached_property
+    def triggers(self) -> Triggers:
+        """What starts runs by itself, and back-fills."""
+        from modelyard.client.triggers import Triggers
+
+        return Triggers(self.connection)
 
     @cached_property
     def queues(self) -> Queues:

@@ -29,6 +29,7 @@ GROUPS = (
     "queues",
     "projects",
     "runs",
+    "triggers",
     "jobs",
     "sweeps",
     "models",

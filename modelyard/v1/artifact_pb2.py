@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmodelyard/v1/artifact.proto\x12\x0cmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x01\n\x08\x41rtifact\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0freference_count\x18\x07 \x01(\x05\"\xa7\x01\n\x11PutArtifactHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12\x0e\n\x06holder\x18\x06 \x01(\t\x12+\n\nlocal_file\x18\x07 \x01(\x0b\x32\x17.modelyard.v1.LocalFile\"8\n\tLocalFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\x03\x12\r\n\x05inode\x18\x03 \x01(\x03\"`\n\x12PutArtifactRequest\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x1f.modelyard.v1.PutArtifactHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"?\n\x13PutArtifactResponse\x12(\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Artifact\"E\n\x12GetArtifactRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\"H\n\x13GetArtifactResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"6\n\x13StatArtifactRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\"@\n\x14StatArtifactResponse\x12(\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Artifact\"\\\n\x14ListArtifactsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\"[\n\x15ListArtifactsResponse\x12)\n\tartifacts\x18\x01 \x03(\x0b\x32\x16.modelyard.v1.Artifact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"L\n\x15\x44\x65leteArtifactRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\"\x18\n\x16\x44\x65leteArtifactResponse\"H\n\x14\x41\x64\x64ReferencesRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\x0f\n\x07\x64igests\x18\x03 \x03(\t\"\x17\n\x15\x41\x64\x64ReferencesResponse\")\n\x17RemoveReferencesRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\"\x1a\n\x18RemoveReferencesResponse2\x88\x05\n\x0f\x41rtifactService\x12T\n\x0bPutArtifact\x12 .modelyard.v1.PutArtifactRequest\x1a!.modelyard.v1.PutArtifactResponse(\x01\x12T\n\x0bGetArtifact\x12 .modelyard.v1.GetArtifactRequest\x1a!.modelyard.v1.GetArtifactResponse0\x01\x12U\n\x0cStatArtifact\x12!.modelyard.v1.StatArtifactRequest\x1a\".modelyard.v1.StatArtifactResponse\x12X\n\rListArtifacts\x12\".modelyard.v1.ListArtifactsRequest\x1a#.modelyard.v1.ListArtifactsResponse\x12[\n\x0e\x44\x65leteArtifact\x12#.modelyard.v1.DeleteArtifactRequest\x1a$.modelyard.v1.DeleteArtifactResponse\x12X\n\rAddReferences\x12\".modelyard.v1.AddReferencesRequest\x1a#.modelyard.v1.AddReferencesResponse\x12\x61\n\x10RemoveReferences\x12%.modelyard.v1.RemoveReferencesRequest\x1a&.modelyard.v1.RemoveReferencesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmodelyard/v1/artifact.proto\x12\x0cmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x01\n\x08\x41rtifact\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0freference_count\x18\x07 \x01(\x05\"\xa7\x01\n\x11PutArtifactHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12\x0e\n\x06holder\x18\x06 \x01(\t\x12+\n\nlocal_file\x18\x07 \x01(\x0b\x32\x17.modelyard.v1.LocalFile\"8\n\tLocalFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\x03\x12\r\n\x05inode\x18\x03 \x01(\x03\"`\n\x12PutArtifactRequest\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x1f.modelyard.v1.PutArtifactHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"?\n\x13PutArtifactResponse\x12(\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Artifact\"E\n\x12GetArtifactRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\"H\n\x13GetArtifactResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"6\n\x13StatArtifactRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\"@\n\x14StatArtifactResponse\x12(\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Artifact\"\xa1\x01\n\x14ListArtifactsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\x12\x13\n\x0bname_prefix\x18\x05 \x01(\t\x12.\n\nsince_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x15ListArtifactsResponse\x12)\n\tartifacts\x18\x01 \x03(\x0b\x32\x16.modelyard.v1.Artifact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"L\n\x15\x44\x65leteArtifactRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\"\x18\n\x16\x44\x65leteArtifactResponse\"H\n\x14\x41\x64\x64ReferencesRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\x0f\n\x07\x64igests\x18\x03 \x03(\t\"\x17\n\x15\x41\x64\x64ReferencesResponse\")\n\x17RemoveReferencesRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\"\x1a\n\x18RemoveReferencesResponse2\x88\x05\n\x0f\x41rtifactService\x12T\n\x0bPutArtifact\x12 .modelyard.v1.PutArtifactRequest\x1a!.modelyard.v1.PutArtifactResponse(\x01\x12T\n\x0bGetArtifact\x12 .modelyard.v1.GetArtifactRequest\x1a!.modelyard.v1.GetArtifactResponse0\x01\x12U\n\x0cStatArtifact\x12!.modelyard.v1.StatArtifactRequest\x1a\".modelyard.v1.StatArtifactResponse\x12X\n\rListArtifacts\x12\".modelyard.v1.ListArtifactsRequest\x1a#.modelyard.v1.ListArtifactsResponse\x12[\n\x0e\x44\x65leteArtifact\x12#.modelyard.v1.DeleteArtifactRequest\x1a$.modelyard.v1.DeleteArtifactResponse\x12X\n\rAddReferences\x12\".modelyard.v1.AddReferencesRequest\x1a#.modelyard.v1.AddReferencesResponse\x12\x61\n\x10RemoveReferences\x12%.modelyard.v1.RemoveReferencesRequest\x1a&.modelyard.v1.RemoveReferencesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,22 +50,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATARTIFACTREQUEST']._serialized_end=842
   _globals['_STATARTIFACTRESPONSE']._serialized_start=844
   _globals['_STATARTIFACTRESPONSE']._serialized_end=908
-  _globals['_LISTARTIFACTSREQUEST']._serialized_start=910
-  _globals['_LISTARTIFACTSREQUEST']._serialized_end=1002
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=1004
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=1095
-  _globals['_DELETEARTIFACTREQUEST']._serialized_start=1097
-  _globals['_DELETEARTIFACTREQUEST']._serialized_end=1173
-  _globals['_DELETEARTIFACTRESPONSE']._serialized_start=1175
-  _globals['_DELETEARTIFACTRESPONSE']._serialized_end=1199
-  _globals['_ADDREFERENCESREQUEST']._serialized_start=1201
-  _globals['_ADDREFERENCESREQUEST']._serialized_end=1273
-  _globals['_ADDREFERENCESRESPONSE']._serialized_start=1275
-  _globals['_ADDREFERENCESRESPONSE']._serialized_end=1298
-  _globals['_REMOVEREFERENCESREQUEST']._serialized_start=1300
-  _globals['_REMOVEREFERENCESREQUEST']._serialized_end=1341
-  _globals['_REMOVEREFERENCESRESPONSE']._serialized_start=1343
-  _globals['_REMOVEREFERENCESRESPONSE']._serialized_end=1369
-  _globals['_ARTIFACTSERVICE']._serialized_start=1372
-  _globals['_ARTIFACTSERVICE']._serialized_end=2020
+  _globals['_LISTARTIFACTSREQUEST']._serialized_start=911
+  _globals['_LISTARTIFACTSREQUEST']._serialized_end=1072
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=1074
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=1165
+  _globals['_DELETEARTIFACTREQUEST']._serialized_start=1167
+  _globals['_DELETEARTIFACTREQUEST']._serialized_end=1243
+  _globals['_DELETEARTIFACTRESPONSE']._serialized_start=1245
+  _globals['_DELETEARTIFACTRESPONSE']._serialized_end=1269
+  _globals['_ADDREFERENCESREQUEST']._serialized_start=1271
+  _globals['_ADDREFERENCESREQUEST']._serialized_end=1343
+  _globals['_ADDREFERENCESRESPONSE']._serialized_start=1345
+  _globals['_ADDREFERENCESRESPONSE']._serialized_end=1368
+  _globals['_REMOVEREFERENCESREQUEST']._serialized_start=1370
+  _globals['_REMOVEREFERENCESREQUEST']._serialized_end=1411
+  _globals['_REMOVEREFERENCESRESPONSE']._serialized_start=1413
+  _globals['_REMOVEREFERENCESRESPONSE']._serialized_end=1439
+  _globals['_ARTIFACTSERVICE']._serialized_start=1442
+  _globals['_ARTIFACTSERVICE']._serialized_end=2090
 # @@protoc_insertion_point(module_scope)

@@ -281,12 +281,20 @@ class ListArtifactsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
+    NAME_PREFIX_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     page_token: _builtins.str
     name: _builtins.str
     """Only those of exactly this name."""
     account: _builtins.str
-    """For administrators: whose."""
+    """For administrators and services: whose."""
+    name_prefix: _builtins.str
+    """Only those whose name begins so."""
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """Only those that are not older."""
+
     def __init__(
         self,
         *,
@@ -294,10 +302,12 @@ class ListArtifactsRequest(_message.Message):
         page_token: _builtins.str = ...,
         name: _builtins.str = ...,
         account: _builtins.str = ...,
+        name_prefix: _builtins.str = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "name", b"name", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "name", b"name", "name_prefix", b"name_prefix", "page_size", b"page_size", "page_token", b"page_token", "since_time", b"since_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1441,6 +1441,7 @@ class AliasChange(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     alias: _builtins.str
     from_version: _builtins.int
     """0: there was none."""
@@ -1448,6 +1449,8 @@ class AliasChange(_message.Message):
     """0: it was taken away."""
     account: _builtins.str
     comment: _builtins.str
+    sequence: _builtins.int
+    """Grows with every change of any alias."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -1459,10 +1462,11 @@ class AliasChange(_message.Message):
         account: _builtins.str = ...,
         comment: _builtins.str = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "alias", b"alias", "comment", b"comment", "from_version", b"from_version", "time", b"time", "to_version", b"to_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "alias", b"alias", "comment", b"comment", "from_version", b"from_version", "sequence", b"sequence", "time", b"time", "to_version", b"to_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,8 @@ POINTS: Mapping[str, str] = {
     "graph.after_submit": "a batch of nodes has left, its answer is not known",
     "graph.before_errand": "what is owed to another service is on disk, that has not heard of it",
     "graph.after_errand": "what was owed is done, its row does not know",
+    "graph.before_firing": "a trigger is due, nothing of its firing is on disk",
+    "graph.after_firing": "a firing is on disk, its run is not",
     "trainer.before_commit": "a step of jobs is made, nothing of it is on disk",
     "trainer.after_commit": "a step of jobs is on disk, nobody knows",
     "trainer.before_submit": "a gang is on disk, the scheduler has not heard of it",

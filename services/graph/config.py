@@ -16,6 +16,12 @@ class GraphConfig(AuditedConfig):
     )
     store: str = option("127.0.0.1:7071", "host:port of the store, which has the artefacts")
 
+    models: str = option(
+        "", "host:port of the models service, for triggers that wait for models; empty: there is none"
+    )
+    webhook_port: int = option(0, "TCP port that takes webhooks over HTTP; 0: off")
+    webhook_host: str = option("127.0.0.1", "address of webhooks; any but loopback needs --tls")
+    webhook_url: str = option("", "under which address webhooks reach this port, if not its own")
     keep_ended_days: float = option(
         0.0, "days that ended runs and what they recorded are kept; 0: until somebody deletes them"
     )

@@ -38,6 +38,19 @@ _TABLE = {
         "DeleteRun": _CHANGE,
         "ExportRunPicture": _READ,
     },
+    "TriggerService": {
+        "CreateTrigger": _CHANGE,
+        "GetTrigger": _READ,
+        "ListTriggers": _READ,
+        "UpdateTrigger": _CHANGE,
+        "DeleteTrigger": _CHANGE,
+        "RotateTriggerSecret": _CHANGE,
+        "FireTrigger": _CHANGE,
+        "ListFirings": _READ,
+        "CreateBackfill": _CHANGE,
+        "GetBackfill": _READ,
+        "CancelBackfill": _CHANGE,
+    },
 }
 
 RULES: RuleTable = {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import grpc.aio
 
-from modelyard.v1 import canvas_pb2, canvas_pb2_grpc, run_pb2, run_pb2_grpc
+from modelyard.v1 import canvas_pb2, canvas_pb2_grpc, run_pb2, run_pb2_grpc, trigger_pb2, trigger_pb2_grpc
 from services.chassis.answers import Answers, repeatable
 from services.chassis.clock import SystemClock
 from services.chassis.contacts import Contacts
@@ -37,8 +37,15 @@ from services.graph.projects import Projects
 from services.graph.rules import RULES
 from services.graph.servicer.projects import ProjectServicer
 from services.graph.servicer.runs import RunServicer
+from services.graph.servicer.triggers import TriggerServicer
 from services.graph.starting import Starting
 from services.graph.store import RunStore
+from services.graph.triggers.firing import Firings
+from services.graph.triggers.listener import Deliveries, Listener, listener_of
+from services.graph.triggers.owners import Owners
+from services.graph.triggers.sealing import Sealing
+from services.graph.triggers.store import TriggerStore
+from services.graph.triggers.watching import Watching
 
 PACKAGE = "services.graph"
 
@@ -57,6 +64,7 @@ class GraphService:
         self._outward: Outward | None = None
         self._scheduler: grpc.aio.Channel | None = None
         self._library: Library | None = None
+        self._listener: Listener | None = None
 
     async def open(self) -> None:
         """Opens the tables and the way to the scheduler. Raises StartRefused leaves."""
@@ -94,11 +102,32 @@ class GraphService:
             Kind.CANCELLATION: Cancellations(self._peer),
             Kind.WITHDRAWAL: Withdrawals(self._peer),
         }
+        await self._open_triggers(artifacts_channel=self._store)
         self._loops.start("errands", self._errands.run(carriers))
         self._loops.start("engine", self._engine.run())
         self._loops.start("progress", Progress(self._engine, self._scheduler, self._clock).run())
         self._loops.start("answers", self._answers.run(self._clock))
         self._loops.start("clearing", self._clearing.run())
+
+    async def _open_triggers(self, artifacts_channel: grpc.aio.Channel) -> None:
+        """What starts runs by itself."""
+        config = self._config
+        assert self._database is not None and self._library is not None and self._outward is not None
+        assert self._scheduler is not None
+        self._starting = Starting(self._projects, self._library, self._engine.store)
+        self._firings = Firings(
+            TriggerStore(self._database, load_queries(f"{PACKAGE}.triggers")), self._engine, self._projects,
+            self._starting, Owners(self._scheduler, self._clock), self._clock,
+        )  # fmt: skip
+        models = self._outward.connect(config.models) if config.models else None
+        self._watching = Watching(self._firings, artifacts_channel, models, self._clock)
+        self._sealing = Sealing(yard_key(config.state_dir, "graph.triggers.key"))
+        self._listener = listener_of(config, Deliveries(self._firings, self._sealing, self._clock))
+        if self._listener is not None:
+            await self._listener.open()
+        self._loops.start("firings", self._firings.run())
+        self._loops.start("firings-pruned", self._firings.prune())
+        self._loops.start("watching", self._watching.run())
 
     async def figures(self) -> list[Family]:
         """For whoever scrapes."""
@@ -117,7 +146,7 @@ class GraphService:
         return RemoteAuthenticator(self._scheduler)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
-        """Adds ProjectService, RunService and LineageService."""
+        """Adds ProjectService, RunService, TriggerService and LineageService."""
         if self._library is None:
             raise InvariantViolation("the graph service is not open")
         projects = ProjectServicer(
@@ -134,7 +163,6 @@ class GraphService:
         canvas_pb2_grpc.add_ProjectServiceServicer_to_server(
             repeatable(projects, file, self._answers), server
         )
-        starting = Starting(self._projects, self._library, self._engine.store)
         assert self._scheduler is not None
         explaining = Explaining(
             self._projects, self._library, self._catalogue, self._engine.store, self._scheduler
@@ -142,7 +170,7 @@ class GraphService:
         runs = RunServicer(
             self._engine,
             self._projects,
-            starting,
+            self._starting,
             self._history,
             self._answers,
             explaining,
@@ -151,7 +179,19 @@ class GraphService:
         )
         run_file = run_pb2.DESCRIPTOR
         run_pb2_grpc.add_RunServiceServicer_to_server(repeatable(runs, run_file, self._answers), server)
-        names = (file.services_by_name["ProjectService"], run_file.services_by_name["RunService"])
+        url = self._config.webhook_url or (self._listener.url if self._listener is not None else "")
+        triggers = TriggerServicer(
+            self._firings, self._watching, self._projects, self._engine, self._answers, self._sealing, self._clock,
+            url.rstrip("/"),
+        )  # fmt: skip
+        trigger_file = trigger_pb2.DESCRIPTOR
+        trigger_pb2_grpc.add_TriggerServiceServicer_to_server(
+            repeatable(triggers, trigger_file, self._answers), server
+        )
+        names = [
+            file.services_by_name["ProjectService"], run_file.services_by_name["RunService"],
+            trigger_file.services_by_name["TriggerService"],
+        ]  # fmt: skip
         lineage = RunLineage(self._engine, self._projects, self._history)
         return [*(name.full_name for name in names), add_lineage(server, lineage.sources())]
 
@@ -160,6 +200,8 @@ class GraphService:
 
     async def close(self) -> None:
         """Closes everything that is open."""
+        if self._listener is not None:
+            await self._listener.close()
         if self._outward is not None:
             await self._outward.close()
         if self._database is not None:

@@ -84,7 +84,7 @@ _BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
     "AccountService": {
         "CreateAccount": _ADMIN,
         "ListAccounts": _ADMIN,
-        "GetAccount": _READ,
+        "GetAccount": _READ_FOR,
         "UpdateAccount": _ADMIN,
         "DeleteAccount": _ADMIN,
         "CreateToken": frozenset({ADMIN, USER}),

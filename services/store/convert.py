@@ -103,9 +103,9 @@ def position_of(cursor: str) -> tuple[int, str]:
     return int(time_ms), digest
 
 
-def name_filter_of(name: str) -> str:
-    """The name to look for; raises NameInvalid."""
-    return _label_of(name, "name")
+def name_filter_of(name: str, field: str = "name") -> str:
+    """The name to look for, or its beginning; raises NameInvalid."""
+    return _label_of(name, field)
 
 
 def _label_of(text: str, field: str) -> str:

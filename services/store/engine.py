@@ -116,9 +116,18 @@ class Engine:
         if sent != artifact.size_bytes or (seen is not None and seen.hexdigest() != artifact.digest):
             raise await self._set_aside(artifact)
 
-    async def page(self, account: str, name: str, after: tuple[int, str], most: int) -> list[Artifact]:
-        """Newest first, behind the position (create_time_ms, digest)."""
-        return await self._store.page(account, name, after, most)
+    async def page(
+        self,
+        account: str,
+        name: str,
+        after: tuple[int, str],
+        most: int,
+        *,
+        prefix: str = "",
+        since_ms: int = 0,
+    ) -> list[Artifact]:
+        """Newest first, behind the position (create_time_ms, digest); those that are not older than `since_ms`."""
+        return await self._store.page(account, name, after, most, prefix=prefix, since_ms=since_ms)
 
     async def delete(self, account: str, digest: str, request_id: str) -> None:
         """See Store.delete; the bytes go with the last account that has them."""

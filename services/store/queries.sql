@@ -11,6 +11,7 @@ FROM artifact a JOIN blob b USING (digest)
 WHERE a.account = :account
     AND (a.create_time_ms < :time_ms OR (a.create_time_ms = :time_ms AND a.digest > :digest))
     AND (:name = '' OR a.name = :name)
+    AND (:prefix = '' OR substr(a.name, 1, length(:prefix)) = :prefix) AND a.create_time_ms >= :since_ms
 ORDER BY a.create_time_ms DESC, a.digest
 LIMIT :most;
 

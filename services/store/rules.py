@@ -8,7 +8,7 @@ RULES: RuleTable = {
     _SERVICE + "PutArtifact": frozenset({ADMIN, USER, AGENT, SERVICE, TASK}),
     _SERVICE + "GetArtifact": frozenset({ADMIN, USER, VIEWER, AGENT, SERVICE, TASK}),
     _SERVICE + "StatArtifact": frozenset({ADMIN, USER, VIEWER, AGENT, SERVICE, TASK}),
-    _SERVICE + "ListArtifacts": frozenset({ADMIN, USER, VIEWER}),
+    _SERVICE + "ListArtifacts": frozenset({ADMIN, USER, VIEWER, SERVICE}),
     _SERVICE + "DeleteArtifact": frozenset({ADMIN, USER, SERVICE}),
     _SERVICE + "AddReferences": frozenset({ADMIN, USER, AGENT, SERVICE}),
     _SERVICE + "RemoveReferences": frozenset({ADMIN, USER, AGENT, SERVICE}),

@@ -90,10 +90,12 @@ class ArtifactServicer(ArtifactServiceServicer):
         self, request: pb.ListArtifactsRequest, context: Context
     ) -> pb.ListArtifactsResponse:
         account, name = account_for(principal(), request.account), name_filter_of(request.name)
-        filter_key = f"{account}\n{name}".encode()
+        prefix = name_filter_of(request.name_prefix, "name_prefix")
+        since_ms = max(0, request.since_time.ToMilliseconds())
+        filter_key = f"{account}\n{name}\n{prefix}\n{since_ms}".encode()
         most = page_size(request.page_size)
         after = position_of(decode_token(request.page_token, filter_key))
-        found = await self._engine.page(account, name, after, most + 1)
+        found = await self._engine.page(account, name, after, most + 1, prefix=prefix, since_ms=since_ms)
         more = encode_token(cursor_of(found[most - 1]), filter_key) if len(found) > most else ""
         return pb.ListArtifactsResponse(
             artifacts=[artifact_message(artifact) for artifact in found[:most]], next_page_token=more

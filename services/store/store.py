@@ -59,9 +59,21 @@ class Store:
         """The account's artefact, or None."""
         return await self._database.read(lambda db: self._find(db, account, digest))
 
-    async def page(self, account: str, name: str, after: tuple[int, str], most: int) -> list[Artifact]:
-        """Newest first, behind the position (create_time_ms, digest)."""
-        values = {"account": account, "name": name, "time_ms": after[0], "digest": after[1], "most": most}
+    async def page(
+        self,
+        account: str,
+        name: str,
+        after: tuple[int, str],
+        most: int,
+        *,
+        prefix: str = "",
+        since_ms: int = 0,
+    ) -> list[Artifact]:
+        """Newest first, behind the position (create_time_ms, digest); those that are not older than `since_ms`."""
+        values = {
+            "account": account, "name": name, "time_ms": after[0], "digest": after[1], "most": most,
+            "prefix": prefix, "since_ms": since_ms,
+        }  # fmt: skip
         rows = await self._database.read(lambda db: self._run(db, "list_artifacts", values).fetchall())
         return [Artifact(*row) for row in rows]
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
-from modelyard.v1 import canvas_pb2, run_pb2
+from modelyard.v1 import canvas_pb2, run_pb2, trigger_pb2
 from tests.support import repeating
 from tests.support.graph_repeats import CASES
 from tests.support.graph_yard import GraphYard, graph_yard
 
-FILES = (canvas_pb2.DESCRIPTOR, run_pb2.DESCRIPTOR)
+FILES = (canvas_pb2.DESCRIPTOR, run_pb2.DESCRIPTOR, trigger_pb2.DESCRIPTOR)
 MUTATIONS: dict[str, MethodDescriptor] = {
     method.name: method
     for file in FILES

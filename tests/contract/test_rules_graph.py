@@ -8,19 +8,20 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from modelyard.v1 import canvas_pb2, lineage_pb2, run_pb2
+from modelyard.v1 import canvas_pb2, lineage_pb2, run_pb2, trigger_pb2
 from services.chassis.lineage import LineageServicer
 from services.chassis.security import AGENT, ANONYMOUS, ON_BEHALF, ROLES, SERVICE, TASK
 from services.graph.rules import RULES
 from services.graph.servicer.projects import ProjectServicer
 from services.graph.servicer.runs import RunServicer
+from services.graph.servicer.triggers import TriggerServicer
 from tests.support.graph_yard import graph_yard
 from tests.support.rule_proof import path, wrongly_answered
 
 SERVICES = [
-    s for file in (canvas_pb2, run_pb2, lineage_pb2) for s in file.DESCRIPTOR.services_by_name.values()
+    s for file in (canvas_pb2, run_pb2, trigger_pb2, lineage_pb2) for s in file.DESCRIPTOR.services_by_name.values()
 ]
-SERVED = {**vars(ProjectServicer), **vars(RunServicer), **vars(LineageServicer)}
+SERVED = {**vars(ProjectServicer), **vars(RunServicer), **vars(TriggerServicer), **vars(LineageServicer)}
 """What is served; the rest of the contract is refused by gRPC's own stubs."""
 EVERY: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
 METHODS = [method for method in EVERY if method.name in SERVED]

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from modelyard.v1 import canvas_pb2 as pb
-from modelyard.v1 import run_pb2
+from modelyard.v1 import run_pb2, trigger_pb2
 from tests.support.graph_yard import GraphYard
 
 Pair = tuple[Any, Any]
@@ -100,6 +100,55 @@ def of_run(request_type: Callable[..., Any], *before: Any, **fields: Any) -> Any
     return case
 
 
+async def triggered(yard: GraphYard, name: str, *, webhook: bool = False) -> str:
+    """A trigger that does not fire by itself before next year."""
+    wanted = trigger_pb2.RunTrigger(name=name, project_id=await saved(yard, name))
+    if webhook:
+        wanted.webhook.SetInParent()
+    else:
+        wanted.cron.expression = "0 0 1 1 *"
+    answer = await yard.admin.triggers.CreateTrigger(trigger_pb2.CreateTriggerRequest(trigger=wanted))
+    return str(answer.trigger.id)
+
+
+async def create_trigger(yard: GraphYard) -> Pair:
+    wanted = trigger_pb2.RunTrigger(project_id=await saved(yard), webhook=trigger_pb2.WebhookSource())
+    made = [trigger_pb2.CreateTriggerRequest(trigger=wanted) for _ in range(2)]
+    for request, name in zip(made, ("one", "other"), strict=True):
+        request.trigger.name = name
+    return made[0], made[1]
+
+
+def of_trigger(request_type: Callable[..., Any], *, webhook: bool = False, **fields: Any) -> Any:
+    """An RPC about a trigger: one, then another."""
+
+    async def case(yard: GraphYard) -> Pair:
+        first, second = [await triggered(yard, name, webhook=webhook) for name in ("one", "other")]
+        return request_type(trigger=first, **fields), request_type(trigger=second, **fields)
+
+    return case
+
+
+def _of_2020(trigger: str) -> Any:
+    request = trigger_pb2.CreateBackfillRequest(trigger=trigger)
+    request.from_time.FromJsonString("2020-01-01T00:00:00Z")
+    request.to_time.FromJsonString("2020-06-01T00:00:00Z")
+    return request
+
+
+async def backfill(yard: GraphYard) -> Pair:
+    first, second = [await triggered(yard, name) for name in ("one", "other")]
+    return _of_2020(first), _of_2020(second)
+
+
+async def cancel_backfill(yard: GraphYard) -> Pair:
+    made = []
+    for request in await backfill(yard):
+        answer = await yard.admin.triggers.CreateBackfill(request)
+        made.append(trigger_pb2.CancelBackfillRequest(backfill_id=answer.backfill.id, cancel_runs=True))
+    return made[0], made[1]
+
+
 CASES: dict[str, Callable[[GraphYard], Awaitable[Pair]]] = {
     "CreateProject": create,
     "DeleteProject": delete,
@@ -114,4 +163,13 @@ CASES: dict[str, Callable[[GraphYard], Awaitable[Pair]]] = {
     "ContinueRun": of_run(run_pb2.ContinueRunRequest, run_pb2.CancelRunRequest),
     "ModifyRunNode": of_run(run_pb2.ModifyRunNodeRequest, node_id="b", params_json='{"w": 1}'),
     "DecideGate": decide,
+    "CreateTrigger": create_trigger,
+    "UpdateTrigger": of_trigger(
+        trigger_pb2.UpdateTriggerRequest, changes=trigger_pb2.RunTrigger(paused=True, comment="for now")
+    ),
+    "DeleteTrigger": of_trigger(trigger_pb2.DeleteTriggerRequest),
+    "RotateTriggerSecret": of_trigger(trigger_pb2.RotateTriggerSecretRequest, webhook=True),
+    "FireTrigger": of_trigger(trigger_pb2.FireTriggerRequest),
+    "CreateBackfill": backfill,
+    "CancelBackfill": cancel_backfill,
 }

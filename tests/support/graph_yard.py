@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.channel import connect
-from modelyard.v1 import canvas_pb2, canvas_pb2_grpc, operator_pb2, run_pb2_grpc
+from modelyard.v1 import canvas_pb2, canvas_pb2_grpc, operator_pb2, run_pb2_grpc, trigger_pb2_grpc
 from services.graph.config import GraphConfig
 from services.graph.service import GraphService
 from tests.support.peer_yard import PeerYard
@@ -24,6 +24,7 @@ class GraphClient:
         self.channel = connect(address, token=token)
         self.projects = canvas_pb2_grpc.ProjectServiceStub(self.channel)
         self.runs = run_pb2_grpc.RunServiceStub(self.channel)
+        self.triggers = trigger_pb2_grpc.TriggerServiceStub(self.channel)
 
     async def create(self, name: str = "ocr") -> str:
         """A new project's id."""

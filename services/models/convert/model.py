@@ -104,7 +104,7 @@ def change_messages(changes: Sequence[AliasChange]) -> list[pb.AliasChange]:
     for one in changes:
         message = pb.AliasChange(
             alias=one.alias, from_version=one.from_version, to_version=one.to_version, account=one.account,
-            comment=one.comment,
+            comment=one.comment, sequence=one.number,
         )  # fmt: skip
         message.time.FromMilliseconds(one.time_ms)
         found.append(message)

@@ -1,0 +1,218 @@
+"""Webhooks: an HTTP port that takes signed deliveries, and nothing else. The library is loaded only where it is wanted.
+
+202 means that the firing is on disk. Who cannot sign learns nothing, not even which triggers there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+import msgspec
+
+from services.chassis.bootstrap import is_loopback
+from services.chassis.clock import Clock
+from services.chassis.errors import ServiceError, StartRefused
+from services.chassis.logs import get_logger
+from services.chassis.server import TlsFiles
+from services.graph.config import GraphConfig
+from services.graph.triggers import events, signature
+from services.graph.triggers.firing import Firings
+from services.graph.triggers.model import NewFiring, RunTrigger, TriggerNotFound, WebhookSource
+from services.graph.triggers.sealing import Sealing
+
+BODY_MOST = 256 << 10
+READ_S = 10.0
+PREFIX = "/triggers/"
+_DECOY = signature.new_secret()
+_log = get_logger("graph.webhooks")
+
+
+class WebhooksMissing(StartRefused):
+    """Webhooks need an HTTP library: pip install 'modelyard[webhooks]'."""
+
+
+class WebhooksNeedTls(StartRefused):
+    """Anything but loopback needs TLS."""
+
+
+class WebhookPortTaken(StartRefused):
+    """The port of webhooks cannot be listened on."""
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """What came, before it is believed."""
+
+    trigger: str
+    delivery: str
+    timestamp: str
+    signatures: str
+    body: bytes
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What is said to who delivered it."""
+
+    status: int
+    reason: str
+    message: str
+    firing: str = ""
+
+
+REFUSED = Answer(401, "NOT_SIGNED", "the signature, the time or the trigger is not right")
+
+
+class Deliveries:
+    """What becomes of a delivery. Knows no HTTP but its status codes."""
+
+    def __init__(self, firings: Firings, sealing: Sealing, clock: Clock) -> None:
+        self._firings = firings
+        self._sealing = sealing
+        self._clock = clock
+
+    async def take(self, delivery: Delivery) -> Answer:
+        """Idempotent by (trigger, delivery id)."""
+        now_ms = self._clock.now_ms()
+        trigger, secrets = await self._trigger(delivery.trigger, now_ms)
+        is_signed = signature.is_signed(
+            secrets or [_DECOY], delivery.delivery, delivery.timestamp, delivery.body, delivery.signatures
+        )
+        if (
+            trigger is None
+            or not secrets
+            or not is_signed
+            or not signature.is_fresh(delivery.timestamp, now_ms)
+        ):
+            return REFUSED
+        if trigger.is_paused:
+            return Answer(409, "TRIGGER_PAUSED", f"{trigger.name} is paused")
+        try:
+            body = msgspec.json.decode(delivery.body, type=dict[str, Any]) if delivery.body else {}
+        except (msgspec.MsgspecError, RecursionError) as error:
+            return Answer(400, "BODY_INVALID", f"the body is no JSON object: {error}")
+        event = msgspec.json.encode(events.delivered(delivery.delivery, now_ms, body)).decode()
+        return await self._fire(trigger, delivery.delivery, event, now_ms)
+
+    async def _fire(self, trigger: RunTrigger, delivery: str, event: str, now_ms: int) -> Answer:
+        new = NewFiring(f"delivery:{delivery}", event)
+        try:
+            firing = await self._firings.store.add(trigger, new, now_ms, lambda c, made: None)
+        except TriggerNotFound:
+            return REFUSED
+        except ServiceError as error:
+            return Answer(503, error.reason, error.message)
+        self._firings.wake()
+        return Answer(202, "", "", firing.id)
+
+    async def _trigger(self, name: str, now_ms: int) -> tuple[RunTrigger | None, list[str]]:
+        """Which it is for, and the secrets that count."""
+        digits = name.removeprefix("tr-")
+        if digits == name or not (digits.isascii() and digits.isdecimal() and len(digits) < 16):
+            return None, []
+        try:
+            trigger = await self._firings.store.get(int(digits))
+        except TriggerNotFound:
+            return None, []
+        if not isinstance(trigger.wish.source, WebhookSource):
+            return None, []
+        sealed = await self._firings.store.secrets(trigger.number, now_ms)
+        opened = [self._sealing.open(one, trigger.account, trigger.name) for one in sealed]
+        return trigger, [one for one in opened if one is not None]
+
+
+class Listener:
+    """The port. `open` binds it, `close` lets deliveries that are under way end."""
+
+    def __init__(self, deliveries: Deliveries, host: str, port: int, tls: TlsFiles | None) -> None:
+        self._deliveries = deliveries
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._runner: Any = None
+        self.url = ""
+
+    async def open(self) -> None:
+        """Raises StartRefused leaves."""
+        try:
+            from aiohttp import web
+        except ImportError as error:
+            raise WebhooksMissing from error
+        application = web.Application(client_max_size=BODY_MOST)
+        application.router.add_post(PREFIX + "{trigger}", self._post)
+        self._runner = web.AppRunner(application, access_log=None, keepalive_timeout=15, handle_signals=False)
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner, self._host, self._port, ssl_context=self._context(), shutdown_timeout=5
+        )
+        try:
+            await site.start()
+        except OSError as error:
+            raise WebhookPortTaken(f"webhooks: {self._host}:{self._port}: {error.strerror}") from error
+        host, port = self._runner.addresses[0][:2]
+        scheme = "https" if self._tls is not None else "http"
+        self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        _log.info("webhooks_listen", url=self.url)
+
+    async def close(self) -> None:
+        """Idempotent."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self._tls is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._tls.certificate, self._tls.key)
+        return context
+
+    async def _post(self, request: Any) -> Any:
+        from aiohttp import web
+
+        try:
+            async with asyncio.timeout(READ_S):
+                body = await request.read()
+        except TimeoutError:
+            return _response(Answer(408, "BODY_SLOW", f"the body took longer than {READ_S:.0f} s"))
+        except web.HTTPRequestEntityTooLarge:
+            return _response(Answer(413, "BODY_TOO_LARGE", f"a body has at most {BODY_MOST} bytes"))
+        header = request.headers.get
+        delivery = Delivery(
+            request.match_info["trigger"], header("webhook-id", ""), header("webhook-timestamp", ""),
+            header("webhook-signature", ""), body,
+        )  # fmt: skip
+        if not 0 < len(delivery.delivery) <= signature.DELIVERY_LENGTH or not delivery.delivery.isprintable():
+            return _response(REFUSED)
+        answer = await self._deliveries.take(delivery)
+        if answer.status != 202:
+            _log.info(
+                "webhook_refused", trigger=delivery.trigger[:40], status=answer.status, reason=answer.reason
+            )
+        return _response(answer)
+
+
+def listener_of(config: GraphConfig, deliveries: Deliveries) -> Listener | None:
+    """As it is configured; None: there is none. Raises StartRefused leaves."""
+    if not config.webhook_port:
+        return None
+    if not config.tls and not is_loopback(config.webhook_host):
+        raise WebhooksNeedTls(f"--webhook-host {config.webhook_host} is not loopback: add --tls")
+    tls = None
+    if config.tls:
+        from services.chassis.tls import ensure_server_files
+
+        # The service's own port has the same certificate.
+        tls = ensure_server_files(config.state_dir, [config.host, config.webhook_host])
+    return Listener(deliveries, config.webhook_host, config.webhook_port, tls)
+
+
+def _response(answer: Answer) -> Any:
+    from aiohttp import web
+
+    said = (
+        {"firing": answer.firing} if answer.firing else {"reason": answer.reason, "message": answer.message}
+    )
+    headers = {"Retry-After": "10"} if answer.status == 503 else None
+    return web.json_response(said, status=answer.status, headers=headers)
