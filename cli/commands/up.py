@@ -53,8 +53,9 @@ def up(
     trust: Annotated[
         str,
         typer.Option(
-            metavar="ACCOUNT|DIGEST,…",
-            help="Whose components may be opened by pickle, or which by their digest; none: no more",
+            metavar="WHO|WHO=TYPE+TYPE,…",
+            help="Whose pickles are opened in frames, or for whom skops constructs these types, where WHO is ACCOUNT, "
+            "ACCOUNT/MODEL or sha256:DIGEST; none: nobody's",
             show_default="none",
         ),
     ] = "",

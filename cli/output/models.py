@@ -115,6 +115,7 @@ def described(
         rows.append(("config", _proof(config)))
         rows += [("known", _known(config)), ("runs in", config.association.why)]
     rows += [("note", warning) for warning in version.warnings]
+    rows.append(("trusted", _trusted(version.trust)))
     rows += [
         ("loaded on", ", ".join(version.nodes) or "no node"),
         ("calls", _calls(version)),
@@ -122,6 +123,17 @@ def described(
         ("next", next_step(version)),
     ]  # fmt: skip
     return [(title, text) for title, text in rows if text]
+
+
+def _trusted(trust: pb.ModelTrust) -> str:
+    """What the server's own list lets it do."""
+    opened = (
+        f"its pickles are opened in frames: {trust.opened_by} is on the server's list"
+        if trust.opened_by
+        else ""
+    )
+    types = f"skops may construct {', '.join(trust.types)}" if trust.types else ""
+    return "; ".join(filter(None, (opened, types)))
 
 
 def _calls(version: pb.ModelVersion) -> str:

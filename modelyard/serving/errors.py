@@ -11,6 +11,8 @@ class ServingError(Exception):
     """Something in the frame went wrong."""
 
     code: ClassVar[str] = "INTERNAL"
+    reason: ClassVar[str] = ""
+    """A word of its own, where the code does not say enough."""
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)
@@ -28,6 +30,18 @@ class ComponentUnfit(ServingError):
     """The component, or its model.yaml, cannot do what was asked."""
 
     code = "FAILED_PRECONDITION"
+
+
+class PickleNotTrusted(ComponentUnfit):
+    """Opening it would run code, which the server has not allowed."""
+
+    reason = "PICKLE_NOT_TRUSTED"
+
+
+class TypesNotTrusted(ComponentUnfit):
+    """It would construct what the server has not allowed."""
+
+    reason = "TYPES_NOT_TRUSTED"
 
 
 class FrameLeaving(ServingError):

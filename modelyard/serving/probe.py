@@ -69,7 +69,7 @@ def _found(options: argparse.Namespace) -> dict[str, Any]:
     except (Exception, SystemExit) as error:
         # Whatever a component raises is what was found.
         header = unloadable_header(error)
-        return {"error": {name: header[name] for name in ("code", "field", "message")}}
+        return {"error": {name: header[name] for name in ("code", "field", "message", "reason")}}
     finally:
         end_children()
 

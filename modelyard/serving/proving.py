@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from modelyard.serving import golden
 from modelyard.serving.calls import Answer, described
+from modelyard.serving.errors import ServingError
 from modelyard.serving.launch import Launch
 from modelyard.serving.loaders import Loading, Model, load
 from modelyard.serving.memory import resident_bytes
@@ -66,7 +67,8 @@ def unloadable_header(error: BaseException) -> Header:
     code, field_, message = described(error)
     # Nobody gave it a value: whatever does not fit is the component's.
     code = "FAILED_PRECONDITION" if code == "INVALID_ARGUMENT" else code
-    return {"kind": "unloadable", "code": code, "field": field_, "message": message}
+    reason = error.reason if isinstance(error, ServingError) else ""
+    return {"kind": "unloadable", "code": code, "field": field_, "message": message, "reason": reason}
 
 
 def _warm_up(runner: Runner, launch: Launch, found: Proved) -> None:

@@ -309,6 +309,7 @@ class ModelVersion(_message.Message):
     LAST_CALL_TIME_FIELD_NUMBER: _builtins.int
     TASK_ID_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    TRUST_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     """Counted from 1, never given again."""
@@ -349,6 +350,8 @@ class ModelVersion(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was noticed about its files."""
 
+    @_builtins.property
+    def trust(self) -> Global___ModelTrust: ...
     def __init__(
         self,
         *,
@@ -371,14 +374,43 @@ class ModelVersion(_message.Message):
         last_call_time: _timestamp_pb2.Timestamp | None = ...,
         task_id: _builtins.str = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        trust: Global___ModelTrust | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "create_time", b"create_time", "last_call_time", b"last_call_time", "lineage", b"lineage", "ready_time", b"ready_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "create_time", b"create_time", "last_call_time", b"last_call_time", "lineage", b"lineage", "ready_time", b"ready_time", "trust", b"trust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "call_count", b"call_count", "component", b"component", "config_revision", b"config_revision", "create_time", b"create_time", "labels", b"labels", "last_call_time", b"last_call_time", "lineage", b"lineage", "message", b"message", "model", b"model", "nodes", b"nodes", "questions", b"questions", "ready_time", b"ready_time", "reason", b"reason", "revision", b"revision", "state", b"state", "task_id", b"task_id", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "call_count", b"call_count", "component", b"component", "config_revision", b"config_revision", "create_time", b"create_time", "labels", b"labels", "last_call_time", b"last_call_time", "lineage", b"lineage", "message", b"message", "model", b"model", "nodes", b"nodes", "questions", b"questions", "ready_time", b"ready_time", "reason", b"reason", "revision", b"revision", "state", b"state", "task_id", b"task_id", "trust", b"trust", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class ModelTrust(_message.Message):
+    """What the server's own list lets a version do. Nobody but who runs the service writes it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENED_BY_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    opened_by: _builtins.str
+    """The word of the list by which its pickles may be opened in a frame; empty: they may not."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What skops may construct for it beside what is harmless."""
+
+    def __init__(
+        self,
+        *,
+        opened_by: _builtins.str = ...,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opened_by", b"opened_by", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelTrust: _TypeAlias = ModelTrust  # noqa: Y015
 
 @_typing.final
 class Component(_message.Message):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from services.chassis.config import AuditedConfig, ConfigInvalid, option
 from services.models.association import RuntimeMap, read_images
+from services.models.trust import Trust, read_trust
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +27,9 @@ class ModelsConfig(AuditedConfig):
     )
     trust: str = option(
         "",
-        "accounts, and digests of components, whose pickles may be opened in frames, with commas; none: no pickle is",
+        "whose pickles may be opened in frames, with commas: ACCOUNT, ACCOUNT/MODEL or sha256:DIGEST; WHO=TYPE+TYPE: "
+        "only these types of skops, where WHO may be * as well; none: no pickle is",
     )
-
     images: str = option(
         "",
         "images of containers before python:VERSION-slim: IMAGE=WORD+WORD with commas, where a word is a version of "
@@ -49,7 +50,9 @@ class ModelsConfig(AuditedConfig):
             raise ConfigInvalid(f"images: {error}") from None
 
     @property
-    def trusted(self) -> frozenset[str]:
-        """Accounts and digests."""
-        words = (word.strip().removeprefix("sha256:") for word in self.trust.split(","))
-        return frozenset(filter(None, words))
+    def trusted(self) -> Trust:
+        """Whose components may do what. Raises ConfigInvalid."""
+        try:
+            return read_trust(self.trust)
+        except ValueError as error:
+            raise ConfigInvalid(f"trust: {error}") from None

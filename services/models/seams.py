@@ -35,6 +35,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """The artefact with the example; empty: none was made."""
     may_unpickle: bool = False
     """The server allows it for this component."""
+    trusted_types: tuple[str, ...] = ()
+    """Of skops: what the server lets it construct beside what is harmless."""
 
 
 class Versions(Protocol):

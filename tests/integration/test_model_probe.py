@@ -114,7 +114,8 @@ def test_forests_load_and_types_that_nobody_knows_do_not(tmp_path: Path) -> None
     estimator.tail = os.path.join
     skops.io.dump(estimator, component / "model.skops")
     refused = probe(component, config)["error"]
-    assert "posixpath.join" in refused["message"] and refused["field"] == "component.file"
+    assert "posixpath.join" in refused["message"]
+    assert (refused["field"], refused["reason"]) == ("component.file", "TYPES_NOT_TRUSTED")
     facts(probe(component, config, "--trusted-type", "posixpath.join"))
 
 

@@ -13,6 +13,7 @@ from services.models.catalogue import events as ev
 from services.models.catalogue import machine
 from services.models.catalogue.model import Cause, WorkKind
 from services.models.catalogue.state import Live, Model, Revision, State, Version, check_invariants
+from services.models.trust import NOBODY, Trust
 
 DIGESTS = tuple(character * 64 for character in "abcdef")
 TRIED: dict[str, list[Any]] = {
@@ -53,7 +54,7 @@ def half() -> Inspection:
 class World:
     """The machine, its rows as a disk has them, and the work that is under way."""
 
-    def __init__(self, *, trusted: frozenset[str] = frozenset()) -> None:
+    def __init__(self, *, trusted: Trust = NOBODY) -> None:
         self.state = State(trusted=trusted)
         self.now_ms = 1_000
         self.begun: dict[int, e.Begin] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.serving.errors import ComponentUnfit, library
+from modelyard.serving.errors import ComponentUnfit, TypesNotTrusted, library
 from modelyard.serving.launch import Settings
 from modelyard.serving.loaders.loading import Findings, Loading, Values
 from modelyard.serving.loaders.tables import table_of
@@ -39,9 +39,9 @@ def load(loading: Loading) -> Estimator:
     unknown = skops.get_untrusted_types(file=path)
     refused = sorted(one for one in unknown if one not in loading.trusted_types and not _STATE.fullmatch(one))
     if refused and not loading.may_unpickle:
-        raise ComponentUnfit(
+        raise TypesNotTrusted(
             f"{path.name} has types that this server does not trust: {', '.join(refused[:12])}; keep the model without"
-            " them, or have an administrator trust it",
+            " them, or have an administrator trust them",
             "component.file",
         )
     return Estimator(skops.load(path, trusted=unknown), loading.settings)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from modelyard.serving.errors import ComponentUnfit
+from modelyard.serving.errors import ComponentUnfit, PickleNotTrusted
 from modelyard.serving.launch import Settings
 
 Findings = dict[str, tuple[Any, str]]
@@ -67,7 +67,7 @@ class Loading:
     def unpickling(self, what: str) -> None:
         """Raises ComponentUnfit where the server does not allow it."""
         if not self.may_unpickle:
-            raise ComponentUnfit(
+            raise PickleNotTrusted(
                 f"{what} runs code when it is opened, and this server does not trust it: keep the model as skops, ONNX"
                 " or the library's own format, or have an administrator trust it",
                 "component.format",

@@ -61,6 +61,8 @@ class Begin(msgspec.Struct, frozen=True):
     revision: Revision
     work: Work
     may_unpickle: bool
+    trusted_types: tuple[str, ...] = ()
+    """Of skops: what this server lets it construct."""
 
 
 class Wish(msgspec.Struct, frozen=True):

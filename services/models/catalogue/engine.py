@@ -31,6 +31,7 @@ from services.models.catalogue.owing import owed
 from services.models.catalogue.state import Live, State, check_invariants
 from services.models.catalogue.store import CatalogueStore, Submitted
 from services.models.catalogue.supplies import AGAIN_S, SLOWEST_S, Supplies
+from services.models.trust import Trust
 
 MOST_EVENTS = 256
 Watched = tuple[str, int]
@@ -79,7 +80,7 @@ class Engine:
         self.quiet = asyncio.Lock()
         """Held while a step is on its way to the disk, and by whoever shows what there is: what is shown is on disk."""
 
-    async def open(self, trusted: frozenset[str], runtimes: RuntimeMap) -> None:
+    async def open(self, trusted: Trust, runtimes: RuntimeMap) -> None:
         """Takes up what the database holds; work goes on once it runs."""
         self.state, steps = await self.store.begin(trusted)
         self.state.runtimes = runtimes

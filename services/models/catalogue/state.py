@@ -13,6 +13,7 @@ from modelyard.models import Config, Inspection
 from services.chassis.errors import InvariantViolation
 from services.models.association import DEFAULT_RUNTIMES, RuntimeMap
 from services.models.catalogue.model import Role, VersionState, WorkKind
+from services.models.trust import NOBODY, Trust
 
 File = tuple[str, str, int]
 """Path, sha256, bytes."""
@@ -137,8 +138,8 @@ class State(msgspec.Struct):
     revision: int = 0
     """Of the last change of anything."""
     next_work: int = 1
-    trusted: frozenset[str] = frozenset()
-    """Accounts and digests whose pickles may be opened."""
+    trusted: Trust = NOBODY
+    """Whose components may do what."""
     runtimes: RuntimeMap = DEFAULT_RUNTIMES
 
     def find(self, model: str, version: int) -> Live | None:
@@ -149,7 +150,11 @@ class State(msgspec.Struct):
             yield from found.values()
 
     def may_unpickle(self, version: Version) -> bool:
-        return version.account in self.trusted or version.digest in self.trusted
+        return bool(self.trusted.opens(version.account, version.model, version.digest))
+
+    def trusted_types(self, version: Version) -> tuple[str, ...]:
+        """Of skops, beside those that it knows as harmless."""
+        return self.trusted.constructs(version.account, version.model, version.digest)
 
 
 def check_invariants(state: State) -> None:

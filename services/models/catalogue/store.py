@@ -16,6 +16,7 @@ from services.models.association import Association, Proved
 from services.models.catalogue import effects as e
 from services.models.catalogue.model import WorkKind
 from services.models.catalogue.state import Live, Model, Revision, State, Version
+from services.models.trust import Trust
 
 SMALL_ROWS = 16
 _PACK = msgspec.msgpack.Encoder().encode
@@ -102,11 +103,11 @@ class CatalogueStore:
             (model, version, revision): _FIT.decode(content) for model, version, revision, content in rows
         }
 
-    async def begin(self, trusted: frozenset[str]) -> tuple[State, list[Submitted]]:
+    async def begin(self, trusted: Trust) -> tuple[State, list[Submitted]]:
         """Everything, and the work that is under way."""
         return await self._database.read(lambda c: self._begin(c, trusted))
 
-    def _begin(self, c: sqlite3.Connection, trusted: frozenset[str]) -> tuple[State, list[Submitted]]:
+    def _begin(self, c: sqlite3.Connection, trusted: Trust) -> tuple[State, list[Submitted]]:
         state = State(
             trusted=trusted, revision=self._meta(c, "revision"), next_work=self._meta(c, "next_work") or 1
         )

@@ -125,6 +125,7 @@ def _probe(spec: pb.TaskSpec, begin: Begin, fit: Association, config_digest: str
     argv = [PROBE_PROGRAM, "--component", COMPONENT, "--config", CONFIG]
     argv += ["--enclosure", json.dumps(enclosure_of(fit))]
     argv += ["--may-unpickle"] if begin.may_unpickle else []
+    argv += [f"--trusted-type={one}" for one in begin.trusted_types]
     spec.command.argv.extend([*argv, "--output", FOUND])
     spec.attachments.add(path=CONFIG, digest=config_digest)
     spec.resources.cpu, spec.resources.cpu_limit = min(LOOKING_CPU, fit.cpu), fit.cpu
@@ -184,7 +185,8 @@ def read(version: Version, content: bytes) -> tuple[ev.WorkEvent, bytes]:
         if "error" in document:
             error = document["error"]
             message, field = _text(error["message"]), _text(error.get("field", ""))
-            return ev.WorkRefused(*key, code=_word(error["code"]), message=message, field=field), b""
+            code = _word(error.get("reason") or error["code"])
+            return ev.WorkRefused(*key, code=code, message=message, field=field), b""
         if version.work.kind is WorkKind.INSPECT:
             inspection = inspection_in(document["inspection"])
             _require_storable(inspection_out(inspection))

@@ -34,7 +34,7 @@ class Catalogue:
         return Served(
             key=VersionKey(model, one.version, serving.revision), account=one.account, config=serving.config,
             files=one.files, golden_digest=serving.golden_digest, golden_example=serving.golden_example,
-            may_unpickle=self._engine.state.may_unpickle(one),
+            may_unpickle=self._engine.state.may_unpickle(one), trusted_types=self._engine.state.trusted_types(one),
         )  # fmt: skip
 
     def may(self, account: str, model: str, role: str) -> bool:

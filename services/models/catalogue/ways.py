@@ -43,6 +43,8 @@ _PLAIN_CODES = frozenset(
 """Of errors that have no word of their own."""
 WARNINGS_MOST = 20
 SUPERSEDED = "SUPERSEDED"
+_LET = {"PICKLE_NOT_TRUSTED": "", "TYPES_NOT_TRUSTED": "=TYPE+TYPE"}
+"""Reasons to which the server's own list is the answer, and what the word in it ends in."""
 
 
 class Way:
@@ -97,7 +99,8 @@ class Way:
         self._version.work = work
         self._to(VersionState.INSPECTING if kind is WorkKind.INSPECT else VersionState.PROBING)
         may = self._state.may_unpickle(self._version)
-        self._effects.begins.append(e.Begin(self._version, self._latest, work, may))
+        types = self._state.trusted_types(self._version)
+        self._effects.begins.append(e.Begin(self._version, self._latest, work, may, types))
 
     def _stop_work(self, reason: str, message: str) -> None:
         work = self._version.work
@@ -179,7 +182,8 @@ class Way:
                 return
         plain = "PROBE_FAILED" if work.kind is WorkKind.PROBE else "INSPECTION_FAILED"
         reason = plain if event.code in _PLAIN_CODES else event.code
-        self._fail(reason, f"{where}{event.message}")
+        let = _LET.get(reason)
+        self._fail(reason, f"{where}{event.message}{'' if let is None else f'; {self._let(let)}'}")
 
     def _failed(self, work: Work, event: ev.WorkFailed) -> None:
         if event.cause is Cause.LOST and work.turn < TURNS_MOST:
@@ -211,9 +215,7 @@ class Way:
         if found.draft.format is Format.PICKLE and not self._state.may_unpickle(self._version):
             self._fail(
                 "PICKLE_NOT_TRUSTED",
-                "opening a pickle runs whatever is in it, and this yard trusts neither the account"
-                f" {self._version.account} nor the digest {self._version.digest[:12]}; keep it as skops or ONNX, or ask"
-                " who runs the yard for `yard up --trust`",
+                f"opening a pickle runs whatever is in it; keep it as skops or ONNX, or {self._let('')}",
             )
             return
         try:
@@ -223,6 +225,15 @@ class Way:
             return
         self._latest.config = found.draft
         self._start(WorkKind.PROBE)
+
+    def _let(self, types: str) -> str:
+        """Which words of the server's list would let it."""
+        version = self._version
+        word = f"{version.account}/{version.model}"
+        return (
+            f"ask who runs the yard for `yard up --trust {word}{types}` ({version.account}{types} is all of the"
+            f" account's, sha256:{version.digest}{types} this component alone)"
+        )
 
     def _determined(self, probed: Facts) -> Determined | None:
         """What is known by now; None: it can never be served so, and that is noted."""

@@ -11,6 +11,7 @@ from services.models.association import NoImage, Proved, RuntimeMap
 from services.models.catalogue.model import Role, VersionState
 from services.models.catalogue.state import Asked, Lineage, Model, Revision, Version
 from services.models.catalogue.store import AliasChange
+from services.models.trust import NOBODY, Trust
 
 STATES = {state: pb.ModelVersionState.Value(f"MODEL_VERSION_STATE_{state.name}") for state in VersionState}
 ROLES = {role: pb.ModelRole.Value(f"MODEL_ROLE_{role.name}") for role in Role}
@@ -35,7 +36,12 @@ def model_message(model: Model, latest: int) -> pb.Model:
 
 
 def version_message(
-    version: Version, *, nodes: Iterable[str] = (), calls: int = 0, last_ms: int = 0
+    version: Version,
+    *,
+    nodes: Iterable[str] = (),
+    calls: int = 0,
+    last_ms: int = 0,
+    trust: Trust = NOBODY,
 ) -> pb.ModelVersion:
     lineage = version.lineage
     message = pb.ModelVersion(
@@ -49,6 +55,9 @@ def version_message(
             parent=lineage.parent,
         ),
     )  # fmt: skip
+    known = version.account, version.model, version.digest
+    message.trust.opened_by = trust.opens(*known)
+    message.trust.types.extend(trust.constructs(*known))
     message.component.digest, message.component.size_bytes = version.digest, version.size_bytes
     if version.format:
         message.component.format = FORMATS[Format(version.format)]

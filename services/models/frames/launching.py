@@ -55,6 +55,7 @@ def document_of(
         "listen": listen_of(frame.address),
         "golden": golden,
         "may_unpickle": served.may_unpickle,
+        "trusted_types": served.trusted_types,
         "answer_bytes_most": ANSWER_BYTES_MOST,
         "enclosure": enclosure_of(association_of(served, frame.shape, runtimes)),
     }

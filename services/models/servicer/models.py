@@ -367,8 +367,9 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         one = live.version
         calls, last_ms = totals.get(one.version, (0, 0))
         return version_message(
-            one, nodes=self._catalogue.loaded_on(one.model, one.version), calls=calls, last_ms=last_ms
-        )
+            one, nodes=self._catalogue.loaded_on(one.model, one.version), calls=calls, last_ms=last_ms,
+            trust=self._engine.state.trusted,
+        )  # fmt: skip
 
     async def _ask(self, event_of: Callable[[int], ev.Event], message_of: Callable[[e.Answer], M]) -> M:
         """The answer as it lies on disk with what was asked for."""

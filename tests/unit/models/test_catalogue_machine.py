@@ -9,6 +9,7 @@ from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev
 from services.models.catalogue.model import Cause, Role, VersionState, WorkKind
 from services.models.catalogue.state import Lineage
+from services.models.trust import read_trust
 from tests.support.catalogue_world import DIGESTS, World, half, silent, whole
 
 
@@ -231,11 +232,29 @@ def test_pickle_is_tried_only_where_the_server_trusts_it() -> None:  # safety
         VersionState.FAILED,
         "PICKLE_NOT_TRUSTED",
     )
-    for trusted in ("ada", DIGESTS[0]):
-        other = World(trusted=frozenset({trusted}))
+    for words in ("--trust ada/iris", "ada is all", f"sha256:{DIGESTS[0]}"):
+        assert words in world.live().version.message
+    for trusted in ("ada", "ada/iris", f"sha256:{DIGESTS[0]}"):
+        other = World(trusted=read_trust(trusted))
         other.create()
         other.inspected(whole(Format.PICKLE))
         assert other.work().may_unpickle
+    for foreign in ("bob", "bob/iris", "ada/wine", "iris", "ada=acme.Scaler"):
+        other = World(trusted=read_trust(foreign))
+        other.create()
+        other.inspected(whole(Format.PICKLE))
+        assert other.live().version.reason == "PICKLE_NOT_TRUSTED", foreign
+
+
+def test_types_that_were_refused_name_the_list_that_would_let_them() -> None:  # safety
+    world = World(trusted=read_trust("ada/iris=acme.Scaler, *=acme.Common, bob=acme.Other"))
+    world.create()
+    world.inspected(whole(Format.SKOPS))
+    assert world.work().trusted_types == ("acme.Common", "acme.Scaler") and not world.work().may_unpickle
+    world.refused("TYPES_NOT_TRUSTED", field="component.file")
+    version = world.live().version
+    assert (version.state, version.reason) == (VersionState.FAILED, "TYPES_NOT_TRUSTED")
+    assert "--trust ada/iris=TYPE+TYPE" in version.message
 
 
 def test_same_component_again_is_the_version_that_is_there() -> None:  # S2.1
