@@ -203,7 +203,7 @@ class _Steps:
 
 
 def candidates(reference: str) -> list[pb.Thing]:
-    """What a reference may mean, the likeliest first. Reads a file that it names."""
+    """What a reference may mean, the likeliest first. Reads a file, packs a directory ("data/") that it names."""
     for kind, pattern in _REFERENCES:
         if pattern.fullmatch(reference):
             return [pb.Thing(kind=kind, id=reference.removeprefix("sha256:"))]
@@ -211,7 +211,8 @@ def candidates(reference: str) -> list[pb.Thing]:
     if _ALIAS.fullmatch(reference):
         found.append(pb.Thing(kind=pb.THING_KIND_ALIAS, id=reference))
     path = Path(reference).expanduser()
-    if "\0" not in reference and path.exists():
+    # A directory has to be packed to be known: only where it looks like one.
+    if reference and "\0" not in reference and (path.is_file() or ("/" in reference and path.is_dir())):
         digest = _directory_digest(path) if path.is_dir() else _file_digest(path)
         found.append(pb.Thing(kind=pb.THING_KIND_ARTIFACT, id=digest, name=path.name))
     if _MODEL.fullmatch(reference):
