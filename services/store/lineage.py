@@ -18,6 +18,7 @@ from services.store.store import Store
 _JOB_CHECKPOINT = re.compile(r"job:(j-\d+)/(.+)")
 _JOB_KEPT = re.compile(r"user:(j-\d+)")
 _PLAIN = re.compile(r"(task|run|sweep):([trs]-[\d.]+)")
+_PROJECT = re.compile(r"project:(p-\d+)")
 _MODEL = re.compile(r"model:([^:]+:\d+)")
 _PLAIN_KINDS: dict[str, tuple[pb.ThingKind.ValueType, str]] = {
     "task": (pb.THING_KIND_TASK, "output"),
@@ -64,6 +65,8 @@ def _links(holders: Sequence[str], digest: str) -> Iterator[pb.Link]:
             yield link(UP, thing(pb.THING_KIND_JOB, match[1]), f"checkpoint of {match[2]}")
         elif match := _MODEL.fullmatch(holder):
             yield link(DOWN, thing(pb.THING_KIND_MODEL_VERSION, match[1]), "component")
+        elif match := _PROJECT.fullmatch(holder):
+            yield link(DOWN, thing(pb.THING_KIND_CANVAS, match[1]), "directory of a node")
         elif holder.startswith("inputs:"):
             # Of the set it is this one that is asked for.
             yield link(DOWN, thing(pb.THING_KIND_INPUT_SET, f"{holder}/{digest}"), "input")
