@@ -1,6 +1,7 @@
 """What the store knows of where artefacts come from and where they went: who refers to them, by the holder's name.
 
-Who holds says what it is: the tasks, jobs and versions themselves are others'. Reads; changes nothing.
+Who holds says what it is: the tasks, jobs and versions themselves are others'. Canvases that name a directory are left
+out: the tasks that ran in it are meant, not all that ran of the canvas. Reads; changes nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from services.store.store import Store
 _JOB_CHECKPOINT = re.compile(r"job:(j-\d+)/(.+)")
 _JOB_KEPT = re.compile(r"user:(j-\d+)")
 _PLAIN = re.compile(r"(task|run|sweep):([trs]-[\d.]+)")
-_PROJECT = re.compile(r"project:(p-\d+)")
 _MODEL = re.compile(r"model:([^:]+:\d+)")
 _PLAIN_KINDS: dict[str, tuple[pb.ThingKind.ValueType, str]] = {
     "task": (pb.THING_KIND_TASK, "output"),
@@ -65,8 +65,6 @@ def _links(holders: Sequence[str], digest: str) -> Iterator[pb.Link]:
             yield link(UP, thing(pb.THING_KIND_JOB, match[1]), f"checkpoint of {match[2]}")
         elif match := _MODEL.fullmatch(holder):
             yield link(DOWN, thing(pb.THING_KIND_MODEL_VERSION, match[1]), "component")
-        elif match := _PROJECT.fullmatch(holder):
-            yield link(DOWN, thing(pb.THING_KIND_CANVAS, match[1]), "directory of a node")
         elif holder.startswith("inputs:"):
             # Of the set it is this one that is asked for.
             yield link(DOWN, thing(pb.THING_KIND_INPUT_SET, f"{holder}/{digest}"), "input")

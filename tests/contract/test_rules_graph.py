@@ -19,7 +19,9 @@ from tests.support.graph_yard import graph_yard
 from tests.support.rule_proof import path, wrongly_answered
 
 SERVICES = [
-    s for file in (canvas_pb2, run_pb2, trigger_pb2, lineage_pb2) for s in file.DESCRIPTOR.services_by_name.values()
+    s
+    for file in (canvas_pb2, run_pb2, trigger_pb2, lineage_pb2)
+    for s in file.DESCRIPTOR.services_by_name.values()
 ]
 SERVED = {**vars(ProjectServicer), **vars(RunServicer), **vars(TriggerServicer), **vars(LineageServicer)}
 """What is served; the rest of the contract is refused by gRPC's own stubs."""

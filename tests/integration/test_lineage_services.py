@@ -96,7 +96,7 @@ async def test_store_tells_holders_as_what_they_are_and_pages_through_them(tmp_p
             if not token:
                 break
         assert found == {
-            "UP TASK t-1", "DOWN CANVAS p-7", "UP JOB j-1", "UP JOB j-2", "UP RUN r-1", "DOWN MODEL_VERSION iris:1",
+            "UP TASK t-1", "UP JOB j-1", "UP JOB j-2", "UP RUN r-1", "DOWN MODEL_VERSION iris:1",
             f"DOWN INPUT_SET inputs:00ff/{kept.digest}",
         }  # fmt: skip
         assert await links(bob, "ARTIFACT", kept.digest) == pb.ListLinksResponse()
