@@ -33,19 +33,23 @@ EXPERIMENTS = (
     "attachments",
     "fairshare",
 )
+# Only by name: it installs other servers, gigabytes in all, below ~/.cache.
+BY_NAME = ("rivals",)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=", ".join(EXPERIMENTS + BY_NAME))
     parser.add_argument(
         "--json", type=Path, default=Path("bench/results/latest.json"), help="where figures are kept"
     )
     options = parser.parse_args()
     figures: list[Figure] = []
-    unknown = set(options.experiments) - set(EXPERIMENTS)
+    unknown = set(options.experiments) - {*EXPERIMENTS, *BY_NAME}
     if unknown:
-        parser.error(f"there is no experiment {sorted(unknown)[0]!r}; there are {', '.join(EXPERIMENTS)}")
+        parser.error(
+            f"there is no experiment {sorted(unknown)[0]!r}; there are {', '.join(EXPERIMENTS + BY_NAME)}"
+        )
     for name in options.experiments or EXPERIMENTS:
         begun = time.perf_counter()
         figures += importlib.import_module(f"bench.{name}").measure()

@@ -42,13 +42,14 @@ serving: {idempotent: true}
 
 
 def measure() -> list[Figure]:
-    with TemporaryDirectory() as place, running_yard("--models") as yard, _floor() as port:
+    with TemporaryDirectory() as place, running_yard("--models") as yard, floor() as port:
         _push_all(yard, Path(place))
         return asyncio.run(_measured(yard, port))
 
 
 @contextlib.contextmanager
-def _floor() -> Iterator[int]:
+def floor() -> Iterator[int]:
+    """The port of a bare server."""
     command = [sys.executable, "-m", "bench.models_floor"]
     process = subprocess.Popen(
         command, cwd=ROOT, env=surroundings(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -62,7 +63,7 @@ def _floor() -> Iterator[int]:
 
 def _push_all(yard: Yard, place: Path) -> None:
     """Two of one small row, one that gives back, and one whose weights are read once a batch."""
-    _make_iris(place)
+    make_iris(place)
     _make_wide(place / "wide.onnx")
     (place / "same.py").write_text(SAME)
     (place / "same.yaml").write_text(SAME_CONFIG)
@@ -82,7 +83,8 @@ def _push_all(yard: Yard, place: Path) -> None:
     )
 
 
-def _make_iris(place: Path) -> None:
+def make_iris(place: Path) -> Any:
+    """iris.skops and iris.onnx, of one fitted classifier, which is given back."""
     import numpy as np
     import skops.io
     from sklearn.datasets import load_iris
@@ -96,6 +98,7 @@ def _make_iris(place: Path) -> None:
         [(fitted.coef_.T.astype(np.float32), fitted.intercept_.astype(np.float32))],
         softmax=True,
     )
+    return fitted
 
 
 def _make_wide(path: Path) -> None:
@@ -169,7 +172,7 @@ async def _callers(yard: Yard, port: int) -> AsyncIterator[tuple[Caller, Caller]
 
 
 async def _measured(yard: Yard, port: int) -> list[Figure]:
-    idle_mb = _memory_mb(yard)
+    idle_mb = service_of(yard).memory_info().rss / 1e6
     async with _callers(yard, port) as (own, bare):
         figures = [Figure("models: idle service, RSS", "MB", (idle_mb,), "≤ 90")]
         figures += await _small(own, bare)
@@ -179,7 +182,7 @@ async def _measured(yard: Yard, port: int) -> list[Figure]:
         return figures
 
 
-def _row(model: str) -> pb.ModelInferRequest:
+def row_of(model: str) -> pb.ModelInferRequest:
     width, code, datatype = (256, "f", "FP32") if "wide" in model else (4, "f", "FP32")
     if model == "iris-skops":
         code, datatype = "d", "FP64"
@@ -201,9 +204,9 @@ async def _small(own: Caller, bare: Caller) -> list[Figure]:
     rates: dict[str, list[float]] = {name: [] for name in places}
     for _ in range(TURNS):
         for name, (caller, model) in places.items():
-            await caller.alone(_row(model), 50)
-            alone[name].append(await caller.alone(_row(model), CALLS))
-            rates[name].append(await caller.per_s(_row(model), 32, MANY))
+            await caller.alone(row_of(model), 50)
+            alone[name].append(await caller.alone(row_of(model), CALLS))
+            rates[name].append(await caller.per_s(row_of(model), 32, MANY))
     figures = []
     for name in places:
         goal, rate_goal = ("", "") if name.startswith("bare") else ("≤ 1.5", "≥ 1,750")
@@ -234,8 +237,8 @@ async def _batched(own: Caller) -> list[Figure]:
     rates: dict[str, list[float]] = {"wide": [], "wide-apart": []}
     for _ in range(TURNS):
         for model, runs in rates.items():
-            await own.per_s(_row(model), 64, 256)
-            runs.append(await own.per_s(_row(model), 64, 1_024))
+            await own.per_s(row_of(model), 64, 256)
+            runs.append(await own.per_s(row_of(model), 64, 1_024))
     ratios = tuple(one / other for one, other in zip(rates["wide"], rates["wide-apart"], strict=True))
     return [
         Figure("models: 64 callers, computed together", "calls/s", tuple(rates["wide"])),
@@ -249,15 +252,15 @@ async def _cold_s(yard: Yard, own: Caller) -> tuple[float, ...]:
     for _ in range(3):
         await asyncio.to_thread(yard.run, "model", "unload", "iris-onnx")
         begun = time.perf_counter()
-        await own.call(_row("iris-onnx"))
+        await own.call(row_of("iris-onnx"))
         found.append(time.perf_counter() - begun)
     return tuple(found)
 
 
-def _memory_mb(yard: Yard) -> float:
-    """Of the service."""
+def service_of(yard: Yard) -> psutil.Process:
+    """Its models service."""
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
         if "services.models" in " ".join(words) and str(yard.state) in " ".join(words):
-            return float(process.memory_info().rss) / 1e6
+            return process
     raise RuntimeError("the models service does not run")

@@ -21,15 +21,20 @@ class NotInstallable(Exception):
     """The environment cannot be made here; the message is uv's own."""
 
 
-def interpreter(name: str, requirements: Path) -> Path:
-    """Python of the environment with what the file `requirements` lists. Raises NotInstallable."""
-    content = f"{sys.version}\n{requirements.read_text(encoding='utf-8')}"
+def interpreter(name: str, requirements: Path, *, compiled: bool = False) -> Path:
+    """Python of the environment with what the file `requirements` lists. Raises NotInstallable.
+
+    `compiled`: all of it is byte code before its first start, which can be measured then.
+    """
+    content = f"{sys.version}\n{compiled or ''}{requirements.read_text(encoding='utf-8')}"
     home = cache() / f"{name}-{sha256(content.encode()).hexdigest()[:12]}"
     with locked(home.with_suffix(".lock")):
         if not (home / COMPLETE).exists():
             shutil.rmtree(home, ignore_errors=True)
             _uv("venv", "--quiet", "--python", sys.executable, str(home))
-            _uv("pip", "install", "--quiet", "--python", str(home), "--requirement", str(requirements))
+            compilation = ["--compile-bytecode"] if compiled else []
+            needs = ["--python", str(home), "--requirement", str(requirements)]
+            _uv("pip", "install", "--quiet", *compilation, *needs)
             (home / COMPLETE).touch()
     return home / "bin" / "python"
 
