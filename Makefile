@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test frameworks conformance check lint gen bench simulate chaos clean
+.PHONY: help setup demo test frameworks conformance differential check lint gen bench simulate chaos clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -29,6 +29,9 @@ frameworks: setup  ## Train with the real PyTorch, TensorFlow, JAX, XGBoost … 
 conformance: setup  ## Ask a server whether it speaks the Open Inference Protocol (HOST=host:port TOKEN_FILE=… MODEL=… CA_FILE=…)
 	CONFORMANCE_HOST="$(HOST)" CONFORMANCE_TOKEN_FILE="$(TOKEN_FILE)" CONFORMANCE_MODEL="$(MODEL)" \
 	CONFORMANCE_CA_FILE="$(CA_FILE)" $(BIN)/python -m pytest -q -rs tests/conformance
+
+differential: setup  ## Ask this project, Triton and MLServer the same, and compare; installs the others once, outside of the checkout
+	DIFFERENTIAL=1 $(BIN)/python -m pytest -q tests/differential
 
 check: lint  ## What lint does, and the unit and contract tests
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/unit tests/contract
