@@ -28,7 +28,7 @@ def inspect(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_documented_component_is_described_as_documented(tmp_path: Path) -> None:  # S2.2, S2.3
-    [code, _], [whole, part, *_] = blocks("python"), blocks("yaml")
+    [code, *_], [whole, part, *_] = blocks("python"), blocks("yaml")
     (tmp_path / "greeter.py").write_text(code)
     shown = inspect(tmp_path, "greeter.py")
     assert (shown.returncode, shown.stdout) == (0, whole)
