@@ -50,9 +50,9 @@ async def import_job(
 @command(app)
 def schema(
     yard: Invocation,
-    what: Annotated[str, typer.Argument(help="job or framework", metavar="job|framework")],
+    what: Annotated[str, typer.Argument(help="job, sweep or framework", metavar="job|sweep|framework")],
 ) -> None:
-    """Print the JSON Schema of job files, or of definitions, for editors that complete them."""
+    """Print the JSON Schema of job files, sweeps or definitions, for editors that complete them."""
     from modelyard.training.schemas import SCHEMAS, text_of
 
     name = f"training-{what}.schema.json"

@@ -139,6 +139,11 @@ class Findings:
                 self._seen.add(problem)
                 self._found.append(problem)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is taken down: who would look for words to say may leave it."""
+        return len(self._found) >= PROBLEMS_MOST
+
     def asked(self, path: str, name: str, kind: str, detail: Any = None) -> None:
         """A field was asked for, as a value of that kind; for who wants to know what can be said (`schemas`)."""
 

@@ -67,6 +67,8 @@ class Section:
     def end(self) -> None:
         """Notes all fields that nobody asked for."""
         for name in self._fields:
+            if self.findings.is_full:
+                return
             if name not in self._known and not name.startswith("x-"):
                 line, column = self.node.keys[name]
                 at = Position(self.at.inner(shown(name)).path, line, column)

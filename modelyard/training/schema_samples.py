@@ -77,3 +77,32 @@ JOBS = (
     _job("{first: 1}", "{min: 1, default: 2, max: 3}", "[{regex: a}]", "[first]"),
 )
 """A number and a mapping, one and several."""
+
+_SWEEP = """kind: Sweep
+name: a
+space: {a: [1, 2], b: {uniform: [0, 1], points: 3}, c: {log_uniform: [0.1, 1], points: 3},
+  d: {int: [1, 5], step: 2}, e: {log_int: [1, 5]}, f: {choice: [a]}, g: {uniform: [0, 1], step: 0.5}}
+metric: METRIC
+search: SEARCH
+parallel: 2
+target: 0.1
+max_failures: 3
+job:
+  framework: plain
+  argv: ["${sweep.a}", "${sweep.b}", "${sweep.c}", "${sweep.d}", "${sweep.e}", "${sweep.f}", "${sweep.g}"]
+"""
+
+
+def _sweep(metric: str, search: str) -> str:
+    return _SWEEP.replace("METRIC", metric).replace("SEARCH", search)
+
+
+SWEEPS = (
+    _sweep("loss", "{random: {trials: 3, seed: 1}}"),
+    _sweep(
+        "{name: loss, mode: min, role: worker, pick: best}",
+        "{asha: {trials: 3, seed: 1, max: 81, by: epoch, reduction: 3, grace: 1, brackets: 1}}",
+    ),
+    _sweep("loss", "grid").replace(", e: {log_int: [1, 5]}", "").replace("  d: {", "  e: [1], d: {"),
+)
+"""A way to search each."""

@@ -54,3 +54,16 @@ WORDS: dict[tuple[Kind | None, str], str] = {
     (None, "imports"): "Modules that a warm parent may have imported.",
 }
 """By document and path, or by name wherever it stands."""
+
+SWEEP: dict[str, str] = {
+    "name": "For people; small letters, digits and -.",
+    "space": "Parameters by name: a list of values, or a range by one word.",
+    "metric": "By which trials are compared: a name, or name, mode, role and pick.",
+    "search": "grid, random or asha.",
+    "search.asha.by": "What is counted until trials are compared.",
+    "search.asha.max": "How far a whole trial goes.",
+    "parallel": "So many trials at a time.",
+    "target": "A trial whose metric is as good as this ends the sweep.",
+    "max_failures": "More trials than this that fail end the sweep; −1: none do.",
+}
+"""By path, of kind: Sweep."""

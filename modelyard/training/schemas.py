@@ -1,4 +1,4 @@
-"""JSON Schemas of job files and definitions, found out by reading: what is asked for can be said. Pure.
+"""JSON Schemas of job files, sweeps and definitions, found out by reading: what is asked for can be said. Pure.
 
 `python -m modelyard.training.schemas` writes docs/schemas; a test keeps them in step with the language.
 """
@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.documents.problems import Kind
-from modelyard.documents.schemas import Asked, Place, Schema, Writing
+from modelyard.documents.schemas import SCALAR, Asked, Place, Schema, Writing
 from modelyard.documents.yaml_text import read
 from modelyard.training import catalogue, schema_words
 from modelyard.training.jobfile import Changes, planned
 from modelyard.training.policies import CAUSES
-from modelyard.training.schema_samples import FRAMEWORK, JOBS
+from modelyard.training.schema_samples import FRAMEWORK, JOBS, SWEEPS
+from modelyard.training.sweeps.sections import CHOICES_MOST
+from modelyard.training.sweeps.sweepfile import ask_sweep
 
 _ANYTHING = (("env_json", "*"), ("files", "[]", "json"))
 """Ends of paths at which any value may stand."""
@@ -42,6 +44,56 @@ def framework_schema() -> dict[str, Any]:
     return _root(asked, Kind.FRAMEWORK, "Framework")
 
 
+def sweep_schema() -> dict[str, Any]:
+    """Of a document with kind: Sweep; its job stands in it, or beside it."""
+    asked = Asked(Kind.JOB, Kind.JOB)
+    for text in SWEEPS:
+        ask_sweep(text, asked)
+
+    def words(place: Place) -> str | None:
+        return schema_words.SWEEP.get(".".join(place))
+
+    def special(place: Place) -> Schema | None:
+        return _OF_SWEEPS.get(".".join(place))
+
+    whole = Writing(asked, words, special).root("Sweep", ["kind", "space"])
+    values = {"type": "array", "items": SCALAR, "minItems": 1}
+    space = whole["properties"]["space"]
+    space["additionalProperties"] = {"anyOf": [values, _range(asked)]}
+    search = whole["properties"]["search"]
+    told = search.pop("description")
+    whole["properties"]["search"] = {"description": told, "anyOf": [{"const": "grid"}, search]}
+    job = job_schema()
+    # Any value may be ${sweep.NAME}: what a job's fields take is checked with the values in it.
+    whole["properties"]["job"] = {
+        "type": "object", "description": "The job of every trial; ${sweep.NAME} is a value of the space.",
+        "properties": {name: {"description": one["description"]} if "description" in one else {}
+                       for name, one in job["properties"].items()},
+        "patternProperties": {"^x-": {}}, "additionalProperties": False, "required": ["framework"],
+    }  # fmt: skip
+    return whole
+
+
+def _range(asked: Asked) -> Schema:
+    """What a parameter may be, by one word and its bounds."""
+    two: Schema = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    fields: dict[str, Schema] = {name: two for name in asked.found["space", "*"] if name not in _NO_RANGES}
+    fields |= {"choice": {"type": "array", "items": SCALAR, "minItems": 1}}
+    more: dict[str, Schema] = {"step": {"type": "number", "exclusiveMinimum": 0}, "points": _POINTS}
+    one_of: list[Schema] = [{"required": [name]} for name in fields]
+    return {
+        "type": "object",
+        "properties": {**fields, **more},
+        "additionalProperties": False,
+        "oneOf": one_of,
+    }
+
+
+_NO_RANGES = ("choice", "step", "points")
+_POINTS: Schema = {"type": "integer", "minimum": 2, "maximum": CHOICES_MOST}
+_OF_SWEEPS: dict[str, Schema] = {"metric.mode": {"enum": ["min", "max"]}}
+
+
 def _root(asked: Asked, kind: Kind, title: str) -> dict[str, Any]:
     def words(place: Place) -> str | None:
         return schema_words.WORDS.get((kind, ".".join(place))) or schema_words.WORDS.get((None, place[-1]))
@@ -57,7 +109,11 @@ def _special(place: Place) -> Schema | None:
     return None
 
 
-SCHEMAS = {"training-job.schema.json": job_schema, "training-framework.schema.json": framework_schema}
+SCHEMAS = {
+    "training-job.schema.json": job_schema,
+    "training-framework.schema.json": framework_schema,
+    "training-sweep.schema.json": sweep_schema,
+}
 """By file name."""
 
 

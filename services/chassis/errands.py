@@ -104,8 +104,8 @@ class Errands:
         self._clock = clock
         self._next = 1
         self._lanes: dict[tuple[str, str], deque[Errand]] = {}
-        self._idle: set[tuple[str, str]] = set()
-        """Lanes with something in them that nobody walks."""
+        self._idle: dict[tuple[str, str], None] = {}
+        """Lanes with something in them that nobody walks, as they came."""
         self._wake = asyncio.Event()
 
     @property
@@ -147,7 +147,7 @@ class Errands:
             lane = errand.kind, errand.account
             if lane not in self._lanes:
                 self._lanes[lane] = deque()
-                self._idle.add(lane)
+                self._idle[lane] = None
             self._lanes[lane].append(errand)
             self._wake.set()
 
@@ -156,7 +156,7 @@ class Errands:
         async with asyncio.TaskGroup() as walkers:
             while True:
                 for lane in list(self._idle):
-                    self._idle.discard(lane)
+                    del self._idle[lane]
                     walkers.create_task(self._walk(lane, carriers[lane[0]]))
                 self._wake.clear()
                 await self._wake.wait()

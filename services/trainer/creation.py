@@ -30,6 +30,7 @@ class Creation:
     ) -> None:
         self._engine = engine
         self._jobs = jobs
+        self.texts = jobs.texts
         self._frameworks = frameworks
         self._answers = answers
         self._contacts = contacts
@@ -41,7 +42,7 @@ class Creation:
 
         Raises JobInvalid, JobWishUnmet, JobAttachmentInvalid.
         """
-        plan = self._jobs.plan(request.job)
+        plan = await self._jobs.plan(request.job)
         limits.check(plan)
         attached = attachments.read(request.attachments)
         await notices.check(self._contacts, account, request.notification)

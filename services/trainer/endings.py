@@ -224,10 +224,13 @@ def go_on(act: Act) -> None:
             is_avoided = one.address is not None and one.address.node in act.job.avoid
             if is_avoided:
                 act.close(one, message="its node is avoided")
-            if one.address is None or not one.task:
+            if not one.task:
                 one.address = None
                 lost.append(one.key)
                 act.set(one, InstanceState.PENDING, "SEAT_LOST")
+            elif one.address is None:
+                # Its place was asked for before, and is still to come.
+                act.set(one, InstanceState.PENDING)
             else:
                 act.set(one, InstanceState.SEATED)
         checkpoints.choose(act, [one.key for one in members])

@@ -29,11 +29,12 @@ class Frameworks:
         self._rows[row.id, row.version] = row
         self._latest[row.id] = max(row.version, self._latest.get(row.id, 0))
 
-    async def register(self, document: str, account: str, now_ms: int) -> tuple[FrameworkRow, bool]:
-        """The next version of what the text defines, and whether it is new. Raises `Refused`."""
-        framework = compile_framework(document)
+    async def register(
+        self, framework_id: str, document: str, account: str, now_ms: int
+    ) -> tuple[FrameworkRow, bool]:
+        """The next version of what the text, which was compiled before, defines; whether it is new."""
         digest = hashlib.sha256(document.encode()).hexdigest()
-        row, is_new = await self._store.register(framework.id, document, digest, account, now_ms)
+        row, is_new = await self._store.register(framework_id, document, digest, account, now_ms)
         self._take(row)
         return row, is_new
 

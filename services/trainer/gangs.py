@@ -70,6 +70,9 @@ def opened(act: Act, instance: Instance, task: str, address: Address) -> None:
     if instance.state is not InstanceState.PENDING or act.job.state not in WANTING:
         if instance.task != task:
             _give_back(act, instance, task, address.node)
+        elif instance.address is None and act.job.state in WANTING:
+            # It waited for its place when a restart took it along: it is there when that goes on.
+            _take(act, instance, address)
         return
     if not instance.task and _submission(task) > _submission(instance.latest_task):
         act.seat(instance, task)
@@ -77,8 +80,13 @@ def opened(act: Act, instance: Instance, task: str, address: Address) -> None:
         # Also one that was given back before, of which the agent has not heard yet.
         _give_back(act, instance, task, address.node)
         return
-    instance.address = msgspec.structs.replace(address, epoch=instance.epoch)
     act.set(instance, InstanceState.SEATED)
+    _take(act, instance, address)
+
+
+def _take(act: Act, instance: Instance, address: Address) -> None:
+    instance.address = msgspec.structs.replace(address, epoch=instance.epoch)
+    act.touch_instance(instance)
     act.publish()
 
 

@@ -13,6 +13,7 @@ from services.trainer.convert.job import instance_message, job_message
 from services.trainer.convert.kept import checkpoint_messages, output_messages
 from services.trainer.engine import Engine
 from services.trainer.frameworks import Frameworks
+from services.trainer.large_texts import LargeTexts
 from services.trainer.model import JobNotFound
 from services.trainer.state import Instance, Job
 
@@ -61,14 +62,18 @@ class Jobs:
     def __init__(self, engine: Engine, frameworks: Frameworks) -> None:
         self._engine = engine
         self._frameworks = frameworks
+        self.texts = LargeTexts()
         self._plans: OrderedDict[int, Plan] = OrderedDict()
 
-    def plan(self, document: framework_pb2.JobDocument) -> Plan:
+    async def plan(self, document: framework_pb2.JobDocument) -> Plan:
         """Raises JobInvalid, ChangesInvalid."""
+        text, changes = document.text, changes_of(document)
+
+        def work() -> Plan:
+            return plan_job(text, self._frameworks.find, self._frameworks.known(), changes)
+
         try:
-            return plan_job(
-                document.text, self._frameworks.find, self._frameworks.known(), changes_of(document)
-            )
+            return await self.texts.judge(text, work)
         except Refused as error:
             raise refused(error) from error
 

@@ -17,14 +17,13 @@ def torn(act: Act, instance: Instance, event: CheckpointSeen) -> None:
     """Its agent could not make it ready. The launch has not begun: the same epoch is launched again."""
     if event.epoch != instance.epoch or instance.is_started:
         return
-    message = f"checkpoint {event.name!r}: {event.flaw}"
-    is_stopping = instance.state is InstanceState.STOPPING
-    if not event.name or is_stopping:
-        cause = Cause.STOPPED if is_stopping else Cause.SETUP
-        found = Exit(epoch=instance.epoch, cause=cause, message=event.flaw, end_ms=act.now)
-        endings.ended(act, instance, found)
-        return
     if instance.state is not InstanceState.STARTING:
+        # Who is asked to stop is told of by its seat: another attempt, told late, may have begun since.
+        return
+    message = f"checkpoint {event.name!r}: {event.flaw}"
+    if not event.name:
+        found = Exit(epoch=instance.epoch, cause=Cause.SETUP, message=event.flaw, end_ms=act.now)
+        endings.ended(act, instance, found)
         return
     used = checkpoints.resumed(act, instance)
     if used is None or used.name != event.name or used.digest != event.digest:

@@ -91,7 +91,8 @@ def drop_surplus(act: Act) -> None:
         instance = instances[key]
         if instance.state.has_processes:
             continue
-        act.close(instance, message="scaled down")
+        if instance.task:
+            act.close(instance, message="scaled down")
         if instance.closing:
             continue
         del instances[key]
@@ -121,4 +122,4 @@ def _take_back(act: Act) -> None:
         has_seat = bool(one.task) and one.address is not None
         act.set(one, InstanceState.SEATED if has_seat else InstanceState.PENDING)
     checkpoints.choose(act, [one.key for one in surplus])
-    gangs.submit(act, [one.key for one in surplus if one.state is InstanceState.PENDING], is_whole=False)
+    gangs.submit(act, [one.key for one in surplus if not one.task], is_whole=False)

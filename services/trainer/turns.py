@@ -38,6 +38,9 @@ def position(state: State, live: LiveJob) -> int:
 def suspend_wished(act: Act) -> None:
     """Somebody wants it to give everything back."""
     job = act.job
+    if job.state is JobState.SUSPENDED and job.yields_to:
+        # It made room, and would go on by itself: now it waits for somebody.
+        act.set_job(job.state, "SUSPENDED")
     job.is_suspending, job.is_resuming, job.yields_to = job.state is not JobState.SUSPENDED, False, 0
     act.touch()
 

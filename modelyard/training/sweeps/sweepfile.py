@@ -70,6 +70,11 @@ def read_sweep(text: str | bytes, changes: SweepChanges | None = None) -> Sweep:
     return found[0]
 
 
+def ask_sweep(text: str, findings: Findings) -> None:
+    """Reads a sweep for what the language asks of it; what is wrong is noted."""
+    _sweep(read(text, findings), SweepChanges(), findings)
+
+
 def problems_of(text: str | bytes, find: Find, known: tuple[str, ...] = ()) -> tuple[Problem, ...]:
     """Everything that is wrong with a sweep, with a job, or with definitions of frameworks alone."""
     findings = Findings(Kind.JOB)

@@ -46,7 +46,9 @@ class FrameworkServicer(framework_pb2_grpc.FrameworkServiceServicer):
         self, request: pb.RegisterFrameworkRequest, context: Any
     ) -> pb.RegisterFrameworkResponse:
         try:
-            framework = compile_framework(request.document)
+            framework = await self._jobs.texts.judge(
+                request.document, lambda: compile_framework(request.document)
+            )
         except Refused as error:
             found = refused(error)
             raise FrameworkInvalid(
@@ -56,7 +58,7 @@ class FrameworkServicer(framework_pb2_grpc.FrameworkServiceServicer):
             message = framework_message(framework, pb.FRAMEWORK_ORIGIN_REGISTERED)
             return pb.RegisterFrameworkResponse(framework=message)
         row, is_new = await self._frameworks.register(
-            request.document, principal().account, self._clock.now_ms()
+            framework.id, request.document, principal().account, self._clock.now_ms()
         )
         return pb.RegisterFrameworkResponse(framework=self._message(row.id, row), is_new=is_new)
 
@@ -87,13 +89,16 @@ class FrameworkServicer(framework_pb2_grpc.FrameworkServiceServicer):
         return pb.ListFrameworksResponse(frameworks=found[start : start + size], next_page_token=token)
 
     async def ValidateJob(self, request: pb.ValidateJobRequest, context: Any) -> pb.ValidateJobResponse:
-        problems = problems_of(request.job.text, self._frameworks.find, self._frameworks.known())
+        text = request.job.text
+        problems = await self._jobs.texts.judge(
+            text, lambda: problems_of(text, self._frameworks.find, self._frameworks.known())
+        )
         return pb.ValidateJobResponse(problems=problem_messages(problems))
 
     async def RenderJob(self, request: pb.RenderJobRequest, context: Any) -> pb.RenderJobResponse:
         size, key = page_size(request.page_size), request.job.SerializeToString(deterministic=True)
         start = int(decode_token(request.page_token, key) or 0)
-        plan = self._jobs.plan(request.job)
+        plan = await self._jobs.plan(request.job)
         found = [instance_message(one) for one in await self._previews(plan, start, size + 1)]
         token = encode_token(str(start + size), key) if len(found) > size else ""
         return pb.RenderJobResponse(instances=found[:size], next_page_token=token)

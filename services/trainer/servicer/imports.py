@@ -26,7 +26,7 @@ class ImportServicer(job_pb2_grpc.JobServiceServicer):
     _creation: Creation
 
     async def ImportJob(self, request: pb.ImportJobRequest, context: Any) -> pb.ImportJobResponse:
-        found = _converted(request)
+        found = await self._creation.texts.judge(request.document, lambda: _converted(request))
         findings = problem_messages(found.findings)
         answer = pb.ImportJobResponse(document=found.document, findings=findings)
         if not request.submit:

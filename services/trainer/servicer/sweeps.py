@@ -69,7 +69,7 @@ class SweepServicer(sweep_pb2_grpc.SweepServiceServicer):
         account = account_of(principal())
         if not 0 <= request.parallel_count <= PARALLEL_MOST:
             raise ParallelOutOfRange(field="parallel_count", next_step=f"1 … {PARALLEL_MOST}, or 0")
-        file, plan = self._sweeps.plan(request)
+        file, plan = await self._sweeps.plan(request)
         limits.check(plan)
         await notices.check(self._contacts, account, request.notification)
         sweep = self._sweep(request, account, file, plan)

@@ -36,11 +36,15 @@ class Sweeps:
         self._jobs = jobs
         self._frameworks = frameworks
 
-    def plan(self, request: pb.CreateSweepRequest) -> tuple[File, Plan]:
+    async def plan(self, request: pb.CreateSweepRequest) -> tuple[File, Plan]:
         """The file, and the plan of a trial. Raises SweepInvalid."""
         changes = SweepChanges(name=request.name, queue=request.queue, parallel=request.parallel_count)
-        try:
+
+        def work() -> tuple[File, Plan]:
             return plan_sweep(request.text, self._frameworks.find, self._frameworks.known(), changes)
+
+        try:
+            return await self._jobs.texts.judge(request.text, work)
         except Refused as error:
             raise _refused(error) from error
 

@@ -27,6 +27,7 @@ class _Drawing:
         self.number = number
         self.left = most
         self.has_hangs = chance.random() < 0.25
+        self.has_checkpoints = chance.random() < 0.4
         self.is_bounded = chance.random() < 0.5 if is_bounded is None else is_bounded
         """Whether a deadline ends it, whatever its policies make of it."""
         self.roles: dict[str, Any] = {}
@@ -46,7 +47,10 @@ class _Drawing:
             failed = ends
         operator = "any" if self.is_bounded and self.chance.random() < 0.3 else "all"
         status = {"succeeded": f"{operator}({', '.join(ends)})", "failed": f"any({', '.join(failed)})"}
-        return {"kind": "Framework", "id": f"f{self.number}", "roles": self.roles, "job_status": status}
+        framework: dict[str, Any] = {"kind": "Framework", "id": f"f{self.number}", "roles": self.roles}
+        if ends and self.has_checkpoints and self.chance.random() < 0.6:
+            framework["ranks"] = ends
+        return {**framework, "job_status": status}
 
     def _job(self) -> dict[str, Any]:
         chance = self.chance
@@ -66,6 +70,10 @@ class _Drawing:
             job["hang"] = {"silent": "12s"}
         if chance.random() < 0.1:
             job["suspend"] = True
+        if chance.random() < 0.5:
+            job["preemptible"] = True
+        if self.has_checkpoints:
+            job["checkpoints"] = {"dir": "saved", "keep_last": chance.choice((1, 2, 3))}
         return job
 
     def _role(self, place: int) -> None:

@@ -15,6 +15,7 @@ from modelyard.v1 import seat_pb2 as pb
 from services.chassis.security import AGENT, Principal, set_principal
 from tests.simulation.jobs.definitions import ENDLESS
 from tests.simulation.jobs.scheduler import Scheduler, Task
+from tests.simulation.jobs.shelves import Shelf
 
 if TYPE_CHECKING:
     from tests.simulation.jobs.world import World
@@ -59,8 +60,9 @@ class Fate:
 class Seat:
     """The place of one instance, in its shim."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, machine: Machine) -> None:
         self.task = task
+        self.shelf = Shelf(machine, self)
         self.state = pb.SEAT_STATE_PREPARING
         self.epoch = 0
         self.seen: list[int] = []
@@ -73,6 +75,11 @@ class Seat:
     @property
     def is_live(self) -> bool:
         return self.state in (pb.SEAT_STATE_RUNNING, pb.SEAT_STATE_STOPPING)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether its processes write checkpoints."""
+        return self.state == pb.SEAT_STATE_RUNNING
 
     def message(self) -> pb.Seat:
         task = self.task
@@ -118,7 +125,7 @@ class Machine:
     # --- tasks
 
     def take(self, task: Task) -> None:
-        seat = self.seats[task.id] = Seat(task)
+        seat = self.seats[task.id] = Seat(task, self)
         self.world.go(self._prepare(seat))
         self._news.set()
 
@@ -140,6 +147,12 @@ class Machine:
         if seat is not None:
             self._close(seat, task_pb2.TASK_STATE_CANCELLED, task_pb2.TASK_CAUSE_CANCELLED)
 
+    def preempt(self, id_: str) -> None:
+        """The scheduler wants its place for somebody else."""
+        seat = self.seats.get(id_)
+        if seat is not None:
+            self._close(seat, task_pb2.TASK_STATE_FAILED, task_pb2.TASK_CAUSE_PREEMPTED)
+
     def close(self, seat: Seat, wish: pb.CloseSeat) -> None:
         if seat.state == pb.SEAT_STATE_PREPARING:
             seat.is_closing = wish
@@ -149,8 +162,11 @@ class Machine:
             self._close(seat, task_pb2.TASK_STATE_SUCCEEDED, task_pb2.TASK_CAUSE_UNSPECIFIED)
 
     def _close(self, seat: Seat, state: task_pb2.TaskState.ValueType, cause: Any) -> None:
-        if self.seats.pop(seat.task.id, None) is None:
+        if seat.task.id not in self.seats:
             return
+        if state == task_pb2.TASK_STATE_SUCCEEDED:
+            seat.shelf.give()
+        del self.seats[seat.task.id]
         if seat.life is not None:
             seat.life.cancel()
         if seat.is_live:
@@ -188,7 +204,16 @@ class Machine:
         elif seat.is_live:
             self._refuse(seat, "RUNNING")
         else:
+            whom = (seat.task.job, seat.task.role, seat.task.index)
+            kept = self.world.promises.kept
+            kept.launched(whom, seat, launch)
+            if launch.HasField("resume") and (flaw := seat.shelf.resume(launch.resume)):
+                kept.torn(whom, launch.resume.digest)
+                torn = pb.SeatCheckpoint(name=launch.resume.name, digest=launch.resume.digest, flaw=flaw)
+                self._say(seat, epoch=launch.epoch, checkpoint=torn)
+                return
             self.world.promises.launched(self, seat, launch)
+            kept.went_on(whom, launch)
             seat.epoch, seat.seen, seat.exit = launch.epoch, [], None
             fate = Fate(seat, launch, self.world)
             seat.is_deaf = fate.is_deaf
@@ -198,6 +223,7 @@ class Machine:
             seat.state = pb.SEAT_STATE_RUNNING
             self.tell(seat)
             seat.life = self.world.go(self._live(seat, fate))
+            seat.shelf.begin(launch.epoch)
 
     async def _live(self, seat: Seat, fate: Fate) -> None:
         begun = asyncio.get_running_loop().time()
@@ -266,14 +292,18 @@ class Machine:
         """Everything that is known of it."""
         self._say(seat, seat=seat.message())
 
+    def tell_checkpoint(self, seat: Seat, found: pb.SeatCheckpoint) -> None:
+        """It is complete, or in the store by now."""
+        self._say(seat, checkpoint=found)
+
     def _refuse(self, seat: Seat, reason: str) -> None:
         self._say(seat, refusal=pb.SeatRefusal(reason=reason))
 
-    def _say(self, of: Seat, /, **what: Any) -> None:
+    def _say(self, of: Seat, /, *, epoch: int = 0, **what: Any) -> None:
         if "seat" in what:
             self.unheard.discard(of.task.id)
         self._said += 1
-        self.untold[self._said] = pb.SeatEvent(task_id=of.task.id, attempt=1, epoch=of.epoch, **what)
+        self.untold[self._said] = pb.SeatEvent(task_id=of.task.id, attempt=1, epoch=epoch or of.epoch, **what)
         self._news.set()
 
     # --- the agent's process
@@ -326,6 +356,8 @@ class Machine:
                     task_id=id_, attempt=1, job_id=found.job_id, role=found.role, index=found.index,
                     state=pb.SEAT_STATE_PREPARING,
                 )  # fmt: skip
+            else:
+                found.checkpoints.extend(seat.shelf.messages())
             hello.seats.append(found)
         return hello
 
@@ -443,5 +475,7 @@ class Connection:
             machine.stop(seat, command.stop)
         elif command.HasField("close"):
             machine.close(seat, command.close)
+        elif command.HasField("drop_checkpoints"):
+            seat.shelf.drop([*command.drop_checkpoints.names])
         elif command.HasField("addresses"):
             machine.world.promises.addressed(seat, command.addresses)

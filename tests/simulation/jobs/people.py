@@ -106,7 +106,9 @@ class Person:
         """Until it has ended: nobody may forget a job that is suspended."""
         self._become()
         while self.last is None or self.last.state not in _LAST:
-            if self.job_id and self.last is not None and self.last.state == pb.JOB_STATE_SUSPENDED:
+            # Who made room for another goes on by itself.
+            is_forgotten = self.last is not None and self.last.reason != "PREEMPTED"
+            if self.last is not None and self.last.state == pb.JOB_STATE_SUSPENDED and is_forgotten:
                 request = pb.ResumeJobRequest(request_id=self._id(), job_id=self.job_id)
                 await ask(self._world, "ResumeJob", request)
             await asyncio.sleep(1.0)

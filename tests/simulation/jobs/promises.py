@@ -23,6 +23,8 @@ from services.trainer.effects import Effects
 from services.trainer.engine import Engine
 from services.trainer.model import PLACED, InstanceState, JobState
 from services.trainer.state import Instance, Job, Key, LiveJob, State, check_invariants
+from tests.simulation.jobs.kept import Kept
+from tests.simulation.jobs.room import Room
 
 if TYPE_CHECKING:
     from tests.simulation.jobs.machines import Machine, Seat
@@ -34,6 +36,7 @@ _INSTANCE = msgspec.msgpack.Decoder(Instance)
 _OWN = {"job", "plan", "instances", "changed", "is_changed", "due_ms"}
 """What a twin of a live job does not take over as it is."""
 _PLACELESS = (JobState.QUEUED, JobState.RESERVING, JobState.SUSPENDED)
+ROUND_MS = 1_000
 Whom = tuple[int, str, int]
 
 
@@ -63,6 +66,8 @@ class Promises:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.kept = Kept(world)
+        self.room = Room()
         self.epochs: dict[Whom, int] = defaultdict(int)
         """The highest epoch in which processes of an instance were started."""
         self.ended: dict[int, JobState] = {}
@@ -102,6 +107,7 @@ class Promises:
         for whom in self.epochs.keys() - there:
             del self.epochs[whom]
             self.innocent.discard(whom)
+            self.kept.forgotten(whom)
         for (number,) in self._world.disk.rows("SELECT job FROM outcome"):
             if number not in self.decided:
                 rows = self._world.disk.rows("SELECT content FROM instance WHERE job = ?", number)
@@ -123,9 +129,16 @@ class Promises:
             beyond = [
                 one.key for one in live.instances.values() if one.index >= live.job.counts.get(one.role, 0)
             ]
-            left = [key for key in beyond if not live.instances[key].state.has_processes]
+            # What is kept of one is waited for.
+            left = [
+                key
+                for key in beyond
+                if not live.instances[key].state.has_processes and not live.instances[key].closing
+            ]
             assert not left, f"{left} of j-{number} were scaled away, and are still there (S3.10)"
             self._budgets_hold(live)
+            self.room.stepped(engine.state, live)
+            self.kept.stepped(live, Act(engine.state, live, Effects(), 0))
             self._is_no_half_gang(live)
         if self._world.chance.random() < 0.1:
             self._nobody_is_forgotten(engine.state)
@@ -152,6 +165,10 @@ class Promises:
         now = self._world.clock.now_ms()
         for live in state.jobs.values():
             if live.job.state.has_ended or (live.due_ms and live.due_ms <= now + 1):
+                continue
+            if live.job.yields_to and live.job.state is JobState.SUSPENDED:
+                # Whether it may go on is with another job, which a twin does not know.
+                assert 0 < live.due_ms <= now + ROUND_MS, f"nobody looks whether {_shown(live)} may go on"
                 continue
             apart = State(revision=state.revision)
             twin = LiveJob(_JOB.decode(_PACK(live.job)), live.plan)
@@ -228,6 +245,7 @@ class Promises:
 
     def acknowledged(self, events: list[pb.SeatEvent]) -> None:
         """The machine may forget these: so the disk has to know what follows from them."""
+        self.kept.acknowledged(self._of_checkpoints(events))
         for event in events:
             if not event.HasField("seat") or event.seat.state != pb.SEAT_STATE_ENDED:
                 continue
@@ -241,6 +259,16 @@ class Promises:
             if seat.exit.cause in (job_pb2.EXIT_CAUSE_SUCCESS, job_pb2.EXIT_CAUSE_STOPPED):
                 self.innocent.add(whom)
 
+    def _of_checkpoints(self, events: list[pb.SeatEvent]) -> list[tuple[Whom, Instance, pb.SeatEvent]]:
+        found = []
+        for event in events:
+            if event.HasField("checkpoint"):
+                task = self._world.scheduler.tasks[event.task_id]
+                whom = (task.job, task.role, task.index)
+                kept = self.instance(whom)
+                found += [(whom, kept, event)] if kept is not None else []
+        return found
+
     # --- at the end
 
     def look_back(self) -> None:
@@ -252,6 +280,7 @@ class Promises:
         for table in ("batch", "errand"):
             left: list[Any] = world.disk.rows(f"SELECT * FROM {table}")
             assert not left, f"{table}: {left}"
+        self.kept.look_back()
         assert world.trainer is not None
         engine = world.trainer.engine
         assert not engine.state.jobs, f"in memory: {[*engine.state.jobs]}"

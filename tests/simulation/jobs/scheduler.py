@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from modelyard.v1 import contact_pb2
+from modelyard.v1 import artifact_pb2, contact_pb2
 from modelyard.v1 import task_pb2 as pb
+from tests.simulation.jobs.shelves import Store
 
 if TYPE_CHECKING:
     from tests.simulation.jobs.machines import Machine
@@ -43,6 +44,9 @@ class Scheduler:
     def __init__(self, chance: random.Random) -> None:
         self.tasks: dict[str, Task] = {}
         self.machines: list[Machine] = []
+        self.store = Store()
+        """Reached by the same channel."""
+        self.asked_for_room = 0
         self.is_away = False
         self.refuses_now = 0.0
         """The share of submissions that are refused for now."""
@@ -99,7 +103,25 @@ class Scheduler:
         if method == "Notify":
             self.notices.update([] if request.validate_only else [request.event_id])
             return contact_pb2.NotifyResponse(deliveries=[contact_pb2.ContactDelivery()])
+        if method == "ExplainTask":
+            self.asked_for_room += 1
+            fits = self._would_fit(request.task_id, {*request.without})
+            return pb.ExplainTaskResponse(fits_without=fits)
+        if isinstance(request, artifact_pb2.AddReferencesRequest | artifact_pb2.RemoveReferencesRequest):
+            return self.store.answer(request)
         raise AssertionError(f"nobody answers {method}")
+
+    def _would_fit(self, id_: str, without: set[str]) -> bool:
+        """Whether the gang of a task would be placed if those gave their places back."""
+        task = self.tasks.get(id_)
+        if task is None or task.outcome is not None or task.machine is not None:
+            return False
+        free = {
+            machine: machine.free + sum(seat in without for seat in machine.seats)
+            for machine in self.machines
+            if machine.is_well
+        }
+        return self._places(self._needed(task.gang), free) is not None
 
     def _soon(self, act: Callable[..., Any], *values: Any) -> None:
         asyncio.get_running_loop().call_later(self._chance.random() * 0.05, act, *values)
@@ -112,30 +134,43 @@ class Scheduler:
                 for task in [*waiting]:
                     self._place_together([task])
                 continue
-            needed: list[Task] = []
-            for spec in {id(task.spec): task.spec for task in waiting}.values():
-                own = [task for task in waiting if task.spec is spec]
-                needed += own[: spec.gang.min_count or len(own)]
-            if self._place_together(needed):
+            if self._place_together(self._needed(name)):
                 self.placed.add(name)
                 self._soon(self.place)
 
+    def _needed(self, gang: str) -> list[Task]:
+        """Who of those that wait must start together; of a gang that has formed any one of them."""
+        waiting = self._waiting[gang]
+        if gang in self.placed:
+            return waiting[:1]
+        needed: list[Task] = []
+        for spec in {id(task.spec): task.spec for task in waiting}.values():
+            own = [task for task in waiting if task.spec is spec]
+            needed += own[: spec.gang.min_count or len(own)]
+        return needed
+
     def _place_together(self, tasks: list[Task]) -> bool:
         """All of them, or none."""
-        free = {machine: machine.free for machine in self.machines if machine.is_well}
-        at: list[Machine] = []
-        for task in tasks:
-            avoided = task.spec.placement.avoid_nodes
-            fitting = [one for one, room in free.items() if room >= 1 and one.name not in avoided]
-            if not fitting:
-                return False
-            at.append(self._chance.choice(fitting))
-            free[at[-1]] -= 1
+        at = self._places(tasks, {machine: machine.free for machine in self.machines if machine.is_well})
+        if at is None:
+            return False
         for task, machine in zip(tasks, at, strict=True):
             task.machine = machine
             self._forget(task)
             machine.take(task)
         return True
+
+    def _places(self, tasks: list[Task], free: dict[Machine, int]) -> list[Machine] | None:
+        """One for each; None: not all have one."""
+        at: list[Machine] = []
+        for task in tasks:
+            avoided = task.spec.placement.avoid_nodes
+            fitting = [one for one, room in free.items() if room >= 1 and one.name not in avoided]
+            if not fitting:
+                return None
+            at.append(self._chance.choice(fitting))
+            free[at[-1]] -= 1
+        return at
 
     def _forget(self, task: Task) -> None:
         waiting = self._waiting[task.gang]

@@ -39,6 +39,9 @@ CALM_MOST_S = 1_500.0
 """After the storm every job has ended within so long: back-offs, waits for gangs and deadlines included."""
 
 
+CARRIED_MOST_S = 120.0
+
+
 class Story(msgspec.Struct, frozen=True):
     """What is told: the same twice for the same."""
 
@@ -61,11 +64,13 @@ class Weather:
         """The share of failpoints at which the process dies."""
         self.setup_fails = chance.choice((0.0, 0.0, 0.05)) if is_stormy else 0.0
         self.refuses = chance.choice((0.0, 0.2)) if is_stormy else 0.0
+        self.tears = chance.choice((0.0, 0.1, 0.3)) if is_stormy else 0.0
+        """The share of checkpoints that cannot be gone on from."""
         self.pace_s = chance.choice((2.0, 8.0, 30.0))
         """Something goes wrong about so often."""
 
     def calm(self) -> None:
-        self.dies = self.setup_fails = self.refuses = 0.0
+        self.dies = self.setup_fails = self.refuses = self.tears = 0.0
 
 
 class World:
@@ -79,6 +84,7 @@ class World:
         self.disk = Disk()
         self.weather = Weather(self.chance, story.is_stormy)
         self.scheduler = Scheduler(self.chance)
+        self.store = self.scheduler.store
         self.promises = Promises(self)
         self.disk.on_commit = self.promises.committed
         self._plans: dict[int, Plan] = {}
@@ -134,7 +140,15 @@ class World:
         assert not left, f"hang: {self._told(left)}"
         # Nothing of a job lives 10 s after its end.
         await self._wait([], 10.0)
+        # Of the store's many references each is a call.
+        await self._wait([self.go(self._all_is_carried())], CARRIED_MOST_S)
         self.promises.look_back()
+
+    async def _all_is_carried(self) -> None:
+        for _ in range(round(CARRIED_MOST_S)):
+            if not self.disk.rows("SELECT 1 FROM errand WHERE kind = 'references'"):
+                return
+            await asyncio.sleep(1.0)
 
     def texts(self) -> list[str]:
         story = self.story
@@ -252,6 +266,7 @@ class World:
     async def _storm(self) -> None:
         deeds = (
             self._kill_trainer, self._kill_agent, self._cut, self._lose_machine, self._scheduler_goes, self._nothing,
+            self._preempt,
         )  # fmt: skip
         while not self.is_calm:
             await asyncio.sleep(self.chance.expovariate(1 / self.weather.pace_s))
@@ -272,6 +287,17 @@ class World:
 
     async def _cut(self) -> None:
         self.chance.choice(self.scheduler.machines).hang_up()
+
+    async def _preempt(self) -> None:
+        """The scheduler takes places of one gang back, one or all of them."""
+        gangs: dict[str, list[tuple[Machine, str]]] = {}
+        for machine in self.scheduler.machines:
+            for seat in machine.seats.values() if machine.is_well else ():
+                gangs.setdefault(seat.task.gang, []).append((machine, seat.task.id))
+        if gangs:
+            seats = gangs[self.chance.choice([*gangs])]
+            for machine, id_ in seats if self.chance.random() < 0.5 else [self.chance.choice(seats)]:
+                machine.preempt(id_)
 
     async def _lose_machine(self) -> None:
         """Another one comes in its place."""

@@ -8,7 +8,7 @@ from modelyard.training import Progress
 from modelyard.training.restarts import Cause
 from services.trainer.checkpoints import step_of
 from services.trainer.events import CheckpointSeen, JobResumed, JobSuspended, ProgressReported, SeatEnded
-from services.trainer.model import Exit, JobState
+from services.trainer.model import Exit, InstanceState, JobState
 from tests.support.training_world import Seat, World, plan_from
 
 TEXT = """
@@ -226,6 +226,22 @@ def test_torn_one_is_followed_by_an_older_one_in_the_same_epoch() -> None:
     fail(world, 0)
     assert steps(world)[0] == 1 and world.state.jobs[1].instances["worker", 0].epoch == 2
     assert kept(world, 0) == ["step-1"]
+
+
+def test_flaw_that_is_told_again_ends_nobody_who_went_on_since() -> None:
+    world = running(ranks="", scope="instance")
+    save(world, 0, 1, 2)
+    world.is_torn = lambda found: found.step == 2
+    fail(world, 0)
+    [seat] = [one for one in world.seats.values() if one.index == 0]
+    again = CheckpointSeen(
+        job=1, role="worker", index=0, task=seat.task, node="n", epoch=2, name="step-2", digest="", flaw="torn"
+    )  # fmt: skip
+    assert seat.is_live and seat.epoch == 2
+    world.do(JobSuspended(9, 1, ""))
+    world.do(again)
+    one = world.state.jobs[1].instances["worker", 0]
+    assert one.state is InstanceState.STOPPING, "its processes are asked to end, and live"
 
 
 def test_torn_one_of_a_gang_starts_everybody_anew_from_the_same() -> None:

@@ -470,3 +470,30 @@ def test_role_that_was_scaled_to_nobody_is_not_waited_for() -> None:  # S3.5, S3
     world.do(JobResumed(10, 1))
     world.run()
     assert state(world) is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_place_that_comes_while_a_restart_is_on_its_way_is_taken(is_late: bool) -> None:  # S3.4, S3.8
+    """An elastic role's last member waits for its place when a restart takes it along."""
+    world = World(seats_most=3)
+    world.create(plan_from(job("role").replace("worker: 2}", "worker: 1}")))
+    world.hear()
+    world.place()
+    [held] = [
+        one for one in world.news if isinstance(one, SeatOpened) and (one.role, one.index) == ("worker", 1)
+    ]
+    world.news.remove(held)
+    failed: list[str] = []
+    world.fails = lambda seat: None if failed else failed.append(seat.task) or Cause.EXIT
+    for _ in range(6):
+        world.hear()
+    assert world.finish_one()
+    world.hear()
+    assert states(world)["worker-1"] == "backing_off"
+    if is_late:
+        world.pass_time(5_000)
+        assert states(world)["worker-1"] == "pending"
+    world.do(held)
+    world.run()
+    assert state(world) is JobState.SUCCEEDED
+    assert len({task for tasks in world.asked.values() for task in tasks.values()}) == 3, "asked for once"

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelyard.documents import section
+from modelyard.documents.problems import PROBLEMS_MOST
 from modelyard.training import Reason, Refused, compile_framework, problems_of
 from modelyard.training.catalogue import find
 from tests.support.training import planned, refused, refused_framework
@@ -251,3 +253,12 @@ def test_any_expression_is_refused_or_evaluated_never_worse(text: str) -> None:
         planned(dedent(ONE % quoted))
     except Refused as found:
         assert found.problems
+
+
+def test_more_problems_than_are_told_cost_no_search_for_words_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine thousand unknown fields: for those that nobody is told of no near word is looked for."""
+    asked: list[str] = []
+    monkeypatch.setattr(section, "suggestion", lambda word, known: asked.append(word) or "")
+    many = "".join(f"k{number}: x\n" for number in range(9_000))
+    assert len(problems_of("kind: Job\nframework: plain\nargv: [x]\n" + many, find)) == PROBLEMS_MOST + 1
+    assert len(asked) == PROBLEMS_MOST

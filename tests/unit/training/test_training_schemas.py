@@ -13,8 +13,9 @@ import pytest
 from modelyard.documents.problems import Findings
 from modelyard.documents.yaml_text import read
 from modelyard.training import catalogue, problems_of
-from modelyard.training.schema_samples import FRAMEWORK, JOBS
-from modelyard.training.schemas import SCHEMAS, framework_schema, job_schema, text_of
+from modelyard.training.schema_samples import FRAMEWORK, JOBS, SWEEPS
+from modelyard.training.schemas import SCHEMAS, framework_schema, job_schema, sweep_schema, text_of
+from modelyard.training.sweeps.sweepfile import problems_of as sweep_problems
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden"
@@ -22,7 +23,7 @@ SOURCES = [
     *GOLDEN.glob("training/*.job.yaml"), *GOLDEN.glob("imports/*.job.yaml"),
     *(ROOT / "modelyard" / "training" / "shipped").glob("*.yaml"),
 ]  # fmt: skip
-BY_KIND = {"Job": job_schema(), "Framework": framework_schema()}
+BY_KIND = {"Job": job_schema(), "Framework": framework_schema(), "Sweep": sweep_schema()}
 
 
 def documents(text: str) -> list[Any]:
@@ -55,6 +56,12 @@ def test_sample_by_which_the_language_is_asked_is_right(text: str) -> None:
         assert wrong(document) == []
 
 
+@pytest.mark.parametrize("text", SWEEPS)
+def test_sample_of_a_sweep_is_right(text: str) -> None:
+    assert not sweep_problems(text, catalogue.find)
+    assert [wrong(document) for document in documents(text)] == [[]]
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
@@ -66,6 +73,11 @@ def test_sample_by_which_the_language_is_asked_is_right(text: str) -> None:
         ("{kind: Job, framework: plain, roles: {worker: {depend: [{role: a, until: soon}]}}}", "soon"),
         ("{kind: Job, framework: plain, limits: {active_deadline: soon}}", "soon"),
         ("{kind: Framework, id: a, roles: {a: {functions: {creat: {}}}}}", "creat"),
+        ("{kind: Sweep, space: {a: [1]}, serach: grid}", "serach"),
+        ("{kind: Sweep, space: {a: {unifrom: [0, 1]}}}", "unifrom"),
+        ("{kind: Sweep, space: {a: {uniform: [0]}}}", "[0]"),
+        ("{kind: Sweep, space: {a: [1]}, metric: {name: loss, mode: least}}", "least"),
+        ("{kind: Sweep, space: {a: [1]}, job: {framework: plain, argvv: [x]}}", "argvv"),
     ],
 )
 def test_wrong_file_is_wrong_by_its_schema(text: str, part: str) -> None:
