@@ -6,7 +6,7 @@ Who may see a model sees its versions' links; what belongs to another account is
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from modelyard.v1 import lineage_pb2 as pb
 from services.chassis.errors import NotFound
@@ -32,7 +32,16 @@ class NothingServed(NotFound):
 class ModelLineage:
     """Of versions, aliases, deployments and frames, and of what made or called versions."""
 
-    def __init__(self, engine: Engine, catalogue: Catalogue, usage: Usage, frames: FramesRoom) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        catalogue: Catalogue,
+        usage: Usage,
+        frames: FramesRoom,
+        counted: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`counted`: keeps what was counted of calls and is not in the table yet."""
+        self._counted = counted
         self._engine = engine
         self._catalogue = catalogue
         self._usage = usage
@@ -54,6 +63,7 @@ class ModelLineage:
             live = self._catalogue.find(model, wanted)
             links = [*_origins(ask.caller, live.version), *self._served(ask.caller, model, live.version)]
         one = live.version
+        await self._counted()
         accounts = await self._usage.accounts(one.model, one.version)
         links += _calls(ask.caller, model, one, accounts)
         is_all = ask.caller.role == ADMIN or ask.caller.account == model.account
@@ -120,6 +130,7 @@ class ModelLineage:
         async with self._engine.quiet:
             model = self._model(ask.caller, name.partition(":")[0])
             one = self._catalogue.find(model, name.partition(":")[2]).version
+        await self._counted()
         accounts = await self._usage.accounts(one.model, one.version)
         mine = [found for found in _calls(ask.caller, model, one, accounts) if found.thing.account == account]
         if not account or not mine:
@@ -129,6 +140,7 @@ class ModelLineage:
     async def task(self, ask: Ask) -> Found:
         """What it pushed, and what it called."""
         links = await self._pushed(ask, lambda lineage: lineage.task_id)
+        await self._counted()
         for found in await self._usage.of_task(ask.id):
             if ask.caller.role == ADMIN or found.account == ask.caller.account:
                 other = thing(pb.THING_KIND_MODEL_VERSION, f"{found.model}:{found.version}")

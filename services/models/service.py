@@ -162,10 +162,15 @@ class ModelsService:
             file.services_by_name["ModelService"].full_name,
             *self._frames.register(server, self._answers),
             add_to_server(InferenceServicer(self._calls, telling), server),
-            add_lineage(
-                server, ModelLineage(self._engine, self._catalogue, self._usage, self._frames).sources()
-            ),
+            add_lineage(server, self._lineage(self._calls).sources()),
         ]
+
+    def _lineage(self, calls: Calls) -> ModelLineage:
+        """What is known of versions, with the calls of a moment ago."""
+        return ModelLineage(
+            self._engine, self._catalogue, self._usage, self._frames,
+            counted=lambda: calls.uses.keep(self._usage.add),
+        )  # fmt: skip
 
     async def drain(self) -> None:
         """Nothing to do: watchers come again, what is under way goes on where it was."""

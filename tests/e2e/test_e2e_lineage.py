@@ -11,7 +11,6 @@ import pytest
 
 from modelyard.v1 import lineage_pb2 as pb
 from modelyard.v1 import run_pb2
-from tests.support.wait import wait_until
 from tests.support.yard import Yard, new_yard
 
 GREETER = """
@@ -98,11 +97,6 @@ def story(yard: Yard, tmp_path_factory: pytest.TempPathFactory) -> Story:
             assert {"result": "HELLO Ada"} in told
             [job] = (await client.jobs.list()).jobs
 
-            async def is_counted() -> bool:
-                """Which task called is kept a few seconds after the call."""
-                return found["call"].task in ids(await client.lineage.of("greeter", up=False), "TASK")
-
-            await wait_until(is_counted, "the call is known", timeout_s=30)
             return Story(yard, data, ended.id, job.id, found["call"].task)
 
     return asyncio.run(tell())
@@ -139,6 +133,15 @@ async def test_answer_leads_back_to_version_job_code_and_data(story: Story) -> N
     assert ids(found, "RUN") == [story.run] and ids(found, "CANVAS") == ["p-1:1"]
     assert data in ids(found, "ARTIFACT")
     assert not any(one.is_hidden for one in found.things)
+
+
+@pytest.mark.asyncio
+async def test_service_that_does_not_answer_is_said_and_the_rest_is_shown(story: Story) -> None:
+    async with story.yard.client(trainer="127.0.0.1:9") as client:
+        found = await client.lineage.of(story.call, down=False)
+    assert found.gaps == ["the trainer does not answer: links through training jobs are missing"]
+    assert ids(found, "MODEL_VERSION") == ["greeter:1"] and ids(found, "RUN") == [story.run]
+    assert [one.is_hidden for one in found.things if one.kind == pb.THING_KIND_JOB] == [False]
 
 
 def test_command_line_shows_a_line_for_each_thing_with_the_next_command(story: Story) -> None:
