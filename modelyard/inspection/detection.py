@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import zipfile
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -62,8 +63,8 @@ def _names(folder: Path) -> Iterator[str]:
             count += 1
             if count > FILES_MOST:
                 raise ComponentUnknown(f"the directory has more than {FILES_MOST} files")
-            # A link may lead out of the component: what it points to is no part of it.
-            if not (Path(root) / name).is_symlink():
+            # A link may lead out of the component, a pipe never ends: neither is part of it.
+            if stat.S_ISREG((Path(root) / name).lstat().st_mode):
                 yield (Path(root) / name).relative_to(folder).as_posix()
 
 

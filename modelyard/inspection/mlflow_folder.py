@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from modelyard.models.facts import Inspection
 from modelyard.models.values import Codec, Datatype
 
 REQUIREMENTS_BYTES_MOST = 64 << 10
+_WITHOUT = ("mlflow.onnx", "mlflow.xgboost", "mlflow.lightgbm", "mlflow.sklearn")
+"""Flavours that are loaded as what they wrap."""
+_MLFLOW = re.compile(r"mlflow(-skinny)?(\W|$)")
 _COLUMNS = {
     "double": Datatype.FP64, "float": Datatype.FP32, "long": Datatype.INT64, "integer": Datatype.INT32,
     "boolean": Datatype.BOOL, "string": Datatype.BYTES, "binary": Datatype.BYTES, "datetime": Datatype.BYTES,
@@ -54,7 +58,11 @@ def look(folder: Path, found: Inspection) -> None:
     ):
         lines = [line.strip() for line in requirements.read_text(errors="replace").splitlines()]
         wanted = tuple(line for line in lines if line and not line.startswith("#"))
-        found.know("runtime.requirements", wanted, "requirements.txt beside MLmodel")
+        why = "requirements.txt beside MLmodel"
+        if pyfunc.get("loader_module") in _WITHOUT and pyfunc.get("predict_fn", "predict") == "predict":
+            wanted = tuple(line for line in wanted if not _MLFLOW.match(line))
+            why += ", without MLflow itself: what it wraps is loaded directly"
+        found.know("runtime.requirements", wanted, why)
 
 
 def _signature(found: Inspection, side: str, text: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 
 from tests.support.model_components import (
     ROWS,
+    iris_classifier,
     lightgbm_component,
     onnx_component,
     pickle_component,
@@ -24,6 +26,7 @@ from tests.support.model_components import (
 from tests.support.model_frames import (
     FramePeer,
     arrays_of,
+    config_of,
     frame,
     free_port,
     loaded_frame,
@@ -533,7 +536,7 @@ def test_mlflow_is_the_format_that_it_wraps_or_asks_for_trust_and_its_library(tm
     for data, module, launch, word in (
         ("../outside.onnx", "mlflow.onnx", {}, "outside"),
         ("model.pkl", "mlflow.sklearn", {}, "trust"),
-        ("model.pkl", "mlflow.sklearn", {"may_unpickle": True}, "mlflow-skinny"),
+        ("model.pkl", "mlflow.pyfunc.model", {"may_unpickle": True}, "mlflow-skinny"),
     ):
         (component / "MLmodel").write_text(document.format(data, module))
         with frame(component, config, tmp_path / word, **launch) as running:
@@ -541,3 +544,70 @@ def test_mlflow_is_the_format_that_it_wraps_or_asks_for_trust_and_its_library(tm
             header = peer.next().header
             assert header["kind"] == "unloadable" and word in header["message"], header
             peer.close()
+
+
+MLMODEL = """\
+artifact_path: model
+flavors:
+  python_function:
+    env:
+      conda: conda.yaml
+      virtualenv: python_env.yaml
+    loader_module: mlflow.sklearn
+    model_path: {file}
+    predict_fn: predict
+    python_version: 3.11.9
+  sklearn:
+    code: null
+    pickled_model: {file}
+    serialization_format: {format}
+    sklearn_version: 1.7.0
+    skops_trusted_types:
+    - posixpath.join
+mlflow_version: 3.4.0
+model_uuid: 5d1b0a7c6c8b4f0e9c1f1f3e5d7a9b0c
+signature:
+  inputs: '[{{"type": "tensor", "tensor-spec": {{"dtype": "float64", "shape": [-1, 4]}}}}]'
+  outputs: '[{{"type": "tensor", "tensor-spec": {{"dtype": "int64", "shape": [-1]}}}}]'
+  params: null
+utc_time_created: '2026-11-01 10:00:00.000000'
+"""
+"""As its format has it."""
+
+
+def test_mlflow_of_scikit_learn_is_loaded_without_mlflow_by_the_servers_word_alone(tmp_path: Path) -> None:
+    """S2.1: a directory of MLflow's is looked at, then serves."""
+    import pickle
+
+    import skops.io
+
+    from modelyard.inspection import inspect_component
+
+    component, estimator = tmp_path / "component", iris_classifier()
+    component.mkdir()
+    (component / "requirements.txt").write_text("mlflow==3.4.0\nscikit-learn==1.7.0\n")
+    (component / "MLmodel").write_text(MLMODEL.format(file="model.pkl", format="cloudpickle"))
+    (component / "model.pkl").write_bytes(pickle.dumps(estimator))
+    found = inspect_component(component)
+    assert found.facts["runtime.requirements"].value == ("scikit-learn==1.7.0",) and not found.refusals
+    config = config_of(
+        "mlflow",
+        "MLmodel",
+        inputs=[tensor("input", "FP64", [-1, 4])],
+        outputs=[tensor("output", "INT64", [-1])],
+    )
+    rows = np.array([[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]])
+    with loaded_frame(component, config, tmp_path / "pickle", may_unpickle=True) as (_, peer):
+        assert peer.answer({"input": rows})["output"].tolist() == estimator.predict(rows).tolist()
+    (component / "model.pkl").unlink()
+    (component / "MLmodel").write_text(MLMODEL.format(file="model.skops", format="skops"))
+    skops.io.dump(estimator, component / "model.skops")
+    with loaded_frame(component, config, tmp_path / "skops") as (_, peer):
+        assert peer.answer({"input": rows})["output"].tolist() == estimator.predict(rows).tolist()
+    estimator.tail = os.path.join
+    skops.io.dump(estimator, component / "model.skops")
+    with frame(component, config, tmp_path / "own-word") as running:
+        peer = running.peer()
+        header = peer.next().header
+        assert (header["kind"], header["reason"]) == ("unloadable", "TYPES_NOT_TRUSTED"), header
+        peer.close()

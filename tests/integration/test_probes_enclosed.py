@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -12,9 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import joblib
+import numpy as np
 import pytest
 
 from tests.support.enclosed_frames import FORMS, IMAGE, MEMORY_BYTES, PYTHON, code_component, need
+from tests.support.model_frames import config_of
 
 GOOD = """
 class Model:
@@ -31,9 +36,13 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def probed(tmp_path: Path, kind: str, source: str) -> dict[str, Any]:
     _, config = code_component(tmp_path / "task" / "component", source)
+    return tried(tmp_path, kind, config)
+
+
+def tried(tmp_path: Path, kind: str, config: dict[str, Any], *more: str) -> dict[str, Any]:
     (tmp_path / "task" / "config.json").write_text(json.dumps(config))
     enclosure = {"kind": kind, "image": IMAGE, "python": PYTHON, "memory_bytes": MEMORY_BYTES}
-    argv = ["--component", "component", "--config", "config.json", "--output", "found.json"]
+    argv = ["--component", "component", "--config", "config.json", "--output", "found.json", *more]
     done = subprocess.run(
         [sys.executable, "-m", "modelyard.enclosure.probing", *argv, "--enclosure", json.dumps(enclosure)],
         cwd=tmp_path / "task",
@@ -84,6 +93,61 @@ def looked(
     )
     assert done.returncode == 0, done.stderr.decode()
     return dict(json.loads((task / "found.json").read_bytes()))
+
+
+class Call:
+    """What unpickling calls."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self._call = function, arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._call
+
+
+def nested(depth: int) -> bytes:
+    """A list in a list in a list …"""
+    return b"\x80\x04" + b"]" * depth + b"a" * (depth - 1) + b"."
+
+
+PICKLES: dict[str, Callable[[Path], bytes]] = {
+    "command": lambda taken: pickle.dumps(Call(os.system, f"touch {taken}")),
+    "hidden command": lambda taken: pickle.dumps(
+        Call(eval, f"getattr(__import__('o' + 's'), 'sys' + 'tem')('touch {taken}')")
+    ),
+    "ten gigabytes": lambda taken: pickle.dumps(Call(bytearray, 10 << 30)),
+    "without a bottom": lambda taken: nested(300_000),
+    "its own end": lambda taken: pickle.dumps(Call(os._exit, 0)),
+    "nested in joblib": lambda taken: joblib_bytes(Call(exec, f"open({str(taken)!r}, 'w')")),
+}
+
+
+def joblib_bytes(evil: Any) -> bytes:
+    file = io.BytesIO()
+    joblib.dump({"weights": np.arange(4), "model": np.array([evil], dtype=object)}, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", PICKLES)
+def test_hostile_pickle_that_was_let_in_all_the_same_is_a_typed_error(
+    tmp_path: Path, name: str
+) -> None:  # N4
+    component, taken = tmp_path / "task" / "component", tmp_path / "taken"
+    component.mkdir(parents=True)
+    (component / "model.pkl").write_bytes(PICKLES[name](taken))
+    whole = config_of("pickle", "model.pkl")
+    error = tried(tmp_path, "environment", whole, "--may-unpickle")["error"]
+    assert error["message"] and error["code"], error
+    assert not taken.exists()
+    assert [path.name for path in component.iterdir()] == ["model.pkl"]
+
+
+def test_pickle_that_nobody_trusts_is_not_opened(tmp_path: Path) -> None:  # N4
+    component, taken = tmp_path / "task" / "component", tmp_path / "taken"
+    component.mkdir(parents=True)
+    (component / "model.pkl").write_bytes(PICKLES["its own end"](taken))
+    error = tried(tmp_path, "environment", config_of("pickle", "model.pkl"))["error"]
+    assert error["reason"] == "PICKLE_NOT_TRUSTED"
 
 
 @pytest.fixture

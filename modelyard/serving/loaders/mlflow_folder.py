@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.serving.errors import ComponentUnfit, library
-from modelyard.serving.loaders import lightgbm_booster, onnx_session, xgboost_booster
+from modelyard.serving.loaders import estimators, lightgbm_booster, onnx_session, pickles, xgboost_booster
 from modelyard.serving.loaders.loading import Findings, Loading, Model, Values
 from modelyard.serving.tensors import Array
 
@@ -36,9 +36,20 @@ def load(loading: Loading) -> Model:
         files = [inner] if inner.is_file() else sorted(file for name in names for file in inner.glob(name))
         if len(files) == 1 and any(files[0].match(name) for name in names):
             return _wrapped(loading, format_, files[0])
+    if fields.get("loader_module") == "mlflow.sklearn" and fields.get("predict_fn", "predict") == "predict":
+        return _estimator(loading, folder, fields)
     loading.unpickling("a model of MLflow")
     mlflow = library("mlflow.pyfunc", "mlflow-skinny", "runtime.requirements", "loading MLflow's models")
     return PythonFunction(mlflow.load_model(str(folder)), loading)
+
+
+def _estimator(loading: Loading, folder: Path, fields: Mapping[str, str]) -> Model:
+    """scikit-learn's. What MLmodel says of types to be trusted is not asked."""
+    file = _inside(folder, folder / (fields.get("model_path") or fields.get("data") or "model.pkl"))
+    if file.suffix == ".skops":
+        return _wrapped(loading, "skops", file)
+    loading.unpickling(file.name)
+    return _wrapped(loading, "pickle", file)
 
 
 def _inside(folder: Path, path: Path) -> Path:
@@ -68,6 +79,7 @@ def _wrapped(loading: Loading, format_: str, file: Path) -> Model:
     inner = replace(loading, settings=settings)
     load_of: dict[str, Any] = {
         "onnx": onnx_session.load, "xgboost": xgboost_booster.load, "lightgbm": lightgbm_booster.load,
+        "skops": estimators.load, "pickle": pickles.load,
     }  # fmt: skip
     model: Model = load_of[format_](inner)
     return model

@@ -204,4 +204,9 @@ def test_mlflow_directory_says_signature_and_environment(tmp_path: Path) -> None
     assert found.config is not None
     assert (found.config.inputs[0].codec, found.config.inputs[0].columns) == (Codec.TABLE, ("a", "b"))
     assert found.config.runtime.python == "3.11"
+    assert found.config.runtime.requirements == ("scikit-learn==1.7",)
+    document = (tmp_path / "MLmodel").read_text()
+    (tmp_path / "MLmodel").write_text(document.replace("mlflow.sklearn", "mlflow.pyfunc.model"))
+    found = described(tmp_path)
+    assert found.config is not None
     assert found.config.runtime.requirements == ("mlflow==3.1", "scikit-learn==1.7")

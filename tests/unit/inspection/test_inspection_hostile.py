@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import struct
 import zipfile
 from pathlib import Path
@@ -94,6 +96,20 @@ def test_several_models_ask_which(tmp_path: Path) -> None:
         inspect_component(tmp_path)
     with pytest.raises(ComponentUnknown, match="there is no file"):
         inspect_component(tmp_path, "../c.onnx")
+
+
+def test_pipes_sockets_and_deep_directories_hold_up_nobody(tmp_path: Path) -> None:  # N4
+    os.mkfifo(tmp_path / "m.onnx")
+    os.mkfifo(tmp_path / "m.json")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "m.pkl"))
+        deep = tmp_path
+        for _ in range(60):
+            deep = deep / "d"
+            deep.mkdir()
+        (tmp_path / "loop").symlink_to(tmp_path)
+        with pytest.raises(ComponentUnknown, match="nothing here"):
+            inspect_component(tmp_path)
 
 
 def test_nothing_is_read_beyond_the_directory(tmp_path: Path) -> None:
