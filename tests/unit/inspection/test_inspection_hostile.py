@@ -31,7 +31,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=400))
 def test_any_bytes_are_a_component_or_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
     heads = {"m.txt": b"tree\nversion=v4\n", "m.json": b'{"learner":', "m.py": b"def predict(): ...\n"}
