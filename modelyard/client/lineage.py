@@ -38,6 +38,7 @@ OWNERS: dict[int, str] = {
 _ALSO: dict[tuple[int, int], tuple[str, ...]] = {
     (pb.THING_KIND_TASK, UP): (_MODELS,), (pb.THING_KIND_TASK, DOWN): (_TRAINER, _MODELS),
     (pb.THING_KIND_JOB, DOWN): (_MODELS,), (pb.THING_KIND_RUN, DOWN): (_MODELS,),
+    (pb.THING_KIND_ARTIFACT, DOWN): (_GRAPH,), (pb.THING_KIND_MODEL_VERSION, DOWN): (_GRAPH,),
 }  # fmt: skip
 """Who knows links of it besides."""
 _THROUGH = {

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from modelyard.v1 import lineage_pb2 as pb
 from services.chassis.lineage import BESIDE, DOWN, UP, Ask, Found, Source, link, paged, thing
+from services.chassis.security import ADMIN
 from services.graph import caching
 from services.graph.access import require_role
 from services.graph.engine import Engine
@@ -38,6 +39,7 @@ class RunLineage:
     def sources(self) -> Mapping[int, Source]:
         return {
             pb.THING_KIND_CANVAS: self.canvas, pb.THING_KIND_RUN: self.run, pb.THING_KIND_NODE: self.node,
+            pb.THING_KIND_ARTIFACT: self.artifact, pb.THING_KIND_MODEL_VERSION: self.model_version,
         }  # fmt: skip
 
     async def canvas(self, ask: Ask) -> Found:
@@ -61,7 +63,8 @@ class RunLineage:
     async def run(self, ask: Ask) -> Found:
         """Raises RunNotFound."""
         row = await self._history.require(ask.id, ask.caller, Role.VIEWER)
-        links = [] if ask.cursor else [*_of_run(row)]
+        event = await self._store.event_of_run(row.number)
+        links = [] if ask.cursor else [*_of_run(row), *_of_event(event)]
         nodes: list[NodeRow] = []
         if ask.wants(DOWN):
             after = place_of(f"{ask.offset:05x}") if ask.cursor else ()
@@ -87,6 +90,22 @@ class RunLineage:
                 for one in below
             ]
         return paged(ask, _node_thing(row, graph, place, end), links)
+
+    async def artifact(self, ask: Ask) -> Found:
+        """Runs that triggers started because it was new."""
+        return await self._started(ask, "artifact", f"artifact:{ask.id}", None)
+
+    async def model_version(self, ask: Ask) -> Found:
+        """Runs that triggers started because it had become ready."""
+        model, _, version = ask.id.partition(":")
+        return await self._started(ask, "model", f"version:{version}", model)
+
+    async def _started(self, ask: Ask, kind: str, key: str, model: str | None) -> Found:
+        account = None if ask.caller.role == ADMIN else ask.caller.account
+        runs = await self._store.runs_of_event(account, kind, key, model)
+        return paged(
+            ask, None, [link(DOWN, thing(pb.THING_KIND_RUN, f"r-{run}"), "started a run") for run in runs]
+        )
 
     async def _end(self, row: RunRow, place: Place) -> End | None:
         """As it is committed, else as far as it is."""
@@ -154,6 +173,16 @@ def _of_run(row: RunRow) -> Iterator[pb.Link]:
         yield link(UP, thing(pb.THING_KIND_RUN, f"r-{spec.continued_from}"), "continues")
     for name, digest in _named(json.loads(spec.params or "{}")):
         yield link(UP, thing(pb.THING_KIND_ARTIFACT, digest), f"parameter {name}")
+
+
+def _of_event(event: str) -> Iterator[pb.Link]:
+    """What a trigger started it by."""
+    found = json.loads(event or "{}")
+    if found.get("kind") == "artifact":
+        yield link(UP, thing(pb.THING_KIND_ARTIFACT, str(found["digest"])), "started by")
+    elif found.get("kind") in ("version", "alias"):
+        version = f"{found['model']}:{found['version']}"
+        yield link(UP, thing(pb.THING_KIND_MODEL_VERSION, version), "started by")
 
 
 def _named(params: Mapping[str, object]) -> Iterator[tuple[str, str]]:

@@ -232,6 +232,16 @@ SELECT 1 FROM run WHERE project = ? AND state IN ('running', 'paused') LIMIT 1;
 -- name: run_node
 SELECT place, sequence, revision, outputs, ended FROM run_node WHERE run = ? AND place = ?;
 
+-- name: event_of_run
+SELECT event FROM firing WHERE run = ?;
+
+-- name: runs_of_event
+-- Of an account's triggers; NULL: of everybody's. `model` NULL: its key says it all.
+SELECT f.run FROM run_trigger t JOIN firing f ON f.trigger = t.number AND f.key = :key
+WHERE t.kind = :kind AND f.run IS NOT NULL AND (:account IS NULL OR t.account = :account)
+    AND (:model IS NULL OR json_extract(f.event, '$.model') = :model)
+ORDER BY f.run LIMIT 1000;
+
 -- name: run_nodes_with
 SELECT place, sequence, revision, outputs, ended FROM run_node WHERE run = ? AND instr(ended, ?) > 0;
 

@@ -277,6 +277,18 @@ class RunStore:
         found = await self.database.read(lambda c: c.execute(self._sql["run_node"], values).fetchone())
         return _node_row(found) if found else None
 
+    async def event_of_run(self, run: int) -> str:
+        """JSON of what a trigger started it by; empty: nothing did."""
+        query = self._sql["event_of_run"]
+        found = await self.database.read(lambda c: c.execute(query, (run,)).fetchone())
+        return str(found[0]) if found else ""
+
+    async def runs_of_event(self, account: str | None, kind: str, key: str, model: str | None) -> list[int]:
+        """Runs that triggers of an account (None: of all) started by an event, by its kind and key."""
+        values = {"account": account, "kind": kind, "key": key, "model": model}
+        query = self._sql["runs_of_event"]
+        return await self.database.read(lambda c: [run for (run,) in c.execute(query, values)])
+
     async def place_of_task(self, run: int, task: str) -> Place | None:
         """Where the committed node stands that a task ran for."""
         if len(task) > 31:

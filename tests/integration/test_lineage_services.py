@@ -123,6 +123,38 @@ async def test_graph_knows_a_node_by_its_task_and_leads_to_run_and_canvas(tmp_pa
             assert await links(yard.admin, "NODE", nothing) == pb.ListLinksResponse()
 
 
+async def test_graph_knows_what_started_a_run_by_itself_and_which_runs_something_started(
+    tmp_path: Path,
+) -> None:
+    async with graph_yard(tmp_path) as yard:
+        run = await started(yard)
+        second = (await yard.admin.runs.StartRun(run_pb2.StartRunRequest(project_id="p-1"))).run.id
+        events = {
+            run: (f"artifact:{DATA}", "artifact", {"kind": "artifact", "digest": DATA}),
+            second: ("version:3", "model", {"kind": "version", "model": "iris", "version": 3}),
+        }
+
+        def fire(connection: Any) -> None:
+            for started_run, (key, kind, event) in events.items():
+                trigger = connection.execute(
+                    "INSERT INTO run_trigger"
+                    " (account, name, project, wish, kind, cursor, create_time_ms, update_time_ms)"
+                    " VALUES ('default', ?, 1, x'', ?, 0, 1, 1) RETURNING number", (kind, kind),
+                ).fetchone()[0]  # fmt: skip
+                connection.execute(
+                    "INSERT INTO firing (trigger, key, state, event, params, create_time_ms, run)"
+                    " VALUES (?, ?, 'started', ?, '{}', 1, ?)", (trigger, key, json.dumps(event), int(started_run[2:])),
+                )  # fmt: skip
+
+        await yard.service._engine.store.database.write(fire)
+        ada = await yard.user("ada")
+        for kind, id, of in (("ARTIFACT", DATA, run), ("MODEL_VERSION", "iris:3", second)):
+            assert f"UP {kind} {id}" in told(await links(yard.admin, "RUN", of))
+            assert told(await links(yard.admin, kind, id)) == {f"DOWN RUN {of}"}
+            assert told(await links(ada, kind, id)) == set()
+        assert told(await links(yard.admin, "MODEL_VERSION", "wine:3")) == set()
+
+
 async def test_trainer_knows_what_a_job_was_made_of_and_its_sweep(tmp_path: Path) -> None:
     async with trainer_yard(tmp_path) as yard:
         request = job_pb2.CreateJobRequest(
