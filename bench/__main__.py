@@ -22,6 +22,7 @@ EXPERIMENTS = (
     "forwards",
     "training",
     "models",
+    "frame_ways",
     "trainer_scale",
     "startup",
     "fleet",

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from modelyard.enclosure.order import SOCKET
@@ -21,6 +20,7 @@ from services.chassis.tls import Authority, make_ca, make_request, make_server_c
 from services.models.calls.connection import Connection, connection
 from services.models.calls.dialling import Dialler, Unsealed
 from services.models.seams import Way
+from tests.support.addresses import own_address
 from tests.support.enclosed_frames import Enclosed, enclosed, free_port
 from tests.support.model_components import python_component
 from tests.support.model_frames import SECRET, arrays_of, tensor, tensors_of
@@ -34,15 +34,6 @@ class Same:
     def predict(self, x: np.ndarray) -> np.ndarray:
         return x
 """
-
-
-def own_address() -> str:
-    """Of this machine, beyond loopback."""
-    for addresses in psutil.net_if_addrs().values():
-        for one in addresses:
-            if one.family == socket.AF_INET and not one.address.startswith("127."):
-                return str(one.address)
-    pytest.skip("this machine has no address but loopback")
 
 
 class Authorities:
