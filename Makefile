@@ -54,10 +54,11 @@ simulate: setup  ## The simulators of tasks, runs and jobs with many seeds (SEED
 	$(BIN)/python -m tests.simulation.runs --seeds $(or $(RUN_SEEDS),500)
 	$(BIN)/python -m tests.simulation.jobs --seeds $(or $(JOB_SEEDS),1000)
 
-chaos: setup  ## Kill processes at random, cut the power; nothing may be lost (SECONDS=600 SEED=7 ROUNDS=20)
+chaos: setup  ## Kill processes at random, cut the power, everything at once; nothing may be lost (SECONDS=600 SEED=7 ROUNDS=20)
 	CHAOS_SECONDS=$(or $(SECONDS),120) CHAOS_SEED=$(or $(SEED),20) POWER_ROUNDS=$(or $(ROUNDS),5) \
 	$(BIN)/python -m pytest -q -s tests/e2e/test_e2e_chaos.py tests/e2e/test_e2e_training_chaos.py \
 	tests/e2e/test_e2e_power_loss.py
+	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),120) --seed $(or $(SEED),20)
 
 clean:  ## Remove .venv and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info
