@@ -34,8 +34,8 @@ EXPERIMENTS = (
     "attachments",
     "fairshare",
 )
-# Only by name: it installs other servers, gigabytes in all, below ~/.cache.
-BY_NAME = ("rivals",)
+# Only by name: one installs other servers, gigabytes in all, below ~/.cache; the other takes some twenty minutes.
+BY_NAME = ("rivals", "model_lru")
 
 
 def main() -> int:

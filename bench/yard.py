@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 YARD = Path(sys.executable).with_name("yard")
 ROOT = Path(__file__).parents[1]
@@ -54,11 +55,15 @@ def free_port_base() -> int:
 
 @contextlib.contextmanager
 def running_yard(
-    *options: str, prepare: Callable[[Path], None] | None = None, python: Path | None = None
+    *options: str,
+    prepare: Callable[[Path], None] | None = None,
+    python: Path | None = None,
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Yard]:
     """Brings a yard up in a temporary directory, and takes it down in the end.
 
-    `prepare` may put into the state directory what is to be there already.
+    `prepare` may put into the state directory what is to be there already; `environ` is what its services have
+    besides.
     """
     with tempfile.TemporaryDirectory(prefix="yard-bench-") as folder:
         if prepare is not None:
@@ -75,7 +80,8 @@ def running_yard(
             str(base),
             *options,
         ]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=surroundings())
+        settings = {**surroundings(), **environ}
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=settings)
         yard = Yard(Path(folder), base, time.perf_counter() - begun, python)
         try:
             yield yard

@@ -116,7 +116,9 @@ class Chaos:
                 head, self.random.choice(("INVALID_ARGUMENT", "INTERNAL", "CANCELLED", "NO_SUCH_CODE"))
             )
         elif what < 0.82:
+            # Somebody has told it to end, and so it does.
             frame.fail(head, "UNAVAILABLE")
+            self._end(next((number for number, one in self.frames.items() if one is frame), 0))
         elif what < 0.84:
             frame.send({"kind": "result", "id": [head["id"]], "outputs": 5})
         elif what < 0.86:
@@ -146,10 +148,11 @@ class Chaos:
 
     def die(self) -> None:
         """kill -9 of a frame; its end is told a little later."""
-        number = self._some_frame()
+        self._end(self._some_frame())
+
+    def _end(self, number: int) -> None:
         if number:
-            frame = self.frames.pop(number)
-            self._start(self._die(number, frame))
+            self._start(self._die(number, self.frames.pop(number)))
 
     async def _die(self, number: int, frame: ScriptedFrame) -> None:
         is_told_first = self.random.random() < 0.3

@@ -220,6 +220,13 @@ class Outdated(msgspec.Struct, frozen=True):
     message: str
 
 
+class VersionGone(msgspec.Struct, frozen=True):
+    """It was deleted: nobody is to load it any more, and its frames end once they have answered."""
+
+    key: VersionKey
+    message: str
+
+
 class BecameIdle(msgspec.Struct, frozen=True):
     """The last call in it was answered, and somebody waits for room."""
 
@@ -256,6 +263,7 @@ Event = (
     | FrameGone
     | Drained
     | Outdated
+    | VersionGone
     | BecameIdle
     | Ticked
 )

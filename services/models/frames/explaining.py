@@ -89,7 +89,7 @@ class Explaining:
 
     async def _of_none(self, route: Route, which: str, response: pb.ExplainModelCallResponse) -> None:
         """It would have to be loaded."""
-        self._engine.note(route.served)
+        self._engine.known.note(route.served)
         frame = Frame(
             number=self._engine.state.next_frame, shape=self._frames.shape(route.served, route.deployment)
         )

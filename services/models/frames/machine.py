@@ -102,6 +102,8 @@ def _apply(act: Act, event: ev.Event) -> None:
         wanted.ask(act, event.shape, event.until_ms, event.node, is_held=event.is_held)
     elif isinstance(event, ev.MoreWanted):
         wanted.ask_more(act, event.shape)
+    elif isinstance(event, ev.VersionGone):
+        wanted.forget(act, event.key, event.message)
     elif isinstance(event, ev.UnloadWanted):
         _unload(act, event)
     elif isinstance(event, ev.Deployed):

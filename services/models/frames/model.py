@@ -163,6 +163,10 @@ class NothingBefore(FailedPrecondition):
     """The weights of this deployment have never been changed."""
 
 
+class WeightsGone(FailedPrecondition):
+    """The versions that the deployment had before are not there any more."""
+
+
 class FrameKept(FailedPrecondition):
     """A deployment keeps it loaded."""
 

@@ -54,7 +54,7 @@ class FramesRoom:
             runtimes=runtimes,
         )  # fmt: skip
         if store is not None:
-            self.engine.examples = Examples(store).of
+            self.engine.carrying.examples = Examples(store).of
         self.source = Frames(self.engine, clock)
         self._links = links_of(self.engine)
         self._versions = versions
@@ -64,7 +64,7 @@ class FramesRoom:
 
     async def open(self, doors: Doors) -> None:
         """Takes up what is on disk, and goes on with it."""
-        self.engine.doors = doors
+        self.engine.carrying.doors = doors
         await self.engine.open()
         self._loops.start("frames", self.engine.run())
         self._loops.start("frames-resolving", Resolving(self.engine, self._clock).run())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from modelyard.v1 import job_pb2, seat_pb2
 from services.chassis.logs import get_logger
-from services.chassis.seat_links import Return, SeatLinks
+from services.chassis.seat_links import Met, Return, SeatLinks
 from services.models.association import trouble_of
 from services.models.frames import events as ev
 from services.models.frames.engine import FrameEngine
@@ -20,7 +20,7 @@ _LIVE = (seat_pb2.SEAT_STATE_RUNNING, seat_pb2.SEAT_STATE_STOPPING)
 def links_of(engine: FrameEngine) -> SeatLinks:
     """The servicer, which from now on is also the way by which the engine reaches agents."""
     links = SeatLinks("models", Hearing(engine))
-    engine.send = links.send
+    engine.carrying.send = links.send
     return links
 
 
@@ -29,14 +29,16 @@ class Hearing:
 
     def __init__(self, engine: FrameEngine) -> None:
         self._engine = engine
+        self._met = Met()
 
     @property
     def epoch(self) -> int:
         return self._engine.epoch
 
     async def greeted(self, hello: seat_pb2.SeatHello, give_back: Return) -> Callable[[], None]:
-        await self._engine.homes.greeted(hello)
+        await self._engine.carrying.homes.greeted(hello)
         ends: list[ev.Event] = []
+        self._met.greeted(hello)
         for seat in hello.seats:
             if number_of(seat.job_id) not in self._engine.state.frames:
                 give_back(seat, "its frame is not wanted any more")
@@ -59,8 +61,8 @@ class Hearing:
 
     def _events_of(self, event: seat_pb2.SeatEvent, hello: seat_pb2.SeatHello) -> list[ev.Event]:
         if event.HasField("seat"):
-            return events_of(event.seat, hello, is_greeting=False)
-        number = self._engine.frame_of(event.task_id)
+            return events_of(event.seat, hello, is_greeting=self._met.meets(hello, event.seat))
+        number = self._engine.places.frame_of(event.task_id)
         if event.HasField("refusal"):
             _log.warning(
                 "command_refused", node=hello.node, task=event.task_id, reason=event.refusal.reason,

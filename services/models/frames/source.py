@@ -75,7 +75,7 @@ class Frames:
         before = deployment.standby.get(name_of(served.key))
         if before is None:
             before = self._before(deployment, served)
-        known = self._engine.served_of(before) if before is not None and self._ready.get(before) else None
+        known = self._engine.known.of(before) if before is not None and self._ready.get(before) else None
         return known or served
 
     def _before(self, deployment: Deployment, served: Served) -> VersionKey | None:
@@ -94,7 +94,7 @@ class Frames:
         before = self._standing_in.get((key.model, key.version))
         if before is None or before == key or not self._ready.get(before):
             return served
-        known = self._engine.served_of(before)
+        known = self._engine.known.of(before)
         if known is None:
             return served
         self._ask(served, 60_000)
@@ -109,7 +109,7 @@ class Frames:
     async def wanted(self, route: Route, deadline_s: float) -> ReadyFrame:
         """See FrameSource."""
         served = route.served
-        self._engine.note(served)
+        self._engine.known.note(served)
         warm = self._ready.get(served.key, ())
         if warm:
             least = min(warm, key=lambda one: self._active(one.number))
@@ -134,7 +134,7 @@ class Frames:
         is_held: bool = False,
     ) -> ReadyFrame:
         """Waits for a frame, on this node where one is named. Raises as `wanted`."""
-        self._engine.note(served)
+        self._engine.known.note(served)
         future: asyncio.Future[ReadyFrame] = asyncio.get_running_loop().create_future()
         waiter = (node, future)
         self._waiting.setdefault(served.key, []).append(waiter)
@@ -175,7 +175,7 @@ class Frames:
 
     def _ask(self, served: Served, for_ms: int) -> None:
         """It is loaded for whoever comes next."""
-        self._engine.note(served)
+        self._engine.known.note(served)
         if (served.key, "") not in self._engine.state.demands and not self._engine.state.of(served.key):
             self._engine.post(ev.Wanted(shape_of(served), self._clock.now_ms() + for_ms))
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from services.models.frames.acts import Act
 from services.models.frames.effects import Refusal
-from services.models.frames.model import FrameState, Shape
+from services.models.frames.model import Failure, FrameState, Shape
 from services.models.frames.state import Demand, Deployment, Frame, State, name_of
 from services.models.seams import VersionKey
 
@@ -79,6 +79,19 @@ def follow(act: Act, counts: Counter[VersionKey], shapes: dict[VersionKey, Shape
         _serve(act, demand)
     for frame in list(act.state.frames.values()):
         _end_unwanted(act, frame, counts)
+
+
+def forget(act: Act, key: VersionKey, message: str) -> None:
+    """It was deleted: who waits for it is told, and its frames end once they have answered."""
+    failure = Failure(reason="VERSION_DELETED", message=message, code="NOT_FOUND")
+    for known, node in [one for one in act.state.demands if one[0] == key]:
+        del act.state.demands[known, node]
+        act.effects.refusals.append(Refusal(known, node, failure))
+    act.state.failures.pop(key, None)
+    for frame in [*act.state.frames.values()]:
+        if frame.key == key and frame.state.serves:
+            frame.is_held = False
+            act.drain(frame, "VERSION_DELETED", message)
 
 
 def _serve(act: Act, demand: Demand) -> None:

@@ -23,7 +23,13 @@ from services.models.convert.deployment import (
 from services.models.frames import events as ev
 from services.models.frames.engine import FrameEngine
 from services.models.frames.explaining import Explaining
-from services.models.frames.model import DeploymentNotFound, DeploymentState, RouteInvalid, Settings
+from services.models.frames.model import (
+    DeploymentNotFound,
+    DeploymentState,
+    RouteInvalid,
+    Settings,
+    WeightsGone,
+)
 from services.models.frames.shapes import targets_of, with_minimum
 from services.models.frames.source import Frames
 from services.models.frames.state import Deployment, Frame, MirrorWish, RouteWish, Target
@@ -87,7 +93,7 @@ class DeploymentServicer(deployment_pb2_grpc.DeploymentServiceServicer):
             )  # fmt: skip
             return pb.DeployResponse(deployment=deployment_message(shown))
         for one in served:
-            self._engine.note(one)
+            self._engine.known.note(one)
         made = await self._ask(
             name,
             lambda reply: ev.Deployed(
@@ -129,6 +135,12 @@ class DeploymentServicer(deployment_pb2_grpc.DeploymentServiceServicer):
         found = self._require(request.name)
         before = found.before or found.weights
         targets = self._targets(before.routes, before.mirror, found.settings)
+        gone = [one.problem for one in targets[: len(before.routes)] if one.shape is None]
+        if gone:
+            raise WeightsGone(
+                f"{found.name} cannot go back: {gone[0]}", field="name",
+                next_step=f"yard model modify {found.name} sets other weights",
+            )  # fmt: skip
         comment = request.comment[:2_000]
         made = await self._ask(
             found.name,
@@ -290,7 +302,7 @@ class DeploymentServicer(deployment_pb2_grpc.DeploymentServiceServicer):
     ) -> tuple[Target, ...]:
         targets, served = targets_of(self._versions, routes, mirror, settings)
         for one in served:
-            self._engine.note(one)
+            self._engine.known.note(one)
         return targets
 
     def _require(self, name: str, role: str = MANAGER) -> Deployment:
