@@ -165,7 +165,8 @@ The run is {run}, its jobs and tasks have logs, its model knows what it was made
 
   yard graph show {run}                     what each node did, where, and for how long
   yard train ls                             the two jobs; yard train watch JOB has their curves
-  yard model get {MODEL}:champion           what was found out about the model, and how
+  yard lineage {MODEL}:champion --up        where the model comes from, back to the data and the programs
+  yard model get {MODEL}:champion           what was found out about it, and how
   yard tasks ls                             everything that ran; yard tasks explain TASK says why there
   yard graph run {PROJECT}                       once more: what has not changed comes from the cache"""
         )
