@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 NOTHING = Path("/dev/null")
 """The default of a port for a file that need not be connected."""
+PATIENCE_S = 120.0
+"""So long a service may be away: it may be restarted at the moment, and what was asked of it is asked again."""
 
 
 class NoAccess(OperatorFailed):
@@ -33,7 +35,7 @@ async def yard_of(ctx: Context) -> AsyncIterator["Client"]:
     from modelyard.errors import YardError
 
     try:
-        async with Client(**ctx.access._asdict()) as yard:
+        async with Client(**ctx.access._asdict(), first_patience_s=PATIENCE_S) as yard:
             yield yard
     except YardError as error:
         raise ServiceRefused(str(error), error.next_step) from error

@@ -17,6 +17,7 @@ from services.store.model import (
     HolderInvalid,
     NameInvalid,
     RequestIdInvalid,
+    SinceTimeInvalid,
     SizeInvalid,
     UploadUnstated,
     Wish,
@@ -106,6 +107,15 @@ def position_of(cursor: str) -> tuple[int, str]:
 def name_filter_of(name: str, field: str = "name") -> str:
     """The name to look for, or its beginning; raises NameInvalid."""
     return _label_of(name, field)
+
+
+def since_ms_of(time: Timestamp) -> int:
+    """Milliseconds since 1970, not before; raises SinceTimeInvalid."""
+    try:
+        time.ToDatetime()
+    except (ValueError, OverflowError):
+        raise SinceTimeInvalid(field="since_time") from None
+    return max(0, time.ToMilliseconds())
 
 
 def _label_of(text: str, field: str) -> str:

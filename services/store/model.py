@@ -122,6 +122,10 @@ class ChunkTooLarge(InvalidArgument):
     """A chunk has at most 1 MiB."""
 
 
+class SinceTimeInvalid(InvalidArgument):
+    """since_time lies outside the years 1 to 9999."""
+
+
 class NameInvalid(InvalidArgument):
     """A name or media type has at most 255 characters, all of them printable."""
 

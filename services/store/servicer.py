@@ -24,6 +24,7 @@ from services.store.convert import (
     name_filter_of,
     position_of,
     request_id_of,
+    since_ms_of,
     wish_of,
 )
 from services.store.engine import Engine
@@ -91,7 +92,7 @@ class ArtifactServicer(ArtifactServiceServicer):
     ) -> pb.ListArtifactsResponse:
         account, name = account_for(principal(), request.account), name_filter_of(request.name)
         prefix = name_filter_of(request.name_prefix, "name_prefix")
-        since_ms = max(0, request.since_time.ToMilliseconds())
+        since_ms = since_ms_of(request.since_time)
         filter_key = f"{account}\n{name}\n{prefix}\n{since_ms}".encode()
         most = page_size(request.page_size)
         after = position_of(decode_token(request.page_token, filter_key))
