@@ -15,12 +15,12 @@ import sysconfig
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 from modelyard.enclosure.engine import Engine, EngineFailed
 
-OWN, RECIPE = "modelyard/python", 1
+OWN, RECIPE = "modelyard/python", 2
 """What is in the image changes with the recipe, and so does its tag."""
 _OFFICIAL = re.compile(r"(?:docker\.io/)?(?:library/)?python:(\d+\.\d+)(?:\.\d+)?(?:-[a-z0-9.-]+)?")
 _LEFT_OUT = frozenset(
@@ -56,9 +56,25 @@ def provide(engine: Engine, name: str) -> bool:
     return True
 
 
+class _Whole(tarfile.TarFile):
+    """With an entry for every directory: what is not named some engines make so that only root comes through."""
+
+    def addfile(self, tarinfo: tarfile.TarInfo, fileobj: Any = None) -> None:
+        """The directories above it first."""
+        made: set[str] = self.__dict__.setdefault("made", set())
+        for above in (*reversed(PurePosixPath(tarinfo.name).parents), PurePosixPath(tarinfo.name)):
+            name = str(above)
+            if name != tarinfo.name and name != "." and name not in made:
+                folder = tarfile.TarInfo(name)
+                folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+                super().addfile(folder)
+            made.add(name)
+        super().addfile(tarinfo, fileobj)
+
+
 def write_archive(stream: IO[bytes]) -> None:
     """The image's file system. Raises OSError."""
-    with tarfile.open(fileobj=stream, mode="w|", dereference=False) as archive:
+    with _Whole.open(fileobj=stream, mode="w|", dereference=False) as archive:
         for name in (
             "tmp",
             "room",

@@ -18,11 +18,13 @@ from typing import Any
 
 from modelyard.enclosure.confinement import FOUND, USER, Limits, host_config
 from modelyard.enclosure.engine import Engine, EngineFailed
+from modelyard.enclosure.image import resolve
 from modelyard.enclosure.offer import OFFER, Offer
 from modelyard.enclosure.order import (
     LAUNCH,
     SEAT,
     SECRET,
+    Image,
     Order,
     Trouble,
     make_room,
@@ -52,6 +54,8 @@ class Container:
         self._offer: Offer | None = None
         self.code: int | None = None
         """How it has ended."""
+        self.image = Image()
+        """What it is made of."""
 
     def start(self, listener: socket.socket | None, watch: Watch) -> None:
         """Raises Trouble, OSError."""
@@ -62,7 +66,8 @@ class Container:
             self._offer = Offer(order.room / OFFER, listener, watch)
         try:
             self._engine = Engine.find(self._environ)
-            image = self._image(self._engine)
+            self.image = resolve(self._engine, order.image, order.tried)
+            image = self.image.name
             self._id = self._engine.create("", container_config(order, image, packages_of(order)))
         except EngineFailed as error:
             raise _no_container(error) from error
@@ -75,29 +80,6 @@ class Container:
         except EngineFailed as error:
             self.close()
             raise _not_started(error, image) from error
-
-    def _image(self, engine: Engine) -> str:
-        """An image that is here: the one that is asked for, pulled if need be; else our own for the same Python."""
-        image = self._order.image
-        if engine.image_id(image):
-            return image
-        # Imported late: it is needed on few machines, and brings much along.
-        from modelyard.enclosure.base_image import own_image, provide
-
-        own = own_image(image)
-        if own and engine.image_id(own):
-            return own
-        try:
-            engine.pull(image)
-            return image
-        except EngineFailed as error:
-            if own and provide(engine, own):
-                return own
-            message = (
-                f"the image {image} is not on this node and cannot be pulled: {error}; bring it there "
-                f"(docker pull, docker load), name another with runtime.image, or {_OFFER}"
-            )
-            raise Trouble("FAILED_PRECONDITION", "runtime.image", message) from error
 
     def _on_end(self, _: int) -> None:
         assert self._waiter is not None and self._watch is not None

@@ -69,6 +69,15 @@ class Engine:
                 return ""
             raise
 
+    def image_sources(self, image: str) -> list[str]:
+        """NAME@sha256:… under which registries have it; none where it is not here. Raises EngineFailed."""
+        try:
+            return list(self._ask("GET", f"/images/{quote(image)}/json").get("RepoDigests") or ())
+        except EngineFailed as error:
+            if error.status == 404:
+                return []
+            raise
+
     def pull(self, image: str) -> None:
         """Fetches it from its registry. Raises EngineFailed."""
         name, tag = split_image(image)

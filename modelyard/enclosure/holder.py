@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from modelyard.enclosure.order import HANDED_ON, Order, Trouble
+from modelyard.enclosure.order import HANDED_ON, Image, Order, Trouble
 from modelyard.enclosure.passer import Passer, Watch, listen_at
 
 _LOOK_S, _GRACE_S = 0.25, 5.0
@@ -27,6 +27,8 @@ class Form(Protocol):
     """How a frame is shut in."""
 
     code: int | None
+    image: Image
+    """What it was made of; unknown: of this machine."""
 
     def start(self, listener: socket.socket | None, watch: Watch) -> None:
         """The frame gets the listening socket, if there is to be one. Raises Trouble, OSError."""

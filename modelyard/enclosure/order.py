@@ -10,7 +10,7 @@ import json
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,29 @@ class Trouble(Exception):
 
 
 @dataclass(frozen=True)
+class Image:
+    """One that is, or was, on a machine."""
+
+    name: str = ""
+    """The tag; empty: nothing is known."""
+    digest: str = ""
+    """Its id in the engine: sha256 of its configuration, which names its layers."""
+    source: str = ""
+    """NAME@sha256:… under which its registry has it; empty: it is of none."""
+
+    @classmethod
+    def of(cls, said: object) -> Image:
+        """As `plain` gives it. Raises ValueError."""
+        if not isinstance(said, Mapping):
+            raise ValueError("an image is an object")
+        return cls(*(str(said.get(name, ""))[:500] for name in ("name", "digest", "source")))
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Order:
     """One frame."""
 
@@ -59,6 +82,8 @@ class Order:
     environment: Path | None
     """With the packages it needs; None: the interpreter's own."""
     image: str = ""
+    tried: Image = Image()
+    """The image that the version was tried in; unknown: any that the name means."""
     python: str = ""
     """"3.11", for which the environment was built."""
     memory_bytes: int = 0
@@ -115,6 +140,7 @@ def order_of(
         seat=environ.get(SEAT) or f"pid-{os.getpid()}",
         environment=Path(environ["VIRTUAL_ENV"]) if environ.get("VIRTUAL_ENV") else None,
         image=wanted.get("image", ""),
+        tried=Image.of(wanted.get("tried", {})),
         python=wanted.get("python", ""),
         memory_bytes=int(wanted.get("memory_bytes", 0)),
         cpu=float(wanted.get("cpu", 0.0)),

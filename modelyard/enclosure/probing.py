@@ -13,6 +13,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from modelyard.enclosure import calls
 from modelyard.enclosure.__main__ import form_of
@@ -50,9 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     what = "looking at it" if options.look else "loading or calling it"
     try:
         order = _order(options, tuple(passed_on))
-        code = Holder(order, form_of(order)).run()
+        form = form_of(order)
+        code = Holder(order, form).run()
         if code or not output.stat().st_size:
             raise Trouble("INTERNAL", "", f"{what} has ended the process, exit code {code}")
+        if not options.look:
+            _add_image(output, {**form.image.plain(), "asked": order.image})
     except Trouble as error:
         return _tell(output, Trouble(error.code, "", error.message) if options.look else error)
     except OSError as error:
@@ -82,6 +86,16 @@ def _order(options: argparse.Namespace, passed_on: tuple[str, ...]) -> Order:
         program += ("--config", CONFIG)
     found = options.output.absolute()
     return replace(order, program=program, found=found, file_bytes=FOUND_BYTES, runs_code=not options.look)
+
+
+def _add_image(output: Path, image: dict[str, Any]) -> None:
+    """What it ran in, in this process' own words: whatever stands there was written by who was tried."""
+    try:
+        found = json.loads(output.read_bytes())
+    except (ValueError, RecursionError):
+        return
+    if isinstance(found, dict):
+        output.write_text(json.dumps({**found, "image": image}), encoding="utf-8")
 
 
 def _tell(output: Path, error: Trouble) -> int:

@@ -26,6 +26,7 @@ from modelyard.enclosure.order import (
     SEAT,
     SECRET,
     TROUBLE_EXIT,
+    Image,
     Order,
     Trouble,
     make_room,
@@ -90,6 +91,7 @@ class Sandbox:
         self._pidfd = -1
         self._watch: Watch | None = None
         self.code: int | None = None
+        self.image = Image()
         """How it has ended."""
 
     def start(self, listener: socket.socket | None, watch: Watch) -> None:

@@ -76,6 +76,16 @@ class Association(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
+class TriedImage(msgspec.Struct, frozen=True):
+    """What a container's image resolved to where its revision was tried; as `modelyard.enclosure` says it."""
+
+    asked: str = ""
+    """The association's image; empty: it was no container, or is from before this was kept."""
+    name: str = ""
+    digest: str = ""
+    source: str = ""
+
+
 Proved = tuple[str, int, int]
 """A revision of the configuration of a version: model, version, revision."""
 
@@ -97,6 +107,7 @@ class RuntimeMap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEFAULT_RUNTIMES = RuntimeMap()
+_NEVER = TriedImage()
 
 
 def read_images(text: str) -> tuple[ImageRule, ...]:
@@ -221,11 +232,16 @@ def seat_memory_bytes(association: Association) -> int:
     return association.memory_bytes + HOLDER_BYTES if association.memory_bytes else 0
 
 
-def enclosure_of(association: Association) -> dict[str, Any]:
-    """The key `enclosure` of a frame's launch, which `yard-frame` reads (modelyard/enclosure/order.py)."""
+def enclosure_of(association: Association, tried: TriedImage = _NEVER) -> dict[str, Any]:
+    """The key `enclosure` of a frame's launch, which `yard-frame` reads (modelyard/enclosure/order.py).
+
+    ``tried``: it is to be that image and no other, where it is the image of this association.
+    """
+    known = {"name": tried.name, "digest": tried.digest, "source": tried.source}
     return {
         "kind": association.kind,
         "image": association.image,
+        "tried": known if association.image and tried.asked == association.image else {},
         "python": association.python,
         "memory_bytes": association.memory_bytes,
         "cpu": association.cpu,

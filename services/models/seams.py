@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from modelyard.models import Config
+from services.models.association import TriedImage
 
 
 class VersionKey(msgspec.Struct, frozen=True, order=True):
@@ -37,6 +38,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """The server allows it for this component."""
     trusted_types: tuple[str, ...] = ()
     """Of skops: what the server lets it construct beside what is harmless."""
+    image: TriedImage = TriedImage()
+    """Of the container that it was tried in; frames of it are made of no other."""
 
 
 class Versions(Protocol):

@@ -46,6 +46,9 @@ def test_container_by_one_word_answers_and_leaves_nothing(yard: Yard) -> None:  
     pushed = yard.cli("model", "push", "who.py", "--config", "container.yaml", timeout_s=200)
     assert pushed.code == 0, f"{pushed.stderr}\n{yard.logs()}"
     assert "python:3" in pushed.stdout and "container" in pushed.stdout
+    kept = yard.json("model", "config", "get", "who")["association"]
+    assert kept["imageDigest"].startswith("sha256:"), kept
+    assert kept["imageDigest"][:19] in yard.cli("model", "get", "who").stdout
     called = yard.cli("model", "call", "who", "--input", "x=5", "-o", "json", timeout_s=150)
     assert called.code == 0, f"{called.stderr}\n{yard.logs()}"
     assert "10006" in json.dumps(json.loads(called.stdout))

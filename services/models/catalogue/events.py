@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from modelyard.models import Facts, Inspection
+from services.models.association import TriedImage
 from services.models.catalogue.model import Cause, Role
 from services.models.catalogue.state import File, Lineage
 
@@ -109,6 +110,7 @@ class Probed(WorkEvent, frozen=True, kw_only=True):
     load_s: float = 0.0
     memory_bytes: int = 0
     warnings: tuple[str, ...] = ()
+    image: TriedImage = TriedImage()
 
 
 class WorkRefused(WorkEvent, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import msgspec
 
 from modelyard.models import Config, Inspection
 from services.chassis.errors import InvariantViolation
-from services.models.association import DEFAULT_RUNTIMES, RuntimeMap
+from services.models.association import DEFAULT_RUNTIMES, RuntimeMap, TriedImage
 from services.models.catalogue.model import Role, VersionState, WorkKind
 from services.models.trust import NOBODY, Trust
 
@@ -89,6 +89,8 @@ class Revision(msgspec.Struct, kw_only=True):
     golden_example: str = ""
     load_s: float = 0.0
     memory_bytes: int = 0
+    image: TriedImage = TriedImage()
+    """Of the container that it was tried in."""
 
 
 class Version(msgspec.Struct, kw_only=True):

@@ -35,6 +35,7 @@ class Catalogue:
             key=VersionKey(model, one.version, serving.revision), account=one.account, config=serving.config,
             files=one.files, golden_digest=serving.golden_digest, golden_example=serving.golden_example,
             may_unpickle=self._engine.state.may_unpickle(one), trusted_types=self._engine.state.trusted_types(one),
+            image=serving.image,
         )  # fmt: skip
 
     def may(self, account: str, model: str, role: str) -> bool:

@@ -83,6 +83,8 @@ def revision_message(revision: Revision, of: Proved, runtimes: RuntimeMap) -> pb
     message.create_time.FromMilliseconds(revision.create_ms)
     if revision.config is not None:
         _associate(message.association, revision.config.runtime, of, runtimes)
+        if message.association.image == revision.image.asked:
+            message.association.image_digest = revision.image.digest
     return message
 
 

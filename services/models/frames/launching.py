@@ -57,7 +57,7 @@ def document_of(
         "may_unpickle": served.may_unpickle,
         "trusted_types": served.trusted_types,
         "answer_bytes_most": ANSWER_BYTES_MOST,
-        "enclosure": enclosure_of(association_of(served, frame.shape, runtimes)),
+        "enclosure": enclosure_of(association_of(served, frame.shape, runtimes), served.image),
     }
 
 

@@ -12,6 +12,7 @@ from services.models.association import (
     ImageRule,
     NoImage,
     RuntimeMap,
+    TriedImage,
     associate,
     docker_command,
     enclosure_of,
@@ -128,6 +129,9 @@ def test_docker_command_has_every_wall() -> None:  # S2.4
 def test_enclosure_is_plain_data_and_the_seat_has_room_for_its_holder() -> None:
     found = associate(Runtime(kind="container", memory_bytes=1 << 30), "3.11")
     assert json.loads(json.dumps(enclosure_of(found)))["image"] == "python:3.11-slim"
+    tried = TriedImage("python:3.11-slim", "own:1", "sha256:1")
+    assert enclosure_of(found, tried)["tried"] == {"name": "own:1", "digest": "sha256:1", "source": ""}
+    assert enclosure_of(found, TriedImage("other:1", "other:1", "sha256:1"))["tried"] == {}
     assert seat_memory_bytes(found) == (1 << 30) + HOLDER_BYTES
     assert FRAME_ARGV == ("yard-frame",)
 

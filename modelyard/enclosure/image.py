@@ -1,0 +1,79 @@
+"""Which image a container is made of, on this machine: by its name, or the very one that a version was tried in.
+
+Owns what "the same image" means: one of a registry by its id, one that nodes make of their own Python by its name,
+which changes with its recipe. A name that has come to mean another image is never taken for the one of before.
+"""
+
+from __future__ import annotations
+
+from modelyard.enclosure.engine import Engine, EngineFailed
+from modelyard.enclosure.order import Image, Trouble
+
+_OFFER = "say runtime.kind: environment, which needs no container engine"
+
+
+def resolve(engine: Engine, wanted: str, tried: Image) -> Image:
+    """The image for ``wanted``; where ``tried`` is known that one, and no other. Fetched or made if need be.
+
+    Raises Trouble (`runtime.image`), EngineFailed.
+    """
+    # Imported late: it is needed on few machines, and brings much along.
+    from modelyard.enclosure.base_image import own_image, provide
+
+    own = own_image(wanted)
+    if tried.name and tried.name != wanted:
+        # Made by a node from its own Python: what is in it follows from its name.
+        if tried.name == own and provide(engine, own):
+            return _looked_up(engine, own)
+        raise _gone(wanted, tried, "")
+    if tried.digest:
+        return _tried(engine, wanted, tried)
+    if found := engine.image_id(wanted):
+        return Image(wanted, found, _source(engine, wanted))
+    if own and engine.image_id(own):
+        return _looked_up(engine, own)
+    try:
+        engine.pull(wanted)
+        return _looked_up(engine, wanted)
+    except EngineFailed as error:
+        if own and provide(engine, own):
+            return _looked_up(engine, own)
+        message = (
+            f"the image {wanted} is not on this node and cannot be pulled: {error}; bring it there "
+            f"(docker pull, docker load), name another with runtime.image, or {_OFFER}"
+        )
+        raise Trouble("FAILED_PRECONDITION", "runtime.image", message) from error
+
+
+def _tried(engine: Engine, wanted: str, tried: Image) -> Image:
+    """The very one: by its name where that still means it, by its id, or as its registry has it."""
+    here = engine.image_id(wanted)
+    if here == tried.digest:
+        return tried
+    if engine.image_id(tried.digest):
+        return Image(tried.digest, tried.digest, tried.source)
+    try:
+        engine.pull(tried.source or wanted)
+    except EngineFailed as error:
+        raise _gone(wanted, tried, here, str(error)) from error
+    if engine.image_id(tried.digest):
+        return Image(tried.digest, tried.digest, tried.source)
+    raise _gone(wanted, tried, engine.image_id(wanted))
+
+
+def _looked_up(engine: Engine, name: str) -> Image:
+    return Image(name, engine.image_id(name), _source(engine, name))
+
+
+def _source(engine: Engine, name: str) -> str:
+    return next(iter(engine.image_sources(name)), "")
+
+
+def _gone(wanted: str, tried: Image, here: str, why: str = "") -> Trouble:
+    now = f"{wanted} is {here[:19]} on this node now" if here else f"{wanted} is not on this node"
+    message = (
+        f"the image that this version was tried in, {tried.source or tried.name} ({tried.digest[:19]}), cannot be had: "
+        f"{now}{f', and {why}' if why else ''}; bring it here (docker pull, docker load), or have the version tried in "
+        "what there is: yard model config get MODEL > model.yaml, then yard model config put MODEL model.yaml"
+    )
+    return Trouble("FAILED_PRECONDITION", "runtime.image", message)
