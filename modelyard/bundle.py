@@ -19,7 +19,7 @@ import stat
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn, cast
@@ -68,7 +68,11 @@ def pack_directory(path: Path, *, into: Path | None = None) -> tuple[Path, str]:
     root = Path(path)
     if not root.is_dir():
         raise BundleInvalid(f"{root} is not a directory")
-    ignored = _Ignores.of(root)
+    return pack_files(root, _walk(root, "", _Ignores.of(root)), into=into)
+
+
+def pack_files(root: Path, relatives: Iterable[str], *, into: Path | None = None) -> tuple[Path, str]:
+    """As `pack_directory`, of what is named below ``root``, in this order."""
     descriptor, name = tempfile.mkstemp(prefix="bundle-", suffix=".tar.gz", dir=into)
     try:
         with os.fdopen(descriptor, "w+b") as file:
@@ -76,7 +80,7 @@ def pack_directory(path: Path, *, into: Path | None = None) -> tuple[Path, str]:
                 gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as packed,
                 tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
             ):
-                for relative in _walk(root, "", ignored):
+                for relative in relatives:
                     _add(archive, root, relative)
             file.flush()
             file.seek(0)
@@ -255,7 +259,8 @@ def _unpack_member(
     links: set[str],
     modes: list[tuple[Path, int]],
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
     if member.isdir():
         path.mkdir(exist_ok=True)
         modes.append((path, (member.mode & 0o777) | 0o700))
@@ -269,7 +274,7 @@ def _unpack_member(
             raise BundleInvalid(f"{name} has no content")
         with path.open("xb") as file:
             shutil.copyfileobj(source, file, _COPY_BYTES)
-        path.chmod((member.mode & 0o777) | 0o400)
+            os.fchmod(file.fileno(), (member.mode & 0o777) | 0o400)
     else:
         raise BundleInvalid(f"{name} is neither a file nor a directory nor a symbolic link")
 

@@ -106,7 +106,7 @@ def described(
         ("owner", model.account),
         ("access", " ".join(map(_role, model.access))),
         ("labels", _labels(version.labels)),
-        ("component", f"{format_of(version) or 'not known yet'}, {len(version.component.files)} files, "
+        ("component", f"{format_of(version) or 'not known yet'}, {_files(version)}, "
                       f"{format_size(version.component.size_bytes)}, sha256:{version.component.digest[:12]}"),
         ("made by", _origin(version)),
     ]  # fmt: skip
@@ -114,6 +114,7 @@ def described(
         rows += _protocol(config)
         rows.append(("config", _proof(config)))
         rows += [("known", _known(config)), ("runs in", config.association.why)]
+        rows.append(("image", _image(config.association)))
     rows += [("note", warning) for warning in version.warnings]
     rows.append(("trusted", _trusted(version.trust)))
     rows += [
@@ -164,6 +165,19 @@ def _protocol(config: pb.ModelConfigRevision) -> Iterator[tuple[str, str]]:
             kind = " ".join(filter(None, (tensor.get("datatype", "?"), shape or "?")))
             codec = tensor.get("codec", "tensor")
             yield title, f"{tensor.get('name')}: {kind}" + (f", as {codec} too" if codec != "tensor" else "")
+
+
+def _files(version: pb.ModelVersion) -> str:
+    paths = [file.path for file in version.component.files]
+    packed = [path for path in paths if path.endswith("/")]
+    words = [f"{len(paths) - len(packed)} files"] if len(paths) > len(packed) else []
+    words += ["all of it packed"] if "./" in packed else [f"{one} packed" for one in packed[:3]]
+    return " and ".join(words)
+
+
+def _image(association: pb.RuntimeAssociation) -> str:
+    """What the container's image resolved to; its frames are made of no other."""
+    return f"{association.image} is {association.image_digest[:19]}" if association.image_digest else ""
 
 
 def _proof(config: pb.ModelConfigRevision) -> str:

@@ -1,40 +1,66 @@
-"""A trained file, or a directory with one, as the files of a component: which belong to it, and their way there."""
+"""A trained file, or a directory with one, as the files of a component: which belong to it, and their way there.
+
+Owns what is sent as it is, and which directories are packed into one file each because there would be too many.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from modelyard.bundle import pack_files
 from modelyard.client.artifacts import Artifacts
 from modelyard.client.specs import InvalidSpecification
 from modelyard.v1 import model_pb2 as pb
 
-FILES_MOST = 900
+ENTRIES_MOST = 900
+"""Files and packed directories of one component."""
+FILES_MOST = 50_000
 LEFT_OUT = ("__pycache__",)
+WHOLE = "./"
+"""The component itself, packed."""
 
 
 def files_of(source: Path) -> list[tuple[str, Path]]:
     """Path below the component, and place, of every file; without hidden ones, links and bytecode.
 
-    Raises InvalidSpecification for what is neither a file nor a directory with at most 900 files.
+    Raises InvalidSpecification for what is neither a file nor a directory with at most 50,000 files.
     """
     if source.is_file():
         return [(source.name, source)]
     if not source.is_dir():
-        raise InvalidSpecification(f"{source}: there is no such file or directory", "files")
+        raise InvalidSpecification(
+            f"{source}: there is no such file or directory", "files", next_step=_next_step(source)
+        )
     found = []
     for path in _walk(source):
         found.append((path.relative_to(source).as_posix(), path))
         if len(found) > FILES_MOST:
             raise InvalidSpecification(
-                f"{source} has more than {FILES_MOST} files; push the directory of the model alone, or pack"
-                " what belongs together into one file",
+                f"{source} has more than {FILES_MOST} files; push the directory of the model alone",
                 "files",
             )
     if not found:
-        raise InvalidSpecification(f"{source} has no files", "files")
+        raise InvalidSpecification(
+            f"{source} has no files; hidden ones and links are left out",
+            "files",
+            next_step=f"ls -la {source}",
+        )
     return sorted(found)
+
+
+def _next_step(source: Path) -> str:
+    """What there is where it was looked for."""
+    folder = source.parent
+    if not folder.is_dir():
+        return f"ls {next(one for one in folder.parents if one.is_dir())}"
+    near = sorted(
+        one.name for one in folder.iterdir() if one.suffix == source.suffix and not one.name.startswith(".")
+    )
+    return f"yard model push {folder / near[0]}" if len(near) == 1 and source.suffix else f"ls {folder}"
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -46,10 +72,41 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield path
 
 
+def packed_of(names: Sequence[str], most: int = ENTRIES_MOST) -> list[str]:
+    """Which directories are sent packed, "tokens/", so that there are no more than ``most`` entries.
+
+    Of those at the top the ones with the most files; the whole component ("./") where these are not enough.
+    """
+    tops = Counter(name.partition("/")[0] + "/" for name in names if "/" in name)
+    packed: list[str] = []
+    count = len(names)
+    for top, files in sorted(tops.items(), key=lambda one: (-one[1], one[0])):
+        if count <= most:
+            break
+        packed.append(top)
+        count += 1 - files
+    return sorted(packed) if count <= most else [WHOLE]
+
+
 async def uploaded(artifacts: Artifacts, source: Path) -> list[pb.ComponentFile]:
     """Every file, once the store has it. What it has already is not sent again."""
+    files = files_of(source)
     found = []
-    for name, path in files_of(source):
-        kept = await artifacts.put(path, name=name[-200:])
-        found.append(pb.ComponentFile(path=name, digest=kept.digest, size_bytes=kept.size_bytes))
+    packed = packed_of([name for name, _ in files])
+    for name, path in files:
+        if packed != [WHOLE] and name.partition("/")[0] + "/" not in packed:
+            found.append(await _sent(artifacts, name, path))
+    for folder in packed:
+        names = [name for name, _ in files if folder == WHOLE or name.startswith(folder)]
+        below = [name.removeprefix(folder) for name in names]
+        archive, _ = await asyncio.to_thread(pack_files, source / folder, below)
+        try:
+            found.append(await _sent(artifacts, folder, archive))
+        finally:
+            archive.unlink()
     return found
+
+
+async def _sent(artifacts: Artifacts, name: str, path: Path) -> pb.ComponentFile:
+    kept = await artifacts.put(path, name=name[-200:])
+    return pb.ComponentFile(path=name, digest=kept.digest, size_bytes=kept.size_bytes)

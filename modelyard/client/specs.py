@@ -116,8 +116,14 @@ class Options(TypedDict, total=False):
 class InvalidSpecification(YardError):
     """A specification that cannot be sent; `field` names what to change."""
 
-    def __init__(self, message: str, field: str) -> None:
-        super().__init__(message, code="INVALID_ARGUMENT", reason="INVALID_SPECIFICATION", field=field)
+    def __init__(self, message: str, field: str, next_step: str = "") -> None:
+        super().__init__(
+            message,
+            code="INVALID_ARGUMENT",
+            reason="INVALID_SPECIFICATION",
+            field=field,
+            next_step=next_step,
+        )
 
 
 def encode_params(params: Mapping[str, Any]) -> str:

@@ -452,7 +452,9 @@ class ComponentFile(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Below the component; forward slashes, no ".."."""
+    """Below the component; forward slashes, no "..". With a "/" at its end it is a directory, and the artefact its tar.gz;
+    "./" is the component itself, and alone.
+    """
     digest: _builtins.str
     """sha256 of an artefact."""
     size_bytes: _builtins.int

@@ -19,6 +19,7 @@ from services.agent.model import Attachment
 
 COPIED_MOST = 64 * 1024**2
 """Files up to this size are always the task's own."""
+CLONED_LEAST = 256 * 1024
 _FICLONE = 0x40049409
 _BLOCK_BYTES = 8 * 1024**2
 
@@ -115,8 +116,8 @@ def _link(cached: Path, target: Path) -> bool:
 
 
 def _copy(source: str, target: str) -> str:
-    """As shutil's copy functions: bytes and mode; blocks are shared where the disk can."""
-    if not _clone(source, target):
+    """As shutil's copy functions: bytes and mode; blocks are shared where the disk can, and it is worth asking."""
+    if os.stat(source).st_size < CLONED_LEAST or not _clone(source, target):  # noqa: PTH116
         with open(source, "rb") as reader, open(target, "xb") as writer:  # noqa: PTH123
             shutil.copyfileobj(reader, writer, _BLOCK_BYTES)
     shutil.copymode(source, target)

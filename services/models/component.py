@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 
 import grpc.aio
@@ -13,11 +13,14 @@ import grpc.aio
 from modelyard.artifacts import stat
 from modelyard.errors import YardError
 from modelyard.v1 import model_pb2 as pb
+from modelyard.v1 import task_pb2
 from services.chassis.errors import FailedPrecondition, InvalidArgument
 from services.chassis.passing import passed_on
 from services.models.catalogue.state import File
 
 FILES_MOST = 900
+WHOLE = "./"
+"""The component itself, as a tar.gz."""
 PATH_BYTES_MOST = 900
 AT_ONCE = 16
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -40,19 +43,22 @@ def check(files: Sequence[pb.ComponentFile]) -> None:
     if len(files) > FILES_MOST:
         raise ComponentInvalid(
             f"{len(files)} files are more than {FILES_MOST}", field="files",
-            next_step="push the directory of the model alone, or pack what belongs together into one file",
+            next_step="pack a directory into one file: a tar.gz under a path that ends with /; yard model push does",
         )  # fmt: skip
     taken: dict[str, int] = {}
     folders: set[str] = set()
     for number, file in enumerate(files):
         where = f"files[{number}]"
-        _check_path(file.path, f"{where}.path")
-        above = _above(file.path)
-        if file.path in taken or file.path in folders or any(one in taken for one in above):
+        path = file.path.removesuffix("/")
+        if file.path != WHOLE:
+            _check_path(path, f"{where}.path")
+        above = _above(path)
+        is_alone = file.path != WHOLE or len(files) == 1
+        if not is_alone or path in taken or path in folders or any(one in taken for one in above):
             raise ComponentInvalid(
                 f"{file.path[:80]!r} is there twice, or lies within a file", field=f"{where}.path"
             )
-        taken[file.path] = number
+        taken[path] = number
         folders.update(above)
         if not _DIGEST.fullmatch(file.digest):
             raise ComponentInvalid(
@@ -105,6 +111,18 @@ async def known(store: grpc.aio.Channel, account: str, files: Sequence[pb.Compon
         if failure is not None:
             raise failure
     return tuple(sorted((file.path, file.digest, sizes[file.digest]) for file in files))
+
+
+def attachments_of(files: Iterable[File], below: str) -> Iterator[task_pb2.Attachment]:
+    """As a task finds them in the directory ``below``; what is packed lies there unpacked."""
+    for path, digest, _ in files:
+        place = posixpath.normpath(f"{below}/{path}")
+        yield task_pb2.Attachment(path=place, digest=digest, is_directory=is_packed(path))
+
+
+def is_packed(path: str) -> bool:
+    """Whether it is a directory, kept as a tar.gz."""
+    return path.endswith("/")
 
 
 def tree_digest(files: Iterable[File]) -> str:

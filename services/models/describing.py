@@ -87,7 +87,7 @@ class Describing:
                 libraries
                 for path, _, _ in files
                 for end, libraries in LIBRARIES.items()
-                if path.endswith(end)
+                if path.endswith((end, "/"))
             ]
             found = await self._look(account, files, config, needed[0] if needed else ())
         if isinstance(found, ev.Inspected):

@@ -187,3 +187,36 @@ def test_links_and_hidden_files_are_no_part_of_a_component(folder: Path) -> None
     written(folder, ".env", "secret")
     (folder / "passwd").symlink_to("/etc/passwd")
     assert [name for name, _ in files_of(folder)] == ["greeter.py"]
+
+
+COUNTER = """class Counter:
+    def load(self, folder):
+        self.found = sum(1 for path in folder.rglob("*.txt") if path.read_text() == path.stem)
+
+    def predict(self, x: int) -> int:
+        return self.found + x
+"""
+
+
+@pytest.mark.timeout(280)
+def test_component_of_three_thousand_files_is_served(yard: Yard, folder: Path) -> None:  # S2.1
+    """As tokenizers, MLflow and shards leave them."""
+    written(folder, "counter.py", COUNTER)
+    (folder / "tokens").mkdir()
+    for number in range(3_000):
+        written(folder / "tokens", f"{number}.txt", str(number))
+    version = push(yard, str(folder), "--name", "many")
+    assert version["state"] == "MODEL_VERSION_STATE_READY", version
+    assert sorted(file["path"] for file in version["component"]["files"]) == ["counter.py", "tokens/"]
+    called = yard.cli("model", "call", "many", "--input", "x=5", "-o", "json", timeout_s=150)
+    assert json.loads(called.stdout) == {"result": [3005]}, called.stderr
+    again = push(yard, str(folder), "--name", "many")
+    assert again["version"] == "1", "the same files are the same component"
+
+
+def test_push_of_what_is_not_there_says_where_to_look(yard: Yard, folder: Path) -> None:
+    (folder / "iris.onnx").write_bytes(b"x")
+    done = yard.cli("model", "push", str(folder / "irsi.onnx"))
+    assert done.code == 7, done.stderr
+    assert f"next: yard model push {folder / 'iris.onnx'}" in done.stderr
+    assert f"next: ls {folder}" not in done.stderr

@@ -20,6 +20,7 @@ from services.models.association import (
     Association,
     Proved,
     RuntimeMap,
+    TriedImage,
     enclosure_of,
     node_labels,
     seat_memory_bytes,
@@ -29,6 +30,7 @@ from services.models.catalogue.effects import Begin
 from services.models.catalogue.model import Cause, WorkKind
 from services.models.catalogue.state import Version
 from services.models.catalogue.store import Submitted
+from services.models.component import attachments_of
 from services.models.surroundings import environment_of
 
 COMPONENT = "component"
@@ -91,9 +93,7 @@ def submitted(begin: Begin, program_digest: str, runtimes: RuntimeMap = DEFAULT_
         fit = runtimes.find(runtime)
         _probe(spec, begin, fit, sha256(config).hexdigest())
         spec.environment.CopyFrom(environment_of(runtime, fit))
-    spec.attachments.extend(
-        pb.Attachment(path=f"{COMPONENT}/{path}", digest=digest) for path, digest, _ in version.files
-    )
+    spec.attachments.extend(attachments_of(version.files, COMPONENT))
     spec.notification.silent = True
     spec.retry.max_attempts = ATTEMPTS
     spec.retry.on.extend([pb.TASK_CAUSE_NODE_LOST, pb.TASK_CAUSE_DRAINED])
@@ -209,6 +209,7 @@ def _probed(key: tuple[str, int, int], document: dict[str, Any]) -> tuple[ev.Wor
         golden_example=sha256(example).hexdigest() if example else "",
         load_s=min(float(document.get("load_s", 0.0)), PROBE_S),
         memory_bytes=min(int(document.get("memory_bytes", 0)), MEMORY_MOST),
+        image=_image(document.get("image")),
         warnings=tuple(_text(one)[:500] for one in list(document.get("warnings") or ())[:20]),
     )  # fmt: skip
     return probed, example
@@ -217,6 +218,13 @@ def _probed(key: tuple[str, int, int], document: dict[str, Any]) -> tuple[ev.Wor
 def _require_storable(found: object) -> None:
     """Raises ValueError, TypeError or OverflowError for what no disk takes: half characters, endless numbers."""
     msgspec.msgpack.encode(found)
+
+
+def _image(said: object) -> TriedImage:
+    """As the process beside the probe has said it; what is wrong with it is not known."""
+    if not isinstance(said, dict) or not said.get("digest"):
+        return TriedImage()
+    return TriedImage(*(_text(said.get(name, ""))[:500] for name in ("asked", "name", "digest", "source")))
 
 
 def is_probed(path: str) -> bool:

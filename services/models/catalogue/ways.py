@@ -151,6 +151,7 @@ class Way:
         latest = self._latest
         latest.golden_digest, latest.golden_example = event.golden_digest, event.golden_example
         latest.load_s, latest.memory_bytes = event.load_s, event.memory_bytes
+        latest.image = event.image
         assert self._live.inspection is not None
         noticed = (*self._live.inspection.warnings, *event.warnings)
         self._version.warnings = tuple(dict.fromkeys(noticed))[:WARNINGS_MOST]
@@ -198,7 +199,8 @@ class Way:
             needed
             for path, _, _ in self._version.files
             for end, needed in LIBRARIES.items()
-            if path.endswith(end)
+            # What is in a packed directory nobody has seen yet.
+            if path.endswith((end, "/"))
         ]
         return found[0] if found else ()
 

@@ -7,6 +7,7 @@ import msgspec
 from modelyard.models import Runtime
 from modelyard.v1 import task_pb2 as pb
 from services.models.association import Association, RuntimeMap, node_labels, seat_memory_bytes
+from services.models.component import attachments_of
 from services.models.frames.model import Shape
 from services.models.frames.state import Frame
 from services.models.seams import Served
@@ -50,8 +51,7 @@ def spec_of(frame: Frame, served: Served, endpoint: str, runtimes: RuntimeMap) -
     found = association_of(served, frame.shape, runtimes)
     _fit(spec, frame, found)
     spec.environment.CopyFrom(environment_of(served.config.runtime, found))
-    for path, digest, _ in served.files:
-        spec.attachments.add(path=f"{COMPONENT}/{path}", digest=digest)
+    spec.attachments.extend(attachments_of(served.files, COMPONENT))
     return spec
 
 
