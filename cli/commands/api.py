@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,9 @@ from cli import exit_codes
 from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command, new_command
 from cli.output.render import show_document, to_document
+
+if TYPE_CHECKING:
+    from modelyard.client.connection import Connection
 
 app = new_command()
 
@@ -30,16 +34,12 @@ async def api(
 
     async with yard.client() as client:
         connection = client.connection
-        servers = [
-            Reflection(channel)
-            for channel in (connection.scheduler(), connection.store(), connection.graph())
-        ]
         if not method:
-            for server in servers:
+            async for server in _servers(connection, Reflection):
                 for line in await server.methods():
                     typer.echo(line)
             return
-        server, found = await _find(servers, method)
+        server, found = await _find(_servers(connection, Reflection), method)
         if found.client_streaming:
             raise UsageError(f"{method} takes a stream; use the Python client or grpcurl")
         async for message in server.call(found, _parse(body)):
@@ -51,10 +51,19 @@ async def api(
                 )
 
 
-async def _find(servers: list[Any], method: str) -> tuple[Any, Any]:
+async def _servers(connection: Connection, make: Callable[[Any], Any]) -> AsyncIterator[Any]:
+    """All that run, one after the other."""
+    from modelyard.client.connection import ALWAYS, SERVICES
+
+    for name in SERVICES:
+        if name in ALWAYS or await connection.is_there(name):
+            yield make(connection.service(name))
+
+
+async def _find(servers: AsyncIterator[Any], method: str) -> tuple[Any, Any]:
     service, _, name = method.replace(".", "/").strip("/").rpartition("/")
     service = service.rpartition("/")[2]
-    for server in servers:
+    async for server in servers:
         found = await server.find(service, name)
         if found is not None:
             return server, found

@@ -25,13 +25,15 @@ async def list_entries(
     rpc: Annotated[str, typer.Option(help="Only this RPC, for example CreateToken")] = "",
     resource: Annotated[str, typer.Option(help="Only what touched it: t-1, nodes/node-1")] = "",
     refused: Annotated[bool, typer.Option("--refused", help="Only what was refused")] = False,
-    service: Annotated[str, typer.Option(help="scheduler|store", show_default="both")] = "",
+    service: Annotated[
+        str, typer.Option(help="scheduler|store|graph|trainer|models", show_default="all that run")
+    ] = "",
     page_size: Annotated[int, typer.Option(help="Most rows")] = 50,
     page_token: Annotated[str, typer.Option(help="Where the last page ended; needs --service")] = "",
 ) -> None:
     """List entries, newest first."""
     from cli.output.nouns import clock
-    from modelyard.client.audit import SERVICES
+    from modelyard.client.connection import ALWAYS, SERVICES
     from modelyard.v1 import audit_pb2
 
     if page_token and not service:
@@ -39,6 +41,8 @@ async def list_entries(
     merged = audit_pb2.ListAuditEntriesResponse()
     async with yard.client() as client:
         for name in (service,) if service else SERVICES:
+            if not service and name not in ALWAYS and not await client.connection.is_there(name):
+                continue
             page = await client.audit.list(
                 name,
                 account=account,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import datetime
 
-from modelyard.client.connection import Connection
+from modelyard.client.connection import SERVICES, Connection
 from modelyard.client.specs import InvalidSpecification
 from modelyard.v1 import audit_pb2, audit_pb2_grpc
-
-SERVICES = ("scheduler", "store", "graph")
 
 
 class Audit:
@@ -39,6 +37,5 @@ class Audit:
         if since is not None:
             request.since.FromDatetime(since)
         connection = self._connection
-        channels = {"scheduler": connection.scheduler, "store": connection.store, "graph": connection.graph}
-        channel = channels[service]()
+        channel = connection.service(service)
         return await connection.unary(audit_pb2_grpc.AuditServiceStub(channel).ListAuditEntries, request)

@@ -23,7 +23,11 @@ from modelyard.settings import Settings
 RequestT = TypeVar("RequestT", contravariant=True)
 ResponseT = TypeVar("ResponseT", covariant=True)
 
+SERVICES = ("scheduler", "store", "graph", "trainer", "models")
+ALWAYS = ("scheduler", "store")
+"""A yard has these."""
 UNARY_TIMEOUT_S = 30.0
+THERE_S = 10.0
 STATE_WAIT_S = 0.5
 
 
@@ -80,6 +84,22 @@ class Connection:
     def models(self) -> grpc.aio.Channel:
         """Raises SettingsError when the token cannot be read."""
         return self._channel(self.settings.models)
+
+    def service(self, name: str) -> grpc.aio.Channel:
+        """By its name, one of SERVICES. Raises SettingsError as the others do."""
+        return self._channel(self.settings.endpoint if name == "scheduler" else self.settings[name])
+
+    async def is_there(self, name: str) -> bool:
+        """Whether a service takes connections: those for graphs, training and models need not run."""
+        channel = self.service(name)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(THERE_S):
+                while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+                    if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                        return False
+                    await channel.wait_for_state_change(state)
+                return True
+        return False
 
     def calls(self) -> grpc.aio.Channel:
         """To the models service too, for tensors: its messages may be large. Raises SettingsError as the others do."""

@@ -220,3 +220,18 @@ def test_push_of_what_is_not_there_says_where_to_look(yard: Yard, folder: Path) 
     assert done.code == 7, done.stderr
     assert f"next: yard model push {folder / 'iris.onnx'}" in done.stderr
     assert f"next: ls {folder}" not in done.stderr
+
+
+def test_audit_and_api_know_the_models_service_and_do_without_the_trainer(yard: Yard, folder: Path) -> None:
+    push(yard, written(folder, "audited.py", GREETER))
+    [made] = yard.json(
+        "audit", "ls", "--rpc", "CreateModelVersion", "--service", "models", "--page-size", "1"
+    )["entries"]
+    assert made["service"] == "models"
+    everywhere = yard.json("audit", "ls", "--rpc", "CreateModelVersion")["entries"]
+    assert {entry["service"] for entry in everywhere} == {"models"}
+    methods = yard.cli("api").stdout
+    assert "ModelService/GetModel\n" in methods and "JobService/CreateJob" not in methods
+    assert yard.json("api", "ModelService/GetModel", '{"name": "audited"}')["model"]["name"] == "audited"
+    refused = yard.cli("audit", "ls", "--service", "agents")
+    assert refused.code == 7 and "scheduler, store, graph, trainer, models" in refused.stderr
