@@ -27,7 +27,7 @@ def files(*paths: str, digest: str = DIGEST) -> list[pb.ComponentFile]:
             "a\\..\\m.onnx",
             "C:\\m.onnx",
         ),
-        *("", ".", "./m.onnx", "a//m.onnx", "a/", "a/./m.onnx"),
+        *("", ".", "./m.onnx", "a//m.onnx", "a//", "/", "../", "./", "a/./m.onnx"),
         *(
             "m\0.onnx",
             "m\n.onnx",
@@ -45,7 +45,10 @@ def test_name_that_leaves_or_is_no_name_is_refused_with_its_field(path: str) -> 
     assert refused.value.field == "files[1].path"
 
 
-@pytest.mark.parametrize("paths", [("m", "m"), ("m", "m/weights"), ("m/weights", "m"), ("a/b/c", "a/b")])
+@pytest.mark.parametrize(
+    "paths",
+    [("m", "m"), ("m", "m/weights"), ("m/weights", "m"), ("a/b/c", "a/b"), ("m", "m/"), ("m/", "m/weights")],
+)
 def test_name_that_is_taken_is_refused(paths: tuple[str, ...]) -> None:
     with pytest.raises(ComponentInvalid) as refused:
         check(files(*paths))
@@ -54,6 +57,8 @@ def test_name_that_is_taken_is_refused(paths: tuple[str, ...]) -> None:
 
 def test_names_that_differ_by_case_are_two_files() -> None:
     check(files("Model.onnx", "model.onnx", "M/x", "m/x"))
+    check(files("m.onnx", "tokens/"))
+    check(files("./"))
 
 
 def test_many_files_are_refused_before_any_is_looked_at() -> None:
