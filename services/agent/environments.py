@@ -2,7 +2,7 @@
 
 The key is the hash of the requirements' text and the Python version; what uv resolved stands in the
 environment's lock file. Where uv cannot have them, on a machine that reaches no index for example, and this
-interpreter has all that is required, they are copied from there (ADR 0032).
+interpreter has all that is required, they are copied from there (ADR 0028).
 """
 
 from __future__ import annotations
