@@ -10,7 +10,10 @@ import psutil
 import pytest
 
 from modelyard.errors import from_rpc_error
+from modelyard.models import Serving
 from modelyard.v1 import deployment_pb2 as pb
+from services.chassis.errors import ServiceError
+from services.models.calls.errors import FrameEnded
 from services.models.frames.model import FrameUnloadable
 from tests.support.frames_room import Room, frames_room
 from tests.support.wait import wait_until
@@ -19,6 +22,7 @@ from tests.support.yard import Yard, new_yard
 pytestmark = pytest.mark.asyncio
 
 WHO = """
+import os
 import time
 
 class Who:
@@ -26,6 +30,8 @@ class Who:
         self.born = time.time_ns()
 
     def predict(self, x: int) -> int:
+        if x == -1:
+            os._exit(3)
         return self.born
 """
 LARGE = """
@@ -88,19 +94,53 @@ async def test_service_that_dies_adopts_its_frames(yard: Yard) -> None:  # S2.6
         assert (after.id, after.task_id, after.state) == (before.id, before.task_id, pb.FRAME_STATE_READY)
 
 
-async def test_agent_and_scheduler_may_die_and_calls_go_on(own_yard: Yard) -> None:  # S2.6
-    async with frames_room(own_yard) as room:
-        await room.add("adder", code=WHO)
-        first = await room.call("adder", 0)
-        before = await frame_of(room, "adder")
-        for service in (f"agent-{before.node}", "scheduler"):
-            pid = own_yard.kill(service)
-            assert await room.call("adder", 0) == first
-            own_yard.wait_for(service, not_pid=pid)
-        await room.source.unload("adder", "")
-        frames = room.room.engine.state.frames
-        await wait_until(lambda: not frames, "its place was given back", timeout_s=30, state=lambda: frames)
-        assert await room.call("adder", 0) != first
+async def test_agent_and_scheduler_may_die_under_load(own_yard: Yard) -> None:  # S2.6, N7
+    """Calls go on. A process that dies while its agent is away is started again when the agent is back; the others
+    are who they were, none is there twice, none is forgotten."""
+    models = [f"who-{number}" for number in range(4)]
+    async with frames_room(own_yard, with_calls=True) as room:
+        for model in models:
+            await room.add(model, code=WHO, serving=Serving(is_idempotent=False))
+        born = {model: await room.ask(model, 0) for model in models}
+        before = {one.model: one for one in await frames_of(room)}
+        seen: dict[str, set[int]] = {model: set() for model in models}
+        reasons: set[tuple[str, str]] = set()
+        over = asyncio.Event()
+
+        async def load(model: str) -> None:
+            while not over.is_set():
+                try:
+                    seen[model].add(await room.ask(model, 0))
+                except ServiceError as error:
+                    reasons.add((model, error.reason))
+
+        callers = [asyncio.create_task(load(model)) for model in models]
+        try:
+            victim = before["who-0"]
+            pid = own_yard.kill(f"agent-{victim.node}")
+            # Its agent hears of it only when it is there again.
+            with pytest.raises(FrameEnded):
+                await room.ask("who-0", -1)
+            own_yard.wait_for(f"agent-{victim.node}", not_pid=pid)
+            await wait_until(
+                lambda: bool(seen["who-0"] - {born["who-0"]}), "the one that died answers again", timeout_s=30
+            )
+            pid = own_yard.kill("scheduler")
+            own_yard.wait_for("scheduler", not_pid=pid)
+        finally:
+            over.set()
+            await asyncio.gather(*callers)
+        after = {one.model: one for one in await frames_of(room)}
+        assert {name: (one.id, one.task_id) for name, one in after.items()} == {
+            name: (one.id, one.task_id) for name, one in before.items()
+        }
+        assert [after[model].restart_count for model in models] == [1, 0, 0, 0]
+        assert {name: seen[name] for name in models[1:]} == {name: {born[name]} for name in models[1:]}
+        assert len(seen["who-0"] - {born["who-0"]}) == 1 and reasons <= {("who-0", "FRAME_ENDED")}
+
+
+async def frames_of(room: Room) -> list[pb.Frame]:
+    return list((await room.deployments.ListFrames(pb.ListFramesRequest())).frames)
 
 
 async def test_rollback_holds_for_the_next_call(yard: Yard) -> None:  # S2.6, G4

@@ -143,3 +143,22 @@ def test_load_says_where_it_is_and_why_it_cannot(yard: Yard, tmp_path: Path) -> 
     assert absent.code == 3 and "9" in absent.stderr
     gone = yard.cli("model", "unload", "loaded")
     assert gone.code == 0 and not frames(yard, "loaded")
+
+
+def test_deleted_version_ends_and_what_is_deployed_stays(yard: Yard, tmp_path: Path) -> None:  # S2.2, S2.6
+    for plus in (10, 20):
+        push(yard, tmp_path, "fading", plus)
+    assert yard.cli("model", "load", "fading", "--version", "1").code == 0
+    assert yard.cli("model", "deploy", "fading:2").code == 0
+    refused = yard.cli("model", "rm", "fading:2", "--yes")
+    assert refused.code == 6 and "yard model undeploy fading" in refused.stderr
+    assert called(yard, "fading", 1) == 21
+    done = yard.cli("model", "rm", "fading:1", "--yes")
+    assert done.code == 0, done.stderr
+    wait_until_sync(
+        lambda: [one["version"] for one in frames(yard, "fading")] == ["2"],
+        "version 1 has ended",
+        timeout_s=30,
+    )
+    assert called(yard, "fading", 1) == 21
+    assert yard.cli("model", "undeploy", "fading").code == 0

@@ -15,6 +15,7 @@ import numpy as np
 
 from modelyard.channel import connect
 from modelyard.models import Config, Datatype, Format, Runtime, Serving, Tensor
+from modelyard.oip.v2 import inference_pb2 as ip
 from modelyard.serving.wire import Decoder, Message, encode
 from modelyard.v1 import deployment_pb2 as pb
 from modelyard.v1 import deployment_pb2_grpc
@@ -23,9 +24,12 @@ from services.chassis.clock import SystemClock
 from services.chassis.errors import NotFound
 from services.chassis.outward import Outward, yard_key
 from services.chassis.peers import RemoteAuthenticator
+from services.chassis.security import ADMIN, Principal
 from services.chassis.server import make_server
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
+from services.models.calls import messages
+from services.models.calls.calls import Calls
 from services.models.frames.room import FramesRoom
 from services.models.frames.source import Frames
 from services.models.rules import RULES
@@ -180,9 +184,12 @@ class PlainDoors:
 class Room:
     """The room, which `restart` ends as kill -9 would, and starts again."""
 
-    def __init__(self, yard: Yard, memory: str = "") -> None:
+    def __init__(self, yard: Yard, memory: str = "", *, with_calls: bool = False) -> None:
+        """`with_calls`: doors are the service's own, with queues; calls go through `ask`."""
         self.yard = yard
         self.memory = memory
+        self.calls: Calls | None = None
+        self._with_calls = with_calls
         self.shelf = Shelf()
         self.port = 0
         self.room: FramesRoom
@@ -212,7 +219,9 @@ class Room:
             clock.now_ms,
             yard_key(home, "models.answers.key"),
         )
-        await self.room.open(self.doors)
+        if self._with_calls:
+            self.calls = Calls(self.shelf, self.room.source, clock)
+        await self.room.open(self.calls or self.doors)
         self.room.register(self._server, answers)
         await self._server.start()
         token = (home / "secrets" / "admin.token").read_text().strip()
@@ -224,6 +233,8 @@ class Room:
         await self._loops.close()
         await self.channel.close()
         await self._server.stop(None)
+        if self.calls is not None:
+            await self.calls.stop()
         for number in [*self.doors.open_to]:
             self.doors.close(number)
         await self._outward.close()
@@ -268,10 +279,20 @@ class Room:
         finally:
             self.source.used(frame.number, 0, now())
 
+    async def ask(self, model: str, value: int, left_s: float = 60) -> int:
+        """A call by way of queue and lane. Raises ServiceError."""
+        assert self.calls is not None
+        request = ip.ModelInferRequest(model_name=model)
+        request.inputs.add(name="x", datatype="INT64", shape=[1])
+        request.raw_input_contents.append(np.array([value], np.int64).tobytes())
+        caller = Principal(ADMIN, account="default")
+        _, answer = await self.calls.infer(caller, messages.decode(request.SerializeToString()), left_s)
+        return int(np.frombuffer(answer.buffers[0], np.int64)[0])
+
 
 @asynccontextmanager
-async def frames_room(yard: Yard, memory: str = "") -> AsyncIterator[Room]:
-    room = Room(yard, memory)
+async def frames_room(yard: Yard, memory: str = "", *, with_calls: bool = False) -> AsyncIterator[Room]:
+    room = Room(yard, memory, with_calls=with_calls)
     await room.start()
     try:
         yield room
