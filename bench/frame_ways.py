@@ -18,7 +18,7 @@ import grpc.aio
 import psutil
 
 from bench.figures import Figure, percentile
-from bench.models import SAME, SAME_CONFIG, TENSOR_BYTES, Caller, _make_iris, _request, _row
+from bench.models import SAME, SAME_CONFIG, TENSOR_BYTES, Caller, _request, make_iris, row_of
 from bench.models_floor import SIZES
 from bench.yard import Yard, running_yard
 
@@ -42,7 +42,7 @@ def measure() -> list[Figure]:
 
 
 def _push(yard: Yard, place: Path) -> None:
-    _make_iris(place)
+    make_iris(place)
     (place / "same.py").write_text(SAME)
     (place / "same.yaml").write_text(SAME_CONFIG)
     yard.run("model", "push", str(place / "iris.onnx"), "--name", "iris-onnx")
@@ -115,7 +115,7 @@ async def _measured(yards: dict[str, Yard]) -> list[Figure]:
     large = _request("same", "x", "FP32", [TENSOR_BYTES // 4], bytes(TENSOR_BYTES))
     for side in sides.values():
         for model in MODELS:
-            await side.caller.alone(_row(model), CALLS)
+            await side.caller.alone(row_of(model), CALLS)
         await side.caller.alone(large, 3)
     for turn in range(TURNS):
         order = list(sides.values())
@@ -135,7 +135,7 @@ async def _alone(sides: list[Side], model: str) -> None:
     took: list[list[float]] = [[] for _ in sides]
     for _ in range(CALLS):
         for side, found in zip(sides, took, strict=True):
-            found += await side.caller.alone(_row(model), 1)
+            found += await side.caller.alone(row_of(model), 1)
     for side, found in zip(sides, took, strict=True):
         side.alone.setdefault(model, []).append(statistics.median(found))
         side.quick.setdefault(model, []).append(percentile(found, 0.1))
@@ -144,7 +144,7 @@ async def _alone(sides: list[Side], model: str) -> None:
 async def _turn(side: Side, large: object) -> None:
     for model in MODELS:
         before = side.processor_s()
-        side.per_s.setdefault(model, []).append(await side.caller.per_s(_row(model), 32, MANY))
+        side.per_s.setdefault(model, []).append(await side.caller.per_s(row_of(model), 32, MANY))
         after = side.processor_s()
         for who, used in after.items():
             each = (used - before[who]) * 1e3 / (MANY // 32 * 32)

@@ -29,7 +29,7 @@ from services.graph.access import require_role
 from services.graph.convert.run import telling
 from services.graph.engine import Engine
 from services.graph.events import RunAsked
-from services.graph.model import Order, Role
+from services.graph.model import CanvasInvalid, Order, Role
 from services.graph.projects import Projects
 from services.graph.starting import Plan, Starting, spec_of
 from services.graph.state import Start
@@ -53,8 +53,16 @@ BLOCKED_S = 0.25
 """How soon the end of a run that others wait for is noticed."""
 AGAIN_FIRST_S, AGAIN_MOST_S = 0.5, 15.0
 PRUNE_S = 3_600.0
+OFFERS_S = 120.0
+"""So long after its start the service does not believe that nobody offers an operator: agents may be on their way."""
 ACCOUNT_GONE = "ACCOUNT_GONE"
 RUN_GOES_ON = "RUN_GOES_ON"
+
+
+class AgentsAwaited(Unavailable):
+    """The canvas is not right yet, and agents may still be on their way."""
+
+
 # Nothing was said against the run: somebody is away, or full.
 _AGAIN = (Unavailable, DeadlineExceeded, ResourceExhausted, Aborted)
 
@@ -78,6 +86,7 @@ class Firings:
         self._clock = clock
         self._wake = asyncio.Event()
         self._again_s = 0.0
+        self._settled_ms = clock.monotonic_ms() + int(OFFERS_S * 1000)
         self.quiet = asyncio.Lock()
         """Held while a firing is decided, and by whoever decides over firings otherwise."""
 
@@ -194,6 +203,10 @@ class Firings:
             await answer
         except _AGAIN:
             raise
+        except CanvasInvalid as error:
+            if self._clock.monotonic_ms() < self._settled_ms:
+                raise AgentsAwaited(error.message) from error
+            await self.store.end(firing.number, FiringState.REFUSED, error.reason, error.message)
         except (PermissionDenied, NotFound) as error:
             await self.store.end(firing.number, FiringState.SKIPPED, error.reason, error.message)
         except ServiceError as error:

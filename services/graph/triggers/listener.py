@@ -140,11 +140,11 @@ class Listener:
             raise WebhooksMissing from error
         application = web.Application(client_max_size=BODY_MOST)
         application.router.add_post(PREFIX + "{trigger}", self._post)
-        self._runner = web.AppRunner(application, access_log=None, keepalive_timeout=15, handle_signals=False)
-        await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, self._host, self._port, ssl_context=self._context(), shutdown_timeout=5
+        self._runner = web.AppRunner(
+            application, access_log=None, keepalive_timeout=15, handle_signals=False, shutdown_timeout=5
         )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._port, ssl_context=self._context())
         try:
             await site.start()
         except OSError as error:

@@ -172,7 +172,7 @@ class World:
             self._is_step_due = True
             self.later(self.soon(), self.only_now(self._step))
         for lane in sorted(self._errands._idle) if self.engine is not None else ():
-            self._errands._idle.discard(lane)
+            del self._errands._idle[lane]
             self.later(self.soon(), self.only_now(lambda lane=lane: self._walk(lane)))  # type: ignore[misc]
 
     def _walk(self, lane: tuple[str, str]) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from modelyard.errors import from_rpc_error
 from modelyard.v1 import artifact_pb2 as pb
+from modelyard.v1 import lineage_pb2
 from services.chassis.errors import ServiceError
 from services.chassis.security import Principal
 from services.store.accounts import account_for, check_holder, reach_of
@@ -17,8 +18,12 @@ READERS = {"admin", "user", "viewer", "agent", "service", "task"}
 
 
 def test_rules_name_every_rpc_and_no_other() -> None:
-    service = pb.DESCRIPTOR.services_by_name["ArtifactService"]
-    assert set(RULES) == {f"/{service.full_name}/{method.name}" for method in service.methods}
+    services = (
+        pb.DESCRIPTOR.services_by_name["ArtifactService"],
+        lineage_pb2.DESCRIPTOR.services_by_name["LineageService"],
+    )
+    served = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
+    assert set(RULES) == served
 
 
 @pytest.mark.asyncio

@@ -1,0 +1,172 @@
+"""Triggers with a real database, HTTP and scheduler: who signs is taken once, who needs agents waits for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from modelyard.v1 import trigger_pb2 as pb
+from services.graph.service import GraphService
+from services.graph.triggers.signature import WINDOW_S, sign
+from tests.support.graph_repeats import saved
+from tests.support.graph_yard import OPERATORS, GraphYard, graph_yard
+from tests.support.scheduler_service import refusal, scheduler_yard
+from tests.support.scripted_agent import connected, ignore
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.asyncio
+HOUR = "0 0 1 1 *"
+
+
+@pytest_asyncio.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[GraphYard]:
+    async with graph_yard(tmp_path) as made:
+        yield made
+
+
+async def created(yard: GraphYard, **source: Any) -> pb.CreateTriggerResponse:
+    wanted = pb.RunTrigger(name="nightly", project_id=await saved(yard), **source)
+    return await yard.admin.triggers.CreateTrigger(pb.CreateTriggerRequest(trigger=wanted))
+
+
+async def firings(yard: GraphYard, trigger: str) -> list[pb.Firing]:
+    return list((await yard.admin.triggers.ListFirings(pb.ListFiringsRequest(trigger=trigger))).firings)
+
+
+class Sender:
+    """Delivers by HTTP, as the specification of Standard Webhooks says."""
+
+    def __init__(self, url: str, secret: str) -> None:
+        self.url, self.secret = url, secret
+
+    async def send(
+        self,
+        body: bytes = b"{}",
+        *,
+        delivery: str = "d-1",
+        age_s: int = 0,
+        secret: str = "",
+        trigger: str = "",
+    ) -> tuple[int, dict[str, Any]]:
+        stamp = str(int(time.time()) - age_s)
+        headers = {
+            "webhook-id": delivery, "webhook-timestamp": stamp,
+            "webhook-signature": sign(secret or self.secret, delivery, stamp, body),
+        }  # fmt: skip
+        url = self.url.rpartition("/")[0] + f"/{trigger}" if trigger else self.url
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url, data=body, headers=headers) as answer,
+        ):
+            return answer.status, await answer.json()
+
+
+@pytest_asyncio.fixture
+async def webhooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GraphYard]:
+    made = GraphService.__init__
+
+    def listening(self: GraphService, config: Any, loops: Any) -> None:
+        made(self, dataclasses.replace(config, webhook_port=free_port()), loops)
+
+    monkeypatch.setattr(GraphService, "__init__", listening)
+    async with graph_yard(tmp_path) as yard:
+        yield yard
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+async def test_delivery_that_is_signed_is_a_firing_once(webhooks: GraphYard) -> None:
+    answer = await created(webhooks, webhook=pb.WebhookSource())
+    sender = Sender(answer.trigger.webhook.url, answer.secret)
+    status, told = await sender.send(b'{"ref": "main"}')
+    assert status == 202, told
+    again, repeated = await sender.send(b'{"ref": "main"}')
+    assert (again, repeated["firing"]) == (202, told["firing"])
+    [one] = await firings(webhooks, answer.trigger.id)
+    assert one.id == told["firing"]
+    assert '"main"' in one.event_json
+    assert (await sender.send(delivery="d-2"))[0] == 202
+    assert len(await firings(webhooks, answer.trigger.id)) == 2
+
+
+async def test_delivery_that_is_not_right_fires_nothing_and_learns_nothing(webhooks: GraphYard) -> None:
+    answer = await created(webhooks, webhook=pb.WebhookSource())
+    sender = Sender(answer.trigger.webhook.url, answer.secret)
+    stranger = "whsec_" + "QUJD" * 10
+    refused = [
+        await sender.send(secret=stranger),
+        await sender.send(age_s=WINDOW_S + 60),
+        await sender.send(age_s=-WINDOW_S - 60),
+        await sender.send(trigger="tr-999"),
+        await sender.send(trigger="tr-999", secret=stranger),
+    ]
+    assert {status for status, _ in refused} == {401}
+    assert len({str(told) for _, told in refused}) == 1
+    assert (await sender.send(b"no json"))[0] == 400
+    assert (await sender.send(b"[" * 100_000))[0] == 400
+    assert (await sender.send(b"x" * (300 << 10)))[0] == 413
+    assert not await firings(webhooks, answer.trigger.id)
+
+
+async def test_secret_of_before_counts_for_a_while(webhooks: GraphYard) -> None:
+    answer = await created(webhooks, webhook=pb.WebhookSource())
+    request = pb.RotateTriggerSecretRequest(trigger=answer.trigger.id)
+    new = (await webhooks.admin.triggers.RotateTriggerSecret(request)).secret
+    assert new != answer.secret
+    for number, secret in enumerate((answer.secret, new)):
+        sender = Sender(answer.trigger.webhook.url, secret)
+        assert (await sender.send(delivery=f"d-{number}"))[0] == 202
+
+
+async def test_firing_waits_for_agents_that_are_on_their_way(tmp_path: Path) -> None:
+    async with scheduler_yard(tmp_path) as scheduler:
+        yard = GraphYard(scheduler, tmp_path)
+        async with connected(scheduler, "n0", ignore, described=list(OPERATORS)):
+            await yard.start()
+            trigger = (await created(yard, cron=pb.CronSource(expression=HOUR))).trigger.id
+        await yard.scheduler.restart()
+        await yard.restart()
+        try:
+            await _wait_for_agents(yard, trigger)
+        finally:
+            await yard.stop()
+
+
+async def _wait_for_agents(yard: GraphYard, trigger: str) -> None:
+    backfill = pb.CreateBackfillRequest(trigger=trigger)
+    backfill.from_time.FromJsonString("2019-06-01T00:00:00Z")
+    backfill.to_time.FromJsonString("2020-06-01T00:00:00Z")
+    await yard.admin.triggers.CreateBackfill(backfill)
+    await wait_until(lambda: yard.service._firings._again_s > 0, "it was tried")
+    [waiting] = await firings(yard, trigger)
+    assert waiting.state == pb.FIRING_STATE_WAITING
+    async with connected(yard.scheduler, "n1", ignore, described=list(OPERATORS)):
+
+        async def has_run() -> bool:
+            [one] = await firings(yard, trigger)
+            return one.state == pb.FIRING_STATE_STARTED and bool(one.run_id)
+
+        await wait_until(has_run, "it has its run", timeout_s=30)
+
+
+async def test_trigger_of_a_wrong_time_is_refused_by_its_field(yard: GraphYard) -> None:
+    project = await saved(yard)
+    for cron, field in (
+        ({"expression": "61 * * * *"}, "expression"),
+        ({"expression": HOUR, "time_zone": "Mars"}, "zone"),
+    ):
+        wanted = pb.RunTrigger(name="nightly", project_id=project, cron=pb.CronSource(**cron))
+        found = await refusal(yard.admin.triggers.CreateTrigger(pb.CreateTriggerRequest(trigger=wanted)))
+        assert field in found.field and found.message
