@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import UsageError
-from cli.work_options import pairs
+from cli.work_values import pairs
 from modelyard.client.sharing import QuotaChanges
 
 NOTHING = "none"

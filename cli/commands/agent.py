@@ -18,7 +18,7 @@ from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command, new_group
 from cli.supervisor.child import environment
 from cli.supervisor.files import read_ready, write_atomically
-from cli.work_options import pairs
+from cli.work_values import pairs
 
 app = new_group("Make this machine a node of a yard.")
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import exit_codes, work_options
+from cli import exit_codes, work_options, work_values
 from cli.completion import complete_operators, complete_queues
 from cli.invocation import Invocation, command, new_command
 from cli.output.render import show_document
@@ -67,10 +67,10 @@ async def call(
 
     yard call module:function --dir . --param text=hello
     """
-    options = work_options.options_of(**work_options.chosen(locals()))
-    params: dict[str, Any] = work_options.params_of(param)
-    inputs = work_options.inputs_of(input)
-    attachments = work_options.attachments_of(attach)
+    options = work_values.options_of(**work_values.chosen(locals()))
+    params: dict[str, Any] = work_values.params_of(param)
+    inputs = work_values.inputs_of(input)
+    attachments = work_values.attachments_of(attach)
     async with yard.client() as client:
         with showing_uploads(client):
             if dir:

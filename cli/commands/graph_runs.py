@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import exit_codes, work_options
+from cli import exit_codes, work_options, work_values
 from cli.commands.graph import PageSize, PageToken, Project, Version, app, project_id
 from cli.completion import complete_run_nodes, complete_runs
 from cli.errors import UsageError
@@ -49,7 +49,7 @@ async def run(
     """Run a version, and print what it came to. That is what its sinks gave. Interrupting leaves the run alone."""
     async with yard.client() as client:
         begun = await client.runs.start(
-            await project_id(client, project), version, params=work_options.params_of(param), order=order,
+            await project_id(client, project), version, params=work_values.params_of(param), order=order,
             start=start, max_parallel=max_parallel, refresh=refresh, comment=comment, contact=contact, notify=notify,
             silent=silent, request_id=idempotency_key,
         )  # fmt: skip
@@ -76,7 +76,7 @@ async def explain(
         answer = await client.runs.explain(
             await project_id(client, project),
             version,
-            params=work_options.params_of(param),
+            params=work_values.params_of(param),
             order=order,
             slots=slots,
             refresh=refresh,
@@ -109,10 +109,10 @@ async def continue_(
         node, dot, name = place.rpartition(".")
         if not dot or not node:
             raise UsageError(f"{word!r} is no NODE.k=v", next_step="for example --node-param n3.width=224")
-        patched.setdefault(node, {}).update(work_options.params_of([f"{name}={value}"]))
+        patched.setdefault(node, {}).update(work_values.params_of([f"{name}={value}"]))
     async with yard.client() as client:
         answer = await client.runs.continue_(
-            run, version, from_nodes=from_node, params=work_options.params_of(param), node_params=patched
+            run, version, from_nodes=from_node, params=work_values.params_of(param), node_params=patched
         )
         yard.say(f"{answer.run.id} keeps {answer.kept_count} of {answer.run.node_count} nodes of {run}")
         return await _followed(yard, client, answer.run, detach=detach, watch=watch, bodies=bodies)
@@ -267,7 +267,7 @@ async def modify(
     if not param:
         raise UsageError("nothing is to be changed", next_step="give --param k=v")
     async with yard.client() as client:
-        changed = await client.runs.modify(run, node, work_options.params_of(param))
+        changed = await client.runs.modify(run, node, work_values.params_of(param))
     show_one(yard.output, changed, NODE_FIELDS, lambda item: item.node_id)
 
 

@@ -14,7 +14,7 @@ from cli.commands.model_references import named
 from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command
 from cli.output.render import show_document
-from cli.work_options import params_of
+from cli.work_values import params_of
 
 if TYPE_CHECKING:
     from cli.model_answers import Got

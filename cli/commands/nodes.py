@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import work_options
+from cli import work_options, work_values
 from cli.completion import complete_nodes
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
 from cli.output.render import show_list, show_one
-from cli.work_options import pairs
+from cli.work_values import pairs
 
 if TYPE_CHECKING:
     from modelyard.v1 import node_pb2
@@ -121,7 +121,7 @@ async def quote(
     """
     from cli.output.nouns import QUOTE_FIELDS
 
-    options = work_options.options_of(
+    options = work_values.options_of(
         node=node, label=label, policy=policy, cpu=cpu, memory=memory, gpu=gpu, resource=resource,
         distinct_nodes=distinct_nodes, pool=pool,
     )  # fmt: skip

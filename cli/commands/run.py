@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import exit_codes, work_options
+from cli import exit_codes, work_options, work_values
 from cli.completion import complete_nodes, complete_queues
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_command
@@ -105,10 +105,10 @@ async def run(
 
     Ctrl-C detaches: the work goes on.
     """
-    options = work_options.options_of(**work_options.chosen(locals()))
-    inputs = work_options.inputs_of(input)
-    attachments = work_options.attachments_of(attach)
-    params = work_options.params_of(param)
+    options = work_values.options_of(**work_values.chosen(locals()))
+    inputs = work_values.inputs_of(input)
+    attachments = work_values.attachments_of(attach)
+    params = work_values.params_of(param)
     request_id = str(uuid.uuid5(KEYS, idempotency_key) if idempotency_key else uuid.uuid4())
     async with yard.client() as client:
         spec = _spec(argv, options, params)

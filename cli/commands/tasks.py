@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import exit_codes, work_options
+from cli import exit_codes, work_options, work_values
 from cli.completion import complete_nodes, complete_tasks
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
@@ -53,7 +53,7 @@ async def list_tasks(
         states=[_state(word) for word in tasks_state],
         name=name,
         node=node,
-        labels=work_options.pairs(tag, "--tag"),
+        labels=work_values.pairs(tag, "--tag"),
         array_task_id=array,
         queue=queue,
         all_accounts=all_accounts,
@@ -185,7 +185,7 @@ async def modify(
         states=[_state(word) for word in filter_state],
         name=filter_name,
         node=filter_node,
-        labels=work_options.pairs(filter_label, "--filter-label"),
+        labels=work_values.pairs(filter_label, "--filter-label"),
         array_task_id=filter_array,
         all_accounts=all_accounts,
     )
@@ -199,17 +199,17 @@ async def modify(
         raise UsageError("--dry-run goes with filters", next_step="leave it out, or use a filter")
     resources = _resources(cpu, memory)
     gone = [word[1:] for word in attach if word.startswith("=")]
-    added = work_options.attachments_of([word for word in attach if not word.startswith("=")])
+    added = work_values.attachments_of([word for word in attach if not word.startswith("=")])
     async with yard.client() as client:
         with showing_uploads(client):
             attachments = [await client.artifacts.attachment(source, path) for path, source in added.items()]
         attachments += [task_pb2.Attachment(path=path) for path in gone]
         changes: dict[str, Any] = {
-            "params": work_options.params_of(param) if param else None,
+            "params": work_values.params_of(param) if param else None,
             "priority": priority,
             "run_timeout": _seconds(timeout) if timeout else None,
             "queue_timeout": _seconds(queue_timeout) if queue_timeout else None,
-            "labels": work_options.pairs(tag, "--tag") if tag else None,
+            "labels": work_values.pairs(tag, "--tag") if tag else None,
             "attachments": attachments or None,
             "resources": resources,
         }

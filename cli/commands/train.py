@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import exit_codes, work_options
+from cli import exit_codes, work_options, work_values
 from cli.commands.graph import read_document
 from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command, new_group
@@ -121,7 +121,7 @@ def render(
     from modelyard.training_messages import instance_message, problem_messages
     from modelyard.v1 import framework_pb2
 
-    changes = Changes(params=work_options.params_of(param), counts=_counts(count))
+    changes = Changes(params=work_values.params_of(param), counts=_counts(count))
     try:
         plan = _plan(read_document(file), framework, changes)
     except Refused as refused:

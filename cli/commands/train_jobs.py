@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import exit_codes, work_options
+from cli import exit_codes, work_options, work_values
 from cli.commands.graph import PageSize, PageToken, read_document
 from cli.commands.train import Counts, JobFile, _counts, app
 from cli.errors import UsageError
@@ -50,7 +50,7 @@ def run(
 
     With --local the job runs on this machine, without a yard, and ends with this command.
     """
-    text, counts, params = read_document(file), _counts(count), work_options.params_of(param)
+    text, counts, params = read_document(file), _counts(count), work_values.params_of(param)
     if local:
         from cli.commands.train_local import run_local
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import work_options
+from cli import work_options, work_values
 from cli.commands.graph import PageSize, PageToken, project_id
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
@@ -86,7 +86,7 @@ async def create(
     async with yard.client() as client:
         answer = await client.triggers.create(
             name, await project_id(client, project), source, version=_version(version),
-            params=work_options.params_of(param), event_params=_mapping(from_event), concurrency=concurrency,
+            params=work_values.params_of(param), event_params=_mapping(from_event), concurrency=concurrency,
             max_running=max_running, max_waiting=max_waiting, comment=comment, validate_only=dry_run,
             request_id=idempotency_key,
         )  # fmt: skip
@@ -192,7 +192,7 @@ async def modify(
     """Change a trigger. Only what is given; --param and --from-event replace all that it has."""
     given: dict[str, Any] = {
         "version": _version(version) if version else None,
-        "params": work_options.params_of(param) if param else None,
+        "params": work_values.params_of(param) if param else None,
         "event_params": _mapping(from_event) if from_event else None,
         "concurrency": concurrency or None, "max_running": max_running or None, "max_waiting": max_waiting or None,
         "comment": comment or None,
@@ -259,12 +259,12 @@ async def fire(
     """Fire a trigger by hand, also a paused one."""
     from cli.output.triggers import FIRING_FIELDS
 
-    read = work_options.params_of([f"body={body}"])["body"] if body else {}
+    read = work_values.params_of([f"body={body}"])["body"] if body else {}
     if not isinstance(read, dict):
         raise UsageError("--body is no JSON object", next_step='for example --body \'{"ref": "main"}\'')
     async with yard.client() as client:
         firing = await client.triggers.fire(
-            trigger, params=work_options.params_of(param), body=read, request_id=idempotency_key
+            trigger, params=work_values.params_of(param), body=read, request_id=idempotency_key
         )
     show_one(yard.output, firing, FIRING_FIELDS, lambda one: one.id)
     if yard.output == "table":

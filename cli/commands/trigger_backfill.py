@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import exit_codes, work_options
+from cli import exit_codes, work_options, work_values
 from cli.commands.trigger import app, is_backfill
 from cli.errors import UsageError
 from cli.invocation import Invocation, command
@@ -68,7 +68,7 @@ async def backfill(
         answer = await client.triggers.backfill(
             trigger, _moment(begin, zone, "--from"), _moment(end, zone, "--to") if end else None,
             max_running=max_running, order=order, again="all" if again else "failed" if again_failed else "none",
-            params=work_options.params_of(param), dry_run=dry_run, request_id=idempotency_key,
+            params=work_values.params_of(param), dry_run=dry_run, request_id=idempotency_key,
         )  # fmt: skip
         if dry_run:
             return _planned(yard, answer)
