@@ -117,7 +117,7 @@ def test_a_pickle_of_a_caller_of_the_system_never_runs(tmp_path: Path) -> None:
     [
         ({"format": "onnx", "file": "absent.onnx"}, "component.file"),
         ({"format": "onnx", "file": "../outside.onnx"}, "component.file"),
-        ({"format": "xgboost", "file": "model.py"}, "runtime.requirements"),
+        ({"format": "torchscript", "file": "model.py"}, "runtime.requirements"),
         ({"format": "stone", "file": "model.py"}, "component.format"),
         ({"format": "python", "file": "model.py"}, "component.file"),
     ],
