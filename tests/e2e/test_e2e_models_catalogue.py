@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from modelyard.client.components import FILES_MOST
 from tests.support.yard import Yard, new_yard
 
 GREETER = """class Greeter:
@@ -171,11 +172,11 @@ def test_component_that_cannot_be_loaded_fails_in_words(yard: Yard, folder: Path
 
 
 def test_directory_with_too_many_files_is_refused_before_anything_is_sent(yard: Yard, folder: Path) -> None:
-    for number in range(1_000):
+    for number in range(FILES_MOST + 1):
         (folder / f"f{number}.bin").touch()
-    result = yard.cli("model", "push", str(folder), "--name", "many")
-    assert result.code == 7 and "more than 900 files" in result.stderr, result.stderr
-    assert yard.cli("model", "get", "many").code == 3
+    result = yard.cli("model", "push", str(folder), "--name", "too-many")
+    assert result.code == 7 and f"more than {FILES_MOST} files" in result.stderr, result.stderr
+    assert yard.cli("model", "get", "too-many").code == 3
 
 
 def test_links_and_hidden_files_are_no_part_of_a_component(folder: Path) -> None:
