@@ -75,7 +75,10 @@ def main(host: str, model: str, token_file: str, ca_file: str = "") -> None:
             guesses.append(int(np.frombuffer(answer.raw_output_contents[0], kind).argmax()))
             times.append(time.perf_counter() - begun)
     print(f"{len(times)} calls, the median {statistics.median(times) * 1000:.1f} ms", file=sys.stderr)
-    np.save(sys.stdout.buffer, np.array(guesses))
+    # Arrays are read from and written to files that can be sought in, and a pipe is none.
+    made = io.BytesIO()
+    np.save(made, np.array(guesses))
+    sys.stdout.buffer.write(made.getvalue())
 
 
 if __name__ == "__main__":
