@@ -67,7 +67,9 @@ class Story:
         told = {"model": DEPLOYMENT, "accuracy": verdict["accuracy"], **called}
         told |= {"nodes": _rows(found.values()), "losses": await self._losses()}
         await self._report(told, _output(found["compare"], "plot").digest)
-        self._title(f"What just happened, in {time.monotonic() - self._begun_s:.0f} s, without a network")
+        self._title(
+            f"What just happened, in {time.monotonic() - self._begun_s:.0f} s, on the machines of this yard alone"
+        )
         self._explain(run)
 
     async def _canvas(self, nodes: list[str]) -> str:

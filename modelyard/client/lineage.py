@@ -41,6 +41,7 @@ _ALSO: dict[tuple[int, int], tuple[str, ...]] = {
     (pb.THING_KIND_ARTIFACT, DOWN): (_GRAPH,), (pb.THING_KIND_MODEL_VERSION, DOWN): (_GRAPH,),
 }  # fmt: skip
 """Who knows links of it besides."""
+_SPOKEN = {"graph": "graph service", "models": "models service"}
 _THROUGH = {
     _SCHEDULER: "tasks", _STORE: "artefacts", _GRAPH: "canvases and runs", _TRAINER: "training jobs", _MODELS: "models",
 }  # fmt: skip
@@ -192,9 +193,8 @@ class _Steps:
         except YardError as error:
             if error.code in _AWAY:
                 self._away.add(service)
-                self.gaps[f"the {service} does not answer: links through {_THROUGH[service]} are missing"] = (
-                    None
-                )
+                who, what = _SPOKEN.get(service, service), _THROUGH[service]
+                self.gaps[f"the {who} does not answer: links through {what} are missing"] = None
             elif error.code not in _UNKNOWN:
                 raise
             return None

@@ -12,37 +12,18 @@ import re
 
 import msgspec
 
+from modelyard.inspection.pickles import DANGEROUS, SUSPICIOUS
+
 EVERYBODY = "*"
 _WHO = re.compile(r"[^\s,=+*/]+(/[^\s,=+*/]+)?")
 _TYPE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-_NO_TYPES = frozenset(
-    {
-        *(
-            "os",
-            "nt",
-            "posix",
-            "posixpath",
-            "subprocess",
-            "sys",
-            "shutil",
-            "socket",
-            "pty",
-            "runpy",
-            "importlib",
-        ),
-        *(
-            "ctypes",
-            "builtins",
-            "operator",
-            "_operator",
-            "pickle",
-            "code",
-            "inspect",
-            "types",
-            "multiprocessing",
-        ),
-    }
-)
+_NO_TYPES = frozenset(name for name in DANGEROUS | SUSPICIOUS if "." not in name) | {
+    "builtins",
+    "inspect",
+    "pickle",
+    "posixpath",
+    "types",
+}
 """Modules of whose names none is what a model is made of, and by many of which anything can be called."""
 
 

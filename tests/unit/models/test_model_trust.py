@@ -49,6 +49,8 @@ def test_types_are_gathered_from_all_words_that_mean_a_component() -> None:
         ("ada=os.system", "never trusted"),
         ("ada=operator.methodcaller", "never trusted"),
         ("*=builtins.eval", "never trusted"),
+        ("*=requests.Session", "never trusted"),
+        ("*=operator.attrgetter", "never trusted"),
     ],
 )
 def test_what_is_no_list_is_refused_in_words(text: str, word: str) -> None:
