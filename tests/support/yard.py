@@ -27,10 +27,14 @@ from tests.support.wait import wait_until_sync
 from tests.support.yard_process import ROOT, Result, environment
 
 AGENT_PORT_OFFSET = 9
+PORTS = 10
 _LOG_LINES = 40
 _LINE_LENGTH = 300
 _SERVICE = re.compile("-m (services|cli)[ .]")
 _live: list[Yard] = []
+# Apart from `random`, whose seed property tests set.
+_dice = random.SystemRandom()
+_given: set[int] = set()
 
 
 @dataclass
@@ -253,10 +257,14 @@ def _cgroups(mark: str) -> list[Path]:
 
 
 def free_port_base() -> int:
-    """A base whose ports nobody has; below the ports that the system gives to anybody."""
+    """A base whose ports nobody has, and that this process was never given before: what was given may start later.
+
+    It lies below the ports that the system gives to anybody.
+    """
     while True:
-        base = random.randrange(12_000, 30_000, 10)
-        if all(_is_free(base + offset) for offset in (0, 1, 2, 3, 4, AGENT_PORT_OFFSET)):
+        base = _dice.randrange(12_000, 30_000, PORTS)
+        if base not in _given and all(_is_free(base + offset) for offset in range(PORTS)):
+            _given.add(base)
             return base
 
 
