@@ -54,8 +54,8 @@ def up(
         str,
         typer.Option(
             metavar="WHO|WHO=TYPE+TYPE,…",
-            help="Whose pickles are opened in frames, or for whom skops constructs these types, where WHO is ACCOUNT, "
-            "ACCOUNT/MODEL or sha256:DIGEST; none: nobody's",
+            help="Whose pickles and .pt2 are opened in frames, or for whom skops constructs these types, where WHO is "
+            "ACCOUNT, ACCOUNT/MODEL or sha256:DIGEST; none: nobody's",
             show_default="none",
         ),
     ] = "",

@@ -129,7 +129,7 @@ def described(
 def _trusted(trust: pb.ModelTrust) -> str:
     """What the server's own list lets it do."""
     opened = (
-        f"its pickles are opened in frames: {trust.opened_by} is on the server's list"
+        f"its pickles and .pt2 are opened in frames: {trust.opened_by} is on the server's list"
         if trust.opened_by
         else ""
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,9 +26,10 @@ WHOLE = "./"
 
 
 def files_of(source: Path) -> list[tuple[str, Path]]:
-    """Path below the component, and place, of every file; without hidden ones, links and bytecode.
+    """Path below the component, and place, of every file; without hidden ones, links, pipes, devices and bytecode.
 
-    Raises InvalidSpecification for what is neither a file nor a directory with at most 50,000 files.
+    Raises InvalidSpecification for what is neither a file nor a directory with at most 50,000 files, and for names that
+    are no text.
     """
     if source.is_file():
         return [(source.name, source)]
@@ -37,7 +39,7 @@ def files_of(source: Path) -> list[tuple[str, Path]]:
         )
     found = []
     for path in _walk(source):
-        found.append((path.relative_to(source).as_posix(), path))
+        found.append((_text(path.relative_to(source).as_posix()), path))
         if len(found) > FILES_MOST:
             raise InvalidSpecification(
                 f"{source} has more than {FILES_MOST} files; push the directory of the model alone",
@@ -45,11 +47,21 @@ def files_of(source: Path) -> list[tuple[str, Path]]:
             )
     if not found:
         raise InvalidSpecification(
-            f"{source} has no files; hidden ones and links are left out",
+            f"{source} has no files; hidden ones, links, pipes and devices are left out",
             "files",
             next_step=f"ls -la {source}",
         )
     return sorted(found)
+
+
+def _text(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidSpecification(
+            f"{os.fsencode(name)!r} is no name in UTF-8", "files", next_step="call the file something else"
+        ) from None
+    return name
 
 
 def _next_step(source: Path) -> str:
@@ -68,7 +80,8 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(one for one in folders if not one.startswith(".") and one not in LEFT_OUT)
         for name in sorted(files):
             path = Path(root) / name
-            if not name.startswith(".") and not path.is_symlink():
+            # A pipe, or a device, may have no end.
+            if not name.startswith(".") and stat.S_ISREG(path.lstat().st_mode):
                 yield path
 
 

@@ -15,6 +15,10 @@ from typing import Any
 from modelyard.inspection.detection import ComponentUnknown, LibraryMissing, inspect_component
 from modelyard.models.exchange import inspection_out
 
+FOUND_BYTES_MOST = 4 << 20
+"""No model has so much to be said of what it takes and gives."""
+MESSAGE_LENGTH = 2_000
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m modelyard.inspection", description=__doc__)
@@ -23,7 +27,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--warning", action="append", default=[], help="noted first beside what is found")
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(argv)
-    given.output.write_text(json.dumps(look(given.component, given.file, given.warning)))
+    text = json.dumps(look(given.component, given.file, given.warning))
+    if len(text) > FOUND_BYTES_MOST:
+        error = f"what its files say of it is longer than {FOUND_BYTES_MOST} bytes: it has too many names"
+        text = json.dumps({"error": {"code": "COMPONENT_TOO_LARGE", "message": error}})
+    given.output.write_text(text)
     return 0
 
 
@@ -34,7 +42,7 @@ def look(component: Path, file: str, warnings: Sequence[str] = ()) -> dict[str, 
         found.warnings[:0] = warnings
         return {"inspection": inspection_out(found)}
     except ComponentUnknown as error:
-        return {"error": {"code": "FORMAT_UNKNOWN", "message": str(error)}}
+        return {"error": {"code": "FORMAT_UNKNOWN", "message": str(error)[:MESSAGE_LENGTH]}}
     except LibraryMissing as error:
         return {"error": {"code": "LIBRARY_MISSING", "message": str(error)}}
     except (MemoryError, RecursionError) as error:

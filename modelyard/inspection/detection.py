@@ -39,11 +39,15 @@ class LibraryMissing(RuntimeError):
     """A look needs a library that is not installed here; the message names the extra."""
 
 
+_SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What looks raise of files that say a thing where another belongs: a text for a number, a list for a mapping."""
+
+
 def inspect_component(path: Path, file: str = "", folder: Path | None = None) -> Inspection:
     """What a file, or a directory, says of itself. `file`: which of several is loaded first.
 
-    Raises ComponentUnknown, LibraryMissing, OSError. Reads only; a hostile file costs time and memory in proportion to
-    its size.
+    Raises ComponentUnknown, also for files that lie about what is in them; LibraryMissing, OSError. Reads only; a
+    hostile file costs time and memory in proportion to its size.
     """
     folder = path if path.is_dir() else path.parent
     names = sorted(_names(folder)) if path.is_dir() else [path.name]
@@ -51,7 +55,13 @@ def inspect_component(path: Path, file: str = "", folder: Path | None = None) ->
     found = Inspection(format=format_, file=first)
     module = import_module(f"modelyard.inspection.{_MODULES[format_]}")
     look: Look = module.look
-    look(folder, found)
+    try:
+        look(folder, found)
+    except ComponentUnknown:
+        raise
+    except _SENSELESS as error:
+        why = f"{type(error).__name__}: {str(error)[:500]}"
+        raise ComponentUnknown(f"{first} is no sound component of format {format_.value}: {why}") from error
     return found
 
 
@@ -63,9 +73,21 @@ def _names(folder: Path) -> Iterator[str]:
             count += 1
             if count > FILES_MOST:
                 raise ComponentUnknown(f"the directory has more than {FILES_MOST} files")
+            if not _is_text(name):
+                raise ComponentUnknown(
+                    f"{os.fsencode(name)!r} is no name in UTF-8: call the file something else"
+                )
             # A link may lead out of the component, a pipe never ends: neither is part of it.
             if stat.S_ISREG((Path(root) / name).lstat().st_mode):
                 yield (Path(root) / name).relative_to(folder).as_posix()
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _choose(folder: Path, names: list[str], file: str) -> tuple[Format, str]:

@@ -21,6 +21,10 @@ def look(folder: Path, found: Inspection) -> None:
         classes = int(header.get("num_class", "1"))
     except (KeyError, ValueError):
         raise ComponentUnknown(f"{found.file} is no model of LightGBM: its header says no features") from None
+    if features < 1 or classes < 1:
+        raise ComponentUnknown(
+            f"{found.file} is no model of LightGBM: {features} features, {classes} classes"
+        )
     found.tensor("inputs", "features", Datatype.FP64.value, (-1, features), f"header of {found.file}")
     names = header.get("feature_names", "").split()
     if len(names) == features and not all(name.startswith("Column_") for name in names):

@@ -79,21 +79,11 @@ class TooManyNames(ComponentUnknown):
 def look(folder: Path, found: Inspection) -> None:
     """Says what opening it would import. What goes in and comes out only a run tells."""
     names, is_whole = names_of(_opened(folder / found.file))
-    bad = sorted(name for name in names if _is_of(name, DANGEROUS))
-    if bad:
-        found.refusals.append(
-            f"opening {found.file} would call {', '.join(bad[:NAMES_SHOWN])}: keep the model as skops, ONNX or the"
-            " library's own format"
-        )
+    judge(found, names)
     if names and "torch._utils._rebuild_tensor_v2" in names and all(_is_weight(name) for name in names):
         found.refusals.append(
             f"{found.file} holds weights and nothing that computes: save the model with torch.export or as TorchScript,"
             " or its weights as safetensors with a .py beside them whose class has load and predict"
-        )
-    odd = sorted(name for name in names if _is_of(name, SUSPICIOUS))
-    if odd:
-        found.warnings.append(
-            f"opening {found.file} would call {', '.join(odd)}, by which other calls can be hidden"
         )
     known = ", ".join(sorted({name.partition(".")[0] for name in names})[:NAMES_SHOWN]) or "nothing"
     how = "imports" if is_whole else "begins with imports of"
@@ -101,6 +91,21 @@ def look(folder: Path, found: Inspection) -> None:
         f"a pickle runs code when it is opened: it {how} {known}; it is opened in a frame only, where the server"
         " trusts it"
     )
+
+
+def judge(found: Inspection, names: set[str]) -> None:
+    """Takes down which of the names no model needs."""
+    bad = sorted(name for name in names if _is_of(name, DANGEROUS))
+    if bad:
+        found.refusals.append(
+            f"opening {found.file} would call {', '.join(bad[:NAMES_SHOWN])}: keep the model as skops, ONNX or the"
+            " library's own format"
+        )
+    odd = sorted(name for name in names if _is_of(name, SUSPICIOUS))
+    if odd:
+        found.warnings.append(
+            f"opening {found.file} would call {', '.join(odd)}, by which other calls can be hidden"
+        )
 
 
 def _is_weight(name: str) -> bool:

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from modelyard.inspection import python_code
 from modelyard.inspection.detection import ComponentUnknown
 from modelyard.models.facts import Inspection
 
 HEADER_BYTES_MOST = 100 << 20
+_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
+    "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+}  # fmt: skip
+"""Of an element. Types that are not known here are left to the library."""
+_Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+
+
+class _Weight(msgspec.Struct, frozen=True):
+    dtype: Annotated[str, msgspec.Meta(max_length=32)]
+    shape: Annotated[list[_Size], msgspec.Meta(max_length=64)]
+    data_offsets: tuple[_Size, _Size]
 
 
 def look(folder: Path, found: Inspection) -> None:
@@ -42,9 +58,36 @@ def _header(path: Path) -> dict[str, object]:
     if not isinstance(header, dict):
         raise ComponentUnknown(f"{path.name} is no safetensors file: its header is no object")
     weights = {name: value for name, value in header.items() if name != "__metadata__"}
-    ends = [
-        one["data_offsets"][1] for one in weights.values() if isinstance(one, dict) and "data_offsets" in one
-    ]
-    if ends and 8 + length + max(ends) != size:
-        raise ComponentUnknown(f"{path.name} is cut off: its header speaks of {8 + length + max(ends)} bytes")
+    end = 8 + length + _extent(path.name, weights)
+    if end != size:
+        raise ComponentUnknown(
+            f"{path.name} is cut off, or has bytes of nothing: its header speaks of {end} bytes"
+        )
     return weights
+
+
+def _extent(name: str, weights: dict[str, object]) -> int:
+    """How many bytes they take together, one beside the other. Raises ComponentUnknown."""
+    places = sorted((_place(name, weight, value), weight) for weight, value in weights.items())
+    end = 0
+    for (begin, behind), weight in places:
+        if begin != end:
+            raise ComponentUnknown(
+                f"{name}: the weight {weight[:80]!r} lies over another, or leaves a hole before it"
+            )
+        end = behind
+    return end
+
+
+def _place(name: str, weight: str, value: object) -> tuple[int, int]:
+    try:
+        found = msgspec.convert(value, _Weight)
+    except msgspec.ValidationError as error:
+        raise ComponentUnknown(f"{name}: the weight {weight[:80]!r} is described wrongly: {error}") from None
+    begin, end = found.data_offsets
+    bits = _BITS.get(found.dtype)
+    if begin > end or (bits is not None and math.prod(found.shape) * bits != (end - begin) * 8):
+        raise ComponentUnknown(
+            f"{name}: the weight {weight[:80]!r} has not as many bytes as its type and shape say"
+        )
+    return begin, end

@@ -20,6 +20,10 @@ def look(folder: Path, found: Inspection) -> None:
             forward = _forward(archive)
     except zipfile.BadZipFile as error:
         raise ComponentUnknown(f"{found.file} is cut off: {error}") from None
+    found.warnings.append(
+        "its code runs when it is loaded: TorchScript's, in PyTorch's own interpreter and without Python's pickle, shut"
+        " in as every frame is"
+    )
     if forward is None:
         found.warnings.append("its code names no forward: arguments are found by the probe")
         return

@@ -43,6 +43,8 @@ def look(folder: Path, found: Inspection) -> None:
         targets = int(parameters.num_target)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ComponentUnknown(f"{found.file} is no model of XGBoost: {error}") from None
+    if features < 0 or classes < 0:
+        raise ComponentUnknown(f"{found.file} is no model of XGBoost: {features} features, {classes} classes")
     why = f"learner in {found.file}"
     found.tensor("inputs", "features", Datatype.FP32.value, (-1, features or -1), why)
     if learner.feature_names:

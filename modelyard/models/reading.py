@@ -12,15 +12,21 @@ from modelyard.documents.section import Section, check_path
 from modelyard.documents.yaml_text import Node, read
 from modelyard.models.facts import Fact, Facts
 from modelyard.models.steps import read_steps
-from modelyard.models.values import Codec, Datatype, Format, Provenance, Step
+from modelyard.models.values import (
+    AXES_MOST,
+    DIMENSION_MOST,
+    TENSORS_MOST,
+    Codec,
+    Datatype,
+    Format,
+    Provenance,
+    Step,
+)
 
 E = TypeVar("E", bound=Enum)
 
-TENSORS_MOST = 256
-AXES_MOST = 16
 STEPS_MOST = 64
 NAMES_MOST = 10_000
-DIMENSION_MOST = 1 << 31
 MODEL_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _TENSOR_NAME = re.compile(r"[^\x00-\x1f]{1,200}")
 _PYTHON = re.compile(r"3\.[0-9]{1,2}")

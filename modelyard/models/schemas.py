@@ -13,7 +13,8 @@ from typing import Any
 from modelyard.documents.problems import Kind
 from modelyard.documents.schemas import Asked, Place, Schema, Writing
 from modelyard.documents.yaml_text import read
-from modelyard.models.reading import AXES_MOST, DIMENSION_MOST, STEPS_MOST, declare
+from modelyard.models.reading import STEPS_MOST, declare
+from modelyard.models.values import AXES_MOST, DIMENSION_MOST
 from modelyard.serving.vocabulary import CODE_DRAWING, OPERATIONS, PRE, VISUALISE, Operation, Option
 
 FILE = "model.schema.json"

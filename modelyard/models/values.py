@@ -10,6 +10,11 @@ from typing import Any
 
 import msgspec
 
+TENSORS_MOST = 256
+"""Inputs, or outputs, of a model."""
+AXES_MOST = 16
+DIMENSION_MOST = 1 << 31
+
 
 class Format(Enum):
     """How a component's files are kept."""

@@ -93,7 +93,7 @@ class _ComponentFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Compo
     COMPONENT_FORMAT_LIGHTGBM: _ComponentFormat.ValueType  # 5
     COMPONENT_FORMAT_TORCHSCRIPT: _ComponentFormat.ValueType  # 6
     COMPONENT_FORMAT_TORCH_EXPORT: _ComponentFormat.ValueType  # 7
-    """torch.export."""
+    """torch.export: opened only where the server allows it, as pickles are."""
     COMPONENT_FORMAT_SAFETENSORS: _ComponentFormat.ValueType  # 8
     """Weights, with Python code that knows what to do with them."""
     COMPONENT_FORMAT_MLFLOW: _ComponentFormat.ValueType  # 9
@@ -112,7 +112,7 @@ COMPONENT_FORMAT_XGBOOST: ComponentFormat.ValueType  # 4
 COMPONENT_FORMAT_LIGHTGBM: ComponentFormat.ValueType  # 5
 COMPONENT_FORMAT_TORCHSCRIPT: ComponentFormat.ValueType  # 6
 COMPONENT_FORMAT_TORCH_EXPORT: ComponentFormat.ValueType  # 7
-"""torch.export."""
+"""torch.export: opened only where the server allows it, as pickles are."""
 COMPONENT_FORMAT_SAFETENSORS: ComponentFormat.ValueType  # 8
 """Weights, with Python code that knows what to do with them."""
 COMPONENT_FORMAT_MLFLOW: ComponentFormat.ValueType  # 9
@@ -393,7 +393,7 @@ class ModelTrust(_message.Message):
     OPENED_BY_FIELD_NUMBER: _builtins.int
     TYPES_FIELD_NUMBER: _builtins.int
     opened_by: _builtins.str
-    """The word of the list by which its pickles may be opened in a frame; empty: they may not."""
+    """The word of the list by which its pickles and archives of torch.export may be opened in a frame; empty: none."""
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What skops may construct for it beside what is harmless."""

@@ -22,6 +22,8 @@ FILES_MOST = 900
 WHOLE = "./"
 """The component itself, as a tar.gz."""
 PATH_BYTES_MOST = 900
+NAME_BYTES_MOST = 255
+"""What disks keep as the name of one file."""
 AT_ONCE = 16
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -76,6 +78,10 @@ def _check_path(path: str, field: str) -> None:
     step = "a path below the component, such as model/weights.bin"
     if not path or len(path.encode()) > PATH_BYTES_MOST or not path.isprintable():
         raise ComponentInvalid(f"{path[:80]!r} is no path", field=field, next_step=step)
+    if any(len(part.encode()) > NAME_BYTES_MOST for part in path.split("/")):
+        raise ComponentInvalid(
+            f"{path[:80]!r} has a name of more than {NAME_BYTES_MOST} bytes", field=field, next_step=step
+        )
     if path.startswith("/") or ".." in path.split("/") or "\\" in path:
         raise ComponentInvalid(f"{path[:80]!r} leaves the component", field=field, next_step=step)
     if posixpath.normpath(path) != path or path == ".":

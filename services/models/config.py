@@ -27,8 +27,8 @@ class ModelsConfig(AuditedConfig):
     )
     trust: str = option(
         "",
-        "whose pickles may be opened in frames, with commas: ACCOUNT, ACCOUNT/MODEL or sha256:DIGEST; WHO=TYPE+TYPE: "
-        "only these types of skops, where WHO may be * as well; none: no pickle is",
+        "whose pickles and .pt2 may be opened in frames, with commas: ACCOUNT, ACCOUNT/MODEL or sha256:DIGEST; "
+        "WHO=TYPE+TYPE: only these types of skops, where WHO may be * as well; none: no pickle is",
     )
     images: str = option(
         "",

@@ -1,9 +1,9 @@
 """Whose components may do what opening them does: the server's own lists. Pure.
 
 Said by who runs the service, in its option ``trust``; nothing that a component, its model.yaml or a caller says is
-asked. A word is WHO, whose pickles are opened in frames, or WHO=TYPE+TYPE, for whom skops constructs these types
-beside those that it knows as harmless. WHO is an account, one model of an account (ada/iris), or a component by its
-digest (sha256:…); `*` with types is everybody.
+asked. A word is WHO, whose pickles (and archives of torch.export) are opened in frames, or WHO=TYPE+TYPE, for whom
+skops constructs these types beside those that it knows as harmless. WHO is an account, one model of an account
+(ada/iris), or a component by its digest (sha256:…); `*` with types is everybody.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import msgspec
 
 from modelyard.inspection.pickles import DANGEROUS, SUSPICIOUS
+from modelyard.models.values import Format
 
 EVERYBODY = "*"
 _WHO = re.compile(r"[^\s,=+*/]+(/[^\s,=+*/]+)?")
@@ -26,17 +27,25 @@ _NO_TYPES = frozenset(name for name in DANGEROUS | SUSPICIOUS if "." not in name
 }
 """Modules of whose names none is what a model is made of, and by many of which anything can be called."""
 
+OPENING_RUNS = {
+    Format.PICKLE: "opening a pickle runs whatever is in it; keep it as skops or ONNX",
+    Format.TORCH_EXPORT: "opening an archive of torch.export unpickles and evaluates whatever is in it; keep it as ONNX"
+    " or TorchScript",
+}
+"""Formats whose files look like data and run as they are opened, and what to do instead. TorchScript, and a class in
+Python, are code that says so; code needs no trust, as it is shut in."""
+
 
 class Trust(msgspec.Struct, frozen=True):
     """What was said."""
 
     opened: frozenset[str] = frozenset()
-    """Who: their pickles may be opened."""
+    """Who: their pickles and archives of torch.export may be opened."""
     types: dict[str, frozenset[str]] = {}
     """By who."""
 
     def opens(self, account: str, model: str, digest: str) -> str:
-        """Which word lets a component's pickles be opened; empty: none does."""
+        """Which word lets a component's files be opened though that runs what is in them; empty: none does."""
         return next((who for who in _names(account, model, digest) if who in self.opened), "")
 
     def constructs(self, account: str, model: str, digest: str) -> tuple[str, ...]:

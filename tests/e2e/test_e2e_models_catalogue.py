@@ -179,17 +179,6 @@ def test_directory_with_too_many_files_is_refused_before_anything_is_sent(yard: 
     assert yard.cli("model", "get", "too-many").code == 3
 
 
-def test_links_and_hidden_files_are_no_part_of_a_component(folder: Path) -> None:
-    from modelyard.client.components import files_of
-
-    written(folder, "greeter.py", GREETER)
-    (folder / ".git").mkdir()
-    written(folder / ".git", "config", "x")
-    written(folder, ".env", "secret")
-    (folder / "passwd").symlink_to("/etc/passwd")
-    assert [name for name, _ in files_of(folder)] == ["greeter.py"]
-
-
 COUNTER = """class Counter:
     def load(self, folder):
         self.found = sum(1 for path in folder.rglob("*.txt") if path.read_text() == path.stem)

@@ -120,7 +120,8 @@ def test_an_exported_program_answers_as_its_module(component: Path) -> None:
     torch.export.save(program, component / "model.pt2")
     config = config_of("torch-export", "model.pt2")
     config["inputs"] = [tensor("input", "FP32", [-1, 4])]
-    found = served(component, config, {"input": ROWS})
+    assert probe(component, config)["error"]["reason"] == "PICKLE_NOT_TRUSTED"
+    found = served(component, config, {"input": ROWS}, "--may-unpickle")
     np.testing.assert_allclose(found["output"], expected(module), rtol=1e-5)
 
 
@@ -147,7 +148,7 @@ def test_bf16_goes_in_and_comes_out(component: Path) -> None:
     rows = ((np.arange(12).reshape(3, 4) - 6) / 4).astype(np.float32)
     inputs, _ = tensors_of({"input": rows})
     buffer = narrowed(rows).tobytes()
-    with loaded_frame(component, config, component.parent / "state") as (_, peer):
+    with loaded_frame(component, config, component.parent / "state", may_unpickle=True) as (_, peer):
         peer.send({"kind": "call", "id": 1, "inputs": [{**inputs[0], "datatype": "BF16"}]}, [buffer])
         message = peer.next()
         assert message.header["outputs"][0]["datatype"] == "BF16"

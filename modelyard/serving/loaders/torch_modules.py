@@ -1,4 +1,8 @@
-"""PyTorch: TorchScript, torch.export, modules in a pickle. Arguments in the order of model.yaml's inputs."""
+"""PyTorch: TorchScript, torch.export, modules in a pickle. Arguments in the order of model.yaml's inputs.
+
+TorchScript is code for PyTorch's own interpreter, which reads its archives without Python's pickle: it needs no trust,
+and runs shut in. torch.export and modules in a pickle are opened only where the server trusts the component.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +20,14 @@ Fit = tuple[str, tuple[int, ...]]
 
 
 def load(loading: Loading) -> Module:
-    """Raises ServingError, and what PyTorch raises of a file that it cannot read."""
+    """Raises ServingError, and what PyTorch raises of a file that it cannot read, or of what is in it."""
     torch, path = _torch(loading.settings), str(loading.path)
     try:
         if loading.settings.format == "torchscript":
             module = torch.jit.load(path, map_location=_device(torch, loading)).eval()
         else:
+            # It holds pickles, and texts that PyTorch evaluates.
+            loading.unpickling(loading.path.name)
             program = torch.export.load(path)
             module = program.module()
     except (RuntimeError, ValueError) as error:

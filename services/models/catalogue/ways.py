@@ -13,7 +13,6 @@ from modelyard.documents.problems import Refused
 from modelyard.models import (
     Determined,
     Facts,
-    Format,
     Inspection,
     NotFacts,
     Provenance,
@@ -28,6 +27,7 @@ from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev
 from services.models.catalogue.model import Cause, VersionState, WorkKind
 from services.models.catalogue.state import Asked, Live, Revision, State, Work
+from services.models.trust import OPENING_RUNS
 
 TURNS_MOST = 3
 """How often work is begun that was lost through no fault of its own."""
@@ -214,11 +214,9 @@ class Way:
         if any(not question.is_probed for question in found.questions):
             self._ask(found)
             return
-        if found.draft.format is Format.PICKLE and not self._state.may_unpickle(self._version):
-            self._fail(
-                "PICKLE_NOT_TRUSTED",
-                f"opening a pickle runs whatever is in it; keep it as skops or ONNX, or {self._let('')}",
-            )
+        runs = OPENING_RUNS.get(found.draft.format)
+        if runs is not None and not self._state.may_unpickle(self._version):
+            self._fail("PICKLE_NOT_TRUSTED", f"{runs}, or {self._let('')}")
             return
         try:
             self._state.runtimes.find(found.draft.runtime)

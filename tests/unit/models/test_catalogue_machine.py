@@ -224,10 +224,13 @@ def test_version_that_failed_is_tried_again_by_an_edit_or_handed_in_anew() -> No
     assert world.create().version == 2
 
 
-def test_pickle_is_tried_only_where_the_server_trusts_it() -> None:  # safety
+@pytest.mark.parametrize("format_", [Format.PICKLE, Format.TORCH_EXPORT])
+def test_what_runs_when_it_is_opened_is_tried_only_where_the_server_trusts_it(
+    format_: Format,
+) -> None:  # safety
     world = World()
     world.create()
-    world.inspected(whole(Format.PICKLE))
+    world.inspected(whole(format_))
     assert (world.live().version.state, world.live().version.reason) == (
         VersionState.FAILED,
         "PICKLE_NOT_TRUSTED",
@@ -237,12 +240,12 @@ def test_pickle_is_tried_only_where_the_server_trusts_it() -> None:  # safety
     for trusted in ("ada", "ada/iris", f"sha256:{DIGESTS[0]}"):
         other = World(trusted=read_trust(trusted))
         other.create()
-        other.inspected(whole(Format.PICKLE))
+        other.inspected(whole(format_))
         assert other.work().may_unpickle
     for foreign in ("bob", "bob/iris", "ada/wine", "iris", "ada=acme.Scaler"):
         other = World(trusted=read_trust(foreign))
         other.create()
-        other.inspected(whole(Format.PICKLE))
+        other.inspected(whole(format_))
         assert other.live().version.reason == "PICKLE_NOT_TRUSTED", foreign
 
 

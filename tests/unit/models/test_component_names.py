@@ -36,6 +36,8 @@ def files(*paths: str, digest: str = DIGEST) -> list[pb.ComponentFile]:
             "m\u2028.onnx",
             "x" * 901,
             "a/" * 451 + "m",
+            "x" * 256,
+            "a/" + "ü" * 128,
         ),
     ],
 )
@@ -55,7 +57,8 @@ def test_name_that_is_taken_is_refused(paths: tuple[str, ...]) -> None:
     assert refused.value.field == "files[1].path"
 
 
-def test_names_that_differ_by_case_are_two_files() -> None:
+def test_names_that_differ_by_case_or_composition_are_two_files() -> None:
+    check(files("\u00fc.onnx", "u\u0308.onnx"))
     check(files("Model.onnx", "model.onnx", "M/x", "m/x"))
     check(files("m.onnx", "tokens/"))
     check(files("./"))

@@ -130,6 +130,13 @@ HOSTILE = {
     "too_large": [_member("big", size=2_000_000)],
     "sparse": [_member("sparse", tarfile.GNUTYPE_SPARSE)],
     "name_too_long": [_member("n" * 2000)],
+    "name_of_a_file_too_long": [_member("n" * 300, size=1)],
+    "block_device": [_member("sda", tarfile.BLKTYPE)],
+    "hard_link_out": [_member("h", tarfile.LNKTYPE, "../../../etc/passwd")],
+    "absolute_after_a_dot": [_member("a/./../../x", size=1)],
+    "link_to_itself": [_member("l", tarfile.SYMTYPE, "l"), _member("l/x", size=1)],
+    "directory_over_a_file": [_member("x", size=1), _member("x", tarfile.DIRTYPE)],
+    "deeper_than_a_disk_goes": [_member("d/" * 500 + "x" * 300, size=1)],
 }
 
 
@@ -139,6 +146,15 @@ def test_extract_refuses_hostile_archives_and_leaves_nothing(tmp_path: Path, nam
     with pytest.raises(BundleInvalid):
         extract_bundle(archive, tmp_path / "in" / "out", BundleLimits(members=50, total_bytes=1_000_000))
     assert [p for p in tmp_path.rglob("*") if p.name not in ("in", "a.tar.gz")] == []
+
+
+def test_names_of_other_systems_are_names_below_the_directory(tmp_path: Path) -> None:
+    """Nothing is made of drives, backslashes, case or composition: each is a file as it is called."""
+    names = ["C:\\x", "..\\x", "CON", "Model", "model", "\u00fc", "u\u0308"]
+    archive = _archive(tmp_path / "a.tar.gz", [_member(name, size=1) for name in names])
+    extract_bundle(archive, tmp_path / "out")
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == sorted(names)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.tar.gz", "out"]
 
 
 def test_extract_refuses_bombs(tmp_path: Path) -> None:
