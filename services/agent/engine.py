@@ -11,12 +11,22 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from services.agent import effects as do
-from services.agent import fences
-from services.agent.commands import CommandSetup
 from services.agent.config import Places, task_directory_name
-from services.agent.convert import done_of, operator_work, report_of
-from services.agent.events import (
+from services.agent.host.limits import Limiter
+from services.agent.keeping.holdings import Holdings
+from services.agent.keeping.outputs import OutputKeeper
+from services.agent.keeping.shims import ShimFiles
+from services.agent.keeping.suspensions import Suspensions
+from services.agent.keeping.sweep import Cleaner
+from services.agent.link.logs import LogPusher
+from services.agent.messages.convert import done_of, operator_work, report_of
+from services.agent.messages.specifications import Specifications
+from services.agent.preparation.commands import CommandSetup
+from services.agent.preparation.preparation import Preparer
+from services.agent.seats.seats import Seats
+from services.agent.tasks import effects as do
+from services.agent.tasks import fences
+from services.agent.tasks.events import (
     AttachmentsPlaced,
     ClockTicked,
     Event,
@@ -32,21 +42,11 @@ from services.agent.events import (
     WorkerRestored,
     WorkReported,
 )
-from services.agent.holdings import Holdings
-from services.agent.lifecycle import run_end_ms, run_limit_ms
-from services.agent.limits import Limiter
-from services.agent.logs import LogPusher
-from services.agent.machine import State, apply, wake_ms
-from services.agent.model import Phase, Pool, Task, key_of_work
-from services.agent.outputs import OutputKeeper
-from services.agent.preparation import Preparer
-from services.agent.seats import Seats
-from services.agent.shims import ShimFiles
-from services.agent.specifications import Specifications
-from services.agent.suspensions import Suspensions
-from services.agent.sweep import Cleaner
-from services.agent.traces import private_directory
-from services.agent.workers import Message, Workers
+from services.agent.tasks.lifecycle import run_end_ms, run_limit_ms
+from services.agent.tasks.machine import State, apply, wake_ms
+from services.agent.tasks.model import Phase, Pool, Task, key_of_work
+from services.agent.workers.traces import private_directory
+from services.agent.workers.workers import Message, Workers
 from services.chassis.clock import Clock
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger

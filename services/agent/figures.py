@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from services.agent.link import Link
-from services.agent.model import Phase
-from services.agent.state import State
-from services.agent.surroundings import Surroundings
+from services.agent.link.link import Link
+from services.agent.link.surroundings import Surroundings
+from services.agent.tasks.model import Phase
+from services.agent.tasks.state import State
 from services.chassis.figures import Family, gauge
 
 

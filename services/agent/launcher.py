@@ -24,7 +24,7 @@ from modelyard.worker.birth import fork_worker
 from modelyard.worker.frames import BadFrame, FrameBuffer, Message, encode
 from modelyard.worker.process import adopt_orphans, children, end_children, has_children
 from modelyard.worker.sockets import InsecureDirectory, listen
-from services.agent.templates import Template, Templates
+from services.agent.workers.templates import Template, Templates
 
 ALREADY_RUNNING = 3
 _POLL_S = 5.0

@@ -16,45 +16,46 @@ import sys
 from collections.abc import Awaitable
 
 from modelyard.v1 import agent_link_pb2 as pb
-from services.agent import containers, cookies
-from services.agent.artifacts import Artifacts
-from services.agent.bundles import Bundles
-from services.agent.caches import Caches
-from services.agent.commands import CommandSetup
 from services.agent.config import AgentConfig, Places, parse_bytes
 from services.agent.engine import Engine
-from services.agent.environments import Environments
-from services.agent.events import DrainBegan, WorkReported
 from services.agent.figures import of_agent
-from services.agent.handover import Handover
-from services.agent.holdings import Holdings
-from services.agent.host import (
+from services.agent.host import cookies
+from services.agent.host.host import (
     capacity_units,
     make_hello,
     next_incarnation,
     node_name,
     read_capacity,
 )
-from services.agent.inputs import Inputs
-from services.agent.join import Credentials
-from services.agent.launcher_client import LauncherFailed
-from services.agent.limits import Limiter
-from services.agent.link import Link
-from services.agent.logs import LogPusher
-from services.agent.model import Phase
-from services.agent.offered import OfferedParameters
-from services.agent.outputs import OutputKeeper
-from services.agent.preparation import Preparer
-from services.agent.reach import Reach
-from services.agent.seat_link import SeatLinks, Speaker
-from services.agent.seats import Seats
-from services.agent.shims import ShimFiles
-from services.agent.specifications import Specifications
-from services.agent.state import Settings, State
-from services.agent.surroundings import Surroundings
-from services.agent.suspensions import Suspensions
-from services.agent.sweep import Cleaner
-from services.agent.workers import Workers
+from services.agent.host.limits import Limiter
+from services.agent.host.offered import OfferedParameters
+from services.agent.keeping.caches import Caches
+from services.agent.keeping.handover import Handover
+from services.agent.keeping.holdings import Holdings
+from services.agent.keeping.outputs import OutputKeeper
+from services.agent.keeping.shims import ShimFiles
+from services.agent.keeping.suspensions import Suspensions
+from services.agent.keeping.sweep import Cleaner
+from services.agent.link.join import Credentials
+from services.agent.link.link import Link
+from services.agent.link.logs import LogPusher
+from services.agent.link.surroundings import Surroundings
+from services.agent.messages.specifications import Specifications
+from services.agent.preparation.artifacts import Artifacts
+from services.agent.preparation.bundles import Bundles
+from services.agent.preparation.commands import CommandSetup
+from services.agent.preparation.environments import Environments
+from services.agent.preparation.inputs import Inputs
+from services.agent.preparation.preparation import Preparer
+from services.agent.preparation.reach import Reach
+from services.agent.seats import containers
+from services.agent.seats.link import SeatLinks, Speaker
+from services.agent.seats.seats import Seats
+from services.agent.tasks.events import DrainBegan, WorkReported
+from services.agent.tasks.model import Phase
+from services.agent.tasks.state import Settings, State
+from services.agent.workers.launcher_client import LauncherFailed
+from services.agent.workers.workers import Workers
 from services.chassis import failpoints, logs, memory
 from services.chassis.clock import SystemClock
 from services.chassis.errors import StartRefused

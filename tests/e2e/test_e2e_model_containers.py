@@ -10,7 +10,7 @@ import pytest
 
 from modelyard.enclosure.container import LABEL
 from modelyard.enclosure.engine import Engine
-from services.agent.cookies import cookie
+from services.agent.host.cookies import cookie
 from tests.support.enclosed_frames import need, until
 from tests.support.yard import Yard, new_yard
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.agent import installed
-from services.agent.environments import EnvironmentFailed, Environments
+from services.agent.preparation import installed
+from services.agent.preparation.environments import EnvironmentFailed, Environments
 
 pytestmark = pytest.mark.asyncio
 NOWHERE = "http://127.0.0.1:9/simple"

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from modelyard.worker.frames import encode
-from services.agent.launcher_client import LauncherClient, SpawnFailed
-from services.agent.worker_client import WorkerClient
+from services.agent.workers.launcher_client import LauncherClient, SpawnFailed
+from services.agent.workers.worker_client import WorkerClient
 from tests.support.frames import is_alive, short_directory, wait_for
 
 Ended = asyncio.Queue[tuple[str, int, int]]

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from services.agent import effects as do
-from services.agent import fences
 from services.agent.engine import FENCE_LATER_MS
-from services.agent.events import (
+from services.agent.tasks import effects as do
+from services.agent.tasks import fences
+from services.agent.tasks.events import (
     BeatAcknowledged,
     ClockTicked,
     DrainBegan,
@@ -33,8 +33,8 @@ from services.agent.events import (
     WorkMoved,
     WorkReported,
 )
-from services.agent.machine import apply, wake_ms
-from services.agent.state import Settings, State, check_invariants
+from services.agent.tasks.machine import apply, wake_ms
+from services.agent.tasks.state import Settings, State, check_invariants
 from tests.simulation.agent_link import AgentLink
 from tests.simulation.computer import Computer
 from tests.simulation.kernel import MS, SECOND, Kernel, Process

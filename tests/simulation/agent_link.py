@@ -1,4 +1,4 @@
-"""The agent's side of the stream: what `services.agent.link` does, in virtual time.
+"""The agent's side of the stream: what `services.agent.link.link` does, in virtual time.
 
 Owns sessions: dialling with back-off, hello, batches, acknowledgements, beats.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from services.agent.events import (
+from services.agent.tasks.events import (
     BeatAcknowledged,
     CommandsReceived,
     EventsAcknowledged,
@@ -15,7 +15,7 @@ from services.agent.events import (
     SessionLost,
     SessionOpened,
 )
-from services.agent.model import Body
+from services.agent.tasks.model import Body
 from services.scheduler.events import BeatReceived, TasksReported
 from tests.simulation.kernel import MS, SECOND, Violation
 from tests.simulation.messages import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from services.agent.model import Body, Exit, Pool, Task
+from services.agent.tasks.model import Body, Exit, Pool, Task
 from services.scheduler.model import Spec
 from tests.simulation.history import History
 from tests.simulation.kernel import Kernel

@@ -1,7 +1,7 @@
 """What travels between the two sides, and the translation between their words.
 
-The counterpart of `services.scheduler.link_convert` and `services.agent.convert`, with values of the machines in
-place of protobuf. No decisions here.
+The counterpart of `services.scheduler.link_convert` and `services.agent.messages.convert`, with values of the
+machines in place of protobuf. No decisions here.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from services.agent import events as agent
-from services.agent.convert import HELD
-from services.agent.model import (
+from services.agent.messages.convert import HELD
+from services.agent.tasks import events as agent
+from services.agent.tasks.model import (
     UNITS,
     Body,
     Cause,

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from services.agent import lifecycle as agent_lifecycle
-from services.agent import machine as agent_machine
-from services.agent.effects import AckWork
-from services.agent.state import State as AgentState
+from services.agent.tasks import lifecycle as agent_lifecycle
+from services.agent.tasks import machine as agent_machine
+from services.agent.tasks.effects import AckWork
+from services.agent.tasks.state import State as AgentState
 from services.scheduler import (
     admission,
     agents,

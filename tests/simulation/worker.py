@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from services.agent.events import WorkModified
-from services.agent.model import Body, Cause, Exit, TaskError
+from services.agent.tasks.events import WorkModified
+from services.agent.tasks.model import Body, Cause, Exit, TaskError
 from tests.simulation.kernel import MS
 from tests.simulation.workload import Job
 

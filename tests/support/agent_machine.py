@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from services.agent import effects as do
-from services.agent.events import (
+from services.agent.tasks import effects as do
+from services.agent.tasks.events import (
     CommandsReceived,
     Event,
     EventsAcknowledged,
@@ -20,9 +20,9 @@ from services.agent.events import (
     WorkerReady,
     WorkReported,
 )
-from services.agent.machine import State, apply, check_invariants
-from services.agent.model import Body, Cause, Exit, LimitSet, Note, Pool, Task, TaskError
-from services.agent.state import Settings
+from services.agent.tasks.machine import State, apply, check_invariants
+from services.agent.tasks.model import Body, Cause, Exit, LimitSet, Note, Pool, Task, TaskError
+from services.agent.tasks.state import Settings
 
 CPU = 10_000
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from modelyard.v1 import task_pb2
-from services.agent.traces import socket_directory
+from services.agent.workers.traces import socket_directory
 from tests.support.fake_scheduler import FakeScheduler
 from tests.support.wait import wait_until
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from services.agent.caches import Caches
 from services.agent.config import Places
-from services.agent.events import Event, NeedDropped
-from services.agent.model import Pool
+from services.agent.keeping.caches import Caches
+from services.agent.tasks.events import Event, NeedDropped
+from services.agent.tasks.model import Pool
 from tests.support.agent_machine import Bench, body
 
 KB = 1_000

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from services.agent.checkpoint_files import ASIDE, Directory
-from services.agent.checkpoint_forms import Form, Torn, form_of
-from services.agent.model import CheckpointRules
+from services.agent.seats.checkpoint_files import ASIDE, Directory
+from services.agent.seats.checkpoint_forms import Form, Torn, form_of
+from services.agent.tasks.model import CheckpointRules
 
 
 def archive(text: str = "weights") -> bytes:

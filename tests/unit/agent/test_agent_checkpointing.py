@@ -15,14 +15,14 @@ import pytest
 
 from modelyard.v1 import seat_pb2 as pb
 from modelyard.v1 import task_pb2
-from services.agent.artifacts import TransferFailed
 from services.agent.config import Places
-from services.agent.decode import decode_body
-from services.agent.inputs import Inputs
-from services.agent.model import Phase, StoredOutput, Task
-from services.agent.seat_queue import SeatQueue
-from services.agent.seats import Seats
-from services.agent.state import Settings, State
+from services.agent.messages.decode import decode_body
+from services.agent.preparation.artifacts import TransferFailed
+from services.agent.preparation.inputs import Inputs
+from services.agent.seats.queue import SeatQueue
+from services.agent.seats.seats import Seats
+from services.agent.tasks.model import Phase, StoredOutput, Task
+from services.agent.tasks.state import Settings, State
 from tests.support.seat_trainer import seat_spec
 from tests.support.wait import wait_until
 
@@ -211,7 +211,7 @@ async def test_what_cannot_be_made_ready_is_told_and_nothing_is_launched(tmp_pat
 
 @pytest.mark.asyncio
 async def test_store_that_is_away_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.agent.checkpoints.AGAIN_S", 0.01)
+    monkeypatch.setattr("services.agent.seats.checkpoints.AGAIN_S", 0.01)
     room = Room(tmp_path)
     room.shelf.is_away = True
     room.seat(1, "OPEN")
@@ -228,7 +228,7 @@ async def test_greeting_voids_what_was_not_carried_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The trainer says it again, from what it hears then."""
-    monkeypatch.setattr("services.agent.checkpoints.AGAIN_S", 0.01)
+    monkeypatch.setattr("services.agent.seats.checkpoints.AGAIN_S", 0.01)
     room = Room(tmp_path)
     room.shelf.is_away = True
     room.seat(1, "OPEN")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from services.agent import effects as do
-from services.agent.events import BeatAcknowledged, ClockTicked
-from services.agent.fences import left_ms
-from services.agent.model import Cause
+from services.agent.tasks import effects as do
+from services.agent.tasks.events import BeatAcknowledged, ClockTicked
+from services.agent.tasks.fences import left_ms
+from services.agent.tasks.model import Cause
 from tests.support.agent_machine import Bench, body
 
 

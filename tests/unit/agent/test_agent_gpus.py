@@ -21,7 +21,7 @@ int nvmlDeviceGetMemoryInfo(void *device, memory *m) { m->total = 1ULL << 34; re
 int nvmlDeviceGetUtilizationRates(void *device, utilization *u) { u->gpu = 25 * (long)device; return 0; }
 """
 LOOK = """
-from services.agent.gpus import Gpus
+from services.agent.host.gpus import Gpus
 gpus = Gpus.open()
 print("=", gpus and gpus.devices())
 if gpus:

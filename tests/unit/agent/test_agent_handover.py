@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from services.agent import handover
-from services.agent.handover import Handover
-from services.agent.inputs import is_sealed, seal
+from services.agent.keeping import handover
+from services.agent.keeping.handover import Handover
+from services.agent.preparation.inputs import is_sealed, seal
 
 DIGEST = "d" * 64
 

@@ -11,7 +11,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from modelyard.v1 import agent_link_pb2 as pb
 from services.agent.config import AgentConfig
-from services.agent.join import SOONEST_S, Credentials, Record
+from services.agent.link.join import SOONEST_S, Credentials, Record
 from services.chassis import tls
 
 DAY_MS = 86_400_000

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from services.agent.cgroups import find_hierarchy
-from services.agent.events import WorkerLost
-from services.agent.limits import Limiter
-from services.agent.model import LimitSet
+from services.agent.host.cgroups import find_hierarchy
+from services.agent.host.limits import Limiter
+from services.agent.tasks.events import WorkerLost
+from services.agent.tasks.model import LimitSet
 
 
 @pytest.fixture

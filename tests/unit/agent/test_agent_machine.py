@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.agent import effects as do
-from services.agent.events import (
+from services.agent.tasks import effects as do
+from services.agent.tasks.events import (
     BeatAcknowledged,
     ClockTicked,
     CommandsReceived,
@@ -25,7 +25,7 @@ from services.agent.events import (
     WorkerRestored,
     WorkReported,
 )
-from services.agent.model import Cause, Exit, Phase, Pool, StoredOutput, TaskError
+from services.agent.tasks.model import Cause, Exit, Phase, Pool, StoredOutput, TaskError
 from tests.support.agent_machine import CPU, Bench, body, ended
 
 
@@ -441,7 +441,7 @@ def test_restored_work_beyond_the_capacity_is_a_fact() -> None:
 def test_report_of_an_unknown_task_is_acknowledged_and_dropped() -> None:
     bench = make()
     worker = next(iter(bench.state.workers))
-    from services.agent.events import WorkDone
+    from services.agent.tasks.events import WorkDone
 
     effects = bench.apply(WorkReported(worker, done=(WorkDone("t-9/1/7/1", Exit()),)))
     assert effects == [do.AckWork(worker, ("t-9/1/7/1",))]

@@ -10,8 +10,8 @@ import random
 
 import pytest
 
-from services.agent import effects as do
-from services.agent.events import (
+from services.agent.tasks import effects as do
+from services.agent.tasks.events import (
     BeatAcknowledged,
     ClockTicked,
     ModifyAsked,
@@ -26,7 +26,7 @@ from services.agent.events import (
     WorkModified,
     WorkReported,
 )
-from services.agent.model import Body, Cause, NoteKind, Phase, Pool, Task, TaskError
+from services.agent.tasks.model import Body, Cause, NoteKind, Phase, Pool, Task, TaskError
 from tests.support.agent_machine import CPU, Bench, body
 
 BODIES = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.agent import effects as do
-from services.agent.events import ClockTicked, ModifyAsked, NeedReady, WorkModified, WorkReported
-from services.agent.model import Cause, Note, NoteKind, Phase
+from services.agent.tasks import effects as do
+from services.agent.tasks.events import ClockTicked, ModifyAsked, NeedReady, WorkModified, WorkReported
+from services.agent.tasks.model import Cause, Note, NoteKind, Phase
 from tests.support.agent_machine import Bench, body
 
 

@@ -6,11 +6,16 @@ import hashlib
 
 import pytest
 
-from services.agent import effects as do
-from services.agent.convert import exited_of
-from services.agent.events import NeedFailed, NeedReady
-from services.agent.model import Cause, Exit, Given
-from services.agent.offered import BYTES_MOST, SHOWN_BYTES_MOST, OfferedParameters, ParametersMissing
+from services.agent.host.offered import (
+    BYTES_MOST,
+    SHOWN_BYTES_MOST,
+    OfferedParameters,
+    ParametersMissing,
+)
+from services.agent.messages.convert import exited_of
+from services.agent.tasks import effects as do
+from services.agent.tasks.events import NeedFailed, NeedReady
+from services.agent.tasks.model import Cause, Exit, Given
 from tests.support.agent_machine import Bench, body
 
 

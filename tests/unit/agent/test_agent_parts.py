@@ -9,15 +9,15 @@ import psutil
 import pytest
 
 from modelyard.v1 import node_pb2, task_pb2
-from services.agent.commands import file_name, input_variable, merged_params
 from services.agent.config import check_node_name, parse_custom, parse_pairs
-from services.agent.decode import decode_body, environment_key, pool_of
-from services.agent.host import offered_shares
-from services.agent.join import Record
-from services.agent.model import Pool
-from services.agent.outputs import matches
-from services.agent.sampler import Sample, Sampler
-from services.agent.specifications import Specifications
+from services.agent.host.host import offered_shares
+from services.agent.host.sampler import Sample, Sampler
+from services.agent.keeping.outputs import matches
+from services.agent.link.join import Record
+from services.agent.messages.decode import decode_body, environment_key, pool_of
+from services.agent.messages.specifications import Specifications
+from services.agent.preparation.commands import file_name, input_variable, merged_params
+from services.agent.tasks.model import Pool
 from services.chassis.config import ConfigInvalid
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.agent import quoted
-from services.agent.quoted import ValueUnreadable
+from services.agent.preparation import quoted
+from services.agent.preparation.quoted import ValueUnreadable
 
 LETTERS = 'a"\\\n\r\t/é😀\u2028ud83d\x00 '
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.agent import effects as do
-from services.agent.attachments import lay, place, replace, take_away
-from services.agent.events import (
+from services.agent.keeping.holdings import Holdings
+from services.agent.preparation.attachments import lay, place, replace, take_away
+from services.agent.preparation.inputs import is_sealed, seal
+from services.agent.tasks import effects as do
+from services.agent.tasks.events import (
     AttachmentsPlaced,
     ClockTicked,
     HoldingChanged,
@@ -14,9 +16,7 @@ from services.agent.events import (
     WorkModified,
     WorkReported,
 )
-from services.agent.holdings import Holdings
-from services.agent.inputs import is_sealed, seal
-from services.agent.model import Attachment, Holding, LimitSet, NoteKind
+from services.agent.tasks.model import Attachment, Holding, LimitSet, NoteKind
 from tests.support.agent_machine import CPU, Bench, body
 
 NEW = Attachment("a.txt", "d" * 64)

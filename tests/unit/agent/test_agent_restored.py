@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.agent.events import ClockTicked, StartAsked, TaskRestored, WorkerLost, WorkerRestored
-from services.agent.model import Pool
+from services.agent.tasks.events import ClockTicked, StartAsked, TaskRestored, WorkerLost, WorkerRestored
+from services.agent.tasks.model import Pool
 from tests.support.agent_machine import Bench, body
 
 

@@ -11,16 +11,16 @@ import pytest
 
 from modelyard.v1 import job_pb2
 from modelyard.v1 import seat_pb2 as pb
-from services.agent.addresses import reached_by
-from services.agent.artifacts import Artifacts
 from services.agent.config import AgentConfig, Places
-from services.agent.decode import decode_body
-from services.agent.events import WorkerLost
-from services.agent.inputs import Inputs
-from services.agent.model import Phase, Task
-from services.agent.seat_queue import SeatQueue, Source
-from services.agent.seats import Seats
-from services.agent.state import Settings, State
+from services.agent.host.addresses import reached_by
+from services.agent.messages.decode import decode_body
+from services.agent.preparation.artifacts import Artifacts
+from services.agent.preparation.inputs import Inputs
+from services.agent.seats.queue import SeatQueue, Source
+from services.agent.seats.seats import Seats
+from services.agent.tasks.events import WorkerLost
+from services.agent.tasks.model import Phase, Task
+from services.agent.tasks.state import Settings, State
 from tests.support.seat_trainer import seat_spec
 
 KEY = "t-1/1/1/7"
@@ -198,7 +198,7 @@ def test_new_session_tells_again_but_no_state_that_is_over() -> None:
 def test_queue_that_nobody_empties_drops_old_progress_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("services.agent.seat_queue.KEPT_MOST", 3)
+    monkeypatch.setattr("services.agent.seats.queue.KEPT_MOST", 3)
     queue = SeatQueue()
     queue.add(pb.SeatEvent(task_id="t-1", seat=pb.Seat(state=pb.SEAT_STATE_RUNNING)), Source("w1", "k", 1))
     for step in range(5):

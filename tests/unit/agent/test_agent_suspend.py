@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.agent.effects import CancelTask, LimitSeat, ResumeWork, SuspendWork
-from services.agent.events import (
+from services.agent.keeping.suspensions import Suspensions
+from services.agent.tasks.effects import CancelTask, LimitSeat, ResumeWork, SuspendWork
+from services.agent.tasks.events import (
     ClockTicked,
     ModifyAsked,
     ResumeAsked,
@@ -14,8 +15,7 @@ from services.agent.events import (
     TaskRestored,
     WorkerRestored,
 )
-from services.agent.model import Phase, Pool, SeatPlace
-from services.agent.suspensions import Suspensions
+from services.agent.tasks.model import Phase, Pool, SeatPlace
 from services.chassis.clock import FakeClock
 from tests.support.agent_machine import Bench, body
 

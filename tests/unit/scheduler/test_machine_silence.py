@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.agent.state import Settings
+from services.agent.tasks.state import Settings
 from services.scheduler import events as ev
 from services.scheduler.model import Cause, Disconnect, DisconnectMode, NodeState, Reconciliation, TaskState
 from services.scheduler.pace import LEASE_MS

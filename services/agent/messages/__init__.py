@@ -1,0 +1,1 @@
+"""Between messages and values: what comes from the link and from workers, and what goes there. No decisions here."""

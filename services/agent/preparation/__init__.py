@@ -1,0 +1,1 @@
+"""What a task needs before it starts: fetched, built, put into its directory."""
