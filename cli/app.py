@@ -86,7 +86,7 @@ class Commands(TyperGroup):
         ]
 
 
-def _root() -> Commands:
+def root() -> Commands:
     root = Commands(
         name="yard",
         commands=dict.fromkeys(COMMANDS),  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ def run(arguments: Sequence[str]) -> int:
 
         completion_init()
     try:
-        result = _root().main(list(arguments), prog_name="yard", standalone_mode=False)
+        result = root().main(list(arguments), prog_name="yard", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except TyperException as error:

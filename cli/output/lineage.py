@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import NamedTuple, TypeAlias
 
 from cli.output.nouns import clock
 from modelyard.v1 import lineage_pb2 as pb
 
 Key: TypeAlias = tuple[int, str]
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 WORDS: dict[int, str] = {
     pb.THING_KIND_ARTIFACT: "artefact", pb.THING_KIND_TASK: "task", pb.THING_KIND_RUN: "run",
@@ -45,7 +49,7 @@ def look_at(thing: pb.Thing) -> str:
         return ""
     run, _, node = thing.id.partition("/")
     found: dict[int, str] = {
-        pb.THING_KIND_ARTIFACT: f"yard artifacts get sha256:{thing.id[:12]}… FILE",
+        pb.THING_KIND_ARTIFACT: f"yard artifacts get {thing.id} {_file(thing)}",
         pb.THING_KIND_TASK: f"yard tasks get {thing.id}",
         pb.THING_KIND_RUN: f"yard graph show {thing.id}",
         pb.THING_KIND_NODE: f"yard graph result {run} {node}",
@@ -60,6 +64,12 @@ def look_at(thing: pb.Thing) -> str:
         pb.THING_KIND_CALLS: f"yard model usage {run.partition(':')[0]}",
     }
     return found.get(thing.kind, "")
+
+
+def _file(thing: pb.Thing) -> str:
+    """A name to save it under, that a shell takes as it is."""
+    name = PurePosixPath(thing.name).name
+    return name if _PLAIN_NAME.fullmatch(name) else thing.id[:12]
 
 
 def title(thing: pb.Thing) -> str:

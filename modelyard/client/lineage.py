@@ -45,6 +45,12 @@ _SPOKEN = {"graph": "graph service", "models": "models service"}
 _THROUGH = {
     _SCHEDULER: "tasks", _STORE: "artefacts", _GRAPH: "canvases and runs", _TRAINER: "training jobs", _MODELS: "models",
 }  # fmt: skip
+_NAMES = {_STORE: "files", _MODELS: "models and deployments", _TRAINER: "frameworks"}
+"""What words that are no id may name, by who knows them."""
+REFERENCES = (
+    "name t-7 (task), r-3 (run), r-3/train (node of it), p-1:4 (canvas), j-5 (job), s-2 (sweep), f-4 (frame), iris, "
+    "iris:3 (model), iris@champion (alias), a deployment, a framework, sha256:… (artefact), a file, a directory data/"
+)
 _AWAY = ("UNAVAILABLE", "UNIMPLEMENTED", "DEADLINE_EXCEEDED", "CANCELLED")
 _UNKNOWN = ("NOT_FOUND", "INVALID_ARGUMENT")
 _REFERENCES: tuple[tuple[pb.ThingKind.ValueType, re.Pattern[str]], ...] = (
@@ -111,19 +117,23 @@ class Lineage:
         return made
 
     async def _found(self, reference: str, steps: _Steps) -> pb.Thing:
-        """The subject, as its service names it."""
+        """The subject, as its service names it; a service that is away is no reason to ask no other."""
         named = await asyncio.to_thread(candidates, reference)
+        away: dict[str, YardError] = {}
         for candidate in named:
-            answer = await self._owned(candidate)
+            owner = OWNERS[candidate.kind]
+            try:
+                answer = None if owner in away else await self._owned(candidate)
+            except YardError as error:
+                if error.code not in _AWAY:
+                    raise
+                away[owner] = error
+                continue
             if answer is not None:
                 return answer
-        what = f"there is no {reference}" if named else f"{reference!r} is neither a name nor a file"
-        if named and named[0].name:
-            what = f"{reference} is not in the store (sha256:{named[0].id})"
-        raise YardError(
-            f"{what}, or it is not yours to see", code="NOT_FOUND", reason="NO_SUCH_THING", field="reference",
-            next_step="name it t-7, r-3/node, j-5, iris:3, iris@champion, sha256:… or by a file: yard lineage --help",
-        )  # fmt: skip
+        if len(named) == 1 and away:
+            raise _unanswered(reference, *away.popitem())
+        raise _nothing(reference, named, list(away))
 
     async def _owned(self, candidate: pb.Thing) -> pb.Thing | None:
         try:
@@ -135,6 +145,30 @@ class Lineage:
                 return None
             raise
         return response.subject if response.HasField("subject") else None
+
+
+def _unanswered(reference: str, owner: str, error: YardError) -> YardError:
+    """Only one service can know it, and that one is away."""
+    return YardError(
+        f"only the {_SPOKEN.get(owner, owner)} knows what {reference} is, and it cannot be reached",
+        code=error.code, reason=error.reason, field="reference", next_step=error.next_step,
+    )  # fmt: skip
+
+
+def _nothing(reference: str, named: Sequence[pb.Thing], away: Sequence[str]) -> YardError:
+    """Nobody who answers knows it; who does not answer is named."""
+    told = f"there is nothing called {reference}, or it is not yours to see"
+    if not named:
+        told = f"{reference!r} is neither a name nor a file"
+    elif named[0].name:
+        told = f"{reference} is not in the store (sha256:{named[0].id}), or not among what is yours"
+    if away:
+        silent = " and ".join(f"the {_SPOKEN.get(owner, owner)}" for owner in away)
+        known = " and ".join(_NAMES[owner] for owner in away)
+        told += f"; {silent} cannot be reached, so {known} were not looked at"
+    return YardError(
+        told, code="NOT_FOUND", reason="NO_SUCH_THING", field="reference", next_step=REFERENCES,
+    )  # fmt: skip
 
 
 class _Steps:

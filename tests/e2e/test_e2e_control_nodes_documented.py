@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.support.yard import ROOT, new_yard
-from tests.support.yard_process import environment
+from tests.support.documents import console_lines, text, type_in
+from tests.support.yard import new_yard
 
-TEXT = (ROOT / "docs" / "control-nodes.md").read_text()
+PAGE = "docs/control-nodes.md"
 
 
 def test_every_line_of_the_page_on_control_nodes_works_in_order(tmp_path: Path) -> None:
-    for name, canvas in re.findall(r"Save this as `([\w.]+)`:\n\n```json\n(.*?)```", TEXT, re.DOTALL):
+    for name, canvas in re.findall(r"Save this as `([\w.]+)`:\n\n```json\n(.*?)```", text(PAGE), re.DOTALL):
         (tmp_path / name).write_text(canvas)
-    blocks = re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
-    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
-    script = "\n".join(
-        f"{{ {line}\n}} >{number}.out 2>{number}.err || echo FAILED >>{number}.err"
-        for number, line in enumerate(lines)
-    )
     with new_yard() as yard:
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        env = {**environment(yard.state), "PATH": path}
-        subprocess.run(
-            ["bash", "-c", script], env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, timeout=150, check=True
-        )
-        said = {line: (tmp_path / f"{number}.err").read_text() for number, line in enumerate(lines)}
-        told = {line: (tmp_path / f"{number}.out").read_text() for number, line in enumerate(lines)}
-        assert not [(line, text) for line, text in said.items() if "FAILED" in text]
+        results = type_in(console_lines(PAGE), yard.state, tmp_path, timeout_s=150)
+        assert not [typed for typed in results if typed.code]
+        said = {typed.line: typed.stderr for typed in results}
+        told = {typed.line: typed.stdout for typed in results}
         assert "hint" not in "".join(text for line, text in said.items() if " save " in line)
         assert 'kept.result\t"short enough"\n' in told["yard graph run branching"]
         [longer] = [text for line, text in told.items() if "six seven" in line]

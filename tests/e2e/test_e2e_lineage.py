@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import pytest
 
 from modelyard.v1 import lineage_pb2 as pb
 from modelyard.v1 import run_pb2
+from tests.support.documents import blocks, type_in
 from tests.support.yard import Yard, new_yard
 
 GREETER = """
@@ -81,7 +83,7 @@ def story(yard: Yard, tmp_path_factory: pytest.TempPathFactory) -> Story:
     """The canvas, run to its end."""
     import asyncio
 
-    data = tmp_path_factory.mktemp("words")
+    data = tmp_path_factory.mktemp("words", numbered=False)
     (data / "words.txt").write_text("hello")
 
     async def tell() -> Story:
@@ -154,4 +156,17 @@ def test_command_line_shows_a_line_for_each_thing_with_the_next_command(story: S
     document = json.loads(story.yard.cli("lineage", story.job, "--down", "-o", "json").stdout)
     assert document["subject"]["id"] == story.job and document["edges"]
     missing = story.yard.cli("lineage", "t-99999")
-    assert missing.code == 3 and "yard lineage --help" in missing.stderr
+    assert missing.code == 3 and "j-5 (job)" in missing.stderr
+
+
+def shape(text: str) -> list[str]:
+    """Its lines without what differs from yard to yard: times, digests, sizes, the width of columns."""
+    masked = re.sub(r"(sha256:)?([0-9a-f]{64}|[0-9a-f]{12}…)|[0-9]+( (bytes|B|KiB))?", "#", text)
+    return [" ".join(line.split()) for line in masked.splitlines()]
+
+
+def test_what_the_page_shows_is_what_comes_out(story: Story, tmp_path: Path) -> None:
+    [block] = blocks("docs/lineage.md", "console")
+    [typed] = type_in(block.commands, story.yard.state, tmp_path)
+    assert typed.code == 0, typed.stderr
+    assert shape(block.text.partition("\n")[2]) == shape(typed.stdout)

@@ -10,53 +10,36 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.yard import ROOT, Yard, new_yard
+from tests.support.documents import blocks, console_lines, type_in
+from tests.support.model_components import onnx_component
+from tests.support.yard import ROOT, new_yard
 from tests.support.yard_process import environment
 
 BIN = Path(sys.executable).parent
 
 
-def console_lines() -> list[str]:
-    """What the README's console blocks tell a reader to type."""
-    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    assert all(line.startswith("$ ") for line in lines)
-    return [line.removeprefix("$ ") for line in lines]
+PAGE = "README.md"
 
 
-def canvas() -> str:
-    """The document that the README calls canvas.json."""
-    [block] = re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return block
-
-
-def typed(yard: Yard, lines: list[str], cwd: Path) -> list[tuple[int, str]]:
-    """Exit code and output of each line, typed one after the other into one shell."""
-    out = cwd / "out"
-    script = "\n".join(
-        f"{{ {line}\n}} >{out}.{number} 2>&1; echo $? >{out}.{number}.code"
-        for number, line in enumerate(lines)
-    )
-    env = {**environment(yard.state), "YARD_PORT": str(yard.port), "PATH": f"{BIN}:{os.environ['PATH']}"}
-    subprocess.run(
-        ["bash", "-c", script], env=env, cwd=cwd, stdin=subprocess.DEVNULL, timeout=100, check=True
-    )
-    return [
-        (int(Path(f"{out}.{number}.code").read_text()), Path(f"{out}.{number}").read_text())
-        for number in range(len(lines))
-    ]
+def write_files(place: Path) -> None:
+    """What the page says that the reader has: its canvas, a trained model, rows to ask it about."""
+    [canvas] = blocks(PAGE, "json")
+    (place / "canvas.json").write_text(canvas.text)
+    onnx_component(place)
+    (place / "linear.onnx").rename(place / "iris.onnx")
+    (place / "rows.csv").write_text("5.1,3.5,1.4,0.2\n6.7,3.0,5.2,2.3\n")
 
 
 def test_every_console_line_of_the_readme_works_in_order(tmp_path: Path) -> None:
-    lines = console_lines()
+    write_files(tmp_path)
     with new_yard(is_up=False) as yard:
         (yard.state / "yard.toml").write_text(f"port_base = {yard.port}\n")
-        (tmp_path / "canvas.json").write_text(canvas())
-        results = typed(yard, lines, tmp_path)
-        failed = [(line, *result) for line, result in zip(lines, results, strict=True) if result[0]]
+        results = type_in(console_lines(PAGE), yard.state, tmp_path, {"YARD_PORT": str(yard.port)})
+        failed = [typed for typed in results if typed.code]
         assert not failed, failed
-        output = {line: text for line, (_, text) in zip(lines, results, strict=True)}
+        output = {typed.line: typed.stdout + typed.stderr for typed in results}
         assert output["yard call echo --param value=3"] == "3\n"
+        assert "best" in output["yard model call iris --input x=@rows.csv"]
         assert "hello from a task" in output["yard run -- python3 -c \"print('hello from a task')\""]
         assert "node-1" in output["yard nodes occupancy"]
         # S1.2 S1.6

@@ -6,28 +6,28 @@ import re
 import shlex
 from pathlib import Path
 
+from tests.support.documents import blocks, console_lines
 from tests.support.wait import wait_until_sync
-from tests.support.yard import ROOT, Yard, new_yard
+from tests.support.yard import Yard, new_yard
 
-PAGE = (ROOT / "docs" / "training.md").read_text()
+PAGE = "docs/training.md"
 FILES = {"hello": "hello.yaml", "waiting": "waiting.yaml", "digits": "job.yaml", "descent": "search.yaml"}
 """What the page calls the jobs of these names."""
 
 
 def lines() -> list[list[str]]:
     """The words of every line; NAME and the like are no part of blocks."""
-    blocks = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
-    typed = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
-    assert all(words[:2] == ["$", "yard"] for words in typed)
-    return [words[2:] for words in typed]
+    typed = [shlex.split(line, comments=True) for line in console_lines(PAGE)]
+    assert all(words[0] == "yard" for words in typed)
+    return [words[1:] for words in typed]
 
 
 def write_files(place: Path) -> None:
     """The page's jobs, under the names that its commands use."""
-    for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL):
-        name = re.search(r"^name: (\w+)$", text, re.MULTILINE)
+    for block in blocks(PAGE, "yaml"):
+        name = re.search(r"^name: (\w+)$", block.text, re.MULTILINE)
         if name and name[1] in FILES:
-            (place / FILES[name[1]]).write_text(text)
+            (place / FILES[name[1]]).write_text(block.text)
 
 
 def type_in(yard: Yard, place: Path) -> dict[str, str]:
