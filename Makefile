@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test frameworks conformance differential check lint gen bench simulate chaos clean
+.PHONY: help setup demo test frameworks conformance differential check lint gen bench simulate chaos soak clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -59,6 +59,9 @@ chaos: setup  ## Kill processes at random, cut the power, everything at once; no
 	$(BIN)/python -m pytest -q -s tests/e2e/test_e2e_chaos.py tests/e2e/test_e2e_training_chaos.py \
 	tests/e2e/test_e2e_power_loss.py
 	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),120) --seed $(or $(SEED),20)
+
+soak: setup  ## One hour of a light load on a whole yard; memory, descriptors, files and rows may not grow (SECONDS=3600)
+	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),3600)
 
 clean:  ## Remove .venv and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info
