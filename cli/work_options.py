@@ -62,6 +62,18 @@ Resource = Annotated[
 Requirements = Annotated[
     str, typer.Option(help="Requirements file; installed once per machine", rich_help_panel=ENVIRONMENT)
 ]
+Image = Annotated[
+    str,
+    typer.Option(
+        help="Run it in a container of this image, for example python:3.11-slim",
+        show_default=False,
+        rich_help_panel=ENVIRONMENT,
+    ),
+]
+Network = Annotated[
+    str,
+    typer.Option(help="Of the container: none|bridge", show_default="none", rich_help_panel=ENVIRONMENT),
+]
 Env = Annotated[
     list[str],
     typer.Option(

@@ -148,6 +148,8 @@ _TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "gpu": ("gpu", _same),
     "resource": ("custom", _amounts),
     "requirements": ("requirements", _read),
+    "image": ("image", _same),
+    "network": ("network", _same),
     "env": ("env", lambda words: pairs(words, "--env")),
     "keep": ("outputs", _same),
     "name": ("name", _same),

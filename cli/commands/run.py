@@ -47,6 +47,8 @@ async def run(
     gpu: work_options.Gpu = 0.0,
     resource: work_options.Resource = [],  # noqa: B006
     requirements: work_options.Requirements = "",
+    image: work_options.Image = "",
+    network: work_options.Network = "",
     dir: work_options.Dir = "",
     env: work_options.Env = [],  # noqa: B006
     param: work_options.Param = [],  # noqa: B006

@@ -86,12 +86,19 @@ def _given_parameters(task: task_pb2.Task) -> str:
     return f"{given.variable}: {given.params_json or f'sha256:{given.digest}'}"
 
 
+def _container(task: task_pb2.Task) -> str:
+    """What it runs in, if that is not the node itself."""
+    asked = task.spec.environment
+    return f"{asked.image}, network {asked.network or 'none'}" if asked.image else ""
+
+
 TASK_FIELDS: Columns = (
     ("id", lambda task: task.id),
     ("name", lambda task: task.name),
     ("state", lambda task: state_name(task.state)),
     ("reason", reason),
     ("work", work),
+    ("container", _container),
     ("params", lambda task: task.spec.params_json),
     ("params of the agent", _given_parameters),
     ("after", lambda task: "\n".join(dependency_line(one) for one in task.spec.dependencies)),

@@ -70,6 +70,9 @@ class Options(TypedDict, total=False):
     gpu: float
     custom: Mapping[str, float]
     requirements: str
+    # A command runs in a container of this image; its network is "none" or "bridge".
+    image: str
+    network: str
     bundle_digest: str
     env: Mapping[str, str]
     outputs: Sequence[str]
@@ -178,6 +181,9 @@ def _apply(spec: task_pb2.TaskSpec, options: Options) -> task_pb2.TaskSpec:
         spec.command.modify_signal = options["modify_signal"]
     if options.get("requirements"):
         spec.environment.requirements = options["requirements"]
+    if options.get("image") or options.get("network"):
+        spec.environment.image = options.get("image", "")
+        spec.environment.network = options.get("network", "")
     told = notification(
         options.get("contact", ""), options.get("notify", ""), silent=options.get("silent", False)
     )

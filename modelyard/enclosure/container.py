@@ -32,7 +32,7 @@ from modelyard.enclosure.order import (
     package_directory,
 )
 from modelyard.enclosure.output import Output
-from modelyard.enclosure.passer import Watch
+from modelyard.enclosure.watching import Watch
 
 LABEL = "modelyard.seat"
 """On every container of ours: whose it is."""

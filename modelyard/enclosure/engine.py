@@ -115,6 +115,26 @@ class Engine:
             if error.status not in (404, 409):
                 raise
 
+    def pause(self, container: str) -> None:
+        """Stops all that runs in it where it is; nothing if it is stopped, or has ended. Raises EngineFailed."""
+        self._change(container, "pause")
+
+    def proceed(self, container: str) -> None:
+        """Lets it go on; nothing if it does, or has ended. Raises EngineFailed."""
+        self._change(container, "unpause")
+
+    def _change(self, container: str, what: str) -> None:
+        try:
+            self._ask("POST", f"/containers/{container}/{what}")
+        except EngineFailed as error:
+            if error.status not in (404, 409):
+                raise
+
+    def state(self, container: str) -> Mapping[str, Any]:
+        """Whether it runs, and how it has ended: State of the engine's own words. Raises EngineFailed."""
+        state: Mapping[str, Any] = self._ask("GET", f"/containers/{container}/json")["State"]
+        return state
+
     def remove(self, container: str) -> None:
         """Ends and removes it; nothing if it is gone, or on its way. Raises EngineFailed."""
         try:
@@ -139,6 +159,10 @@ class Engine:
     def wait(self, container: str) -> socket.socket:
         """What can be read from when it has ended next. Raises EngineFailed."""
         return self._stream(f"/containers/{container}/wait?condition=next-exit", "", (200,))
+
+    def stats(self, container: str) -> socket.socket:
+        """A line of JSON a second about what it uses, between others that are none. Raises EngineFailed."""
+        return self._stream(f"/containers/{container}/stats?stream=true", "", (200,), "GET")
 
     def _ask(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_s: float = _ASK_S
@@ -170,11 +194,13 @@ class Engine:
             raise EngineFailed(_message(said), status)
         return said
 
-    def _stream(self, path: str, headers: str, expected: tuple[int, ...]) -> socket.socket:
+    def _stream(
+        self, path: str, headers: str, expected: tuple[int, ...], method: str = "POST"
+    ) -> socket.socket:
         """A connection on which nothing but the answer's body is still to come."""
         sock = None
         try:
-            sock = self._opened("POST", path, "1.1", f"Content-Length: 0\r\n{headers}", _ASK_S)
+            sock = self._opened(method, path, "1.1", f"Content-Length: 0\r\n{headers}", _ASK_S)
             status = _status(sock)
             if status not in expected:
                 raise EngineFailed(_message(sock.recv(65_536)), status)

@@ -6,21 +6,17 @@ Owns the loop: connections are passed on, signals handed on, output and end wait
 
 from __future__ import annotations
 
-import os
-import select
 import signal
 import socket
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 from modelyard.enclosure.order import HANDED_ON, Image, Order, Trouble
-from modelyard.enclosure.passer import Passer, Watch, listen_at
+from modelyard.enclosure.passer import Passer, listen_at
+from modelyard.enclosure.watching import Watch, Watching
 
 _LOOK_S, _GRACE_S = 0.25, 5.0
 _SIGNALLED = 128
-
-Handler = Callable[[int], None]
 
 
 class Form(Protocol):
@@ -53,24 +49,19 @@ class Holder:
     def __init__(self, order: Order, form: Form) -> None:
         self._order = order
         self._form = form
-        self._poll = select.epoll()
-        self._handlers: dict[int, Handler] = {}
-        self._ending: list[int] = []
+        self._watching = Watching()
         self._kill_at = 0.0
         self._end_at = time.monotonic() + order.time_s if order.time_s else 0.0
-        self._wake = -1
-        self._passer = Passer(order, self._watch)
+        self._passer = Passer(order, self._watching.watch)
 
     def run(self) -> int:
         """Until the frame has ended; its exit code. Raises Trouble, OSError."""
-        self._take_signals()
+        self._watching.take(HANDED_ON)
         try:
             self._start()
             look_at = time.monotonic()
             while self._form.code is None:
-                for fd, events in self._poll.poll(_LOOK_S):
-                    if handler := self._handlers.get(fd):
-                        handler(events)
+                self._watching.wait(_LOOK_S)
                 self._hand_on()
                 if time.monotonic() >= look_at:
                     look_at = time.monotonic() + _LOOK_S
@@ -82,10 +73,10 @@ class Holder:
 
     def _start(self) -> None:
         if not self._order.listen:
-            self._form.start(None, self._watch)
+            self._form.start(None, self._watching.watch)
             return
         with listen_at(self._order.socket) as listener:
-            self._form.start(listener, self._watch)
+            self._form.start(listener, self._watching.watch)
         # Who connects before the frame is there waits in its queue.
         self._passer.listen(self._order.listen)
 
@@ -97,31 +88,8 @@ class Holder:
         if self._kill_at and time.monotonic() >= self._kill_at:
             self._form.code = _SIGNALLED + signal.SIGKILL
 
-    def _watch(self, fd: int, events: int, handler: Handler | None) -> None:
-        if handler is None or not events:
-            if self._handlers.pop(fd, None) is not None:
-                self._poll.unregister(fd)
-        elif fd in self._handlers:
-            self._handlers[fd] = handler
-            self._poll.modify(fd, events)
-        else:
-            self._handlers[fd] = handler
-            self._poll.register(fd, events)
-
-    def _take_signals(self) -> None:
-        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(write)
-        for number in HANDED_ON:
-            signal.signal(number, lambda got, _: self._ending.append(got))
-        self._wake = read
-        self._watch(read, select.EPOLLIN, self._on_wake)
-
-    def _on_wake(self, _: int) -> None:
-        os.read(self._wake, 4096)
-
     def _hand_on(self) -> None:
-        while self._ending:
-            number = signal.Signals(self._ending.pop(0))
+        for number in self._watching.taken():
             if number != signal.SIGUSR1 and not self._kill_at:
                 self._kill_at = time.monotonic() + _GRACE_S
             self._form.signal(number.name)

@@ -12,6 +12,30 @@ from modelyard.enclosure.order import Image, Trouble
 _OFFER = "say runtime.kind: environment, which needs no container engine"
 
 
+class ImageMissing(Exception):
+    """An image is not on this machine, and cannot be fetched."""
+
+
+def fetch(engine: Engine, wanted: str) -> Image:
+    """What the name means here; fetched or made if need be. Raises ImageMissing, EngineFailed."""
+    if found := engine.image_id(wanted):
+        return Image(wanted, found, _source(engine, wanted))
+    # Imported late: it is needed on few machines, and brings much along.
+    from modelyard.enclosure.base_image import own_image, provide
+
+    own = own_image(wanted)
+    if own and engine.image_id(own):
+        return _looked_up(engine, own)
+    try:
+        engine.pull(wanted)
+        return _looked_up(engine, wanted)
+    except EngineFailed as error:
+        if own and provide(engine, own):
+            return _looked_up(engine, own)
+        message = f"the image {wanted} is not on this node and cannot be pulled: {error}"
+        raise ImageMissing(message) from error
+
+
 def resolve(engine: Engine, wanted: str, tried: Image) -> Image:
     """The image for ``wanted``; where ``tried`` is known that one, and no other. Fetched or made if need be.
 
@@ -28,20 +52,10 @@ def resolve(engine: Engine, wanted: str, tried: Image) -> Image:
         raise _gone(wanted, tried, "")
     if tried.digest:
         return _tried(engine, wanted, tried)
-    if found := engine.image_id(wanted):
-        return Image(wanted, found, _source(engine, wanted))
-    if own and engine.image_id(own):
-        return _looked_up(engine, own)
     try:
-        engine.pull(wanted)
-        return _looked_up(engine, wanted)
-    except EngineFailed as error:
-        if own and provide(engine, own):
-            return _looked_up(engine, own)
-        message = (
-            f"the image {wanted} is not on this node and cannot be pulled: {error}; bring it there "
-            f"(docker pull, docker load), name another with runtime.image, or {_OFFER}"
-        )
+        return fetch(engine, wanted)
+    except ImageMissing as error:
+        message = f"{error}; bring it there (docker pull, docker load), name another with runtime.image, or {_OFFER}"
         raise Trouble("FAILED_PRECONDITION", "runtime.image", message) from error
 
 

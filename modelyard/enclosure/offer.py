@@ -10,7 +10,8 @@ import select
 import socket
 from pathlib import Path
 
-from modelyard.enclosure.passer import Watch, listen_at
+from modelyard.enclosure.passer import listen_at
+from modelyard.enclosure.watching import Watch
 
 OFFER = "offer.socket"
 

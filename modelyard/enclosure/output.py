@@ -9,7 +9,7 @@ import os
 import select
 import socket
 
-from modelyard.enclosure.passer import Watch
+from modelyard.enclosure.watching import Watch
 
 _HEAD_BYTES, _READ_BYTES = 8, 65_536
 

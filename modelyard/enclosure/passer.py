@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from modelyard.enclosure.order import Order, Trouble, is_loopback
+from modelyard.enclosure.watching import Watch
 from modelyard.worker.passing import End, Passing, prepare
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 _BACKLOG, _CONNECTIONS_MOST = 16, 64
 _GREETINGS_MOST, _GREETING_S = 16, 10.0
-
-Watch = Callable[[int, int, Callable[[int], None] | None], None]
-"""Descriptor, events (0: none any more), who is told of them."""
 
 
 def _reach(path: Path, call: Callable[[str], None]) -> None:

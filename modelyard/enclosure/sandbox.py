@@ -33,7 +33,7 @@ from modelyard.enclosure.order import (
     open_to_read,
     package_directory,
 )
-from modelyard.enclosure.passer import Watch
+from modelyard.enclosure.watching import Watch
 
 FULL, NAMESPACES, LIMITS = "full", "namespaces", "limits"
 _FIRST_USER, _USERS = 100_000, 60_000

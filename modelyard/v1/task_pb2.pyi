@@ -1210,29 +1210,39 @@ Global___Placement: _TypeAlias = Placement  # noqa: Y015
 
 @_typing.final
 class Environment(_message.Message):
-    """The Python environment; none: the agent's own."""
+    """What it runs in; none: the agent's own Python environment, on the machine itself."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUIREMENTS_FIELD_NUMBER: _builtins.int
     PYTHON_FIELD_NUMBER: _builtins.int
     IS_COMPILED_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
     requirements: _builtins.str
     """The text of a requirements file; installed by uv once per machine and text."""
     python: _builtins.str
     """"3.12": its Python, found on the machine or fetched by uv; empty: the agent's own."""
     is_compiled: _builtins.bool
     """Bytecode of everything is made along with it: for processes that may not write there, and start often."""
+    image: _builtins.str
+    """Of commands only, and without requirements and python: the command runs in a container of this image, for example
+    "python:3.11-slim" or "registry/name@sha256:…", on a node that has a container engine.
+    """
+    network: _builtins.str
+    """Of the container: "none" (also when empty) or "bridge"."""
     def __init__(
         self,
         *,
         requirements: _builtins.str = ...,
         python: _builtins.str = ...,
         is_compiled: _builtins.bool = ...,
+        image: _builtins.str = ...,
+        network: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_compiled", b"is_compiled", "python", b"python", "requirements", b"requirements"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "is_compiled", b"is_compiled", "network", b"network", "python", b"python", "requirements", b"requirements"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -586,6 +586,9 @@ class RunCommand(_message.Message):
     RECORD_PATH_FIELD_NUMBER: _builtins.int
     SPARE_PATH_FIELD_NUMBER: _builtins.int
     PARAMS_JSON_FIELD_NUMBER: _builtins.int
+    OUTCOME_PATH_FIELD_NUMBER: _builtins.int
+    CLEANUP_ARGV_FIELD_NUMBER: _builtins.int
+    IS_SHARED_FIELD_NUMBER: _builtins.int
     directory: _builtins.str
     log_directory: _builtins.str
     record_path: _builtins.str
@@ -598,12 +601,22 @@ class RunCommand(_message.Message):
     """
     params_json: _builtins.str
     """Written to params.json in log_directory."""
+    outcome_path: _builtins.str
+    """Set: argv stands for something that is not below it, a container. This file tells how that has ended, as the
+    fields of a WorkEnded.
+    """
+    is_shared: _builtins.bool
+    """Other users than the worker's read params.json; log_directory lies where only they come who may."""
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def limits(self) -> Global___Limits: ...
+    @_builtins.property
+    def cleanup_argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Run when argv was killed, so that what it stands for ends as well; at most 10 s."""
+
     def __init__(
         self,
         *,
@@ -615,10 +628,13 @@ class RunCommand(_message.Message):
         record_path: _builtins.str = ...,
         spare_path: _builtins.str = ...,
         params_json: _builtins.str = ...,
+        outcome_path: _builtins.str = ...,
+        cleanup_argv: _abc.Iterable[_builtins.str] | None = ...,
+        is_shared: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "directory", b"directory", "env", b"env", "limits", b"limits", "log_directory", b"log_directory", "params_json", b"params_json", "record_path", b"record_path", "spare_path", b"spare_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "cleanup_argv", b"cleanup_argv", "directory", b"directory", "env", b"env", "is_shared", b"is_shared", "limits", b"limits", "log_directory", b"log_directory", "outcome_path", b"outcome_path", "params_json", b"params_json", "record_path", b"record_path", "spare_path", b"spare_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -20,6 +20,7 @@ from modelyard.worker.executables import NotExecutable
 from modelyard.worker.failures import setup_error
 from modelyard.worker.frames import Message
 from modelyard.worker.ledger import merged, now_ms
+from modelyard.worker.outcomes import clean_up, read_outcome
 from modelyard.worker.process import await_children, end_children
 from modelyard.worker.records import Records
 from modelyard.worker.rooms import Rooms, give_params, replace_params
@@ -75,7 +76,7 @@ class Commander:
             changed = merged(work.get("params_json"), params)
             try:
                 if self._is_entered:
-                    replace_params(work["log_directory"], changed)
+                    replace_params(work, changed)
             except OSError as error:
                 return f"its file of parameters cannot be written: {error}"
             give_params(work, changed)
@@ -141,7 +142,22 @@ class Commander:
             "enforcement": _enforcement(limits),
         }
         failure = setup_error(trouble) if trouble else _failure(ending, ran_out, limits)
+        if work.get("outcome_path"):
+            return self._stood_for(work, fields, ending, failure)
         return {**fields, "error": failure} if failure else fields
+
+    def _stood_for(self, work: Message, fields: Message, ending: Ending, failure: Message | None) -> Message:
+        """The end of what the process stood for, which it tells itself unless it was killed."""
+        if os.WIFSIGNALED(ending.status):
+            clean_up(self._spawner, work.get("cleanup_argv", []))
+        told = read_outcome(work["outcome_path"])
+        if told is None and not ending.was_cancelled:
+            return {**fields, "error": setup_error("what kept its container ended before it; see its stderr")}
+        told = told or {}
+        error = told.pop("error", None)
+        if ending.was_cancelled and failure is not None:
+            error = {**(error or failure), "cause": "cancelled"}
+        return {**fields, **told, **({"error": error} if error else {})}
 
     def _spawn_and_wait(self, key: str, work: Message, cgroups: list[str]) -> tuple[Ending, str]:
         trouble_read, trouble_write = os.pipe2(os.O_CLOEXEC) if cgroups else (-1, -1)

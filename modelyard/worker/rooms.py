@@ -31,7 +31,7 @@ class Rooms:
             _make(directory, work["directory"])
         if "params_json" in work:
             self._has_params = True
-            _write(f"{directory}/{PARAMS}", work["params_json"])
+            _write(f"{directory}/{PARAMS}", work["params_json"], _mode(work))
         elif self._has_params and work.get("spare_path"):
             self._has_params = False
             os.unlink(f"{directory}/{PARAMS}")
@@ -69,10 +69,11 @@ def give_params(work: Message, text: str) -> None:
     work["env"] = {**work.get("env", {}), "YARD_PARAMS": f"{work['log_directory']}/{PARAMS}"}
 
 
-def replace_params(directory: str, text: str) -> None:
+def replace_params(work: Message, text: str) -> None:
     """Changes params.json so that a reader finds the former or the new one, whole. Raises OSError."""
+    directory = work["log_directory"]
     draft = f"{directory}/{PARAMS}.new"
-    _write(draft, text)
+    _write(draft, text, _mode(work))
     os.replace(draft, f"{directory}/{PARAMS}")
 
 
@@ -84,10 +85,16 @@ def _make(*directories: str) -> None:
             continue
 
 
-def _write(path: str, text: str) -> None:
+def _mode(work: Message) -> int:
+    return 0o644 if work.get("is_shared") else 0o600
+
+
+def _write(path: str, text: str, mode: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, text.encode())
+        if mode != 0o600:
+            os.fchmod(fd, mode)
     finally:
         os.close(fd)
 

@@ -143,6 +143,11 @@ class Engine:
             self._seats.on_lost(event)
             self._limiter.remove(event.worker)
             self._shims.keep(event.worker, self._unsafe_in(event.worker))
+            for key in self._running_in(event.worker):
+                if self.state.tasks[key].body.image:
+                    self.run_beside(
+                        f"container of {key}", asyncio.to_thread(self._commands.contained.end, key)
+                    )
         if isinstance(event, WorkReported) and event.done:
             self._drop_spoilt(event)
         self.dispatch(event)
@@ -303,7 +308,7 @@ class Engine:
 
     async def _place_attachments(self, effect: do.PlaceAttachments) -> None:
         work = Path(self._tasks) / task_directory_name(effect.task.key) / "work"
-        problem = await self._preparer.attach(effect.task.body.account, effect.attachments, work)
+        problem = await self._preparer.attach(effect.task.body, effect.attachments, work)
         self.dispatch(AttachmentsPlaced(effect.task.key, effect.revision, effect.attachments, problem))
 
     def _on_tell_attachments(self, effect: do.TellAttachments) -> None:
@@ -321,7 +326,10 @@ class Engine:
 
     def _on_change_holding(self, effect: do.ChangeHolding) -> None:
         pid = self._workers.pid(effect.worker)
-        refused, message = self._limiter.change(effect.worker, pid, effect.holding.limits)
+        if effect.task.body.image:
+            refused, message = False, "as a reservation only: the limits of its container stay"
+        else:
+            refused, message = self._limiter.change(effect.worker, pid, effect.holding.limits)
         if not refused:
             self._holdings.note(effect.task, effect.holding)
         changed = HoldingChanged(effect.task.key, effect.revision, effect.holding, refused, message)

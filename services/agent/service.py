@@ -19,7 +19,7 @@ from modelyard.v1 import agent_link_pb2 as pb
 from services.agent.config import AgentConfig, Places, parse_bytes
 from services.agent.engine import Engine
 from services.agent.figures import of_agent
-from services.agent.host import cookies
+from services.agent.host import containers, cookies
 from services.agent.host.host import (
     capacity_units,
     make_hello,
@@ -48,7 +48,6 @@ from services.agent.preparation.environments import Environments
 from services.agent.preparation.inputs import Inputs
 from services.agent.preparation.preparation import Preparer
 from services.agent.preparation.reach import Reach
-from services.agent.seats import containers
 from services.agent.seats.link import SeatLinks, Speaker
 from services.agent.seats.seats import Seats
 from services.agent.tasks.events import DrainBegan, WorkReported

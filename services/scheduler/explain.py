@@ -10,7 +10,7 @@ import msgspec
 from services.scheduler import estimates, lifecycle
 from services.scheduler.cluster import Cluster, Node
 from services.scheduler.gates import Gate, closed
-from services.scheduler.model import NodeState, Now, Shape, Spec, TaskState, task_key
+from services.scheduler.model import ENGINE_LABEL, NodeState, Now, Shape, Spec, TaskState, task_key
 from services.scheduler.resources import describe
 from services.scheduler.state import State, Task
 from services.scheduler.suggestions import MOST_NODES, Suggestion, suggest
@@ -75,6 +75,8 @@ def _objection(node: Node, shape: Shape) -> tuple[str, str]:
     if shape.pool != node.pool:
         return "POOL", _pool_objection(node, shape)
     missing = [f"{k}={v}" for k, v in shape.labels if node.labels.get(k) != v]
+    if missing == ["=".join(ENGINE_LABEL)]:
+        return "NO_CONTAINERS", "it has no container engine"
     if missing:
         return "LABELS", f"it lacks the label {missing[0]}"
     if shape.operator and shape.operator not in node.operators:

@@ -3,7 +3,7 @@
 import difflib
 
 from services.scheduler.cluster import Cluster
-from services.scheduler.model import Shape
+from services.scheduler.model import ENGINE_LABEL, Shape
 from services.scheduler.refusals import CannotBePlaced, NodeNotFound, OperatorNotFound
 from services.scheduler.resources import describe
 
@@ -27,6 +27,13 @@ def check_placeable(shape: Shape, cluster: Cluster, field: str) -> None:
             field=f"{field}.operator.operator",
             next_step=next_step + "see `yard operators ls`",
         )
+    if ENGINE_LABEL in shape.labels and all(
+        node.capacity and ENGINE_LABEL not in node.labels.items() for node in nodes
+    ):
+        raise CannotBePlaced(
+            "it names an image, and no node has a container engine", field=f"{field}.environment.image",
+            next_step="install Docker on a node and start its agent anew (yard doctor tells), or leave the image out",
+        )  # fmt: skip
     for name, amount in shape.amounts:
         most = max((node.capacity.get(name, 0) for node in nodes), default=0)
         if any(node.capacity for node in nodes) and most < amount:

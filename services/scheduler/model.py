@@ -106,6 +106,10 @@ class Quota(msgspec.Struct, frozen=True):
         return bool(self.limit) or self.max_running > 0
 
 
+ENGINE_LABEL = ("containers", "yes")
+"""Of nodes with a container engine, as agents tell it."""
+
+
 class Shape(msgspec.Struct, frozen=True, cache_hash=True):
     """What placement needs to know of a task. Tasks of one shape are interchangeable to it."""
 

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from modelyard.amounts import CALLS_SERVICES, cpu_of
 from modelyard.v1 import task_pb2
-from services.scheduler import attachments, conduct, seats
+from services.scheduler import attachments, conduct, images, seats
 from services.scheduler.asked_params import settle_params
 from services.scheduler.model import (
     MAIN_QUEUE,
@@ -55,6 +55,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         _check_argv(spec, field)
     elif kind == "seat":
         seats.check(spec, field)
+    images.check(spec, f"{field}.environment")
     settle_params(spec, field)
     _check_rest(spec, field)
     _check_size(spec, field)
@@ -63,7 +64,7 @@ def convert(spec: task_pb2.TaskSpec, account: str, field: str) -> Spec:
         account=account,
         amounts=_amounts(spec.resources, f"{field}.resources", cpu_of(operator)),
         node=spec.placement.node,
-        labels=tuple(sorted(spec.placement.labels.items())),
+        labels=tuple(sorted({**spec.placement.labels, **images.labels(spec)}.items())),
         policy=Policy(spec.placement.policy or Policy.LEAST_LOADED),
         operator=operator,
         priority=spec.priority,

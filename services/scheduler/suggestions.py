@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from services.scheduler.cluster import Cluster, Node
-from services.scheduler.model import NodeState, Shape
+from services.scheduler.model import ENGINE_LABEL, NodeState, Shape
 from services.scheduler.placement import admits
 from services.scheduler.resources import GPU, MEMORY, SCALE, Amounts, describe, natural
 
@@ -86,6 +86,8 @@ def _looser(nodes: Sequence[Node], shape: Shape) -> Iterator[Suggestion]:
             yield Suggestion("placement.pool", pool, f"{where} {node.id} could start it now", LABEL_COST)
             break
     for key, value in shape.labels:
+        if (key, value) == ENGINE_LABEL:
+            continue
         fewer = msgspec.structs.replace(shape, labels=tuple(p for p in shape.labels if p[0] != key))
         node = next((node for node in nodes if admits(node, fewer)), None)
         if node is not None:

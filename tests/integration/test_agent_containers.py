@@ -12,8 +12,8 @@ from modelyard.enclosure.base_image import own_image
 from modelyard.enclosure.container import LABEL
 from modelyard.enclosure.engine import Engine
 from modelyard.enclosure.means import find_means
+from services.agent.host import containers
 from services.agent.host.cookies import cookie
-from services.agent.seats import containers
 from tests.support.enclosed_frames import IMAGE, need
 
 

@@ -15,8 +15,9 @@ import psutil
 _ROUNDS = 20
 
 
-def halt(pid: int, *, whole: bool) -> None:
-    """Stops everything below a process, and itself if it is the ``whole`` of it that is meant."""
+def halt(pid: int, *, whole: bool, by: signal.Signals = signal.SIGSTOP) -> None:
+    """Stops everything below a process, and itself if it is the ``whole`` of it that is meant. ``by`` SIGTSTP: asks it
+    to stop what it stands for."""
     stopped: set[int] = set()
     if whole:
         _send(pid, signal.SIGSTOP)
@@ -27,7 +28,7 @@ def halt(pid: int, *, whole: bool) -> None:
         for process in found:
             stopped.add(process.pid)
             with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGSTOP)
+                process.send_signal(by)
 
 
 def proceed(pid: int, *, whole: bool) -> None:

@@ -6,6 +6,7 @@ machine may have slept.
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import msgspec
@@ -39,7 +40,7 @@ class Suspensions(Kept[Suspension]):
         """Stops a task."""
         whole = not task.body.is_command
         self.put(task.key, Suspension(pid, whole, self._clock.now_ms(), task.paused_ms))
-        halting.halt(pid, whole=whole)
+        halting.halt(pid, whole=whole, by=_word(task))
 
     def end(self, task: Task, pid: int) -> None:
         """Lets a task go on."""
@@ -62,4 +63,9 @@ class Suspensions(Kept[Suspension]):
 
     def halt_again(self, task: Task, pid: int) -> None:
         """After that moment."""
-        halting.halt(pid, whole=not task.body.is_command)
+        halting.halt(pid, whole=not task.body.is_command, by=_word(task))
+
+
+def _word(task: Task) -> signal.Signals:
+    """What stands beside a container has to hear of it."""
+    return signal.SIGTSTP if task.body.image else signal.SIGSTOP

@@ -145,7 +145,7 @@ def event_of(note: Note, enforcement: str) -> link.TaskEvent:
     event = link.TaskEvent(task_id=task.task_id, attempt=task.attempt, epoch=task.epoch)
     if note.kind is NoteKind.EXITED:
         assert task.exit is not None
-        event.exited.CopyFrom(exited_of(task.exit, enforcement))
+        event.exited.CopyFrom(exited_of(task.exit, _enforcement(task, enforcement)))
     elif note.kind is NoteKind.STARTED:
         event.started.start_time.FromMilliseconds(note.start_ms)
     elif note.kind is NoteKind.PROGRESS:
@@ -165,6 +165,10 @@ def event_of(note: Note, enforcement: str) -> link.TaskEvent:
     else:
         event.retracted.SetInParent()
     return event
+
+
+def _enforcement(task: Task, usual: str) -> str:
+    return "container" if task.body.image else usual
 
 
 def exited_of(end: Exit, enforcement: str) -> link.TaskExited:
@@ -212,7 +216,7 @@ def held_of(task: Task, enforcement: str) -> link.HeldTask:
         attempt=task.attempt,
         epoch=task.epoch,
         state=HELD[task.phase],
-        exited=exited_of(task.exit, enforcement) if task.exit is not None else None,
+        exited=exited_of(task.exit, _enforcement(task, enforcement)) if task.exit is not None else None,
         is_suspended=task.is_suspended,
     )
 

@@ -52,7 +52,7 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         needs=_needs(account, environment, spec.bundle_digest, inputs, attachments),
         staged=is_seat
         or bool(attachments or spec.parameter_env)
-        or (is_command and bool(spec.bundle_digest or inputs)),
+        or (is_command and bool(spec.bundle_digest or inputs or spec.environment.image)),
         keeps_outputs=bool(spec.outputs),
         start_timeout_ms=spec.timeouts.start_timeout.ToMilliseconds(),
         run_timeout_ms=spec.timeouts.run_timeout.ToMilliseconds(),
@@ -76,6 +76,8 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         environment=environment,
         python=spec.environment.python,
         is_compiled=spec.environment.is_compiled,
+        image=spec.environment.image if spec.HasField("command") else "",
+        network=spec.environment.network,
         bundle=spec.bundle_digest,
         threads=max(1, math.ceil(max(cpu, most_cpu))),
         is_alone=is_seat or spec.delivery == task_pb2.DELIVERY_AT_MOST_ONCE,

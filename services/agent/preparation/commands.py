@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -20,13 +19,13 @@ from services.agent.host import cookies
 from services.agent.messages.decode import DEVICES, THREADS, device_number
 from services.agent.preparation import quoted
 from services.agent.preparation.attachments import give
+from services.agent.preparation.contained import ENGINE, ContainedCommands
 from services.agent.preparation.reach import Reach
+from services.agent.preparation.variables import file_name, task_variables
 from services.agent.tasks.events import WorkMoved
 from services.agent.tasks.model import Body, Phase, Task
 from services.agent.tasks.params import merged_params
 
-ENGINE = "DOCKER_HOST"
-"""Where the container engine is, if not in the usual place: frames are put into its containers."""
 RECORDS, ROOM = ".records", ".room"
 _PROGRESS_BYTES = 64 * 1024
 
@@ -43,6 +42,7 @@ class CommandSetup:
         own_bin = str(Path(sys.executable).parent)
         self._path = f"{own_bin}:{os.environ.get('PATH') or os.defpath}"
         self.reach = reach
+        self.contained = ContainedCommands(places, node)
         self._fixed = {"YARD_NODE": node, "PYTHONUNBUFFERED": "1"}
         if engine := os.environ.get(ENGINE):
             self._fixed[ENGINE] = engine
@@ -81,6 +81,9 @@ class CommandSetup:
             "log_directory": directory,
             "record_path": f"{self._shims}/{worker}{RECORDS}",
         }
+        if task.body.image:
+            # Its container has the limits; what stands beside that needs none.
+            return self.contained.work(task, work, directory)
         if not task.body.staged:
             work["spare_path"] = f"{self._shims}/{worker}{ROOM}"
         if limits:
@@ -154,36 +157,15 @@ class CommandSetup:
             **self.reach.variables(),
             **_environment(self._places, body, self._path),
             **body.env,
-            "YARD_TASK_ID": task.task_id,
-            "YARD_ATTEMPT": str(task.attempt),
-            "YARD_EPOCH": str(task.epoch),
-            "YARD_ACCOUNT": body.account,
-            "YARD_PARAMS": params,
-            "YARD_PROGRESS_FILE": f"{directory}/progress",
+            **task_variables(task, directory, params),
         }
         if task.token:
             env["YARD_TASK_TOKEN"] = task.token
-        if task.array_index >= 0:
-            env["YARD_ARRAY_INDEX"] = str(task.array_index)
         if task.gpu_devices:
             env[DEVICES] = ",".join(map(device_number, task.gpu_devices))
         elif self._has_gpus:
             env[DEVICES] = ""
-        if body.inputs:
-            env["YARD_INPUTS"] = f"{directory}/inputs"
-            for name in body.inputs:
-                env[input_variable(name)] = f"{directory}/inputs/{file_name(name)}"
         return env
-
-
-def input_variable(name: str) -> str:
-    """YARD_INPUT_TRAIN_DATA for "train-data"."""
-    return "YARD_INPUT_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
-
-
-def file_name(name: str) -> str:
-    """An input's name as that of a file: never a path."""
-    return re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "_"
 
 
 def _environment(places: Places, body: Body, path: str) -> dict[str, str]:

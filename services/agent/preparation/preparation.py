@@ -114,16 +114,19 @@ class Preparer:
     def _stage(self, task: Task, bundle: Path | None) -> None:
         work = self._commands.stage(task, bundle, self.input_paths(task.body))
         attachments.place(task.body.attachments, work, self.cached)
+        if task.body.image:
+            self._commands.contained.stage(task)
 
-    async def attach(self, account: str, changes: tuple[Attachment, ...], work: Path) -> str:
+    async def attach(self, body: Body, changes: tuple[Attachment, ...], work: Path) -> str:
         """Puts changed attachments of a running task in their places; why not, empty: they are there."""
         try:
             for change in changes:
                 if change.is_directory and change.digest:
-                    await self._bundles.fetch(change.digest, account)
+                    await self._bundles.fetch(change.digest, body.account)
                 elif change.digest:
-                    await self._inputs.fetch(change.digest, account)
+                    await self._inputs.fetch(change.digest, body.account)
             await asyncio.to_thread(self._replace, changes, work)
+            await asyncio.to_thread(self._commands.contained.open_up, body, work.parent)
         except (TransferFailed, BundleInvalid, AttachmentClashes) as error:
             return f"{error}; {error.next_step}"
         except OSError as error:

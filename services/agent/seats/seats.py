@@ -14,10 +14,9 @@ import msgspec
 
 from modelyard.v1 import seat_pb2 as pb
 from services.agent.config import Places
-from services.agent.host import cookies
+from services.agent.host import containers, cookies
 from services.agent.preparation.artifacts import Artifacts
 from services.agent.preparation.inputs import Inputs
-from services.agent.seats import containers
 from services.agent.seats.checkpointing import Checkpointing, Said
 from services.agent.seats.checkpoints import Checkpoints
 from services.agent.seats.convert import event_of, last_words, order_of

@@ -173,6 +173,10 @@ class Body(msgspec.Struct, frozen=True):
     """Of the environment; empty: the agent's."""
     is_compiled: bool = False
     """Nothing that uses the environment can write bytecode there."""
+    image: str = ""
+    """A command runs in a container of it; empty: on the machine itself."""
+    network: str = ""
+    """Of the container: "none" (also when empty) or "bridge"."""
     bundle: str = ""
     threads: int = 1
     seat: SeatPlace | None = None

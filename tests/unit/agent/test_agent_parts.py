@@ -16,8 +16,9 @@ from services.agent.keeping.outputs import matches
 from services.agent.link.join import Record
 from services.agent.messages.decode import decode_body, environment_key, pool_of
 from services.agent.messages.specifications import Specifications
-from services.agent.preparation.commands import file_name, input_variable, merged_params
+from services.agent.preparation.variables import file_name, input_variable
 from services.agent.tasks.model import Pool
+from services.agent.tasks.params import merged_params
 from services.chassis.config import ConfigInvalid
 
 

@@ -1,6 +1,6 @@
-"""Containers of seats that nobody keeps any more: found by their label, and removed.
+"""Containers of seats and commands that nobody keeps any more: found by their label, and removed.
 
-Owns the search. A container ends with the process beside its frame; this is the last resort, where the engine was away
+Owns the search. A container ends with the process beside it; this is the last resort, where the engine was away
 by then.
 """
 
