@@ -52,6 +52,18 @@ def new_command() -> typer.Typer:
     return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
+def new_part() -> typer.Typer:
+    """Commands of a group that stand in a file of their own; the group takes them in."""
+    return typer.Typer()
+
+
+def take_in(group: typer.Typer, *parts: typer.Typer) -> None:
+    """Makes the commands and groups of these parts the group's own, in this order."""
+    for part in parts:
+        group.registered_commands += part.registered_commands
+        group.registered_groups += part.registered_groups
+
+
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """One run of a command."""

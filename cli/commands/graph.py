@@ -8,57 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import exit_codes
+from cli.commands import graph_exchange, graph_gates, graph_runs
 from cli.completion import complete_projects
+from cli.documents import read_document
 from cli.errors import CommandError, UsageError
-from cli.invocation import Invocation, command, new_group
+from cli.invocation import Invocation, command, new_group, take_in
+from cli.list_options import PageSize, PageToken
 from cli.output.render import show_list, show_one
+from cli.projects import Project, Version, found_or_made, project_id
 from cli.prompts import confirm
 
 if TYPE_CHECKING:
     from modelyard.client.aio import Client
 
 app = new_group("Canvases and their versions: what is drawn, what is wrong with it, what it comes to.")
-
-Project = Annotated[
-    str, typer.Argument(help="Id (p-7) or name of a project", autocompletion=complete_projects)
-]
-Version = Annotated[int, typer.Option("--version", help="Which version", show_default="the latest")]
-PageSize = Annotated[int, typer.Option(help="Most rows")]
-PageToken = Annotated[str, typer.Option(help="Where the last page ended")]
-
-
-async def project_id(client: Client, project: str) -> str:
-    """The id of a project that was named by its id or its name. Raises CommandError."""
-    prefix, _, digits = project.partition("-")
-    if prefix == "p" and digits.isdecimal():
-        return project
-    found = (await client.projects.list(name=project)).projects
-    if len(found) == 1:
-        return str(found[0].id)
-    if found:
-        ids = ", ".join(each.id for each in found)
-        raise CommandError(
-            f"{len(found)} projects are called {project!r}: {ids}", code=exit_codes.CONFLICT,
-            next_step="name one by its id",
-        )  # fmt: skip
-    what = (
-        f"neither a file nor a project {project!r}"
-        if "/" in project or "." in project
-        else f"no project {project!r}"
-    )
-    raise CommandError(f"there is {what}", code=exit_codes.NOT_FOUND, next_step="yard graph ls")
-
-
-def read_document(path: str) -> str:
-    """The text of a file, or of standard input for "-". Raises UsageError."""
-    if path == "-":
-        import sys
-
-        return sys.stdin.read()
-    try:
-        return Path(path).read_text()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no text") from error
 
 
 @command(app)
@@ -93,16 +56,6 @@ async def save(
         )  # fmt: skip
     else:
         show_one(yard.output, answer, VERSION_FIELDS, lambda item: version_name(item.version))
-
-
-async def found_or_made(client: Client, project: str) -> Any:
-    """The project of that id or name; one is made where there is none of the name."""
-    prefix, _, digits = project.partition("-")
-    if prefix == "p" and digits.isdecimal():
-        return await client.projects.get(project)
-    if (await client.projects.list(name=project, page_size=1)).projects:
-        return await client.projects.get(await project_id(client, project))
-    return await client.projects.create(project)
 
 
 @command(app)
@@ -228,7 +181,7 @@ async def show(
     """Show levels and states, of a project or a run. The order, operators and who offers them; of a run what became of
     each node. --svg draws it."""
     from cli.output.graphs import write_levels, write_problems
-    from cli.output.run_nodes import show_run
+    from cli.run_showing import show_run
 
     async with yard.client() as client:
         if svg:
@@ -293,4 +246,4 @@ async def remove(
     yard.say(f"deleted {project}")
 
 
-from cli.commands import graph_exchange, graph_gates, graph_runs  # noqa: E402, F401 (their commands belong to this group)
+take_in(app, graph_exchange.part, graph_gates.part, graph_runs.part)

@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.commands.graph import Project, Version, app, found_or_made, project_id
 from cli.errors import UsageError
-from cli.invocation import Invocation, command
+from cli.invocation import Invocation, command, new_part
 from cli.output.render import show_one
+from cli.projects import Project, Version, found_or_made, project_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelyard.v1 import canvas_pb2
 
+part = new_part()
+
 FORMATS = "canvas|comfyui|comfyui-api|react-flow|wfformat|elyra|kfp"
 FINDINGS_SHOWN = 30
 
 
-@command(app, "import")
+@command(part, "import")
 async def import_(
     yard: Invocation,
     file: Annotated[str, typer.Argument(help="Another tool's document; - reads stdin")],
@@ -64,7 +66,7 @@ async def import_(
         yard.say(f"read as {answer.format}; to keep it: yard graph import {file} --into NAME")
 
 
-@command(app)
+@command(part)
 async def export(
     yard: Invocation,
     project: Project,

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.commands.graph import app
 from cli.completion import complete_gates, complete_runs
-from cli.invocation import Invocation, command
+from cli.invocation import Invocation, command, new_part
 from cli.output.render import show_one
 
 if TYPE_CHECKING:
     from modelyard.v1 import canvas_pb2
 
+part = new_part()
+
 Run = Annotated[str, typer.Argument(help="For example r-12", autocompletion=complete_runs)]
 Gate = Annotated[str, typer.Argument(help="The gate, within a body m/3/ask", autocompletion=complete_gates)]
 
 
-@command(app)
+@command(part)
 async def approve(
     yard: Invocation,
     run: Run,
@@ -30,7 +31,7 @@ async def approve(
         _say(yard, run, await client.runs.approve(run, node, comment))
 
 
-@command(app)
+@command(part)
 async def reject(
     yard: Invocation,
     run: Run,

@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import exit_codes, work_options, work_values
-from cli.commands.graph import PageSize, PageToken, Project, Version, app, project_id
 from cli.completion import complete_run_nodes, complete_runs
 from cli.errors import UsageError
-from cli.invocation import Invocation, command
+from cli.invocation import Invocation, command, new_part
+from cli.list_options import PageSize, PageToken
 from cli.output.render import show_list, show_one
+from cli.projects import Project, Version, project_id
 from cli.prompts import confirm
 
 if TYPE_CHECKING:
     from modelyard.client.aio import Client
     from modelyard.v1 import run_pb2
 
+part = new_part()
+
 Run = Annotated[str, typer.Argument(help="For example r-12", autocompletion=complete_runs)]
 Watch = Annotated[bool, typer.Option("--watch", help="Tell of each node as it is committed")]
 Bodies = Annotated[bool, typer.Option("--bodies", help="With --watch: of nodes in maps and loops too")]
 
 
-@command(app)
+@command(part)
 async def run(
     yard: Invocation,
     project: Project,
@@ -56,7 +59,7 @@ async def run(
         return await _followed(yard, client, begun, detach=detach, watch=watch, bodies=bodies)
 
 
-@command(app)
+@command(part)
 async def explain(
     yard: Invocation,
     project: Project,
@@ -86,7 +89,7 @@ async def explain(
         yard.say(prediction(answer))
 
 
-@command(app, "continue")
+@command(part, "continue")
 async def continue_(
     yard: Invocation,
     run: Run,
@@ -157,7 +160,7 @@ async def _shown(yard: Invocation, client: Client, ended: run_pb2.Run) -> int:
     return code
 
 
-@command(app)
+@command(part)
 async def runs(
     yard: Invocation,
     project: Annotated[str, typer.Option(help="Only of this project")] = "",
@@ -180,7 +183,7 @@ async def runs(
     )
 
 
-@command(app)
+@command(part)
 async def watch(
     yard: Invocation,
     run: Run,
@@ -193,7 +196,7 @@ async def watch(
         return await _shown(yard, client, ended)
 
 
-@command(app)
+@command(part)
 async def result(
     yard: Invocation,
     run: Run,
@@ -217,7 +220,7 @@ async def result(
     return exit_codes.DONE
 
 
-@command(app)
+@command(part)
 async def cancel(
     yard: Invocation, run: Run, comment: Annotated[str, typer.Option(help="Why, for people")] = ""
 ) -> None:
@@ -226,7 +229,7 @@ async def cancel(
         _say(yard, await client.runs.cancel(run, comment))
 
 
-@command(app)
+@command(part)
 async def forget(
     yard: Invocation, run: Run, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False
 ) -> None:
@@ -237,21 +240,21 @@ async def forget(
     yard.say(f"deleted {run}")
 
 
-@command(app)
+@command(part)
 async def pause(yard: Invocation, run: Run) -> None:
     """Start no further node of a run; those that run go on."""
     async with yard.client() as client:
         _say(yard, await client.runs.pause(run))
 
 
-@command(app)
+@command(part)
 async def resume(yard: Invocation, run: Run) -> None:
     """Let a paused run go on."""
     async with yard.client() as client:
         _say(yard, await client.runs.resume(run))
 
 
-@command(app)
+@command(part)
 async def modify(
     yard: Invocation,
     run: Run,

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes
-from cli.commands.graph import read_document
+from cli.commands import model_aliases, model_call, model_config, model_serving, model_versions
+from cli.documents import read_document
 from cli.errors import CommandError, UsageError
-from cli.invocation import Invocation, command, new_group
+from cli.invocation import Invocation, command, new_group, take_in
 from cli.output.render import show_document, to_document
 
 if TYPE_CHECKING:
@@ -108,10 +109,4 @@ def _files(component: Path) -> list[Path]:
     return [one for one in component.rglob("*") if one.is_file()] if component.is_dir() else [component]
 
 
-from cli.commands import (  # noqa: E402 (their commands are this group's)
-    model_aliases,  # noqa: F401
-    model_call,  # noqa: F401
-    model_config,  # noqa: F401
-    model_serving,  # noqa: F401
-    model_versions,  # noqa: F401
-)
+take_in(app, model_versions.part, model_aliases.part, model_call.part, model_config.part, model_serving.part)

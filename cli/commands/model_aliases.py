@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from cli.commands.graph import PageSize, PageToken
-from cli.commands.model import app as models
-from cli.invocation import Invocation, command, new_group
+from cli.invocation import Invocation, command, new_group, new_part
+from cli.list_options import PageSize, PageToken
 from cli.output.render import show_list, show_one
 
 app = new_group("Names for versions of a model, with a history that is only added to.")
-models.add_typer(app, name="alias")
+part = new_part()
+part.add_typer(app, name="alias")
 
 Name = Annotated[str, typer.Argument(help="Of the model")]
 Alias = Annotated[str, typer.Argument(help="For example champion, which is called where no version is named")]
@@ -48,7 +48,7 @@ async def rm(yard: Invocation, model: Name, alias: Alias, comment: Comment = "")
     yard.say(f"{alias} of {model} is gone; what it pointed to: yard model history {model} {alias}")
 
 
-@command(models)
+@command(part)
 async def history(
     yard: Invocation,
     model: Name,

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import exit_codes
-from cli.commands.model import app
 from cli.commands.model_references import named
 from cli.errors import CommandError, UsageError
-from cli.invocation import Invocation, command
+from cli.invocation import Invocation, command, new_part
 from cli.output.render import show_document
 from cli.work_values import params_of
 
@@ -22,8 +21,10 @@ if TYPE_CHECKING:
     from modelyard.client import Client
     from modelyard.oip.v2.inference_pb2 import ModelInferResponse
 
+part = new_part()
 
-@command(app)
+
+@command(part)
 async def call(
     yard: Invocation,
     model: Annotated[str, typer.Argument(help="A model or a deployment; model:version, or model:alias")],
@@ -76,7 +77,8 @@ async def _request(
     priority: int,
 ) -> tuple[Any, list[Taken]]:
     """What is sent, and what is known of the outputs."""
-    from cli.model_values import Taken, read_inputs
+    from cli.model_inputs import read_inputs
+    from cli.model_values import Taken
     from modelyard.client.tensors import Tensor, put_inputs, put_parameters
     from modelyard.oip.v2 import inference_pb2 as pb
 

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import exit_codes
-from cli.commands.graph import read_document
-from cli.commands.model import app as models
 from cli.commands.model_versions import followed, tell_questions
+from cli.documents import read_document
 from cli.errors import CommandError, UsageError
-from cli.invocation import Invocation, command, new_group
+from cli.invocation import Invocation, command, new_group, new_part
 from cli.output.render import show_one
 
 if TYPE_CHECKING:
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
 app = new_group(
     "The model.yaml of a version: every field with how it is known; edited copies are proved by a run."
 )
-models.add_typer(app, name="config")
+part = new_part()
+part.add_typer(app, name="config")
 
 Model = Annotated[str, typer.Argument(help="NAME, NAME:VERSION or NAME:ALIAS")]
 Revision = Annotated[

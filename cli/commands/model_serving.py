@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes
-from cli.commands.graph import PageSize, PageToken
-from cli.commands.model import app
 from cli.commands.model_references import named
 from cli.errors import UsageError
-from cli.invocation import Invocation, command
+from cli.invocation import Invocation, command, new_part
+from cli.list_options import PageSize, PageToken
 from cli.output.render import show_list, show_one
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
     from modelyard.client.aio import Client
     from modelyard.v1 import deployment_pb2 as pb
+
+part = new_part()
 
 Routes = Annotated[
     list[str],
@@ -55,7 +56,7 @@ Mirror = Annotated[
 Key = Annotated[str, typer.Option("--idempotency-key", help="A UUID; the same key and request happens once")]
 
 
-@command(app)
+@command(part)
 async def deploy(
     yard: Invocation,
     routes: Routes,
@@ -83,7 +84,7 @@ async def deploy(
         return await _followed(yard, client, found, wait, detach=detach)
 
 
-@command(app)
+@command(part)
 async def modify(
     yard: Invocation,
     name: Name,
@@ -112,7 +113,7 @@ async def modify(
         return await _followed(yard, client, found, wait, detach=detach)
 
 
-@command(app)
+@command(part)
 async def rollback(
     yard: Invocation,
     name: Name,
@@ -127,7 +128,7 @@ async def rollback(
     show_one(yard.output, found, DEPLOYMENT_FIELDS, lambda one: one.name)
 
 
-@command(app)
+@command(part)
 async def undeploy(yard: Invocation, name: Name, idempotency_key: Key = "") -> None:
     """End a deployment: nothing is kept warm for it any more. Its models stay, and answer when they are called."""
     from cli.output.frames import DEPLOYMENT_FIELDS
@@ -137,7 +138,7 @@ async def undeploy(yard: Invocation, name: Name, idempotency_key: Key = "") -> N
     show_one(yard.output, found, DEPLOYMENT_FIELDS, lambda one: one.name)
 
 
-@command(app)
+@command(part)
 async def deployments(
     yard: Invocation,
     name: Annotated[str, typer.Argument(help="One of them, with its frames")] = "",
@@ -168,7 +169,7 @@ async def deployments(
     )
 
 
-@command(app)
+@command(part)
 async def frames(
     yard: Invocation,
     model: Annotated[str, typer.Option(help="Only of this model")] = "",
@@ -192,7 +193,7 @@ async def frames(
     )
 
 
-@command(app)
+@command(part)
 async def load(
     yard: Invocation,
     model: Annotated[str, typer.Argument(help="A model, or model:version")],
@@ -217,7 +218,7 @@ async def load(
     show_one(yard.output, found, FRAME_FIELDS, lambda one: one.id)
 
 
-@command(app)
+@command(part)
 async def unload(
     yard: Invocation,
     model: Annotated[str, typer.Argument(help="A model, or model:version")],
@@ -244,7 +245,7 @@ async def unload(
     return exit_codes.DONE if is_done else exit_codes.WAIT_TIMED_OUT
 
 
-@command(app)
+@command(part)
 async def why(
     yard: Invocation,
     name: Annotated[str, typer.Argument(help="A deployment or a model")],

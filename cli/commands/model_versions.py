@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes
-from cli.commands.graph import PageSize, PageToken, read_document
-from cli.commands.model import app
+from cli.documents import read_document
 from cli.errors import UsageError
-from cli.invocation import Invocation, command
+from cli.invocation import Invocation, command, new_part
+from cli.list_options import PageSize, PageToken
 from cli.output.render import show_list, show_one
 from cli.prompts import confirm
 
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from modelyard.client.aio import Client
     from modelyard.v1 import model_pb2
 
+part = new_part()
+
 Model = Annotated[str, typer.Argument(help="NAME, NAME:VERSION or NAME:ALIAS")]
 SLOW_S = 8.0
 
 
-@command(app)
+@command(part)
 async def push(
     yard: Invocation,
     component: Annotated[str, typer.Argument(help="A trained file, or a directory with one")],
@@ -142,7 +144,7 @@ def tell_questions(yard: Invocation, version: model_pb2.ModelVersion) -> None:
         yard.say(f"not known: {question.field}: {question.question} ({question.why}{choices})")
 
 
-@command(app)
+@command(part)
 async def ls(
     yard: Invocation,
     model: Annotated[str, typer.Argument(help="Its versions; none: all models", show_default=False)] = "",
@@ -176,7 +178,7 @@ async def ls(
     )  # fmt: skip
 
 
-@command(app)
+@command(part)
 async def get(
     yard: Invocation,
     model: Model,
@@ -195,7 +197,7 @@ async def get(
     return code if follow else exit_codes.DONE
 
 
-@command(app)
+@command(part)
 async def share(
     yard: Invocation,
     model: Annotated[str, typer.Argument(help="Its name")],
@@ -218,7 +220,7 @@ async def share(
     show_one(yard.output, shown, MODEL_COLUMNS, lambda one: one.name)
 
 
-@command(app)
+@command(part)
 async def usage(
     yard: Invocation,
     model: Annotated[str, typer.Argument(help="NAME, or NAME:VERSION")],
@@ -236,7 +238,7 @@ async def usage(
     show_list(yard.output, found, found.usage, USAGE_COLUMNS, lambda one: one.account, empty="no calls")
 
 
-@command(app)
+@command(part)
 async def rm(
     yard: Invocation,
     model: Annotated[str, typer.Argument(help="NAME:VERSION; NAME with --all: every version")],

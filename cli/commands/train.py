@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import exit_codes, work_options, work_values
-from cli.commands.graph import read_document
+from cli.commands import (
+    train_addresses,
+    train_import,
+    train_jobs,
+    train_kept,
+    train_seeing,
+    train_sweeps,
+)
+from cli.documents import read_document
 from cli.errors import CommandError, UsageError
-from cli.invocation import Invocation, command, new_group
+from cli.invocation import Invocation, command, new_group, take_in
+from cli.job_options import Counts, JobFile, counts_of
 from cli.output.render import show_document, show_list, to_document
 
 if TYPE_CHECKING:
@@ -22,11 +31,6 @@ if TYPE_CHECKING:
 
 app = new_group("Training with any framework: what there is, what a job comes to.")
 
-JobFile = Annotated[str, typer.Argument(help="A job file, YAML or JSON; - reads stdin")]
-Counts = Annotated[
-    list[str],
-    typer.Option("--count", help="ROLE=N: instead of the file's count; repeatable", metavar="ROLE=N"),
-]
 Definitions = Annotated[
     list[str],
     typer.Option("--framework", help="A file with a further definition; repeatable", metavar="FILE"),
@@ -121,7 +125,7 @@ def render(
     from modelyard.training_messages import instance_message, problem_messages
     from modelyard.v1 import framework_pb2
 
-    changes = Changes(params=work_values.params_of(param), counts=_counts(count))
+    changes = Changes(params=work_values.params_of(param), counts=counts_of(count))
     try:
         plan = _plan(read_document(file), framework, changes)
     except Refused as refused:
@@ -187,21 +191,12 @@ def _frameworks(files: list[str]) -> tuple[Callable[[str, int], Framework | None
     return lambda name, version: own.get(name) or catalogue.find(name, version), tuple(own)
 
 
-def _counts(words: list[str]) -> dict[str, int]:
-    found = {}
-    for word in words:
-        name, _, number = word.partition("=")
-        if not name or not number.isdecimal() or len(number) > 9:
-            raise UsageError(f"{word!r} is no ROLE=N", next_step="for example --count worker=4")
-        found[name] = int(number)
-    return found
-
-
-from cli.commands import (  # noqa: E402 (their commands are this group's)
-    train_addresses,  # noqa: F401
-    train_import,  # noqa: F401
-    train_jobs,  # noqa: F401
-    train_kept,  # noqa: F401
-    train_seeing,  # noqa: F401
-    train_sweeps,  # noqa: F401
+take_in(
+    app,
+    train_jobs.part,
+    train_addresses.part,
+    train_import.part,
+    train_kept.part,
+    train_seeing.part,
+    train_sweeps.part,
 )

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from cli.commands.train import app
 from cli.commands.train_jobs import Job
-from cli.invocation import Invocation, command
+from cli.invocation import Invocation, command, new_part
 from cli.output.render import show_document, show_list, to_document
 
+part = new_part()
 
-@command(app)
+
+@command(part)
 async def addresses(
     yard: Invocation,
     job: Job,

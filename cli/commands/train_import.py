@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes
-from cli.commands.graph import read_document
-from cli.commands.train import app
+from cli.documents import read_document
 from cli.errors import UsageError
-from cli.invocation import Invocation, command
+from cli.invocation import Invocation, command, new_part
 from cli.output.render import show_document, to_document
 
 if TYPE_CHECKING:
     from modelyard.v1 import job_pb2
 
+part = new_part()
 
-@command(app, "import")
+
+@command(part, "import")
 async def import_job(
     yard: Invocation,
     file: Annotated[str, typer.Argument(help="Another controller's job, YAML or JSON; - reads stdin")],
@@ -47,7 +48,7 @@ async def import_job(
     return exit_codes.DONE
 
 
-@command(app)
+@command(part)
 def schema(
     yard: Invocation,
     what: Annotated[str, typer.Argument(help="job, sweep or framework", metavar="job|sweep|framework")],

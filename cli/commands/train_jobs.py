@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import exit_codes, work_options, work_values
-from cli.commands.graph import PageSize, PageToken, read_document
-from cli.commands.train import Counts, JobFile, _counts, app
+from cli.documents import read_document
 from cli.errors import UsageError
-from cli.invocation import Invocation, command
+from cli.invocation import Invocation, command, new_part
+from cli.job_options import Counts, JobFile, counts_of
+from cli.list_options import PageSize, PageToken
 from cli.output.render import show_list, show_one
 
 if TYPE_CHECKING:
     from modelyard.client.aio import Client
     from modelyard.v1 import job_pb2
+
+part = new_part()
 
 Job = Annotated[str, typer.Argument(help="For example j-12")]
 Curve = Annotated[
@@ -25,7 +28,7 @@ Curve = Annotated[
 Comment = Annotated[str, typer.Option(help="What for, for people")]
 
 
-@command(app)
+@command(part)
 def run(
     yard: Invocation,
     file: JobFile,
@@ -50,7 +53,7 @@ def run(
 
     With --local the job runs on this machine, without a yard, and ends with this command.
     """
-    text, counts, params = read_document(file), _counts(count), work_values.params_of(param)
+    text, counts, params = read_document(file), counts_of(count), work_values.params_of(param)
     if local:
         from cli.commands.train_local import run_local
 
@@ -91,14 +94,14 @@ async def _followed(
     return exit_code(job)
 
 
-@command(app)
+@command(part)
 async def watch(yard: Invocation, job: Job, metric: Curve = "") -> int:
     """Tell what becomes of a job until its end: on a terminal bars, what remains and a curve, else lines."""
     async with yard.client() as client:
         return await _followed(yard, client, await client.jobs.get(job), detach=False, metric=metric)
 
 
-@command(app)
+@command(part)
 async def ls(
     yard: Invocation,
     all_times: Annotated[bool, typer.Option("--all", help="Ended ones however old")] = False,
@@ -113,7 +116,7 @@ async def ls(
     show_list(yard.output, answer, answer.jobs, JOB_COLUMNS, lambda job: job.id, empty="no jobs")
 
 
-@command(app)
+@command(part)
 async def get(yard: Invocation, job: Job) -> None:
     """Show a job and its instances; with -o json its conditions and its file too."""
     from cli.output.jobs import INSTANCE_COLUMNS, JOB_FIELDS
@@ -128,35 +131,35 @@ async def get(yard: Invocation, job: Job) -> None:
         show_list(yard.output, answer, instances, INSTANCE_COLUMNS, lambda one: f"{one.role}-{one.index}")
 
 
-@command(app)
+@command(part)
 async def stop(yard: Invocation, job: Job, comment: Comment = "") -> None:
     """End a job: everything of it is asked to end. One that has ended stays as it is."""
     async with yard.client() as client:
         await _show(yard, await client.jobs.stop(job, comment))
 
 
-@command(app)
+@command(part)
 async def suspend(yard: Invocation, job: Job, comment: Comment = "") -> None:
     """Let a job give back everything that it holds; it waits until it is resumed."""
     async with yard.client() as client:
         await _show(yard, await client.jobs.suspend(job, comment))
 
 
-@command(app)
+@command(part)
 async def resume(yard: Invocation, job: Job) -> None:
     """Queue a suspended job again."""
     async with yard.client() as client:
         await _show(yard, await client.jobs.resume(job))
 
 
-@command(app)
+@command(part)
 async def scale(
     yard: Invocation,
     job: Job,
     role: Annotated[str, typer.Argument(help="ROLE=N, for example worker=4", metavar="ROLE=N")],
 ) -> None:
     """Change the number of a role's instances, while the job runs if its framework can."""
-    counts = _counts([role])
+    counts = counts_of([role])
     if len(counts) != 1:
         raise UsageError("one role at a time", next_step="yard train scale j-12 worker=4")
     [(name, count)] = counts.items()
@@ -164,7 +167,7 @@ async def scale(
         await _show(yard, await client.jobs.scale(job, name, count))
 
 
-@command(app)
+@command(part)
 async def why(yard: Invocation, job: Job) -> None:
     """Tell what a job and each of its instances waits for, at which address, and for how long."""
     from cli.output.jobs import write_stacks, write_waits
@@ -184,7 +187,7 @@ async def why(yard: Invocation, job: Job) -> None:
     write_stacks(answer.stacks)
 
 
-@command(app)
+@command(part)
 async def register(
     yard: Invocation,
     file: Annotated[str, typer.Argument(help="A definition, YAML; - reads stdin")],

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes
-from cli.commands.train import app
 from cli.commands.train_jobs import Job
 from cli.errors import CommandError
-from cli.invocation import Invocation, command
+from cli.invocation import Invocation, command, new_part
 from cli.output.render import show_list
 
 if TYPE_CHECKING:
@@ -20,10 +19,12 @@ if TYPE_CHECKING:
     from modelyard.client.aio import Client
     from modelyard.v1 import task_pb2
 
+part = new_part()
+
 Out = Annotated[str, typer.Option(help="Fetch them into this directory", show_default="only list them")]
 
 
-@command(app)
+@command(part)
 async def outputs(yard: Invocation, job: Job, out: Out = "") -> None:
     """Show what a job has kept of its instances (clean: {keep: …}), or fetch it."""
     from cli.output.kept import OUTPUT_COLUMNS
@@ -39,7 +40,7 @@ async def outputs(yard: Invocation, job: Job, out: Out = "") -> None:
             await _fetch(yard, client, found.outputs, Path(out))
 
 
-@command(app)
+@command(part)
 async def checkpoints(
     yard: Invocation,
     job: Job,

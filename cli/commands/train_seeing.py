@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes
-from cli.commands.train import app
 from cli.commands.train_jobs import Job
 from cli.errors import CommandError, UsageError
-from cli.invocation import Invocation, command
+from cli.invocation import Invocation, command, new_part
 from cli.output.render import show_document
 
 if TYPE_CHECKING:
     from modelyard.v1 import job_pb2
+
+part = new_part()
 
 Who = Annotated[
     str, typer.Argument(help="ROLE or ROLE-INDEX, for example worker or worker-0", metavar="[ROLE[-INDEX]]")
@@ -22,7 +23,7 @@ Who = Annotated[
 Metric = Annotated[list[str], typer.Option(help="Only this one; repeatable", metavar="NAME")]
 
 
-@command(app)
+@command(part)
 async def logs(
     yard: Invocation,
     job: Job,
@@ -52,7 +53,7 @@ async def logs(
         lines.finish()
 
 
-@command(app)
+@command(part)
 async def metrics(
     yard: Invocation,
     job: Job,
@@ -72,7 +73,7 @@ async def metrics(
     show_list(yard.output, answer, series, SERIES_COLUMNS, name_of, empty="no metrics")
 
 
-@command(app)
+@command(part)
 async def plot(
     yard: Invocation,
     job: Job,
@@ -94,7 +95,7 @@ async def plot(
     yard.say(f"{out}: {len({one.name for one in series})} metrics")
 
 
-@command(app)
+@command(part)
 async def report(
     yard: Invocation,
     job: Job,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes, work_options
-from cli.commands.graph import PageSize, PageToken, read_document
-from cli.commands.train import app as train
+from cli.documents import read_document
 from cli.errors import UsageError
-from cli.invocation import Invocation, command, new_group
+from cli.invocation import Invocation, command, new_group, new_part
+from cli.list_options import PageSize, PageToken
 from cli.output.render import show_list, show_one
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 app = new_group(
     "Search for values: one training job many times, in a grid, at random, or the best only to the end."
 )
-train.add_typer(app, name="sweep")
+part = new_part()
+part.add_typer(app, name="sweep")
 
 Sweep = Annotated[str, typer.Argument(help="For example s-3")]
 Comment = Annotated[str, typer.Option(help="What for, for people")]

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import work_options, work_values
-from cli.commands.graph import PageSize, PageToken, project_id
+from cli.commands import trigger_backfill
+from cli.commands.trigger_backfill import is_backfill
 from cli.errors import UsageError
-from cli.invocation import Invocation, command, new_group
+from cli.invocation import Invocation, command, new_group, take_in
+from cli.list_options import PageSize, PageToken
 from cli.output.render import show_document, show_list, show_one, to_document
+from cli.projects import project_id
 from cli.prompts import confirm
 
 if TYPE_CHECKING:
@@ -289,11 +292,6 @@ async def firings(
     )
 
 
-def is_backfill(name: str) -> bool:
-    """Whether that is the id of one."""
-    return name.startswith("b-") and name[2:].isdecimal()
-
-
 def _show(yard: Invocation, trigger: pb.RunTrigger) -> None:
     from cli.output.triggers import TRIGGER_FIELDS
 
@@ -345,4 +343,4 @@ def _mapping(words: list[str]) -> dict[str, str]:
     return found
 
 
-from cli.commands import trigger_backfill  # noqa: E402, F401 (its command belongs to this group)
+take_in(app, trigger_backfill.part)

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes, work_options, work_values
-from cli.commands.trigger import app, is_backfill
 from cli.errors import UsageError
-from cli.invocation import Invocation, command
+from cli.invocation import Invocation, command, new_part
 from cli.output.render import show_document, show_list, show_one, to_document
 
 if TYPE_CHECKING:
     from modelyard.client.aio import Client
     from modelyard.v1 import trigger_pb2 as pb
 
+part = new_part()
+
 LOOK_S = 0.5
 
 
-@command(app)
+@command(part)
 async def backfill(
     yard: Invocation,
     trigger: Annotated[str, typer.Argument(help="A trigger with a schedule; or a back-fill, e.g. b-3")],
@@ -133,3 +134,8 @@ def _shown(yard: Invocation, backfill: pb.Backfill, *, short: bool = False) -> i
         yard.say(f"which, and why: yard trigger firings {backfill.id}")
         return exit_codes.WORK_FAILED
     return exit_codes.DONE
+
+
+def is_backfill(name: str) -> bool:
+    """Whether that is the id of one."""
+    return name.startswith("b-") and name[2:].isdecimal()

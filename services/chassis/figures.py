@@ -7,7 +7,7 @@ time somebody scrapes; nothing is computed otherwise. Labels never carry a task 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -40,6 +40,10 @@ class Family(msgspec.Struct, frozen=True):
     help: str
     labels: tuple[str, ...]
     samples: Sequence[tuple[tuple[str, ...], float | Spread]]
+
+
+Source = Callable[[], Awaitable[list[Family]]]
+"""Asked at each scrape."""
 
 
 def gauge(name: str, help: str, value: float) -> Family:

@@ -6,12 +6,9 @@ nothing of prometheus_client is imported and every recording is a no-op.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from services.chassis.figures import Family
-
-Source = Callable[[], Awaitable[list[Family]]]
+from services.chassis.figures import Source
 
 
 class Metrics(Protocol):
