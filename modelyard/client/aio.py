@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from modelyard import settings as yard_settings
 from modelyard.client.connection import Connection
 from modelyard.client.outcomes import TaskFailed, value_of
-from modelyard.client.session import MOST_BYTES, MOST_ITEMS, Part, TaskSession
+from modelyard.client.session import Part, TaskSession
+from modelyard.client.sinks import Many, Single, chunks
 from modelyard.client.specs import (
     InvalidSpecification,
     Options,
@@ -271,8 +272,8 @@ class Client:
         return_exceptions.
         """
         spec = await self._operator(operator, inputs, attachments, options)
-        sink = _Many(asyncio.get_running_loop(), return_exceptions)
-        for chunk in _chunks(params_list):
+        sink = Many(asyncio.get_running_loop(), return_exceptions)
+        for chunk in chunks(params_list):
             self._session.submit(Part(spec, chunk, sink, first=sink.grow(len(chunk))))
             await asyncio.sleep(0)  # the first messages leave while the rest is encoded
         results = await sink.results()
@@ -306,7 +307,7 @@ class Client:
 
     async def outcome(self, task_id: str) -> task_pb2.TaskOutcome:
         """The end of a task, pushed as soon as it is recorded. Cancelling leaves the task running."""
-        sink = _Single(asyncio.get_running_loop())
+        sink = Single(asyncio.get_running_loop())
         self._session.follow(task_id, sink)
         return await self._wait(sink, task_id)
 
@@ -351,11 +352,11 @@ class Client:
         return encoded
 
     async def _outcome(self, spec: bytes, params_json: str) -> task_pb2.TaskOutcome:
-        sink = _Single(asyncio.get_running_loop())
+        sink = Single(asyncio.get_running_loop())
         self._session.submit(Part(spec, (params_json,), sink))
         return await self._wait(sink, "")
 
-    async def _wait(self, sink: _Single, task_id: str) -> task_pb2.TaskOutcome:
+    async def _wait(self, sink: Single, task_id: str) -> task_pb2.TaskOutcome:
         try:
             return await sink.future
         except asyncio.CancelledError:
@@ -365,88 +366,3 @@ class Client:
     async def _stored_value(self, outcome: task_pb2.TaskOutcome) -> Any:
         outcome.result.value_json = (await self.artifacts.read(outcome.result.value_digest)).decode()
         return value_of(outcome)
-
-
-class _Single:
-    """The sink of one call."""
-
-    __slots__ = ("future", "task_id")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.future: asyncio.Future[task_pb2.TaskOutcome] = loop.create_future()
-        self.task_id = ""
-
-    def accepted(self, index: int, task_id: str) -> None:
-        self.task_id = task_id
-
-    def ended(self, index: int, outcome: task_pb2.TaskOutcome) -> None:
-        if not self.future.done():
-            self.future.set_result(outcome)
-
-    def refused(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-class _Many:
-    """The sink of many calls: one future for all of them."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, return_exceptions: bool) -> None:
-        self._future: asyncio.Future[None] = loop.create_future()
-        self._values: list[Any] = []
-        self._missing = 0
-        self._complete = False
-        self._return_exceptions = return_exceptions
-        self.stored: dict[int, task_pb2.TaskOutcome] = {}
-
-    def grow(self, count: int) -> int:
-        """Makes room; the index of the first new item."""
-        first = len(self._values)
-        self._values.extend([None] * count)
-        self._missing += count
-        return first
-
-    async def results(self) -> list[Any]:
-        """All values, once there are no more parts to come."""
-        self._complete = True
-        if self._missing:
-            await self._future
-        elif self._future.done():
-            self._future.result()
-        return self._values
-
-    def accepted(self, index: int, task_id: str) -> None:
-        pass
-
-    def ended(self, index: int, outcome: task_pb2.TaskOutcome) -> None:
-        if outcome.result.value_digest:
-            self.stored[index] = outcome
-        else:
-            try:
-                self._values[index] = value_of(outcome)
-            except TaskFailed as error:
-                if not self._return_exceptions:
-                    self.refused(error)
-                self._values[index] = error
-        self._missing -= 1
-        if not self._missing and self._complete and not self._future.done():
-            self._future.set_result(None)
-
-    def refused(self, error: Exception) -> None:
-        if not self._future.done():
-            self._future.set_exception(error)
-
-
-def _chunks(params_list: Iterable[Mapping[str, Any]]) -> Iterable[list[str]]:
-    """Encoded parameters in lists that fit one message."""
-    chunk: list[str] = []
-    size = 0
-    for params in params_list:
-        params_json = encode_params(params)
-        size += len(params_json) + 8
-        if chunk and (len(chunk) >= MOST_ITEMS or size > MOST_BYTES):
-            yield chunk
-            chunk, size = [], len(params_json) + 8
-        chunk.append(params_json)
-    if chunk:
-        yield chunk

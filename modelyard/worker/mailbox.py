@@ -77,6 +77,21 @@ class Mailbox:
         listener.setblocking(False)
         self._listener = listener
 
+    def with_address(self, work: Message, whole: Callable[[Mapping[str, str]], Mapping[str, str]]) -> Message:
+        """The work, whose processes know where to tell their progress; what the work says of that itself counts.
+
+        Listens from now on. ``whole``: the environment that processes have of these variables.
+        """
+        env = work.get("env", {})
+        try:
+            self.open()
+        except OSError as error:
+            # They can train without.
+            os.write(2, f"{self._token_path.parent}: reports cannot be heard: {error}\n".encode())
+        found = self.env(whole(env))
+        proxies = {name: value for name, value in found.items() if name.lower() == "no_proxy"}
+        return {**work, "env": {**found, **env, **proxies}}
+
     def env(self, base: Mapping[str, str]) -> dict[str, str]:
         """What programs are told; ``base`` is the environment that they have otherwise."""
         if self._listener is None:

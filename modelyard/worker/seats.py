@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.worker import stacks
-from modelyard.worker.activity import Activity
 from modelyard.worker.executables import NotExecutable
 from modelyard.worker.forker import Forker
 from modelyard.worker.frames import Message
@@ -31,12 +30,13 @@ from modelyard.worker.reachability import Checks
 from modelyard.worker.signs import Signs
 from modelyard.worker.spawning import Spawner
 from modelyard.worker.tails import Tail, last_lines, size_of
+from modelyard.worker.watch import Watch
 
 OPEN, RUNNING, STOPPING, ENDED, CLOSED = (
     f"SEAT_STATE_{name}" for name in ("OPEN", "RUNNING", "STOPPING", "ENDED", "CLOSED")
 )
 SEAT_FILE = "seat.json"
-_ACTIVITY_S, _SILENT_ACTIVITY_S, _LINGER_TICK_S = 5.0, 1.0, 0.02
+_LINGER_TICK_S = 0.02
 # For those that are to end with one that has failed.
 _TOGETHER_GRACE_MS = 5_000
 _KEPT_MOST = 100
@@ -67,15 +67,13 @@ class Seat:
         self._epoch = 0
         self._launch: Launch | None = None
         self._signs: Signs | None = None
-        self._activity: Activity | None = None
-        self._silent_s = 0.0
+        self._watch: Watch | None = None
         self._exit: Message | None = None
         self._start_time = ""
         self._logs = [f"{work['log_directory']}/{name}" for name in ("stdout", "stderr")]
         self._offsets = [0, 0]
-        # By the monotonic clock: when what runs is killed, what is looked at, and what is told of it next.
+        # By the monotonic clock: when what runs is killed.
         self._kill_at: float | None = None
-        self._look_at = self._tell_at = 0.0
         self._was_stopped = False
         # All that was launched has ended, and what it has started has not: its grace is for all of it.
         self._lingers = False
@@ -176,7 +174,8 @@ class Seat:
         self._exit, self._was_stopped, self._kill_at = None, False, None
         self._offsets = [size_of(path) for path in self._logs]
         self._start_time = stamp()
-        started = self._launch = Launch(launch, self._with_mailbox(), self._spawner, self._forker)
+        work = self._mailbox.with_address(self._work, self._spawner.whole)
+        started = self._launch = Launch(launch, work, self._spawner, self._forker)
         tails = [Tail(path, offset) for path, offset in zip(self._logs, self._offsets, strict=True)]
         self._signs = Signs(
             launch, self._work["directory"], self._leases.numbers, tails, self._work.get("ip", ""), self._tell
@@ -192,24 +191,8 @@ class Seat:
             self._on_not_started(str(error))
             return
         self._state = RUNNING
-        self._activity = Activity(self._logs, self._spared)
-        self._silent_s = int(launch.get("silent_ms", 0)) / 1000
-        self._tell_at = time.monotonic() + self._next_activity_s(0.0)
+        self._watch = Watch(self._signs, self._logs, self._spared, int(launch.get("silent_ms", 0)) / 1000)
         self._say()
-
-    def _with_mailbox(self) -> Message:
-        """The work, whose processes know where to tell their progress; what the work says of that itself counts."""
-        env = self._work.get("env", {})
-        try:
-            self._mailbox.open()
-        except OSError as error:
-            # They can train without.
-            os.write(2, f"{self.key}: reports cannot be heard: {error}\n".encode())
-        found = self._mailbox.env(self._spawner.whole(env))
-        return {
-            **self._work,
-            "env": {**found, **env, **{n: v for n, v in found.items() if n.lower() == "no_proxy"}},
-        }
 
     def _on_report(self, progress: Message) -> bool:
         """A process tells how far it is; whether it is to save its state and end."""
@@ -324,7 +307,7 @@ class Seat:
             "last_lines": last_lines(self._logs, self._offsets),
             "end_time": stamp(),
         }
-        self._state, self._kill_at, self._activity = ENDED, None, None
+        self._state, self._kill_at, self._watch = ENDED, None, None
         self._leases.hold_again()
         self._say()
 
@@ -338,13 +321,9 @@ class Seat:
             return None
         if self._lingers:
             return _LINGER_TICK_S
-        due = [self._tell_at]
-        if self._kill_at is not None:
-            due.append(self._kill_at)
-        tick_s = self._signs.tick_s() if self._signs is not None else None
-        if tick_s is not None:
-            due.append(self._look_at + tick_s)
-        return min(due) - time.monotonic()
+        assert self._watch is not None
+        due = self._watch.due_at()
+        return (due if self._kill_at is None else min(due, self._kill_at)) - time.monotonic()
 
     def look(self) -> None:
         """Kills what is overdue, and tells what can be seen."""
@@ -362,21 +341,8 @@ class Seat:
         if is_overdue:
             self._kill()
             return
-        tick_s = self._signs.tick_s() if self._signs is not None else None
-        if self._signs is not None and tick_s is not None and now >= self._look_at + tick_s:
-            self._look_at = now
-            self._signs.look()
-        if self._activity is not None and now >= self._tell_at:
-            seen = self._activity.look()
-            self._tell_at = now + self._next_activity_s(seen["silent_ms"] / 1000)
+        if self._watch is not None and (seen := self._watch.look(now)):
             self._tell({"activity": seen})
-
-    def _next_activity_s(self, silent_s: float) -> float:
-        """Its end of patience with silence is not waited beyond: who judges hangs hears of it at once."""
-        if not self._silent_s:
-            return _ACTIVITY_S
-        left_s = self._silent_s - silent_s
-        return min(_ACTIVITY_S, left_s + _LINGER_TICK_S if left_s > 0 else _SILENT_ACTIVITY_S)
 
     def _kill(self) -> None:
         """All that has come from this process, whatever group or session it has gone to."""

@@ -19,6 +19,7 @@ from services.agent.keeping.shims import ShimFiles
 from services.agent.keeping.suspensions import Suspensions
 from services.agent.keeping.sweep import Cleaner
 from services.agent.link.logs import LogPusher
+from services.agent.messages import orders
 from services.agent.messages.convert import done_of, operator_work, report_of
 from services.agent.messages.specifications import Specifications
 from services.agent.preparation.commands import CommandSetup
@@ -286,22 +287,10 @@ class Engine:
         return {"key": task.work_key, "command": self._commands.work(task, worker, directory, limits)}
 
     def _on_cancel_task(self, effect: do.CancelTask) -> None:
-        cancel: Message = {"key": effect.task.work_key, "grace_ms": effect.grace_ms}
-        if effect.if_waiting:
-            cancel["if_waiting"] = True
-        if effect.signal:
-            cancel["signal"] = effect.signal
-        self._workers.send(effect.worker, cancel=(cancel,))
+        self._workers.send(effect.worker, cancel=(orders.cancel(effect),))
 
     def _on_change_params(self, effect: do.ChangeParams) -> None:
-        change: Message = {
-            "key": effect.task.work_key,
-            "params_json": effect.params_json,
-            "revision": effect.revision,
-        }
-        if effect.task.body.modify_signal:
-            change["signal"] = effect.task.body.modify_signal
-        self._workers.send(effect.worker, modify=(change,))
+        self._workers.send(effect.worker, modify=(orders.params(effect),))
 
     def _on_place_attachments(self, effect: do.PlaceAttachments) -> None:
         self.run_beside(f"attachments {effect.task.key}", self._place_attachments(effect))
@@ -313,16 +302,7 @@ class Engine:
 
     def _on_tell_attachments(self, effect: do.TellAttachments) -> None:
         work = f"{self._tasks}/{task_directory_name(effect.task.key)}/work"
-        body = effect.task.body
-        change: Message = {
-            "key": effect.task.work_key,
-            "revision": effect.revision,
-            "has_attachments": True,
-            "attachments": {item.path: f"{work}/{item.path}" for item in body.attachments},
-        }
-        if body.modify_signal:
-            change["signal"] = body.modify_signal
-        self._workers.send(effect.worker, modify=(change,))
+        self._workers.send(effect.worker, modify=(orders.attachments(effect, work),))
 
     def _on_change_holding(self, effect: do.ChangeHolding) -> None:
         pid = self._workers.pid(effect.worker)
@@ -341,19 +321,15 @@ class Engine:
         now_ms = self._clock.monotonic_ms()
         for task in effect.tasks:
             if task.body.silent_most_ms is not None:
-                left_ms = fences.left_ms(self.state, task, now_ms) + FENCE_LATER_MS
-                fence: Message = {
-                    "key": task.work_key,
-                    "after_ms": left_ms,
-                    "grace_ms": self.state.settings.stop_grace_ms,
-                }
+                after_ms = fences.left_ms(self.state, task, now_ms) + FENCE_LATER_MS
+                fence = orders.fence(task, after_ms, self.state.settings.stop_grace_ms)
                 self._workers.send(task.worker, fence=(fence,))
 
     def _on_limit_seat(self, effect: do.LimitSeat) -> None:
         task, now_ms = effect.task, self._clock.monotonic_ms()
         has_limit = run_limit_ms(task) > 0 and not task.is_suspended
         after_ms = run_end_ms(self.state, task, now_ms) - now_ms + FENCE_LATER_MS if has_limit else -1
-        self._workers.send(task.worker, seats=({"key": task.work_key, "limit": {"after_ms": after_ms}},))
+        self._workers.send(task.worker, seats=(orders.seat_limit(task, after_ms),))
 
     def _on_suspend_work(self, effect: do.SuspendWork) -> None:
         self._suspensions.begin(effect.task, self._workers.pid(effect.worker))

@@ -10,7 +10,7 @@ import msgspec
 
 from modelyard.v1 import task_pb2
 from services.graph.canvas import Node
-from services.graph.convert.canvas import duration, fill
+from services.graph.convert.canvas_message import duration, fill
 from services.graph.convert.settings import wrong_setting
 from services.graph.parameters import variable_of
 

@@ -15,7 +15,8 @@ from services.graph import document, exchange
 from services.graph.access import account_of, require_owner, require_role, sees_all
 from services.graph.canvas import Canvas
 from services.graph.clearing import Clearing
-from services.graph.convert.canvas import canvas_message, canvas_of
+from services.graph.convert.canvas import canvas_of
+from services.graph.convert.canvas_message import canvas_message
 from services.graph.convert.execution import graph_message
 from services.graph.convert.picture import planned_nodes
 from services.graph.convert.project import (

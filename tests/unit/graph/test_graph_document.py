@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.graph import document
-from services.graph.convert.canvas import canvas_message, canvas_of
+from services.graph.convert.canvas import canvas_of
+from services.graph.convert.canvas_message import canvas_message
 from services.graph.convert.schemas import SCHEMAS, text_of
 
 FULL: dict[str, Any] = {

@@ -9,7 +9,8 @@ import pytest
 
 from services.graph import document
 from services.graph.canvas import Canvas, Edge, Group, Node, Param, Position, Subgraph
-from services.graph.convert.canvas import canvas_message, canvas_of
+from services.graph.convert.canvas import canvas_of
+from services.graph.convert.canvas_message import canvas_message
 from services.graph.hints import hints, meant
 from services.graph.imports import formats
 from services.graph.problems import Reason
