@@ -33,6 +33,13 @@ CatchUpMost = Annotated[
     int, typer.Option(help="With --catch-up all: the newest that are caught up", show_default="100")
 ]
 Webhook = Annotated[bool, typer.Option("--webhook", help="Fired by signed HTTP deliveries")]
+Form = Annotated[
+    str,
+    typer.Option(
+        help="standard|github: how its deliveries are signed, by Standard Webhooks or as GitHub does",
+        show_default="standard",
+    ),
+]
 Artifact = Annotated[
     str | None, typer.Option(help="Fired by new artefacts whose name begins so", show_default=False)
 ]
@@ -64,6 +71,7 @@ async def create(
     catch_up: CatchUp = "",
     catch_up_most: CatchUpMost = 0,
     webhook: Webhook = False,
+    form: Form = "",
     artifact: Artifact = None,
     model: Model = "",
     alias: Alias = "",
@@ -80,7 +88,7 @@ async def create(
     ] = "",
 ) -> None:
     """Set up a trigger: by --cron, --webhook, --artifact or --model. Its runs are your account's."""
-    source = _source(cron, zone, catch_up, catch_up_most, webhook, artifact, model, alias)
+    source = _source(cron, zone, catch_up, catch_up_most, webhook, form, artifact, model, alias)
     if source is None:
         raise UsageError(
             "nothing fires it",
@@ -117,10 +125,16 @@ def _show_made(yard: Invocation, answer: pb.CreateTriggerResponse, *, dry_run: b
 
 
 def _say_secret(yard: Invocation, trigger: pb.RunTrigger, secret: str) -> None:
-    yard.say(
-        f"secret  {secret}\nIt is shown now and never again. Deliveries are signed as Standard Webhooks says."
-    )
-    if not trigger.webhook.url:
+    yard.say(f"secret  {secret}\nIt is shown now and never again.")
+    _say_trial(yard, trigger, secret)
+
+
+def _say_trial(yard: Invocation, trigger: pb.RunTrigger, secret: str) -> None:
+    from cli.output.webhooks import trial
+
+    if trigger.webhook.url:
+        yard.say(f"to try it:\n{trial(trigger, secret, yard.settings.ca_file)}")
+    else:
         yard.say("nobody listens yet: yard up --webhook-port 8080")
 
 
@@ -147,6 +161,7 @@ async def ls(
 async def get(yard: Invocation, trigger: Trigger) -> None:
     """Show a trigger: what fires it, when next, what it did last, what it missed."""
     from cli.output.triggers import TRIGGER_FIELDS, when, zone_of
+    from cli.output.webhooks import SECRET_UNKNOWN
 
     async with yard.client() as client:
         answer = await client.triggers.get(trigger)
@@ -157,6 +172,8 @@ async def get(yard: Invocation, trigger: Trigger) -> None:
     if yard.output == "table":
         for moment in answer.next_times[1:]:
             yard.say(f"  then {when(moment, zone_of(answer.trigger))}")
+        if answer.trigger.HasField("webhook"):
+            _say_trial(yard, answer.trigger, SECRET_UNKNOWN)
 
 
 @command(app)
@@ -181,6 +198,7 @@ async def modify(
     zone: Zone = "",
     catch_up: CatchUp = "",
     catch_up_most: CatchUpMost = 0,
+    form: Form = "",
     artifact: Artifact = None,
     model: Model = "",
     alias: Alias = "",
@@ -207,7 +225,7 @@ async def modify(
 
             cron, zone = cron or now.expression, zone or now.time_zone
             catch_up, catch_up_most = catch_up or catch_up_word(now), catch_up_most or now.catch_up_most
-        source = _source(cron, zone, catch_up, catch_up_most, False, artifact, model, alias)
+        source = _source(cron, zone, catch_up, catch_up_most, bool(form), form, artifact, model, alias)
         if source is None and all(value is None for value in given.values()):
             raise UsageError("nothing to change", next_step="yard trigger modify --help")
         _show(yard, await client.triggers.modify(trigger, source=source, **given))
@@ -299,7 +317,8 @@ def _show(yard: Invocation, trigger: pb.RunTrigger) -> None:
 
 
 def _source(
-    cron: str, zone: str, catch_up: str, catch_up_most: int, webhook: bool, artifact: str | None, model: str, alias: str
+    cron: str, zone: str, catch_up: str, catch_up_most: int, webhook: bool, form: str, artifact: str | None,
+    model: str, alias: str,
 ) -> Source | None:  # fmt: skip
     """What fires it; None: nothing is said. Raises UsageError."""
     from modelyard.client import triggers
@@ -318,10 +337,12 @@ def _source(
         raise UsageError("--zone and --catch-up belong to --cron")
     if alias and not model:
         raise UsageError("--alias belongs to --model")
+    if form and not webhook:
+        raise UsageError("--form belongs to --webhook")
     if cron:
         return triggers.cron(cron, zone, catch_up=catch_up or "last", catch_up_most=catch_up_most)
     if webhook:
-        return pb.WebhookSource()
+        return triggers.webhook(form or "standard")
     if artifact is not None:
         return pb.ArtifactSource(name_prefix=artifact)
     return pb.ModelSource(model=model, alias=alias) if model else None

@@ -11,6 +11,7 @@ import typer
 from cli import exit_codes, work_options, work_values
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_part
+from cli.list_options import PageSize, PageToken
 from cli.output.render import show_document, show_list, show_one, to_document
 
 if TYPE_CHECKING:
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 part = new_part()
 
 LOOK_S = 0.5
+LISTED = ("list", "ls")
+"""Words in place of a trigger; one of such a name is named by its id."""
 
 
 @command(part)
 async def backfill(
     yard: Invocation,
-    trigger: Annotated[str, typer.Argument(help="A trigger with a schedule; or a back-fill, e.g. b-3")],
+    trigger: Annotated[
+        str, typer.Argument(help="A trigger with a schedule; or a back-fill, e.g. b-3; or list")
+    ],
     begin: Annotated[
         str, typer.Option("--from", help="From this time on, e.g. 2026-01-01, in the trigger's zone")
     ] = "",
@@ -55,6 +60,8 @@ async def backfill(
     from cli.output.triggers import zone_of
 
     async with yard.client() as client:
+        if trigger in LISTED:
+            return _listed(yard, await client.triggers.backfills())
         if is_backfill(trigger):
             if cancel:
                 return _shown(yard, await client.triggers.cancel_backfill(trigger, cancel_runs=cancel_runs))
@@ -74,6 +81,30 @@ async def backfill(
         if dry_run:
             return _planned(yard, answer)
         return await _followed(yard, client, answer.backfill, detach=detach)
+
+
+@command(part)
+async def backfills(
+    yard: Invocation,
+    trigger: Annotated[str, typer.Argument(help="Only of this trigger")] = "",
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
+) -> int:
+    """List back-fills, newest first, with how far each has come."""
+    async with yard.client() as client:
+        return _listed(
+            yard, await client.triggers.backfills(trigger, page_size=page_size, page_token=page_token)
+        )
+
+
+def _listed(yard: Invocation, answer: pb.ListBackfillsResponse) -> int:
+    from cli.output.triggers import BACKFILL_COLUMNS
+
+    show_list(
+        yard.output, answer, answer.backfills, BACKFILL_COLUMNS, lambda one: one.id,
+        empty="no back-fills; to begin one: yard trigger backfill nightly --from 2026-01-01",
+    )  # fmt: skip
+    return exit_codes.DONE
 
 
 def _moment(text: str, zone: tzinfo, option: str) -> datetime:

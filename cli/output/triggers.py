@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from cli.output.nouns import age, clock
+from cli.output.webhooks import form_of
 from modelyard.v1 import run_pb2
 from modelyard.v1 import trigger_pb2 as pb
 
@@ -141,6 +142,7 @@ TRIGGER_FIELDS: Columns = [
     ("account", lambda one: one.account),
     ("project", lambda one: f"{one.project_id}, version {one.version or 'newest'}"),
     ("fired by", source_of),
+    ("signed", form_of),
     ("state", state_of),
     ("next", next_of),
     ("parameters", _params),
@@ -184,6 +186,11 @@ TIME_COLUMNS: Columns = [
 ]
 
 
+def backfill_state(backfill: pb.Backfill) -> str:
+    """One word."""
+    return pb.BackfillState.Name(backfill.state).removeprefix("BACKFILL_STATE_").lower()
+
+
 def progress(backfill: pb.Backfill) -> str:
     """ "3 of 31 done, 2 running, 26 waiting"."""
     done = backfill.succeeded_count + backfill.failed_count + backfill.left_count
@@ -198,12 +205,22 @@ def progress(backfill: pb.Backfill) -> str:
     return ", ".join(parts)
 
 
+BACKFILL_COLUMNS: Columns = [
+    ("BACK-FILL", lambda one: one.id),
+    ("TRIGGER", lambda one: one.trigger_id),
+    ("STATE", backfill_state),
+    ("FROM", lambda one: clock(one.from_time)),
+    ("TO", lambda one: clock(one.to_time)),
+    ("PROGRESS", progress),
+    ("AGE", lambda one: age(one.create_time)),
+]
+
 BACKFILL_FIELDS: Columns = [
     ("back-fill", lambda one: one.id),
     ("trigger", lambda one: one.trigger_id),
     ("from", lambda one: clock(one.from_time)),
     ("to", lambda one: clock(one.to_time)),
-    ("state", lambda one: pb.BackfillState.Name(one.state).removeprefix("BACKFILL_STATE_").lower()),
+    ("state", backfill_state),
     ("progress", progress),
     ("at a time", lambda one: f"{one.max_running}"),
 ]

@@ -18,6 +18,7 @@ CONCURRENCY = {
     "forbid": pb.TRIGGER_CONCURRENCY_FORBID,
     "queue": pb.TRIGGER_CONCURRENCY_QUEUE,
 }
+FORMS = {"standard": pb.WEBHOOK_FORM_STANDARD, "github": pb.WEBHOOK_FORM_GITHUB}
 CATCH_UP = {"none": pb.CATCH_UP_NONE, "last": pb.CATCH_UP_LAST, "all": pb.CATCH_UP_ALL}
 REPROCESS = {"none": pb.REPROCESS_NONE, "failed": pb.REPROCESS_FAILED, "all": pb.REPROCESS_ALL}
 ORDERS = {"oldest": pb.BACKFILL_ORDER_OLDEST, "newest": pb.BACKFILL_ORDER_NEWEST}
@@ -31,6 +32,11 @@ def cron(
         expression=expression, time_zone=time_zone, catch_up=_word(CATCH_UP, catch_up, "catch_up"),
         catch_up_most=catch_up_most,
     )  # fmt: skip
+
+
+def webhook(form: str = "standard") -> pb.WebhookSource:
+    """Signed deliveries over HTTP. ``form``: "standard" (Standard Webhooks), or "github", as GitHub signs."""
+    return pb.WebhookSource(form=_word(FORMS, form, "form"))
 
 
 Source = pb.CronSource | pb.WebhookSource | pb.ArtifactSource | pb.ModelSource
@@ -219,6 +225,13 @@ class Triggers:
         """As it is now."""
         request = pb.GetBackfillRequest(backfill_id=backfill)
         return (await self._connection.unary(self._stub.GetBackfill, request)).backfill
+
+    async def backfills(
+        self, trigger: str = "", *, page_size: int = 0, page_token: str = ""
+    ) -> pb.ListBackfillsResponse:
+        """Of a trigger, or of all that the caller may see; newest first, each with how far it has come."""
+        request = pb.ListBackfillsRequest(page_size=page_size, page_token=page_token, trigger=trigger)
+        return await self._connection.unary(self._stub.ListBackfills, request)
 
     async def cancel_backfill(self, backfill: str, *, cancel_runs: bool = False) -> pb.Backfill:
         """Starts no further run of it; ``cancel_runs``: those that go on end too."""

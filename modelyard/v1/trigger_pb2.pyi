@@ -79,6 +79,30 @@ CATCH_UP_ALL: CatchUp.ValueType  # 3
 """All fire, the oldest first, but at most catch_up_most."""
 Global___CatchUp: _TypeAlias = CatchUp  # noqa: Y015
 
+class _WebhookForm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WebhookFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WebhookForm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WEBHOOK_FORM_UNSPECIFIED: _WebhookForm.ValueType  # 0
+    """STANDARD."""
+    WEBHOOK_FORM_STANDARD: _WebhookForm.ValueType  # 1
+    """Standard Webhooks: webhook-id, webhook-timestamp (at most five minutes old) and webhook-signature over all of it."""
+    WEBHOOK_FORM_GITHUB: _WebhookForm.ValueType  # 2
+    """As GitHub, Gitea and others do: X-GitHub-Delivery, and X-Hub-Signature-256 over the body alone."""
+
+class WebhookForm(_WebhookForm, metaclass=_WebhookFormEnumTypeWrapper):
+    """How deliveries are signed and say which one they are."""
+
+WEBHOOK_FORM_UNSPECIFIED: WebhookForm.ValueType  # 0
+"""STANDARD."""
+WEBHOOK_FORM_STANDARD: WebhookForm.ValueType  # 1
+"""Standard Webhooks: webhook-id, webhook-timestamp (at most five minutes old) and webhook-signature over all of it."""
+WEBHOOK_FORM_GITHUB: WebhookForm.ValueType  # 2
+"""As GitHub, Gitea and others do: X-GitHub-Delivery, and X-Hub-Signature-256 over the body alone."""
+Global___WebhookForm: _TypeAlias = WebhookForm  # noqa: Y015
+
 class _FiringState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -351,17 +375,19 @@ Global___CronSource: _TypeAlias = CronSource  # noqa: Y015
 
 @_typing.final
 class WebhookSource(_message.Message):
-    """A POST, signed as Standard Webhooks says."""
+    """A POST with a signature."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     OLD_SECRET_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Where to: below the service's webhook address. Given by the service."""
     url: _builtins.str
     """The whole address, where the service listens. Given by the service."""
+    form: Global___WebhookForm.ValueType
     @_builtins.property
     def old_secret_expire_time(self) -> _timestamp_pb2.Timestamp:
         """Until then the secret before the present one counts too."""
@@ -372,10 +398,11 @@ class WebhookSource(_message.Message):
         path: _builtins.str = ...,
         url: _builtins.str = ...,
         old_secret_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        form: Global___WebhookForm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["old_secret_expire_time", b"old_secret_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["old_secret_expire_time", b"old_secret_expire_time", "path", b"path", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "old_secret_expire_time", b"old_secret_expire_time", "path", b"path", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -682,7 +709,9 @@ class UpdateTriggerRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Of: version, params_json, event_params, concurrency, max_running, max_waiting, paused, comment, cron, artifact, model."""
+        """Of: version, params_json, event_params, concurrency, max_running, max_waiting, paused, comment, cron, webhook.form,
+        artifact, model.
+        """
 
     def __init__(
         self,
@@ -1140,6 +1169,56 @@ class GetBackfillResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetBackfillResponse: _TypeAlias = GetBackfillResponse  # noqa: Y015
+
+@_typing.final
+class ListBackfillsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Default 50, at most 1000."""
+    page_token: _builtins.str
+    trigger: _builtins.str
+    """Only of this trigger; empty: of all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        trigger: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBackfillsRequest: _TypeAlias = ListBackfillsRequest  # noqa: Y015
+
+@_typing.final
+class ListBackfillsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKFILLS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def backfills(self) -> _containers.RepeatedCompositeFieldContainer[Global___Backfill]: ...
+    def __init__(
+        self,
+        *,
+        backfills: _abc.Iterable[Global___Backfill] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfills", b"backfills", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBackfillsResponse: _TypeAlias = ListBackfillsResponse  # noqa: Y015
 
 @_typing.final
 class CancelBackfillRequest(_message.Message):

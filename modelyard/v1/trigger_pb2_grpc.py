@@ -86,6 +86,11 @@ class TriggerServiceStub:
                 request_serializer=modelyard_dot_v1_dot_trigger__pb2.GetBackfillRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_trigger__pb2.GetBackfillResponse.FromString,
                 _registered_method=True)
+        self.ListBackfills = channel.unary_unary(
+                '/modelyard.v1.TriggerService/ListBackfills',
+                request_serializer=modelyard_dot_v1_dot_trigger__pb2.ListBackfillsRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_trigger__pb2.ListBackfillsResponse.FromString,
+                _registered_method=True)
         self.CancelBackfill = channel.unary_unary(
                 '/modelyard.v1.TriggerService/CancelBackfill',
                 request_serializer=modelyard_dot_v1_dot_trigger__pb2.CancelBackfillRequest.SerializeToString,
@@ -166,6 +171,13 @@ class TriggerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBackfills(self, request, context):
+        """Newest first: those of triggers that the caller may see.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelBackfill(self, request, context):
         """Starts no further run.
         """
@@ -225,6 +237,11 @@ def add_TriggerServiceServicer_to_server(servicer, server):
                     servicer.GetBackfill,
                     request_deserializer=modelyard_dot_v1_dot_trigger__pb2.GetBackfillRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_trigger__pb2.GetBackfillResponse.SerializeToString,
+            ),
+            'ListBackfills': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBackfills,
+                    request_deserializer=modelyard_dot_v1_dot_trigger__pb2.ListBackfillsRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_trigger__pb2.ListBackfillsResponse.SerializeToString,
             ),
             'CancelBackfill': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelBackfill,
@@ -504,6 +521,33 @@ class TriggerService:
             '/modelyard.v1.TriggerService/GetBackfill',
             modelyard_dot_v1_dot_trigger__pb2.GetBackfillRequest.SerializeToString,
             modelyard_dot_v1_dot_trigger__pb2.GetBackfillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBackfills(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.TriggerService/ListBackfills',
+            modelyard_dot_v1_dot_trigger__pb2.ListBackfillsRequest.SerializeToString,
+            modelyard_dot_v1_dot_trigger__pb2.ListBackfillsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,8 @@ class TriggerServiceStub:
     CreateBackfill: _grpc.UnaryUnaryMultiCallable[_trigger_pb2.CreateBackfillRequest, _trigger_pb2.CreateBackfillResponse]
     """Runs for the times of a schedule that have passed. With validate_only: what it would do."""
     GetBackfill: _grpc.UnaryUnaryMultiCallable[_trigger_pb2.GetBackfillRequest, _trigger_pb2.GetBackfillResponse]
+    ListBackfills: _grpc.UnaryUnaryMultiCallable[_trigger_pb2.ListBackfillsRequest, _trigger_pb2.ListBackfillsResponse]
+    """Newest first: those of triggers that the caller may see."""
     CancelBackfill: _grpc.UnaryUnaryMultiCallable[_trigger_pb2.CancelBackfillRequest, _trigger_pb2.CancelBackfillResponse]
     """Starts no further run."""
 
@@ -81,6 +83,8 @@ class TriggerServiceAsyncStub(TriggerServiceStub):
     CreateBackfill: _aio.UnaryUnaryMultiCallable[_trigger_pb2.CreateBackfillRequest, _trigger_pb2.CreateBackfillResponse]  # type: ignore[assignment]
     """Runs for the times of a schedule that have passed. With validate_only: what it would do."""
     GetBackfill: _aio.UnaryUnaryMultiCallable[_trigger_pb2.GetBackfillRequest, _trigger_pb2.GetBackfillResponse]  # type: ignore[assignment]
+    ListBackfills: _aio.UnaryUnaryMultiCallable[_trigger_pb2.ListBackfillsRequest, _trigger_pb2.ListBackfillsResponse]  # type: ignore[assignment]
+    """Newest first: those of triggers that the caller may see."""
     CancelBackfill: _aio.UnaryUnaryMultiCallable[_trigger_pb2.CancelBackfillRequest, _trigger_pb2.CancelBackfillResponse]  # type: ignore[assignment]
     """Starts no further run."""
 
@@ -166,6 +170,14 @@ class TriggerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trigger_pb2.GetBackfillRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trigger_pb2.GetBackfillResponse, _abc.Awaitable[_trigger_pb2.GetBackfillResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListBackfills(
+        self,
+        request: _trigger_pb2.ListBackfillsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trigger_pb2.ListBackfillsResponse, _abc.Awaitable[_trigger_pb2.ListBackfillsResponse]]:
+        """Newest first: those of triggers that the caller may see."""
 
     @_abc_1.abstractmethod
     def CancelBackfill(

@@ -49,6 +49,7 @@ _TABLE = {
         "ListFirings": _READ,
         "CreateBackfill": _CHANGE,
         "GetBackfill": _READ,
+        "ListBackfills": _READ,
         "CancelBackfill": _CHANGE,
     },
 }

@@ -40,8 +40,9 @@ from services.graph.servicer.runs import RunServicer
 from services.graph.servicer.triggers import TriggerServicer
 from services.graph.starting import Starting
 from services.graph.store import RunStore
+from services.graph.triggers.deliveries import Deliveries
 from services.graph.triggers.firing import Firings
-from services.graph.triggers.listener import Deliveries, Listener, listener_of
+from services.graph.triggers.listener import Listener, listener_of
 from services.graph.triggers.owners import Owners
 from services.graph.triggers.sealing import Sealing
 from services.graph.triggers.store import TriggerStore

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from modelyard.v1 import trigger_pb2 as pb
 from services.graph.service import GraphService
-from services.graph.triggers.signature import WINDOW_S, sign
+from services.graph.triggers.signature import WINDOW_S, sign, sign_body
 from tests.support.graph_repeats import saved
 from tests.support.graph_yard import OPERATORS, GraphYard, graph_yard
 from tests.support.scheduler_service import refusal, scheduler_yard
@@ -128,6 +128,84 @@ async def test_secret_of_before_counts_for_a_while(webhooks: GraphYard) -> None:
     for number, secret in enumerate((answer.secret, new)):
         sender = Sender(answer.trigger.webhook.url, secret)
         assert (await sender.send(delivery=f"d-{number}"))[0] == 202
+
+
+async def sent_as_github(
+    url: str, secret: str, body: bytes = b'{"ref": "main"}', **headers: str
+) -> tuple[int, dict[str, Any]]:
+    """As its documents say: the signature is of the body alone, under the secret's text."""
+    given = {
+        "X-GitHub-Delivery": "g-1",
+        "X-GitHub-Event": "push",
+        "X-Hub-Signature-256": sign_body(secret, body),
+    }
+    given |= {name.replace("_", "-"): text for name, text in headers.items()}
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=given) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_delivery_as_github_signs_it_is_a_firing_once(webhooks: GraphYard) -> None:
+    answer = await created(webhooks, webhook=pb.WebhookSource(form=pb.WEBHOOK_FORM_GITHUB))
+    url, secret = answer.trigger.webhook.url, answer.secret
+    assert (await sent_as_github(url, secret, X_GitHub_Event="ping"))[0] == 200
+    status, told = await sent_as_github(url, secret)
+    assert status == 202, told
+    assert (await sent_as_github(url, secret))[1]["firing"] == told["firing"]
+    [one] = await firings(webhooks, answer.trigger.id)
+    assert (one.id, one.key) == (told["firing"], "delivery:g-1")
+    assert '"push"' in one.event_json and '"main"' in one.event_json
+    assert (await sent_as_github(url, secret, X_GitHub_Delivery="g-2"))[0] == 202
+    refused = [
+        await sent_as_github(url, "whsec_" + "QUJD" * 10),
+        await sent_as_github(url, secret, X_GitHub_Delivery=""),
+        await sent_as_github(url, secret, X_GitHub_Delivery="x" * 201),
+        await sent_as_github(url, secret, X_Hub_Signature_256="sha1=00"),
+        await sent_as_github(url, secret, X_Hub_Signature_256="sha256=\udcff"),
+        await Sender(url, secret).send(),
+        await sent_as_github(url.rpartition("/")[0] + "/tr-999", secret),
+    ]
+    assert {status for status, _ in refused} == {401}
+    assert len({str(told) for _, told in refused}) == 1
+    assert len(await firings(webhooks, answer.trigger.id)) == 2
+
+
+async def test_webhook_changes_its_form_and_nothing_else(webhooks: GraphYard) -> None:
+    answer = await created(webhooks, webhook=pb.WebhookSource())
+    url, secret = answer.trigger.webhook.url, answer.secret
+    assert answer.trigger.webhook.form == pb.WEBHOOK_FORM_STANDARD
+    assert (await sent_as_github(url, secret))[0] == 401
+    changes = pb.RunTrigger(webhook=pb.WebhookSource(form=pb.WEBHOOK_FORM_GITHUB))
+    request = pb.UpdateTriggerRequest(trigger="nightly", changes=changes)
+    await webhooks.admin.triggers.UpdateTrigger(request)
+    assert (await sent_as_github(url, secret))[0] == 202
+    assert (await Sender(url, secret).send())[0] == 401
+
+
+async def test_backfills_are_listed_page_by_page_with_their_progress(yard: GraphYard) -> None:
+    trigger = (await created(yard, cron=pb.CronSource(expression=HOUR))).trigger.id
+    made = []
+    for year in (2017, 2018, 2019):
+        request = pb.CreateBackfillRequest(trigger=trigger)
+        request.from_time.FromJsonString(f"{year}-06-01T00:00:00Z")
+        request.to_time.FromJsonString(f"{year + 1}-06-01T00:00:00Z")
+        made.append((await yard.admin.triggers.CreateBackfill(request)).backfill.id)
+    listed: list[pb.Backfill] = []
+    token = ""
+    while True:
+        asked = pb.ListBackfillsRequest(trigger="nightly", page_size=2, page_token=token)
+        page = await yard.admin.triggers.ListBackfills(asked)
+        listed += page.backfills
+        token = page.next_page_token
+        if not token:
+            break
+    assert [one.id for one in listed] == made[::-1]
+    for one in listed:
+        ended = one.succeeded_count + one.failed_count + one.left_count
+        assert one.waiting_count + one.running_count + ended == 1
+    everything = await yard.admin.triggers.ListBackfills(pb.ListBackfillsRequest())
+    assert [one.id for one in everything.backfills] == made[::-1]
+    found = await refusal(yard.admin.triggers.ListBackfills(pb.ListBackfillsRequest(trigger="tr-999")))
+    assert found.reason == "TRIGGER_NOT_FOUND"
 
 
 async def test_firing_waits_for_agents_that_are_on_their_way(tmp_path: Path) -> None:

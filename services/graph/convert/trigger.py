@@ -30,6 +30,7 @@ from services.graph.triggers.model import (
     Source,
     TriggerInvalid,
     TriggerNameInvalid,
+    WebhookForm,
     WebhookSource,
     Wish,
 )
@@ -63,6 +64,9 @@ REPROCESS = {
 }  # fmt: skip
 ORDERS = {
     0: Order.OLDEST, pb.BACKFILL_ORDER_OLDEST: Order.OLDEST, pb.BACKFILL_ORDER_NEWEST: Order.NEWEST
+}  # fmt: skip
+FORMS = {
+    0: WebhookForm.STANDARD, pb.WEBHOOK_FORM_STANDARD: WebhookForm.STANDARD, pb.WEBHOOK_FORM_GITHUB: WebhookForm.GITHUB
 }  # fmt: skip
 FIRING_STATES: dict[int, FiringState] = {
     pb.FIRING_STATE_WAITING: FiringState.WAITING, pb.FIRING_STATE_STARTED: FiringState.STARTED,
@@ -138,7 +142,7 @@ def _source(message: pb.RunTrigger, prefix: str) -> Source:
         catch_up = value_of(CATCH_UP, cron.catch_up, f"{prefix}.cron.catch_up")
         return CronSource(cron.expression, cron.time_zone or "UTC", catch_up, most)
     if kind == "webhook":
-        return WebhookSource()
+        return WebhookSource(value_of(FORMS, message.webhook.form, f"{prefix}.webhook.form"))
     if kind == "artifact":
         text = message.artifact.name_prefix
         if len(text) > 200 or not text.isprintable():
@@ -177,7 +181,7 @@ def source_message(message: pb.RunTrigger, trigger: RunTrigger, url: str) -> Non
         message.cron.catch_up = _number(CATCH_UP, source.catch_up)
         message.cron.catch_up_most = source.catch_up_most
     elif isinstance(source, WebhookSource):
-        message.webhook.path = f"/triggers/{trigger.id}"
+        message.webhook.path, message.webhook.form = f"/triggers/{trigger.id}", _number(FORMS, source.form)
         message.webhook.url = f"{url}/triggers/{trigger.id}" if url else ""
         if trigger.old_until_ms:
             message.webhook.old_secret_expire_time.FromMilliseconds(trigger.old_until_ms)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from typing import Any
 
@@ -15,47 +14,40 @@ from services.chassis.clock import Clock
 from services.chassis.errors import ResourceExhausted, Unavailable
 from services.chassis.masks import check_paths, copy_paths, set_paths
 from services.chassis.paging import decode_token, encode_token, page_size
-from services.chassis.security import ADMIN, USER, Principal, principal
+from services.chassis.security import ADMIN, principal
 from services.graph import parameters
 from services.graph.access import account_of, require_role
 from services.graph.convert import trigger as convert
-from services.graph.convert.project import time_message
 from services.graph.engine import Engine
-from services.graph.events import CancelAsked
-from services.graph.model import ProjectForbidden, ProjectNotFound, Role
-from services.graph.projects import Project, Projects, number_of
+from services.graph.model import Role
+from services.graph.projects import Projects, number_of
+from services.graph.servicer.backfills import FIRST, BackfillRpcs
 from services.graph.triggers import events, signature
-from services.graph.triggers.filling import fill, of_trigger
+from services.graph.triggers.access import TriggerAccess
+from services.graph.triggers.filling import of_trigger
 from services.graph.triggers.firing import Firings
 from services.graph.triggers.model import (
-    Backfill,
-    BackfillNotFound,
     CronSource,
     Firing,
     NewFiring,
     NoWebhook,
     RunTrigger,
     TriggerChanged,
-    TriggerForbidden,
     TriggerInvalid,
-    TriggerNotFound,
     WebhookSource,
     Wish,
     kind_of,
 )
 from services.graph.triggers.sealing import Sealing
-from services.graph.triggers.store import Position, missing
+from services.graph.triggers.store import Position
 from services.graph.triggers.watching import Watching
 
 TRIGGERS_MOST = 1_000
 OVERLAP_S, OVERLAP_MOST_S = 86_400, 30 * 86_400
-RUNNING, RUNNING_MOST = 4, 100
-_FIRST = 1 << 60
-_ID = re.compile(r"(tr|b)-([0-9]{1,15})")
 PATHS = (
     "version", "params_json", "event_params", "concurrency", "max_running", "max_waiting", "paused", "comment",
-    "cron.expression", "cron.time_zone", "cron.catch_up", "cron.catch_up_most", "artifact.name_prefix", "model.model",
-    "model.alias",
+    "cron.expression", "cron.time_zone", "cron.catch_up", "cron.catch_up_most", "webhook.form", "artifact.name_prefix",
+    "model.model", "model.alias",
 )  # fmt: skip
 
 
@@ -74,7 +66,8 @@ class TriggerServicer(trigger_pb2_grpc.TriggerServiceServicer):
         self._store = firings.store
         self._watching = watching
         self._projects = projects
-        self._engine = engine
+        self._access = TriggerAccess(firings.store, projects)
+        self._backfills = BackfillRpcs(firings, self._access, engine, answers, clock)
         self._answers = answers
         self._sealing = sealing
         self._clock = clock
@@ -85,7 +78,7 @@ class TriggerServicer(trigger_pb2_grpc.TriggerServiceServicer):
         name, wish = convert.name_of(asked.name), convert.wish_of(asked)
         project = await self._projects.get(number_of(asked.project_id))
         require_role(principal(), project, Role.RUNNER)
-        self._require_runnable(account, project)
+        self._access.require_runnable(account, project)
         now_ms = self._clock.now_ms()
         trigger = RunTrigger(
             number=0, account=account, name=name, project=project.number, wish=wish, is_paused=False, pause_reason="",
@@ -117,7 +110,7 @@ class TriggerServicer(trigger_pb2_grpc.TriggerServiceServicer):
         return answer(made)
 
     async def GetTrigger(self, request: pb.GetTriggerRequest, context: Any) -> pb.GetTriggerResponse:
-        trigger = await self._find(request.trigger)
+        trigger = await self._access.find(request.trigger)
         times = convert.next_times(trigger, self._clock.now_ms())
         return pb.GetTriggerResponse(trigger=await self._shown(trigger), next_times=times)
 
@@ -129,15 +122,15 @@ class TriggerServicer(trigger_pb2_grpc.TriggerServiceServicer):
             require_role(caller, found, Role.VIEWER)
             project = found.number
         key = f"triggers {account} {project}".encode()
-        before = int(decode_token(request.page_token, key) or _FIRST)
+        before = int(decode_token(request.page_token, key) or FIRST)
         rows = await self._store.page(account, project, before, size + 1)
         token = encode_token(str(rows[size - 1].number), key) if len(rows) > size else ""
         shown = [await self._shown(row) for row in rows[:size]]
         return pb.ListTriggersResponse(triggers=shown, next_page_token=token)
 
     async def UpdateTrigger(self, request: pb.UpdateTriggerRequest, context: Any) -> pb.UpdateTriggerResponse:
-        trigger = await self._find(request.trigger)
-        await self._require_manager(trigger)
+        trigger = await self._access.find(request.trigger)
+        await self._access.require_manager(trigger)
         changes = request.changes
         if changes.revision not in (0, trigger.revision):
             raise TriggerChanged(
@@ -168,8 +161,8 @@ class TriggerServicer(trigger_pb2_grpc.TriggerServiceServicer):
         return answer(changed)
 
     async def DeleteTrigger(self, request: pb.DeleteTriggerRequest, context: Any) -> pb.DeleteTriggerResponse:
-        trigger = await self._find(request.trigger)
-        await self._require_manager(trigger)
+        trigger = await self._access.find(request.trigger)
+        await self._access.require_manager(trigger)
         async with self._firings.quiet:
             await self._store.delete(trigger.number, self._answers.keep(lambda _: pb.DeleteTriggerResponse()))
         return pb.DeleteTriggerResponse()
@@ -177,8 +170,8 @@ class TriggerServicer(trigger_pb2_grpc.TriggerServiceServicer):
     async def RotateTriggerSecret(
         self, request: pb.RotateTriggerSecretRequest, context: Any
     ) -> pb.RotateTriggerSecretResponse:
-        trigger = await self._find(request.trigger)
-        await self._require_manager(trigger)
+        trigger = await self._access.find(request.trigger)
+        await self._access.require_manager(trigger)
         if not isinstance(trigger.wish.source, WebhookSource):
             raise NoWebhook(f"{trigger.name} is fired by no webhook", field="trigger")
         overlap_s = request.overlap.seconds if request.HasField("overlap") else OVERLAP_S
@@ -198,8 +191,8 @@ class TriggerServicer(trigger_pb2_grpc.TriggerServiceServicer):
         return answer(await self._store.rotate(trigger.number, sealed, until_ms, now_ms, kept))
 
     async def FireTrigger(self, request: pb.FireTriggerRequest, context: Any) -> pb.FireTriggerResponse:
-        trigger = await self._find(request.trigger)
-        await self._require_runner(trigger)
+        trigger = await self._access.find(request.trigger)
+        await self._access.require_runner(trigger)
         over = convert.params_of(request.params_json, "params_json")
         body = parameters.decode_object(convert.params_of(request.body_json, "body_json"), "body_json")
         now_ms = self._clock.now_ms()
@@ -214,23 +207,23 @@ class TriggerServicer(trigger_pb2_grpc.TriggerServiceServicer):
         def answer(made: Firing) -> pb.FireTriggerResponse:
             return pb.FireTriggerResponse(firing=convert.firing_message(made))
 
-        made = await self._store.add(trigger, firing, now_ms, self._answers.keep(answer))
+        made = await self._store.firings.add(trigger, firing, now_ms, self._answers.keep(answer))
         self._firings.wake()
         return answer(made)
 
     async def ListFirings(self, request: pb.ListFiringsRequest, context: Any) -> pb.ListFiringsResponse:
         backfill, size = 0, page_size(request.page_size)
         if request.backfill_id and not request.trigger:
-            found, trigger = await self._find_backfill(request.backfill_id)
+            found, trigger = await self._access.find_backfill(request.backfill_id)
             backfill = found.number
         else:
-            trigger = await self._find(request.trigger)
+            trigger = await self._access.find(request.trigger)
             if request.backfill_id:
-                backfill = (await self._find_backfill(request.backfill_id))[0].number
+                backfill = (await self._access.find_backfill(request.backfill_id))[0].number
         states = [convert.value_of(convert.FIRING_STATES, one, "states") for one in request.states]
         key = f"firings {trigger.number} {states} {backfill}".encode()
-        before = int(decode_token(request.page_token, key) or _FIRST)
-        rows = await self._store.firings(trigger.number, states, backfill, before, size + 1)
+        before = int(decode_token(request.page_token, key) or FIRST)
+        rows = await self._store.firings.page(trigger.number, states, backfill, before, size + 1)
         token = encode_token(str(rows[size - 1].number), key) if len(rows) > size else ""
         shown = [convert.firing_message(row) for row in rows[:size]]
         return pb.ListFiringsResponse(firings=shown, next_page_token=token)
@@ -238,123 +231,22 @@ class TriggerServicer(trigger_pb2_grpc.TriggerServiceServicer):
     async def CreateBackfill(
         self, request: pb.CreateBackfillRequest, context: Any
     ) -> pb.CreateBackfillResponse:
-        trigger, now_ms = await self._find(request.trigger), self._clock.now_ms()
-        project = await self._require_runner(trigger)
-        self._require_runnable(trigger.account, project)
-        wanted = self._backfill(request, trigger, now_ms)
-        async with self._firings.quiet:
-            filling = await fill(
-                self._store,
-                trigger,
-                wanted.from_ms,
-                wanted.to_ms,
-                wanted.reprocess,
-                wanted.sequence,
-                wanted.params,
-            )
-            wanted = msgspec.structs.replace(wanted, kept_count=filling.kept_count)
-            times = [
-                pb.BackfillTime(
-                    logical_time=time_message(one.time_ms), runs=one.runs, run_id=f"r-{one.run}" if one.run else "",
-                    run_state=convert.run_state(one.state),
-                )
-                for one in filling.times
-            ]  # fmt: skip
-            counts = {("waiting", ""): len(filling.firings)}
-
-            def answer(made: Backfill) -> pb.CreateBackfillResponse:
-                shown = convert.backfill_message(made, counts)
-                return pb.CreateBackfillResponse(backfill=shown, times=times)
-
-            if request.validate_only:
-                return answer(wanted)
-            kept = self._answers.keep(answer)
-            made = await self._store.create_backfill(trigger, wanted, filling.firings, now_ms, kept)
-        self._firings.wake()
-        return answer(made)
+        return await self._backfills.create(request)
 
     async def GetBackfill(self, request: pb.GetBackfillRequest, context: Any) -> pb.GetBackfillResponse:
-        backfill, _ = await self._find_backfill(request.backfill_id)
-        counts = await self._store.backfill_counts(backfill.number)
-        return pb.GetBackfillResponse(backfill=convert.backfill_message(backfill, counts))
+        return await self._backfills.get(request)
+
+    async def ListBackfills(self, request: pb.ListBackfillsRequest, context: Any) -> pb.ListBackfillsResponse:
+        return await self._backfills.list(request)
 
     async def CancelBackfill(
         self, request: pb.CancelBackfillRequest, context: Any
     ) -> pb.CancelBackfillResponse:
-        backfill, trigger = await self._find_backfill(request.backfill_id)
-        await self._require_runner(trigger)
-        async with self._firings.quiet:
-            live = await self._store.cancel_backfill(backfill.number, lambda c, made: None)
-        if request.cancel_runs:
-            for run in live:
-                reply, ended = self._engine.new_reply()
-                self._engine.post(CancelAsked(reply, run, f"its back-fill {backfill.id} was cancelled"))
-                await ended
-        backfill, _ = await self._find_backfill(request.backfill_id)
-        counts = await self._store.backfill_counts(backfill.number)
-        return pb.CancelBackfillResponse(backfill=convert.backfill_message(backfill, counts))
-
-    # Who may, and what is meant
-
-    async def _find(self, name: str) -> RunTrigger:
-        """By id or by the caller's own name. Raises TriggerNotFound to who may not see it."""
-        caller, match = principal(), _ID.fullmatch(name)
-        if match is not None and match[1] == "tr":
-            number: int | None = int(match[2])
-        else:
-            number = await self._store.number_of(account_of(caller), name)
-        if number is None:
-            raise missing(name)
-        trigger = await self._store.get(number)
-        if caller.role != ADMIN and caller.account != trigger.account:
-            try:
-                require_role(caller, await self._projects.get(trigger.project), Role.VIEWER)
-            except ProjectNotFound as error:
-                raise missing(name) from error
-        return trigger
-
-    async def _find_backfill(self, name: str) -> tuple[Backfill, RunTrigger]:
-        match = _ID.fullmatch(name)
-        found = await self._store.backfill(int(match[2])) if match is not None and match[1] == "b" else None
-        if found is not None:
-            try:
-                return found, await self._find(f"tr-{found.trigger}")
-            except TriggerNotFound:
-                pass
-        raise BackfillNotFound(
-            f"there is no back-fill {name[:40]!r}, or it is not yours to see", field="backfill_id",
-            next_step="yard trigger backfill … says its id when it begins",
-        )  # fmt: skip
-
-    async def _require_runner(self, trigger: RunTrigger) -> Project:
-        project = await self._projects.get(trigger.project)
-        require_role(principal(), project, Role.RUNNER)
-        return project
-
-    async def _require_manager(self, trigger: RunTrigger) -> None:
-        caller = principal()
-        if caller.role == ADMIN or caller.account == trigger.account:
-            return
-        project = await self._projects.get(trigger.project)
-        if caller.account != project.account:
-            raise TriggerForbidden(
-                f"{trigger.id} is {trigger.account}'s, the project {project.account}'s", field="trigger",
-                next_step=f"ask {trigger.account} to do it",
-            )  # fmt: skip
-
-    def _require_runnable(self, account: str, project: Project) -> None:
-        """Its runs are the account's, whoever makes it."""
-        try:
-            require_role(Principal(USER, account), project, Role.RUNNER)
-        except (ProjectForbidden, ProjectNotFound) as error:
-            raise TriggerForbidden(
-                f"its runs would be {account}'s, which may not run {project.id}", field="trigger.project_id",
-                next_step=f"yard graph share {project.id} {account} runner",
-            ) from error  # fmt: skip
+        return await self._backfills.cancel(request)
 
     def _require_kind(self, trigger: RunTrigger, path: str) -> None:
         kind = path.partition(".")[0]
-        if kind in ("cron", "artifact", "model") and kind != kind_of(trigger.wish.source):
+        if kind in ("cron", "webhook", "artifact", "model") and kind != kind_of(trigger.wish.source):
             raise TriggerInvalid(
                 f"{trigger.name} is fired by {kind_of(trigger.wish.source)}, which stays", field="update_mask",
                 next_step="make another trigger",
@@ -381,27 +273,9 @@ class TriggerServicer(trigger_pb2_grpc.TriggerServiceServicer):
             # Not the trigger's fault: it is tried when it fires.
             return
 
-    def _backfill(self, request: pb.CreateBackfillRequest, trigger: RunTrigger, now_ms: int) -> Backfill:
-        if not request.HasField("from_time"):
-            raise TriggerInvalid("a range has a begin", field="from_time", next_step="--from 2026-01-01")
-        from_ms = convert.millis_of(request.from_time, "from_time")
-        to_ms = now_ms + 1
-        if request.HasField("to_time"):
-            to_ms = min(to_ms, convert.millis_of(request.to_time, "to_time"))
-        if not 0 <= request.max_running <= RUNNING_MOST:
-            raise TriggerInvalid(
-                f"max_running: {request.max_running} is not within 0 … {RUNNING_MOST}", field="max_running"
-            )
-        return Backfill(
-            0, trigger.number, account_of(principal()), from_ms, to_ms, request.max_running or RUNNING,
-            convert.value_of(convert.ORDERS, request.order, "order"),
-            convert.value_of(convert.REPROCESS, request.reprocess, "reprocess"),
-            convert.params_of(request.params_json, "params_json"), 0, False, now_ms,
-        )  # fmt: skip
-
     async def _shown(self, trigger: RunTrigger) -> pb.RunTrigger:
         message = convert.trigger_message(trigger, self._url)
-        message.running_count, message.waiting_count = await self._store.counts(trigger.number)
-        for last in await self._store.firings(trigger.number, (), 0, _FIRST, 1):
+        message.running_count, message.waiting_count = await self._store.firings.counts(trigger.number)
+        for last in await self._store.firings.page(trigger.number, (), 0, FIRST, 1):
             message.last_firing.CopyFrom(convert.firing_message(last))
         return message

@@ -46,8 +46,10 @@ def by_hand(account: str, time_ms: int, body: Mapping[str, Any]) -> dict[str, An
     return {"kind": "hand", "time": text_of(time_ms), "account": account, "body": dict(body)}
 
 
-def delivered(delivery: str, time_ms: int, body: Any) -> dict[str, Any]:
-    return {"kind": "webhook", "time": text_of(time_ms), "delivery_id": delivery, "body": body}
+def delivered(delivery: str, time_ms: int, body: Any, occasion: str) -> dict[str, Any]:
+    """`occasion`: what happened at the sender's, in its word; "" where it says none."""
+    event = {"kind": "webhook", "time": text_of(time_ms), "delivery_id": delivery, "body": body}
+    return {**event, "event": occasion} if occasion else event
 
 
 def params_of(event: Mapping[str, Any], event_params: Mapping[str, str], given: str, over: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from services.graph.triggers import events, machine
+from services.graph.triggers.backfill_table import BackfillTable
 from services.graph.triggers.cron import Schedule, schedule
 from services.graph.triggers.events import text_of
 from services.graph.triggers.firing import fired_at
@@ -18,7 +19,6 @@ from services.graph.triggers.model import (
     RunTrigger,
     Sequence,
 )
-from services.graph.triggers.store import TriggerStore
 
 TIMES_MOST = 5_000
 
@@ -44,7 +44,7 @@ class Filling(msgspec.Struct, frozen=True):
 
 
 async def fill(
-    store: TriggerStore, trigger: RunTrigger, from_ms: int, to_ms: int, reprocess: Reprocess, sequence: Sequence,
+    backfills: BackfillTable, trigger: RunTrigger, from_ms: int, to_ms: int, reprocess: Reprocess, sequence: Sequence,
     params: str,
 ) -> Filling:  # fmt: skip
     """Raises NoSchedule, BackfillEmpty, BackfillTooLarge. True for as long as nothing else fires the trigger."""
@@ -61,7 +61,7 @@ async def fill(
             f"{trigger.name} has no time from {text_of(from_ms)} to {text_of(to_ms)} that has passed",
             field="from_time", next_step=f"the first from there on: {text_of(upcoming)}" if upcoming else "",
         )  # fmt: skip
-    states = await store.states_at(trigger.number, found)
+    states = await backfills.states_at(trigger.number, found)
     rows = []
     for time_ms, event, had in zip(found, events.at_times(times, found), states, strict=True):
         state, run = had[-1] if had else ("", 0)

@@ -110,7 +110,7 @@ class Firings:
     async def prune(self) -> None:
         """For ever: forgets the oldest firings of triggers that have many."""
         while True:
-            await self.store.prune()
+            await self.store.firings.prune()
             await self._clock.sleep(PRUNE_S)
 
     async def _fire_due(self) -> None:
@@ -139,7 +139,9 @@ class Firings:
         wait_s = LOOK_MOST_S
         blocked: set[tuple[int, int | None]] = set()
         while True:
-            heads = [one for one in await self.store.heads() if (one.trigger, one.backfill) not in blocked]
+            heads = [
+                one for one in await self.store.firings.heads() if (one.trigger, one.backfill) not in blocked
+            ]
             if not heads:
                 return wait_s
             for head in heads:
@@ -163,7 +165,7 @@ class Firings:
     async def _decide(self, number: int) -> bool:
         """Starts or ends a firing; False: it waits for the end of a run."""
         try:
-            firing = await self.store.firing(number)
+            firing = await self.store.firings.get(number)
             trigger = await self.store.get(firing.trigger)
         except TriggerNotFound:
             return True
@@ -173,7 +175,7 @@ class Firings:
             await self.store.pause(
                 trigger.number, f"there is no account {trigger.account} any more", self._clock.now_ms()
             )
-            await self.store.end(
+            await self.store.firings.end(
                 number, FiringState.SKIPPED, ACCOUNT_GONE, f"there is no account {trigger.account}"
             )
             return True
@@ -181,24 +183,26 @@ class Firings:
         if verdict is Verdict.WAIT:
             return False
         if verdict is Verdict.SKIP:
-            await self.store.end(number, FiringState.SKIPPED, RUN_GOES_ON, "a run of this trigger goes on")
+            await self.store.firings.end(
+                number, FiringState.SKIPPED, RUN_GOES_ON, "a run of this trigger goes on"
+            )
             return True
         await self._start(trigger, firing)
         return True
 
     async def _admit(self, trigger: RunTrigger, firing: Firing) -> Verdict:
-        running = await self.store.running(trigger.number, firing.backfill)
+        running = await self.store.firings.running(trigger.number, firing.backfill)
         if firing.backfill is None:
             wish = trigger.wish
             return machine.admit(wish.concurrency, running, wish.max_running)
-        backfill = await self.store.backfill(firing.backfill)
+        backfill = await self.store.backfills.get(firing.backfill)
         return Verdict.START if backfill is None or running < backfill.max_running else Verdict.WAIT
 
     async def _start(self, trigger: RunTrigger, firing: Firing) -> None:
         """Its run, or why it has none. Raises what passes by itself."""
         try:
             plan = await self.plan(trigger, _decode(firing.event), firing.params, comment_of(trigger, firing))
-            reply, answer = self._engine.new_reply(self.store.started(firing.number))
+            reply, answer = self._engine.new_reply(self.store.firings.started(firing.number))
             self._engine.post(RunAsked(reply, plan.spec, plan.graph, plan.plan))
             await answer
         except _AGAIN:
@@ -206,11 +210,11 @@ class Firings:
         except CanvasInvalid as error:
             if self._clock.monotonic_ms() < self._settled_ms:
                 raise AgentsAwaited(error.message) from error
-            await self.store.end(firing.number, FiringState.REFUSED, error.reason, error.message)
+            await self.store.firings.end(firing.number, FiringState.REFUSED, error.reason, error.message)
         except (PermissionDenied, NotFound) as error:
-            await self.store.end(firing.number, FiringState.SKIPPED, error.reason, error.message)
+            await self.store.firings.end(firing.number, FiringState.SKIPPED, error.reason, error.message)
         except ServiceError as error:
-            await self.store.end(firing.number, FiringState.REFUSED, error.reason, error.message)
+            await self.store.firings.end(firing.number, FiringState.REFUSED, error.reason, error.message)
 
     async def plan(self, trigger: RunTrigger, event: dict[str, object], over: str, comment: str = "") -> Plan:
         """The run that an event would start, as its owner. Raises what refuses it."""

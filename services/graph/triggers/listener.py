@@ -9,23 +9,16 @@ import asyncio
 import ssl
 from typing import Any
 
-import msgspec
-
 from services.chassis.bootstrap import is_loopback
-from services.chassis.clock import Clock
-from services.chassis.errors import ServiceError, StartRefused
+from services.chassis.errors import StartRefused
 from services.chassis.logs import get_logger
 from services.chassis.server import TlsFiles
 from services.graph.config import GraphConfig
-from services.graph.triggers import events, signature
-from services.graph.triggers.firing import Firings
-from services.graph.triggers.model import NewFiring, RunTrigger, TriggerNotFound, WebhookSource
-from services.graph.triggers.sealing import Sealing
+from services.graph.triggers.deliveries import Answer, Deliveries, Delivery
 
 BODY_MOST = 256 << 10
 READ_S = 10.0
 PREFIX = "/triggers/"
-_DECOY = signature.new_secret()
 _log = get_logger("graph.webhooks")
 
 
@@ -39,86 +32,6 @@ class WebhooksNeedTls(StartRefused):
 
 class WebhookPortTaken(StartRefused):
     """The port of webhooks cannot be listened on."""
-
-
-class Delivery(msgspec.Struct, frozen=True):
-    """What came, before it is believed."""
-
-    trigger: str
-    delivery: str
-    timestamp: str
-    signatures: str
-    body: bytes
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What is said to who delivered it."""
-
-    status: int
-    reason: str
-    message: str
-    firing: str = ""
-
-
-REFUSED = Answer(401, "NOT_SIGNED", "the signature, the time or the trigger is not right")
-
-
-class Deliveries:
-    """What becomes of a delivery. Knows no HTTP but its status codes."""
-
-    def __init__(self, firings: Firings, sealing: Sealing, clock: Clock) -> None:
-        self._firings = firings
-        self._sealing = sealing
-        self._clock = clock
-
-    async def take(self, delivery: Delivery) -> Answer:
-        """Idempotent by (trigger, delivery id)."""
-        now_ms = self._clock.now_ms()
-        trigger, secrets = await self._trigger(delivery.trigger, now_ms)
-        is_signed = signature.is_signed(
-            secrets or [_DECOY], delivery.delivery, delivery.timestamp, delivery.body, delivery.signatures
-        )
-        if (
-            trigger is None
-            or not secrets
-            or not is_signed
-            or not signature.is_fresh(delivery.timestamp, now_ms)
-        ):
-            return REFUSED
-        if trigger.is_paused:
-            return Answer(409, "TRIGGER_PAUSED", f"{trigger.name} is paused")
-        try:
-            body = msgspec.json.decode(delivery.body, type=dict[str, Any]) if delivery.body else {}
-        except (msgspec.MsgspecError, RecursionError) as error:
-            return Answer(400, "BODY_INVALID", f"the body is no JSON object: {error}")
-        event = msgspec.json.encode(events.delivered(delivery.delivery, now_ms, body)).decode()
-        return await self._fire(trigger, delivery.delivery, event, now_ms)
-
-    async def _fire(self, trigger: RunTrigger, delivery: str, event: str, now_ms: int) -> Answer:
-        new = NewFiring(f"delivery:{delivery}", event)
-        try:
-            firing = await self._firings.store.add(trigger, new, now_ms, lambda c, made: None)
-        except TriggerNotFound:
-            return REFUSED
-        except ServiceError as error:
-            return Answer(503, error.reason, error.message)
-        self._firings.wake()
-        return Answer(202, "", "", firing.id)
-
-    async def _trigger(self, name: str, now_ms: int) -> tuple[RunTrigger | None, list[str]]:
-        """Which it is for, and the secrets that count."""
-        digits = name.removeprefix("tr-")
-        if digits == name or not (digits.isascii() and digits.isdecimal() and len(digits) < 16):
-            return None, []
-        try:
-            trigger = await self._firings.store.get(int(digits))
-        except TriggerNotFound:
-            return None, []
-        if not isinstance(trigger.wish.source, WebhookSource):
-            return None, []
-        sealed = await self._firings.store.secrets(trigger.number, now_ms)
-        opened = [self._sealing.open(one, trigger.account, trigger.name) for one in sealed]
-        return trigger, [one for one in opened if one is not None]
 
 
 class Listener:
@@ -178,15 +91,10 @@ class Listener:
             return _response(Answer(408, "BODY_SLOW", f"the body took longer than {READ_S:.0f} s"))
         except web.HTTPRequestEntityTooLarge:
             return _response(Answer(413, "BODY_TOO_LARGE", f"a body has at most {BODY_MOST} bytes"))
-        header = request.headers.get
-        delivery = Delivery(
-            request.match_info["trigger"], header("webhook-id", ""), header("webhook-timestamp", ""),
-            header("webhook-signature", ""), body,
-        )  # fmt: skip
-        if not 0 < len(delivery.delivery) <= signature.DELIVERY_LENGTH or not delivery.delivery.isprintable():
-            return _response(REFUSED)
+        headers = {name.lower(): text for name, text in request.headers.items()}
+        delivery = Delivery(request.match_info["trigger"], headers, body)
         answer = await self._deliveries.take(delivery)
-        if answer.status != 202:
+        if answer.status >= 400:
             _log.info(
                 "webhook_refused", trigger=delivery.trigger[:40], status=answer.status, reason=answer.reason
             )

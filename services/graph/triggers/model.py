@@ -68,8 +68,17 @@ class CronSource(msgspec.Struct, frozen=True, tag="cron"):
     catch_up_most: int = 100
 
 
+class WebhookForm(StrEnum):
+    """How deliveries are signed."""
+
+    STANDARD = "standard"
+    GITHUB = "github"
+
+
 class WebhookSource(msgspec.Struct, frozen=True, tag="webhook"):
     """Signed deliveries over HTTP."""
+
+    form: WebhookForm = WebhookForm.STANDARD
 
 
 class ArtifactSource(msgspec.Struct, frozen=True, tag="artifact"):

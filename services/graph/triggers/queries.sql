@@ -134,6 +134,16 @@ FROM backfill WHERE number = ?;
 SELECT f.state, coalesce(r.state, ''), count(*) FROM firing f LEFT JOIN run r ON r.number = f.run
 WHERE f.backfill = ? GROUP BY 1, 2;
 
+-- name: list_backfills
+SELECT b.number, b.trigger, b.account, b.from_ms, b.to_ms, b.max_running, b.sequence, b.reprocess, b.params,
+    b.kept_count, b.is_cancelled, b.create_time_ms
+FROM backfill b JOIN run_trigger t ON t.number = b.trigger
+WHERE b.number < :before AND (:trigger = 0 OR b.trigger = :trigger) AND (
+    :account IS NULL OR t.account = :account
+    OR EXISTS (SELECT 1 FROM project p WHERE p.number = t.project AND p.account = :account)
+    OR EXISTS (SELECT 1 FROM project_access a WHERE a.project = t.project AND a.account = :account)
+) ORDER BY b.number DESC LIMIT :most;
+
 -- name: cancel_backfill
 UPDATE backfill SET is_cancelled = 1 WHERE number = ?;
 

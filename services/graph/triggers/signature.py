@@ -1,6 +1,8 @@
-"""Signatures of webhook deliveries, as Standard Webhooks says: HMAC-SHA256 over id, time and body. Pure.
+"""Signatures of webhook deliveries, in the forms that there are. Pure.
 
-Source: https://www.standardwebhooks.com (specification 1.0). Every secret that counts is tried in constant time.
+Standard Webhooks (https://www.standardwebhooks.com, specification 1.0): HMAC-SHA256 over id, time and body under the
+bytes that the secret stands for. GitHub's: over the body alone, under the secret's text. Every secret that counts is
+tried in constant time.
 """
 
 from __future__ import annotations
@@ -23,22 +25,36 @@ def new_secret() -> str:
 
 
 def sign(secret: str, delivery: str, timestamp: str, body: bytes) -> str:
-    """ "v1,…" """
+    """Of Standard Webhooks: "v1,…"."""
     key = base64.b64decode(secret.removeprefix(PREFIX))
     signed = f"{delivery}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+
+
+def sign_body(secret: str, body: bytes) -> str:
+    """Of GitHub's form: "sha256=…"."""
+    return "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
 
 
 def is_signed(
     secrets_that_count: Iterable[str], delivery: str, timestamp: str, body: bytes, header: str
 ) -> bool:
     """Whether one of the signatures in the header is one of ours."""
-    given = [one.encode() for one in header.split(" ")[:SIGNATURES_MOST]]
+    wanted = [sign(secret, delivery, timestamp, body) for secret in secrets_that_count]
+    return _is_among(header.split(" ")[:SIGNATURES_MOST], wanted)
+
+
+def is_body_signed(secrets_that_count: Iterable[str], body: bytes, header: str) -> bool:
+    """Whether the header is one of our signatures of the body."""
+    return _is_among([header], [sign_body(secret, body) for secret in secrets_that_count])
+
+
+def _is_among(given: Iterable[str], wanted: Iterable[str]) -> bool:
     found = False
-    for secret in secrets_that_count:
-        wanted = sign(secret, delivery, timestamp, body).encode()
-        for one in given:
-            found |= hmac.compare_digest(one, wanted)
+    offered = [one.encode() for one in given]
+    for ours in wanted:
+        for one in offered:
+            found |= hmac.compare_digest(one, ours.encode())
     return found
 
 
