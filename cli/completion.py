@@ -1,4 +1,4 @@
-"""Names for the shell's completion: task ids, nodes, operators, projects, runs and their nodes.
+"""Names for the shell's completion: tasks, nodes, operators, queues, projects, runs, jobs, sweeps, models, contacts …
 
 Gives up after a second, and never complains.
 """
@@ -56,6 +56,36 @@ def complete_run_nodes(ctx: Any, args: list[str], incomplete: str) -> Names:
     )
 
 
+def complete_jobs(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Training jobs with their states, newest first."""
+    return _ask(ctx, _jobs, incomplete)
+
+
+def complete_sweeps(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Sweeps with their states, newest first."""
+    return _ask(ctx, _sweeps, incomplete)
+
+
+def complete_models(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Names of models with what they are."""
+    return _ask(ctx, _models, incomplete)
+
+
+def complete_deployments(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Names of deployments."""
+    return _ask(ctx, _deployments, incomplete)
+
+
+def complete_triggers(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Names of triggers with their ids."""
+    return _ask(ctx, _triggers, incomplete)
+
+
+def complete_contacts(ctx: Any, args: list[str], incomplete: str) -> Names:
+    """Names of contacts."""
+    return _ask(ctx, _contacts, incomplete)
+
+
 def complete_gates(ctx: Any, args: list[str], incomplete: str) -> Names:
     """Gates that the run which was named waits at, with what they ask."""
     return _ask(ctx, partial(_gates, str(ctx.params.get("run") or "")), incomplete)
@@ -93,6 +123,40 @@ async def _runs(client: Client) -> Names:
 
     listed = await client.runs.list(page_size=200)
     return [(run.id, f"{state_of(run)} {run.project_id} {run.comment}".strip()) for run in listed.runs]
+
+
+async def _jobs(client: Client) -> Names:
+    from cli.output.jobs import state_of
+
+    listed = await client.jobs.list(page_size=200)
+    return [(job.id, f"{state_of(job)} {job.name}".strip()) for job in listed.jobs]
+
+
+async def _sweeps(client: Client) -> Names:
+    from cli.output.sweeps import state_of
+
+    listed = await client.sweeps.list(page_size=200)
+    return [(sweep.id, f"{state_of(sweep)} {sweep.name}".strip()) for sweep in listed.sweeps]
+
+
+async def _models(client: Client) -> Names:
+    listed = await client.models.list(page_size=200)
+    return [(model.name, model.summary) for model in listed.models]
+
+
+async def _deployments(client: Client) -> Names:
+    listed = await client.deployments.list(page_size=200)
+    return [(deployment.name, "") for deployment in listed.deployments]
+
+
+async def _triggers(client: Client) -> Names:
+    listed = await client.triggers.list(page_size=200)
+    return [(trigger.name, trigger.id) for trigger in listed.triggers]
+
+
+async def _contacts(client: Client) -> Names:
+    listed = await client.contacts.list(page_size=200)
+    return [(contact.name, "") for contact in listed.contacts]
 
 
 async def _run_nodes(run: str, within: str, client: Client) -> Names:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes
+from cli.completion import complete_contacts
 from cli.invocation import Invocation, command, new_group
 from cli.output.render import show_list, show_one
 from cli.prompts import confirm
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 app = new_group("Contacts: where people are told how their work ended.")
 
-Name = Annotated[str, typer.Argument(help="Name of the contact")]
+Name = Annotated[str, typer.Argument(help="Name of the contact", autocompletion=complete_contacts)]
 Account = Annotated[str, typer.Option(help="Of this account", show_default="your own account")]
 PageSize = Annotated[int, typer.Option(help="Most rows")]
 PageToken = Annotated[str, typer.Option(help="Where the last page ended")]

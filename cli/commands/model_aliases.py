@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli.completion import complete_models
 from cli.invocation import Invocation, command, new_group, new_part
 from cli.list_options import PageSize, PageToken
 from cli.output.render import show_list, show_one
@@ -14,7 +15,7 @@ app = new_group("Names for versions of a model, with a history that is only adde
 part = new_part()
 part.add_typer(app, name="alias")
 
-Name = Annotated[str, typer.Argument(help="Of the model")]
+Name = Annotated[str, typer.Argument(help="Of the model", autocompletion=complete_models)]
 Alias = Annotated[str, typer.Argument(help="For example champion, which is called where no version is named")]
 Comment = Annotated[str, typer.Option(help="What for, for people")]
 

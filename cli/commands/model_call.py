@@ -10,6 +10,7 @@ import typer
 
 from cli import exit_codes
 from cli.commands.model_references import named
+from cli.completion import complete_models
 from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command, new_part
 from cli.output.render import show_document
@@ -27,7 +28,12 @@ part = new_part()
 @command(part)
 async def call(
     yard: Invocation,
-    model: Annotated[str, typer.Argument(help="A model or a deployment; model:version, or model:alias")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model or a deployment; model:version, or model:alias", autocompletion=complete_models
+        ),
+    ],
     input: Annotated[
         list[str],
         typer.Option(

@@ -15,6 +15,7 @@ import typer
 
 from cli import exit_codes
 from cli.commands.model_versions import followed, tell_questions
+from cli.completion import complete_models
 from cli.documents import read_document
 from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command, new_group, new_part
@@ -30,7 +31,9 @@ app = new_group(
 part = new_part()
 part.add_typer(app, name="config")
 
-Model = Annotated[str, typer.Argument(help="NAME, NAME:VERSION or NAME:ALIAS")]
+Model = Annotated[
+    str, typer.Argument(help="NAME, NAME:VERSION or NAME:ALIAS", autocompletion=complete_models)
+]
 Revision = Annotated[
     int, typer.Option(help="Which revision", show_default="the one that serves, else the latest")
 ]

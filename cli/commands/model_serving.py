@@ -10,6 +10,7 @@ import typer
 
 from cli import exit_codes
 from cli.commands.model_references import named
+from cli.completion import complete_deployments, complete_models
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_part
 from cli.list_options import PageSize, PageToken
@@ -27,7 +28,7 @@ Routes = Annotated[
     list[str],
     typer.Argument(help="MODEL, MODEL:VERSION or MODEL:VERSION=WEIGHT; a version is a number or an alias"),
 ]
-Name = Annotated[str, typer.Argument(help="The name of a deployment")]
+Name = Annotated[str, typer.Argument(help="The name of a deployment", autocompletion=complete_deployments)]
 Version = Annotated[str, typer.Option("--version", help="A number or an alias; else champion, or the latest")]
 Node = Annotated[str, typer.Option(help="Only this node")]
 Wait = Annotated[float, typer.Option(help="Seconds to wait at most", min=0)]
@@ -196,7 +197,7 @@ async def frames(
 @command(part)
 async def load(
     yard: Invocation,
-    model: Annotated[str, typer.Argument(help="A model, or model:version")],
+    model: Annotated[str, typer.Argument(help="A model, or model:version", autocompletion=complete_models)],
     version: Version = "",
     node: Node = "",
     wait: Wait = 600.0,
@@ -221,7 +222,7 @@ async def load(
 @command(part)
 async def unload(
     yard: Invocation,
-    model: Annotated[str, typer.Argument(help="A model, or model:version")],
+    model: Annotated[str, typer.Argument(help="A model, or model:version", autocompletion=complete_models)],
     version: Annotated[str, typer.Option("--version", help="A number or an alias; else every version")] = "",
     node: Node = "",
     detach: Annotated[

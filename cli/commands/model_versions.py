@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes
+from cli.completion import complete_models
 from cli.documents import read_document
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_part
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 part = new_part()
 
-Model = Annotated[str, typer.Argument(help="NAME, NAME:VERSION or NAME:ALIAS")]
+Model = Annotated[
+    str, typer.Argument(help="NAME, NAME:VERSION or NAME:ALIAS", autocompletion=complete_models)
+]
 SLOW_S = 8.0
 
 

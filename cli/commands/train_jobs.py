@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import exit_codes, work_options, work_values
+from cli.completion import complete_jobs
 from cli.documents import read_document
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_part
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 part = new_part()
 
-Job = Annotated[str, typer.Argument(help="For example j-12")]
+Job = Annotated[str, typer.Argument(help="For example j-12", autocompletion=complete_jobs)]
 Curve = Annotated[
     str, typer.Option(help="Whose curve is drawn on a terminal", show_default="the loss", metavar="NAME")
 ]

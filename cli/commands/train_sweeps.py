@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes, work_options
+from cli.completion import complete_sweeps
 from cli.documents import read_document
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group, new_part
@@ -23,7 +24,7 @@ app = new_group(
 part = new_part()
 part.add_typer(app, name="sweep")
 
-Sweep = Annotated[str, typer.Argument(help="For example s-3")]
+Sweep = Annotated[str, typer.Argument(help="For example s-3", autocompletion=complete_sweeps)]
 Comment = Annotated[str, typer.Option(help="What for, for people")]
 SweepFile = Annotated[str, typer.Argument(help="A sweep file, YAML or JSON; - reads stdin")]
 

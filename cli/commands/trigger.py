@@ -9,6 +9,7 @@ import typer
 from cli import work_options, work_values
 from cli.commands import trigger_backfill
 from cli.commands.trigger_backfill import is_backfill
+from cli.completion import complete_triggers
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group, take_in
 from cli.list_options import PageSize, PageToken
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 app = new_group("Runs that start by themselves: schedules, webhooks, new artefacts, new models; back-fills.")
 
-Trigger = Annotated[str, typer.Argument(help="Name of one's own, or id, for example tr-7")]
+Trigger = Annotated[
+    str, typer.Argument(help="Name of one's own, or id, for example tr-7", autocompletion=complete_triggers)
+]
 Cron = Annotated[str, typer.Option(help="minute hour day month weekday, e.g. '0 6 * * MON-FRI', or @daily")]
 Zone = Annotated[str, typer.Option(help="IANA time zone of --cron, e.g. Europe/Berlin", show_default="UTC")]
 CatchUp = Annotated[

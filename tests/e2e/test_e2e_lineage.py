@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from modelyard.errors import YardError
 from modelyard.v1 import lineage_pb2 as pb
 from modelyard.v1 import run_pb2
 from tests.support.documents import blocks, type_in
@@ -144,6 +145,17 @@ async def test_service_that_does_not_answer_is_said_and_the_rest_is_shown(story:
     assert found.gaps == ["the trainer does not answer: links through training jobs are missing"]
     assert ids(found, "MODEL_VERSION") == ["greeter:1"] and ids(found, "RUN") == [story.run]
     assert [one.is_hidden for one in found.things if one.kind == pb.THING_KIND_JOB] == [False]
+
+
+@pytest.mark.asyncio
+async def test_word_that_names_nothing_is_not_found_whoever_is_away(story: Story) -> None:
+    async with story.yard.client(trainer="127.0.0.1:9", models="127.0.0.1:9") as client:
+        with pytest.raises(YardError, match="models service and the trainer cannot be reached") as nothing:
+            await client.lineage.of("nothing-at-all")
+        with pytest.raises(YardError, match=f"only the trainer knows what {story.job} is") as away:
+            await client.lineage.of(story.job)
+    assert (nothing.value.code, away.value.code) == ("NOT_FOUND", "UNAVAILABLE")
+    assert "j-5 (job)" in nothing.value.next_step
 
 
 def test_command_line_shows_a_line_for_each_thing_with_the_next_command(story: Story) -> None:
