@@ -12,6 +12,8 @@ from cli.output.controls import gate_lines, is_gated, say_bodies, write_executio
 from cli.output.render import show_list, show_one
 from cli.output.runs import NODE_FIELDS, node_line, show_node
 
+ASKED_MOST = 20
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,6 +29,7 @@ async def show_run(yard: Invocation, client: Client, run: str, within: str, *, b
     at = await _node(client, run, within) if within else None
     nodes = await client.runs.nodes(run, within=within, without_bodies=not bodies)
     shown = [at, *nodes] if at is not None else nodes
+    await _ask_how_far(client, shown)
     if yard.output != "table":
         answer = run_pb2.ListRunNodesResponse(nodes=shown)
         show_list(yard.output, answer, shown, (), lambda item: item.node_id)
@@ -45,6 +48,26 @@ async def show_run(yard: Invocation, client: Client, run: str, within: str, *, b
     else:
         _write_levels(run, nodes)
         say_bodies(run, nodes)
+
+
+async def _ask_how_far(client: Client, nodes: Sequence[canvas_pb2.ExecutionNode]) -> None:
+    """Of a run that nobody watches the graph service does not know how far its tasks are; the scheduler does."""
+    from modelyard.errors import YardError
+    from modelyard.v1 import canvas_pb2
+
+    going = [
+        node
+        for node in nodes
+        if node.detail == canvas_pb2.EXECUTION_DETAIL_RUNNING and node.task and not node.HasField("progress")
+    ]
+    for node in going[:ASKED_MOST]:
+        try:
+            task = await client.tasks.get(node.task)
+        except YardError:
+            continue
+        node.node = node.node or task.node
+        if task.HasField("progress"):
+            node.progress.ratio, node.progress.message = task.progress.ratio, task.progress.message
 
 
 async def _node(client: Client, run: str, name: str) -> canvas_pb2.ExecutionNode | None:

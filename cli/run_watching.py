@@ -83,7 +83,7 @@ class _Lines:
         for node in nodes:
             if node.commit_sequence:
                 self._write(node_line(node))
-            elif node.HasField("progress") and not self._bodies and kind_of(node):
+            elif node.HasField("progress") and not self._bodies and (kind_of(node) or node.progress.message):
                 self._part(node)
         for line in lines:
             self._write(line)
@@ -93,10 +93,10 @@ class _Lines:
             self._whole.clear()
 
     def _part(self, node: canvas_pb2.ExecutionNode) -> None:
-        """How far a map or loop is; on a terminal the bar of the whole has the only line."""
+        """How far a map, a loop, a job is; on a terminal the bar of the whole has the only line."""
         if Board.is_wanted():
             return
-        known = self._parts.get(node.node_id) or Progress(f"{self._run} {node.node_id}")
+        known = self._parts.get(node.node_id) or Progress(f"{self._run} {node.node_id}", tells_words=True)
         self._parts[node.node_id] = known
         known.update(node.progress.ratio, node.progress.message)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import exit_codes
-from cli.commands import graph_exchange, graph_gates, graph_runs
+from cli.commands import graph_exchange, graph_gates, graph_logs, graph_runs
 from cli.completion import complete_projects
 from cli.documents import read_document
 from cli.errors import CommandError, UsageError
@@ -246,4 +246,4 @@ async def remove(
     yard.say(f"deleted {project}")
 
 
-take_in(app, graph_exchange.part, graph_gates.part, graph_runs.part)
+take_in(app, graph_exchange.part, graph_gates.part, graph_logs.part, graph_runs.part)

@@ -8,7 +8,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from cli.errors import colour_wanted
-from cli.output.controls import kind_of
 from cli.output.runs import detail_of
 
 if TYPE_CHECKING:
@@ -70,8 +69,9 @@ def _line(level: int, members: Sequence[tuple[int, str, str]], width: int) -> st
         symbols = "  ".join(f"{symbol} {counts[symbol]}" for symbol in SYMBOLS.values() if counts[symbol])
     names = ", ".join(name for _, name, detail in members if detail in ("running", "failed", "timed_out"))
     plain = "".join(char if char.isprintable() else "�" for char in names)
-    if len(plain) > _NAMES_WIDTH:
-        plain = plain[: _NAMES_WIDTH - 1] + "…"
+    room = max(_NAMES_WIDTH, width - len(head) - len(symbols) - 2)
+    if len(plain) > room:
+        plain = plain[: room - 1] + "…"
     return f"{head}{symbols}  {plain}".rstrip()[:width]
 
 
@@ -90,8 +90,8 @@ class Board:
     def learn(self, nodes: Iterable[canvas_pb2.ExecutionNode]) -> None:
         """Takes in how nodes are now."""
         for node in nodes:
-            # How many items of a map have ended stands beside its name.
-            goes_on = node.HasField("progress") and not node.commit_sequence and kind_of(node)
+            # How many items of a map have ended, how far a job is, stands beside its name.
+            goes_on = node.HasField("progress") and not node.commit_sequence
             name = f"{node.node_id} {node.progress.message}" if goes_on else node.node_id
             self._nodes[node.node_id] = (node.gradient, node.order, name, detail_of(node))
 

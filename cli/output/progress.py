@@ -11,6 +11,8 @@ from modelyard.quantities import format_duration
 WIDTH = 24
 PLAIN_STEP = 0.1
 """In a pipe a line is written for each further tenth."""
+CALM_S = 5.0
+"""And, of work that is told of by what it does, for other words, no oftener than this."""
 
 
 def bar(ratio: float, width: int = WIDTH) -> str:
@@ -22,22 +24,31 @@ def bar(ratio: float, width: int = WIDTH) -> str:
 class Progress:
     """One line about one piece of work; `update` is cheap enough to be called for every report."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, tells_words: bool = False) -> None:
         self._title = title
+        self._tells_words = tells_words
         self._began = time.monotonic()
         self._live = colour_wanted(sys.stderr)
         self._shown = ""
         self._said = -1.0
+        self._words = ""
+        self._said_s = -CALM_S
 
     def update(self, ratio: float, message: str = "") -> None:
         """`ratio` of 0 … 1 is done."""
         ratio = min(max(ratio, 0.0), 1.0)
         if self._live:
             self._draw(f"{self._title} {bar(ratio)} {ratio:4.0%} {self._remaining(ratio)} {message}")
-        elif ratio >= self._said + PLAIN_STEP or (ratio == 1.0 and self._said < 1.0):
-            self._said = ratio
+        elif self._is_news(ratio, message):
+            self._said, self._words, self._said_s = ratio, message, time.monotonic()
             sys.stderr.write(f"{self._title} {ratio:.0%} {message}".rstrip() + "\n")
             sys.stderr.flush()
+
+    def _is_news(self, ratio: float, message: str) -> bool:
+        if ratio >= self._said + PLAIN_STEP or (ratio == 1.0 and self._said < 1.0):
+            return True
+        is_calm = time.monotonic() - self._said_s >= CALM_S
+        return self._tells_words and message != self._words and is_calm
 
     def clear(self) -> None:
         """Takes the bar away so that other lines can be written."""

@@ -47,6 +47,13 @@ def gate_of(node: canvas_pb2.ExecutionNode) -> str:
     return decision_of(node)
 
 
+def far_of(node: canvas_pb2.ExecutionNode) -> str:
+    """How far one is that goes on: 30%, and what it says."""
+    if node.commit_sequence or not node.HasField("progress"):
+        return ""
+    return f"{node.progress.ratio:.0%} {node.progress.message}".strip()
+
+
 def _told(run: run_pb2.Run) -> str:
     """Who is told of it; empty: the account's default contacts."""
     return "nobody" if run.notification.silent else run.notification.contact
@@ -74,6 +81,7 @@ NODE_FIELDS: Columns = (
     ("state", detail_of),
     ("task", lambda node: node.task),
     ("on", lambda node: node.node),
+    ("progress", far_of),
     ("parameters", lambda node: node.initial_params_json),
     ("parameters at", lambda node: node.parameter_address),
     ("outputs", lambda node: "\n".join(_output(output) for output in node.outputs)),
@@ -95,7 +103,7 @@ def _output(output: canvas_pb2.NodeOutput) -> str:
 def node_line(node: canvas_pb2.ExecutionNode) -> str:
     """What became of a node, on one line."""
     where = f" on {node.node}" if node.node else ""
-    goes_on = node.progress.message if not node.commit_sequence else ""
+    goes_on = far_of(node)
     outputs = ", ".join(_output(output) for output in node.outputs)
     said = node.error.message or "; ".join(part for part in (goes_on, node.note, outputs) if part)
     what = "".join(char if char.isprintable() else " " for char in said)
@@ -139,7 +147,8 @@ def show_failed(run: run_pb2.Run, nodes: Sequence[canvas_pb2.ExecutionNode]) -> 
             sys.stderr.write(f"  next: {node.error.next_step}\n")
     if run.error_count > len(nodes):
         sys.stderr.write(f"… {run.error_count - len(nodes)} more in error\n")
-    sys.stderr.write(f"next: yard graph show {run.id}; yard graph continue {run.id}\n")
+    wrote = next((f"; yard graph logs {run.id} {node.node_id}" for node in nodes if node.task), "")
+    sys.stderr.write(f"next: yard graph show {run.id}{wrote}; yard graph continue {run.id}\n")
 
 
 def _first_line(text: str) -> str:

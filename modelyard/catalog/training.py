@@ -8,6 +8,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from modelyard.catalog.job_lines import JobLines
 from modelyard.catalog.services import NOTHING, request_id_of, yard_of
 from modelyard.context import Context
 from modelyard.operator.declaration import operator
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from modelyard.client import Client
     from modelyard.v1.job_pb2 import Job
     from modelyard.v1.task_pb2 import Attachment
+
+
+METRICS_MOST = 3
+WORDS_MOST = 200
 
 
 class JobFailed(OperatorFailed):
@@ -56,14 +61,19 @@ async def run_job(
         request = _Request(job, params, name, bundle, await _attached(yard, data, data_name))
         made = await _job_of(ctx, yard, request)
         try:
-            ended = await _followed(ctx, yard, made)
+            async with JobLines(yard, made.id) as lines:
+                ended, failed = await _followed(ctx, yard, made)
+                await lines.finish()
         except asyncio.CancelledError:
             with contextlib.suppress(Exception):
                 await asyncio.shield(yard.jobs.stop(made.id, f"task {ctx.task_id} was cancelled"))
             raise
         told = _told(ended)
         if told["state"] != "succeeded":
-            raise JobFailed(f"{made.id} {told['state']}: {ended.message}", f"yard train why {made.id}")
+            why = _why(ended, failed, lines)
+            raise JobFailed(
+                f"{made.id} {told['state']}: {why}", f"yard train why {made.id}; yard train logs {made.id}"
+            )
         return {"job": told, "file": await _kept(ctx, yard, ended, keep)}
 
 
@@ -88,15 +98,42 @@ async def _job_of(ctx: Context, yard: "Client", request: _Request) -> "Job":
     return made
 
 
-async def _followed(ctx: Context, yard: "Client", job: "Job") -> "Job":
-    latest = job
+async def _followed(ctx: Context, yard: "Client", job: "Job") -> "tuple[Job, str]":
+    """The ended job, and of a failed one the first instance that had failed: "worker-0"."""
+    from modelyard.v1 import job_pb2
+
+    latest, failed = job, ""
     ctx.progress(0.0, f"{job.id} is queued")
     async for change in yard.jobs.watch(job.id):
+        for one in change.instances:
+            if one.state == job_pb2.INSTANCE_STATE_FAILED:
+                failed = failed or f"{one.role}-{one.index}"
         if change.HasField("job"):
             latest = change.job
             ratio = latest.progress.ratio if latest.HasField("progress") else 0.0
-            ctx.progress(ratio, f"{latest.id} {_state(latest)} {latest.progress.message}".strip())
-    return await yard.jobs.get(latest.id)
+            ctx.progress(ratio, _far(latest))
+    return await yard.jobs.get(latest.id), failed
+
+
+def _far(job: "Job") -> str:
+    """How far it is, on one line: j-7 running, step 30 of 100, loss 0.25."""
+    parts = [f"{job.id} {_state(job)}"]
+    if job.HasField("progress"):
+        far = job.progress
+        total = f" of {far.total_steps}" if far.HasField("total_steps") else ""
+        parts += [f"step {far.step}{total}"] if far.HasField("step") else []
+        parts += [f"{name} {value:.4g}" for name, value in sorted(far.metrics.items())[:METRICS_MOST]]
+        parts += [far.message] if far.message else []
+    return ", ".join(parts)
+
+
+def _why(job: "Job", failed: str, lines: JobLines) -> str:
+    """The trainer's word, who failed, and the last thing that it said."""
+    if not failed:
+        return job.message
+    why = job.message if failed in job.message else f"{failed} {job.message}"
+    said = lines.last_words(failed)
+    return f"{why}; its last line: {said[:WORDS_MOST]}" if said else why
 
 
 def _state(job: "Job") -> str:

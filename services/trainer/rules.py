@@ -29,7 +29,7 @@ _TABLE = {
         "WatchAddresses": _READ | _TASKS,
         "ExplainJob": _READ,
         "ImportJob": _CHANGE,
-        "StreamJobLogs": _READ,
+        "StreamJobLogs": _READ | _TASKS,
         "ReportProgress": _CHANGE | _TASKS,
         "ListJobMetrics": _READ,
     },

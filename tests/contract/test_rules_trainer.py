@@ -49,7 +49,15 @@ def test_rules_of_training_name_known_roles_and_agents_for_seats_alone() -> None
     assert not any(roles & {ANONYMOUS, SERVICE} for roles in RULES.values())
     assert {rpc for rpc, roles in RULES.items() if TASK in roles} == {
         f"/modelyard.v1.JobService/{rpc}"
-        for rpc in ("ReportProgress", "WatchAddresses", "CreateJob", "GetJob", "WatchJob", "StopJob")
+        for rpc in (
+            "ReportProgress",
+            "WatchAddresses",
+            "CreateJob",
+            "GetJob",
+            "WatchJob",
+            "StopJob",
+            "StreamJobLogs",
+        )
     }
     assert [rpc for rpc, roles in RULES.items() if AGENT in roles] == [
         "/modelyard.v1.SeatService/ConnectSeats"

@@ -70,6 +70,8 @@ async def test_cancelling_the_run_stops_its_job(yard: Yard) -> None:
             return bool(train.task) and job.id in (await client.tasks.get(train.task)).progress.message
 
         await wait_until(shows, "its progress names the job", timeout_s=20)
+        shown = await asyncio.to_thread(yard.cli, "graph", "show", run, "train")
+        assert f"% {job.id} " in shown.stdout, shown.stdout
         await client.runs.cancel(run, "enough")
 
         async def is_stopped() -> bool:
@@ -78,13 +80,21 @@ async def test_cancelling_the_run_stops_its_job(yard: Yard) -> None:
         await wait_until(is_stopped, "the job is stopped", timeout_s=30)
 
 
-async def test_failure_of_the_job_is_that_of_its_node_with_the_next_step(yard: Yard) -> None:
+async def test_failure_of_the_job_is_that_of_its_node_with_its_last_words_and_the_next_step(
+    yard: Yard,
+) -> None:
     async with yard.client() as client:
-        run, job = await started(client, JOB % "exit 3", "fails")
+        run, job = await started(client, JOB % "echo no such data >&2; exit 3", "fails")
         ended = await asyncio.wait_for(client.runs.wait(run), 60)
         assert ended.state == run_pb2.RUN_STATE_FAILED
         assert job.id in ended.error.message and "exit" in ended.error.message
-        assert ended.error.next_step == f"yard train why {job.id}"
+        assert "worker-0" in ended.error.message and "its last line: no such data" in ended.error.message
+        assert ended.error.next_step == f"yard train why {job.id}; yard train logs {job.id}"
+    wrote = yard.cli("graph", "logs", run, "train")
+    assert wrote.code == 0 and "worker-0 | step 1/2" in wrote.stdout
+    assert "worker-0 | no such data" in wrote.stderr
+    every = yard.cli("graph", "logs", run)
+    assert "── train (t-" in every.stderr and "worker-0 | step 1/2" in every.stdout
 
 
 async def test_job_file_that_is_wrong_is_told_by_the_node(yard: Yard) -> None:
