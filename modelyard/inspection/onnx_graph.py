@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from modelyard.inspection.detection import ComponentUnknown, LibraryMissing
 from modelyard.models.facts import Inspection
 from modelyard.models.values import Datatype
 
+FILES_MOST = 1_000
+"""Of weights, that are looked for."""
 _TYPES = {
     1: Datatype.FP32, 2: Datatype.UINT8, 3: Datatype.INT8, 4: Datatype.UINT16, 5: Datatype.INT16, 6: Datatype.INT32,
     7: Datatype.INT64, 8: Datatype.BYTES, 9: Datatype.BOOL, 10: Datatype.FP16, 11: Datatype.FP64, 12: Datatype.UINT32,
@@ -45,7 +48,33 @@ def look(folder: Path, found: Inspection) -> None:
     for side in ("inputs", "outputs"):
         if side not in found.facts:
             found.know(side, (), f"the graph in {found.file} has none")
+    for refusal in _lost_weights(folder / found.file, graph):
+        found.refusals.append(refusal)
     _warn(model, found)
+
+
+def _lost_weights(path: Path, graph: Any) -> Iterator[str]:
+    """Weights are kept in files beside the graph where it says so: beside it, and whole."""
+    told: set[str] = set()
+    for one in graph.initializer:
+        said = {entry.key: entry.value for entry in one.external_data}
+        name = said.get("location", "")
+        if not said or name in told:
+            continue
+        told.add(name)
+        try:
+            weights = (path.parent / name).resolve()
+            is_beside = (
+                weights.is_relative_to(path.parent.resolve()) and not (path.parent / name).is_symlink()
+            )
+        except (OSError, ValueError, RuntimeError):
+            is_beside = False
+        if not name or not is_beside:
+            yield f"weights of {path.name} lie in {name[:80]!r}, which is not below the component: export it again"
+        elif not weights.is_file():
+            yield f"weights of {path.name} lie in {name[:80]!r}, which is not there: push the directory with both"
+        if len(told) >= FILES_MOST:
+            return
 
 
 def _note(onnx: Any, found: Inspection, side: str, value: Any, why: str) -> None:

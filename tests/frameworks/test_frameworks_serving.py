@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from modelyard.inspection import inspect_component
 from modelyard.serving.tensors import narrowed
 from tests.support.model_frames import arrays_of, config_of, loaded_frame, tensor, tensors_of
 
@@ -123,6 +127,60 @@ def test_an_exported_program_answers_as_its_module(component: Path) -> None:
     assert probe(component, config)["error"]["reason"] == "PICKLE_NOT_TRUSTED"
     found = served(component, config, {"input": ROWS}, "--may-unpickle")
     np.testing.assert_allclose(found["output"], expected(module), rtol=1e-5)
+
+
+class _Command:
+    """What unpickling calls."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (self._command,)
+
+
+def test_an_exported_program_that_calls_the_system_never_runs_untrusted(component: Path) -> None:  # N4
+    import torch
+
+    torch.export.save(torch.export.export(linear(), (torch.zeros(2, 4),)), component / "whole.pt2")
+    taken = component.parent / "taken"
+    example = io.BytesIO()
+    torch.save(_Command(f"touch {taken}"), example)
+    with (
+        zipfile.ZipFile(component / "whole.pt2") as whole,
+        zipfile.ZipFile(component / "model.pt2", "w") as evil,
+    ):
+        for one in whole.infolist():
+            is_example = "/sample_inputs/" in one.filename
+            evil.writestr(one.filename, example.getvalue() if is_example else whole.read(one))
+    (component / "whole.pt2").unlink()
+    config = config_of("torch-export", "model.pt2")
+    config["inputs"] = [tensor("input", "FP32", [2, 4])]
+    assert probe(component, config)["error"]["reason"] == "PICKLE_NOT_TRUSTED"
+    assert not taken.exists()
+    assert any("system" in one for one in inspect_component(component).refusals)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_script_with_a_pickle_that_calls_the_system_is_refused(component: Path) -> None:  # N4
+    """TorchScript needs no trust: PyTorch reads it with its own interpreter, which knows no such call."""
+    import torch
+
+    torch.jit.script(linear()).save(str(component / "whole.pt"))
+    taken = component.parent / "taken"
+    with (
+        zipfile.ZipFile(component / "whole.pt") as whole,
+        zipfile.ZipFile(component / "model.pt", "w") as evil,
+    ):
+        for one in whole.infolist():
+            is_data = one.filename.endswith("data.pkl")
+            content = pickle.dumps(_Command(f"touch {taken}"), 2) if is_data else whole.read(one)
+            evil.writestr(one.filename, content)
+    (component / "whole.pt").unlink()
+    config = config_of("torchscript", "model.pt", inputs=[tensor("input", "FP32", [-1, 4])])
+    error = probe(component, config)["error"]
+    assert error["code"] == "FAILED_PRECONDITION" and error["message"], error
+    assert not taken.exists()
 
 
 def test_a_pickled_module_is_opened_where_the_server_trusts_it(component: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from tests.support.enclosed_frames import FORMS, IMAGE, MEMORY_BYTES, PYTHON, code_component, need
-from tests.support.model_frames import config_of
+from tests.support.model_frames import config_of, tensor
 
 GOOD = """
 class Model:
@@ -148,6 +148,62 @@ def test_pickle_that_nobody_trusts_is_not_opened(tmp_path: Path) -> None:  # N4
     (component / "model.pkl").write_bytes(PICKLES["its own end"](taken))
     error = tried(tmp_path, "environment", config_of("pickle", "model.pkl"))["error"]
     assert error["reason"] == "PICKLE_NOT_TRUSTED"
+
+
+TREES = """tree
+version=v4
+num_class=1
+num_tree_per_iteration=1
+label_index=0
+max_feature_idx=3
+objective=binary sigmoid:1
+feature_names=a b c d
+feature_infos=[-2:2] [-2:2] [-2:2] [-2:2]
+tree_sizes=300
+
+Tree=0
+num_leaves=2
+num_cat=0
+split_feature=0
+split_gain=60
+threshold=1e-35
+decision_type=2
+left_child=-1
+right_child=-2
+leaf_value=-0.38 0.02
+leaf_weight=8 6
+leaf_count=33 27
+internal_value=-0.2
+internal_weight=14
+internal_count=60
+is_linear=0
+shrinkage=1
+
+end of trees
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("num_class=1", "num_class=2000000000"),
+        ("num_leaves=2", "num_leaves=-5"),
+        ("tree_sizes=300", "tree_sizes=99999999999 1"),
+    ],
+)
+def test_text_of_trees_that_its_library_dies_of_is_a_typed_error(
+    tmp_path: Path, line: str, instead: str
+) -> None:  # N4
+    component = tmp_path / "task" / "component"
+    component.mkdir(parents=True)
+    assert line in TREES
+    (component / "m.txt").write_text(TREES.replace(line, instead, 1))
+    features = tensor("features", "FP64", [-1, 4])
+    config = config_of("lightgbm", "m.txt", inputs=[features], outputs=[tensor("prediction", "FP64", [-1])])
+    error = tried(tmp_path, "environment", config)["error"]
+    assert error["message"] and error["code"] in ("INTERNAL", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"), (
+        error
+    )
 
 
 @pytest.fixture

@@ -84,3 +84,41 @@ def test_what_no_protocol_has_is_refused_by_name(tmp_path: Path, output: Any, wo
     found = described(tmp_path / "m.onnx")
     assert found.config is None
     assert word in found.refusals[0] and output.name in found.refusals[0]
+
+
+@pytest.mark.parametrize(
+    ("location", "word"),
+    [
+        ("../secret.bin", "not below"),
+        ("/etc/passwd", "not below"),
+        ("/dev/zero", "not below"),
+        ("link.bin", "not below"),
+        ("x\0y", "not below"),
+        ("a" * 5_000, "weights of"),
+        ("w.bin", "push the directory with both"),
+    ],
+)
+def test_weights_that_lie_elsewhere_are_refused(tmp_path: Path, location: str, word: str) -> None:  # N4
+    (tmp_path / "secret.bin").write_bytes(b"s3cr" * 4)
+    folder = tmp_path / "component"
+    folder.mkdir()
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    write_with_weights(folder, location)
+    assert any(word in one for one in inspect_component(folder).refusals)
+
+
+def test_weights_that_lie_beside_the_graph_are_its_own(tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_bytes(b"abcd" * 4)
+    write_with_weights(tmp_path, "w.bin")
+    assert not inspect_component(tmp_path).refusals
+
+
+def write_with_weights(folder: Path, location: str) -> None:
+    """A graph that adds weights from another file."""
+    weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    entry = weights.external_data.add()
+    entry.key, entry.value = "location", location
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])
+    model = graph(output, helper.make_node("Add", ["x", "w"], ["y"]))
+    model.graph.initializer.append(weights)
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
