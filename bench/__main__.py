@@ -34,8 +34,9 @@ EXPERIMENTS = (
     "attachments",
     "fairshare",
 )
-# Only by name: one installs other servers, gigabytes in all, below ~/.cache; the other takes some twenty minutes.
-BY_NAME = ("rivals", "model_lru")
+# Only by name: one installs other servers, gigabytes in all, below ~/.cache; one takes some twenty minutes; one needs a
+# container engine.
+BY_NAME = ("rivals", "model_lru", "model_containers")
 
 
 def main() -> int:

@@ -21,6 +21,8 @@ from services.chassis.security import principal
 _log = get_logger("chassis.seat_links")
 ENDS_AFTER_S = 1.0
 """So long what a greeting leaves for later waits for what was said before it and not acknowledged."""
+CLOSED_MOST = 64
+"""Seats that are closed and may still be spoken of: the asking for their end and the word of it may cross."""
 
 Return = Callable[[seat_pb2.Seat, str], None]
 """Gives a seat back that nobody wants; why, in words."""
@@ -70,6 +72,8 @@ class Met:
     def meets(self, hello: seat_pb2.SeatHello, seat: seat_pb2.Seat) -> bool:
         """Whether a seat that is told in the stream of this greeting is seen for the first time."""
         present, seats = self._nodes.get(hello.node, (None, set[str]()))
+        if seat.state == seat_pb2.SEAT_STATE_CLOSED:
+            seats.discard(seat.task_id)
         is_told = seat.state not in (seat_pb2.SEAT_STATE_PREPARING, seat_pb2.SEAT_STATE_CLOSED)
         if present is not hello or not is_told or seat.task_id in seats:
             return False
@@ -92,10 +96,17 @@ class Link:
         self._acked_event = 0
         self._wake = asyncio.Event()
         self._attempts: dict[str, int] = {}
+        self._closed: deque[tuple[str, int]] = deque()
 
     def note(self, seat: seat_pb2.Seat) -> None:
-        """Which attempt of its task it is."""
+        """Which attempt of its task it is; of seats that are closed only the latest are remembered."""
         self._attempts[seat.task_id] = seat.attempt
+        if seat.state == seat_pb2.SEAT_STATE_CLOSED:
+            self._closed.append((seat.task_id, seat.attempt))
+        if len(self._closed) > CLOSED_MOST:
+            task, attempt = self._closed.popleft()
+            if self._attempts.get(task) == attempt:
+                del self._attempts[task]
 
     def send(self, command: seat_pb2.SeatCommand) -> None:
         """Leaves with the next message."""

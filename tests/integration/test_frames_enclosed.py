@@ -70,6 +70,10 @@ def test_frame_has_nothing_of_the_machine(tmp_path: Path, kind: str) -> None:  #
         assert said(peer, "len(os.sched_getaffinity(0)) > 0") == "True"
         status = said(peer, "open('/proc/self/status').read()")
         assert "NoNewPrivs:\t1" in status and "CapEff:\t0000000000000000" in status
+        # Beside no new privileges the bounding set of an environment's frame is of no use to it.
+        for line in ("CapPrm", "CapInh", "CapAmb", *(["CapBnd"] if kind == "container" else [])):
+            assert f"{line}:\t0000000000000000" in status, line
+        assert "Seccomp:\t2" in status
         # Of other processes there are none to be seen.
         assert int(said(peer, "len([n for n in os.listdir('/proc') if n.isdigit()])")) <= 3
 

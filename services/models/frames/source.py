@@ -233,10 +233,16 @@ class Frames:
                 self._ready[key] = ready
             else:
                 self._ready.pop(key, None)
+                self._stand_down(key)
             for node, future in self._waiting.get(key, ()):
                 fit = next((one for one in ready if node in ("", one.node)), None)
                 if fit is not None and not future.done():
                     future.set_result(fit)
+
+    def _stand_down(self, key: VersionKey) -> None:
+        """Once none of its frames is left, or on its way, it answers for no other revision."""
+        if self._standing_in.get((key.model, key.version)) == key and not self._engine.state.of(key):
+            del self._standing_in[key.model, key.version]
 
     def _on_refusal(self, refusal: Refusal) -> None:
         failure, key = refusal.failure, refusal.key
