@@ -1,12 +1,14 @@
 """What every command shares: its common options, its settings, its way to fail.
 
 Owns the decorator that makes a Typer command of a function. A command function takes an `Invocation` first
-and returns its exit code, or nothing for 0; it may be a coroutine function. Imports no gRPC.
+and returns its exit code, or nothing for 0; it may be a coroutine function. A parameter whose type is a dataclass
+stands for the options that are its fields. Imports no gRPC.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import sys
 import traceback
@@ -146,7 +148,11 @@ def command(
 def _wrapper(function: Callable[..., Any], formats: tuple[str, ...]) -> Callable[..., int]:
     hints = get_type_hints(function, include_extras=True)
     own = list(inspect.signature(function).parameters.values())[1:]
-    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in own]
+    groups = {each.name: hints[each.name] for each in own if dataclasses.is_dataclass(hints[each.name])}
+    parameters = []
+    for parameter in own:
+        kind = groups.get(parameter.name)
+        parameters += _fields(kind) if kind else [parameter.replace(annotation=hints[parameter.name])]
     names = {parameter.name for parameter in parameters}
     common = {key: hint for key, hint in COMMON.items() if key not in names}
 
@@ -154,6 +160,9 @@ def _wrapper(function: Callable[..., Any], formats: tuple[str, ...]) -> Callable
         flags = {key: arguments.pop(key) for key in common}
         for key in names & set(COMMON):
             flags[key] = str(arguments[key] or "")
+        for name, kind in groups.items():
+            fields = dataclasses.fields(kind)
+            arguments[name] = kind(**{field.name: arguments.pop(field.name) for field in fields})
         return _run(function, flags, arguments, (*FORMATS, *formats))
 
     for key, hint in common.items():
@@ -166,6 +175,22 @@ def _wrapper(function: Callable[..., Any], formats: tuple[str, ...]) -> Callable
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     run.__doc__, run.__name__ = function.__doc__, function.__name__
     return run
+
+
+def _fields(kind: type) -> list[inspect.Parameter]:
+    """The fields of a dataclass as parameters of a command; each has a default."""
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default
+            if field.default_factory is dataclasses.MISSING
+            else field.default_factory(),
+            annotation=hints[field.name],
+        )
+        for field in dataclasses.fields(kind)
+    ]
 
 
 def _run(

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from cli.completion import complete_nodes, complete_queues
+
 # The headings of the help.
 PLACEMENT = "Placement"
 RESOURCES = "Resources"
@@ -21,7 +23,9 @@ ARRAYS = "Arrays and gangs"
 CONDUCT = "Conduct"
 NOTIFICATION = "Notification"
 
-Node = Annotated[str, typer.Option(help="Only this node", autocompletion=None, rich_help_panel=PLACEMENT)]
+Node = Annotated[
+    str, typer.Option(help="Only this node", autocompletion=complete_nodes, rich_help_panel=PLACEMENT)
+]
 Pool = Annotated[
     str,
     typer.Option(help="Only nodes of this pool", show_default="nodes of no pool", rich_help_panel=PLACEMENT),
@@ -132,6 +136,15 @@ Keep = Annotated[
 ]
 Name = Annotated[str, typer.Option(help="A name for people", rich_help_panel=CONDUCT)]
 Priority = Annotated[int, typer.Option(help="Higher goes first, −1000 … 1000", rich_help_panel=SHARING)]
+Queue = Annotated[
+    str,
+    typer.Option(
+        help="Queue to wait in",
+        show_default="default",
+        autocompletion=complete_queues,
+        rich_help_panel=SHARING,
+    ),
+]
 Cap = Annotated[
     list[str],
     typer.Option(

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.errors import UsageError
+from modelyard.quantities import parse_duration
 
 if TYPE_CHECKING:
     from modelyard.client.specs import Options
+    from modelyard.v1 import task_pb2
 
 _EVEN_ZERO = frozenset({"max_fails"})
 """Options of which 0 says something other than nothing."""
 
 
 def chosen(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a command's parameters those that `options_of` takes: `options_of(**chosen(locals()))`."""
+    """Of a form's fields those that `options_of` takes: `options_of(**chosen(vars(form)))`."""
     return {key: value for key, value in flags.items() if key in _TARGETS}
 
 
@@ -33,6 +35,25 @@ def options_of(**given: Any) -> Options:
         name, convert = _TARGETS[key]
         parsed[name] = convert(value)
     return parsed  # type: ignore[return-value]
+
+
+def state_of(word: str) -> task_pb2.TaskState.ValueType:
+    """The state of a task by its word. Raises UsageError."""
+    from modelyard.v1 import task_pb2
+
+    try:
+        return task_pb2.TaskState.Value(f"TASK_STATE_{word.upper()}")
+    except ValueError as error:
+        known = [name.removeprefix("TASK_STATE_").lower() for name in task_pb2.TaskState.keys()[1:]]
+        raise UsageError(f"{word!r} is no state", next_step=f"choose of {', '.join(known)}") from error
+
+
+def seconds_of(text: str) -> float:
+    """A duration such as 10m. Raises UsageError."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def pairs(words: Sequence[str], flag: str) -> dict[str, str]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import exit_codes, work_options, work_values
-from cli.completion import complete_nodes, complete_queues
+from cli import exit_codes, work_values
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_command
 from cli.output.render import show_document, to_document
 from cli.output.uploads import showing_uploads
+from cli.work_forms import CommandForm
 
 if TYPE_CHECKING:
     from modelyard.client.aio import Client
@@ -31,72 +31,7 @@ KEYS = uuid.UUID("6d6f6465-6c79-4172-a000-000000000001")
 async def run(
     yard: Invocation,
     argv: Annotated[list[str], typer.Argument(metavar="-- COMMAND ARG…", help="What to run")],
-    node: Annotated[
-        str,
-        typer.Option(
-            help="Only this node", autocompletion=complete_nodes, rich_help_panel=work_options.PLACEMENT
-        ),
-    ] = "",
-    label: work_options.Label = [],  # noqa: B006
-    pool: work_options.Pool = "",
-    policy: work_options.Policy = "",
-    quote: work_options.Quote = "",
-    distinct_nodes: work_options.DistinctNodes = False,
-    cpu: work_options.Cpu = 0.0,
-    memory: work_options.Memory = "",
-    gpu: work_options.Gpu = 0.0,
-    resource: work_options.Resource = [],  # noqa: B006
-    requirements: work_options.Requirements = "",
-    image: work_options.Image = "",
-    network: work_options.Network = "",
-    dir: work_options.Dir = "",
-    env: work_options.Env = [],  # noqa: B006
-    param: work_options.Param = [],  # noqa: B006
-    param_env: work_options.ParamEnv = "",
-    input: work_options.InputFile = [],  # noqa: B006
-    attach: work_options.Attach = [],  # noqa: B006
-    keep: work_options.Keep = [],  # noqa: B006
-    name: work_options.Name = "",
-    priority: work_options.Priority = 0,
-    queue: Annotated[
-        str,
-        typer.Option(
-            help="Queue to wait in",
-            show_default="default",
-            autocompletion=complete_queues,
-            rich_help_panel=work_options.SHARING,
-        ),
-    ] = "",
-    cap: work_options.Cap = [],  # noqa: B006
-    retries: work_options.Retries = 0,
-    timeout: work_options.Timeout = "",
-    queue_timeout: work_options.QueueTimeout = "",
-    array: work_options.Array = 0,
-    gang: work_options.Gang = "",
-    gang_min: work_options.GangMin = 0,
-    preemptible: work_options.Preemptible = False,
-    preempts: work_options.Preempts = False,
-    preemption_grace: work_options.PreemptionGrace = "",
-    checkpoint_signal: work_options.CheckpointSignal = "",
-    tag: work_options.Tag = [],  # noqa: B006
-    hold: work_options.Hold = False,
-    after: work_options.After = [],  # noqa: B006
-    after_any: work_options.AfterAny = [],  # noqa: B006
-    after_failed: work_options.AfterFailed = [],  # noqa: B006
-    after_start: work_options.AfterStart = [],  # noqa: B006
-    elementwise: work_options.Elementwise = False,
-    array_indexes: work_options.ArrayIndexes = "",
-    max_running: work_options.MaxRunning = 0,
-    max_fails: work_options.MaxFails = None,
-    at_most_once: work_options.AtMostOnce = False,
-    on_disconnect: work_options.OnDisconnect = "",
-    lost_after: work_options.LostAfter = "",
-    reconcile: work_options.Reconcile = "",
-    modify_signal: work_options.ModifySignal = "",
-    contact: work_options.Contact = "",
-    notify: work_options.Notify = "",
-    silent: work_options.Silent = False,
-    idempotency_key: work_options.IdempotencyKey = "",
+    work: CommandForm,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the task's id and return")] = False,
     download: Annotated[str, typer.Option(help="Put kept files into this directory")] = "",
     plan: Annotated[bool, typer.Option("--plan", help="Say what would become of it; submit nothing")] = False,
@@ -107,15 +42,15 @@ async def run(
 
     Ctrl-C detaches: the work goes on.
     """
-    options = work_values.options_of(**work_values.chosen(locals()))
-    inputs = work_values.inputs_of(input)
-    attachments = work_values.attachments_of(attach)
-    params = work_values.params_of(param)
-    request_id = str(uuid.uuid5(KEYS, idempotency_key) if idempotency_key else uuid.uuid4())
+    options = work_values.options_of(**work_values.chosen(vars(work)))
+    inputs, attachments = work_values.inputs_of(work.input), work_values.attachments_of(work.attach)
+    params = work_values.params_of(work.param)
+    key = work.idempotency_key
+    request_id = str(uuid.uuid5(KEYS, key) if key else uuid.uuid4())
     async with yard.client() as client:
         spec = _spec(argv, options, params)
         with showing_uploads(client):
-            await client.attach(spec, inputs=inputs, attachments=attachments, directory=dir or None)
+            await client.attach(spec, inputs=inputs, attachments=attachments, directory=work.dir or None)
         if plan:
             return await _plan(yard, client, spec)
         task_id = await _submit(yard, client, spec, request_id)

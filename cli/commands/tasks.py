@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import exit_codes, work_options, work_values
+from cli import exit_codes, work_values
 from cli.completion import complete_nodes, complete_tasks
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
+from cli.modify_forms import ChangeForm, FilterForm
 from cli.output.render import show_document, show_list, show_one, to_document
 from cli.output.uploads import showing_uploads
-from modelyard.quantities import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ async def list_tasks(
     from modelyard.v1 import task_pb2
 
     filter = task_pb2.TaskFilter(
-        states=[_state(word) for word in tasks_state],
+        states=[work_values.state_of(word) for word in tasks_state],
         name=name,
         node=node,
         labels=work_values.pairs(tag, "--tag"),
@@ -69,16 +69,6 @@ async def list_tasks(
         lambda task: task.id,
         empty="no tasks; next: yard call echo --param value=1",
     )
-
-
-def _state(word: str) -> task_pb2.TaskState.ValueType:
-    from modelyard.v1 import task_pb2
-
-    try:
-        return task_pb2.TaskState.Value(f"TASK_STATE_{word.upper()}")
-    except ValueError as error:
-        known = [name.removeprefix("TASK_STATE_").lower() for name in task_pb2.TaskState.keys()[1:]]
-        raise UsageError(f"{word!r} is no state", next_step=f"choose of {', '.join(known)}") from error
 
 
 @command(app, "get")
@@ -121,7 +111,7 @@ async def wait(
     from modelyard.client.outcomes import SUCCEEDED
     from modelyard.v1 import task_pb2
 
-    deadline = time.monotonic() + _seconds(timeout) if timeout else None
+    deadline = time.monotonic() + work_values.seconds_of(timeout) if timeout else None
     ended = []
     async with yard.client() as client:
         for task in tasks:
@@ -134,40 +124,15 @@ async def wait(
 @command(app)
 async def modify(
     yard: Invocation,
+    change: ChangeForm,
+    chosen: FilterForm,
     task: Annotated[
         str,
         typer.Argument(
             help="For example t-12; none: those that a filter names", autocompletion=complete_tasks
         ),
     ] = "",
-    param: work_options.Param = [],  # noqa: B006
-    priority: Annotated[int | None, typer.Option(help="Higher goes first; while it waits")] = None,
-    timeout: Annotated[
-        str, typer.Option(help="Longest run from its start, for example 10m; 0: no limit")
-    ] = "",
-    queue_timeout: Annotated[str, typer.Option(help="Longest wait for a place; 0: no limit")] = "",
-    tag: Annotated[
-        list[str], typer.Option(help="Label k=v of the task itself; k= takes it away; repeatable")
-    ] = [],  # noqa: B006
-    attach: Annotated[
-        list[str],
-        typer.Option(
-            metavar="FILE|DIR/[:PATH]",
-            help="Lies at PATH, or its own name, in the working directory; =PATH takes one away; repeatable",
-        ),
-    ] = [],  # noqa: B006
-    cpu: Annotated[float, typer.Option(help="Cores", show_default="as they are")] = 0.0,
-    memory: Annotated[str, typer.Option(help="For example 512Mi", show_default="as it is")] = "",
     if_revision: Annotated[int, typer.Option(help="Only if it has not changed since this revision")] = 0,
-    filter_state: Annotated[
-        list[str], typer.Option(help="All in this state: queued|assigned|running|held; repeatable")
-    ] = [],  # noqa: B006
-    filter_name: Annotated[str, typer.Option(help="All of this name")] = "",
-    filter_node: Annotated[str, typer.Option(help="All on this node", autocompletion=complete_nodes)] = "",
-    filter_label: Annotated[list[str], typer.Option(help="All with the label k=v; repeatable")] = [],  # noqa: B006
-    filter_array: Annotated[str, typer.Option(help="All elements of this array")] = "",
-    all_accounts: Annotated[bool, typer.Option("--all-accounts", help="Every account's; for admins")] = False,
-    all_tasks: Annotated[bool, typer.Option("--all", help="All unfinished tasks")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what a filter would change")] = False,
 ) -> int:
     """Change a task that waits or runs, and say what became of each change; exit code 6 if one was rejected.
@@ -181,15 +146,8 @@ async def modify(
     from cli.output.modifications import show_modification, show_modifications
     from modelyard.v1 import task_pb2
 
-    filter = task_pb2.TaskFilter(
-        states=[_state(word) for word in filter_state],
-        name=filter_name,
-        node=filter_node,
-        labels=work_values.pairs(filter_label, "--filter-label"),
-        array_task_id=filter_array,
-        all_accounts=all_accounts,
-    )
-    by_filter = filter.ByteSize() > 0 or all_tasks
+    filter = chosen.filter()
+    by_filter = filter.ByteSize() > 0 or chosen.all_tasks
     if bool(task) == by_filter:
         raise UsageError(
             "it is either one task or filters" if task else "it does not say which task",
@@ -197,27 +155,19 @@ async def modify(
         )
     if dry_run and task:
         raise UsageError("--dry-run goes with filters", next_step="leave it out, or use a filter")
-    resources = _resources(cpu, memory)
-    gone = [word[1:] for word in attach if word.startswith("=")]
-    added = work_values.attachments_of([word for word in attach if not word.startswith("=")])
+    changes = change.values()
+    added, gone = change.attachments()
     async with yard.client() as client:
         with showing_uploads(client):
             attachments = [await client.artifacts.attachment(source, path) for path, source in added.items()]
         attachments += [task_pb2.Attachment(path=path) for path in gone]
-        changes: dict[str, Any] = {
-            "params": work_values.params_of(param) if param else None,
-            "priority": priority,
-            "run_timeout": _seconds(timeout) if timeout else None,
-            "queue_timeout": _seconds(queue_timeout) if queue_timeout else None,
-            "labels": work_values.pairs(tag, "--tag") if tag else None,
-            "attachments": attachments or None,
-            "resources": resources,
-        }
+        changes["attachments"] = attachments or None
         if task:
-            return show_modification(
-                yard.output, await client.tasks.modify(task, revision=if_revision, **changes)
-            )
-        found = await client.tasks.modify_all(filter, all_tasks=all_tasks, validate_only=dry_run, **changes)
+            answer = await client.tasks.modify(task, revision=if_revision, **changes)
+            return show_modification(yard.output, answer)
+        found = await client.tasks.modify_all(
+            filter, all_tasks=chosen.all_tasks, validate_only=dry_run, **changes
+        )
         return show_modifications(yard.output, found)
 
 
@@ -230,7 +180,7 @@ async def cancel(
 ) -> None:
     """Ask tasks to end. Cancelling an ended task changes nothing."""
     async with yard.client() as client:
-        grace_s = _seconds(grace) if grace else None
+        grace_s = work_values.seconds_of(grace) if grace else None
         _show(yard, await client.tasks.cancel(*tasks, grace_s=grace_s, comment=comment))
 
 
@@ -292,28 +242,8 @@ async def explain(yard: Invocation, task: TaskId) -> None:
         show_document(yard.output, to_document(answer))
 
 
-def _resources(cpu: float, memory: str) -> task_pb2.Resources | None:
-    from modelyard.quantities import parse_size
-    from modelyard.v1 import task_pb2
-
-    if not cpu and not memory:
-        return None
-    try:
-        memory_bytes = parse_size(memory) if memory else 0
-    except ValueError as error:
-        raise UsageError(f"--memory: {error}") from error
-    return task_pb2.Resources(cpu=cpu or None, memory_bytes=memory_bytes)
-
-
 def _show(yard: Invocation, tasks: Sequence[task_pb2.Task]) -> None:
     from cli.output.nouns import TASK_COLUMNS
     from modelyard.v1 import task_pb2
 
     show_list(yard.output, task_pb2.ListTasksResponse(tasks=tasks), tasks, TASK_COLUMNS, lambda task: task.id)
-
-
-def _seconds(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
