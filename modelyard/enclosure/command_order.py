@@ -12,7 +12,6 @@ from typing import Any
 from modelyard.enclosure.confinement import Limits, host_config
 
 TASK, WORK, PROGRESS = "/task", "/task/work", "/task/progress"
-NETWORKS = ("none", "bridge")
 SCRATCH_BYTES = 1024**3
 """Of /tmp, and of shared memory; both count as memory of the command."""
 _TMPFS = f"rw,nosuid,nodev,exec,mode=1777,size={SCRATCH_BYTES}"

@@ -149,7 +149,7 @@ class Commander:
     def _stood_for(self, work: Message, fields: Message, ending: Ending, failure: Message | None) -> Message:
         """The end of what the process stood for, which it tells itself unless it was killed."""
         if os.WIFSIGNALED(ending.status):
-            clean_up(self._spawner, work.get("cleanup_argv", []))
+            clean_up(self._spawner, work)
         told = read_outcome(work["outcome_path"])
         if told is None and not ending.was_cancelled:
             return {**fields, "error": setup_error("what kept its container ended before it; see its stderr")}

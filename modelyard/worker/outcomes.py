@@ -25,13 +25,14 @@ def read_outcome(path: str) -> Message | None:
     return told if isinstance(told, dict) else None
 
 
-def clean_up(spawner: Spawner, argv: list[str]) -> None:
-    """Runs it to its end, for some seconds at most. Its trouble goes into this worker's log."""
+def clean_up(spawner: Spawner, work: Message) -> None:
+    """Runs the work's clean-up to its end, for some seconds at most. Its trouble goes into this worker's log."""
+    argv = work.get("cleanup_argv", [])
     if not argv:
         return
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
-        pid = spawner.spawn(argv, {}, "/", [null, null, 2])
+        pid = spawner.spawn(argv, work.get("env", {}), "/", [null, null, 2])
     except (NotExecutable, OSError) as error:
         os.write(2, f"{argv[0]}: {error}\n".encode())
         return

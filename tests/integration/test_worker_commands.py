@@ -148,3 +148,31 @@ def test_commands_run_one_after_the_other_in_one_worker(peer: Peer, place: Path)
     for number in range(5):
         peer.until("ended", f"a{number}/1")
     assert (place / "logs/stdout").read_text() == "0\n1\n2\n3\n4\n"
+
+
+def test_command_that_stands_for_another_tells_how_that_ended(peer: Peer, place: Path) -> None:
+    outcome = place / "outcome.json"
+    told = {"cpu_time_s": 7.5, "error": {"cause": "out_of_memory", "message": "too much"}}
+    script = f"echo '{json.dumps(told)}' > {outcome}; exit 1"
+    ended = run_command(peer, place, "sh", "-c", script, outcome_path=str(outcome))
+    assert (ended["cpu_time_s"], ended["error"]) == (7.5, told["error"])
+
+
+def test_command_that_stands_for_another_and_says_nothing_is_a_setup_failure(peer: Peer, place: Path) -> None:
+    ended = run_command(peer, place, "true", outcome_path=str(place / "none.json"))
+    assert ended["error"]["cause"] == "setup"
+
+
+def test_command_that_was_killed_is_cleaned_up_after(peer: Peer, place: Path) -> None:  # reliability 7
+    mark = place / "cleaned"
+    more = {
+        "outcome_path": str(place / "none.json"),
+        "cleanup_argv": ["sh", "-c", f'echo "$WORD" > {mark}'],
+        "env": {"WORD": "gone"},
+    }
+    send_command(peer, place, "a/1", "sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done", **more)
+    wait_for(lambda: (place / "logs/stdout").exists() and (place / "logs/stdout").read_text())
+    peer.send(cancel=[{"key": "a/1", "grace_ms": 100}])
+    ended = peer.until("ended", "a/1")
+    assert ended["error"]["cause"] == "cancelled"
+    assert mark.read_text() == "gone\n"

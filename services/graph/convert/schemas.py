@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from modelyard.v1 import canvas_pb2
+from modelyard.v1 import canvas_pb2, task_pb2
 from services.graph.canvas import Canvas
 from services.graph.document import FORMAT
 
@@ -34,6 +34,15 @@ _FIELDS = {
     "commitSequence": "Its position in the committed log, from 1; missing: not committed.",
 }
 """What is said of the fields of an execution node: the nine of the data structure, and the most important others."""
+
+_ENVIRONMENT = {
+    "requirements": "The text of a requirements file, of operators.",
+    "python": "The version of the environment's Python, for example 3.12.",
+    "isCompiled": "Bytecode of everything is made along with it.",
+    "image": "Of commands: they run in a container of this image, for example python:3.11-slim.",
+    "network": "Of the container: none (default) or bridge.",
+}
+"""What a node runs in."""
 
 _SCALARS: dict[int, dict[str, Any]] = {
     FieldDescriptor.TYPE_STRING: {"type": "string"},
@@ -58,6 +67,10 @@ def canvas_schema() -> dict[str, Any]:
     }
     node["drag_sequence"]["description"] = "Given by the service when it first sees the node."
     node["subgraph"]["anyOf"].append({"type": "string"})
+    _message(task_pb2.Environment.DESCRIPTOR, components)
+    for name, text in _ENVIRONMENT.items():
+        components["Environment"]["properties"][name]["description"] = text
+    node["environment"]["anyOf"][0] = {"$ref": "#/$defs/Environment"}
     node["id"]["pattern"] = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
     edge["kind"] = {"enum": ["data", "order"], "default": "data"}
     components["Canvas"]["properties"]["format"] = {"const": FORMAT}

@@ -4,6 +4,7 @@ import math
 
 from google.protobuf.duration_pb2 import Duration
 
+from modelyard.images import wrong_image
 from modelyard.v1 import task_pb2
 from services.graph.identifiers import is_digest, is_name
 from services.graph.problems import shown
@@ -64,7 +65,10 @@ def _environment(spec: task_pb2.TaskSpec) -> tuple[str, str] | None:
         )
     if len(spec.environment.requirements) > _REQUIREMENTS_MOST:
         return "environment.requirements", f"longer than {_REQUIREMENTS_MOST} bytes"
-    return None
+    wrong = wrong_image(spec)
+    return (
+        (f"environment.{wrong.field}", f"{wrong.message}: {wrong.next_step}") if wrong is not None else None
+    )
 
 
 def _placement(placement: task_pb2.Placement) -> tuple[str, str] | None:
