@@ -9,7 +9,8 @@ import typer
 
 from cli.errors import UsageError
 from cli.work_values import pairs
-from modelyard.client.sharing import QuotaChanges
+from modelyard.client.sharing import ModelQuotaChanges, QuotaChanges
+from modelyard.quantities import parse_size
 
 NOTHING = "none"
 
@@ -32,6 +33,37 @@ MaxRunning = Annotated[
 MaxUnfinished = Annotated[
     int | None, typer.Option(min=0, help="Unfinished tasks; 0: no limit", show_default=False)
 ]
+
+MaxVersions = Annotated[
+    int | None, typer.Option(min=0, help="Versions of models; 0: no limit", show_default=False)
+]
+MaxComponentBytes = Annotated[
+    str,
+    typer.Option(
+        help="Of its models' components together, for example 40Gi; 0: no limit", show_default=False
+    ),
+]
+MaxCalls = Annotated[
+    int | None,
+    typer.Option(min=0, help="Calls of models under way at a time; 0: no limit", show_default=False),
+]
+
+
+def model_changes_of(
+    max_versions: int | None, max_component_bytes: str, max_calls: int | None
+) -> ModelQuotaChanges:
+    """What the flags of models name, and nothing else. Raises UsageError."""
+    changes: ModelQuotaChanges = {}
+    if max_versions is not None:
+        changes["max_versions"] = max_versions
+    if max_component_bytes:
+        try:
+            changes["max_component_bytes"] = int(parse_size(max_component_bytes))
+        except ValueError as error:
+            raise UsageError(f"--max-component-bytes: {error}") from error
+    if max_calls is not None:
+        changes["max_calls"] = max_calls
+    return changes
 
 
 def changes_of(

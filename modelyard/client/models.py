@@ -11,6 +11,7 @@ from modelyard.client.artifacts import Artifacts
 from modelyard.client.calling import Calling
 from modelyard.client.components import uploaded
 from modelyard.client.connection import Connection, new_request_id
+from modelyard.client.model_quotas import ModelQuotas
 from modelyard.v1 import model_pb2 as pb
 from modelyard.v1 import model_pb2_grpc
 
@@ -23,7 +24,7 @@ ROLES = {
 }
 
 
-class Models(Calling):
+class Models(Calling, ModelQuotas):
     """Models, their versions and how each is configured. ``version`` is a number, an alias, or "" for the one that is
     called where none is named: champion, else the latest that is READY."""
 
@@ -52,13 +53,14 @@ class Models(Calling):
     ) -> pb.CreateModelVersionResponse:
         """A trained file, or a directory with one, becomes the next version of its model; name: the file's without its
         ending. The answer means that it is on disk; `settled` tells what became of it. The same once more as the
-        latest version makes no new one.
+        latest version makes no new one. What exceeds the account's quota is refused before it is sent.
 
         ``config``: a model.yaml with any part of its fields. ``job``, ``run``, ``task``: what made it.
         """
-        source = Path(source)
+        source, name = Path(source), name or name_of(Path(source))
+        await self.check_room(name, source)
         request = pb.CreateModelVersionRequest(
-            request_id=request_id or new_request_id(), model=name or name_of(source), config=config,
+            request_id=request_id or new_request_id(), model=name, config=config,
             labels=labels or {}, summary=summary,
             lineage=pb.Lineage(job_id=job, run_id=run, task_id=task, part=part, parent=parent),
             files=await uploaded(self._artifacts, source),

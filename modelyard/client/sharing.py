@@ -23,6 +23,15 @@ class QuotaChanges(TypedDict, total=False):
     max_unfinished: int
 
 
+class ModelQuotaChanges(TypedDict, total=False):
+    """What an account may have of models; 0 takes a limit away."""
+
+    max_versions: int
+    # Bytes, or text such as "40Gi".
+    max_component_bytes: int | str
+    max_calls: int
+
+
 class QueueChanges(QuotaChanges, total=False):
     """What can be said of a queue."""
 

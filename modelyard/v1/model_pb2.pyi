@@ -1591,3 +1591,235 @@ class ModelUsage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelUsage: _TypeAlias = ModelUsage  # noqa: Y015
+
+@_typing.final
+class ModelQuota(_message.Message):
+    """What an account may have; 0: no limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_VERSIONS_FIELD_NUMBER: _builtins.int
+    MAX_COMPONENT_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_FIELD_NUMBER: _builtins.int
+    max_versions: _builtins.int
+    """Versions that it made and that are not deleted."""
+    max_component_bytes: _builtins.int
+    """Of their components together; each counts in full, whatever they share."""
+    max_calls: _builtins.int
+    """Calls that are under way at once, over all models and both ways: ModelInfer, and each request of a
+    ModelStreamInfer.
+    """
+    def __init__(
+        self,
+        *,
+        max_versions: _builtins.int = ...,
+        max_component_bytes: _builtins.int = ...,
+        max_calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_calls", b"max_calls", "max_component_bytes", b"max_component_bytes", "max_versions", b"max_versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelQuota: _TypeAlias = ModelQuota  # noqa: Y015
+
+@_typing.final
+class ModelQuotaUsage(_message.Message):
+    """What it has now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_COUNT_FIELD_NUMBER: _builtins.int
+    COMPONENT_BYTES_FIELD_NUMBER: _builtins.int
+    CALL_COUNT_FIELD_NUMBER: _builtins.int
+    version_count: _builtins.int
+    component_bytes: _builtins.int
+    call_count: _builtins.int
+    def __init__(
+        self,
+        *,
+        version_count: _builtins.int = ...,
+        component_bytes: _builtins.int = ...,
+        call_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_count", b"call_count", "component_bytes", b"component_bytes", "version_count", b"version_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelQuotaUsage: _TypeAlias = ModelQuotaUsage  # noqa: Y015
+
+@_typing.final
+class AccountModelQuota(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    @_builtins.property
+    def quota(self) -> Global___ModelQuota: ...
+    @_builtins.property
+    def usage(self) -> Global___ModelQuotaUsage: ...
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        quota: Global___ModelQuota | None = ...,
+        usage: Global___ModelQuotaUsage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "quota", b"quota", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountModelQuota: _TypeAlias = AccountModelQuota  # noqa: Y015
+
+@_typing.final
+class ListModelQuotasRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def accounts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 1,000. None: the caller's own."""
+
+    def __init__(
+        self,
+        *,
+        accounts: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListModelQuotasRequest: _TypeAlias = ListModelQuotasRequest  # noqa: Y015
+
+@_typing.final
+class ListModelQuotasResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountModelQuota]: ...
+    def __init__(
+        self,
+        *,
+        quotas: _abc.Iterable[Global___AccountModelQuota] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListModelQuotasResponse: _TypeAlias = ListModelQuotasResponse  # noqa: Y015
+
+@_typing.final
+class UpdateModelQuotaRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    MAX_VERSIONS_FIELD_NUMBER: _builtins.int
+    MAX_COMPONENT_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    account: _builtins.str
+    max_versions: _builtins.int
+    max_component_bytes: _builtins.int
+    max_calls: _builtins.int
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        account: _builtins.str = ...,
+        max_versions: _builtins.int | None = ...,
+        max_component_bytes: _builtins.int | None = ...,
+        max_calls: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_calls", b"_max_calls", "_max_component_bytes", b"_max_component_bytes", "_max_versions", b"_max_versions", "max_calls", b"max_calls", "max_component_bytes", b"max_component_bytes", "max_versions", b"max_versions"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_calls", b"_max_calls", "_max_component_bytes", b"_max_component_bytes", "_max_versions", b"_max_versions", "account", b"account", "max_calls", b"max_calls", "max_component_bytes", b"max_component_bytes", "max_versions", b"max_versions", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_calls: _TypeAlias = _typing.Literal["max_calls"]  # noqa: Y015
+    _WhichOneofArgType__max_calls: _TypeAlias = _typing.Literal["_max_calls", b"_max_calls"]  # noqa: Y015
+    _WhichOneofReturnType__max_component_bytes: _TypeAlias = _typing.Literal["max_component_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_component_bytes: _TypeAlias = _typing.Literal["_max_component_bytes", b"_max_component_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__max_versions: _TypeAlias = _typing.Literal["max_versions"]  # noqa: Y015
+    _WhichOneofArgType__max_versions: _TypeAlias = _typing.Literal["_max_versions", b"_max_versions"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_calls) -> _WhichOneofReturnType__max_calls | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_component_bytes) -> _WhichOneofReturnType__max_component_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_versions) -> _WhichOneofReturnType__max_versions | None: ...
+
+Global___UpdateModelQuotaRequest: _TypeAlias = UpdateModelQuotaRequest  # noqa: Y015
+
+@_typing.final
+class UpdateModelQuotaResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quota(self) -> Global___AccountModelQuota: ...
+    def __init__(
+        self,
+        *,
+        quota: Global___AccountModelQuota | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateModelQuotaResponse: _TypeAlias = UpdateModelQuotaResponse  # noqa: Y015
+
+@_typing.final
+class CheckModelQuotaRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    size_bytes: _builtins.int
+    """Of the component."""
+    digest: _builtins.str
+    """Of the component, where it is known: what is the model's latest version already needs no room."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "model", b"model", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckModelQuotaRequest: _TypeAlias = CheckModelQuotaRequest  # noqa: Y015
+
+@_typing.final
+class CheckModelQuotaResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckModelQuotaResponse: _TypeAlias = CheckModelQuotaResponse  # noqa: Y015

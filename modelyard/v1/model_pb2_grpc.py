@@ -711,3 +711,167 @@ class ModelService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class ModelQuotaServiceStub:
+    """ModelQuotaService keeps what an account may have in the catalogue, and how many of its calls may be under way.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListModelQuotas = channel.unary_unary(
+                '/modelyard.v1.ModelQuotaService/ListModelQuotas',
+                request_serializer=modelyard_dot_v1_dot_model__pb2.ListModelQuotasRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_model__pb2.ListModelQuotasResponse.FromString,
+                _registered_method=True)
+        self.UpdateModelQuota = channel.unary_unary(
+                '/modelyard.v1.ModelQuotaService/UpdateModelQuota',
+                request_serializer=modelyard_dot_v1_dot_model__pb2.UpdateModelQuotaRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_model__pb2.UpdateModelQuotaResponse.FromString,
+                _registered_method=True)
+        self.CheckModelQuota = channel.unary_unary(
+                '/modelyard.v1.ModelQuotaService/CheckModelQuota',
+                request_serializer=modelyard_dot_v1_dot_model__pb2.CheckModelQuotaRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_model__pb2.CheckModelQuotaResponse.FromString,
+                _registered_method=True)
+
+
+class ModelQuotaServiceServicer:
+    """ModelQuotaService keeps what an account may have in the catalogue, and how many of its calls may be under way.
+    """
+
+    def ListModelQuotas(self, request, context):
+        """Of the accounts named, in their order; others than the caller's own are for administrators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateModelQuota(self, request, context):
+        """What is not said stays. Nothing that is there already is taken away by a smaller quota.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckModelQuota(self, request, context):
+        """Whether one more version would fit the caller's quota: asked before its bytes are sent. RESOURCE_EXHAUSTED: no.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ModelQuotaServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListModelQuotas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelQuotas,
+                    request_deserializer=modelyard_dot_v1_dot_model__pb2.ListModelQuotasRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_model__pb2.ListModelQuotasResponse.SerializeToString,
+            ),
+            'UpdateModelQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateModelQuota,
+                    request_deserializer=modelyard_dot_v1_dot_model__pb2.UpdateModelQuotaRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_model__pb2.UpdateModelQuotaResponse.SerializeToString,
+            ),
+            'CheckModelQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckModelQuota,
+                    request_deserializer=modelyard_dot_v1_dot_model__pb2.CheckModelQuotaRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_model__pb2.CheckModelQuotaResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'modelyard.v1.ModelQuotaService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('modelyard.v1.ModelQuotaService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ModelQuotaService:
+    """ModelQuotaService keeps what an account may have in the catalogue, and how many of its calls may be under way.
+    """
+
+    @staticmethod
+    def ListModelQuotas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.ModelQuotaService/ListModelQuotas',
+            modelyard_dot_v1_dot_model__pb2.ListModelQuotasRequest.SerializeToString,
+            modelyard_dot_v1_dot_model__pb2.ListModelQuotasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateModelQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.ModelQuotaService/UpdateModelQuota',
+            modelyard_dot_v1_dot_model__pb2.UpdateModelQuotaRequest.SerializeToString,
+            modelyard_dot_v1_dot_model__pb2.UpdateModelQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckModelQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.ModelQuotaService/CheckModelQuota',
+            modelyard_dot_v1_dot_model__pb2.CheckModelQuotaRequest.SerializeToString,
+            modelyard_dot_v1_dot_model__pb2.CheckModelQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -215,3 +215,58 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """Who called which version how often, by day."""
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class ModelQuotaServiceStub:
+    """ModelQuotaService keeps what an account may have in the catalogue, and how many of its calls may be under way."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> ModelQuotaServiceAsyncStub: ...
+    ListModelQuotas: _grpc.UnaryUnaryMultiCallable[_model_pb2.ListModelQuotasRequest, _model_pb2.ListModelQuotasResponse]
+    """Of the accounts named, in their order; others than the caller's own are for administrators."""
+    UpdateModelQuota: _grpc.UnaryUnaryMultiCallable[_model_pb2.UpdateModelQuotaRequest, _model_pb2.UpdateModelQuotaResponse]
+    """What is not said stays. Nothing that is there already is taken away by a smaller quota."""
+    CheckModelQuota: _grpc.UnaryUnaryMultiCallable[_model_pb2.CheckModelQuotaRequest, _model_pb2.CheckModelQuotaResponse]
+    """Whether one more version would fit the caller's quota: asked before its bytes are sent. RESOURCE_EXHAUSTED: no."""
+
+@_typing.type_check_only
+class ModelQuotaServiceAsyncStub(ModelQuotaServiceStub):
+    """ModelQuotaService keeps what an account may have in the catalogue, and how many of its calls may be under way."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListModelQuotas: _aio.UnaryUnaryMultiCallable[_model_pb2.ListModelQuotasRequest, _model_pb2.ListModelQuotasResponse]  # type: ignore[assignment]
+    """Of the accounts named, in their order; others than the caller's own are for administrators."""
+    UpdateModelQuota: _aio.UnaryUnaryMultiCallable[_model_pb2.UpdateModelQuotaRequest, _model_pb2.UpdateModelQuotaResponse]  # type: ignore[assignment]
+    """What is not said stays. Nothing that is there already is taken away by a smaller quota."""
+    CheckModelQuota: _aio.UnaryUnaryMultiCallable[_model_pb2.CheckModelQuotaRequest, _model_pb2.CheckModelQuotaResponse]  # type: ignore[assignment]
+    """Whether one more version would fit the caller's quota: asked before its bytes are sent. RESOURCE_EXHAUSTED: no."""
+
+class ModelQuotaServiceServicer(metaclass=_abc_1.ABCMeta):
+    """ModelQuotaService keeps what an account may have in the catalogue, and how many of its calls may be under way."""
+
+    @_abc_1.abstractmethod
+    def ListModelQuotas(
+        self,
+        request: _model_pb2.ListModelQuotasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_pb2.ListModelQuotasResponse, _abc.Awaitable[_model_pb2.ListModelQuotasResponse]]:
+        """Of the accounts named, in their order; others than the caller's own are for administrators."""
+
+    @_abc_1.abstractmethod
+    def UpdateModelQuota(
+        self,
+        request: _model_pb2.UpdateModelQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_pb2.UpdateModelQuotaResponse, _abc.Awaitable[_model_pb2.UpdateModelQuotaResponse]]:
+        """What is not said stays. Nothing that is there already is taken away by a smaller quota."""
+
+    @_abc_1.abstractmethod
+    def CheckModelQuota(
+        self,
+        request: _model_pb2.CheckModelQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_pb2.CheckModelQuotaResponse, _abc.Awaitable[_model_pb2.CheckModelQuotaResponse]]:
+        """Whether one more version would fit the caller's quota: asked before its bytes are sent. RESOURCE_EXHAUSTED: no."""
+
+def add_ModelQuotaServiceServicer_to_server(servicer: ModelQuotaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -53,6 +53,11 @@ _TABLE = {
         "UnloadModel": _CALL,
         "ExplainModelCall": _READ,
     },
+    "modelyard.v1.ModelQuotaService": {
+        "ListModelQuotas": _READ,
+        "UpdateModelQuota": frozenset({ADMIN}),
+        "CheckModelQuota": _CALL,
+    },
     "modelyard.v1.SeatService": {"ConnectSeats": frozenset({AGENT})},
 }
 

@@ -38,6 +38,7 @@ from services.models.origins import Origins
 from services.models.rules import RULES
 from services.models.servicer.inference import InferenceServicer, add_to_server
 from services.models.servicer.models import ModelServicer
+from services.models.servicer.quotas import ModelQuotaServicer
 
 PACKAGE = "services.models"
 LOAD_S = 3_600.0
@@ -126,6 +127,7 @@ class ModelsService:
             self._catalogue, self._frames.source, self._clock,
             authority_file(config.state_dir, is_tls=config.tls),
         )  # fmt: skip
+        self._calls.flights.quotas = self._engine.state.quotas
         await self._frames.open(self._calls)
         self._loops.start("usage", self._calls.uses.run(self._usage.add, self._clock))
 
@@ -148,7 +150,7 @@ class ModelsService:
         return RemoteAuthenticator(self._scheduler)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
-        """Adds ModelService, DeploymentService, SeatService, GRPCInferenceService and LineageService."""
+        """Adds the services of the catalogue, of deployments and seats, of calls and of lineage."""
         if self._scheduler is None or self._calls is None:
             raise InvariantViolation("the models service is not open")
         file = model_pb2.DESCRIPTOR
@@ -157,9 +159,13 @@ class ModelsService:
             Origins(self._scheduler, self._graph, self._trainer), self._describing,
         )  # fmt: skip
         model_pb2_grpc.add_ModelServiceServicer_to_server(repeatable(models, file, self._answers), server)
+        quotas = ModelQuotaServicer(self._engine, self._calls.flights, self._answers, self._scheduler)
+        model_pb2_grpc.add_ModelQuotaServiceServicer_to_server(
+            repeatable(quotas, file, self._answers), server
+        )
         telling = Telling(self._calls, self._notices, self._clock)
         return [
-            file.services_by_name["ModelService"].full_name,
+            *(file.services_by_name[name].full_name for name in ("ModelService", "ModelQuotaService")),
             *self._frames.register(server, self._answers),
             add_to_server(InferenceServicer(self._calls, telling), server),
             add_lineage(server, self._lineage(self._calls).sources()),

@@ -17,6 +17,7 @@ from services.models.rules import RULES
 from services.models.servicer.deployments import DeploymentServicer
 from services.models.servicer.inference import InferenceServicer
 from services.models.servicer.models import ModelServicer
+from services.models.servicer.quotas import ModelQuotaServicer
 from tests.support.models_yard import models_yard
 from tests.support.rule_proof import path, wrongly_answered
 
@@ -24,7 +25,14 @@ FILES = (model_pb2, deployment_pb2, seat_pb2, inference_pb2, lineage_pb2)
 SERVICES = [s for file in FILES for s in file.DESCRIPTOR.services_by_name.values()]
 SERVED = {
     name
-    for servicer in (ModelServicer, DeploymentServicer, SeatLinks, InferenceServicer, LineageServicer)
+    for servicer in (
+        ModelServicer,
+        ModelQuotaServicer,
+        DeploymentServicer,
+        SeatLinks,
+        InferenceServicer,
+        LineageServicer,
+    )
     for part in servicer.__mro__
     if part.__module__.startswith("services.")
     for name in vars(part)
@@ -50,10 +58,10 @@ def test_rules_of_models_name_known_roles() -> None:
     assert not any(roles & {ANONYMOUS, SERVICE} for roles in RULES.values())
     # Operators act with the token of their task; a new RPC is not theirs unless somebody says so here.
     assert {rpc.rpartition("/")[2] for rpc, roles in RULES.items() if TASK in roles} == {
-        "CreateModelVersion", "GetModelVersion", "WatchModelVersion", "SetAlias", "Deploy", "WatchDeployment",
-        "LoadModel", "UnloadModel", "ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata",
-        "ModelInfer", "ModelStreamInfer", "ModelConfig", "ModelStatistics", "RepositoryIndex", "RepositoryModelLoad",
-        "RepositoryModelUnload",
+        "CheckModelQuota", "CreateModelVersion", "GetModelVersion", "WatchModelVersion", "SetAlias", "Deploy",
+        "WatchDeployment", "LoadModel", "UnloadModel", "ServerLive", "ServerReady", "ModelReady", "ServerMetadata",
+        "ModelMetadata", "ModelInfer", "ModelStreamInfer", "ModelConfig", "ModelStatistics", "RepositoryIndex",
+        "RepositoryModelLoad", "RepositoryModelUnload",
     }  # fmt: skip
     assert [rpc for rpc, roles in RULES.items() if AGENT in roles] == [
         "/modelyard.v1.SeatService/ConnectSeats"

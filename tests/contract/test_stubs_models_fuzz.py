@@ -21,7 +21,11 @@ from tests.support.models_yard import models_yard
 from tests.support.mutations import mutate
 from tests.support.scheduler_service import refusal
 
-METHODS: list[MethodDescriptor] = list(pb.DESCRIPTOR.services_by_name["ModelService"].methods)
+METHODS: list[MethodDescriptor] = [
+    method
+    for name in ("ModelService", "ModelQuotaService")
+    for method in pb.DESCRIPTOR.services_by_name[name].methods
+]
 MUTATIONS = 40
 TEXTS = (
     "",

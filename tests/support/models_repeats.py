@@ -94,6 +94,12 @@ async def unload(yard: ModelsYard) -> Pair:
     return dp.UnloadModelRequest(model="iris"), dp.UnloadModelRequest(model="iris", version="1")
 
 
+async def quota(yard: ModelsYard) -> Pair:
+    await yard.user("ada")
+    made = [pb.UpdateModelQuotaRequest(account="ada", max_versions=most) for most in (2, 3)]
+    return made[0], made[1]
+
+
 CASES: dict[str, Callable[[ModelsYard], Awaitable[Pair]]] = {
     "CreateModelVersion": create,
     "Deploy": deploy,
@@ -102,6 +108,7 @@ CASES: dict[str, Callable[[ModelsYard], Awaitable[Pair]]] = {
     "Undeploy": undeploy,
     "UnloadModel": unload,
     "UpdateModel": update,
+    "UpdateModelQuota": quota,
     "UpdateModelConfig": config,
     "SetAlias": set_alias,
     "DeleteAlias": delete_alias,

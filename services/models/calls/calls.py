@@ -21,6 +21,7 @@ from services.models.calls.call import Call
 from services.models.calls.dialling import Dialler
 from services.models.calls.door import Door
 from services.models.calls.errors import CallNotAllowed, LoadNotAllowed
+from services.models.calls.flights import Flights
 from services.models.calls.lane import Lane
 from services.models.calls.messages import Request
 from services.models.calls.mirror import Mirror
@@ -45,6 +46,7 @@ class Calls:
         self.source = source
         self.ledger = Ledger()
         self.uses = Uses()
+        self.flights = Flights()
         self._clock = clock
         self._dialler = Dialler(authority)
         self._numbers = itertools.count(1)
@@ -141,8 +143,8 @@ class Calls:
     ) -> tuple[Served, Message]:
         """The last message that answers a call, and who gave it; those before it go to `on_part`.
 
-        `left_s`: of the caller's own deadline. Raises ServiceError leaves of calls/errors.py, and what
-        FrameSource.route and wanted raise. Cancelled: the call does not start, or its frame is told.
+        `left_s`: of the caller's own deadline. Raises ServiceError leaves of calls/errors.py, CallQuotaExceeded,
+        and what FrameSource.route and wanted raise. Cancelled: the call does not start, or its frame is told.
         """
         route = self.route(caller, request)
         served = route.served
@@ -151,8 +153,12 @@ class Calls:
         begun_ns = time.perf_counter_ns()
         call: Call | None = None
         try:
-            call = self._entered(route, caller, request, left_s, on_part)
-            message = await self._answer(call)
+            self.flights.enter(caller.account)
+            try:
+                call = self._entered(route, caller, request, left_s, on_part)
+                message = await self._answer(call)
+            finally:
+                self.flights.leave(caller.account)
         except ServiceError as error:
             self._failed(caller, key, statistics, reason_of(error.code), begun_ns)
             raise

@@ -7,6 +7,7 @@ import msgspec
 from modelyard.models import Inspection
 from services.chassis.errors import ServiceError
 from services.models.catalogue.state import Model, Revision, Version, Work
+from services.models.quotas import Quota
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -48,6 +49,11 @@ class InsertAliasChange(Row, frozen=True, kw_only=True):
     account: str
     comment: str
     time_ms: int
+
+
+class PutQuota(Row, frozen=True):
+    account: str
+    quota: Quota
 
 
 class DropWork(Row, frozen=True):

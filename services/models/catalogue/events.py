@@ -81,6 +81,13 @@ class VersionDeleted(Asking, frozen=True, kw_only=True):
     version: int
 
 
+class QuotaSet(Asking, frozen=True, kw_only=True):
+    """An account may have more, or less. `given`: fields of the quota; what is not in it stays."""
+
+    account: str
+    given: dict[str, int]
+
+
 class WorkEvent(Event, frozen=True):
     """Of the work of this number for a version."""
 

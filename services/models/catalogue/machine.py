@@ -25,6 +25,7 @@ from services.models.catalogue.model import (
 )
 from services.models.catalogue.state import Live, Model, Revision, State, Version
 from services.models.catalogue.ways import Way, holder_of
+from services.models.quotas import NO_QUOTA, NOTHING, changed, check_version
 
 ALIASES_MOST = 100
 LABELS_MOST = 64
@@ -103,18 +104,20 @@ class _Machine:
 
     def create(self, event: ev.VersionCreated) -> tuple[str, int, bool]:
         model = self._state.models.get(event.model)
+        same = self._same(model, event) if model is not None else None
+        if same is not None:
+            return event.model, same, True
+        size_bytes = sum(size for _, _, size in event.files)
+        check_room(self._state, event.account, size_bytes)
         if model is None:
             model = Model(name=event.model, account=event.account, create_ms=self._now_ms)
             self._state.models[event.model] = model
-        same = self._same(model, event)
-        if same is not None:
-            return event.model, same, True
         model.summary = event.summary or model.summary
         model.last_number += 1
         self._touch(model)
         version = Version(
             model=event.model, version=model.last_number, account=event.account, files=event.files,
-            digest=event.digest, size_bytes=sum(size for _, _, size in event.files), create_ms=self._now_ms,
+            digest=event.digest, size_bytes=size_bytes, create_ms=self._now_ms,
             labels=event.labels, lineage=event.lineage,
         )  # fmt: skip
         revision = Revision(
@@ -242,6 +245,12 @@ class _Machine:
         self._effects.wishes.append(e.Hold(live.version.account, holder, ()))
         return event.model, event.version, False
 
+    def set_quota(self, event: ev.QuotaSet) -> tuple[str, int, bool]:
+        before = self._state.quotas.get(event.account, NO_QUOTA)
+        after = self._state.quotas[event.account] = changed(before, event.given)
+        self._effects.rows.append(e.PutQuota(event.account, after))
+        return "", 0, False
+
 
 _HANDLERS: dict[type[ev.Asking], Callable[[_Machine, Any], tuple[str, int, bool]]] = {
     ev.VersionCreated: _Machine.create,
@@ -250,7 +259,15 @@ _HANDLERS: dict[type[ev.Asking], Callable[[_Machine, Any], tuple[str, int, bool]
     ev.AliasDeleted: _Machine.delete_alias,
     ev.ConfigPut: _Machine.put_config,
     ev.VersionDeleted: _Machine.delete,
+    ev.QuotaSet: _Machine.set_quota,
 }
+
+
+def check_room(state: State, account: str, more_bytes: int) -> None:
+    """Whether the account may have one more version of this size. Raises ModelQuotaExceeded."""
+    quota = state.quotas.get(account, NO_QUOTA)
+    if quota.max_versions or quota.max_component_bytes:
+        check_version(account, quota, state.holdings().get(account, NOTHING), more_bytes)
 
 
 def missing_version(model: str, version: str, field: str = "version") -> ModelVersionNotFound:

@@ -102,3 +102,9 @@ SELECT version, sum(calls), max(last_ms) FROM usage WHERE model = ? GROUP BY ver
 SELECT version, account, day, calls, failures, compute_s FROM usage
 WHERE model = :model AND (:version = 0 OR version = :version) AND day >= :day
 ORDER BY day DESC, version DESC, account;
+
+-- name: put_quota
+INSERT INTO quota (account, content) VALUES (?, ?) ON CONFLICT (account) DO UPDATE SET content = excluded.content;
+
+-- name: all_quotas
+SELECT account, content FROM quota;

@@ -13,6 +13,7 @@ from modelyard.models import Config, Inspection
 from services.chassis.errors import InvariantViolation
 from services.models.association import DEFAULT_RUNTIMES, RuntimeMap, TriedImage
 from services.models.catalogue.model import Role, VersionState, WorkKind
+from services.models.quotas import NOTHING, Holding, Quota
 from services.models.trust import NOBODY, Trust
 
 File = tuple[str, str, int]
@@ -142,6 +143,8 @@ class State(msgspec.Struct):
     next_work: int = 1
     trusted: Trust = NOBODY
     """Whose components may do what."""
+    quotas: dict[str, Quota] = {}
+    """By account; who is not in it has no limits."""
     runtimes: RuntimeMap = DEFAULT_RUNTIMES
 
     def find(self, model: str, version: int) -> Live | None:
@@ -150,6 +153,15 @@ class State(msgspec.Struct):
     def all(self) -> Iterator[Live]:
         for found in self.versions.values():
             yield from found.values()
+
+    def holdings(self) -> dict[str, Holding]:
+        """What each account has, that has anything."""
+        found: dict[str, Holding] = {}
+        for live in self.all():
+            one = live.version
+            before = found.get(one.account, NOTHING)
+            found[one.account] = Holding(before.version_count + 1, before.component_bytes + one.size_bytes)
+        return found
 
     def may_unpickle(self, version: Version) -> bool:
         return bool(self.trusted.opens(version.account, version.model, version.digest))

@@ -16,6 +16,7 @@ from services.models.association import Association, Proved
 from services.models.catalogue import effects as e
 from services.models.catalogue.model import WorkKind
 from services.models.catalogue.state import Live, Model, Revision, State, Version
+from services.models.quotas import Quota
 from services.models.trust import Trust
 
 SMALL_ROWS = 16
@@ -24,6 +25,7 @@ _MODEL = msgspec.msgpack.Decoder(Model)
 _VERSION = msgspec.msgpack.Decoder(Version)
 _FIT = msgspec.msgpack.Decoder(Association)
 _REVISION = msgspec.msgpack.Decoder(Revision)
+_QUOTA = msgspec.msgpack.Decoder(Quota)
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -117,6 +119,8 @@ class CatalogueStore:
         for (content,) in c.execute(self._sql["all_versions"]).fetchall():
             live = self._live(c, _VERSION.decode(content))
             state.versions.setdefault(live.version.model, {})[live.version.version] = live
+        for account, content in c.execute(self._sql["all_quotas"]).fetchall():
+            state.quotas[account] = _QUOTA.decode(content)
         steps = c.execute(self._sql["all_steps"]).fetchall()
         return state, [_SUBMITTED.decode(content) for _, _, content in steps]
 
@@ -195,6 +199,10 @@ def _insert_alias_change(row: e.InsertAliasChange) -> list[Change]:
     return [("insert_alias_change", msgspec.structs.astuple(row))]
 
 
+def _put_quota(row: e.PutQuota) -> list[Change]:
+    return [("put_quota", (row.account, _PACK(row.quota)))]
+
+
 def _drop_work(row: e.DropWork) -> list[Change]:
     return [("drop_step", (row.number,))]
 
@@ -206,5 +214,6 @@ _ROWS: dict[type[e.Row], Callable[[Any], list[Change]]] = {
     e.PutFinding: _put_finding,
     e.DropVersion: _drop_version,
     e.InsertAliasChange: _insert_alias_change,
+    e.PutQuota: _put_quota,
     e.DropWork: _drop_work,
 }
