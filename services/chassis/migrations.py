@@ -6,6 +6,7 @@ changed once released; a file newer than the program is refused.
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -66,8 +67,21 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[tup
 
 
 def _copy(connection: sqlite3.Connection, copy: Path) -> None:
-    copy.unlink(missing_ok=True)
-    connection.execute("VACUUM INTO ?", (str(copy),))
+    """A whole copy, on the disk before its name is, or none: whatever a kill left half done is made anew."""
+    part = copy.with_name(f"{copy.name}.part")
+    part.unlink(missing_ok=True)
+    connection.execute("VACUUM INTO ?", (str(part),))
+    _sync(part)
+    part.replace(copy)
+    _sync(copy.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _apply(connection: sqlite3.Connection, path: Path, name: str, number: int, sql: str) -> None:
