@@ -17,6 +17,10 @@ REQUIREMENTS_BYTES_MOST = 64 << 10
 _WITHOUT = ("mlflow.onnx", "mlflow.xgboost", "mlflow.lightgbm", "mlflow.sklearn")
 """Flavours that are loaded as what they wrap."""
 _MLFLOW = re.compile(r"mlflow(-skinny)?(\W|$)")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[A-Za-z0-9._, -]*\])?\s*([<>=!~][^;@:/\\]*)?(;.*)?")
+"""A package by its name and version, from whatever index the node has."""
+_PYTHON = re.compile(r"3\.[0-9]{1,2}(\.[0-9]{1,3})?")
+REQUIREMENTS_MOST, LINES_SHOWN = 300, 3
 _COLUMNS = {
     "double": Datatype.FP64, "float": Datatype.FP32, "long": Datatype.INT64, "integer": Datatype.INT32,
     "boolean": Datatype.BOOL, "string": Datatype.BYTES, "binary": Datatype.BYTES, "datetime": Datatype.BYTES,
@@ -48,7 +52,7 @@ def look(folder: Path, found: Inspection) -> None:
         found.refusals.append("MLmodel has no flavor python_function: log the model with one")
         return
     version = pyfunc.get("python_version")
-    if isinstance(version, str) and version.count(".") >= 1:
+    if isinstance(version, str) and _PYTHON.fullmatch(version):
         found.know("runtime.python", ".".join(version.split(".")[:2]), "python_version in MLmodel")
     requirements = folder / "requirements.txt"
     if (
@@ -57,12 +61,24 @@ def look(folder: Path, found: Inspection) -> None:
         and requirements.stat().st_size <= REQUIREMENTS_BYTES_MOST
     ):
         lines = [line.strip() for line in requirements.read_text(errors="replace").splitlines()]
-        wanted = tuple(line for line in lines if line and not line.startswith("#"))
+        lines = [line for line in lines if line and not line.startswith("#")]
+        wanted = tuple(line for line in lines if _PLAIN.fullmatch(line))[:REQUIREMENTS_MOST]
+        _tell_left_out(found, [line for line in lines if line not in wanted])
         why = "requirements.txt beside MLmodel"
         if pyfunc.get("loader_module") in _WITHOUT and pyfunc.get("predict_fn", "predict") == "predict":
             wanted = tuple(line for line in wanted if not _MLFLOW.match(line))
             why += ", without MLflow itself: what it wraps is loaded directly"
         found.know("runtime.requirements", wanted, why)
+
+
+def _tell_left_out(found: Inspection, lines: list[str]) -> None:
+    """Options, addresses and paths would be followed while its environment is made, where nothing is shut in."""
+    if lines:
+        shown = ", ".join(repr(line[:60]) for line in lines[:LINES_SHOWN])
+        found.warnings.append(
+            f"{len(lines)} lines of requirements.txt are not taken, as they are no packages by name: {shown};"
+            " whoever means them declares runtime.requirements"
+        )
 
 
 def _signature(found: Inspection, side: str, text: Any) -> None:

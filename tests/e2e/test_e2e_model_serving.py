@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 
 from modelyard.client.aio import Client
 from modelyard.oip.v2 import inference_pb2 as ip
+from modelyard.v1 import model_pb2 as pb
+from modelyard.v1 import model_pb2_grpc
+from tests.support.hostile_components import BY_NAME, PACKED
 from tests.support.wait import wait_until_sync
 from tests.support.yard import Yard, new_yard
 
@@ -162,3 +166,61 @@ def test_deleted_version_ends_and_what_is_deployed_stays(yard: Yard, tmp_path: P
     )
     assert called(yard, "fading", 1) == 21
     assert yard.cli("model", "undeploy", "fading").code == 0
+
+
+@pytest.mark.asyncio
+@pytest.mark.timeout(280)
+async def test_components_that_mean_harm_are_refused_and_hurt_no_call(
+    yard: Yard, tmp_path: Path
+) -> None:  # issue 6, point 7; N4
+    """All at once, on the machine that answers: each for its own reason, while another model answers every call."""
+    push(yard, tmp_path, "unhurt", 5)
+    async with caller(yard) as client:
+        assert await infer(client, "unhurt", 1) == 6
+        over = asyncio.Event()
+
+        async def calls() -> int:
+            answered = 0
+            while not over.is_set():
+                assert await infer(client, "unhurt", answered) == answered + 5
+                answered += 1
+            return answered
+
+        calling = asyncio.create_task(calls())
+        try:
+            files = [handed_in(client, tmp_path, name) for name in BY_NAME]
+            found = await asyncio.gather(*files, *(handed_in_packed(client, name) for name in PACKED))
+        finally:
+            over.set()
+            answered = await calling
+    assert answered
+    for (name, hostile), version in zip(BY_NAME.items(), found, strict=False):
+        assert (version.reason, hostile.word in version.message) == (hostile.reason, True), (
+            f"{name}: {version}"
+        )
+    for name, version in zip(PACKED, found[len(BY_NAME) :], strict=True):
+        assert version.reason == "INSPECTION_SETUP" and version.message, f"{name}: {version}"
+    assert not Path("/tmp/taken").exists()
+    text = yard.cli("model", "get", "hostile-exported").stdout
+    assert "--trust default/hostile-exported" in text and "runs what is in it" in text, text
+
+
+async def handed_in(client: Client, room: Path, name: str) -> pb.ModelVersion:
+    """What becomes of it."""
+    folder = room / name
+    folder.mkdir()
+    BY_NAME[name].make(folder)
+    made = await client.models.push(folder, name=f"hostile-{name}")
+    return await client.models.settled(made.version.model, made.version.version)
+
+
+async def handed_in_packed(client: Client, name: str) -> pb.ModelVersion:
+    """As a whole component that is packed, which no client of ours would do so."""
+    kept = await client.artifacts.put(PACKED[name], name="component.tar.gz")
+    request = pb.CreateModelVersionRequest(
+        request_id=str(uuid.uuid4()), model=f"packed-{name}",
+        files=[pb.ComponentFile(path="./", digest=kept.digest)],
+    )  # fmt: skip
+    stub = model_pb2_grpc.ModelServiceStub(client.connection.models())
+    made = await client.connection.unary(stub.CreateModelVersion, request)
+    return await client.models.settled(made.version.model, made.version.version)

@@ -16,7 +16,8 @@ from modelyard.serving.loaders.loading import Findings, Loading, Model, Values
 from modelyard.serving.tensors import Array
 
 _DOCUMENT_BYTES_MOST = 4 << 20
-_FLAVOR = re.compile(r"^    (?P<name>\w+):[ \t]*['\"]?(?P<value>[^'\"\n]*)['\"]?[ \t]*$", re.MULTILINE)
+_NAME = re.compile(r"    (\w+)")
+_QUOTES = ("'", '"')
 _PLAIN = {
     "mlflow.onnx": ("onnx", ("*.onnx",)),
     "mlflow.xgboost": ("xgboost", ("*.json", "*.ubj")),
@@ -69,7 +70,17 @@ def _fields(path: Path) -> dict[str, str]:
             "MLmodel has no flavour python_function: log the model with one", "component.file"
         )
     block = re.split(r"\n {0,2}\S", text[begin + 3 :], maxsplit=1)[0]
-    return {found["name"]: found["value"] for found in _FLAVOR.finditer(block)}
+    return dict(filter(None, map(_field, block.split("\n"))))
+
+
+def _field(line: str) -> tuple[str, str] | None:
+    """`    name: value`, in quotes or not; in time that grows with the line, whatever stands there."""
+    before, mark, value = line.partition(":")
+    name = _NAME.fullmatch(before)
+    if name is None or not mark:
+        return None
+    value = value.strip(" \t").removeprefix("'").removeprefix('"').removesuffix("'").removesuffix('"')
+    return None if any(quote in value for quote in _QUOTES) else (name[1], value)
 
 
 def _wrapped(loading: Loading, format_: str, file: Path) -> Model:

@@ -278,6 +278,35 @@ def test_signature_of_mlflow_that_no_call_could_mean_is_refused(tmp_path: Path, 
         inspect_component(tmp_path)
 
 
+def test_requirements_that_lead_elsewhere_are_not_taken_from_a_file(tmp_path: Path) -> None:
+    """The environment is made by the agent: only packages by name, and versions, are followed there."""
+    lines = [
+        *(
+            "-r /etc/passwd",
+            "--index-url http://192.0.2.1/simple",
+            "-e .",
+            "./evil",
+            "/evil.whl",
+            "evil.whl/../x",
+        ),
+        *(
+            "evil @ file:///evil",
+            "evil@http://192.0.2.1/e.tgz",
+            "git+https://x/y",
+            "http://x/y.whl",
+            "a b",
+            "C:\\evil",
+        ),
+        *("numpy", "scikit-learn==1.7.2", "Torch[extra] >= 2, <3 ; python_version > '3.8'", "x~=1.0+cpu"),
+    ]
+    (tmp_path / "MLmodel").write_text("flavors: {python_function: {python_version: '../../3.1'}}")
+    (tmp_path / "requirements.txt").write_text("\n".join(["# made by hand", *lines]))
+    found = inspect_component(tmp_path)
+    assert found.facts["runtime.requirements"].value == tuple(lines[-4:])
+    assert "12 lines of requirements.txt" in found.warnings[0] and "'-r /etc/passwd'" in found.warnings[0]
+    assert "runtime.python" not in found.facts
+
+
 def test_name_that_is_no_text_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"\xff.onnx")).write_bytes(b"x")
     with pytest.raises(ComponentUnknown, match="UTF-8"):

@@ -79,6 +79,49 @@ def test_mistakes_are_refused_with_their_path(text: str, path: str) -> None:
     assert path in [problem.path for problem in refused.value.problems], refused.value.problems
 
 
+def swelling(aliases: int) -> str:
+    """Each line stands for twice as much as the one before."""
+    lines = ["x-a0: &a0 [x, x]"]
+    lines += [f"x-a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, aliases)]
+    return "\n".join(lines)
+
+
+HOSTILE = {
+    "aliases of aliases": swelling(60),
+    "aliases of mappings": "x: &x {a: 1}\n" + "\n".join(f"y{n}: {{<<: *x}}" for n in range(30_000)),
+    "without a bottom": "x-a: " + "[" * 300_000,
+    "mappings without a bottom": "x-a: " + "{a: " * 300_000,
+    "dashes without a bottom": "- " * 300_000,
+    "keys that are lists": "? " * 300_000,
+    "more than is read": "# " + "x" * (2 << 20),
+    "keys without end": "\n".join(f"x{n}: 1" for n in range(50_000)),
+    "documents without end": "---\na: 1\n" * 20_000,
+    "an object of Python": "name: !!python/object/apply:os.system ['true']",
+    "a number without end": "runtime: {cpu: " + "9" * 500_000 + "}",
+    "a number of sixty": "runtime: {cpu: " + "1:" * 200_000 + "1}",
+    "an exponent": "runtime: {cpu: 1e999999999}",
+    "no number": "runtime: {cpu: .nan, memory: .inf}",
+    "memory of all": "runtime: {memory: 99999999999999999999999Ti}",
+    "a shape of all": "inputs: [{name: x, datatype: FP32, shape: [9999999999999999]}]",
+    "axes without end": "inputs: [{name: x, datatype: FP32, shape: [" + "1, " * 5_000 + "1]}]",
+    "inputs without end": "inputs: [" + "{name: x}, " * 5_000 + "]",
+    "steps without end": "pre: [" + "softmax, " * 5_000 + "]",
+    "a name without end": "name: " + "a" * 200_000 + "!",
+    "a name of parts": "name: " + "a." * 100_000 + "!",
+    "code without end": "pre: [{code: '" + "a" * 100_000 + ".b:'}]",
+    "a path out": "component: {file: ../../etc/passwd}",
+    "no text": "name: \x00\x01",
+    "half a character": b"name: \xff\xfe",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_document_that_means_harm_is_refused_in_words(name: str) -> None:  # issue 6, point 7
+    with pytest.raises(Refused) as refused:
+        read_config(HOSTILE[name])
+    assert 0 < len(str(refused.value)) < 100_000
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(Refused) as refused:
         read_config("name: -x\nruntime: {cpu: -1, kind: vm}\nfoo: 1\n")
