@@ -82,7 +82,10 @@ def too_many_calls(account: str, count: int, most: int) -> CallQuotaExceeded:
 
 
 def _next_step(account: str, flag: str) -> str:
-    return f"delete one that nobody needs (yard model rm MODEL:VERSION), or ask an administrator: yard quotas set {account} {flag} N"
+    return (
+        "delete one that nobody needs (yard model rm MODEL:VERSION), or ask an administrator:"
+        f" yard quotas set {account} {flag} N"
+    )
 
 
 def _metadata(name: str, used: int, most: int, more: int) -> dict[str, str]:
