@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -11,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+
+from cli.supervisor.ports import free_base
 
 YARD = Path(sys.executable).with_name("yard")
 ROOT = Path(__file__).parents[1]
@@ -45,12 +46,10 @@ def surroundings() -> dict[str, str]:
 
 def free_port_base() -> int:
     """The first of ten ports in a row that nobody uses now."""
-    for base in range(17_000, 30_000, PORTS):
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            for port in range(base, base + PORTS):
-                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return base
-    raise RuntimeError("no ten free ports in a row")
+    base = free_base(range(17_000, 30_000, PORTS), PORTS)
+    if base is None:
+        raise RuntimeError("no ten free ports in a row")
+    return base
 
 
 @contextlib.contextmanager

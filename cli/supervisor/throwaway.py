@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,10 +22,12 @@ from typing import Any, NoReturn
 from cli.errors import CommandError
 from cli.supervisor.loop import Supervisor, say
 from cli.supervisor.options import Options
+from cli.supervisor.ports import STEP, free_base
 from cli.supervisor.state import CannotStart, held
 from cli.supervisor.stop import stop_yard
 
-FIRST_PORT, LAST_PORT, STEP = 21_000, 31_000, 10
+BASES = range(21_000, 31_000, STEP)
+SERVICES = 4
 TRIES = 5
 """Somebody else may take a port between the look and the start."""
 _SET_PARENT_DEATH_SIGNAL = 1
@@ -60,23 +61,10 @@ def throwaway_yard(options: Options) -> Iterator[Path]:
 
 def _free_ports(number: int) -> int:
     """A base of which nobody has the ports; different processes begin to look at different places."""
-    count = (LAST_PORT - FIRST_PORT) // STEP
-    start = (os.getpid() * 7 + number * 131) % count
-    for place in range(count):
-        base = FIRST_PORT + (start + place) % count * STEP
-        if all(_is_free(base + offset) for offset in range(4)):
-            return base
-    raise CannotStart(f"no four free ports between {FIRST_PORT} and {LAST_PORT}")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    base = free_base(BASES, SERVICES, start=os.getpid() * 7 + number * 131)
+    if base is None:
+        raise CannotStart(f"no {SERVICES} free ports in a row between {BASES[0]} and {BASES[-1]}")
+    return base
 
 
 def _fork(state: Path, options: Options) -> tuple[int, dict[str, Any]]:

@@ -16,6 +16,7 @@ from services.chassis.figures import Family, gauge
 from services.chassis.lineage import add_lineage
 from services.chassis.outward import Outward, authority_file, yard_key
 from services.chassis.peers import RemoteAuthenticator
+from services.chassis.references import References
 from services.chassis.security import Authenticator
 from services.chassis.server import Limits
 from services.chassis.sqlite import Database, load_migrations, load_queries
@@ -25,7 +26,7 @@ from services.models.calls.calls import Calls
 from services.models.calls.figures import figures
 from services.models.calls.telling import Telling
 from services.models.catalogue.engine import Engine
-from services.models.catalogue.owing import Cancellations, Kind, References
+from services.models.catalogue.owing import Cancellations, Kind
 from services.models.catalogue.store import CatalogueStore
 from services.models.catalogue.supplies import Supplies
 from services.models.catalogue.usage import Usage

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import grpc.aio
 import msgspec
@@ -25,6 +25,7 @@ from services.chassis.logs import get_logger
 from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.sessions import Session
 from services.chassis.supervise import Loops
+from services.chassis.watchers import Watchers
 from services.trainer import effects as e
 from services.trainer import machine, submissions, timers
 from services.trainer.addresses import Cache
@@ -97,7 +98,7 @@ class Engine:
         self._open_sessions: dict[str, Session[Seats]] = {}
         self._seats: dict[str, tuple[int, str, int]] = {}
         """Whose seat a task holds."""
-        self._watchers: dict[Watched, list[asyncio.Event]] = {}
+        self._watchers = Watchers[Watched]()
         self.quiet = asyncio.Lock()
         """Held while a step is on its way to the disk, and by whoever shows live jobs: what is shown is on disk."""
 
@@ -211,18 +212,9 @@ class Engine:
         one = live.instances.get((role, index)) if live is not None else None
         return one.progress if one is not None else None
 
-    @contextmanager
-    def watch(self, one: Watched) -> Iterator[asyncio.Event]:
+    def watch(self, one: Watched) -> AbstractContextManager[asyncio.Event]:
         """Set whenever the job or sweep has changed, for as long as the block lasts."""
-        changed = asyncio.Event()
-        self._watchers.setdefault(one, []).append(changed)
-        try:
-            yield changed
-        finally:
-            left = self._watchers[one]
-            left.remove(changed)
-            if not left:
-                del self._watchers[one]
+        return self._watchers.watch(one)
 
     async def _step(self, events: Sequence[Event | SweepEvent]) -> None:
         effects = machine.step(self.state, events, self._clock.now_ms())
@@ -278,14 +270,12 @@ class Engine:
             else:
                 future.set_result(answer.job)
         for job in effects.changed:
-            for changed in self._watchers.get(job, ()):
-                changed.set()
+            self._watchers.tell(job)
             live = self.state.jobs.get(job)
             if live is not None and live.job.state.has_ended:
                 self.post(JobForgotten(job))
         for number in effects.changed_sweeps:
-            for changed in self._watchers.get(("sweep", number), ()):
-                changed.set()
+            self._watchers.tell(("sweep", number))
             if is_to_be_revisited(self.state.sweeps[number]):
                 self.post(SweepRevisited(number))
         failpoint("trainer.after_release")

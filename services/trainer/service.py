@@ -24,10 +24,11 @@ from services.chassis.figures import Family, gauge
 from services.chassis.lineage import add_lineage
 from services.chassis.outward import Outward, yard_key
 from services.chassis.peers import RemoteAuthenticator
+from services.chassis.references import References
 from services.chassis.security import Authenticator
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
-from services.trainer.carriers import Cancellations, References
+from services.trainer.carriers import Cancellations
 from services.trainer.clearing import Clearing
 from services.trainer.config import TrainerConfig
 from services.trainer.creation import Creation

@@ -10,11 +10,11 @@ from tests.support.framework_yard import (
     FrameworkYard,
     Values,
     by_hand,
-    free_ports,
     job,
     ranks_of,
     same_as,
 )
+from tests.support.ports import free_ports
 
 
 @pytest.fixture(scope="module")

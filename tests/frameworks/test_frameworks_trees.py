@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.framework_yard import HOST, FrameworkYard, Values, by_hand, free_ports, job, ranks_of
+from tests.support.framework_yard import HOST, FrameworkYard, Values, by_hand, job, ranks_of
+from tests.support.ports import free_ports
 
 TRACKER = """
 import sys

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cli.demo.ports import free_port_base
 from tests.support.wait import wait_until
+from tests.support.yard import free_port_base
 from tests.support.yard_process import Result, finish, run, start
 
 

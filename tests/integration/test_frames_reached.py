@@ -21,9 +21,10 @@ from services.models.calls.connection import Connection, connection
 from services.models.calls.dialling import Dialler, Unsealed
 from services.models.seams import Way
 from tests.support.addresses import own_address
-from tests.support.enclosed_frames import Enclosed, enclosed, free_port
+from tests.support.enclosed_frames import Enclosed, enclosed
 from tests.support.model_components import python_component
 from tests.support.model_frames import SECRET, arrays_of, tensor, tensors_of
+from tests.support.ports import free_port
 
 NODE = "node-7"
 LARGE = np.arange(1 << 20, dtype=np.float32)

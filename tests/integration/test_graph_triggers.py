@@ -17,6 +17,7 @@ from services.graph.service import GraphService
 from services.graph.triggers.signature import WINDOW_S, sign, sign_body
 from tests.support.graph_repeats import saved
 from tests.support.graph_yard import OPERATORS, GraphYard, graph_yard
+from tests.support.ports import free_port
 from tests.support.scheduler_service import refusal, scheduler_yard
 from tests.support.scripted_agent import connected, ignore
 from tests.support.wait import wait_until
@@ -78,13 +79,6 @@ async def webhooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     monkeypatch.setattr(GraphService, "__init__", listening)
     async with graph_yard(tmp_path) as yard:
         yield yard
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 async def test_delivery_that_is_signed_is_a_firing_once(webhooks: GraphYard) -> None:

@@ -28,11 +28,11 @@ from tests.support.model_frames import (
     arrays_of,
     config_of,
     frame,
-    free_port,
     loaded_frame,
     tensor,
     tensors_of,
 )
+from tests.support.ports import free_port
 
 
 def failure(peer: FramePeer, code: str, field: str | None = None) -> str:

@@ -15,14 +15,9 @@ from pathlib import Path
 import pytest
 
 from modelyard.training import Address, Identity, Launch, Plan
+from tests.support.ports import free_port
 from tests.support.training import golden_job, planned
 from tests.support.wait import wait_until
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 def book(plan: Plan, folder: Path) -> dict[tuple[str, int], Address]:

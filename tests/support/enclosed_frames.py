@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from modelyard.enclosure.order import TROUBLE_EXIT
 from modelyard.serving.launch import FILE_VARIABLE, SECRET_VARIABLE
 from services.models.association import FrameTrouble, trouble_of
 from tests.support.model_frames import SECRET, FramePeer, FrameProcess, config_of, tensor
+from tests.support.ports import free_port
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 IMAGE = f"python:{PYTHON}-slim"
@@ -159,13 +159,6 @@ def enclosed(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    """One that nobody listens at now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def containers_of(seat: str) -> list[str]:

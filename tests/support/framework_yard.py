@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -147,15 +146,6 @@ def reported(output: str) -> list[Values]:
     """The result lines of programs, by rank where they have one."""
     found: list[Values] = [json.loads(text) for text in re.findall(r"result (\{.*?\})", output)]
     return sorted(found, key=lambda values: values.get("rank", 0))
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has at this moment."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def by_hand(*processes: tuple[Sequence[str], Mapping[str, object]]) -> list[Values]:

@@ -182,13 +182,6 @@ def loaded_frame(
             peer.close()
 
 
-def free_port() -> int:
-    """Of this machine, as far as one can tell."""
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
-
-
 def _dialled(address: str) -> socket.socket:
     if address.startswith("unix://"):
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -7,8 +7,8 @@ has left, and the service ends: its successor takes everything up from the datab
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractContextManager
 
 import grpc.aio
 import msgspec
@@ -22,6 +22,7 @@ from services.chassis.logs import get_logger
 from services.chassis.marks import Kept
 from services.chassis.sessions import Session
 from services.chassis.supervise import Loops
+from services.chassis.watchers import Watchers
 from services.models.association import RuntimeMap
 from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev
@@ -74,7 +75,7 @@ class Engine:
         self._sessions: dict[str, Session[Batch]] = {}
         self._tasks: dict[str, tuple[str, int, int]] = {}
         """For what a task works: model, version, number."""
-        self._watchers: dict[Watched, list[asyncio.Event]] = {}
+        self._watchers = Watchers[Watched]()
         self._begun: list[Submitted] = []
         self._group: asyncio.TaskGroup | None = None
         self.quiet = asyncio.Lock()
@@ -127,18 +128,9 @@ class Engine:
                 self._submit(one)
         self._begun = []
 
-    @contextmanager
-    def watch(self, one: Watched) -> Iterator[asyncio.Event]:
+    def watch(self, one: Watched) -> AbstractContextManager[asyncio.Event]:
         """Set whenever the version has changed, for as long as the block lasts."""
-        changed = asyncio.Event()
-        self._watchers.setdefault(one, []).append(changed)
-        try:
-            yield changed
-        finally:
-            left = self._watchers[one]
-            left.remove(changed)
-            if not left:
-                del self._watchers[one]
+        return self._watchers.watch(one)
 
     @property
     def under_way(self) -> int:
@@ -186,8 +178,7 @@ class Engine:
                 future.set_result(answer)
         gone = {(row.model, row.version) for row in effects.rows if isinstance(row, e.DropVersion)}
         for key in effects.changed | gone:
-            for changed in self._watchers.get(key, ()):
-                changed.set()
+            self._watchers.tell(key)
 
     # Work leaves
 

@@ -9,14 +9,13 @@ import grpc.aio
 import msgspec
 
 from modelyard.errors import from_rpc_error
-from modelyard.v1 import artifact_pb2, artifact_pb2_grpc, task_pb2, task_pb2_grpc
+from modelyard.v1 import task_pb2, task_pb2_grpc
 from services.chassis.errands import Errand, Errands, one_by_one
 from services.chassis.sessions import on_behalf_of
 from services.models.catalogue import effects as e
 
 CALL_S = 20.0
 _PACK = msgspec.msgpack.Encoder().encode
-_REFERENCES = msgspec.msgpack.Decoder(tuple[str, tuple[str, ...]])
 _TASK = msgspec.msgpack.Decoder(str)
 
 
@@ -53,27 +52,5 @@ class Cancellations:
         request = task_pb2.CancelTasksRequest(task_ids=[task], comment="its version needs it no more")
         try:
             await self._tasks.CancelTasks(request, metadata=on_behalf_of(account), timeout=CALL_S)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
-
-
-class References:
-    """In their order: what a holder lets go of it may have been given just before."""
-
-    def __init__(self, store: grpc.aio.Channel) -> None:
-        self._artifacts = artifact_pb2_grpc.ArtifactServiceStub(store)
-
-    async def carry(self, account: str, errands: Sequence[Errand]) -> None:
-        await one_by_one(errands, lambda one: self._hold(account, *_REFERENCES.decode(one.content)))
-
-    async def _hold(self, account: str, holder: str, digests: tuple[str, ...]) -> None:
-        try:
-            if digests:
-                wanted = artifact_pb2.AddReferencesRequest(account=account, holder=holder, digests=digests)
-                await self._artifacts.AddReferences(wanted, timeout=CALL_S)
-            else:
-                await self._artifacts.RemoveReferences(
-                    artifact_pb2.RemoveReferencesRequest(holder=holder), timeout=CALL_S
-                )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import grpc.aio
 
@@ -20,6 +20,7 @@ from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.supervise import Loops
+from services.chassis.watchers import Watchers
 from services.models.association import DEFAULT_RUNTIMES, RuntimeMap
 from services.models.frames import effects as e
 from services.models.frames import events as ev
@@ -76,7 +77,7 @@ class FrameEngine:
         self._replies: dict[int, asyncio.Future[None]] = {}
         self._keeps: dict[int, tuple[KeptAnswer[str], str]] = {}
         self._next_reply = 0
-        self._watchers: dict[str, list[asyncio.Event]] = {}
+        self._watchers = Watchers[str]()
         self.quiet = asyncio.Lock()
         """Held while a step is on its way to the disk, and by whoever shows what is live."""
 
@@ -140,17 +141,9 @@ class FrameEngine:
         if machine.used(self.state, number, active, now_ms):
             self.post(ev.BecameIdle(self.state.frames[number].key))
 
-    @contextmanager
-    def watch(self, deployment: str) -> Iterator[asyncio.Event]:
+    def watch(self, deployment: str) -> AbstractContextManager[asyncio.Event]:
         """Set whenever the deployment, or a frame of its versions, has changed; empty: anything."""
-        changed = asyncio.Event()
-        self._watchers.setdefault(deployment, []).append(changed)
-        try:
-            yield changed
-        finally:
-            self._watchers[deployment].remove(changed)
-            if not self._watchers[deployment]:
-                del self._watchers[deployment]
+        return self._watchers.watch(deployment)
 
     async def run(self) -> None:
         """Steps through the inbox, for ever; time is an event like others."""
@@ -209,8 +202,7 @@ class FrameEngine:
                 future.set_result(None)
         names = effects.deployments | ({""} if effects.frames or effects.deployments else set())
         for name in names:
-            for changed in self._watchers.get(name, ()):
-                changed.set()
+            self._watchers.tell(name)
         failpoint("models.after_release")
 
     @property

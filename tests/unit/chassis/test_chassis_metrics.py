@@ -11,11 +11,7 @@ import pytest
 
 from services.chassis.metrics import NoMetrics, make_metrics
 from services.chassis.prometheus import MetricsPortTaken
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+from tests.support.ports import free_port
 
 
 def test_metrics_count_calls_and_refusals() -> None:
