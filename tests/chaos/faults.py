@@ -13,8 +13,45 @@ from collections.abc import Awaitable, Callable
 
 from tests.e2e.tcp_proxy import Proxy
 from tests.support.processes import Processes
+from tests.support.yard import Yard
 
 SERVICES = ("scheduler", "store", "graph", "trainer", "models")
+
+
+class Lines:
+    """What stands between the parts of a yard: who is cut off goes on without those behind it."""
+
+    def __init__(self, yard: Yard) -> None:
+        self.agents, self.services = Proxy(yard.port), Proxy(yard.port)
+        """From agents, and from the other services, to the scheduler."""
+        self.store, self.trainer, self.models = (Proxy(yard.port + offset) for offset in (1, 3, 4))
+        """From everybody to the store; from agents to the others."""
+        self._yard = yard
+        self.all = (self.agents, self.services, self.store, self.trainer, self.models)
+
+    async def start(self) -> None:
+        for one in self.all:
+            await one.start()
+
+    async def stop(self) -> None:
+        for one in self.all:
+            await one.stop()
+
+    def options(self) -> dict[str, tuple[str, ...]]:
+        """By which each program of the yard goes over them."""
+        scheduler, store = ("--scheduler", _address(self.services)), ("--store", _address(self.store))
+        trainer, models = _address(self.trainer), _address(self.models)
+        others = ("--graph", self._yard.graph, "--trainer", trainer, "--models", models)
+        return {
+            "scheduler": store, "store": scheduler, "graph": scheduler + store,
+            "trainer": (*scheduler, *store, "--endpoint", trainer),
+            "models": (*scheduler, *store, "--endpoint", models),
+            "agent": ("--scheduler", _address(self.agents), *store, *others),
+        }  # fmt: skip
+
+
+def _address(line: Proxy) -> str:
+    return f"127.0.0.1:{line.port}"
 
 
 class Keeper:
@@ -43,8 +80,8 @@ class Keeper:
 class Faults:
     """One after the other, by the dice; `done` counts them by kind."""
 
-    def __init__(self, processes: Processes, line: Proxy, dice: random.Random) -> None:
-        self._processes, self._line, self._dice = processes, line, dice
+    def __init__(self, processes: Processes, lines: Lines, dice: random.Random) -> None:
+        self._processes, self._lines, self._dice = processes, lines, dice
         self._names = [*SERVICES, *(name for name in processes.names() if name.startswith("agent"))]
         self.done: Counter[str] = Counter()
 
@@ -52,7 +89,7 @@ class Faults:
         """For so long; at its end everything is healed."""
         kinds: dict[str, Callable[[], Awaitable[None]]] = {
             "killed": self._kill, "killed together": self._kill_some, "stopped": self._pause,
-            "cut off": self._line.cut, "silent line": self._silence, "disk full": self._fill,
+            "cut off": self._cut, "silent line": self._silence, "disk full": self._fill,
         }  # fmt: skip
         end = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < end:
@@ -84,10 +121,14 @@ class Faults:
             if pid:
                 os.kill(pid, signal.SIGCONT)
 
+    async def _cut(self) -> None:
+        await self._dice.choice(self._lines.all).cut()
+
     async def _silence(self) -> None:
-        self._line.silence()
+        line = self._dice.choice(self._lines.all)
+        line.silence()
         await asyncio.sleep(self._dice.uniform(0.5, 3.0))
-        self._line.speak()
+        line.speak()
 
     async def _fill(self) -> None:
         """No file of a service may grow, as on a full disk."""

@@ -66,16 +66,16 @@ def modify(act: Act, event: ev.Modified) -> None:
 
 
 def roll_back(act: Act, event: ev.RolledBack) -> None:
-    """Holds for the next call: its frames are mostly still warm."""
+    """Holds for the next call: its frames are mostly still warm, and where they are not the call waits for one.
+    What was withdrawn stands in for nobody."""
     found = _find(act, event.name, event.account)
     if found.before is None:
         raise NothingBefore(
             f"the weights of {event.name} have not been changed", next_step="yard model modify sets them"
         )
-    before = _keys(found)
     _weigh(found, found.before.routes, found.before.mirror)
-    found.targets = event.targets
-    _changed(act, found, event.account, "rollback", event.comment, before)
+    found.targets, found.standby = event.targets, {}
+    _changed(act, found, event.account, "rollback", event.comment, {})
     act.effects.answers.append(Answer(event.reply))
 
 

@@ -175,6 +175,21 @@ def test_frames_of_the_version_before_are_warm_for_a_rollback() -> None:
     assert world.ready("m", 1) and not world.state.deployments["m"].standby
 
 
+def test_withdrawn_version_does_not_stand_in_for_one_that_has_ended_meanwhile() -> None:  # G4
+    world = World()
+    found = deploy(world, (1, 1))
+    world.settle()
+    [old] = world.ready("m", 1)
+    modify(world, (2, 1))
+    world.settle()
+    world.kill(old.task)
+    assert not world.ready("m", 1)
+    world.tell(ev.RolledBack(3, "m", "me", "", (target("m", 1),)))
+    assert not found.standby
+    world.settle()
+    assert world.ready("m", 1)
+
+
 def test_rollback_of_what_was_never_changed_is_refused() -> None:
     world = World()
     deploy(world, (1, 1))
