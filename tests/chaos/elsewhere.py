@@ -52,7 +52,7 @@ async def restored(yard: Yard, backup: Backup, load: Mixed, room: Path) -> list[
     before = load.begun_once()
     with _started(target) as there:
         async with there.client() as client:
-            wrong = await _wrong(client, backup.known)
+            wrong = await _wrong(there, client, backup.known)
     after = load.begun_once()
     return wrong + [
         f"{task} began again elsewhere"
@@ -72,24 +72,47 @@ def _started(state: Path) -> Iterator[Yard]:
         yard.down()
 
 
-async def _wrong(client: Client, known: Acknowledged) -> list[str]:
-    wrong: list[str] = []
+async def _wrong(yard: Yard, client: Client, known: Acknowledged) -> list[str]:
+    """Everything that was known has to end, and the model to answer."""
+    waits = {task_id: _wrong_task(client, task_id) for task_id in (*known.tasks, *known.once)}
+    waits |= {job: _wrong_job(client, job) for job in known.jobs}
+    waits |= {run: _wrong_run(client, run) for run in known.runs}
+    waits["a call of the model"] = _wrong_answer(client)
+    tasks = {asyncio.ensure_future(wait): name for name, wait in waits.items()}
+    done, late = await asyncio.wait(tasks, timeout=AGAIN_S)
+    for one in late:
+        one.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    wrong = [f"{tasks[one]} has not ended, {await _why(client, tasks[one])}" for one in late]
+    wrong += [text for one in done for text in one.result()]
+    return [f"elsewhere: {text}" for text in wrong] + ([yard.logs()] if wrong else [])
+
+
+async def _why(client: Client, name: str) -> str:
+    """What the yard says of something that goes on."""
     try:
-        async with asyncio.timeout(AGAIN_S):
-            for task_id in (*known.tasks, *known.once):
-                ended = await client.tasks.wait(task_id)
-                wrong += [] if ended.state in TASK_ENDED else [f"{task_id}: state {ended.state}"]
-            for job in known.jobs:
-                wrong += await _wrong_job(client, job)
-            for run in known.runs:
-                await client.runs.wait(run)
-            wrong += await wrong_runs(client, known.runs)
-            await wait_until(lambda: _answers(client), "the model answers", timeout_s=60)
-    except TimeoutError:
-        wrong.append(f"not all of it ended within {AGAIN_S:.0f} s elsewhere")
+        if name.startswith("r-"):
+            return f"{list(await client.runs.nodes(name))}"
+        if name.startswith("j-"):
+            return f"{await client.jobs.explain(name)}"
+        return f"{await client.tasks.explain(name)}" if name.startswith("t-") else ""
     except YardError as error:
-        wrong.append(f"elsewhere: {error.code} {error}")
-    return [f"elsewhere: {text}" for text in wrong]
+        return f"{error.code} {error}"
+
+
+async def _wrong_task(client: Client, task_id: str) -> list[str]:
+    ended = await client.tasks.wait(task_id)
+    return [] if ended.state in TASK_ENDED else [f"{task_id}: state {ended.state}"]
+
+
+async def _wrong_run(client: Client, run: str) -> list[str]:
+    await client.runs.wait(run)
+    return await wrong_runs(client, [run])
+
+
+async def _wrong_answer(client: Client) -> list[str]:
+    await wait_until(lambda: _answers(client), "the model answers", timeout_s=AGAIN_S)
+    return []
 
 
 async def _wrong_job(client: Client, job: str) -> list[str]:
