@@ -24,7 +24,8 @@ PAUSE_S = 0.02
 # Rows of history that are looked at, and tasks that are deleted, at a time.
 LOOK_ROWS = 2_000
 PORTION_TASKS = 50
-SPEC_ROUNDS = 360
+# Specifications are looked through that often, or as often as tasks go.
+SPECS_EVERY_MS = 6 * 3_600_000
 DAY_MS = 86_400_000
 
 _log = get_logger("scheduler.retention")
@@ -49,15 +50,15 @@ class Retention:
 
     async def run(self) -> None:
         """For ever; a store or a disk that does not answer is asked again later."""
-        turn = 0
+        specs_ms = 0
         while self._keep_ms:
             try:
                 await self.prune()
-                if turn % SPEC_ROUNDS == 0 or self._retired:
+                if self._clock.monotonic_ms() >= specs_ms or self._retired:
+                    specs_ms = self._clock.monotonic_ms() + min(SPECS_EVERY_MS, self._keep_ms)
                     await self.prune_specs()
             except ServiceError as error:
                 _log.warning("retention_failed", reason=error.reason, message=error.message)
-            turn += 1
             await self._clock.sleep(ROUND_S)
 
     async def prune(self) -> int:

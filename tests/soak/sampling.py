@@ -5,6 +5,7 @@ Owns no judgement. Whatever ends while it is looked at is left out of that sampl
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
@@ -50,17 +51,17 @@ def _process(pid: int) -> Iterator[tuple[str, float]]:
 def _files(state: Path) -> Sample:
     """Number of files and MiB by the first directory; a database's scratch files are not counted."""
     count: defaultdict[str, float] = defaultdict(float)
-    for path in state.rglob("*"):
-        area = path.relative_to(state).parts[0]
-        try:
-            if path.is_file() and not path.is_symlink():
-                if not path.name.endswith(_SCRATCH):
-                    count[f"files {area}"] += 1
-                count[f"MiB {area}"] += path.stat().st_size / MIB
-            elif path.is_dir():
-                count[f"directories {area}"] += 1
-        except OSError:
-            continue
+    for folder, _, names in os.walk(state):
+        area = f"{Path(folder).relative_to(state)}/".partition("/")[0]
+        count[f"directories {area}"] += 1
+        for name in names:
+            try:
+                size = os.lstat(f"{folder}/{name}").st_size
+            except OSError:
+                continue
+            count[f"MiB {area}"] += size / MIB
+            if not name.endswith(_SCRATCH):
+                count[f"files {area}"] += 1
     return dict(count)
 
 

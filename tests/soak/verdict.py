@@ -30,7 +30,8 @@ UNJUDGED = "MiB"
 DAY = "kept for a day"
 HISTORY = {
     "answer": DAY, "mark": DAY, "request": DAY, "entry": "the audit log, kept for a year",
-    "usage": "kept by the day", "step": "kept with its version", "spec": "looked through every six hours",
+    "usage": "kept by the day", "step": "kept with its version",
+    "reference": "what jobs keep stays",
 }  # fmt: skip
 """Tables that an hour cannot fill, by their names within a database, and why they grow."""
 
