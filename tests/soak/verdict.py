@@ -22,14 +22,14 @@ BOUNDS = {
     "files": 20.0,
     "directories": 20.0,
 }
-"""Growth that is taken for noise. Beside it, a share of the usual value is."""
-SHARES = {"memory": 0.05, "rows": 0.2, "files": 0.2, "directories": 0.2}
+"""Growth that is taken for noise (the store spreads bytes over 256 directories). Beside it, a share of what is usual."""
+SHARES = {"memory": 0.05, "rows": 0.2, "files": 0.2}
 ROWS = 30.0
 # Bytes follow rows and files; databases keep their pages for what comes.
 UNJUDGED = "MiB"
 DAY = "kept for a day"
 HISTORY = {
-    "answer": DAY, "mark": DAY, "request": DAY, "entry": "the audit log, kept for a year",
+    "answer": DAY, "mark": DAY, "request": DAY, "deletion": DAY, "entry": "the audit log, kept for a year",
     "usage": "kept by the day", "step": "kept with its version",
     "reference": "what jobs keep stays",
 }  # fmt: skip
