@@ -20,16 +20,16 @@ BOUNDS = {
     "threads": 4.0,
     "processes": 2.0,
     "files": 20.0,
-    "directories": 20.0,
+    "directories": 260.0,
 }
-"""Growth that is taken for noise (the store spreads bytes over 256 directories). Beside it, a share of what is usual."""
+"""Growth that is taken for noise, beside a share of what is usual. Bytes are spread over 256 directories."""
 SHARES = {"memory": 0.05, "rows": 0.2, "files": 0.2}
 ROWS = 30.0
 # Bytes follow rows and files; databases keep their pages for what comes.
 UNJUDGED = "MiB"
 DAY = "kept for a day"
 HISTORY = {
-    "answer": DAY, "mark": DAY, "request": DAY, "deletion": DAY, "entry": "the audit log, kept for a year",
+    "answer": DAY, "mark": DAY, "request": DAY, "deletion": DAY, "firing": "the last 10,000 of each trigger", "entry": "the audit log, kept for a year",
     "usage": "kept by the day", "step": "kept with its version",
     "reference": "what jobs keep stays",
 }  # fmt: skip
