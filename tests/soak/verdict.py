@@ -29,7 +29,8 @@ ROWS = 30.0
 UNJUDGED = "MiB"
 DAY = "kept for a day"
 HISTORY = {
-    "answer": DAY, "mark": DAY, "request": DAY, "deletion": DAY, "firing": "the last 10,000 of each trigger", "entry": "the audit log, kept for a year",
+    "answer": DAY, "mark": DAY, "request": DAY, "deletion": DAY, "entry": "the audit log, kept for a year",
+    "firing": "the last 10,000 of each trigger",
     "usage": "kept by the day", "step": "kept with its version",
     "reference": "what jobs keep stays",
 }  # fmt: skip
