@@ -23,7 +23,7 @@ from tests.e2e.history import Call, History
 from tests.e2e.training_history import ENDED, Run, TrainingHistory
 from tests.e2e.training_load import Load
 
-CALL_S = 30.0
+CALL_S, ANSWERED_S = 30.0, 120.0
 LOST = (task_pb2.TASK_CAUSE_NODE_LOST, task_pb2.TASK_CAUSE_DRAINED)
 """Why what may be started once has not ended well."""
 ADDER = "class Adder:\n    def predict(self, x: int) -> int:\n        return x + {more}\n"
@@ -184,11 +184,12 @@ class Mixed:
         """Right, or a typed error; never another number."""
         value = self._dice.randrange(10**6)
         try:
-            got = await asyncio.wait_for(self._client.models.call("adder", {"x": [value]}), CALL_S)
+            asked = self._client.models.call("adder", {"x": [value]}, timeout_s=CALL_S)
+            got = await asyncio.wait_for(asked, ANSWERED_S)
         except YardError as error:
             self.counted[f"told {error.code}"] += 1
         except TimeoutError:
-            self.wrong.append(f"a call of adder was not answered within {CALL_S} s")
+            self.wrong.append(f"a call of adder that has {CALL_S} s was not answered within {ANSWERED_S} s")
         else:
             self.counted["model calls"] += 1
             [number] = next(iter(got.outputs.values())).value
