@@ -55,26 +55,42 @@ async def run_job(
     ``bundle`` is the digest of the directory that every instance gets a copy of, and ``data`` a file that lies in it
     as ``data_name``. Gives what is known of the job as ``job`` (id, state, outputs with their digests), and as
     ``file`` the kept output that ``keep`` names ("master-0/model.json"). A cancelled task stops its job. An attempt
-    that follows a lost one goes on with the job of that one; one that follows a failed job begins another.
+    that follows a lost one goes on with the job of that one; one that follows a failed job begins another, and so does
+    one whose job succeeded and lost with a node what it was to keep.
     """
     async with yard_of(ctx) as yard:
         request = _Request(job, params, name, bundle, await _attached(yard, data, data_name))
         made = await _job_of(ctx, yard, request)
-        try:
-            async with JobLines(yard, made.id) as lines:
-                ended, failed = await _followed(ctx, yard, made)
-                await lines.finish()
-        except asyncio.CancelledError:
-            with contextlib.suppress(Exception):
-                await asyncio.shield(yard.jobs.stop(made.id, f"task {ctx.task_id} was cancelled"))
-            raise
-        told = _told(ended)
-        if told["state"] != "succeeded":
-            why = _why(ended, failed, lines)
-            raise JobFailed(
-                f"{made.id} {told['state']}: {why}", f"yard train why {made.id}; yard train logs {made.id}"
-            )
-        return {"job": told, "file": await _kept(ctx, yard, ended, keep)}
+        ended = await _succeeded(ctx, yard, made)
+        while keep and await _has_lost(yard, ended, keep):
+            made = await _created(ctx, yard, request, f"after {ended.id}")
+            ended = await _succeeded(ctx, yard, made)
+        return {"job": _told(ended), "file": await _kept(ctx, yard, ended, keep)}
+
+
+async def _succeeded(ctx: Context, yard: "Client", made: "Job") -> "Job":
+    """The job at its end; one that goes on is stopped with the task. Raises JobFailed."""
+    try:
+        async with JobLines(yard, made.id) as lines:
+            ended, failed = await _followed(ctx, yard, made)
+            await lines.finish()
+    except asyncio.CancelledError:
+        with contextlib.suppress(Exception):
+            await asyncio.shield(yard.jobs.stop(made.id, f"task {ctx.task_id} was cancelled"))
+        raise
+    state = _state(ended)
+    if state != "succeeded":
+        why = _why(ended, failed, lines)
+        raise JobFailed(f"{made.id} {state}: {why}", f"yard train why {made.id}; yard train logs {made.id}")
+    return ended
+
+
+async def _has_lost(yard: "Client", job: "Job", keep: str) -> bool:
+    """Whether it has not what is asked for because a node was lost after its program had succeeded."""
+    if keep in {one.name for one in job.outputs}:
+        return False
+    found = await yard.jobs.instances(job.id)
+    return any(keep.startswith(f"{one.role}-{one.index}/") and one.reason == "OUTPUTS_LOST" for one in found)
 
 
 async def _attached(yard: "Client", data: Path, name: str) -> "list[Attachment]":
@@ -88,14 +104,18 @@ async def _attached(yard: "Client", data: Path, name: str) -> "list[Attachment]"
 async def _job_of(ctx: Context, yard: "Client", request: _Request) -> "Job":
     """The living job of an earlier attempt, or a new one: the same request makes the same job."""
     for attempt in range(1, ctx.attempt + 1):
-        made = await yard.jobs.create(
-            request.text, params=request.params, name=request.name, bundle_digest=request.bundle,
-            attachments=request.attachments, request_id=request_id_of(ctx, f"train.run/{attempt}"),
-        )  # fmt: skip
-        made = await yard.jobs.get(made.id)
+        made = await _created(ctx, yard, request, str(attempt))
         if _state(made) not in ("failed", "stopped"):
             break
     return made
+
+
+async def _created(ctx: Context, yard: "Client", request: _Request, which: str) -> "Job":
+    made = await yard.jobs.create(
+        request.text, params=request.params, name=request.name, bundle_digest=request.bundle,
+        attachments=request.attachments, request_id=request_id_of(ctx, f"train.run/{which}"),
+    )  # fmt: skip
+    return await yard.jobs.get(made.id)
 
 
 async def _followed(ctx: Context, yard: "Client", job: "Job") -> "tuple[Job, str]":

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from modelyard.training.restarts import Cause
 from services.trainer.acts import Act
 from services.trainer.effects import CancelSeats, HoldReferences, PutOutputs
 from services.trainer.events import SeatEnded
+from services.trainer.model import InstanceState
 from services.trainer.state import Instance
 
 WAIT_MS = 15 * 60_000
 """After which seats are cancelled whose agents do not close them."""
+OUTPUTS_LOST = "OUTPUTS_LOST"
+"""The reason of an instance that has succeeded, and whose node was lost before it had given what is kept."""
 
 
 def is_waiting(act: Act) -> bool:
@@ -38,6 +42,15 @@ def ended(act: Act, instance: Instance, event: SeatEnded) -> None:
         act.effects.rows.append(PutOutputs(number, instance.role, instance.index, event.outputs))
         digests = tuple(dict.fromkeys(digest for _, digest, _ in event.outputs))
         act.effects.wishes.append(HoldReferences(act.job.account, holder_of(number), digests))
+    elif event.exit.cause is Cause.NODE_LOST and _gives(act, instance):
+        message = f"what it was to keep was lost: {event.exit.message}"
+        act.set(instance, InstanceState.SUCCEEDED, OUTPUTS_LOST, message)
+
+
+def _gives(act: Act, instance: Instance) -> bool:
+    """Whether something of a success is kept."""
+    role = act.plan.role(instance.role)
+    return instance.state is InstanceState.SUCCEEDED and role is not None and bool(role.role.clean().keep)
 
 
 def holder_of(job: int) -> str:

@@ -297,6 +297,25 @@ def test_job_with_outputs_ends_once_they_are_there() -> None:
     assert world.held["user:j-1"] == {"d"}
 
 
+def test_success_whose_node_is_lost_before_it_has_given_what_is_kept_says_so() -> None:
+    world = World()
+    text = TEXT.format(ranks="", scope="instance", rules="dir: ckpt")
+    text = text.replace("{default: 2, max: 4}", "{default: 1, max: 4}")
+    text = text.replace("create: {argv", "clean: {keep: [model.pt]}\n      create: {argv")
+    world.create(plan_from(text))
+    until_running(world)
+    (held,) = world.seats.values()
+    world._exit(held, Cause.SUCCESS)
+    world._end = lambda seat, *_, **__: None  # type: ignore[assignment, method-assign]
+    world.hear()
+    world.do(SeatEnded(1, held.task, Exit(epoch=0, cause=Cause.NODE_LOST, message="n was lost")))
+    job = world.state.jobs[1]
+    assert job.job.state is JobState.SUCCEEDED
+    [instance] = job.instances.values()
+    assert (instance.state, instance.reason) == (InstanceState.SUCCEEDED, "OUTPUTS_LOST")
+    assert "n was lost" in instance.message
+
+
 def test_agent_that_never_closes_is_not_waited_for_for_ever() -> None:
     world = running()
     for index in (0, 1):
