@@ -23,7 +23,7 @@ BOUNDS = {
     "directories": 260.0,
 }
 """Growth that is taken for noise, beside a share of what is usual. Bytes are spread over 256 directories."""
-SHARES = {"memory": 0.05, "rows": 0.2, "files": 0.2}
+SHARES = {"memory": 0.05, "descriptors": 0.2, "threads": 0.2, "rows": 0.2, "files": 0.2}
 ROWS = 30.0
 # Bytes follow rows and files; databases keep their pages for what comes.
 UNJUDGED = "MiB"
