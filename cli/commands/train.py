@@ -16,6 +16,7 @@ from cli.commands import (
     train_jobs,
     train_kept,
     train_seeing,
+    train_submit,
     train_sweeps,
 )
 from cli.documents import read_document
@@ -194,6 +195,7 @@ def _frameworks(files: list[str]) -> tuple[Callable[[str, int], Framework | None
 take_in(
     app,
     train_jobs.part,
+    train_submit.part,
     train_addresses.part,
     train_import.part,
     train_kept.part,

@@ -17,7 +17,8 @@ _STDERR = 2
 class PrefixedLines:
     """Writes chunks as lines. What is not whole yet is held back until it is, or until another instance writes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, only_stderr: bool = False) -> None:
+        self._only_stderr = only_stderr
         self._held: dict[tuple[str, int], bytes] = {}
         self._colours: dict[str, int] = {}
 
@@ -38,7 +39,7 @@ class PrefixedLines:
         self._held.clear()
 
     def _lines(self, key: tuple[str, int], lines: list[bytes]) -> None:
-        stream = sys.stderr if key[1] == _STDERR else sys.stdout
+        stream = sys.stderr if key[1] == _STDERR or self._only_stderr else sys.stdout
         prefix = self._prefix(key[0], stream)
         stream.buffer.writelines(prefix + line.rstrip(b"\r").rpartition(b"\r")[2] + b"\n" for line in lines)
         stream.flush()

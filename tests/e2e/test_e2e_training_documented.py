@@ -53,8 +53,10 @@ def test_every_console_line_of_the_page_works_in_order(tmp_path: Path) -> None:
         assert "master-0 | rank 0 of 4" in printed["train logs j-1"] and "t-1.0" in printed["train get j-1"]
         assert "rank 3 of 4" in printed["train logs j-1 worker-2"]
         assert "hello" in printed["train ls"]
-        assert re.search(r"stopped|draining", printed["train get j-2"])
-        assert "seen enough" in printed["train get j-2"]
+        attached = printed["train submit hello.yaml --attach"]
+        assert "worker-2 | rank 3 of 4" in attached and "j-2 succeeded" in attached
+        assert re.search(r"stopped|draining", printed["train get j-3"])
+        assert "seen enough" in printed["train get j-3"]
         assert "why        9 of 9 trials" not in printed["train sweep run search.yaml"], (
             "some were stopped early"
         )
