@@ -69,7 +69,7 @@ def _own_yard(yard: Invocation, keep: bool) -> Iterator[Path]:
         start(state, options)
         yield state
         if keep:
-            yard.say(f"\nit goes on; export YARD_STATE={state}; stop it with: yard down")
+            yard.say(f"\nit goes on; stop it with: yard down --state {state}")
     except BaseException:
         keep = False
         raise

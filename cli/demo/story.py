@@ -161,21 +161,35 @@ class Story:
             self._yard.say(f"{path}  sha256:{digest[:12]}…")
 
     def _explain(self, run: str) -> None:
+        tries = (
+            (f"yard graph show {run}", "what became of each node, and where"),
+            (
+                f"yard graph logs {run} train-xgboost",
+                "what the instances of a job wrote; yard train ls has both jobs",
+            ),
+            (
+                f"yard lineage {MODEL}:champion --up",
+                "where the model comes from, back to the data and the programs",
+            ),
+            (f"yard model get {MODEL}:champion", "what was found out about it, and how"),
+            ("yard tasks ls", "everything that ran; yard tasks explain TASK says why there"),
+            (f"yard graph run {PROJECT}", "once more: the data from the cache, what has effects anew"),
+        )
+        lines = "\n".join(f"  {command:<38}  {what}" for command, what in tries)
+        place = f"  export YARD_STATE={shlex.quote(str(self._yard.settings.state))}\n" if self._stays else ""
         self._yard.say(
             f"""Every step was on disk before it was acknowledged: kill -9 any process of it, and it goes on.
 The run is {run}, its jobs and tasks have logs, its model knows what it was made of. {self._invitation()}
 
-  yard graph show {run}                     what each node did, where, and for how long
-  yard train ls                             the two jobs; yard train watch JOB has their curves
-  yard lineage {MODEL}:champion --up        where the model comes from, back to the data and the programs
-  yard model get {MODEL}:champion           what was found out about it, and how
-  yard tasks ls                             everything that ran; yard tasks explain TASK says why there
-  yard graph run {PROJECT}                       once more: what has not changed comes from the cache"""
+{place}{lines}"""
         )
-        self._show_grpcurl()
+        if self._stays:
+            self._show_grpcurl()
 
     def _invitation(self) -> str:
-        return "Try next:" if self._stays else "This yard ends now; after `yard demo --keep` try:"
+        return (
+            "Try next:" if self._stays else "This yard ends now; `yard demo --keep` leaves it there to try:"
+        )
 
     def _show_grpcurl(self) -> None:
         settings = self._yard.settings
