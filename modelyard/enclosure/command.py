@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from modelyard.enclosure.command_order import CommandOrder
 from modelyard.enclosure.container import LABEL
 from modelyard.enclosure.engine import Engine, EngineFailed
 from modelyard.enclosure.image import ImageMissing, fetch
+from modelyard.enclosure.leader import Leader
 from modelyard.enclosure.output import Output
 from modelyard.enclosure.usage import Usage
 from modelyard.enclosure.watching import Watching
@@ -28,11 +30,11 @@ from modelyard.enclosure.watching import Watching
 RUN, REMOVE = "run", "remove"
 _PROGRAM = f"""import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from modelyard.enclosure.command import main; sys.exit(main(sys.argv[1:]))"""
-_HANDED_ON = tuple(
-    getattr(signal, f"SIG{name}") for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "WINCH", "ALRM")
-)
+_KEPT = (signal.SIGTSTP, signal.SIGCONT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)
 _LOOK_S, _SIGNALLED, _SIGNALS_MOST = 60.0, 128, 64
 _LOST_EXIT = 70
+_AWAY_S, _AWAY_LOOK_S = 30.0, 0.5
 _UNLIMITED = 1 << 62
 
 
@@ -58,21 +60,24 @@ class Contained:
         self._watching = Watching()
         self._parent = os.pidfd_open(os.getppid())
         self._is_lost = False
+        self._is_engine_away = False
+        self._leader = Leader()
         self._is_halted = False
         self._pending: list[str] = []
         self._usage = Usage()
         self._waiter: socket.socket | None = None
+        self._said = b""
         self._output: Output | None = None
         self._code: int | None = None
 
     def run(self) -> int:
         """Until it has ended and nothing of it is left; its exit code. Raises SetupFailed, OSError."""
-        self._watching.take((signal.SIGTSTP, signal.SIGCONT))
+        self._watching.take(_KEPT)
         try:
             engine = Engine.find(self._environ)
             image = fetch(engine, self._order.image)
-            # From here on: before that the signals' own way to end this process will do.
-            self._watching.take(_HANDED_ON)
+            # From here on: before that their own way to end this process will do.
+            self._watching.take(_ENDING)
             container = engine.create("", self._order.config(image.digest or image.name, LABEL))
         except ImageMissing as error:
             step = "bring it there (docker pull, docker load), or name an image that can be had"
@@ -89,18 +94,25 @@ class Contained:
     def _start(self, engine: Engine, container: str) -> None:
         watch = self._watching.watch
         try:
-            self._output = Output(engine.attach(container), watch, _UNLIMITED)
-            self._waiter = engine.wait(container)
-            watch(self._waiter.fileno(), select.EPOLLIN, self._on_end)
+            self._listen(engine, container)
             watch(self._parent, select.EPOLLIN, self._on_lost)
             engine.start(container)
+            self._leader = Leader.of(container, int(engine.state(container).get("Pid", 0)))
             self._usage.follow(engine.stats(container), watch)
         except EngineFailed as error:
             raise _no_container(error, self._order) from error
 
+    def _listen(self, engine: Engine, container: str) -> None:
+        watch, self._said = self._watching.watch, b""
+        self._output = Output(engine.attach(container), watch, _UNLIMITED)
+        self._waiter = engine.wait(container)
+        watch(self._waiter.fileno(), select.EPOLLIN, self._on_end)
+
     def _wait(self, engine: Engine, container: str) -> None:
         while self._code is None and not self._is_lost:
             self._watching.wait(_LOOK_S)
+            if self._is_engine_away:
+                self._await_engine(engine, container)
             try:
                 self._hand_on(engine, container)
             except EngineFailed as error:
@@ -125,13 +137,37 @@ class Contained:
 
     def _on_end(self, fd: int) -> None:
         assert self._waiter is not None
-        said = self._waiter.recv(65_536)
-        self._watching.watch(self._waiter.fileno(), 0, None)
-        begin, end = said.find(b"{"), said.rfind(b"}")
-        if begin < 0 or end < begin:
-            self._is_lost = True
-            return
-        self._code = int(json.loads(said[begin : end + 1]).get("StatusCode", _LOST_EXIT))
+        piece = self._waiter.recv(65_536)
+        self._said += piece
+        begin, end = self._said.find(b"{"), self._said.rfind(b"}")
+        if 0 <= begin < end:
+            self._code = int(json.loads(self._said[begin : end + 1]).get("StatusCode", _LOST_EXIT))
+        elif not piece:
+            self._is_engine_away = True
+        if self._code is not None or self._is_engine_away:
+            self._watching.watch(self._waiter.fileno(), 0, None)
+
+    def _await_engine(self, engine: Engine, container: str) -> None:
+        """It may be started anew, and keep its containers meanwhile, or not. What it does not come back for ends."""
+        assert self._output is not None and self._waiter is not None
+        self._is_engine_away, until = False, time.monotonic() + _AWAY_S
+        self._output.finish()
+        while time.monotonic() < until:
+            try:
+                state = engine.state(container)
+                if not state.get("Running"):
+                    self._code = int(state.get("ExitCode", _LOST_EXIT))
+                    return
+                self._output.close()
+                self._waiter.close()
+                self._listen(engine, container)
+                return
+            except EngineFailed as error:
+                if error.status == 404:
+                    break
+                time.sleep(_AWAY_LOOK_S)
+        self._leader.kill()
+        self._is_lost = True
 
     def _on_lost(self, fd: int) -> None:
         """The shim has gone: nobody waits for this."""

@@ -14,6 +14,8 @@ from modelyard.enclosure.confinement import Limits, host_config
 TASK, WORK, PROGRESS = "/task", "/task/work", "/task/progress"
 SCRATCH_BYTES = 1024**3
 """Of /tmp, and of shared memory; both count as memory of the command."""
+OOM_SCORE = 500
+"""As of all work: it is to be ended for want of memory before the agent is."""
 _TMPFS = f"rw,nosuid,nodev,exec,mode=1777,size={SCRATCH_BYTES}"
 
 
@@ -62,6 +64,7 @@ class CommandOrder:
         own = {
             "AutoRemove": False,
             "Init": True,
+            "OomScoreAdj": OOM_SCORE,
             "Tmpfs": {"/tmp": _TMPFS},
             "ShmSize": SCRATCH_BYTES,
             "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],

@@ -311,6 +311,9 @@ class Agent:
             rounds += 1
             self._limiter.sweep()
             self._specifications.compact(self._link.used_bodies())
+            if self._commands.contained.are_used:
+                # The engine may have been away when one of them was to go.
+                await self._end_containers()
             most_bytes = parse_bytes(self._config.cache, "cache")
             if rounds % round(TRIM_S / SWEEP_S) == 0 or self._handover.taken_bytes > most_bytes / 8:
                 self._handover.taken_bytes = 0

@@ -54,8 +54,9 @@ pathlib.Path(os.environ["YARD_PROGRESS_FILE"]).write_text("0.5 half\\n")
 print("and this", file=sys.stderr)
 """
 TICK = """
-import signal, sys, time
+import os, pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: (print("asked", flush=True), sys.exit(3)))
+signal.signal(signal.SIGUSR1, lambda *_: print(pathlib.Path(os.environ["YARD_PARAMS"]).read_text(), flush=True))
 while True:
     print("tick", flush=True)
     time.sleep(0.05)
@@ -154,10 +155,17 @@ async def test_contained_command_is_asked_to_end_then_killed_and_leaves_nothing(
         assert not containers(agent)
 
 
-async def test_contained_command_is_stopped_where_it_is_and_goes_on(tmp_path: Path) -> None:  # S0.7
+async def test_contained_command_is_changed_stopped_where_it_is_and_goes_on(tmp_path: Path) -> None:  # S0.7
     async with running_agent(tmp_path / "y") as (scheduler, agent):
-        scheduler.start_tasks(contained("python3", "-c", TICK), ["t-1"])
+        spec = contained("python3", "-c", TICK, params_json='{"rate": 1}')
+        spec.command.modify_signal = "SIGUSR1"
+        scheduler.start_tasks(spec, ["t-1"])
         await ticking(scheduler)
+        change = pb.ModifyTask(task_id="t-1", attempt=1, revision=7, params_json='{"rate": 2}')
+        scheduler.command_all(pb.Commands(commands=[pb.Command(modify=change)]))
+        await scheduler.until(
+            lambda: b'"rate":2' in scheduler.log("t-1").replace(b" ", b""), "the change is read"
+        )
         (container,) = containers(agent)
         state: Callable[[], Any] = lambda: Engine.find(os.environ).state(container)  # noqa: E731
         scheduler.command_all(pb.Commands(commands=[_order("suspend")]))

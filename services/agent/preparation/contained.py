@@ -32,6 +32,8 @@ class ContainedCommands:
     def __init__(self, places: Places, node: str) -> None:
         self._places = places
         self._node = node
+        self.are_used = False
+        """Whether there has been any since the agent's start."""
         self._is_root = os.getuid() == 0
         host = os.environ.get(ENGINE, "")
         self._engine = {ENGINE: host} if host else {}
@@ -40,6 +42,7 @@ class ContainedCommands:
 
     def stage(self, task: Task) -> None:
         """Writes the order into the attempt's directory, which is filled by now. Blocks. Raises OSError."""
+        self.are_used = True
         directory = self._places.task(task.key)
         (directory / _PROGRESS).touch(0o600)
         draft = os.open(directory / _ORDER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
