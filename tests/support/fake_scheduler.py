@@ -129,7 +129,7 @@ class FakeScheduler(AgentLinkServiceServicer):
             while not fact():
                 self._changed.clear()
                 try:
-                    await asyncio.wait_for(self._changed.wait(), 5.0)
+                    await asyncio.wait_for(self._changed.wait(), 15.0)
                 except TimeoutError:
                     raise AssertionError(
                         f"waited for {what or fact}: {self.events[-5:]} {self.messages[-9:]}"
