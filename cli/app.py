@@ -21,6 +21,7 @@ from cli.coercion import convert_plainly
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("up", "Bring up a yard: its services and agents, one command"),
     "down": ("down", "Stop the yard that `yard up` started"),
+    "restart": ("restart", "Begin the services of `yard up` anew, one after the other: an upgrade"),
     "demo": ("demo", "From data to a served model on a yard of two nodes, in a minute or two"),
     "doctor": ("doctor", "Check this machine and the yard"),
     "run": ("run", "Run a command on the best node; its logs and its exit code"),

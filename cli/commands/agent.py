@@ -7,9 +7,8 @@ import re
 import signal
 import socket
 import sys
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,12 +16,12 @@ from cli import exit_codes
 from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command, new_group
 from cli.supervisor.child import environment
-from cli.supervisor.files import read_ready, write_atomically
+from cli.supervisor.files import write_atomically
+from cli.supervisor.renewal import serves_again, serving
 from cli.work_values import pairs
 
 app = new_group("Make this machine a node of a yard.")
 
-POLL_S = 0.05
 _TOKEN = re.compile(r"yard_join_[A-Za-z0-9_-]+(\.[0-9a-f]{64})?")
 
 
@@ -97,7 +96,7 @@ def restart(
     """
     run = yard.settings.state / "run"
     found = {
-        path: ready for path in sorted(run.glob(f"agent-{name or '*'}.json")) if (ready := _serving(path))
+        path: ready for path in sorted(run.glob(f"agent-{name or '*'}.json")) if (ready := serving(path))
     }
     if not found:
         raise CommandError(
@@ -108,31 +107,13 @@ def restart(
     for path, ready in found.items():
         os.kill(ready["pid"], signal.SIGUSR1)
         node = path.stem.removeprefix("agent-")
-        if not _is_serving_again(path, ready["start_time_ms"], timeout):
+        if not serves_again(path, ready["start_time_ms"], timeout):
             raise CommandError(
                 f"{node} does not serve again after {timeout:g} s",
                 code=exit_codes.WAIT_TIMED_OUT,
                 next_step=f"read its log; yard nodes get {node}",
             )
         yard.say(f"{node} has begun anew; its tasks were not touched")
-
-
-def _serving(path: Path) -> dict[str, Any] | None:
-    """The ready file of an agent that is alive."""
-    ready = read_ready(path)
-    if ready is None or not Path(f"/proc/{ready['pid']}").exists():
-        return None
-    return ready
-
-
-def _is_serving_again(path: Path, before_ms: int, timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        ready = _serving(path)
-        if ready is not None and ready["start_time_ms"] != before_ms:
-            return True
-        time.sleep(POLL_S)
-    return False
 
 
 def _parse(where: str) -> tuple[str, str]:

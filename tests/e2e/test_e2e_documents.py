@@ -135,9 +135,13 @@ def test_page_on_operators_works_as_it_stands(yard: Yard, place: Path) -> None:
 
 
 @pytest.mark.timeout(200)
-def test_page_on_operations_backs_up_and_restores(yard: Yard, place: Path) -> None:  # S0.9
+def test_page_on_operations_backs_up_restores_and_upgrades(yard: Yard, place: Path) -> None:  # S0.9
+    services = ("scheduler", "store", "graph", "trainer", "models")
+    before = {name: pid for name in services if (pid := yard.pid(name))}
+    assert len(before) > 3
     type_page(yard, place, "docs/operations.md", instead={"/var/lib/modelyard": str(place / "restored")})
     assert (place / "restored" / "scheduler" / "scheduler.db").exists()
+    assert all(yard.pid(name) not in (0, pid) for name, pid in before.items()), before
 
 
 @pytest.mark.timeout(200)

@@ -55,11 +55,14 @@ async def test_up_detached_serves_calls_and_down_stops_everything(tmp_path: Path
         again = await run("up", "--detach", state=state)
         assert again.code == 6
         assert str(ready(state, "up")["pid"]) in again.stderr
+        unknown = await run("restart", "agents", state=state)
+        assert (unknown.code, "choose of scheduler, store" in unknown.stderr) == (3, True), unknown.stderr
     finally:
         down = await run("down", state=state)
     assert down.code == 0
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     assert "nothing runs" in (await run("down", state=state)).stderr
+    assert "nothing would start them again" in (await run("restart", state=state)).stderr
 
 
 @pytest.mark.asyncio
