@@ -161,3 +161,12 @@ def test_command_of_a_document_is_one_that_there_is(page: str, line: str) -> Non
 def test_commands_are_looked_for_where_they_stand() -> None:
     told = {line.split()[1] for _, line in spoken()}
     assert {"up", "run", "call", "graph", "train", "model", "lineage", "backup"} <= told <= {*COMMANDS, "…"}
+
+
+def test_measurements_that_are_named_can_be_made() -> None:
+    for page in pages():
+        for code in inline(page):
+            for name in (
+                code.removeprefix("python -m bench ").split() if code.startswith("python -m bench ") else ()
+            ):
+                assert name.startswith("-") or (ROOT / "bench" / f"{name}.py").exists(), f"{page}: {code}"
