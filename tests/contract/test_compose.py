@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,23 @@ def test_each_container_has_no_rights_that_it_does_not_need(name: str) -> None:
         assert volume.split(":")[0] in COMPOSE["volumes"]
     for other in service.get("depends_on", {}):
         assert other in SERVICES
+
+
+def test_compose_itself_takes_the_file(tmp_path: Path) -> None:
+    text, command = (ROOT / "deploy" / "compose.yaml").read_text(), ["docker", "compose"]
+    if (
+        shutil.which("docker") is None
+        or subprocess.run([*command, "version"], capture_output=True).returncode
+    ):
+        # The first generation, which Debian has, knows no name of a project.
+        text, command = re.sub(r"^name:.*\n", "", text, flags=re.M), ["docker-compose"]
+    if shutil.which(command[0]) is None:
+        pytest.skip("neither docker compose nor docker-compose is installed")
+    (tmp_path / "compose.yaml").write_text(text)
+    done = subprocess.run(
+        [*command, "-f", "compose.yaml", "config", "-q"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_option_that_there_is_not_is_found() -> None:
