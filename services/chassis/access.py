@@ -36,7 +36,9 @@ from services.chassis.security import (
 
 REMEMBER_S = 10.0
 STREAM_CHECK_S = 600.0
-"""How old the last check of an open stream's token may become."""
+"""How old the last check of an open stream's token may become, where revocations are known as they happen."""
+STREAM_CHECK_FAR_S = 60.0
+"""The same where they are known only by asking."""
 STREAM_LOOK_S = 15.0
 """How soon an open stream notices that tokens were revoked."""
 _REMEMBERED_MOST = 10_000
@@ -64,6 +66,7 @@ class Access:
         self.stream_look_s = stream_look_s
         self._authenticator = authenticator
         self._revoking = authenticator if isinstance(authenticator, Revoking) else None
+        self.stream_check_s = STREAM_CHECK_S if self._revoking is not None else STREAM_CHECK_FAR_S
         self._rules = {**_CHASSIS_RULES, **rules}
         self._remembered: dict[bytes, tuple[Principal, float]] = {}
         self._generation = self.generation
@@ -157,7 +160,7 @@ class StreamWatch:
     def _look(self) -> None:
         """Check the token again if tokens were revoked or the last check is old."""
         generation, checked_at = self._checked
-        if generation != self._access.generation or self._loop.time() - checked_at >= STREAM_CHECK_S:
+        if generation != self._access.generation or self._loop.time() - checked_at >= self._access.stream_check_s:
             self._check = self._loop.create_task(self._authenticate(), name="stream-token-check")
         else:
             self._again()

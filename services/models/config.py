@@ -30,6 +30,10 @@ class ModelsConfig(AuditedConfig):
         "whose pickles and .pt2 may be opened in frames, with commas: ACCOUNT, ACCOUNT/MODEL or sha256:DIGEST; "
         "WHO=TYPE+TYPE: only these types of skops, where WHO may be * as well; none: no pickle is",
     )
+    trust_file: str = option(
+        "",
+        "more words of trust, on lines; read again when it changes; empty: models/trust in the state directory",
+    )
     images: str = option(
         "",
         "images of containers before python:VERSION-slim: IMAGE=WORD+WORD with commas, where a word is a version of "
@@ -40,6 +44,11 @@ class ModelsConfig(AuditedConfig):
     def home(self) -> Path:
         """The service's room in the state directory."""
         return self.state_dir / "models"
+
+    @property
+    def trust_path(self) -> Path:
+        """Where the list lies that is read again."""
+        return Path(self.trust_file) if self.trust_file else self.home / "trust"
 
     @property
     def runtimes(self) -> RuntimeMap:

@@ -40,6 +40,8 @@ from services.models.rules import RULES
 from services.models.servicer.inference import InferenceServicer, add_to_server
 from services.models.servicer.models import ModelServicer
 from services.models.servicer.quotas import ModelQuotaServicer
+from services.models.trust import Trust
+from services.models.trusting import TrustFile
 
 PACKAGE = "services.models"
 LOAD_S = 3_600.0
@@ -109,7 +111,11 @@ class ModelsService:
         store = CatalogueStore(self._database, sql)
         self._engine = Engine(store, self._scheduler, supplies, self._errands, self._clock, self._loops)
         self._runtimes = self._config.runtimes
-        await self._engine.open(self._config.trusted, self._runtimes)
+        self._trust = TrustFile(
+            self._config.trust_path, self._config.trusted, self._clock, self._trust_changed
+        )
+        self._trust.look()
+        await self._engine.open(self._trust.trusted, self._runtimes)
         self._catalogue = Catalogue(self._engine)
         self._usage = Usage(self._database, sql)
         self._describing = Describing(supplies, self._scheduler)
@@ -130,7 +136,14 @@ class ModelsService:
         )  # fmt: skip
         self._calls.flights.quotas = self._engine.state.quotas
         await self._frames.open(self._calls)
+        self._loops.start("trust", self._trust.run())
         self._loops.start("usage", self._calls.uses.run(self._usage.add, self._clock))
+
+    def _trust_changed(self, trusted: Trust) -> None:
+        """For what is looked at, tried or loaded from now on; what is loaded stays."""
+        self._engine.state.trusted = trusted
+        if self._calls is not None:
+            self._frames.engine.known.refresh()
 
     async def figures(self) -> list[Family]:
         """For whoever scrapes."""
@@ -140,6 +153,11 @@ class ModelsService:
             gauge("yard_models_known", "Models of all accounts.", len(self._engine.state.models)),
             gauge("yard_models_proving", "Inspections and probes under way.", self._engine.under_way),
             gauge("yard_models_loaded", "Frames that take calls.", self._frames.engine.loaded_count),
+            gauge(
+                "yard_models_trust_refused",
+                "The list of trust is wrong: the one before counts.",
+                int(bool(self._trust.refusal)),
+            ),
             gauge("yard_models_errands_owed", "What is still owed to other services.", self._errands.owed),
             *(figures(self._calls) if self._calls is not None else ()),
         ]

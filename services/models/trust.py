@@ -1,9 +1,9 @@
 """Whose components may do what opening them does: the server's own lists. Pure.
 
-Said by who runs the service, in its option ``trust``; nothing that a component, its model.yaml or a caller says is
-asked. A word is WHO, whose pickles (and archives of torch.export) are opened in frames, or WHO=TYPE+TYPE, for whom
-skops constructs these types beside those that it knows as harmless. WHO is an account, one model of an account
-(ada/iris), or a component by its digest (sha256:…); `*` with types is everybody.
+Said by who runs the service, in its option ``trust`` and in a file (`trusting.py`); nothing that a component, its
+model.yaml or a caller says is asked. A word is WHO, whose pickles (and archives of torch.export) are opened in frames,
+or WHO=TYPE+TYPE, for whom skops constructs these types beside those that it knows as harmless. WHO is an account, one
+model of an account (ada/iris), or a component by its digest (sha256:…); `*` with types is everybody.
 """
 
 from __future__ import annotations
@@ -75,6 +75,14 @@ def read_trust(text: str) -> Trust:
             continue
         types[who] = types.get(who, frozenset()) | _types(said, part)
     return Trust(frozenset(opened), types)
+
+
+def both(one: Trust, other: Trust) -> Trust:
+    """What either lets happen."""
+    names = one.types.keys() | other.types.keys()
+    none = frozenset[str]()
+    types = {name: one.types.get(name, none) | other.types.get(name, none) for name in sorted(names)}
+    return Trust(one.opened | other.opened, types)
 
 
 def _types(said: str, part: str) -> frozenset[str]:

@@ -35,6 +35,16 @@ class Known:
         self._served[key] = found
         return found
 
+    def refresh(self) -> None:
+        """What the server lets versions do has changed: whoever is started from now on is started by it."""
+        for key in list(self._served):
+            try:
+                found = self._versions.served(key.model, str(key.version))
+            except ServiceError:
+                continue
+            if found.key == key:
+                self._served[key] = found
+
     def forget(self, key: VersionKey) -> None:
         """It was deleted."""
         self._served.pop(key, None)
