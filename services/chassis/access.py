@@ -160,7 +160,10 @@ class StreamWatch:
     def _look(self) -> None:
         """Check the token again if tokens were revoked or the last check is old."""
         generation, checked_at = self._checked
-        if generation != self._access.generation or self._loop.time() - checked_at >= self._access.stream_check_s:
+        if (
+            generation != self._access.generation
+            or self._loop.time() - checked_at >= self._access.stream_check_s
+        ):
             self._check = self._loop.create_task(self._authenticate(), name="stream-token-check")
         else:
             self._again()

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tests.triton.environment import interpreter
 
 ROOT = Path(__file__).parents[2]
 MODEL = "every-type"
+REVOKED_S = 15 + 10
+"""So long docs/models.md says that a token may begin calls, and what an answer about it may be under way."""
 STREAMER = """from collections.abc import Iterator
 
 
@@ -68,6 +71,42 @@ def test_stock_client_works_unchanged(yard: Yard) -> None:  # S2.5
     done = json.loads(result.stdout)
     assert {"live", "ready", "metadata", "statistics", "stream", "asyncio", "asyncio stream"} <= set(done)
     assert sum(step.startswith("infer ") for step in done) == 14
+
+
+def test_key_changes_without_a_restart_for_stock_clients(yard: Yard) -> None:  # S2.6, S0.9
+    def ready() -> tuple[int, int]:
+        found = json.loads((yard.state / "run" / "models.json").read_text())
+        return found["pid"], found["start_time_ms"]
+
+    before = ready()
+    command = [str(interpreter()), str(ROOT / "tests" / "triton" / "keys.py"), yard.models]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as clients:
+        try:
+            assert clients.stdin is not None and clients.stdout is not None
+
+            def codes(token: str) -> set[str]:
+                assert clients.stdin is not None and clients.stdout is not None
+                clients.stdin.write(token + "\n")
+                clients.stdin.flush()
+                answer = json.loads(clients.stdout.readline())
+                assert set(answer) == {"tritonclient", "grpc"}
+                return set(answer.values())
+
+            old, new = (yard.json("tokens", "add", "--account", "default") for _ in range(2))
+            assert codes(old["secret"]) == codes(new["secret"]) == codes(old["secret"]) == {"OK"}
+            assert yard.cli("tokens", "rm", old["token"]["id"]).code == 0
+            revoked = begun = time.monotonic()
+            while "OK" in codes(old["secret"]):
+                # When it was begun: how long the answer takes makes no difference.
+                assert begun - revoked < REVOKED_S
+                assert codes(new["secret"]) == {"OK"}
+                time.sleep(0.25)
+                begun = time.monotonic()
+            assert codes(new["secret"]) == {"OK"} and codes(old["secret"]) == {"UNAUTHENTICATED"}
+        finally:
+            clients.stdin.close()
+            clients.wait(timeout=60)
+    assert ready() == before
 
 
 def test_client_of_kserve_works_unchanged(yard: Yard) -> None:  # S2.5

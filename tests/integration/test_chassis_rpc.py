@@ -17,8 +17,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from modelyard import channel as channels
 from modelyard.channel import connect
 from modelyard.errors import CallRefused, ConnectionFailed, CredentialsRefused, YardError, from_rpc_error
-from services.chassis.access import Access
+from services.chassis.access import STREAM_CHECK_FAR_S, STREAM_CHECK_S, Access
 from services.chassis.interceptors import RpcInterceptor
+from services.chassis.security import Principal
 from services.chassis.server import add_health_and_reflection, bind, server_with
 from tests.support import echo_service as echo
 from tests.support.echo_service import USER_TOKEN, VIEWER_TOKEN, EchoServicer, FewTokens, call_one, method
@@ -41,10 +42,24 @@ class Yard:
         return self.channels[-1]
 
 
+class FarTokens:
+    """The same table in another process: nobody says when a token is revoked."""
+
+    def __init__(self, tokens: FewTokens) -> None:
+        self._tokens = tokens
+
+    async def authenticate(self, secret: str) -> Principal:
+        return await self._tokens.authenticate(secret)
+
+
 @asynccontextmanager
-async def serving(unary_timeout_s: float = 30.0) -> AsyncIterator[Yard]:
+async def serving(unary_timeout_s: float = 30.0, *, is_far: bool = False) -> AsyncIterator[Yard]:
     authenticator, servicer = FewTokens(), EchoServicer()
-    access = Access(authenticator, echo.RULES, stream_look_s=0.02)
+    guard = FarTokens(authenticator) if is_far else authenticator
+    access = Access(guard, echo.RULES, stream_look_s=0.02)
+    assert access.stream_check_s == (STREAM_CHECK_FAR_S if is_far else STREAM_CHECK_S)
+    if is_far:
+        access.stream_check_s = 0.02
     server = server_with(RpcInterceptor(access, unary_timeout_s=unary_timeout_s))
     await add_health_and_reflection(server, echo.add_to(server, servicer))
     yard = Yard(authenticator, servicer, f"127.0.0.1:{bind(server, '127.0.0.1', 0)}")
@@ -223,6 +238,16 @@ async def test_open_stream_ends_when_its_token_is_revoked(yard: Yard, name: str)
     assert not call.done()
     yard.authenticator.revoke(USER_TOKEN)
     assert (await refusal(call)).reason == "TOKEN_INVALID"
+
+
+@pytest.mark.asyncio
+async def test_open_stream_ends_too_where_nobody_says_that_its_token_was_revoked() -> None:
+    async with serving(is_far=True) as yard:
+        call = start(yard.channel(), "Both", "hang")
+        await wait_until(lambda: yard.authenticator.asked >= 3, "the token is checked again and again")
+        assert not call.done()
+        yard.authenticator.revoke(USER_TOKEN)
+        assert (await refusal(call)).reason == "TOKEN_INVALID"
 
 
 @pytest.mark.asyncio
