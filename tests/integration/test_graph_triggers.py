@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ssl
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest_asyncio
 
 from modelyard.v1 import trigger_pb2 as pb
 from services.graph.service import GraphService
+from services.graph.triggers.deliveries import Deliveries
+from services.graph.triggers.listener import WebhooksNeedTls, listener_of
 from services.graph.triggers.signature import WINDOW_S, sign, sign_body
 from tests.support.graph_repeats import saved
 from tests.support.graph_yard import OPERATORS, GraphYard, graph_yard
@@ -44,8 +47,8 @@ async def firings(yard: GraphYard, trigger: str) -> list[pb.Firing]:
 class Sender:
     """Delivers by HTTP, as the specification of Standard Webhooks says."""
 
-    def __init__(self, url: str, secret: str) -> None:
-        self.url, self.secret = url, secret
+    def __init__(self, url: str, secret: str, trusted: ssl.SSLContext | bool = True) -> None:
+        self.url, self.secret, self.trusted = url, secret, trusted
 
     async def send(
         self,
@@ -64,7 +67,7 @@ class Sender:
         url = self.url.rpartition("/")[0] + f"/{trigger}" if trigger else self.url
         async with (
             aiohttp.ClientSession() as session,
-            session.post(url, data=body, headers=headers) as answer,
+            session.post(url, data=body, headers=headers, ssl=self.trusted) as answer,
         ):
             return answer.status, await answer.json()
 
@@ -161,6 +164,31 @@ async def test_delivery_as_github_signs_it_is_a_firing_once(webhooks: GraphYard)
     assert {status for status, _ in refused} == {401}
     assert len({str(told) for _, told in refused}) == 1
     assert len(await firings(webhooks, answer.trigger.id)) == 2
+
+
+async def test_deliveries_beyond_loopback_come_over_tls(webhooks: GraphYard) -> None:
+    answer = await created(webhooks, webhook=pb.WebhookSource())
+    service = webhooks.service
+    open_to_all = dataclasses.replace(service._config, webhook_host="0.0.0.0", webhook_port=1)
+    deliveries = Deliveries(service._firings, service._sealing, service._clock)
+    with pytest.raises(WebhooksNeedTls):
+        listener_of(open_to_all, deliveries)
+    listener = listener_of(dataclasses.replace(open_to_all, tls=True), deliveries)
+    assert listener is not None
+    listener._port = 0
+    await listener.open()
+    try:
+        place = f"127.0.0.1:{listener.url.rpartition(':')[2]}/triggers/{answer.trigger.id}"
+        trusted = ssl.create_default_context(cafile=service._config.state_dir / "tls" / "ca.pem")
+        assert listener.url.startswith("https://")
+        assert (await Sender(f"https://{place}", answer.secret, trusted).send())[0] == 202
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await Sender(f"https://{place}", answer.secret).send()
+        with pytest.raises(aiohttp.ClientError):
+            await Sender(f"http://{place}", answer.secret).send()
+    finally:
+        await listener.close()
+    assert len(await firings(webhooks, answer.trigger.id)) == 1
 
 
 async def test_webhook_changes_its_form_and_nothing_else(webhooks: GraphYard) -> None:
