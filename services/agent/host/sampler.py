@@ -79,9 +79,10 @@ class Sampler:
         usages: dict[str, TaskUsage] = {}
         seen: dict[int, tuple[int, float]] = {}
         for task, root in roots.items():
-            pids = _below(root, parents)
-            cpu_s = sum(figures[pid][0] for pid in pids)
-            memory_bytes = sum(figures[pid][1] for pid in pids)
+            # One that has just ended, and is not known to have, has none.
+            known = [figures[pid] for pid in _below(root, parents) if pid in figures]
+            cpu_s = sum(cpu_s for cpu_s, _ in known)
+            memory_bytes = sum(memory_bytes for _, memory_bytes in known)
             before = self._cpu_of.get(root)
             elapsed_s = (now_ms - before[0]) / 1000 if before else 0.0
             cpu = max(0.0, cpu_s - before[1]) / elapsed_s if before and elapsed_s > 0 else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -108,6 +109,14 @@ def test_windows_are_means_over_what_is_there() -> None:  # S0.4
         sampler.look(second * 1_000)
     assert [usage.window_s for usage in sampler.windows()] == [1, 10, 60]
     assert all(usage.memory_bytes > 0 for usage in sampler.windows())
+
+
+def test_worker_that_has_just_ended_uses_nothing() -> None:
+    sampler = Sampler()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    used = sampler.tasks({"t-1": ended.pid, "t-2": os.getpid()}, 1_000)
+    assert used["t-1"] == (0.0, 0) and used["t-2"].memory_bytes > 0
 
 
 @pytest.mark.parametrize("name", ["", "A", "-a", "a/b", "..", "a" * 64])
