@@ -117,6 +117,7 @@ class Past:
             for table in TASK_TABLES:
                 connection.executemany(self._sql[f"delete_{table}"], rows)
             connection.executemany(self._sql["delete_task"], rows)
+            connection.executemany(self._sql["delete_gang"], [{"task": key} for (key,) in rows])
             connection.execute(self._sql["set_meta"], (PRUNED, str(last)))
 
         await self._database.write(change)

@@ -200,6 +200,12 @@ DELETE FROM dependency WHERE task = ?
 -- name: delete_grace
 DELETE FROM grace WHERE task = ?
 
+-- name: delete_gang
+-- The gang that the task was of, once nothing of it is left; gangs do not overlap.
+DELETE FROM gang
+WHERE key = (SELECT max(key) FROM gang WHERE key <= :task) AND last >= :task
+    AND NOT EXISTS (SELECT 1 FROM task WHERE task.key BETWEEN gang.key AND gang.last)
+
 -- name: unused_specs
 SELECT s.number, s.account, s.body, s.head, s.inputs
 FROM spec AS s

@@ -85,6 +85,20 @@ async def test_ended_tasks_go_and_live_ones_stay_also_over_a_restart(tmp_path: P
 
 
 @pytest.mark.asyncio
+async def test_gang_goes_with_the_last_of_it(tmp_path: Path) -> None:
+    async with scheduler_yard(tmp_path) as yard, connected(yard, script=succeed):
+        members = [
+            await yard.admin.submit(command(name="together", array_size=2, gang=pb.Gang(name=name)))
+            for name in ("first", "second")
+        ]
+        for [task_id] in members:
+            await yard.admin.wait(task_id)
+        assert await rows(yard, "gang") == 2
+        assert await retention(yard, Claims()).prune() == 2
+        assert await rows(yard, "gang") == 0
+
+
+@pytest.mark.asyncio
 async def test_specifications_go_once_nothing_refers_to_them_and_can_be_used_again(tmp_path: Path) -> None:
     async with scheduler_yard(tmp_path) as yard, connected(yard, script=succeed):
         [task_id] = await yard.admin.submit(command(name="once"))
