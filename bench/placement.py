@@ -94,15 +94,6 @@ def _ended(state: State, key: int, node_id: str, number: int) -> list[Event]:
     return [beat, TasksReported(node_id, node.session, node.last_event + 1, (ended,))]
 
 
-def array_submit_ms(size: int = 1_000_000) -> tuple[float, int]:
-    """Milliseconds and rows that an array costs the machine at submission."""
-    state = State(1, 1, 0)
-    spec = Spec(0, b"array", shape(), array_size=size)
-    begun = time.perf_counter()
-    effects = machine.step(state, [TasksSubmitted(1, "a", "", b"", (spec,), ((0, ""),))], NOW)
-    return (time.perf_counter() - begun) * 1e3, len(effects.rows)
-
-
 def measure() -> list[Figure]:
     few, many = [], []
     for _ in range(5):

@@ -79,11 +79,6 @@ def template(source: str) -> Template:
     return Template(source, tuple(parts))
 
 
-def literal(text: str) -> Template:
-    """A text in which nothing is filled in."""
-    return Template(text, (text,))
-
-
 def _closing(source: str, start: int) -> int:
     for found in _STRINGS.finditer(source, start):
         if found[0] == "}":

@@ -66,11 +66,6 @@ class FakeClock:
         self._now_ms += milliseconds
         self._monotonic_ms += milliseconds
 
-    @property
-    def sleeping(self) -> int:
-        """How many sleepers wait."""
-        return sum(not waiter.done() for _, _, waiter in self._sleepers)
-
     async def advance(self, milliseconds: int) -> None:
         """Move both clocks, stopping at each sleeper's time and letting it run there."""
         end_ms = self._monotonic_ms + milliseconds

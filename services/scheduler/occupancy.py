@@ -19,11 +19,6 @@ def ratio(capacity: int, reserved: int, measured: int, newer: int) -> float:
     return max(reserved, measured + min(newer, reserved)) / capacity
 
 
-def naive_ratio(capacity: int, measured: int) -> float:
-    """The rule that looks only at what was last measured; kept to show that a burst defeats it."""
-    return measured / capacity if capacity > 0 else 1.0
-
-
 def worst(
     capacity: Mapping[str, int],
     reserved: Mapping[str, int],

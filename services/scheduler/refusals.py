@@ -210,10 +210,6 @@ class JoinRefused(Unauthenticated):
     """The join token is unknown, used or expired."""
 
 
-class SessionSuperseded(Aborted):
-    """A newer connection of the same node has taken over."""
-
-
 class StoreUnreachable(Unavailable):
     """The store does not answer."""
 

@@ -2,61 +2,28 @@
 
 from __future__ import annotations
 
-import functools
-import sqlite3
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import msgspec
 
-from services.chassis.sqlite import Database, load_migrations, load_queries
+from services.chassis.sqlite import Database, load_queries
 from services.graph.places import Place, id_at
 from services.graph.store import NodeRow, RunRow, RunStore
 from services.graph.values import GateRecord
+from tests.support.memory_database import MemoryDatabase, finish
 
-T = TypeVar("T")
 PACKAGE = "services.graph"
-
-
-@functools.cache
-def _empty() -> bytes:
-    connection = sqlite3.connect(":memory:")
-    for _, script in load_migrations(PACKAGE):
-        connection.executescript(script)
-    connection.execute("INSERT INTO project (number, account, name, create_time_ms, latest_version, next_sequence)"
-                       " VALUES (1, 'ann', 'any', 0, 1, 1)")  # fmt: skip
-    connection.commit()
-    image = connection.serialize()
-    connection.close()
-    return image
-
-
-class _Database:
-    """`services.chassis.sqlite.Database` without threads."""
-
-    def __init__(self) -> None:
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.connection.deserialize(_empty())
-
-    async def write(self, change: Callable[[sqlite3.Connection], T], *, is_small: bool = False) -> T:
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
-            result = change(self.connection)
-        except BaseException:
-            self.connection.execute("ROLLBACK")
-            raise
-        self.connection.execute("COMMIT")
-        return result
-
-    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        return query(self.connection)
+FIRST = """
+INSERT INTO project (number, account, name, create_time_ms, latest_version, next_sequence)
+VALUES (1, 'ann', 'any', 0, 1, 1)
+"""
 
 
 class Disk:
     """What is left when the service dies."""
 
     def __init__(self) -> None:
-        self._database = _Database()
+        self._database = MemoryDatabase(PACKAGE, FIRST)
         self.sql = load_queries(PACKAGE)
 
     def store(self) -> RunStore:
@@ -94,12 +61,3 @@ class Disk:
 
     def close(self) -> None:
         self._database.connection.close()
-
-
-def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine that never waits."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        return cast(T, end.value)
-    raise AssertionError("something waited")

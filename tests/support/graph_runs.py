@@ -26,7 +26,8 @@ from services.graph.places import Place, find, id_at
 from services.graph.results import inputs_of, value_output
 from services.graph.state import Run, Spec, Start, State, check_invariants
 from services.graph.values import Detail, End, Failure
-from tests.support.graph_disk import Disk, finish
+from tests.support.graph_disk import Disk
+from tests.support.memory_database import finish
 
 Edge = tuple[str, str] | tuple[str, str, OnError]
 

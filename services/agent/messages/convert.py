@@ -9,8 +9,6 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from modelyard.v1 import agent_link_pb2 as link
 from modelyard.v1 import task_pb2
 from services.agent.host.offered import SHOWN_BYTES_MOST
@@ -219,13 +217,6 @@ def held_of(task: Task, enforcement: str) -> link.HeldTask:
         exited=exited_of(task.exit, _enforcement(task, enforcement)) if task.exit is not None else None,
         is_suspended=task.is_suspended,
     )
-
-
-def timestamp_of(milliseconds: int) -> Timestamp:
-    """A point of wall-clock time."""
-    stamp = Timestamp()
-    stamp.FromMilliseconds(milliseconds)
-    return stamp
 
 
 def _error(error: TaskError) -> task_pb2.TaskError:

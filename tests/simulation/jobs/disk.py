@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.chassis.sqlite import load_migrations
 from tests.simulation.jobs.clockwork import Died
+from tests.support.memory_database import changed, connect
 
 T = TypeVar("T")
 PACKAGE = "services.trainer"
-
-
-@functools.cache
-def _empty() -> bytes:
-    connection = sqlite3.connect(":memory:")
-    for _, script in load_migrations(PACKAGE):
-        connection.executescript(script)
-    image = connection.serialize()
-    connection.close()
-    return image
 
 
 class Disk:
     """What is left when the trainer dies."""
 
     def __init__(self) -> None:
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.connection.deserialize(_empty())
+        self.connection = connect(PACKAGE)
         self.writer: Handle | None = None
         self.on_commit: Callable[[], None] = lambda: None
 
@@ -51,14 +39,7 @@ class Handle:
     async def write(self, change: Callable[[sqlite3.Connection], T], *, is_small: bool = False) -> T:
         if self._disk.writer is not self:
             raise Died
-        connection = self._disk.connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            result = change(connection)
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+        result = changed(self._disk.connection, change)
         self._disk.on_commit()
         return result
 

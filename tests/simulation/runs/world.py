@@ -33,8 +33,9 @@ from services.graph.values import GateRecord
 from tests.simulation.runs import promises
 from tests.simulation.runs.canvases import random_graph
 from tests.simulation.runs.scheduler import Refused, Scheduler, Task
-from tests.support.graph_disk import Disk, finish
+from tests.support.graph_disk import Disk
 from tests.support.graph_runs import spec
+from tests.support.memory_database import finish
 
 EVENTS_MOST = 200_000
 FAIL_RATIOS = (0.0, 0.08, 0.25)

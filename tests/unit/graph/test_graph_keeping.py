@@ -14,8 +14,9 @@ from services.graph.keeping import NodeUnknown, demanded
 from services.graph.model import Graph
 from services.graph.state import Spec
 from tests.support.canvases import canvas_of, planned
-from tests.support.graph_disk import Disk, finish
+from tests.support.graph_disk import Disk
 from tests.support.graph_runs import Table, done, failure, spec
+from tests.support.memory_database import finish
 
 BODY = {
     "canvas": {

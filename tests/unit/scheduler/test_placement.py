@@ -97,7 +97,7 @@ def test_burst_by_the_naive_rule_piles_up() -> None:
     counts = dict.fromkeys(cluster.state.cluster.nodes, 0)
 
     def naive(node: Node) -> float:
-        return occupancy.naive_ratio(node.capacity["cpu"], node.measured.get("cpu", 0))
+        return node.measured.get("cpu", 0) / node.capacity["cpu"]
 
     for _ in range(TASKS):
         chosen = min(cluster.state.cluster.nodes.values(), key=naive)
