@@ -97,7 +97,7 @@ async def test_page_on_models_works_as_it_stands(yard: Yard, place: Path, receiv
         type_page, yard, place, MODELS,
         before={
             "yard model alias set iris": f"{''.join(pushes)} wait",
-            "yard model history": "yard accounts add bob",
+            "yard model history": "yard accounts add bob && yard accounts add ada",
             "yard model call iris --input x=@": "yard model push cats.py & yard model push both.py & wait",
             "yard model call cats --input image=@cat.png --contact": mail,
         },
