@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.errors import YardError
-from tests.chaos.__main__ import Mixed
+from tests.chaos.load import Mixed
 from tests.support.processes import Processes
 from tests.support.wait import wait_until
 from tests.support.yard import Yard, new_yard
