@@ -17,6 +17,8 @@ from pathlib import Path
 from services.chassis.logs import get_logger
 
 _READY, _COMPILED, _COPIED = ".ready", ".compiled", ".copied"
+_OWN = ".own"
+"""Copies of this interpreter's packages, which environments link to; made anew after a restart."""
 _MESSAGE_BYTES = 3_000
 BUILD_TIMEOUT_S = 1_800.0
 _log = get_logger("agent.environments")
@@ -90,9 +92,10 @@ class Environments:
             found = await asyncio.to_thread(installed.satisfying, requirements)
         except installed.NotInstalled as lack:
             raise EnvironmentFailed(f"{error}\nand not of this node's own packages: {lack}") from error
-        await asyncio.to_thread(installed.put, found, path)
+        is_compiled = await asyncio.to_thread(installed.put, found, path, self._directory / _OWN)
         (path / "requirements.lock").write_text(installed.lock_of(found))
-        (path / _COPIED).touch()
+        for mark in (_COPIED, _COMPILED) if is_compiled else (_COPIED,):
+            (path / mark).touch()
         _log.info("environment_of_own_packages", environment=path.name, packages=len(found))
 
     async def _compile(self, path: Path) -> None:

@@ -6,8 +6,10 @@ environment. Takes nothing that is not asked for, and nothing whose files are no
 
 from __future__ import annotations
 
+import os
 import shutil
 import sysconfig
+import threading
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +17,22 @@ from pathlib import Path
 from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+
+_SAME = {
+    "xgboost": ("xgboost-cpu",),
+    "tensorflow": ("tensorflow-cpu",),
+    "onnxruntime": ("onnxruntime-gpu",),
+    "opencv-python": ("opencv-python-headless",),
+    "psycopg2": ("psycopg2-binary",),
+}
+"""Distributions that are built of the same source, in the same versions, and bring the same modules."""
+
+_WITH_BYTECODE = ".with-bytecode"
+_COMPILED_LEAST = 0.9
+"""Of its sources; the rest is for other versions of Python, and is not imported."""
+
+_copying = threading.Lock()
+"""Several environments are made at a time, and have much in common."""
 
 
 class NotInstalled(Exception):
@@ -44,17 +62,48 @@ def satisfying(requirements: str) -> list[metadata.Distribution]:
     return [found[name] for name in sorted(found)]
 
 
-def put(distributions: Iterable[metadata.Distribution], environment: Path) -> None:
-    """Copies of their files: whoever writes into the environment must not change this interpreter's. Programs of
-    theirs in bin/ are left out. Raises OSError."""
-    target = site_packages(environment)
+def put(distributions: Iterable[metadata.Distribution], environment: Path, kept: Path) -> bool:
+    """Their files, in the environment; whether all of their bytecode came along, which else has to be made.
+
+    Each is copied once, into `kept`, since whoever writes into an environment must not change this interpreter's; what
+    environments have of it are links to the copy, as uv's are to its cache. Programs of theirs in bin/ are left out.
+    Raises OSError.
+    """
+    target, is_whole = site_packages(environment), True
     for distribution in distributions:
-        for file in distribution.files or ():
-            if ".." in file.parts or file.is_absolute() or "__pycache__" in file.parts:
-                continue
-            source, place = Path(str(distribution.locate_file(file))), target / file
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, place)
+        source = kept / f"{canonicalize_name(distribution.metadata['Name'])}-{distribution.version}"
+        with _copying:
+            if not source.exists():
+                _copy(distribution, source)
+        shutil.copytree(source, target, copy_function=_linked, dirs_exist_ok=True)
+        is_whole = is_whole and (source / _WITH_BYTECODE).exists()
+    (target / _WITH_BYTECODE).unlink(missing_ok=True)
+    return is_whole
+
+
+def _copy(distribution: metadata.Distribution, place: Path) -> None:
+    """All or nothing. Bytecode comes along, and holds: a copy has the time of its source."""
+    half = place.with_name(f"{place.name}.half")
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir(parents=True)
+    sources, compiled = 0, 0
+    for file in distribution.files or ():
+        source = Path(str(distribution.locate_file(file)))
+        is_compiled = "__pycache__" in file.parts
+        if ".." in file.parts or file.is_absolute() or (is_compiled and not source.exists()):
+            continue
+        sources, compiled = sources + (file.suffix == ".py"), compiled + is_compiled
+        (half / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, half / file)
+    if compiled >= sources * _COMPILED_LEAST:
+        (half / _WITH_BYTECODE).touch()
+    half.rename(place)
+
+
+def _linked(source: str, target: str) -> None:
+    """One file of two packages is that of the later."""
+    Path(target).unlink(missing_ok=True)
+    os.link(source, target)
 
 
 def lock_of(distributions: Iterable[metadata.Distribution]) -> str:
@@ -91,11 +140,18 @@ def _without_marker(requirement: Requirement) -> Requirement:
 
 
 def _distribution(requirement: Requirement) -> metadata.Distribution:
-    try:
-        distribution = metadata.distribution(requirement.name)
-    except metadata.PackageNotFoundError:
-        raise NotInstalled(f"{requirement.name} is not installed") from None
+    names = (requirement.name, *_SAME.get(canonicalize_name(requirement.name), ()))
+    distribution = next((known for known in map(_known, names) if known is not None), None)
+    if distribution is None:
+        raise NotInstalled(f"{requirement.name} is not installed")
     direct = distribution.read_text("direct_url.json") or ""
     if distribution.read_text("RECORD") is None or '"editable":true' in direct.replace(" ", ""):
         raise NotInstalled(f"{requirement.name} is installed in a way that says not which files are its own")
     return distribution
+
+
+def _known(name: str) -> metadata.Distribution | None:
+    try:
+        return metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return None
