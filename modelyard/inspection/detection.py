@@ -10,9 +10,11 @@ from importlib import import_module
 from pathlib import Path
 
 from modelyard.models.facts import Inspection
+from modelyard.models.rules import REQUIREMENTS
 from modelyard.models.values import Format
 
 FILES_MOST = 10_000
+EXAMPLES = "examples"
 _HEAD_BYTES = 4_096
 
 Look = Callable[[Path, Inspection], None]
@@ -57,12 +59,30 @@ def inspect_component(path: Path, file: str = "", folder: Path | None = None) ->
     look: Look = module.look
     try:
         look(folder, found)
+        _needs(folder, found, names)
     except ComponentUnknown:
         raise
     except _SENSELESS as error:
         why = f"{type(error).__name__}: {str(error)[:500]}"
         raise ComponentUnknown(f"{first} is no sound component of format {format_.value}: {why}") from error
     return found
+
+
+def _needs(folder: Path, found: Inspection, names: list[str]) -> None:
+    """What its files, of these names, say of packages; and whether they have an example. MLflow says it itself."""
+    from modelyard.inspection import requirements
+
+    found.has_example |= any(name.startswith(f"{EXAMPLES}/") and name.endswith(".json") for name in names)
+    if found.format is Format.MLFLOW:
+        return
+    if found.format in (Format.PYTHON, Format.SAFETENSORS):
+        code = [folder / name for name in names if name.endswith(".py")]
+        modules = requirements.imported(
+            code, own={name.partition("/")[0].removesuffix(".py") for name in names}
+        )
+        requirements.note_imports(modules, found, "its code", REQUIREMENTS[found.format])
+    if requirements.FILE in names:
+        requirements.note_written(folder, found)
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -1,115 +1,127 @@
-"""MLflow's directories: the signature and the environment that MLmodel and the files beside it declare."""
+"""MLflow's directories: the signature and the environment that MLmodel and the files beside it declare.
+
+What they wrap is loaded as such where it can be (`serving/mlflow_layout.py`); then only the packages of that are
+needed, in the versions that stand beside it.
+"""
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from modelyard.documents.problems import Findings, Kind
 from modelyard.documents.yaml_text import read
-from modelyard.inspection.detection import ComponentUnknown
+from modelyard.inspection import mlflow_signature, pickles, requirements
+from modelyard.inspection.detection import ComponentUnknown, inspect_component
 from modelyard.models.facts import Inspection
-from modelyard.models.values import Codec, Datatype
+from modelyard.models.rules import REQUIREMENTS
+from modelyard.models.values import Codec, Format
+from modelyard.serving.mlflow_layout import CODE, MLMODEL, PYFUNC, Layout, LayoutUnfit, layout_of
 
-REQUIREMENTS_BYTES_MOST = 64 << 10
-_WITHOUT = ("mlflow.onnx", "mlflow.xgboost", "mlflow.lightgbm", "mlflow.sklearn")
-"""Flavours that are loaded as what they wrap."""
-_MLFLOW = re.compile(r"mlflow(-skinny)?(\W|$)")
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[A-Za-z0-9._, -]*\])?\s*([<>=!~][^;@:/\\]*)?(;.*)?")
-"""A package by its name and version, from whatever index the node has."""
 _PYTHON = re.compile(r"3\.[0-9]{1,2}(\.[0-9]{1,3})?")
-REQUIREMENTS_MOST, LINES_SHOWN = 300, 3
-_COLUMNS = {
-    "double": Datatype.FP64, "float": Datatype.FP32, "long": Datatype.INT64, "integer": Datatype.INT32,
-    "boolean": Datatype.BOOL, "string": Datatype.BYTES, "binary": Datatype.BYTES, "datetime": Datatype.BYTES,
-}  # fmt: skip
-_TENSORS = {
-    "float16": Datatype.FP16, "float32": Datatype.FP32, "float64": Datatype.FP64, "int8": Datatype.INT8,
-    "int16": Datatype.INT16, "int32": Datatype.INT32, "int64": Datatype.INT64, "uint8": Datatype.UINT8,
-    "uint16": Datatype.UINT16, "uint32": Datatype.UINT32, "uint64": Datatype.UINT64, "bool": Datatype.BOOL,
-    "str": Datatype.BYTES, "object": Datatype.BYTES,
-}  # fmt: skip
+_MLFLOW = ("mlflow", "mlflow-skinny")
+_SAME = {"xgboost": ("xgboost", "xgboost-cpu"), "onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
+"""Packages that bring the same modules."""
+_FOR_MLFLOW = REQUIREMENTS[Format.MLFLOW]
+"""What opens a python_function; the whole of MLflow is a tracking server besides."""
 
 
 def look(folder: Path, found: Inspection) -> None:
     """Fills in what is declared there."""
+    whole = _document(folder)
+    mlflow_signature.note(whole.get("signature"), found)
+    try:
+        layout = layout_of(folder)
+    except LayoutUnfit as error:
+        found.refusals.append(str(error))
+        return
+    _note_python(whole, found)
+    needed = REQUIREMENTS[Format.MLFLOW]
+    if layout.format == PYFUNC:
+        found.warnings.append(
+            f"{layout.file or 'what MLflow keeps of it'} is a pickle, which runs code when it is opened: it is"
+            " opened in a frame only, where the server trusts it; one that is logged from a file of code needs no trust"
+        )
+    elif layout.format == "pickle":
+        _note_pickle(folder / layout.file, found)
+    elif layout.format != CODE:
+        needed = _note_wrapped(folder, layout, found)
+    _note_packages(folder, layout, needed, found)
+
+
+def _document(folder: Path) -> dict[str, Any]:
     findings = Findings(Kind.SOURCE)
-    documents = read((folder / "MLmodel").read_bytes(), findings)
+    documents = read((folder / MLMODEL).read_bytes(), findings)
     whole = documents[0].plain() if documents else None
     if not isinstance(whole, dict):
         raise ComponentUnknown(
             f"MLmodel cannot be read: {'; '.join(map(str, findings.all()[:2])) or 'it is empty'}"
         )
-    signature = whole.get("signature")
-    if isinstance(signature, dict):
-        for side in ("inputs", "outputs"):
-            _signature(found, side, signature.get(side))
+    return whole
+
+
+def _note_python(whole: dict[str, Any], found: Inspection) -> None:
     flavors = whole.get("flavors")
     pyfunc = flavors.get("python_function") if isinstance(flavors, dict) else None
-    if not isinstance(pyfunc, dict):
-        found.refusals.append("MLmodel has no flavor python_function: log the model with one")
-        return
-    version = pyfunc.get("python_version")
+    version = pyfunc.get("python_version") if isinstance(pyfunc, dict) else None
     if isinstance(version, str) and _PYTHON.fullmatch(version):
         found.know("runtime.python", ".".join(version.split(".")[:2]), "python_version in MLmodel")
-    requirements = folder / "requirements.txt"
-    if (
-        requirements.is_file()
-        and not requirements.is_symlink()
-        and requirements.stat().st_size <= REQUIREMENTS_BYTES_MOST
-    ):
-        lines = [line.strip() for line in requirements.read_text(errors="replace").splitlines()]
-        lines = [line for line in lines if line and not line.startswith("#")]
-        wanted = tuple(line for line in lines if _PLAIN.fullmatch(line))[:REQUIREMENTS_MOST]
-        _tell_left_out(found, [line for line in lines if line not in wanted])
-        why = "requirements.txt beside MLmodel"
-        if pyfunc.get("loader_module") in _WITHOUT and pyfunc.get("predict_fn", "predict") == "predict":
-            wanted = tuple(line for line in wanted if not _MLFLOW.match(line))
-            why += ", without MLflow itself: what it wraps is loaded directly"
-        found.know("runtime.requirements", wanted, why)
 
 
-def _tell_left_out(found: Inspection, lines: list[str]) -> None:
-    """Options, addresses and paths would be followed while its environment is made, where nothing is shut in."""
-    if lines:
-        shown = ", ".join(repr(line[:60]) for line in lines[:LINES_SHOWN])
-        found.warnings.append(
-            f"{len(lines)} lines of requirements.txt are not taken, as they are no packages by name: {shown};"
-            " whoever means them declares runtime.requirements"
-        )
+def _note_pickle(path: Path, found: Inspection) -> None:
+    """Refused and warned of as a pickle that is handed in by itself."""
+    inner = Inspection(format=Format.PICKLE, file=path.name)
+    pickles.look(path.parent, inner)
+    found.refusals += inner.refusals
+    found.warnings += inner.warnings
 
 
-def _signature(found: Inspection, side: str, text: Any) -> None:
-    """As MLflow writes it: JSON in a text."""
-    try:
-        specs = json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
-        specs = None
-    if not isinstance(specs, list) or not all(isinstance(one, dict) for one in specs):
-        return
-    why = "signature in MLmodel"
-    if specs and all(one.get("type") == "tensor" for one in specs):
-        for place, one in enumerate(specs):
-            spec = one.get("tensor-spec") or {}
-            datatype = _TENSORS.get(str(spec.get("dtype", "")).split("<")[0])
-            shape = tuple(size for size in spec.get("shape", []) if isinstance(size, int))
-            name = str(
-                one.get("name") or (f"{side.removesuffix('s')}_{place}" if len(specs) > 1 else side[:-1])
-            )
-            found.tensor(side, name, datatype.value if datatype else None, shape, why)
-        return
-    kinds = {_COLUMNS.get(str(one.get("type"))) for one in specs}
-    if not specs or None in kinds:
-        return
-    names = tuple(str(one.get("name", place)) for place, one in enumerate(specs))
-    [datatype] = kinds if len(kinds) == 1 else [Datatype.BYTES]
-    assert datatype is not None
-    name = side.removesuffix("s")
-    # Columns of several types travel as one table.
-    shape = (-1, len(specs)) if datatype is not Datatype.BYTES else (1,)
-    found.tensor(side, name, datatype.value, shape, why)
-    found.know(f"{side}[{name}].columns", names, why)
-    if datatype is Datatype.BYTES:
-        found.know(f"{side}[{name}].codec", Codec.TABLE, why)
+def _note_wrapped(folder: Path, layout: Layout, found: Inspection) -> tuple[str, ...]:
+    """What the file itself says where there is no signature; which packages open it."""
+    inner = inspect_component(folder / layout.file, layout.file.rpartition("/")[2])
+    found.refusals += inner.refusals
+    if "inputs" not in found.facts and not layout.wrapper and layout.method in ("", "predict"):
+        found.warnings += inner.warnings
+        for path, fact in inner.facts.items():
+            if path.startswith(("inputs", "outputs")):
+                found.facts.setdefault(path, fact)
+    known = inner.facts.get("runtime.requirements")
+    needed = known.value if known is not None else REQUIREMENTS[Format(layout.format)]
+    more = ("scikit-learn",) if layout.wrapper else ()
+    if any(fact.value is Codec.TABLE for path, fact in found.facts.items() if path.startswith("inputs[")):
+        more = (*more, "pandas")
+    return (*needed, *(one for one in more if one not in needed))
+
+
+def _note_packages(folder: Path, layout: Layout, needed: Sequence[str], found: Inspection) -> None:
+    lines = requirements.written(folder, found)
+    if layout.format in (PYFUNC, CODE):
+        wanted, why = _of_mlflow(lines), "with mlflow-skinny, which is enough to serve"
+    elif layout.format == "pickle":
+        # It may import anything of them.
+        own = tuple(one for one in lines if requirements.project(one) not in _MLFLOW)
+        wanted = own or REQUIREMENTS[Format.PICKLE]
+        why = "without MLflow itself: what it wraps is loaded directly"
+    else:
+        wanted = tuple(_pinned(one, lines) for one in needed)
+        why = f"of which {layout.format} needs these: it is loaded directly, without MLflow"
+    beside = "requirements.txt beside MLmodel" if lines else "there is no requirements.txt beside MLmodel"
+    found.know("runtime.requirements", wanted, f"{beside}, {why}")
+
+
+def _pinned(package: str, lines: Sequence[str]) -> str:
+    """The line of it that stands there, else as it is."""
+    name = requirements.project(package)
+    known = {requirements.project(line): line for line in reversed(lines)}
+    return next((known[one] for one in _SAME.get(name, (name,)) if one in known), package)
+
+
+def _of_mlflow(lines: Sequence[str]) -> tuple[str, ...]:
+    kept = [line for line in lines if requirements.project(line) not in _MLFLOW]
+    own = next((line for line in lines if requirements.project(line) in _MLFLOW), "")
+    version = own.removeprefix("mlflow-skinny").removeprefix("mlflow") if own else ""
+    names = {requirements.project(line) for line in kept}
+    first = f"mlflow-skinny{version}" if version[:1] in ("=", ">", "~", "<") else _FOR_MLFLOW[0]
+    return (first, *kept, *(one for one in _FOR_MLFLOW[1:] if one not in names))

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from modelyard.inspection import requirements
 from modelyard.inspection.archives import member
 from modelyard.inspection.detection import ComponentUnknown
 from modelyard.models.facts import Inspection
@@ -85,6 +86,11 @@ def look(folder: Path, found: Inspection) -> None:
             f"{found.file} holds weights and nothing that computes: save the model with torch.export or as TorchScript,"
             " or its weights as safetensors with a .py beside them whose class has load and predict"
         )
+    modules = {name.partition(".")[0] for name in names} - {COMPUTED}
+    also = ["joblib"] if found.file.endswith(".joblib") else []
+    # What takes columns by their names gets a table.
+    also += ["pandas"] if any(name.startswith("sklearn.compose.") for name in names) else []
+    requirements.note_imports(modules, found, found.file, also)
     known = ", ".join(sorted({name.partition(".")[0] for name in names})[:NAMES_SHOWN]) or "nothing"
     how = "imports" if is_whole else "begins with imports of"
     found.warnings.append(

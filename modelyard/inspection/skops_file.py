@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from modelyard.inspection import requirements
 from modelyard.inspection.archives import member
 from modelyard.inspection.detection import ComponentUnknown
 from modelyard.models.facts import Inspection
-from modelyard.models.values import Datatype
+from modelyard.models.rules import REQUIREMENTS
+from modelyard.models.values import Codec, Datatype, Format
 
 SCHEMA_BYTES_MOST = 64 << 20
 ARRAY_BYTES_MOST = 16 << 20
@@ -49,17 +52,34 @@ def _describe(archive: zipfile.ZipFile, schema: Any, found: Inspection) -> None:
     foreign = sorted(_foreign(schema))
     if foreign:
         found.warnings.append(f"types that are not trusted by themselves: {', '.join(foreign[:12])}")
+    requirements.note_imports(_modules(schema), found, found.file, REQUIREMENTS[Format.SKOPS])
     first, last = _ends(schema)
+    names = _value(archive, _attribute(first, "feature_names_in_"))
+    if first.get("__class__") == "ColumnTransformer" and isinstance(names, list):
+        # It takes its columns by name, and each as it is.
+        _table(names, found)
+        _outputs(archive, last, found)
+        return
     features = _value(archive, _attribute(first, "n_features_in_"))
     if features is None:
         features = _value(archive, _attribute(schema, "n_features_in_"))
     if isinstance(features, int):
         why = f"n_features_in_ of {first.get('__class__')}"
         found.tensor("inputs", "features", Datatype.FP64.value, (-1, features), why)
-        names = _value(archive, _attribute(first, "feature_names_in_"))
         if isinstance(names, list):
             found.know("inputs[features].columns", tuple(map(str, names)), "feature_names_in_")
     _outputs(archive, last, found)
+
+
+def _table(names: list[Any], found: Inspection) -> None:
+    why = "feature_names_in_ of its ColumnTransformer"
+    found.tensor("inputs", "features", Datatype.BYTES.value, (1,), why)
+    found.know("inputs[features].columns", tuple(map(str, names)), why)
+    found.know("inputs[features].codec", Codec.TABLE, why)
+    known = found.facts.get("runtime.requirements")
+    wanted = known.value if known is not None else REQUIREMENTS[Format.SKOPS]
+    if "pandas" not in wanted:
+        found.know("runtime.requirements", (*wanted, "pandas"), f"{found.file} and its named columns")
 
 
 def _outputs(archive: zipfile.ZipFile, last: dict[str, Any], found: Inspection) -> None:
@@ -134,14 +154,21 @@ def _value(archive: zipfile.ZipFile, node: Any) -> Any:
 
 def _foreign(schema: Any) -> set[str]:
     """Types that neither scikit-learn nor what it builds on has."""
-    found, waiting = set[str](), [schema]
+    return {f"{module}.{kind}" for module, kind in _types(schema) if not f"{module}.".startswith(_TRUSTED)}
+
+
+def _modules(schema: Any) -> set[str]:
+    """Packages that its types are of."""
+    return {module.partition(".")[0] for module, _ in _types(schema)}
+
+
+def _types(schema: Any) -> Iterator[tuple[str, Any]]:
+    waiting = [schema]
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
-            module, kind = node.get("__module__"), node.get("__class__")
-            if isinstance(module, str) and not f"{module}.".startswith(_TRUSTED):
-                found.add(f"{module}.{kind}")
+            if isinstance(module := node.get("__module__"), str):
+                yield module, node.get("__class__")
             waiting += node.values()
         elif isinstance(node, list):
             waiting += node
-    return found

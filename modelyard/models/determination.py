@@ -15,10 +15,9 @@ from modelyard.models.facts import Fact, Facts, Inspection, Question
 from modelyard.models.rules import (
     BATCH_DELAY_S,
     BATCH_ROWS,
-    MEMORY_FACTOR,
-    MEMORY_LEAST,
     REQUIREMENTS,
     codec_of,
+    memory_of,
     more_requirements,
     why_required,
 )
@@ -126,7 +125,8 @@ class _Determination:
         return fact.value
 
     def _ask(self, field: str, question: str, why: str, choices: Sequence[str] = ()) -> None:
-        is_probed = self._inspection.format not in (Format.SAFETENSORS, Format.PYTHON)
+        is_code = self._inspection.format in (Format.SAFETENSORS, Format.PYTHON)
+        is_probed = self._inspection.has_example or not is_code
         self._questions.append(
             Question(field=field, question=question, choices=tuple(choices), why=why, is_probed=is_probed)
         )
@@ -268,7 +268,7 @@ class _Determination:
         self._refusals += [f"pre: {one}" for one in differences(made, taken)] if made is not None else []
 
     def _runtime(self, format_: Format, size_bytes: int, more: tuple[str, ...]) -> Runtime:
-        default, memory = Runtime(), max(MEMORY_LEAST, MEMORY_FACTOR * size_bytes)
+        default = Runtime()
         needs = (*REQUIREMENTS[format_], *more)
         inside = self._inspected.get("runtime.requirements")
         if inside is not None and more:
@@ -276,20 +276,16 @@ class _Determination:
             self._inspected["runtime.requirements"] = Fact(
                 value, inside.provenance, f"{inside.why}, and its steps"
             )
+        requirements = tuple(self._take("runtime.requirements", needs, why_required(format_, more)))
+        memory, why_memory = memory_of(size_bytes, requirements)
         return Runtime(
             kind=self._take("runtime.kind", default.kind, "the lighter of both"),
             python=self._take("runtime.python", default.python, "the agent's"),
-            requirements=tuple(
-                self._take(
-                    "runtime.requirements",
-                    needs,
-                    why_required(format_, more),
-                )
-            ),
+            requirements=requirements,
             system=tuple(self._take("runtime.system", default.system, "nothing was asked for")),
             image=self._take("runtime.image", default.image, "as the yard maps its runtime"),
             cpu=self._take("runtime.cpu", default.cpu, "one core"),
-            memory_bytes=self._take("runtime.memory", memory, f"a component of {size_bytes} bytes"),
+            memory_bytes=self._take("runtime.memory", memory, why_memory),
             gpu=self._take("runtime.gpu", default.gpu, "none was asked for"),
             has_network=self._take("runtime.network", default.has_network, "a model needs none"),
             threads=self._take("runtime.threads", default.threads, "as many as cores"),

@@ -54,6 +54,7 @@ def inspection_out(found: Inspection) -> dict[str, Any]:
         "facts": facts_out(found.facts),
         "refusals": list(found.refusals),
         "warnings": list(found.warnings),
+        "has_example": found.has_example,
     }
 
 
@@ -66,6 +67,7 @@ def inspection_in(document: Mapping[str, Any]) -> Inspection:
             facts=facts_in(document["facts"]),
             refusals=[str(one) for one in document["refusals"]],
             warnings=[str(one) for one in document["warnings"]],
+            has_example=bool(document.get("has_example", False)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise NotFacts(str(error)) from error

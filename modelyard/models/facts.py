@@ -47,6 +47,8 @@ class Inspection(msgspec.Struct, kw_only=True):
     refusals: list[str] = []
     """Why it can never be served as it is; each with what to do."""
     warnings: list[str] = []
+    has_example: bool = False
+    """It brings one of its own: whatever its files leave open, a run tells."""
 
     def know(self, field: str, value: Any, why: str) -> None:
         """Takes down what a file says of a field."""

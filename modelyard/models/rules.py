@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from modelyard.models.pictures import is_image
@@ -12,6 +13,9 @@ from modelyard.serving.vocabulary import PILLOW
 MEMORY_LEAST = 512 << 20
 MEMORY_FACTOR = 3
 """What a component is given by its size, at least `MEMORY_LEAST`: its files lie in memory while they are read."""
+LARGE_LIBRARIES = ("torch", "tensorflow", "tensorflow-cpu", "jax", "keras", "transformers")
+LARGE_BYTES = 1536 << 20
+"""What these hold by being loaded, for which `MEMORY_LEAST` has no room."""
 BATCH_ROWS = 32
 BATCH_DELAY_S = 0.0
 _PIXELS = (Datatype.UINT8, Datatype.FP16, Datatype.FP32)
@@ -25,10 +29,21 @@ REQUIREMENTS: dict[Format, tuple[str, ...]] = {
     Format.TORCHSCRIPT: ("torch",),
     Format.TORCH_EXPORT: ("torch",),
     Format.SAFETENSORS: ("safetensors>=0.5",),
-    Format.MLFLOW: ("mlflow-skinny>=2.20",),
+    Format.MLFLOW: ("mlflow-skinny>=2.20", "pandas"),
     Format.PYTHON: (),
 }
 """What a frame needs to load a format, where the component does not say it itself."""
+
+
+def memory_of(size_bytes: int, requirements: Sequence[str]) -> tuple[int, str]:
+    """Of a frame with a component of this size and these packages, and why."""
+    memory, why = max(MEMORY_LEAST, MEMORY_FACTOR * size_bytes), f"a component of {size_bytes} bytes"
+    large = next((name for name in map(_project, requirements) if name in LARGE_LIBRARIES), "")
+    return (memory + LARGE_BYTES, f"{why}, and what {large} itself holds") if large else (memory, why)
+
+
+def _project(requirement: str) -> str:
+    return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower().replace("_", "-")
 
 
 def codec_of(datatype: Datatype, shape: Sequence[int], columns: Sequence[str]) -> tuple[Codec, str]:

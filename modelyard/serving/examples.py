@@ -22,6 +22,8 @@ from modelyard.serving.launch import Spec
 from modelyard.serving.tensors import DTYPES, Array, from_elements, from_wire
 
 FOLDER = "examples"
+MLFLOW_FILE = "input_example.json"
+MLFLOW_ROWS_MOST = 8
 FILE_BYTES_MOST = 16 << 20
 FREE_SIZES = (2, 8, 1, 16)
 """Tried where a size other than the rows' may be any."""
@@ -32,11 +34,11 @@ Example = dict[str, tuple[str, Array, str]]
 """By name of the input: datatype, values, content type."""
 
 
-def own(folder: Path) -> Example | None:
-    """The first of the component's own, by its name. Raises ComponentUnfit: it is none."""
+def own(folder: Path, specs: Sequence[Spec] = ()) -> Example | None:
+    """The first of the component's own, by its name; else what MLflow keeps of one. Raises ComponentUnfit."""
     files = sorted(one for one in (folder / FOLDER).glob("*.json") if not one.is_symlink())
     if not files:
-        return None
+        return _of_mlflow(folder, specs[0]) if len(specs) == 1 else None
     if files[0].stat().st_size > FILE_BYTES_MOST:
         raise ComponentUnfit(f"it has more than {FILE_BYTES_MOST} bytes", f"{FOLDER}/{files[0].name}")
     try:
@@ -45,6 +47,28 @@ def own(folder: Path) -> Example | None:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         what = f"{type(error).__name__}: {error}"
         raise ComponentUnfit(f"it is no example: {what}", f"{FOLDER}/{files[0].name}") from None
+
+
+def _of_mlflow(folder: Path, spec: Spec) -> Example | None:
+    """Rows that a model was logged with: a matrix, or columns and data. None: there is no such file, or it is something
+    else than the one input takes."""
+    path = folder / MLFLOW_FILE
+    if not path.is_file() or path.is_symlink() or path.stat().st_size > FILE_BYTES_MOST:
+        return None
+    try:
+        plain = json.loads(path.read_bytes())
+        if spec.codec == "table" and spec.datatype == "BYTES":
+            text = json.dumps(
+                {"columns": plain["columns"], "data": plain["data"][:MLFLOW_ROWS_MOST]}
+            ).encode()
+            return {spec.name: (spec.datatype, from_elements([text], (1,)), "application/json")}
+        if spec.datatype in ("", "BYTES"):
+            return None
+        rows = plain["data"] if isinstance(plain, dict) else plain
+        values = np.asarray(rows[:MLFLOW_ROWS_MOST], DTYPES[spec.datatype])
+        return {spec.name: (spec.datatype, values, "")} if values.ndim == len(spec.shape or ()) else None
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return None
 
 
 def made(specs: Sequence[Spec], rows: int) -> Iterator[Example]:

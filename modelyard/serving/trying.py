@@ -62,8 +62,8 @@ def run(launch: Launch, proved: Proved, known: Findings, fits: Sequence[Fit]) ->
 
     Raises ServingError: nothing that was tried is answered, and its types or shapes cannot be known without it.
     """
-    own, tried = examples.own(launch.component), Tried()
-    specs = launch.settings.inputs
+    specs, tried = launch.settings.inputs, Tried()
+    own = examples.own(launch.component, specs)
     is_known = all(one.datatype and one.shape is not None for one in specs) and bool(specs)
     given = [own] if own is not None else list(_candidates(specs, fits))[:TRIES_MOST]
     if not given and not specs and "inputs" in known and not known["inputs"][0]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from modelyard.models import Codec, Format, Inspection, determine, read_config
+from modelyard.models.rules import REQUIREMENTS
 from tests.support.model_components import python_component
 from tests.support.model_frames import arrays_of, loaded_frame, tensor
 
@@ -82,3 +83,14 @@ def test_what_is_wrong_ends_with_a_code_and_a_next_step(tmp_path: Path) -> None:
     assert wrong.returncode == 7 and "bad.yaml:1:" in wrong.stderr
     assert inspect(tmp_path, "nothing.onnx").returncode == 2
     assert inspect(tmp_path, str(tmp_path / "bad.yaml")).returncode == 7
+
+
+def test_table_of_formats_names_the_packages_that_each_brings(  # S2.1
+) -> None:
+    rows = [
+        line.split("|") for line in TEXT.partition("| is refused, because |")[2].splitlines() if "|" in line
+    ]
+    told = {row[1].strip(" `"): row[2] for row in rows if len(row) == 5 and row[1].strip().startswith("`")}
+    for format_, packages in REQUIREMENTS.items():
+        named = re.findall(r"`([^`]+)`", told[format_.value].partition("; of what")[0])
+        assert tuple(named) == packages, format_

@@ -533,6 +533,7 @@ def test_mlflow_is_the_format_that_it_wraps_or_asks_for_trust_and_its_library(tm
     (component / "MLmodel").write_text(document.format("linear.onnx", "mlflow.onnx"))
     with loaded_frame(component, config, tmp_path / "wraps") as (_, peer):
         assert peer.answer({"x": np.ones((1, 4), np.float32)})["best"].tolist() == [2]
+    (component / "model.pkl").write_bytes(b"")
     for data, module, launch, word in (
         ("../outside.onnx", "mlflow.onnx", {}, "outside"),
         ("model.pkl", "mlflow.sklearn", {}, "trust"),

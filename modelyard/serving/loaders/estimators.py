@@ -6,12 +6,12 @@ An output's name says which method gives it; the same names that the look at the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from modelyard.serving.errors import ComponentUnfit, TypesNotTrusted, library
+from modelyard.serving.errors import ComponentUnfit, InvalidValue, TypesNotTrusted, library
 from modelyard.serving.launch import Settings
 from modelyard.serving.loaders.loading import Findings, Loading, Values
 from modelyard.serving.loaders.tables import table_of
@@ -32,7 +32,7 @@ _STATE = re.compile(r"(sklearn|xgboost|lightgbm)\.[\w.]+\.[A-Z]\w*")
 forest would load. They run nothing by being constructed; functions are not among them."""
 
 
-def load(loading: Loading) -> Estimator:
+def load(loading: Loading, method: str = "") -> Estimator:
     """skops: only types that it knows as harmless, or that the server trusts, are constructed. Raises ServingError."""
     skops = library("skops.io", "skops", "runtime.requirements", "loading skops")
     path = loading.path
@@ -44,15 +44,16 @@ def load(loading: Loading) -> Estimator:
             " them, or have an administrator trust them",
             "component.file",
         )
-    return Estimator(skops.load(path, trusted=unknown), loading.settings)
+    return Estimator(skops.load(path, trusted=unknown), loading.settings, method)
 
 
 class Estimator:
-    """predict, predict_proba, transform … by the names of outputs."""
+    """predict, predict_proba, transform … by the names of outputs; `method`: what gives the only one, whatever its
+    name."""
 
     takes_objects = False
 
-    def __init__(self, estimator: Any, settings: Settings) -> None:
+    def __init__(self, estimator: Any, settings: Settings, method: str = "") -> None:
         if not any(hasattr(estimator, method) for method in METHODS.values()):
             raise ComponentUnfit(
                 f"a {type(estimator).__name__} neither predicts nor transforms", "component.file"
@@ -61,37 +62,68 @@ class Estimator:
         self._columns = tuple(map(str, _listed(estimator, "feature_names_in_"))) or tuple(
             one.name for one in settings.inputs
         )
-        names = [one.name for one in settings.outputs] or self._natural()
-        self._methods = {name: self._method(name, len(names)) for name in names}
+        names = [one.name for one in settings.outputs] or self._natural(method)
+        self._methods = {
+            name: method
+            if method and len(names) == 1 and hasattr(estimator, method)
+            else self._method(name, len(names))
+            for name in names
+        }
 
     def compute(self, values: Values, wanted: Sequence[str] | None) -> Values:
-        table, found, known = table_of(values, self._columns), {}, {}
+        table, found, known = self._table(values), {}, {}
         for name, method in self._methods.items():
             if wanted is None or name in wanted:
                 if method not in known:
-                    known[method] = _plain(getattr(self._estimator, method)(table))
+                    known[method] = self._called(method, table)
                 found[name] = known[method]
         return found
+
+    def _called(self, method: str, table: Any) -> Any:
+        try:
+            return _plain(getattr(self._estimator, method)(table))
+        except (ValueError, TypeError) as error:
+            if isinstance(error, ValueError) or hasattr(table, "columns"):
+                raise InvalidValue(str(error)[:500], "inputs") from None
+            raise
+
+    def _table(self, values: Values) -> Any:
+        """Numbers; or pandas' table, where callers give columns of several types."""
+        if len(values) == 1 and isinstance(columns := next(iter(values.values())), Mapping):
+            pandas = library("pandas", "pandas", "runtime.requirements", "a table with named columns")
+            return pandas.DataFrame(columns)
+        return table_of(values, self._columns)
 
     def findings(self) -> Findings:
         estimator, why = self._estimator, f"of the {type(self._estimator).__name__}"
         found: Findings = {"outputs": (list(self._methods), f"the methods {why}")}
         features = getattr(estimator, "n_features_in_", None)
-        if isinstance(features, (int, np.integer)):
+        columns = [str(one) for one in _listed(estimator, "feature_names_in_")]
+        if columns and _takes_columns(estimator):
+            why_columns = f"feature_names_in_ {why}, whose ColumnTransformer takes them by name"
+            found |= {
+                "inputs": (["features"], why_columns),
+                "inputs[features].datatype": ("BYTES", why_columns),
+                "inputs[features].shape": ([1], why_columns),
+                "inputs[features].codec": ("table", why_columns),
+                "inputs[features].columns": (columns, why_columns),
+            }
+        elif isinstance(features, (int, np.integer)):
             found["inputs"] = (["features"], f"n_features_in_ {why}")
             found["inputs[features].datatype"] = ("FP64", f"n_features_in_ {why}")
             found["inputs[features].shape"] = ([-1, int(features)], f"n_features_in_ {why}")
-            names = [str(one) for one in _listed(estimator, "feature_names_in_")]
-            if names:
-                found["inputs[features].columns"] = (names, f"feature_names_in_ {why}")
+            if columns:
+                found["inputs[features].columns"] = (columns, f"feature_names_in_ {why}")
         classes = [str(one) for one in _listed(estimator, "classes_")]
         if classes and "probabilities" in self._methods:
             found["outputs[probabilities].labels"] = (classes, f"classes_ {why}")
         return found
 
-    def _natural(self) -> list[str]:
+    def _natural(self, method: str) -> list[str]:
         """Names of outputs where nobody has named them."""
         estimator = self._estimator
+        if method not in ("", "predict"):
+            return [next((name for name, known in METHODS.items() if known == method), "output")]
         if len(_listed(estimator, "classes_")) and hasattr(estimator, "predict"):
             return ["label", *(["probabilities"] if hasattr(estimator, "predict_proba") else [])]
         return ["prediction"] if hasattr(estimator, "predict") else ["transformed"]
@@ -105,6 +137,14 @@ class Estimator:
         kind = type(self._estimator).__name__
         known = [one for one, method in METHODS.items() if hasattr(self._estimator, method)]
         raise ComponentUnfit(f"a {kind} gives no {name}; it gives {', '.join(known)}", f"outputs[{name}]")
+
+
+def _takes_columns(estimator: Any) -> bool:
+    """Whether its first step chooses columns by their names."""
+    first = estimator
+    while steps := getattr(first, "steps", None):
+        first = steps[0][1]
+    return hasattr(first, "transformers_")
 
 
 def _listed(estimator: Any, name: str) -> list[Any]:

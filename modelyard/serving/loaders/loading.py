@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import Any, Protocol
 
 from modelyard.serving.errors import ComponentUnfit, PickleNotTrusted
 from modelyard.serving.launch import Settings
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 Findings = dict[str, tuple[Any, str]]
 """What a loaded thing says of itself: by the path of model.yaml its value, and why."""
@@ -102,6 +105,6 @@ def load(loading: Loading) -> Model:
         model = how(loading)
     # An estimator that was fitted with a table of named columns gets their numbers in the same order.
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
-    texts = dict.fromkeys(" ".join(str(one.message).split())[:300] for one in heard)
+    texts = dict.fromkeys(" ".join(_COLOUR.sub("", str(one.message)).split())[:300] for one in heard)
     loading.warnings += list(texts)[:20]
     return model

@@ -2,98 +2,74 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modelyard.serving.errors import ComponentUnfit, library
-from modelyard.serving.loaders import estimators, lightgbm_booster, onnx_session, pickles, xgboost_booster
+from modelyard.serving.errors import ComponentUnfit, InvalidValue, library
+from modelyard.serving.launch import Spec
+from modelyard.serving.loaders import (
+    estimators,
+    lightgbm_booster,
+    onnx_session,
+    pickles,
+    torch_modules,
+    xgboost_booster,
+)
 from modelyard.serving.loaders.loading import Findings, Loading, Model, Values
-from modelyard.serving.tensors import Array
+from modelyard.serving.mlflow_layout import CODE, MLMODEL, PYFUNC, Layout, LayoutUnfit, layout_of
 
-_DOCUMENT_BYTES_MOST = 4 << 20
-_NAME = re.compile(r"    (\w+)")
-_QUOTES = ("'", '"')
-_PLAIN = {
-    "mlflow.onnx": ("onnx", ("*.onnx",)),
-    "mlflow.xgboost": ("xgboost", ("*.json", "*.ubj")),
-    "mlflow.lightgbm": ("lightgbm", ("*.txt", "*.lgb")),
+_ALLOW = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
+_ONE_OUTPUT = ("skops", "pickle", "xgboost", "lightgbm")
+_LOADERS: dict[str, Callable[[Loading], Model]] = {
+    "onnx": onnx_session.load,
+    "lightgbm": lightgbm_booster.load,
+    "torch-export": torch_modules.load,
+    "torchscript": torch_modules.load,
 }
-"""Flavours whose files run no code when they are opened, by the module that would load them."""
 
 
 def load(loading: Loading) -> Model:
     """Raises ServingError, and whatever MLflow raises."""
-    folder = loading.inside("MLmodel").parent
-    fields = _fields(folder / "MLmodel")
-    plain = _PLAIN.get(fields.get("loader_module", ""))
-    if plain is not None:
-        format_, names = plain
-        inner = _inside(folder, folder / (fields.get("data") or "."))
-        files = [inner] if inner.is_file() else sorted(file for name in names for file in inner.glob(name))
-        if len(files) == 1 and any(files[0].match(name) for name in names):
-            return _wrapped(loading, format_, files[0])
-    if fields.get("loader_module") == "mlflow.sklearn" and fields.get("predict_fn", "predict") == "predict":
-        return _estimator(loading, folder, fields)
-    loading.unpickling("a model of MLflow")
-    mlflow = library("mlflow.pyfunc", "mlflow-skinny", "runtime.requirements", "loading MLflow's models")
+    folder = loading.inside(MLMODEL).parent
+    try:
+        layout = layout_of(folder)
+    except LayoutUnfit as error:
+        raise ComponentUnfit(str(error), "component.file") from None
+    if layout.format not in (PYFUNC, CODE):
+        return _wrapped(loading, layout)
+    if layout.format == PYFUNC:
+        loading.unpickling(layout.file or "a model of MLflow")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Whatever MLmodel makes of it: the server's word is the only one.
+    os.environ[_ALLOW] = str(loading.may_unpickle).lower()
+    mlflow = library(
+        "mlflow.pyfunc", "mlflow-skinny and pandas", "runtime.requirements", "loading MLflow's models"
+    )
     return PythonFunction(mlflow.load_model(str(folder)), loading)
 
 
-def _estimator(loading: Loading, folder: Path, fields: Mapping[str, str]) -> Model:
-    """scikit-learn's. What MLmodel says of types to be trusted is not asked."""
-    file = _inside(folder, folder / (fields.get("model_path") or fields.get("data") or "model.pkl"))
-    if file.suffix == ".skops":
-        return _wrapped(loading, "skops", file)
-    loading.unpickling(file.name)
-    return _wrapped(loading, "pickle", file)
-
-
-def _inside(folder: Path, path: Path) -> Path:
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ComponentUnfit("MLmodel names a file outside of the component", "component.file")
-    return path
-
-
-def _fields(path: Path) -> dict[str, str]:
-    """Of the flavour python_function; enough of YAML for what MLflow itself writes."""
-    if path.stat().st_size > _DOCUMENT_BYTES_MOST:
-        raise ComponentUnfit(f"MLmodel has more than {_DOCUMENT_BYTES_MOST} bytes", "component.file")
-    text = path.read_text(errors="replace")
-    begin = text.find("\n  python_function:")
-    if begin < 0:
-        raise ComponentUnfit(
-            "MLmodel has no flavour python_function: log the model with one", "component.file"
-        )
-    block = re.split(r"\n {0,2}\S", text[begin + 3 :], maxsplit=1)[0]
-    return dict(filter(None, map(_field, block.split("\n"))))
-
-
-def _field(line: str) -> tuple[str, str] | None:
-    """`    name: value`, in quotes or not; in time that grows with the line, whatever stands there."""
-    before, mark, value = line.partition(":")
-    name = _NAME.fullmatch(before)
-    if name is None or not mark:
-        return None
-    value = value.strip(" \t").removeprefix("'").removeprefix('"').removesuffix("'").removesuffix('"')
-    return None if any(quote in value for quote in _QUOTES) else (name[1], value)
-
-
-def _wrapped(loading: Loading, format_: str, file: Path) -> Model:
-    settings = replace(
-        loading.settings, format=format_, file=file.relative_to(loading.folder.resolve()).as_posix()
-    )
+def _wrapped(loading: Loading, layout: Layout) -> Model:
+    """What MLmodel says of types to be trusted is not asked."""
+    settings = replace(loading.settings, format=layout.format, file=layout.file)
+    if not settings.outputs and layout.format in _ONE_OUTPUT:
+        # As the signature is noted: what predict gives is the output.
+        settings = replace(settings, outputs=(Spec("output"),))
     inner = replace(loading, settings=settings)
-    load_of: dict[str, Any] = {
-        "onnx": onnx_session.load, "xgboost": xgboost_booster.load, "lightgbm": lightgbm_booster.load,
-        "skops": estimators.load, "pickle": pickles.load,
-    }  # fmt: skip
-    model: Model = load_of[format_](inner)
-    return model
+    if layout.format == "skops":
+        return estimators.load(inner, layout.method)
+    if layout.format == "pickle":
+        return pickles.load(inner, layout.method)
+    if layout.format == "xgboost":
+        if layout.wrapper:
+            return estimators.Estimator(
+                xgboost_booster.wrapped(inner, layout.wrapper), inner.settings, layout.method
+            )
+        return xgboost_booster.load(inner)
+    return _LOADERS[layout.format](inner)
 
 
 class PythonFunction:
@@ -104,14 +80,15 @@ class PythonFunction:
     def __init__(self, function: Any, loading: Loading) -> None:
         self._function = function
         self._inputs = {one.name: one for one in loading.settings.inputs}
-        self._outputs = [one.name for one in loading.settings.outputs]
+        self._outputs = loading.settings.outputs
+        self._types = _types(function)
 
     def compute(self, values: Values, wanted: Sequence[str] | None) -> Values:
         given: Any = {name: self._given(name, value) for name, value in values.items()}
         found = self._function.predict(next(iter(given.values())) if len(given) == 1 else given)
-        if isinstance(found, dict):
+        if isinstance(found, dict) and (len(self._outputs) != 1 or {*found} == {self._outputs[0].name}):
             return {str(name): np.asarray(value) for name, value in found.items()}
-        return {self._outputs[0] if self._outputs else "output": _plain(found)}
+        return {self._outputs[0].name if self._outputs else "output": self._plain(found)}
 
     def findings(self) -> Findings:
         """Its signature stands in MLmodel, where the look at the files reads it."""
@@ -121,12 +98,45 @@ class PythonFunction:
         if hasattr(value, "to_pandas"):
             return value.to_pandas()
         spec = self._inputs.get(name)
-        if spec is None or not spec.columns or not isinstance(value, np.ndarray):
-            return value
+        if isinstance(value, np.ndarray) and spec is not None and spec.columns and spec.datatype != "BYTES":
+            value = dict(zip(spec.columns, value.T, strict=True)) if value.ndim == 2 else value
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "OSU":
+            return value.tolist()
+        return self._table(name, value) if isinstance(value, dict) and spec and spec.columns else value
+
+    def _table(self, name: str, columns: dict[str, Any]) -> Any:
+        """Numbers as the signature has them: MLflow takes no wider ones."""
         pandas = library("pandas", "pandas", "runtime.requirements", "a table with named columns")
-        return pandas.DataFrame(value, columns=list(spec.columns))
+        try:
+            return pandas.DataFrame(
+                {
+                    column: values.astype(self._types[column])
+                    if column in self._types and values.dtype.kind in "iufb"
+                    else values
+                    for column, values in columns.items()
+                }
+            )
+        except (ValueError, TypeError, OverflowError) as error:
+            raise InvalidValue(f"a column is not as the signature says: {error}", f"inputs[{name}]") from None
+
+    def _plain(self, found: Any) -> Any:
+        """A table stays one where it is declared; all else as an array."""
+        if (
+            len(self._outputs) == 1
+            and self._outputs[0].codec in ("table", "json")
+            and not hasattr(found, "to_list")
+        ):
+            return found
+        return np.asarray(found.to_numpy() if hasattr(found, "to_numpy") else found)
 
 
-def _plain(found: Any) -> Array:
-    array: Array = np.asarray(found.to_numpy() if hasattr(found, "to_numpy") else found)
-    return array
+def _types(function: Any) -> dict[str, Any]:
+    """Of numpy, by the name of a numeric column of the signature."""
+    schema = function.metadata.get_input_schema() if function.metadata is not None else None
+    found: dict[str, Any] = {}
+    for one in schema.inputs if schema is not None else ():
+        kind = getattr(one, "type", None)
+        dtype = kind.to_numpy() if kind is not None and hasattr(kind, "to_numpy") else None
+        if one.name is not None and dtype is not None and np.dtype(dtype).kind in "iufb":
+            found[str(one.name)] = np.dtype(dtype)
+    return found

@@ -12,7 +12,7 @@ from modelyard.serving.loaders.estimators import Estimator
 from modelyard.serving.loaders.loading import Loading, Model
 
 
-def load(loading: Loading) -> Model:
+def load(loading: Loading, method: str = "") -> Model:
     """Raises ServingError, and whatever opening it raises."""
     path = loading.path
     loading.unpickling(path.name)
@@ -25,7 +25,7 @@ def load(loading: Loading) -> Model:
         from modelyard.serving.loaders import torch_modules
 
         return torch_modules.module_of(found, loading)
-    return Estimator(found, loading.settings)
+    return Estimator(found, loading.settings, method)
 
 
 def _opened(path: str) -> Any:

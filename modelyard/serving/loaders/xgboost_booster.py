@@ -26,6 +26,21 @@ def load(loading: Loading) -> Booster:
     return Booster(xgboost, booster, [one.name for one in loading.settings.outputs])
 
 
+def wrapped(loading: Loading, name: str) -> Any:
+    """The estimator of xgboost.sklearn of this name; the file says its booster and classes. Raises ServingError."""
+    library("sklearn", "scikit-learn", "runtime.requirements", f"loading a {name}")
+    xgboost = library("xgboost", "xgboost", "runtime.requirements", "loading XGBoost")
+    kind = getattr(xgboost.sklearn, name, None)
+    if kind is None:
+        raise ComponentUnfit(f"this version of XGBoost has no {name}", "component.file")
+    estimator = kind(n_jobs=loading.settings.library_threads)
+    try:
+        estimator.load_model(str(loading.path))
+    except (xgboost.core.XGBoostError, ValueError, TypeError) as error:
+        raise ComponentUnfit(f"{loading.path.name}: {_first(error)}", "component.file") from None
+    return estimator
+
+
 class Booster:
     """One output: what the objective predicts."""
 

@@ -299,10 +299,13 @@ def test_requirements_that_lead_elsewhere_are_not_taken_from_a_file(tmp_path: Pa
         ),
         *("numpy", "scikit-learn==1.7.2", "Torch[extra] >= 2, <3 ; python_version > '3.8'", "x~=1.0+cpu"),
     ]
-    (tmp_path / "MLmodel").write_text("flavors: {python_function: {python_version: '../../3.1'}}")
+    (tmp_path / "MLmodel").write_text(
+        "flavors:\n  python_function:\n    loader_module: own\n    python_version: '../../3.1'\n"
+    )
     (tmp_path / "requirements.txt").write_text("\n".join(["# made by hand", *lines]))
     found = inspect_component(tmp_path)
-    assert found.facts["runtime.requirements"].value == tuple(lines[-4:])
+    wanted = found.facts["runtime.requirements"].value
+    assert wanted == ("mlflow-skinny>=2.20", *lines[-4:], "pandas")
     assert "12 lines of requirements.txt" in found.warnings[0] and "'-r /etc/passwd'" in found.warnings[0]
     assert "runtime.python" not in found.facts
 

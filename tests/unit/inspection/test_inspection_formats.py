@@ -191,22 +191,44 @@ def test_torchscript_names_its_arguments_and_leaves_shapes_to_the_probe(tmp_path
     assert all(one.is_probed for one in described(tmp_path / "m.pt").questions)
 
 
-def test_mlflow_directory_says_signature_and_environment(tmp_path: Path) -> None:
+MLMODEL = """flavors:
+  python_function:
+    env:
+      virtualenv: python_env.yaml
+    loader_module: mlflow.sklearn
+    model_path: model.skops
+    predict_fn: predict
+    python_version: 3.11.9
+  sklearn:
+    code: null
+    serialization_format: skops
+signature:
+  inputs: '{inputs}'
+  outputs: '{outputs}'
+"""
+
+
+def test_mlflow_directory_says_signature_and_the_packages_of_what_it_wraps(tmp_path: Path) -> None:
     spec = [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 4]}}]
     columns = [{"type": "double", "name": "a"}, {"type": "string", "name": "b"}]
-    (tmp_path / "MLmodel").write_text(
-        "flavors:\n  python_function: {loader_module: mlflow.sklearn, python_version: 3.11.9}\n"
-        f"signature:\n  inputs: '{json.dumps(columns)}'\n  outputs: '{json.dumps(spec)}'\n"
+    document = MLMODEL.format(inputs=json.dumps(columns), outputs=json.dumps(spec))
+    (tmp_path / "MLmodel").write_text(document)
+    skops.io.dump(LogisticRegression(max_iter=500).fit(*iris()), tmp_path / "model.skops")
+    (tmp_path / "requirements.txt").write_text(
+        "# made by mlflow\nmlflow==3.1\nscikit-learn==1.7\ntorch==2.9\n"
     )
-    (tmp_path / "requirements.txt").write_text("# made by mlflow\nmlflow==3.1\nscikit-learn==1.7\n")
     found = described(tmp_path)
     assert tensors(found, "outputs") == [("output", "FP32", (-1, 4))]
     assert found.config is not None
     assert (found.config.inputs[0].codec, found.config.inputs[0].columns) == (Codec.TABLE, ("a", "b"))
     assert found.config.runtime.python == "3.11"
-    assert found.config.runtime.requirements == ("scikit-learn==1.7",)
-    document = (tmp_path / "MLmodel").read_text()
-    (tmp_path / "MLmodel").write_text(document.replace("mlflow.sklearn", "mlflow.pyfunc.model"))
+    assert {*found.config.runtime.requirements} == {"scikit-learn==1.7", "skops>=0.11", "numpy", "pandas"}
+    (tmp_path / "MLmodel").write_text(document.replace("mlflow.sklearn", "loader"))
     found = described(tmp_path)
     assert found.config is not None
-    assert found.config.runtime.requirements == ("mlflow==3.1", "scikit-learn==1.7")
+    assert found.config.runtime.requirements == (
+        "mlflow-skinny==3.1",
+        "scikit-learn==1.7",
+        "torch==2.9",
+        "pandas",
+    )
