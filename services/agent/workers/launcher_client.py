@@ -184,4 +184,4 @@ async def _start_launcher(
 
 def _import_root() -> str:
     """Where ``services`` and ``modelyard`` are imported from, whatever the launcher's directory."""
-    return str(Path(__file__).resolve().parents[2])
+    return str(Path(__file__).resolve().parents[3])
