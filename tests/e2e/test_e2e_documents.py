@@ -82,13 +82,13 @@ def type_page(
         lines.append(line)
     unused = [word for word in (before or {}) if not any(one.startswith(word) for one in console_lines(page))]
     assert not unused, f"{page} has no line that begins so: {unused}"
-    results = type_in(lines, yard.state, place, {"EDITOR": "true"}, timeout_s=240)
+    results = type_in(lines, yard.state, place, {"EDITOR": "true"}, timeout_s=540)
     failed = [typed for typed in results if typed.code]
     assert not failed, f"{page}: {failed}"
     return {re.sub(r" +#.*", "", typed.line): typed for typed in results}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.asyncio
 async def test_page_on_models_works_as_it_stands(yard: Yard, place: Path, receiver: Receiver) -> None:  # S2
     pushes = [f"yard model push version-{number}/iris.onnx & " for number in (2, 3, 4)]
@@ -108,7 +108,7 @@ async def test_page_on_models_works_as_it_stands(yard: Yard, place: Path, receiv
     assert receiver.received[-1].document["call"]["model"] == "cats"
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 @pytest.mark.asyncio
 async def test_page_on_contacts_works_as_it_stands(yard: Yard, place: Path, receiver: Receiver) -> None:
     (place / "train.py").write_text("print('fitted')\n")
@@ -129,12 +129,12 @@ async def test_page_on_contacts_works_as_it_stands(yard: Yard, place: Path, rece
     assert {"test", "task.succeeded", "run.succeeded", "call.succeeded"} <= set(events)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_page_on_operators_works_as_it_stands(yard: Yard, place: Path) -> None:
     type_page(yard, place, "docs/operators.md")
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_page_on_operations_backs_up_restores_and_upgrades(yard: Yard, place: Path) -> None:  # S0.9
     services = ("scheduler", "store", "graph", "trainer", "models")
     before = {name: pid for name in services if (pid := yard.pid(name))}
@@ -144,7 +144,7 @@ def test_page_on_operations_backs_up_restores_and_upgrades(yard: Yard, place: Pa
     assert all(yard.pid(name) not in (0, pid) for name, pid in before.items()), before
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_page_on_triggers_works_as_it_stands(yard: Yard, place: Path) -> None:  # S1
     said = type_page(
         yard, place, "docs/triggers.md",

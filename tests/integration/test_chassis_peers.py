@@ -11,10 +11,10 @@ import pytest_asyncio
 
 from modelyard.channel import connect
 from modelyard.v1 import account_pb2, account_pb2_grpc
-from services.chassis.clock import FakeClock
 from services.chassis.peers import AccountsUnreachable, RemoteAuthenticator
 from services.chassis.security import SERVICE, Principal, TokenInvalid
 from services.chassis.server import bind, make_server
+from tests.support.fake_clock import FakeClock
 
 RULES = {"/modelyard.v1.AccountService/ResolveToken": frozenset({SERVICE})}
 SERVICE_TOKEN = "yard_service_" + "s" * 43

@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 
 from modelyard.v1 import canvas_pb2, run_pb2
-from services.chassis.clock import FakeClock
 from services.chassis.sqlite import load_queries
 from services.graph.clearing import Clearing
+from tests.support.fake_clock import FakeClock
 from tests.support.graph_yard import GraphClient, GraphYard, graph_yard
 from tests.support.scheduler_service import refusal
 from tests.support.wait import wait_until

@@ -19,7 +19,6 @@ from modelyard.channel import connect
 from modelyard.v1 import account_pb2, account_pb2_grpc
 from modelyard.v1 import artifact_pb2 as pb
 from modelyard.v1.artifact_pb2_grpc import ArtifactServiceStub, add_ArtifactServiceServicer_to_server
-from services.chassis.clock import FakeClock
 from services.chassis.security import Authenticator, Principal, TokenInvalid
 from services.chassis.server import bind, make_server
 from services.store.blobs import Blobs, Storage
@@ -32,6 +31,7 @@ from services.store.model import Limits
 from services.store.rules import RULES
 from services.store.servicer import ArtifactServicer
 from services.store.store import Store
+from tests.support.fake_clock import FakeClock
 
 ROOT = Path(__file__).parents[2]
 GRACE_S = 3600.0

@@ -231,8 +231,9 @@ class Way:
         version = self._version
         word = f"{version.account}/{version.model}"
         return (
-            f"ask who runs the yard for `yard up --trust {word}{types}` ({version.account}{types} is all of the"
-            f" account's, sha256:{version.digest}{types} this component alone)"
+            f"ask who runs the yard for the line {word}{types} in its list models/trust, or `yard up --trust"
+            f" {word}{types}` ({version.account}{types} is all of the account's, sha256:{version.digest}{types} this"
+            " component alone)"
         )
 
     def _determined(self, probed: Facts) -> Determined | None:

@@ -16,8 +16,8 @@ from services.agent.tasks.events import (
     WorkerRestored,
 )
 from services.agent.tasks.model import Phase, Pool, SeatPlace
-from services.chassis.clock import FakeClock
 from tests.support.agent_machine import Bench, body
+from tests.support.fake_clock import FakeClock
 
 # No process has this number: the kernel's own limit is below it.
 _NO_PROCESS = 1 << 30

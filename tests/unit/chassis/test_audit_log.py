@@ -21,12 +21,12 @@ from modelyard.v1 import (
 from services.chassis.audit.entry import LONG, RESOURCES_MOST, is_change, resources_of
 from services.chassis.audit.log import PACKAGE, AuditLog, Caller, note_in_stream, set_current
 from services.chassis.audit.servicer import AuditServicer
-from services.chassis.clock import FakeClock
 from services.chassis.errors import InvalidArgument
 from services.chassis.paging import encode_token
 from services.chassis.security import USER, Principal
 from services.chassis.sqlite import Database, load_migrations
 from services.chassis.storage_errors import DiskFull
+from tests.support.fake_clock import FakeClock
 from tests.support.full_disk import FullDisk
 
 FILES = (account_pb2, agent_link_pb2, artifact_pb2, audit_pb2, node_pb2, operator_pb2, task_pb2)

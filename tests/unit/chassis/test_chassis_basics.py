@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from modelyard.channel import connect, incoming
 from modelyard.errors import CallTimedOut, ConnectionFailed, InsecureAddress, from_rpc_error
 from services.chassis import errors, logs, status
-from services.chassis.clock import FakeClock, SystemClock
+from services.chassis.clock import SystemClock
 from services.chassis.errors import InvalidArgument, NotFound, ServiceError
 from services.chassis.migrations import load_migrations, load_queries
 from services.chassis.paging import (
@@ -30,6 +30,7 @@ from services.chassis.paging import (
     page_size,
 )
 from services.chassis.supervise import Loops
+from tests.support.fake_clock import FakeClock
 
 
 class HTTPPortNotFound(NotFound):

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from modelyard.errors import YardError
-from services.chassis.clock import FakeClock
 from services.graph.patience import LONGEST_DELAY_S, PatientStore
+from tests.support.fake_clock import FakeClock
 
 
 class AwayStore:

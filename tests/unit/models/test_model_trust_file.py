@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from services.chassis.clock import FakeClock
 from services.models.trust import Trust, read_trust
 from services.models.trusting import TrustFile, words_of
+from tests.support.fake_clock import FakeClock
 
 
 class Watched:

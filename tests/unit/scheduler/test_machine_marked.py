@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from services.chassis import marks
-from services.chassis.clock import FakeClock
 from services.chassis.marks import RequestIdReused
 from services.chassis.sqlite import Database, load_migrations
 from services.scheduler import events as ev
@@ -18,6 +17,7 @@ from services.scheduler.engine import Engine
 from services.scheduler.model import TaskState
 from services.scheduler.refusals import TaskIsNotHeld
 from services.scheduler.store import PACKAGE, SchedulerStore
+from tests.support.fake_clock import FakeClock
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from services.chassis.clock import FakeClock
 from services.scheduler import events as ev
 from services.scheduler import recovery
 from services.scheduler.effects import InsertDelivery, RecordChange
@@ -16,6 +15,7 @@ from services.scheduler.notify.deliveries import Deliveries
 from services.scheduler.notify.model import Contact, DeliveryState, Event, KnownContact, Notice, event_id
 from services.scheduler.rows import Counters
 from services.scheduler.store import SchedulerStore
+from tests.support.fake_clock import FakeClock
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 OPS = KnownContact("6d6f6465-6c79-4172-8000-000000000001", "ops", True, int(Event.FAILED))

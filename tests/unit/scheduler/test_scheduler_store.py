@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from services.chassis.clock import FakeClock
 from services.chassis.sqlite import Database, load_migrations
 from services.chassis.storage_errors import DiskFull
 from services.scheduler import events as ev
@@ -20,6 +19,7 @@ from services.scheduler.engine import Engine
 from services.scheduler.model import Cause, Spec, TaskState, element_key, task_key
 from services.scheduler.rows import Counters
 from services.scheduler.store import PACKAGE, SchedulerStore
+from tests.support.fake_clock import FakeClock
 from tests.support.full_disk import FullDisk
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 from tests.support.wait import wait_until

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from services.chassis.clock import FakeClock
 from services.chassis.errands import Errand, Errands
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.trainer import effects as e
@@ -18,6 +17,7 @@ from services.trainer.model import Checkpoint, Condition, ConditionKind, JobStat
 from services.trainer.owing import Kind
 from services.trainer.state import Instance, Job
 from services.trainer.store import JobStore
+from tests.support.fake_clock import FakeClock
 
 DAY_MS = 86_400_000
 SQL = load_queries("services.trainer")
