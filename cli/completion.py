@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from modelyard.client.aio import Client
@@ -16,175 +15,151 @@ if TYPE_CHECKING:
 BUDGET_S = 1.0
 
 Names = list[tuple[str, str]]
+Completer = Callable[[Any, list[str], str], Names]
 
 
-def complete_tasks(ctx: Any, args: list[str], incomplete: str) -> Names:
+class Typed(NamedTuple):
+    """What stands on the line so far: the word that is being completed, and the run that was named before it."""
+
+    word: str
+    run: str
+
+
+Source = Callable[["Client", Typed], Awaitable[Names]]
+
+
+def _completer(source: Source) -> Completer:
+    """What typer calls: the names of the source that begin as the word does; none where it cannot be asked."""
+
+    def complete(ctx: Any, args: list[str], incomplete: str) -> Names:
+        return _ask(ctx, source, Typed(incomplete, str(ctx.params.get("run") or "")))
+
+    return complete
+
+
+@_completer
+async def complete_tasks(client: Client, typed: Typed) -> Names:
     """Task ids with name and state."""
-    return _ask(ctx, _tasks, incomplete)
-
-
-def complete_nodes(ctx: Any, args: list[str], incomplete: str) -> Names:
-    """Node names with their state."""
-    return _ask(ctx, _nodes, incomplete)
-
-
-def complete_operators(ctx: Any, args: list[str], incomplete: str) -> Names:
-    """Operator names with their summary."""
-    return _ask(ctx, _operators, incomplete)
-
-
-def complete_queues(ctx: Any, args: list[str], incomplete: str) -> Names:
-    """Queue names with what waits in them."""
-    return _ask(ctx, _queues, incomplete)
-
-
-def complete_projects(ctx: Any, args: list[str], incomplete: str) -> Names:
-    """Names of projects with their ids."""
-    return _ask(ctx, _projects, incomplete)
-
-
-def complete_runs(ctx: Any, args: list[str], incomplete: str) -> Names:
-    """Runs with their states, newest first."""
-    return _ask(ctx, _runs, incomplete)
-
-
-def complete_run_nodes(ctx: Any, args: list[str], incomplete: str) -> Names:
-    """Nodes of the run that was named: of its own graph, or of the body that the word leads into."""
-    within, slash, _ = incomplete.rpartition("/")
-    return _ask(
-        ctx, partial(_run_nodes, str(ctx.params.get("run") or ""), within if slash else ""), incomplete
-    )
-
-
-def complete_jobs(ctx: Any, args: list[str], incomplete: str) -> Names:
-    """Training jobs with their states, newest first."""
-    return _ask(ctx, _jobs, incomplete)
-
-
-def complete_sweeps(ctx: Any, args: list[str], incomplete: str) -> Names:
-    """Sweeps with their states, newest first."""
-    return _ask(ctx, _sweeps, incomplete)
-
-
-def complete_models(ctx: Any, args: list[str], incomplete: str) -> Names:
-    """Names of models with what they are."""
-    return _ask(ctx, _models, incomplete)
-
-
-def complete_deployments(ctx: Any, args: list[str], incomplete: str) -> Names:
-    """Names of deployments."""
-    return _ask(ctx, _deployments, incomplete)
-
-
-def complete_triggers(ctx: Any, args: list[str], incomplete: str) -> Names:
-    """Names of triggers with their ids."""
-    return _ask(ctx, _triggers, incomplete)
-
-
-def complete_contacts(ctx: Any, args: list[str], incomplete: str) -> Names:
-    """Names of contacts."""
-    return _ask(ctx, _contacts, incomplete)
-
-
-def complete_gates(ctx: Any, args: list[str], incomplete: str) -> Names:
-    """Gates that the run which was named waits at, with what they ask."""
-    return _ask(ctx, partial(_gates, str(ctx.params.get("run") or "")), incomplete)
-
-
-async def _tasks(client: Client) -> Names:
     from modelyard.client.outcomes import state_name
 
     listed = await client.tasks.list(page_size=200)
     return [(task.id, f"{state_name(task.state)} {task.name}".strip()) for task in listed.tasks]
 
 
-async def _nodes(client: Client) -> Names:
+@_completer
+async def complete_nodes(client: Client, typed: Typed) -> Names:
+    """Node names with their state."""
     listed = await client.nodes.list()
     return [(node.id, f"{node.running_count} running") for node in listed.nodes]
 
 
-async def _operators(client: Client) -> Names:
+@_completer
+async def complete_operators(client: Client, typed: Typed) -> Names:
+    """Operator names with their summary."""
     listed = await client.operators.list(page_size=200)
     return [(operator.name, operator.summary) for operator in listed.operators]
 
 
-async def _queues(client: Client) -> Names:
+@_completer
+async def complete_queues(client: Client, typed: Typed) -> Names:
+    """Queue names with what waits in them."""
     listed = await client.queues.list(page_size=200)
     return [(queue.name, f"{queue.waiting_count} waiting") for queue in listed.queues]
 
 
-async def _projects(client: Client) -> Names:
+@_completer
+async def complete_projects(client: Client, typed: Typed) -> Names:
+    """Names of projects with their ids."""
     listed = await client.projects.list(page_size=200)
     return [(project.name, project.id) for project in listed.projects]
 
 
-async def _runs(client: Client) -> Names:
+@_completer
+async def complete_runs(client: Client, typed: Typed) -> Names:
+    """Runs with their states, newest first."""
     from cli.output.runs import state_of
 
     listed = await client.runs.list(page_size=200)
     return [(run.id, f"{state_of(run)} {run.project_id} {run.comment}".strip()) for run in listed.runs]
 
 
-async def _jobs(client: Client) -> Names:
+@_completer
+async def complete_jobs(client: Client, typed: Typed) -> Names:
+    """Training jobs with their states, newest first."""
     from cli.output.jobs import state_of
 
     listed = await client.jobs.list(page_size=200)
     return [(job.id, f"{state_of(job)} {job.name}".strip()) for job in listed.jobs]
 
 
-async def _sweeps(client: Client) -> Names:
+@_completer
+async def complete_sweeps(client: Client, typed: Typed) -> Names:
+    """Sweeps with their states, newest first."""
     from cli.output.sweeps import state_of
 
     listed = await client.sweeps.list(page_size=200)
     return [(sweep.id, f"{state_of(sweep)} {sweep.name}".strip()) for sweep in listed.sweeps]
 
 
-async def _models(client: Client) -> Names:
+@_completer
+async def complete_models(client: Client, typed: Typed) -> Names:
+    """Names of models with what they are."""
     listed = await client.models.list(page_size=200)
     return [(model.name, model.summary) for model in listed.models]
 
 
-async def _deployments(client: Client) -> Names:
+@_completer
+async def complete_deployments(client: Client, typed: Typed) -> Names:
+    """Names of deployments."""
     listed = await client.deployments.list(page_size=200)
     return [(deployment.name, "") for deployment in listed.deployments]
 
 
-async def _triggers(client: Client) -> Names:
+@_completer
+async def complete_triggers(client: Client, typed: Typed) -> Names:
+    """Names of triggers with their ids."""
     listed = await client.triggers.list(page_size=200)
     return [(trigger.name, trigger.id) for trigger in listed.triggers]
 
 
-async def _contacts(client: Client) -> Names:
+@_completer
+async def complete_contacts(client: Client, typed: Typed) -> Names:
+    """Names of contacts."""
     listed = await client.contacts.list(page_size=200)
     return [(contact.name, "") for contact in listed.contacts]
 
 
-async def _run_nodes(run: str, within: str, client: Client) -> Names:
+@_completer
+async def complete_run_nodes(client: Client, typed: Typed) -> Names:
+    """Nodes of the run that was named: of its own graph, or of the body that the word leads into."""
     from cli.output.runs import detail_of
 
-    nodes = await client.runs.nodes(run, within=within, without_bodies=True, most=500)
+    within = typed.word.rpartition("/")[0]
+    nodes = await client.runs.nodes(typed.run, within=within, without_bodies=True, most=500)
     return [(node.node_id, detail_of(node)) for node in nodes]
 
 
-async def _gates(run: str, client: Client) -> Names:
-    return [(gate.node_id, gate.gate.message) for gate in await client.runs.gates(run)]
+@_completer
+async def complete_gates(client: Client, typed: Typed) -> Names:
+    """Gates that the run which was named waits at, with what they ask."""
+    return [(gate.node_id, gate.gate.message) for gate in await client.runs.gates(typed.run)]
 
 
-def _ask(ctx: Any, names: Callable[[Client], Awaitable[Names]], incomplete: str) -> Names:
+def _ask(ctx: Any, source: Source, typed: Typed) -> Names:
     from modelyard.errors import YardError
     from modelyard.settings import SettingsError
 
     try:
-        found = asyncio.run(asyncio.wait_for(_with_client(ctx, names), BUDGET_S))
+        found = asyncio.run(asyncio.wait_for(_with_client(ctx, source, typed), BUDGET_S))
     except (YardError, SettingsError, OSError, TimeoutError):
         return []
-    return [(name, summary) for name, summary in found if name.startswith(incomplete)]
+    return [(name, summary) for name, summary in found if name.startswith(typed.word)]
 
 
-async def _with_client(ctx: Any, names: Callable[[Client], Awaitable[Names]]) -> Names:
+async def _with_client(ctx: Any, source: Source, typed: Typed) -> Names:
     from modelyard import settings
     from modelyard.client.aio import Client
 
     flags = {key: str(ctx.params.get(key) or "") for key in settings.VARIABLES}
     async with Client(settings=settings.load(flags), first_patience_s=0.0) as client:
-        return await names(client)
+        return await source(client, typed)
