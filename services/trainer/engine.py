@@ -24,6 +24,7 @@ from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.marks import Kept as KeptAnswer
 from services.chassis.sessions import Session
+from services.chassis.settling import Waiters, let_go
 from services.chassis.supervise import Loops
 from services.chassis.watchers import Watchers
 from services.trainer import effects as e
@@ -91,7 +92,7 @@ class Engine:
         self._endpoint = endpoint
         self._inbox: list[Event | SweepEvent] = []
         self._wake = asyncio.Event()
-        self._settled: list[asyncio.Future[None]] = []
+        self._settled = Waiters()
         self._replies: dict[int, asyncio.Future[int]] = {}
         self._keeps: dict[int, KeptAnswer[int]] = {}
         self._next_reply = 0
@@ -149,10 +150,9 @@ class Engine:
         """Until what was posted before is on disk."""
         if not self._inbox and not self.quiet.locked():
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._settled.append(future)
+        done = self._settled.join()
         self._wake.set()
-        await future
+        await done
 
     def new_reply(self, kept: KeptAnswer[int] | None = None) -> tuple[int, asyncio.Future[int]]:
         """A number for an event that wants an answer, and the job's number to come."""
@@ -176,11 +176,10 @@ class Engine:
                 self._inbox.append(Ticked())
             while self._inbox or self._settled:
                 events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
-                waiting, self._settled = (self._settled, []) if not self._inbox else ([], self._settled)
+                waiting = [] if self._inbox else self._settled.take()
                 async with self.quiet:
                     await self._step(events)
-                for future in waiting:
-                    future.set_result(None)
+                let_go(waiting)
 
     def _idle_s(self) -> float:
         """Until something is due; not longer than a tick, for the clock may be set."""

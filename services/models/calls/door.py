@@ -251,6 +251,8 @@ class Door:
         if call.on_part is not None:
             call.on_part(message)
             return
+        if call.answer.done():
+            return
         call.answer.set_exception(
             AnswersInParts(
                 f"{call.route.served.key.model} answers in parts", next_step="call it by ModelStreamInfer"

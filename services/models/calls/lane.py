@@ -189,7 +189,8 @@ class Lane:
         for call in self.line:
             if call.deadline <= until:
                 self.left(call)
-                call.answer.set_exception(error)
+                if not call.answer.done():
+                    call.answer.set_exception(error)
 
     # What doors tell.
 

@@ -19,6 +19,7 @@ from services.chassis.clock import Clock
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.marks import Kept as KeptAnswer
+from services.chassis.settling import Waiters, let_go
 from services.chassis.supervise import Loops
 from services.chassis.watchers import Watchers
 from services.models.association import DEFAULT_RUNTIMES, RuntimeMap
@@ -73,7 +74,7 @@ class FrameEngine:
         self._clock = clock
         self._inbox: list[ev.Event] = []
         self._wake = asyncio.Event()
-        self._settled: list[asyncio.Future[None]] = []
+        self._settled = Waiters()
         self._replies: dict[int, asyncio.Future[None]] = {}
         self._keeps: dict[int, tuple[KeptAnswer[str], str]] = {}
         self._next_reply = 0
@@ -118,10 +119,9 @@ class FrameEngine:
         """Until what was posted before is on disk."""
         if not self._inbox and not self.quiet.locked():
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._settled.append(future)
+        done = self._settled.join()
         self._wake.set()
-        await future
+        await done
 
     async def ask(
         self, event_of: Callable[[int], ev.Event], kept: KeptAnswer[str] | None = None, made: str = ""
@@ -156,11 +156,10 @@ class FrameEngine:
                 self._inbox.append(ev.Ticked())
             while self._inbox or self._settled:
                 events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
-                waiting, self._settled = (self._settled, []) if not self._inbox else ([], self._settled)
+                waiting = [] if self._inbox else self._settled.take()
                 async with self.quiet:
                     await self._step(events)
-                for future in waiting:
-                    future.set_result(None)
+                let_go(waiting)
 
     async def _step(self, events: Sequence[ev.Event]) -> None:
         effects = machine.step(self.state, events, self._clock.now_ms())
