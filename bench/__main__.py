@@ -36,7 +36,7 @@ EXPERIMENTS = (
 )
 # Only by name: one installs other servers, gigabytes in all, below ~/.cache; one takes some twenty minutes; one needs a
 # container engine.
-BY_NAME = ("rivals", "model_lru", "model_containers")
+BY_NAME = ("rivals", "rivals_work", "rivals_kills", "model_lru", "model_containers")
 
 
 def main() -> int:

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 from bench.figures import Figure, percentile, repeat
 from modelyard.training.forwards import local_ip
-from modelyard.worker.forwards import Forwards
-from modelyard.worker.ports import Leases
+from modelyard.worker.forwards.forwards import Forwards
+from modelyard.worker.seats.ports import Leases
 
 TURNS, DIALS, ROUNDS, MEGABYTES, MANY = 3, 200, 3_000, 1_000, 1_000
 

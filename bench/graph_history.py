@@ -23,14 +23,14 @@ from bench.graph_scale import planned
 from bench.yard import Yard, running_yard
 from modelyard.v1 import run_pb2
 from services.chassis.sqlite import Database, load_migrations, load_queries
-from services.graph.effects import CommitNode, InsertRun, RecordRunState, Row
 from services.graph.model import Order
-from services.graph.projects import Projects
-from services.graph.results import stripped, value_output
-from services.graph.starting import spec_of
-from services.graph.state import RunState, Spec, Start
-from services.graph.store import RunStore
-from services.graph.values import Detail, End, Failure
+from services.graph.projects.starting import spec_of
+from services.graph.records.projects import Projects
+from services.graph.records.store import RunStore
+from services.graph.runs.effects import CommitNode, InsertRun, RecordRunState, Row
+from services.graph.runs.results import stripped, value_output
+from services.graph.runs.state import RunState, Spec, Start
+from services.graph.runs.values import Detail, End, Failure
 
 OLD = 100_000
 NODES = 5

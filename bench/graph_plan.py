@@ -11,15 +11,15 @@ from bench.figures import Figure, repeat
 from services.chassis.clock import SystemClock
 from services.chassis.memory import settle
 from services.chassis.sqlite import Database, load_migrations, load_queries
-from services.graph import document
-from services.graph.canvas import Canvas, Edge, Node
+from services.graph.canvases import document
+from services.graph.canvases.canvas import Canvas, Edge, Node
+from services.graph.canvases.operators import Operator, Port
+from services.graph.canvases.planning import plan
+from services.graph.canvases.validation import validate
 from services.graph.convert.work import Bodies
-from services.graph.library import Library
 from services.graph.model import Order
-from services.graph.operators import Operator, Port
-from services.graph.planning import plan
-from services.graph.projects import Projects
-from services.graph.validation import validate
+from services.graph.projects.library import Library
+from services.graph.records.projects import Projects
 
 NODES = 10_000
 EDGES = 20_000

@@ -16,18 +16,20 @@ from bench.graph_runs import Graphs, bundled, canvas, fan, graph_service, layers
 from bench.yard import Yard, running_yard
 from modelyard.v1 import run_pb2
 from services.chassis.memory import settle
-from services.graph import document, machine, submissions
+from services.graph.canvases import document
+from services.graph.canvases.operators import Operator, Port
+from services.graph.canvases.planning import plan
 from services.graph.convert.work import Bodies
-from services.graph.effects import Effects, Submit
-from services.graph.events import Event, NodeEnded, RunAsked, TasksAccepted
 from services.graph.model import Graph, Order
-from services.graph.operators import Operator, Port
-from services.graph.places import Place
-from services.graph.planning import plan
-from services.graph.results import value_output
-from services.graph.starting import spec_of
-from services.graph.state import Start, State
-from services.graph.values import Detail, End
+from services.graph.peers import submissions
+from services.graph.projects.starting import spec_of
+from services.graph.runs import machine
+from services.graph.runs.effects import Effects, Submit
+from services.graph.runs.events import Event, NodeEnded, RunAsked, TasksAccepted
+from services.graph.runs.places import Place
+from services.graph.runs.results import value_output
+from services.graph.runs.state import Start, State
+from services.graph.runs.values import Detail, End
 
 SIZES = (100, 1_000, 10_000)
 WIDTH, PARENTS = 10, 2

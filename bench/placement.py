@@ -5,7 +5,9 @@ import time
 from bench.figures import Figure
 from services.chassis.memory import settle
 from services.scheduler import machine
-from services.scheduler.events import (
+from services.scheduler.model import Cause, Now, Policy, Shape, Spec
+from services.scheduler.resources import amounts
+from services.scheduler.state.events import (
     AgentConnected,
     BeatReceived,
     Event,
@@ -13,9 +15,7 @@ from services.scheduler.events import (
     TasksReported,
     TasksSubmitted,
 )
-from services.scheduler.model import Cause, Now, Policy, Shape, Spec
-from services.scheduler.resources import amounts
-from services.scheduler.state import State
+from services.scheduler.state.state import State
 
 DECISIONS = 5_000
 RUNNING = 10_000

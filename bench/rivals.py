@@ -119,7 +119,7 @@ def _rival(running_all: contextlib.ExitStack, name: str, entries: list[Entry]) -
         try:
             first_s.append(_first(server, rival.begun, rival))
             _first(server, rival.begun, rival, "sklearn")
-        except BaseException:
+        except BaseException:  # interrupted, too: no server outlives the comparison
             started.close()
             raise
         if at < STARTS - 1:

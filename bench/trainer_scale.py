@@ -19,8 +19,8 @@ from modelyard.client.aio import Client
 from modelyard.training import Address, Plan, Progress, catalogue, plan_job
 from modelyard.v1 import job_pb2
 from services.trainer import machine
-from services.trainer.effects import Effects, InsertBatch, LaunchInstance
-from services.trainer.events import (
+from services.trainer.state.effects import Effects, InsertBatch, LaunchInstance
+from services.trainer.state.events import (
     Event,
     InstanceStarted,
     JobCreated,
@@ -29,7 +29,8 @@ from services.trainer.events import (
     SeatsAccepted,
     Ticked,
 )
-from services.trainer.state import Job, State
+from services.trainer.state.jobs import Job
+from services.trainer.state.state import State
 
 SIZES = (10, 1_000)
 EVENTS, ROUNDS = 500, 5

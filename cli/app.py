@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from cli.coercion import convert_plainly
+from cli.errors import UsageError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("up", "Bring up a yard: its services and agents, one command"),
@@ -35,13 +36,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tokens": ("tokens", "add, ls, rm"),
     "audit": ("audit", "ls: who changed what, and who was refused"),
     "contacts": ("contacts", "add, ls, get, test, default, rm, deliveries, replay"),
-    "graph": ("graph", "Canvases and their versions: checked, explained, run, watched, imported"),
+    "graph": ("graph.group", "Canvases and their versions: checked, explained, run, watched, imported"),
     "trigger": (
-        "trigger",
+        "trigger.group",
         "Runs that start by themselves: schedules, webhooks, artefacts, models; back-fills",
     ),
-    "train": ("train", "Training with any framework: jobs run, watched, logged, drawn, swept, imported"),
-    "model": ("model", "Models: pushed, proved, configured, named; inspect needs no yard"),
+    "train": (
+        "train.group",
+        "Training with any framework: jobs run, watched, logged, drawn, swept, imported",
+    ),
+    "model": ("model.group", "Models: pushed, proved, configured, named; inspect needs no yard"),
     "lineage": ("lineage", "Where data, runs, jobs and models come from, and what became of them"),
     "queues": ("queues", "ls, get, add, set, stop, start, rm: in which order accounts share"),
     "quotas": ("quotas", "ls, get, set: what an account may hold"),
@@ -121,8 +125,23 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _usage(error: TyperException) -> int:
-    show = getattr(error, "show", None)
-    if show is None:
-        return 130
-    show()
-    return int(getattr(error, "exit_code", 2))
+    """What was typed makes no sense: told as any other error is."""
+    context = getattr(error, "ctx", None)
+    if context is None or error.format_message().startswith("Usage:"):
+        # Interrupted, or a command without arguments that shows its help.
+        show_itself = getattr(error, "show", None)
+        if show_itself is None:
+            return 130
+        show_itself()
+        return int(getattr(error, "exit_code", 2))
+    from cli.errors import report_of, show
+
+    message = error.format_message().removesuffix(".")
+    usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")
+    told = UsageError(
+        message[:1].lower() + message[1:],
+        next_step=f"{usage} · {context.command_path} --help",
+    )
+    report = report_of(told)
+    assert report is not None
+    return show(report)

@@ -34,7 +34,12 @@ REQUIRED = {
 }
 STARTED_BY = {"trainer": "yard up --trainer", "models": "yard up --models"}
 """What a yard has only where it is asked for."""
-OPTIONAL = {"scikit-learn": "yard demo", "matplotlib": "yard demo"}
+OPTIONAL = {
+    "demo": ("yard demo", ("scikit-learn", "matplotlib", "lightgbm", "xgboost-cpu xgboost")),
+    "operators": ("some operators", ("polars", "scikit-learn", "matplotlib", "pillow")),
+    "models": ("looking into ONNX models", ("onnx", "numpy")),
+}
+"""What each extra is for and brings; of packages of several names one is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +89,14 @@ def _dependencies(settings: Settings) -> Iterator[Finding]:
                 f"{package} {version} is too old",
                 f"pip install '{package}>={wanted}'",
             )
-    missing = [package for package in OPTIONAL if not _installed(package)]
-    if missing:
-        message = f"{', '.join(missing)} missing; only {OPTIONAL[missing[0]]} needs it"
-        yield Finding("dependencies", NOTE, message, "pip install 'modelyard[demo]'")
-    else:
+    is_whole = True
+    for extra, (purpose, packages) in OPTIONAL.items():
+        missing = [names.split()[0] for names in packages if not any(map(_installed, names.split()))]
+        if missing:
+            is_whole = False
+            message = f"{', '.join(missing)} missing; needed for {purpose} only"
+            yield Finding("dependencies", NOTE, message, f"pip install 'modelyard[{extra}]'")
+    if is_whole:
         yield Finding("dependencies", OK, "all there")
 
 
@@ -193,7 +201,11 @@ def _docker(settings: Settings) -> Iterator[Finding]:
         yield Finding("sandbox", OK, shut_in[means.sandbox] + filtered)
     else:
         message = "none; models without network are refused here, and files are looked at within limits only"
-        yield Finding("sandbox", WARNING, message, "run agents as root, or allow user namespaces")
+        next_step = (
+            "run agents as root, or allow user namespaces; a container needs security_opt seccomp=unconfined and"
+            " systempaths=unconfined"
+        )
+        yield Finding("sandbox", WARNING, message, next_step)
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:

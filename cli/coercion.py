@@ -1,7 +1,7 @@
 """Words of the command line as str, int, float and lists of str, without what Typer would load for it.
 
 Typer converts through pydantic, whose import takes as long as the rest of a short command. Owns a converter for
-the four kinds that our commands use; other annotations stay with Typer.
+the four kinds that our commands use, and what help calls their values; other annotations stay with Typer.
 """
 
 from __future__ import annotations
@@ -14,6 +14,14 @@ from typer.core import TyperGroup
 
 _KINDS: dict[Any, Callable[[str], Any]] = {str: str, int: int, float: float, bool: bool}
 _NAMES = {int: "a whole number", float: "a number"}
+_METAVARS = {str: "TEXT", int: "N", float: "NUMBER"}
+_KNOWN = {
+    "account": "NAME", "contact": "NAME", "dir": "DIR", "env": "k=v", "idempotency_key": "UUID", "image": "IMAGE",
+    "input": "NAME=…", "into": "DIR", "keep": "GLOB", "label": "k=v", "name": "NAME", "node": "NODE",
+    "param": "k=v", "pool": "NAME", "queue": "NAME", "requirements": "FILE", "save": "DIR",
+    "tag": "k=v", "version": "VERSION",
+}  # fmt: skip
+"""Of options that mean the same wherever they are."""
 
 
 class _Plain:
@@ -37,6 +45,19 @@ class _Plain:
             raise BadParameter(f"{value!r} is not {_NAMES[self._kind]}.", ctx=ctx, param=param) from error
 
 
+def _name_value(param: Any, annotation: Any) -> None:
+    """--dir DIR rather than --dir <str>; PROJECT rather than {project} <str>, also in what is said of mistakes."""
+    if param.param_type_name == "argument":
+        shown = param.metavar = param.metavar or param.name.upper().replace("_", "-")
+        many = shown if param.nargs == 1 or shown.endswith("…") else f"{shown} …"
+        piece = many if param.required or many.startswith("[") else f"[{many}]"
+        param.get_usage_pieces = lambda ctx: [piece]
+        param.display_type_rich = lambda ctx: ""
+    elif param.metavar is None and annotation is not bool:
+        kind = str if annotation == list[str] else annotation
+        param.metavar = _KNOWN.get(param.name, _METAVARS[str]) if kind is str else _METAVARS.get(kind)
+
+
 def convert_plainly(command: Any) -> None:
     """Gives every plain parameter of a command, or of a group's commands, the converter above."""
     for param in command.get_params(Context(command)):
@@ -48,6 +69,7 @@ def convert_plainly(command: Any) -> None:
             param._runtime_param = _Plain(annotation, param.multiple or param.nargs == -1)
         elif annotation == list[str]:
             param._runtime_param = _Plain(str, many=True)
+        _name_value(param, annotation)
     if isinstance(command, TyperGroup):
         for child in filter(None, command.commands.values()):
             convert_plainly(child)

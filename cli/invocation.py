@@ -210,7 +210,9 @@ def _run(
         return int(result or exit_codes.DONE)
     except BrokenPipeError:
         raise
-    except Exception as error:
+    except (
+        Exception
+    ) as error:  # nobody is above: what is no expected error is a defect, and is said to be one
         if debug:
             traceback.print_exc()
         report = report_of(error)

@@ -85,7 +85,7 @@ def pack_files(root: Path, relatives: Iterable[str], *, into: Path | None = None
             file.flush()
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except BaseException:
+    except BaseException:  # interrupted, too: half an archive is left nowhere
         Path(name).unlink()
         raise
     return Path(name), digest

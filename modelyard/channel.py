@@ -8,7 +8,6 @@ call it is made for. Knows no service.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -18,6 +17,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from modelyard.addresses import is_loopback
 from modelyard.errors import InsecureAddress
 
 MESSAGE_BYTES_MOST = 4 * 1024 * 1024
@@ -96,11 +96,7 @@ def is_local(address: str) -> bool:
     """Whether only this machine can read along: loopback or a Unix socket."""
     if address.startswith(("unix:", "unix-abstract:")):
         return True
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback(address.rpartition(":")[0])
 
 
 class _Channel(grpc.aio.Channel):

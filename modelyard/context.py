@@ -99,7 +99,7 @@ class Context:
     @property
     def log(self) -> "Logger":
         """A standard logger; its lines stand in the task's stderr."""
-        from modelyard.worker.logs import task_logger
+        from modelyard.task_logging import task_logger
 
         return task_logger()
 

@@ -1,18 +1,15 @@
-"""Images that commands run in: what may be asked for together, and under which names. Pure."""
+"""Images that commands and programs of jobs run in: what may be asked for together, and under which names. Pure."""
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from modelyard.v1 import task_pb2
+from modelyard.image_names import HOW_TO_WRITE, is_image
+
+if TYPE_CHECKING:
+    from modelyard.v1 import task_pb2
 
 NETWORKS = ("none", "bridge")
-_IMAGE = re.compile(
-    r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,5})?/)?[a-z0-9][a-z0-9._/-]*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
-    re.ASCII,
-)
-_IMAGE_MOST = 500
 
 
 class WrongImage(NamedTuple):
@@ -31,14 +28,11 @@ def wrong_image(spec: task_pb2.TaskSpec) -> WrongImage | None:
         if asked.network:
             return WrongImage("network", "only a container has a network of its own", "name an image")
         return None
-    if len(asked.image) > _IMAGE_MOST or not _IMAGE.fullmatch(asked.image):
+    if not is_image(asked.image):
+        return WrongImage("image", f"{asked.image[:80]!r} is not a name of an image", HOW_TO_WRITE)
+    if spec.WhichOneof("work") not in ("command", "seat"):
         return WrongImage(
-            "image", f"{asked.image[:80]!r} is not a name of an image",
-            "write it as for docker pull: python:3.11-slim, or registry/name@sha256:…",
-        )  # fmt: skip
-    if spec.WhichOneof("work") != "command":
-        return WrongImage(
-            "image", "only commands run in containers",
+            "image", "only commands and programs of jobs run in containers",
             "make it a command (yard run --image IMAGE -- ARGV…), or leave the image out and name requirements",
         )  # fmt: skip
     if asked.requirements or asked.python or asked.is_compiled:

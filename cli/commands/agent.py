@@ -15,10 +15,10 @@ import typer
 from cli import exit_codes
 from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command, new_group
+from cli.options.work_values import pairs
 from cli.supervisor.child import environment
 from cli.supervisor.files import write_atomically
 from cli.supervisor.renewal import serves_again, serving
-from cli.work_values import pairs
 
 app = new_group("Make this machine a node of a yard.")
 

@@ -26,7 +26,7 @@ def backup(
 
     The yard may run. Keep the file like a password: it holds the yard's secrets.
     """
-    from cli.archive import write_backup
+    from cli.archives.archive import write_backup
 
     target = Path(file)
     if target.exists() and not force:

@@ -6,12 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import exit_codes, work_values
+from cli import exit_codes
 from cli.completion import complete_operators
+from cli.following.leaving import goes_on
 from cli.invocation import Invocation, command, new_command
+from cli.options import work_values
+from cli.options.work_forms import CallForm
 from cli.output.render import show_document
 from cli.output.uploads import showing_uploads
-from cli.work_forms import CallForm
 
 app = new_command()
 
@@ -36,8 +38,9 @@ async def call(
         with showing_uploads(client):
             if work.dir:
                 options["bundle_digest"] = await client.artifacts.bundle(work.dir)
-            value = await client.call(
-                operator, params, inputs=inputs, attachments=attachments, options=options
-            )
+            with goes_on(yard, "the call", "yard tasks ls", "yard tasks cancel TASK"):
+                value = await client.call(
+                    operator, params, inputs=inputs, attachments=attachments, options=options
+                )
     show_document("json" if yard.output in ("table", "name") else yard.output, value)
     return exit_codes.DONE

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = new_group("Contacts: where people are told how their work ended.")
 
+NONE = "no contacts; next: yard contacts add NAME URL"
 Name = Annotated[str, typer.Argument(help="Name of the contact", autocompletion=complete_contacts)]
 Account = Annotated[str, typer.Option(help="Of this account", show_default="your own account")]
 PageSize = Annotated[int, typer.Option(help="Most rows")]
@@ -83,7 +84,7 @@ async def list_contacts(
     """List contacts, without their credentials."""
     async with yard.client() as client:
         response = await client.contacts.list(account=account, page_size=page_size, page_token=page_token)
-    show_list(yard.output, response, response.contacts, _columns(), lambda item: item.name)
+    show_list(yard.output, response, response.contacts, _columns(), lambda item: item.name, empty=NONE)
 
 
 @command(app)
@@ -179,7 +180,14 @@ async def deliveries(
         ("TITLE", lambda item: item.title),
         ("ERROR", lambda item: item.error),
     )
-    show_list(yard.output, response, response.deliveries, columns, lambda item: item.event_id)
+    show_list(
+        yard.output,
+        response,
+        response.deliveries,
+        columns,
+        lambda item: item.event_id,
+        empty="nothing was sent",
+    )
 
 
 def _state(value: contact_pb2.ContactDeliveryState.ValueType) -> str:

@@ -70,7 +70,7 @@ def _own_yard(yard: Invocation, keep: bool) -> Iterator[Path]:
         yield state
         if keep:
             yard.say(f"\nit goes on; stop it with: yard down --state {state}")
-    except BaseException:
+    except BaseException:  # interrupted, too: what has not come to its end is not kept
         keep = False
         raise
     finally:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import work_options, work_values
 from cli.completion import complete_nodes
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
+from cli.options import work as work_options
+from cli.options import work_values
+from cli.options.work_values import pairs
 from cli.output.render import show_list, show_one
-from cli.work_values import pairs
 
 if TYPE_CHECKING:
     from modelyard.v1 import node_pb2

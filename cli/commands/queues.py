@@ -9,9 +9,7 @@ import typer
 from cli.completion import complete_queues
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
-from cli.output.render import show_list, show_one
-from cli.prompts import confirm
-from cli.sharing_options import (
+from cli.options.sharing import (
     NOTHING,
     Guarantee,
     Limit,
@@ -20,6 +18,8 @@ from cli.sharing_options import (
     Weight,
     changes_of,
 )
+from cli.output.render import show_list, show_one
+from cli.prompts import confirm
 
 app = new_group("Queues: in which order accounts share the machines.")
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.errors import UsageError
+from cli import exit_codes
+from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command, new_group
-from cli.sharing_options import (
+from cli.options.sharing import (
     Guarantee,
     Limit,
     MaxCalls,
@@ -24,7 +25,9 @@ from cli.sharing_options import (
 
 if TYPE_CHECKING:
     from modelyard.client import Client
-    from modelyard.v1 import model_pb2
+    from modelyard.client.sharing import ModelQuotaChanges, QuotaChanges
+    from modelyard.errors import YardError
+    from modelyard.v1 import account_pb2, model_pb2
 
 app = new_group(
     "Quotas: what an account may hold, over all queues, and of models. Those of queues: yard queues set."
@@ -81,14 +84,49 @@ async def set_quota(
     if not changes and not model_changes:
         raise UsageError("name what to change, for example --limit cpu=8, --weight 2 or --max-calls 16")
     async with yard.client() as client:
-        found = await client.accounts.get(account)
-        # First what may not be there at all, so that nothing is half changed.
-        if model_changes:
-            await client.models.set_quota(account, **model_changes)
-        if changes:
-            found = await client.accounts.set(account, **changes)
+        found = await set_both(client, account, changes, model_changes)
         of_models = await _of_models(client, [account])
     show_account(yard.output, found, of_models)
+
+
+async def set_both(
+    client: Client, account: str, changes: QuotaChanges, model_changes: ModelQuotaChanges
+) -> account_pb2.Account:
+    """The scheduler's part and the models', each where something of it is named; the account as it then is.
+
+    Both services keep their own, so that no one step sets both: neither is written before both have said that they
+    would. Raises what the first refuses, when nothing has changed, and CommandError where only the models' part stands.
+    """
+    from modelyard.errors import YardError
+
+    if not model_changes:
+        return await client.accounts.set(account, **changes)
+    if changes:
+        await client.accounts.set(account, validate_only=True, **changes)
+        await client.models.set_quota(account, validate_only=True, **model_changes)
+    [before] = await client.models.quotas(account)
+    await client.models.set_quota(account, **model_changes)
+    if not changes:
+        return await client.accounts.get(account)
+    try:
+        return await client.accounts.set(account, **changes)
+    except YardError as error:
+        raise _half_set(account, before.quota, model_changes, error) from error
+
+
+def _half_set(
+    account: str, before: model_pb2.ModelQuota, model_changes: ModelQuotaChanges, error: YardError
+) -> CommandError:
+    code = exit_codes.OF_STATUS.get(error.code, exit_codes.WORK_FAILED)
+    rest = "may not" if code == exit_codes.UNREACHABLE else "does not"
+    flags = {name: "--" + name.replace("_", "-") for name in model_changes}
+    undo = " ".join(f"{flag} {getattr(before, name)}" for name, flag in flags.items())
+    return CommandError(
+        f"half of it is set: {', '.join(flags.values())} (models) now counts for {account}, the rest {rest}",
+        code=code,
+        why=str(error),
+        next_step=f"repeat the command; or undo that half: yard quotas set {account} {undo}",
+    )
 
 
 async def _of_models(client: Client, accounts: Sequence[str]) -> dict[str, model_pb2.AccountModelQuota]:

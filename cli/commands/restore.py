@@ -27,7 +27,7 @@ def restore(
     """
     import time
 
-    from cli.archive import read_backup
+    from cli.archives.archive import read_backup
     from cli.supervisor.files import read_ready, write_atomically
     from cli.supervisor.options import remembered
     from cli.supervisor.state import client_toml

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import exit_codes, work_values
+from cli import exit_codes
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_command
+from cli.options import work_values
+from cli.options.work_forms import CommandForm
 from cli.output.render import show_document, to_document
 from cli.output.uploads import showing_uploads
-from cli.work_forms import CommandForm
 
 if TYPE_CHECKING:
     from modelyard.client.aio import Client
@@ -113,14 +114,11 @@ def _show_id(yard: Invocation, task_id: str) -> None:
 
 
 async def _follow(yard: Invocation, client: Client, task_id: str, download: Path | None) -> int:
-    from cli.following import Follower
+    from cli.following.leaving import goes_on
+    from cli.following.tasks import Follower
 
-    try:
+    with goes_on(yard, task_id, f"yard tasks logs -f {task_id}", f"yard tasks cancel {task_id}"):
         task = await Follower(yard, client, task_id).follow()
-    except asyncio.CancelledError:
-        yard.say(f"\ndetached; {task_id} goes on")
-        yard.say(f"  next: yard tasks logs -f {task_id} · yard tasks cancel {task_id}")
-        raise
     if yard.output not in ("table", "name"):
         show_document(yard.output, to_document(task))
     await _keep_outputs(yard, client, task, download)

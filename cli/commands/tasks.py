@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import exit_codes, work_values
+from cli import exit_codes
 from cli.completion import complete_nodes, complete_tasks
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
-from cli.modify_forms import ChangeForm, FilterForm
+from cli.options import work_values
+from cli.options.modification import ChangeForm, FilterForm
 from cli.output.render import show_document, show_list, show_one, to_document
 from cli.output.uploads import showing_uploads
 

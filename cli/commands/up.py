@@ -9,9 +9,9 @@ import typer
 
 from cli import exit_codes
 from cli.invocation import Invocation, command, new_command
+from cli.options.yard import YardForm
 from cli.supervisor.loop import Supervisor, say
 from cli.supervisor.options import Options, remembered
-from cli.yard_form import YardForm
 
 app = new_command()
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from cli import exit_codes
 from cli.demo.canvas import DEPLOYMENT, FRAMEWORKS, MODEL, document
 from cli.errors import CommandError
-from cli.following import Follower
+from cli.following.runs import followed
+from cli.following.tasks import Follower
 from cli.output.busyness import write_occupancy
 from cli.output.render import show_list
 from cli.output.runs import PLANNED_COLUMNS
-from cli.run_watching import followed
 from modelyard.client.outcomes import SUCCEEDED, TaskFailed
 from modelyard.client.specs import command_spec
 from modelyard.v1 import canvas_pb2, run_pb2

@@ -61,7 +61,7 @@ JOB_COLUMNS: Columns = [
 INSTANCE_COLUMNS: Columns = [
     ("INSTANCE", lambda one: f"{one.role}-{one.index}"),
     ("STATE", instance_state),
-    ("NODE", lambda one: one.address.node),
+    ("NODE", lambda one: one.address.node or one.exit.node),
     ("EPOCH", lambda one: str(one.epoch) if one.epoch else ""),
     ("RESTARTS", lambda one: str(one.restart_count) if one.restart_count else ""),
     ("TASK", lambda one: one.task_id),
@@ -86,6 +86,16 @@ def line_of(one: job_pb2.Instance) -> str:
     where = f" on {one.address.node}" if one.address.node else ""
     why = one.message or (one.exit.message if one.exit.cause else "") or progress_of(one)
     return f"{one.role}-{one.index} {instance_state(one)}{where}" + (f": {why}" if why else "")
+
+
+def failed_lines(instances: Iterable[job_pb2.Instance]) -> list[str]:
+    """What the first instance that failed wrote last."""
+    from modelyard.v1 import job_pb2
+
+    for one in instances:
+        if one.state == job_pb2.INSTANCE_STATE_FAILED and one.exit.last_lines:
+            return [f"{one.role}-{one.index} wrote last:", *(f"  {line}" for line in one.exit.last_lines)]
+    return []
 
 
 def progress_of(one: job_pb2.Instance) -> str:

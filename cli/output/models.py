@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from cli.output.nouns import age, clock
+from cli.output.nouns import age, clock, counted
 from modelyard.quantities import format_size
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _protocol(config: pb.ModelConfigRevision) -> Iterator[tuple[str, str]]:
 def _files(version: pb.ModelVersion) -> str:
     paths = [file.path for file in version.component.files]
     packed = [path for path in paths if path.endswith("/")]
-    words = [f"{len(paths) - len(packed)} files"] if len(paths) > len(packed) else []
+    words = [counted(len(paths) - len(packed), "file")] if len(paths) > len(packed) else []
     words += ["all of it packed"] if "./" in packed else [f"{one} packed" for one in packed[:3]]
     return " and ".join(words)
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from cli.output.render import Columns
 
 
+def counted(count: int, noun: str) -> str:
+    """ "1 node", "2 nodes"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def age(moment: Timestamp) -> str:
     """How long ago."""
     return format_duration(time.time() - moment.seconds - moment.nanos / 1e9) if moment.seconds else ""
@@ -53,8 +58,9 @@ def reason(task: task_pb2.Task) -> str:
         array = task.array
         counts = f"{array.succeeded_count} succeeded, {array.failed_count} failed"
         return f"{counts}, {array.active_count} active of {array.size}"
-    if task.progress.ratio:
-        return f"{task.progress.ratio:.0%} {task.progress.message}".strip()
+    if task.progress.ratio or task.progress.message:
+        share = f"{task.progress.ratio:.0%} " if task.progress.ratio else ""
+        return f"{share}{task.progress.message}".strip()
     return task.detail.message or task.detail.reason
 
 

@@ -44,6 +44,15 @@ class Progress:
             sys.stderr.write(f"{self._title} {ratio:.0%} {message}".rstrip() + "\n")
             sys.stderr.flush()
 
+    def tell(self, message: str) -> None:
+        """What is done before any of it; in a pipe only the first of such words."""
+        if self._live:
+            self._draw(f"{self._title} {message}")
+        elif not self._words:
+            self._words = message
+            sys.stderr.write(f"{self._title} {message}\n")
+            sys.stderr.flush()
+
     def _is_news(self, ratio: float, message: str) -> bool:
         if ratio >= self._said + PLAIN_STEP or (ratio == 1.0 and self._said < 1.0):
             return True

@@ -8,10 +8,12 @@ import unicodedata
 from collections.abc import Sequence
 
 _GAP = "  "
+_LEGIBLE = 8
+"""A column is cut to no less, whatever the terminal has."""
 
 
 def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Titles and rows to stdout. The last column takes what room is left."""
+    """Titles and rows to stdout."""
     for line in format_table(titles, rows, _room()):
         sys.stdout.write(line + "\n")
     sys.stdout.flush()
@@ -29,13 +31,30 @@ def write_fields(fields: Sequence[tuple[str, str]]) -> None:
 
 
 def format_table(titles: Sequence[str], rows: Sequence[Sequence[str]], room: int | None) -> list[str]:
-    """The lines of a table of at most `room` cells wide (None: as wide as needed)."""
+    """The lines of a table of at most `room` cells wide (None: as wide as needed).
+
+    What is too long is cut in the widest columns; never in the first, which says what to type to see more.
+    """
     clean = [[_one_line(cell) for cell in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(titles, *clean, strict=True)]
     if room is not None:
-        before = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
-        widths[-1] = max(min(widths[-1], room - before), _width(titles[-1]))
+        least = [widths[0], *(max(_width(title), _LEGIBLE) for title in titles[1:])]
+        widths = _narrowed(widths, least, room - len(_GAP) * (len(widths) - 1))
     return [_line(row, widths) for row in [titles, *clean]]
+
+
+def _narrowed(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """The widths with the greatest of them cut alike, none below its least, until they come to `room`."""
+    narrow = list(widths)
+    for most in range(max(widths), 0, -1):
+        narrow = [
+            max(min(width, most), min(width, floor)) for width, floor in zip(widths, least, strict=True)
+        ]
+        if sum(narrow) <= room:
+            break
+    # Cutting all of them alike may have taken a few cells too many: the last column has the rest.
+    narrow[-1] = min(widths[-1], max(narrow[-1], narrow[-1] + room - sum(narrow)))
+    return narrow
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from cli import exit_codes
 from cli.errors import CommandError
 from cli.supervisor.files import write_atomically
+from modelyard.addresses import is_loopback
 
 AGENT_PORT_OFFSET = 9
 """From the port base to the scheduler's mutual-TLS port for agents."""
@@ -84,14 +85,6 @@ class Options:
         if self.webhook_port:
             ports["webhooks"] = self.webhook_port
         return {**ports, "scheduler (agents)": self.port_base + AGENT_PORT_OFFSET} if self.tls else ports
-
-
-def is_loopback(host: str) -> bool:
-    """127.0.0.0/8, ::1 or localhost."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def remembered(state: Path, **given: Any) -> Options:

@@ -121,6 +121,8 @@ def _unusable(state: Path, error: OSError) -> CannotStart:
         return CannotStart(f"the disk of {state} is full", next_step=f"free some space, or {next_step}")
     if error.errno == errno.EROFS:
         return CannotStart(f"{state} is on a read-only file system", next_step=next_step)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        next_step = f"give it to user {os.getuid()}, as whom this runs (chown), or {next_step}"
     return CannotStart(f"{state} cannot be used: {error.strerror or error}", next_step=next_step)
 
 

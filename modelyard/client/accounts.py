@@ -37,10 +37,14 @@ class Accounts:
         request = account_pb2.GetAccountRequest(name=name)
         return (await self._connection.unary(self._stub.GetAccount, request)).account
 
-    async def set(self, name: str, **changes: Unpack[QuotaChanges]) -> account_pb2.Account:
-        """Changes weight and quota as far as they are named here; the rest stays."""
+    async def set(
+        self, name: str, *, validate_only: bool = False, **changes: Unpack[QuotaChanges]
+    ) -> account_pb2.Account:
+        """Changes weight and quota as far as they are named here; the rest stays. `validate_only`: only checks."""
         request = account_pb2.UpdateAccountRequest(
-            request_id=new_request_id(), account=account_pb2.Account(name=name)
+            request_id=new_request_id(),
+            account=account_pb2.Account(name=name),
+            validate_only=validate_only,
         )
         request.update_mask.paths.extend(fill(request.account, changes))
         return (await self._connection.unary(self._stub.UpdateAccount, request)).account

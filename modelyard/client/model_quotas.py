@@ -33,10 +33,17 @@ class ModelQuotas:
         return (await self._connection.unary(self._quota_stub.ListModelQuotas, request)).quotas
 
     async def set_quota(
-        self, account: str, *, request_id: str = "", **changes: Unpack[ModelQuotaChanges]
+        self,
+        account: str,
+        *,
+        request_id: str = "",
+        validate_only: bool = False,
+        **changes: Unpack[ModelQuotaChanges],
     ) -> pb.AccountModelQuota:
-        """Changes what is named here; the rest stays. For administrators."""
-        request = pb.UpdateModelQuotaRequest(request_id=request_id or new_request_id(), account=account)
+        """Changes what is named here; the rest stays. For administrators. `validate_only`: only checks."""
+        request = pb.UpdateModelQuotaRequest(
+            request_id=request_id or new_request_id(), account=account, validate_only=validate_only
+        )
         if "max_versions" in changes:
             request.max_versions = changes["max_versions"]
         if "max_component_bytes" in changes:

@@ -50,7 +50,7 @@ class _Loop:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
-        except BaseException:
+        except BaseException:  # above all KeyboardInterrupt: what nobody waits for any more ends
             future.cancel()
             raise
 

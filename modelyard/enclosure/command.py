@@ -21,11 +21,13 @@ from typing import Any
 from modelyard.enclosure.command_order import CommandOrder
 from modelyard.enclosure.container import LABEL
 from modelyard.enclosure.engine import Engine, EngineFailed
-from modelyard.enclosure.image import ImageMissing, fetch
+from modelyard.enclosure.giving import open_up
+from modelyard.enclosure.image import found
 from modelyard.enclosure.leader import Leader
 from modelyard.enclosure.output import Output
 from modelyard.enclosure.usage import Usage
 from modelyard.enclosure.watching import Watching
+from modelyard.worker.processes.spawning import signal_name
 
 RUN, REMOVE = "run", "remove"
 _PROGRAM = f"""import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
@@ -75,13 +77,14 @@ class Contained:
         self._watching.take(_KEPT)
         try:
             engine = Engine.find(self._environ)
-            image = fetch(engine, self._order.image)
+            image = found(engine, self._order.image)
+            if image is None:
+                message = f"the image {self._order.image} was here, and has been removed meanwhile"
+                raise SetupFailed(message, "retry it: it is pulled anew")
+            self._make_ready()
             # From here on: before that their own way to end this process will do.
             self._watching.take(_ENDING)
-            container = engine.create("", self._order.config(image.digest or image.name, LABEL))
-        except ImageMissing as error:
-            step = "bring it there (docker pull, docker load), or name an image that can be had"
-            raise SetupFailed(str(error), step) from error
+            container = engine.create("", self._order.config(image.digest, LABEL))
         except EngineFailed as error:
             raise _no_container(error, self._order) from error
         try:
@@ -91,13 +94,27 @@ class Contained:
         finally:
             self._close(engine, container)
 
+    def _make_ready(self) -> None:
+        """What only the process beside can do, in the last moment: files may have come since the task was prepared."""
+        order = self._order
+        user, _, group = order.user.partition(":")
+        if order.given and os.getuid() == 0:
+            open_up(Path(order.directory), int(user), int(group), order.given)
+        for name in order.writable:
+            if name.startswith("/") and not Path(name).exists():
+                Path(name).mkdir(parents=True)
+                if os.getuid() == 0:
+                    os.chown(name, int(user), int(group))
+
     def _start(self, engine: Engine, container: str) -> None:
         watch = self._watching.watch
         try:
             self._listen(engine, container)
             watch(self._parent, select.EPOLLIN, self._on_lost)
             engine.start(container)
-            self._leader = Leader.of(container, int(engine.state(container).get("Pid", 0)))
+            self._leader = Leader.of(container, pid := int(engine.state(container).get("Pid", 0)))
+            if self._order.pid_path:
+                Path(self._order.pid_path).write_text(str(pid), encoding="ascii")
             self._usage.follow(engine.stats(container), watch)
         except EngineFailed as error:
             raise _no_container(error, self._order) from error
@@ -213,17 +230,10 @@ def _failure(code: int, ran_out: bool, memory_bytes: int) -> dict[str, Any] | No
         message = f"needed more memory than {most}"
         return {"cause": "out_of_memory", "message": message, "signal": number}
     if number:
-        return {"cause": "signal", "message": f"was ended by {_signal_name(number)}", "signal": number}
+        return {"cause": "signal", "message": f"was ended by {signal_name(number)}", "signal": number}
     if code:
         return {"cause": "exit", "message": f"exited with code {code}", "exit_code": code}
     return None
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return f"{signal.Signals(number).name} ({number})"
-    except ValueError:
-        return f"signal {number}"
 
 
 def _no_container(error: EngineFailed, order: CommandOrder) -> SetupFailed:

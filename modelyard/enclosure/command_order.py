@@ -1,6 +1,7 @@
-"""A command that is to run in a container: what is asked for, and what the engine is asked for then. Pure.
+"""A program that is to run in a container: what is asked for, and what the engine is asked for then. Pure.
 
-The task's directory is `/task` in there, for reading; below it `/task/work` is where the command runs and may write.
+The task's directory is `/task` in there, for reading; below it `/task/work` is where a command runs and may write.
+Programs of seats find it where it is on this machine, as all that they are told has its paths, and share its network.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from modelyard.enclosure.confinement import Limits, host_config
 
-TASK, WORK, PROGRESS = "/task", "/task/work", "/task/progress"
+TASK = "/task"
 SCRATCH_BYTES = 1024**3
 """Of /tmp, and of shared memory; both count as memory of the command."""
 OOM_SCORE = 500
@@ -35,7 +36,16 @@ class CommandOrder:
     label: str
     """Whose the container is: no other attempt of this machine is called so."""
     user: str
+    place: str = TASK
+    """Where the directory is seen."""
+    writable: tuple[str, ...] = ("work", "progress")
+    """Below the directory; absolute ones, on file systems that nodes share, are seen where they are, and are made."""
+    given: tuple[str, ...] = ()
+    """Below the directory: the container's user owns them before it starts. None: somebody has seen to that."""
+    pid_path: str = ""
+    """Where the number of its first process is told, as this machine counts."""
     network: str = "none"
+    """none, bridge, or host: that of this machine."""
     gpus: tuple[str, ...] = ()
     memory_bytes: int = 0
     cpu: float = 0.0
@@ -49,7 +59,7 @@ class CommandOrder:
     def read(cls, text: str) -> CommandOrder:
         """Raises ValueError, TypeError."""
         said = json.loads(text)
-        return cls(**said | {"argv": tuple(said["argv"]), "gpus": tuple(said["gpus"])})
+        return cls(**said | {name: tuple(said[name]) for name in ("argv", "gpus", "writable", "given")})
 
     def config(self, image: str, label: str) -> dict[str, Any]:
         """What the engine is asked for. ``image``: its id here; ``label``: the name under which it is found again."""
@@ -68,12 +78,10 @@ class CommandOrder:
             "Tmpfs": {"/tmp": _TMPFS},
             "ShmSize": SCRATCH_BYTES,
             "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
-            "Mounts": [
-                _mount(self.directory, TASK),
-                _mount(f"{self.directory}/work", WORK) | {"ReadOnly": False},
-                _mount(f"{self.directory}/progress", PROGRESS) | {"ReadOnly": False},
-            ],
+            "Mounts": [_mount(self.directory, self.place), *map(self._writable, self.writable)],
         }
+        if self.network == "host":
+            own["NetworkMode"] = "host"
         return {
             "Image": image,
             "Entrypoint": [self.argv[0]],
@@ -81,11 +89,15 @@ class CommandOrder:
             "Env": [f"{name}={value}" for name, value in self.env.items()],
             "Labels": {label: self.label},
             "User": self.user,
-            "WorkingDir": WORK,
+            "WorkingDir": f"{self.place}/work",
             "AttachStdout": True,
             "AttachStderr": True,
             "HostConfig": {**host_config(limits), **own},
         }
+
+    def _writable(self, name: str) -> dict[str, Any]:
+        at = (name, name) if name.startswith("/") else (f"{self.directory}/{name}", f"{self.place}/{name}")
+        return _mount(*at) | {"ReadOnly": False}
 
 
 def _mount(source: str, target: str) -> dict[str, Any]:

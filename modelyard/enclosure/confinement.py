@@ -1,4 +1,4 @@
-"""What a container may: as its engine is told, and as words of `docker run`. Pure.
+"""What a container may, as its engine is told. Pure.
 
 The same numbers hold for sandboxes.
 """
@@ -55,30 +55,6 @@ def host_config(limits: Limits) -> dict[str, Any]:
     if limits.devices:
         config["DeviceRequests"] = [{"DeviceIDs": [*limits.devices], "Capabilities": [["gpu"]]}]
     return config
-
-
-def docker_words(limits: Limits) -> list[str]:
-    """The same as options of `docker run`."""
-    words = [
-        "--rm",
-        "--interactive",
-        "--read-only",
-        "--tmpfs",
-        f"/tmp:{_TMPFS}",
-        "--network",
-        _network(limits),
-    ]
-    words += ["--user", f"{USER}:{USER}", "--cap-drop", "ALL", "--security-opt", _PRIVILEGES]
-    words += ["--ipc", "private", "--shm-size", str(SHARED_BYTES), "--log-driver", "none"]
-    words += ["--pids-limit", str(limits.pids), "--ulimit", f"nofile={DESCRIPTORS}"]
-    words += ["--ulimit", f"fsize={limits.file_bytes}", "--ulimit", "core=0"]
-    if limits.memory_bytes:
-        words += ["--memory", str(limits.memory_bytes), "--memory-swap", str(limits.memory_bytes)]
-    if limits.cpu:
-        words += ["--cpus", f"{limits.cpu:g}"]
-    if limits.devices:
-        words += ["--gpus", f"device={','.join(limits.devices)}"]
-    return words
 
 
 def _network(limits: Limits) -> str:

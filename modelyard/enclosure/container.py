@@ -66,7 +66,7 @@ class Container:
             self._offer = Offer(order.room / OFFER, listener, watch)
         try:
             self._engine = Engine.find(self._environ)
-            self.image = resolve(self._engine, order.image, order.tried)
+            self.image = resolve(self._engine, order.image, order.tried, self._environ)
             image = self.image.name
             self._id = self._engine.create("", container_config(order, image, packages_of(order)))
         except EngineFailed as error:

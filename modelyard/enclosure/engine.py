@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 
 VERSION = "v1.40"
 SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
-_ASK_S, _PULL_S, _PATIENCE_S = 30.0, 900.0, 2.0
+_ASK_S, _IMPORT_S, _PATIENCE_S = 30.0, 900.0, 2.0
 
 
 class EngineFailed(Exception):
@@ -65,7 +65,8 @@ class Engine:
         try:
             return str(self._ask("GET", f"/images/{quote(image)}/json").get("Id", ""))
         except EngineFailed as error:
-            if error.status == 404:
+            if error.status in (400, 404):
+                # Not here, or no name of an image; registries say the latter better.
                 return ""
             raise
 
@@ -78,14 +79,23 @@ class Engine:
                 return []
             raise
 
-    def pull(self, image: str) -> None:
-        """Fetches it from its registry. Raises EngineFailed."""
+    def pulling(self, image: str, auth: str, timeout_s: float) -> socket.socket:
+        """Where it is told how an image comes from its registry, after `answered`: lines of JSON. Who closes it ends
+        that. ``auth``: X-Registry-Auth, or nothing. Raises EngineFailed."""
         name, tag = split_image(image)
         query = urlencode({"fromImage": name, "tag": tag})
-        said = self._request("POST", f"/images/create?{query}", io.BytesIO(), timeout_s=_PULL_S)
-        for line in said.splitlines():
-            if error := json.loads(line).get("error"):
-                raise EngineFailed(error)
+        shown = f"X-Registry-Auth: {auth}\r\n" if auth else ""
+        try:
+            return self._opened(
+                "POST", f"/images/create?{query}", "1.0", f"Content-Length: 0\r\n{shown}", timeout_s
+            )
+        except OSError as error:
+            raise EngineFailed(f"the container engine at {self._path} does not answer: {error}") from error
+
+    def answered(self, sock: socket.socket) -> None:
+        """Waits for the head of an answer. Raises EngineFailed, OSError (TimeoutError)."""
+        if (status := _status(sock)) >= 400:
+            raise EngineFailed(_message(b"".join(iter(lambda: sock.recv(65_536), b""))), status)
 
     def import_image(self, image: str, archive: BinaryIO, changes: tuple[str, ...] = ()) -> None:
         """Makes an image of one layer from a tar archive that can be read. Raises EngineFailed."""
@@ -93,7 +103,7 @@ class Engine:
         query = urlencode(
             [("fromSrc", "-"), ("repo", name), ("tag", tag), *(("changes", change) for change in changes)]
         )
-        said = self._request("POST", f"/images/create?{query}", archive, "application/x-tar", _PULL_S)
+        said = self._request("POST", f"/images/create?{query}", archive, "application/x-tar", _IMPORT_S)
         for line in said.splitlines():
             if error := json.loads(line).get("error"):
                 raise EngineFailed(error)

@@ -6,8 +6,11 @@ which changes with its recipe. A name that has come to mean another image is nev
 
 from __future__ import annotations
 
-from modelyard.enclosure.engine import Engine, EngineFailed
+from collections.abc import Callable, Mapping
+
+from modelyard.enclosure.engine import Engine
 from modelyard.enclosure.order import Image, Trouble
+from modelyard.enclosure.pull import Pull, PullFailed
 
 _OFFER = "say runtime.kind: environment, which needs no container engine"
 
@@ -15,28 +18,43 @@ _OFFER = "say runtime.kind: environment, which needs no container engine"
 class ImageMissing(Exception):
     """An image is not on this machine, and cannot be fetched."""
 
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.next_step = next_step
 
-def fetch(engine: Engine, wanted: str) -> Image:
-    """What the name means here; fetched or made if need be. Raises ImageMissing, EngineFailed."""
-    if found := engine.image_id(wanted):
-        return Image(wanted, found, _source(engine, wanted))
+
+def found(engine: Engine, wanted: str) -> Image | None:
+    """What the name means here, without asking any registry. Raises EngineFailed."""
     # Imported late: it is needed on few machines, and brings much along.
+    from modelyard.enclosure.base_image import own_image
+
+    if digest := engine.image_id(wanted):
+        return Image(wanted, digest, _source(engine, wanted))
+    own = own_image(wanted)
+    return _looked_up(engine, own) if own and engine.image_id(own) else None
+
+
+def fetch(engine: Engine, wanted: str, pull: Pull, tell: Callable[[str], None] = lambda _: None) -> Image:
+    """What the name means here; pulled or made if need be. ``tell`` hears how much of it has come; nothing, if it is
+    here. Raises ImageMissing, PullCancelled, EngineFailed."""
+    if here := found(engine, wanted):
+        return here
     from modelyard.enclosure.base_image import own_image, provide
 
-    own = own_image(wanted)
-    if own and engine.image_id(own):
-        return _looked_up(engine, own)
     try:
-        engine.pull(wanted)
-        return _looked_up(engine, wanted)
-    except EngineFailed as error:
+        pull.run(tell)
+    except PullFailed as error:
+        own = own_image(wanted)
         if own and provide(engine, own):
             return _looked_up(engine, own)
         message = f"the image {wanted} is not on this node and cannot be pulled: {error}"
-        raise ImageMissing(message) from error
+        raise ImageMissing(message, error.next_step) from error
+    if here := found(engine, wanted):
+        return here
+    raise ImageMissing(f"the image {wanted} was pulled, and is not here", "look after the node's engine")
 
 
-def resolve(engine: Engine, wanted: str, tried: Image) -> Image:
+def resolve(engine: Engine, wanted: str, tried: Image, environ: Mapping[str, str]) -> Image:
     """The image for ``wanted``; where ``tried`` is known that one, and no other. Fetched or made if need be.
 
     Raises Trouble (`runtime.image`), EngineFailed.
@@ -51,15 +69,15 @@ def resolve(engine: Engine, wanted: str, tried: Image) -> Image:
             return _looked_up(engine, own)
         raise _gone(wanted, tried, "")
     if tried.digest:
-        return _tried(engine, wanted, tried)
+        return _tried(engine, wanted, tried, environ)
     try:
-        return fetch(engine, wanted)
+        return fetch(engine, wanted, Pull(engine, wanted, environ))
     except ImageMissing as error:
-        message = f"{error}; bring it there (docker pull, docker load), name another with runtime.image, or {_OFFER}"
+        message = f"{error}; {error.next_step}; or name another with runtime.image, or {_OFFER}"
         raise Trouble("FAILED_PRECONDITION", "runtime.image", message) from error
 
 
-def _tried(engine: Engine, wanted: str, tried: Image) -> Image:
+def _tried(engine: Engine, wanted: str, tried: Image, environ: Mapping[str, str]) -> Image:
     """The very one: by its name where that still means it, by its id, or as its registry has it."""
     here = engine.image_id(wanted)
     if here == tried.digest:
@@ -67,8 +85,8 @@ def _tried(engine: Engine, wanted: str, tried: Image) -> Image:
     if engine.image_id(tried.digest):
         return Image(tried.digest, tried.digest, tried.source)
     try:
-        engine.pull(tried.source or wanted)
-    except EngineFailed as error:
+        Pull(engine, tried.source or wanted, environ).run()
+    except PullFailed as error:
         raise _gone(wanted, tried, here, str(error)) from error
     if engine.image_id(tried.digest):
         return Image(tried.digest, tried.digest, tried.source)

@@ -5,7 +5,6 @@ The launch is the file at `MODELYARD_FRAME`, with one key more than a frame itse
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import signal
@@ -188,14 +187,6 @@ def _allow(path: Path, bits: int) -> None:
     mode = path.stat().st_mode
     if mode & bits != bits:
         path.chmod((mode | bits) & 0o7777)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can read what goes there."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def package_directory() -> Path:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from modelyard.enclosure.order import Order, Trouble, is_loopback
+from modelyard.addresses import is_loopback
+from modelyard.enclosure.order import Order, Trouble
 from modelyard.enclosure.watching import Watch
-from modelyard.worker.passing import End, Passing, prepare
+from modelyard.worker.forwards.passing import End, Passing, prepare
 
 if TYPE_CHECKING:
     # Where all is loopback it is not loaded.

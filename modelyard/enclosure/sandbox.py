@@ -61,6 +61,18 @@ def _try_namespaces() -> int:
         linux.mount("", "/", "", linux.REC | linux.PRIVATE)
     except OSError:
         return 1
+    pid = os.fork()
+    if not pid:
+        os._exit(_try_processes())
+    return int(os.waitpid(pid, 0)[1] != 0)
+
+
+def _try_processes() -> int:
+    """Whether /proc of the new namespace may be mounted: not within a container whose engine hides parts of its own."""
+    try:
+        linux.mount("proc", "/proc", "proc", linux.NO_SUID | linux.NO_DEV | linux.NO_EXEC)
+    except OSError:
+        return 1
     return 0
 
 

@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from modelyard.models.facts import Inspection
+from modelyard.models.packages import is_package
 from modelyard.models.rules import REQUIREMENTS
 
 FILE = "requirements.txt"
@@ -40,8 +41,6 @@ PACKAGES = {
 }  # fmt: skip
 """By the name that is imported."""
 _OURS = frozenset({"modelyard", "__builtin__", "__main__", "__torch__", "_codecs", "copy_reg", "copyreg"})
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[A-Za-z0-9._, -]*\])?\s*([<>=!~][^;@:/\\]*)?(;.*)?")
-"""A package by its name and version, from whatever index the node has."""
 REQUIREMENTS_MOST, LINES_SHOWN = 300, 3
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -54,7 +53,7 @@ def written(folder: Path, found: Inspection) -> tuple[str, ...]:
         return ()
     lines = (line.strip() for line in path.read_text(errors="replace").splitlines())
     kept = [line for line in lines if line and not line.startswith("#")]
-    wanted = tuple(line for line in kept if _PLAIN.fullmatch(line))[:REQUIREMENTS_MOST]
+    wanted = tuple(line for line in kept if is_package(line))[:REQUIREMENTS_MOST]
     _tell_left_out(found, [line for line in kept if line not in wanted])
     return wanted
 
@@ -65,7 +64,7 @@ def _tell_left_out(found: Inspection, lines: Sequence[str]) -> None:
         shown = ", ".join(repr(line[:60]) for line in lines[:LINES_SHOWN])
         found.warnings.append(
             f"{len(lines)} lines of requirements.txt are not taken, as they are no packages by name: {shown};"
-            " whoever means them declares runtime.requirements"
+            " another index is set on the nodes (UV_INDEX_URL)"
         )
 
 

@@ -11,6 +11,7 @@ from modelyard.documents.problems import Findings, Kind, Position, Reason, Refus
 from modelyard.documents.section import Section, check_path
 from modelyard.documents.yaml_text import Node, read
 from modelyard.models.facts import Fact, Facts
+from modelyard.models.packages import EXAMPLE, is_package
 from modelyard.models.steps import read_steps
 from modelyard.models.values import (
     AXES_MOST,
@@ -165,8 +166,8 @@ class _Declared:
             return
         self._say(section, "kind", "runtime.kind", lambda: self._one_of(section, "kind", _KINDS))
         self._say(section, "python", "runtime.python", lambda: self._python(section))
-        for name in ("requirements", "system"):
-            self._say(section, name, f"runtime.{name}", lambda name=name: section.texts(name, 200))  # type: ignore[misc]
+        self._say(section, "requirements", "runtime.requirements", lambda: self._packages(section))
+        self._say(section, "system", "runtime.system", lambda: section.texts("system", 200))
         self._say(section, "image", "runtime.image", lambda: section.text("image", most=300))
         self._say(section, "cpu", "runtime.cpu", lambda: section.number("cpu", 1.0, 0.01, 1_024))
         self._say(section, "memory", "runtime.memory", lambda: section.size_bytes("memory"))
@@ -174,6 +175,14 @@ class _Declared:
         self._say(section, "network", "runtime.network", lambda: section.flag("network"))
         self._say(section, "threads", "runtime.threads", lambda: section.integer("threads", 1, 1, 256))
         section.end()
+
+    def _packages(self, section: Section) -> tuple[str, ...]:
+        found, at = section.texts("requirements", 200), section.position("requirements")
+        for number, line in enumerate(found):
+            if not is_package(line):
+                wrong = f"{shown(line)!r} is no package by its name"
+                self._findings.add(Reason.BAD_VALUE, wrong, at.inner(number), EXAMPLE)
+        return found
 
     def _one_of(self, section: Section, name: str, words: tuple[str, ...]) -> str:
         word = section.text(name)

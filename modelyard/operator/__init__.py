@@ -1,7 +1,7 @@
 """Operators: typed Python functions that a task can call.
 
-Owns how a function is declared, described as JSON Schema, checked and found. Must not run anything and must
-not import anything but the standard library.
+Owns how a function is declared, described as JSON Schema and checked; `modelyard.catalog.registry` finds them. Must
+not run anything and must not import anything but the standard library.
 
 ``from modelyard import operator`` has to give the decorator, and importing any module of this package binds
 the package itself to that same name; so the package can be called, and then it is the decorator.
@@ -15,7 +15,6 @@ from modelyard.operator import declaration
 from modelyard.operator.declaration import Operator, describe, operator
 from modelyard.operator.failure import OperatorFailed
 from modelyard.operator.ports import File, Input, Port
-from modelyard.operator.registry import OperatorNotFound, find, installed
 from modelyard.operator.schema import Range
 from modelyard.operator.validation import Problem, validate_params
 
@@ -24,13 +23,10 @@ __all__ = [
     "Input",
     "Operator",
     "OperatorFailed",
-    "OperatorNotFound",
     "Port",
     "Problem",
     "Range",
     "describe",
-    "find",
-    "installed",
     "operator",
     "validate_params",
 ]

@@ -154,7 +154,7 @@ def describe(function: Function) -> dict[str, Any]:
         "inputs": [port._asdict() for port, _ in of.signature.inputs.values()],
         "outputs": [port._asdict() for port in of.outputs],
         "has_effects": of.has_effects,
-        "code_digest": code_digest(of),
+        "code_digest": code_digest(of.function, of.name, of.version, of.libraries),
     }
 
 

@@ -6,26 +6,23 @@ Must not import the operator's libraries: their versions are read from what is i
 
 import hashlib
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from modelyard.operator.declaration import Operator
+from typing import Any
 
 
-def code_digest(operator: "Operator") -> str:
+def code_digest(function: Callable[..., Any], name: str, version: str, libraries: Sequence[str]) -> str:
     """sha256 of the source of the operator's module, its place in it, its version, the version of Python, and the
     versions of the libraries that it declares. What its module imports beside those is not part of it: an author who
     changes that changes the version."""
-    function = operator.function
     module = getattr(function, "__module__", None) or ""
     digest = hashlib.sha256(_source(module))
     for part in (
         module,
-        getattr(function, "__qualname__", operator.name),
-        operator.version,
+        getattr(function, "__qualname__", name),
+        version,
         f"python {sys.version_info.major}.{sys.version_info.minor}",
-        *(f"{library} {_version(library)}" for library in operator.libraries),
+        *(f"{library} {_version(library)}" for library in libraries),
     ):
         digest.update(b"\0" + part.encode())
     return digest.hexdigest()

@@ -95,7 +95,7 @@ class Runner:
             with _as_current(shared):
                 found = self._model.compute(values, self._wanted_of([one.call for one in group]))
                 parts = None if isinstance(found, Stream) else _split(found, rows)
-        except Exception as error:
+        except Exception as error:  # whatever a component raises
             if not self._settings.is_idempotent:
                 return [error] * len(group)
             # One of them may be what the component does not take.
@@ -108,7 +108,7 @@ class Runner:
         try:
             with _as_current(one.call):
                 found = self._model.compute(one.values, self._wanted(one.call))
-        except Exception as error:
+        except Exception as error:  # a component, or a step, may raise anything: its call ends with it
             return error
         if isinstance(found, Stream):
             return ComponentUnfit(
@@ -121,7 +121,7 @@ class Runner:
         try:
             with _as_current(one.call):
                 return self._answer(one.call, one.given, found, one.clock)
-        except Exception as error:
+        except Exception as error:  # a component, or a step, may raise anything: its call ends with it
             return error
 
     def _given(self, call: Call) -> Values:

@@ -2,19 +2,10 @@
 
 from modelyard.documents.problems import Problem, Reason, Refused
 from modelyard.training.conduct import AtEnd, Clean, Progress, Stop
+from modelyard.training.creation import Create, File
 from modelyard.training.definition import compile_framework
 from modelyard.training.expressions import ExpressionError
-from modelyard.training.framework import (
-    Count,
-    Create,
-    File,
-    Framework,
-    Param,
-    ParamType,
-    Port,
-    ProgressSource,
-    Role,
-)
+from modelyard.training.framework import Count, Framework, Param, ParamType, Port, ProgressSource, Role
 from modelyard.training.jobfile import Changes, plan_job
 from modelyard.training.plan import Identity, Plan, PlannedRole
 from modelyard.training.quorum import ALL, ANY, FIRST, NEVER, Quorum

@@ -5,7 +5,8 @@ from __future__ import annotations
 from modelyard.documents.problems import Findings, Position, Reason, shown, suggestion
 from modelyard.documents.section import Section
 from modelyard.training.checking import Checker, Scope, Vocabulary
-from modelyard.training.framework import Create, Framework, Role
+from modelyard.training.creation import Create
+from modelyard.training.framework import Framework, Role
 from modelyard.training.readiness import ReadinessKind, cycle
 from modelyard.training.restarts import ScopeKind
 

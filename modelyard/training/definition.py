@@ -10,10 +10,10 @@ from modelyard.documents.section import ID, Section, check_name
 from modelyard.documents.yaml_text import Node, locate, read
 from modelyard.quantities import parse_duration
 from modelyard.training.consistency import check_framework
+from modelyard.training.creation import Create
 from modelyard.training.framework import (
     COUNT_MOST,
     Count,
-    Create,
     Framework,
     Param,
     ParamType,

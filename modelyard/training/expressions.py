@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -32,14 +33,14 @@ class ExpressionError(ValueError):
         self.message, self.offset = message, offset
 
 
-class View:
+class View(ABC):
     """Something with fields that expressions may see."""
 
     __slots__ = ()
 
+    @abstractmethod
     def field(self, name: str) -> Any:
         """A value. Raises `ExpressionError` if there is none of the name."""
-        raise NotImplementedError
 
     def item(self, index: int) -> Any:
         """One of a sequence of views. Raises `ExpressionError`."""

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from modelyard.training.conduct import Clean, Progress, Stop
+from modelyard.training.creation import Create
 from modelyard.training.patterns import groups
 from modelyard.training.readiness import Dependency, Probe, Readiness, ReadinessKind
+from modelyard.training.rendering import Launch, made
 from modelyard.training.restarts import Ending, Purse, Restart, Verdict, decide
 from modelyard.training.status import (
     Condition,
@@ -28,16 +30,12 @@ from modelyard.training.status import (
     job_state,
     role_state,
 )  # fmt: skip
-from modelyard.training.templates import Template, Tree
 
 if TYPE_CHECKING:
-    from modelyard.training.rendering import Launch
     from modelyard.training.scope import InstanceView
 
 COUNT_MOST = 10_000
 """Instances of a job."""
-PROCESSES_MOST = 1_024
-"""Of an instance."""
 
 
 class ParamType(Enum):
@@ -76,35 +74,6 @@ class Count(msgspec.Struct, frozen=True):
     least: int = 0
     most: int = COUNT_MOST
     is_elastic: bool = False
-
-
-class File(msgspec.Struct, frozen=True):
-    """A file below the instance's directory: its content, or a line for each instance of a role."""
-
-    path: Template
-    content: Template | None = None
-    json: Tree | None = None
-    each: str = ""
-    line: Template | None = None
-    is_executable: bool = False
-
-
-class Create(msgspec.Struct, frozen=True):
-    """How processes of an instance are made."""
-
-    argv: tuple[Template, ...] = ()
-    """Empty: the job gives the command."""
-    argv_prepend: tuple[Template, ...] = ()
-    argv_append: tuple[Template, ...] = ()
-    env: tuple[tuple[str, Template], ...] = ()
-    env_json: tuple[tuple[str, Tree], ...] = ()
-    files: tuple[File, ...] = ()
-    stdin: Template | None = None
-    processes: Template | None = None
-    """How many run side by side in an instance; none: 1."""
-    ends_together: bool = True
-    imports: tuple[str, ...] = ()
-    """Modules that a warm parent may have imported before the program starts."""
 
 
 class ProgressSource(msgspec.Struct, frozen=True):
@@ -152,8 +121,6 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
     def create(self, instance: InstanceView) -> Launch:
         """Processes and files of one instance (S3.3); ranks count `creation.processes`. Raises `RenderError`."""
-        from modelyard.training.rendering import made
-
         return made(self.creation, instance)
 
     def ready(self) -> Readiness:

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from modelyard.training.conduct import Clean, Stop
-from modelyard.training.framework import File, ProgressSource
+from modelyard.training.creation import File
+from modelyard.training.framework import ProgressSource
 from modelyard.training.readiness import Dependency, Readiness
 from modelyard.training.restarts import Restart
 from modelyard.training.status import RolePolicy
@@ -57,6 +58,8 @@ class RoleInfo(msgspec.Struct, frozen=True, kw_only=True):
     imports: tuple[str, ...] = ()
     forward: bool | None = None
     """Whether its instances have local addresses."""
+    image: str = ""
+    """Of containers in which its processes run; empty: the job's, or none."""
 
 
 class PeerPolicy(Enum):
@@ -140,7 +143,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     everyone: RoleInfo = RoleInfo(name="")
     """What holds for every role that says nothing else: argv, env, resources, placement."""
     requirements: str = ""
-    """The Python environment: a requirements file's text."""
+    """The Python environment: a requirements file's text; of roles without an image."""
+    image: str = ""
+    """Of containers in which processes of roles run that name none of their own; empty: without."""
     gang: Gang = Gang()
     deadline_s: float = 0.0
     ttl_s: float | None = None

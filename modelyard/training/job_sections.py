@@ -8,6 +8,7 @@ from typing import Any
 from modelyard.documents.problems import Reason, shown, suggestion
 from modelyard.documents.section import Section, check_path
 from modelyard.documents.yaml_text import Node
+from modelyard.image_names import HOW_TO_WRITE, is_image
 from modelyard.training.framework import COUNT_MOST, Framework, ProgressSource, Role
 from modelyard.training.job import (
     Checkpoints,
@@ -25,6 +26,8 @@ from modelyard.training.policies import clean, dependencies, readiness, restart,
 from modelyard.training.policy_words import policy_words
 from modelyard.training.readiness import ReadinessKind, metric_sign
 
+IMAGE_AND_REQUIREMENTS = "an image brings its own packages; requirements are for what runs without"
+
 
 def labels(section: Section, name: str) -> tuple[tuple[str, str], ...]:
     """Words by name."""
@@ -34,14 +37,37 @@ def labels(section: Section, name: str) -> tuple[tuple[str, str], ...]:
     return tuple((key, inner.word(key)) for key in inner.names()[:64])
 
 
-def requirements(section: Section) -> str:
-    """The Python environment."""
+def environment(section: Section) -> tuple[str, str]:
+    """Of all roles: the Python environment, and the image of containers."""
+    inner = section.section("environment")
+    if inner is None:
+        return "", ""
+    found = "\n".join(inner.texts("requirements", 1_000))
+    image = _image(inner)
+    if found and image:
+        _contradicts(inner)
+    inner.end()
+    return found, image
+
+
+def _role_image(section: Section) -> str:
     inner = section.section("environment")
     if inner is None:
         return ""
-    found = "\n".join(inner.texts("requirements", 1_000))
+    image = _image(inner)
     inner.end()
-    return found
+    return image
+
+
+def _image(section: Section) -> str:
+    image = section.text("image")
+    if image and not is_image(image):
+        section.wrong("image", Reason.BAD_VALUE, f"{shown(image)!r} is not a name of an image", HOW_TO_WRITE)
+    return image
+
+
+def _contradicts(section: Section) -> None:
+    section.wrong("image", Reason.CONTRADICTION, IMAGE_AND_REQUIREMENTS, "leave one of the two out")
 
 
 def everyone(section: Section) -> RoleInfo:
@@ -79,6 +105,7 @@ def role_info(name: str, section: Section, framework: Framework, forced: Mapping
         edges=dependencies(section, "depend") if "depend" in section else None,
         imports=section.texts("imports", 100),
         forward=section.flag("forward") if "forward" in section else None,
+        image=_role_image(section),
         **_overrides(overrides, role),
     )
     section.end()

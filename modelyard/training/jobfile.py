@@ -16,7 +16,8 @@ from modelyard.training import job_sections as sections
 from modelyard.training.definition import framework_of, param_value
 from modelyard.training.framework import Framework, Param
 from modelyard.training.job import Job, RoleInfo
-from modelyard.training.plan import Plan, plan_of
+from modelyard.training.plan import Plan
+from modelyard.training.planning import plan_of
 from modelyard.training.preview import check_launches
 
 Find = Callable[[str, int], Framework | None]
@@ -154,6 +155,7 @@ def _job(section: Section, framework: Framework, version: int, changes: Changes)
             )
         elif key not in named:
             roles = (*roles, RoleInfo(name=key, count=changes.counts[key]))
+    requirements, image = sections.environment(section)
     found = Job(
         framework=framework.id,
         framework_version=version,
@@ -164,7 +166,8 @@ def _job(section: Section, framework: Framework, version: int, changes: Changes)
         labels=sections.labels(section, "labels"),
         roles=roles,
         everyone=sections.everyone(section),
-        requirements=sections.requirements(section),
+        requirements=requirements,
+        image=image,
         gang=sections.gang(section, framework),
         deadline_s=limits.duration_s("active_deadline", 0.0) if limits else 0.0,
         ttl_s=limits.duration_s("ttl", 0.0) if limits and "ttl" in limits else None,

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from modelyard.documents.problems import Findings, Position, Reason, shown
 from modelyard.documents.section import VARIABLE, Section, check_path
 from modelyard.documents.yaml_text import Node
+from modelyard.training.creation import File
 from modelyard.training.expressions import ExpressionError
-from modelyard.training.framework import File
 from modelyard.training.patterns import check
 from modelyard.training.templates import Template, Tree, template
 

@@ -7,20 +7,14 @@ from typing import Any
 
 import msgspec
 
-from modelyard.documents.problems import Findings, Position, Reason
 from modelyard.training.evidence import signs_of
 from modelyard.training.expressions import ExpressionError
 from modelyard.training.forwards import Forwarded, numbered
-from modelyard.training.framework import COUNT_MOST, Framework, ProgressSource, Role
-from modelyard.training.job import Job, Placement, Resources, RoleInfo
-from modelyard.training.plan_checks import check_plan
+from modelyard.training.framework import Framework, Role
+from modelyard.training.job import Job, Placement, Resources
 from modelyard.training.readiness import Dependency, Readiness, ReadinessKind, line_sign
-from modelyard.training.rendering import Launch, RenderError, process_count, telling_stacks, with_surroundings
-from modelyard.training.scope import Book, InstanceView, Meter, RoleFacts, RoleView, Surroundings, Table
-from modelyard.training.status import condition
-
-PLACES_MOST = COUNT_MOST
-"""Instances of a job, all roles together."""
+from modelyard.training.rendering import Launch, RenderError, telling_stacks, with_surroundings
+from modelyard.training.scope import Book, InstanceView, RoleFacts, Surroundings
 
 
 class PlannedRole(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,11 +29,21 @@ class PlannedRole(msgspec.Struct, frozen=True, kw_only=True):
     processes: int
     resources: Resources
     placement: Placement
+    image: str = ""
+    """Of containers in which its processes run; empty: without."""
 
     @property
     def name(self) -> str:
         """The role's."""
         return self.role.name
+
+    def facts(self, count: int) -> RoleFacts:
+        """What templates may ask of it, with so many instances."""
+        resources = self.resources
+        return RoleFacts(
+            name=self.name, count=count, least=self.least, most=self.most, processes=self.processes,
+            cpu=resources.cpu, memory_bytes=resources.memory_bytes, gpu=resources.gpu,
+        )  # fmt: skip
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +117,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         ranked = [role for name in self.framework.ranks if (role := self.role(name)) is not None]
         facts, nodes, size = {}, 0, 0
         for role in self.roles:
-            facts[role.name] = _facts(role, now[role.name])
+            facts[role.name] = role.facts(now[role.name])
         for role in ranked:
             facts[role.name] = msgspec.structs.replace(
                 facts[role.name], first_rank=nodes, first_process_rank=size
@@ -152,102 +156,3 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             return self.dressed(planned.role.create(view), view, at)
         except ExpressionError as error:
             raise RenderError(error.message, "create") from None
-
-
-def _facts(role: PlannedRole, count: int) -> RoleFacts:
-    resources = role.resources
-    return RoleFacts(
-        name=role.name, count=count, least=role.least, most=role.most, processes=role.processes, cpu=resources.cpu,
-        memory_bytes=resources.memory_bytes, gpu=resources.gpu,
-    )  # fmt: skip
-
-
-def plan_of(job: Job, framework: Framework, findings: Findings) -> Plan | None:
-    """None where nothing can be made of it; everything that is wrong is noted."""
-    before = len(findings)
-    params = dict(job.params)
-    roles = tuple(_planned(role, job, params, findings) for role in framework.roles)
-    merged = msgspec.structs.replace(
-        framework, roles=tuple(planned.role for planned in roles), job_status=_job_policy(job, framework)
-    )
-    plan = Plan(job=job, framework=merged, params=params, roles=roles)
-    check_plan(plan, framework, findings, are_counts_right=len(findings) == before)
-    return plan if len(findings) == before else None
-
-
-def _job_policy(job: Job, framework: Framework) -> Any:
-    names, policy = framework.role_names, framework.job_status
-    if job.succeeded:
-        policy = msgspec.structs.replace(policy, succeeded=condition(job.succeeded, names))
-    if job.failed:
-        policy = msgspec.structs.replace(policy, failed=condition(job.failed, names))
-    return policy
-
-
-def _planned(role: Role, job: Job, params: dict[str, Any], findings: Findings) -> PlannedRole:
-    said = job.role(role.name) or RoleInfo(name=role.name)
-    merged = _merged(role, said, job)
-    count, least, most = _counted(role, said, findings)
-    gang = dict(job.gang.least).get(role.name, min(least, count) if role.count.is_elastic else count)
-    at = Position(f"roles.{role.name}")
-    if gang > count:
-        findings.add(
-            Reason.CONTRADICTION, f"{gang} of {count} instances cannot start together", Position("gang.min")
-        )
-    resources = said.resources or job.everyone.resources or Resources()
-    planned = PlannedRole(
-        role=merged, count=count, least=least, most=most, gang_least=min(gang, count), processes=1, resources=resources,
-        placement=said.placement or job.everyone.placement or Placement(),
-    )  # fmt: skip
-    facts = _facts(planned, count)
-    surroundings = Surroundings(
-        job={}, params=params, roles={role.name: facts}, nodes=0, size=0, book={}
-    )  # fmt: skip
-    names = {"params": Table("params", params), "role": RoleView(surroundings, facts, Meter())}
-    try:
-        return msgspec.structs.replace(planned, processes=process_count(merged.creation, names))
-    except RenderError as error:
-        findings.add(Reason.BAD_EXPRESSION, error.message, at.inner(error.path))
-        return planned
-
-
-def _merged(role: Role, said: RoleInfo, job: Job) -> Role:
-    creation, everyone = role.creation, job.everyone
-    env = {**dict(creation.env), **dict(everyone.env), **dict(said.env)}
-    own = {name for name, _ in (*everyone.env, *said.env)}
-    # The command of everybody is for roles to which the framework gives none.
-    argv = said.argv or creation.argv or everyone.argv
-    creation = msgspec.structs.replace(
-        creation, argv=argv, env=tuple(env.items()), files=(*creation.files, *everyone.files, *said.files),
-        env_json=tuple((name, tree) for name, tree in creation.env_json if name not in own),
-        stdin=said.stdin or creation.stdin, imports=said.imports or creation.imports,
-    )  # fmt: skip
-    source, wanted = role.progress_from, job.progress_from
-    changed: dict[str, Any] = {
-        "creation": creation, "edges": said.edges, "readiness": said.readiness, "restarts": said.restarts,
-        "policy": said.policy, "stopping": said.stopping, "cleaning": said.cleaning, "forwards": said.forward,
-        "progress_from": ProgressSource((*wanted.patterns, *source.patterns), wanted.file or source.file),
-    }  # fmt: skip
-    return msgspec.structs.replace(
-        role, **{name: value for name, value in changed.items() if value is not None}
-    )
-
-
-def _counted(role: Role, said: RoleInfo, findings: Findings) -> tuple[int, int, int]:
-    """Count, least and most, within the bounds of the framework."""
-    bounds, at = role.count, Position(f"roles.{role.name}.count")
-    count = bounds.default if said.count is None else said.count
-    least = bounds.least if said.least is None else said.least
-    most = bounds.most if said.most is None else said.most
-    if not bounds.is_elastic and said.least is None:
-        least = most = count
-    if not bounds.is_elastic and (said.least is not None or said.most is not None):
-        message = f"the count of {role.name} cannot change while it runs: {role.name} is not elastic"
-        findings.add(Reason.CONTRADICTION, message, at, "give one number")
-    elif not bounds.least <= count <= bounds.most:
-        message = f"{role.name} has {bounds.least} … {bounds.most} instances, not {count}"
-        findings.add(Reason.OUT_OF_RANGE, message, at)
-    elif not bounds.least <= least <= count <= most <= bounds.most:
-        message = f"{least} … {most} with {count} now does not go into {bounds.least} … {bounds.most}"
-        findings.add(Reason.CONTRADICTION, message, at)
-    return count, least, most

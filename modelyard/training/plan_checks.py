@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from modelyard.documents.problems import Findings, Kind, Position, Reason, shown
 from modelyard.training.checking import Checker
 from modelyard.training.consistency import check_create, check_edges, check_scopes, vocabulary
+from modelyard.training.creation import Create
 from modelyard.training.forwards import FORWARDS_MOST
-from modelyard.training.framework import COUNT_MOST, Create, Framework
+from modelyard.training.framework import COUNT_MOST, Framework
 from modelyard.training.job import RoleInfo
+from modelyard.training.plan import Plan, PlannedRole
 from modelyard.training.quorum import QuorumKind
 from modelyard.training.readiness import cycle
-
-if TYPE_CHECKING:
-    from modelyard.training.plan import Plan, PlannedRole
 
 
 def check_plan(plan: Plan, framework: Framework, findings: Findings, are_counts_right: bool) -> None:
@@ -66,6 +64,18 @@ def _check_forwards(plan: Plan, findings: Findings) -> None:
             return
 
 
+def _check_image(planned: PlannedRole, at: Position, said: RoleInfo | None, findings: Findings) -> None:
+    """What processes in containers cannot have."""
+    if not planned.image:
+        return
+    if planned.role.creation.stdin:
+        message = f"processes of {planned.name} run in containers, which have no stdin"
+        findings.add(Reason.CONTRADICTION, message, at.inner("stdin"), "give them a file instead: files")
+    if said is not None and said.imports:
+        message = f"processes of {planned.name} run in containers, and are forked from no parent"
+        findings.add(Reason.CONTRADICTION, message, at.inner("imports"), "leave it out, or the image")
+
+
 def _most(role: PlannedRole) -> int:
     """How many there may come to be; a role without a bound of its own has what it has."""
     return role.most if role.role.count.is_elastic and role.most < COUNT_MOST else role.count
@@ -75,6 +85,7 @@ def _check_role(
     planned: PlannedRole, plan: Plan, framework: Framework, checker: Checker, findings: Findings
 ) -> None:
     at, role, said = Position(f"roles.{planned.name}"), planned.role, plan.job.role(planned.name)
+    _check_image(planned, at, said, findings)
     if planned.count and not role.has_command:
         message, step = (
             f"nobody says what instances of {role.name} run",

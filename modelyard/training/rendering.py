@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from modelyard.documents.section import is_inside
+from modelyard.training.creation import PROCESSES_MOST, Create, File
 from modelyard.training.expressions import ExpressionError
-from modelyard.training.framework import PROCESSES_MOST, Create, File
 from modelyard.training.scope import InstanceView
 from modelyard.training.templates import Template, Tree
 

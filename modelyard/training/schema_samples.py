@@ -39,7 +39,7 @@ environment: {requirements: [a]}
 gang: {min: GANG}
 limits: {active_deadline: 1s, ttl: 1s}
 roles:
-  second: {count: 1, argv: [x]}
+  second: {count: 1, argv: [x], environment: {image: a}}
   first:
     count: COUNT
     argv: [x]

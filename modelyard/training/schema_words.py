@@ -15,6 +15,10 @@ WORDS: dict[tuple[Kind | None, str], str] = {
     (JOB, "argv"): "The command of roles to which the framework gives none.",
     (JOB, "env"): "Variables of every instance.",
     (JOB, "resources"): "What each instance holds.",
+    (
+        JOB,
+        "environment",
+    ): "What all roles run in that say nothing else: packages, or the image of containers.",
     (JOB, "gang"): "Who must have a place before anybody starts.",
     (JOB, "gang.min"): "all, or a number by role.",
     (
@@ -51,6 +55,9 @@ WORDS: dict[tuple[Kind | None, str], str] = {
     (None, "max"): "The most; of restarts −1 is without bound.",
     (None, "count"): "How many instances.",
     (None, "placement"): "Where instances may go.",
+    (None, "environment"): "Instead of the job's.",
+    (None, "image"): "Processes run in containers of this image, for example python:3.11-slim.",
+    (None, "requirements"): "Lines of a requirements file.",
     (None, "imports"): "Modules that a warm parent may have imported.",
 }
 """By document and path, or by name wherever it stands."""

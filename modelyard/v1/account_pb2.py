@@ -28,15 +28,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from modelyard.v1 import queue_pb2 as modelyard_dot_v1_dot_queue__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amodelyard/v1/account.proto\x12\x0cmodelyard.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/queue.proto\"\xa0\x01\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\"\n\x05quota\x18\x04 \x01(\x0b\x32\x13.modelyard.v1.Quota\x12\"\n\x05usage\x18\x05 \x01(\x0b\x32\x13.modelyard.v1.Usage\"\xb9\x01\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.modelyard.v1.Role\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"n\n\x08Identity\x12 \n\x04role\x18\x01 \x01(\x0e\x32\x12.modelyard.v1.Role\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12\x10\n\x08token_id\x18\x05 \x01(\t\"8\n\x14\x43reateAccountRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"?\n\x15\x43reateAccountResponse\x12&\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Account\"!\n\x11GetAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x12GetAccountResponse\x12&\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Account\"<\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListAccountsResponse\x12\'\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x15.modelyard.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x83\x01\n\x14UpdateAccountRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x15.modelyard.v1.Account\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"?\n\x15UpdateAccountResponse\x12&\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Account\"8\n\x14\x44\x65leteAccountRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x17\n\x15\x44\x65leteAccountResponse\"\x94\x01\n\x12\x43reateTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.modelyard.v1.Role\x12&\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\"I\n\x13\x43reateTokenResponse\x12\"\n\x05token\x18\x01 \x01(\x0b\x32\x13.modelyard.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\"K\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\"R\n\x12ListTokensResponse\x12#\n\x06tokens\x18\x01 \x03(\x0b\x32\x13.modelyard.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x12RevokeTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08token_id\x18\x02 \x01(\t\"\x15\n\x13RevokeTokenResponse\"\x14\n\x12GetIdentityRequest\"?\n\x13GetIdentityResponse\x12(\n\x08identity\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Identity\"%\n\x13ResolveTokenRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\"n\n\x14ResolveTokenResponse\x12(\n\x08identity\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Identity\x12,\n\tvalid_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration*}\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x0f\n\x0bROLE_VIEWER\x10\x03\x12\x0e\n\nROLE_AGENT\x10\x04\x12\x10\n\x0cROLE_SERVICE\x10\x05\x12\r\n\tROLE_TASK\x10\x06\x32\xea\x06\n\x0e\x41\x63\x63ountService\x12X\n\rCreateAccount\x12\".modelyard.v1.CreateAccountRequest\x1a#.modelyard.v1.CreateAccountResponse\x12O\n\nGetAccount\x12\x1f.modelyard.v1.GetAccountRequest\x1a .modelyard.v1.GetAccountResponse\x12U\n\x0cListAccounts\x12!.modelyard.v1.ListAccountsRequest\x1a\".modelyard.v1.ListAccountsResponse\x12X\n\rUpdateAccount\x12\".modelyard.v1.UpdateAccountRequest\x1a#.modelyard.v1.UpdateAccountResponse\x12X\n\rDeleteAccount\x12\".modelyard.v1.DeleteAccountRequest\x1a#.modelyard.v1.DeleteAccountResponse\x12R\n\x0b\x43reateToken\x12 .modelyard.v1.CreateTokenRequest\x1a!.modelyard.v1.CreateTokenResponse\x12O\n\nListTokens\x12\x1f.modelyard.v1.ListTokensRequest\x1a .modelyard.v1.ListTokensResponse\x12R\n\x0bRevokeToken\x12 .modelyard.v1.RevokeTokenRequest\x1a!.modelyard.v1.RevokeTokenResponse\x12R\n\x0bGetIdentity\x12 .modelyard.v1.GetIdentityRequest\x1a!.modelyard.v1.GetIdentityResponse\x12U\n\x0cResolveToken\x12!.modelyard.v1.ResolveTokenRequest\x1a\".modelyard.v1.ResolveTokenResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amodelyard/v1/account.proto\x12\x0cmodelyard.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/queue.proto\"\xa0\x01\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\"\n\x05quota\x18\x04 \x01(\x0b\x32\x13.modelyard.v1.Quota\x12\"\n\x05usage\x18\x05 \x01(\x0b\x32\x13.modelyard.v1.Usage\"\xb9\x01\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.modelyard.v1.Role\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"n\n\x08Identity\x12 \n\x04role\x18\x01 \x01(\x0e\x32\x12.modelyard.v1.Role\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12\x10\n\x08token_id\x18\x05 \x01(\t\"8\n\x14\x43reateAccountRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"?\n\x15\x43reateAccountResponse\x12&\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Account\"!\n\x11GetAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x12GetAccountResponse\x12&\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Account\"<\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListAccountsResponse\x12\'\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x15.modelyard.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9a\x01\n\x14UpdateAccountRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x15.modelyard.v1.Account\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"?\n\x15UpdateAccountResponse\x12&\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x15.modelyard.v1.Account\"8\n\x14\x44\x65leteAccountRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x17\n\x15\x44\x65leteAccountResponse\"\x94\x01\n\x12\x43reateTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.modelyard.v1.Role\x12&\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\"I\n\x13\x43reateTokenResponse\x12\"\n\x05token\x18\x01 \x01(\x0b\x32\x13.modelyard.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\"K\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\"R\n\x12ListTokensResponse\x12#\n\x06tokens\x18\x01 \x03(\x0b\x32\x13.modelyard.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x12RevokeTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08token_id\x18\x02 \x01(\t\"\x15\n\x13RevokeTokenResponse\"\x14\n\x12GetIdentityRequest\"?\n\x13GetIdentityResponse\x12(\n\x08identity\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Identity\"%\n\x13ResolveTokenRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\"n\n\x14ResolveTokenResponse\x12(\n\x08identity\x18\x01 \x01(\x0b\x32\x16.modelyard.v1.Identity\x12,\n\tvalid_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x19\n\x17WatchRevocationsRequest\",\n\x18WatchRevocationsResponse\x12\x10\n\x08revision\x18\x01 \x01(\t*}\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x0f\n\x0bROLE_VIEWER\x10\x03\x12\x0e\n\nROLE_AGENT\x10\x04\x12\x10\n\x0cROLE_SERVICE\x10\x05\x12\r\n\tROLE_TASK\x10\x06\x32\xcf\x07\n\x0e\x41\x63\x63ountService\x12X\n\rCreateAccount\x12\".modelyard.v1.CreateAccountRequest\x1a#.modelyard.v1.CreateAccountResponse\x12O\n\nGetAccount\x12\x1f.modelyard.v1.GetAccountRequest\x1a .modelyard.v1.GetAccountResponse\x12U\n\x0cListAccounts\x12!.modelyard.v1.ListAccountsRequest\x1a\".modelyard.v1.ListAccountsResponse\x12X\n\rUpdateAccount\x12\".modelyard.v1.UpdateAccountRequest\x1a#.modelyard.v1.UpdateAccountResponse\x12X\n\rDeleteAccount\x12\".modelyard.v1.DeleteAccountRequest\x1a#.modelyard.v1.DeleteAccountResponse\x12R\n\x0b\x43reateToken\x12 .modelyard.v1.CreateTokenRequest\x1a!.modelyard.v1.CreateTokenResponse\x12O\n\nListTokens\x12\x1f.modelyard.v1.ListTokensRequest\x1a .modelyard.v1.ListTokensResponse\x12R\n\x0bRevokeToken\x12 .modelyard.v1.RevokeTokenRequest\x1a!.modelyard.v1.RevokeTokenResponse\x12R\n\x0bGetIdentity\x12 .modelyard.v1.GetIdentityRequest\x1a!.modelyard.v1.GetIdentityResponse\x12U\n\x0cResolveToken\x12!.modelyard.v1.ResolveTokenRequest\x1a\".modelyard.v1.ResolveTokenResponse\x12\x63\n\x10WatchRevocations\x12%.modelyard.v1.WatchRevocationsRequest\x1a&.modelyard.v1.WatchRevocationsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'modelyard.v1.account_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=1994
-  _globals['_ROLE']._serialized_end=2119
+  _globals['_ROLE']._serialized_start=2090
+  _globals['_ROLE']._serialized_end=2215
   _globals['_ACCOUNT']._serialized_start=170
   _globals['_ACCOUNT']._serialized_end=330
   _globals['_TOKEN']._serialized_start=333
@@ -56,33 +56,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTACCOUNTSRESPONSE']._serialized_start=914
   _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1002
   _globals['_UPDATEACCOUNTREQUEST']._serialized_start=1005
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=1136
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=1138
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=1201
-  _globals['_DELETEACCOUNTREQUEST']._serialized_start=1203
-  _globals['_DELETEACCOUNTREQUEST']._serialized_end=1259
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=1261
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=1284
-  _globals['_CREATETOKENREQUEST']._serialized_start=1287
-  _globals['_CREATETOKENREQUEST']._serialized_end=1435
-  _globals['_CREATETOKENRESPONSE']._serialized_start=1437
-  _globals['_CREATETOKENRESPONSE']._serialized_end=1510
-  _globals['_LISTTOKENSREQUEST']._serialized_start=1512
-  _globals['_LISTTOKENSREQUEST']._serialized_end=1587
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=1589
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=1671
-  _globals['_REVOKETOKENREQUEST']._serialized_start=1673
-  _globals['_REVOKETOKENREQUEST']._serialized_end=1731
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=1733
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=1754
-  _globals['_GETIDENTITYREQUEST']._serialized_start=1756
-  _globals['_GETIDENTITYREQUEST']._serialized_end=1776
-  _globals['_GETIDENTITYRESPONSE']._serialized_start=1778
-  _globals['_GETIDENTITYRESPONSE']._serialized_end=1841
-  _globals['_RESOLVETOKENREQUEST']._serialized_start=1843
-  _globals['_RESOLVETOKENREQUEST']._serialized_end=1880
-  _globals['_RESOLVETOKENRESPONSE']._serialized_start=1882
-  _globals['_RESOLVETOKENRESPONSE']._serialized_end=1992
-  _globals['_ACCOUNTSERVICE']._serialized_start=2122
-  _globals['_ACCOUNTSERVICE']._serialized_end=2996
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=1159
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=1161
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=1224
+  _globals['_DELETEACCOUNTREQUEST']._serialized_start=1226
+  _globals['_DELETEACCOUNTREQUEST']._serialized_end=1282
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=1284
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=1307
+  _globals['_CREATETOKENREQUEST']._serialized_start=1310
+  _globals['_CREATETOKENREQUEST']._serialized_end=1458
+  _globals['_CREATETOKENRESPONSE']._serialized_start=1460
+  _globals['_CREATETOKENRESPONSE']._serialized_end=1533
+  _globals['_LISTTOKENSREQUEST']._serialized_start=1535
+  _globals['_LISTTOKENSREQUEST']._serialized_end=1610
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=1612
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=1694
+  _globals['_REVOKETOKENREQUEST']._serialized_start=1696
+  _globals['_REVOKETOKENREQUEST']._serialized_end=1754
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=1756
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=1777
+  _globals['_GETIDENTITYREQUEST']._serialized_start=1779
+  _globals['_GETIDENTITYREQUEST']._serialized_end=1799
+  _globals['_GETIDENTITYRESPONSE']._serialized_start=1801
+  _globals['_GETIDENTITYRESPONSE']._serialized_end=1864
+  _globals['_RESOLVETOKENREQUEST']._serialized_start=1866
+  _globals['_RESOLVETOKENREQUEST']._serialized_end=1903
+  _globals['_RESOLVETOKENRESPONSE']._serialized_start=1905
+  _globals['_RESOLVETOKENRESPONSE']._serialized_end=2015
+  _globals['_WATCHREVOCATIONSREQUEST']._serialized_start=2017
+  _globals['_WATCHREVOCATIONSREQUEST']._serialized_end=2042
+  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_start=2044
+  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_end=2088
+  _globals['_ACCOUNTSERVICE']._serialized_start=2218
+  _globals['_ACCOUNTSERVICE']._serialized_end=3193
 # @@protoc_insertion_point(module_scope)

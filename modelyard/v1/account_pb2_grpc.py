@@ -85,6 +85,11 @@ class AccountServiceStub:
                 request_serializer=modelyard_dot_v1_dot_account__pb2.ResolveTokenRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_account__pb2.ResolveTokenResponse.FromString,
                 _registered_method=True)
+        self.WatchRevocations = channel.unary_stream(
+                '/modelyard.v1.AccountService/WatchRevocations',
+                request_serializer=modelyard_dot_v1_dot_account__pb2.WatchRevocationsRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_account__pb2.WatchRevocationsResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer:
@@ -157,6 +162,13 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchRevocations(self, request, context):
+        """For services: says at once when tokens were revoked. It begins with the present revision and does not end by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -209,6 +221,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ResolveToken,
                     request_deserializer=modelyard_dot_v1_dot_account__pb2.ResolveTokenRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_account__pb2.ResolveTokenResponse.SerializeToString,
+            ),
+            'WatchRevocations': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRevocations,
+                    request_deserializer=modelyard_dot_v1_dot_account__pb2.WatchRevocationsRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_account__pb2.WatchRevocationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -482,6 +499,33 @@ class AccountService:
             '/modelyard.v1.AccountService/ResolveToken',
             modelyard_dot_v1_dot_account__pb2.ResolveTokenRequest.SerializeToString,
             modelyard_dot_v1_dot_account__pb2.ResolveTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRevocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelyard.v1.AccountService/WatchRevocations',
+            modelyard_dot_v1_dot_account__pb2.WatchRevocationsRequest.SerializeToString,
+            modelyard_dot_v1_dot_account__pb2.WatchRevocationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

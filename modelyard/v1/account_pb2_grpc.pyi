@@ -49,6 +49,8 @@ class AccountServiceStub:
     """Who the caller is."""
     ResolveToken: _grpc.UnaryUnaryMultiCallable[_account_pb2.ResolveTokenRequest, _account_pb2.ResolveTokenResponse]
     """For services: whose token this is."""
+    WatchRevocations: _grpc.UnaryStreamMultiCallable[_account_pb2.WatchRevocationsRequest, _account_pb2.WatchRevocationsResponse]
+    """For services: says at once when tokens were revoked. It begins with the present revision and does not end by itself."""
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -71,6 +73,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Who the caller is."""
     ResolveToken: _aio.UnaryUnaryMultiCallable[_account_pb2.ResolveTokenRequest, _account_pb2.ResolveTokenResponse]  # type: ignore[assignment]
     """For services: whose token this is."""
+    WatchRevocations: _aio.UnaryStreamMultiCallable[_account_pb2.WatchRevocationsRequest, _account_pb2.WatchRevocationsResponse]  # type: ignore[assignment]
+    """For services: says at once when tokens were revoked. It begins with the present revision and does not end by itself."""
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     """AccountService keeps accounts and the tokens that speak for them."""
@@ -150,5 +154,13 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.ResolveTokenResponse, _abc.Awaitable[_account_pb2.ResolveTokenResponse]]:
         """For services: whose token this is."""
+
+    @_abc_1.abstractmethod
+    def WatchRevocations(
+        self,
+        request: _account_pb2.WatchRevocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_account_pb2.WatchRevocationsResponse], _abc.AsyncIterator[_account_pb2.WatchRevocationsResponse]]:
+        """For services: says at once when tokens were revoked. It begins with the present revision and does not end by itself."""
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

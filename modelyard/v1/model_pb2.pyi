@@ -1729,11 +1729,14 @@ class UpdateModelQuotaRequest(_message.Message):
     MAX_VERSIONS_FIELD_NUMBER: _builtins.int
     MAX_COMPONENT_BYTES_FIELD_NUMBER: _builtins.int
     MAX_CALLS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     account: _builtins.str
     max_versions: _builtins.int
     max_component_bytes: _builtins.int
     max_calls: _builtins.int
+    validate_only: _builtins.bool
+    """Check the request; change nothing."""
     def __init__(
         self,
         *,
@@ -1742,10 +1745,11 @@ class UpdateModelQuotaRequest(_message.Message):
         max_versions: _builtins.int | None = ...,
         max_component_bytes: _builtins.int | None = ...,
         max_calls: _builtins.int | None = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_calls", b"_max_calls", "_max_component_bytes", b"_max_component_bytes", "_max_versions", b"_max_versions", "max_calls", b"max_calls", "max_component_bytes", b"max_component_bytes", "max_versions", b"max_versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_calls", b"_max_calls", "_max_component_bytes", b"_max_component_bytes", "_max_versions", b"_max_versions", "account", b"account", "max_calls", b"max_calls", "max_component_bytes", b"max_component_bytes", "max_versions", b"max_versions", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_calls", b"_max_calls", "_max_component_bytes", b"_max_component_bytes", "_max_versions", b"_max_versions", "account", b"account", "max_calls", b"max_calls", "max_component_bytes", b"max_component_bytes", "max_versions", b"max_versions", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_calls: _TypeAlias = _typing.Literal["max_calls"]  # noqa: Y015
     _WhichOneofArgType__max_calls: _TypeAlias = _typing.Literal["_max_calls", b"_max_calls"]  # noqa: Y015
@@ -1768,7 +1772,9 @@ class UpdateModelQuotaResponse(_message.Message):
 
     QUOTA_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def quota(self) -> Global___AccountModelQuota: ...
+    def quota(self) -> Global___AccountModelQuota:
+        """With validate_only: as it would be."""
+
     def __init__(
         self,
         *,

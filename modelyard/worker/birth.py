@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from modelyard.worker.frames import Message
 from modelyard.worker.harness import run_worker
-from modelyard.worker.shedding import close_others, forget_modules, reseed, reset_signals
+from modelyard.worker.warm.shedding import close_others, forget_modules, reseed, reset_signals
 
 
 def fork_worker(spawn: Message, listener: socket.socket, orphan_timeout_s: float) -> int:
@@ -40,7 +40,7 @@ def become_worker(spawn: Message, listener: socket.socket, orphan_timeout_s: flo
         settle(spawn.get("paths", []), spawn.get("env", {}))
         reseed()
         code = run_worker(listener, log_fd, orphan_timeout_s, spawn.get("imports", []))
-    except BaseException:
+    except BaseException:  # nobody is above: its last words are all that is heard of it
         os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(code)

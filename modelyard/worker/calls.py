@@ -18,13 +18,13 @@ from collections.abc import Callable, Mapping
 from resource import RUSAGE_SELF, getrusage
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
+from modelyard.catalog.registry import OperatorNotFound, find
 from modelyard.context import Context, Source, TaskCancelled, YardAccess
 from modelyard.operator.declaration import Operator
-from modelyard.operator.registry import OperatorNotFound, find
 from modelyard.operator.validation import validate_params
 from modelyard.worker.failures import error_of, setup_error
 from modelyard.worker.frames import Message
-from modelyard.worker.process import end_children, has_children
+from modelyard.worker.processes.ending import end_children, has_children
 from modelyard.worker.results import report_result
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class Caller:
             return {"error": setup_error(str(error))}
         except TaskCancelled:
             raise
-        except BaseException as error:
+        except BaseException as error:  # a user's module may raise anything, and is told what
             return {"error": {**error_of(error), "cause": "setup"}}
         try:
             value = (
@@ -181,7 +181,7 @@ class Caller:
             return report_result(value, context, ports)
         except TaskCancelled:
             raise
-        except BaseException as error:
+        except BaseException as error:  # so may what it does
             self._interruptible = False
             if _is_cancellation(error) and self._cancelled_key == key:
                 raise TaskCancelled from error

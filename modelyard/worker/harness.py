@@ -12,15 +12,20 @@ import traceback
 from collections.abc import Sequence
 
 from modelyard.worker.calls import BadCall, Caller, decode_params
-from modelyard.worker.capture import Capture
-from modelyard.worker.commands import Commander
+from modelyard.worker.commands.commands import Commander
 from modelyard.worker.fence import Fences
-from modelyard.worker.forker import Forker
 from modelyard.worker.frames import Message
 from modelyard.worker.keeper import Keeper
 from modelyard.worker.ledger import Ledger, now_ms
 from modelyard.worker.link import Link
-from modelyard.worker.process import adopt_orphans, end_children, offer_to_oom_killer, renounce_privileges
+from modelyard.worker.processes.capture import Capture
+from modelyard.worker.processes.ending import (
+    adopt_orphans,
+    end_children,
+    offer_to_oom_killer,
+    renounce_privileges,
+)
+from modelyard.worker.warm.forker import Forker
 
 # Reports are collected for this long while the next call is already there.
 _COLLECT_S = 0.001

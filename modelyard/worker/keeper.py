@@ -11,13 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from modelyard.worker.commands.records import Records
 from modelyard.worker.failures import setup_error
-from modelyard.worker.forker import Forker
 from modelyard.worker.frames import Message
 from modelyard.worker.ledger import now_ms
-from modelyard.worker.records import Records
-from modelyard.worker.seats import Seat, Tell
-from modelyard.worker.spawning import Spawner
+from modelyard.worker.processes.spawning import Spawner
+from modelyard.worker.seats.seats import Seat, Tell
+from modelyard.worker.warm.forker import Forker
 
 
 class Keeper:

@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable
 from queue import Empty
 
-from modelyard.worker.capture import Capture
 from modelyard.worker.frames import BadFrame, FrameBuffer, Message
 from modelyard.worker.ledger import Ledger
+from modelyard.worker.processes.capture import Capture
 from modelyard.worker.timer import Timer
 
 # Between two looks of the helper: the first says "started" for what does not end at once.

@@ -15,8 +15,8 @@ from importlib import import_module
 
 from modelyard.worker.birth import become_worker
 from modelyard.worker.frames import FrameBuffer, Message, encode
-from modelyard.worker.shedding import close_others, forget_modules, reset_signals
 from modelyard.worker.sockets import listen
+from modelyard.worker.warm.shedding import close_others, forget_modules, reset_signals
 
 
 def serve(control: socket.socket, paths: list[str], imports: list[str], orphan_timeout_s: float) -> None:
@@ -106,7 +106,7 @@ def fork_template(
         os.environ.update(env or {})
         serve(control, paths, imports, orphan_timeout_s)
         code = 0
-    except BaseException:
+    except BaseException:  # nobody is above: its last words are all that is heard of it
         os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(code)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from modelyard.worker.birth import fork_worker
 from modelyard.worker.frames import BadFrame, FrameBuffer, Message, encode
-from modelyard.worker.process import adopt_orphans, children, end_children, has_children
+from modelyard.worker.processes.ending import adopt_orphans, children, end_children, has_children
 from modelyard.worker.sockets import InsecureDirectory, listen
 from services.agent.workers.templates import Template, Templates
 

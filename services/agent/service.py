@@ -45,6 +45,7 @@ from services.agent.preparation.artifacts import Artifacts
 from services.agent.preparation.bundles import Bundles
 from services.agent.preparation.commands import CommandSetup
 from services.agent.preparation.environments import Environments
+from services.agent.preparation.images import Images
 from services.agent.preparation.inputs import Inputs
 from services.agent.preparation.preparation import Preparer
 from services.agent.preparation.reach import Reach
@@ -176,6 +177,7 @@ class Agent:
         preparer = Preparer(
             Bundles(places.bundles, self._artifacts),
             self._environments,
+            Images(self._state.awaiting, self._engine.dispatch),
             inputs,
             self._commands,
             OfferedParameters(node),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.chassis.errors import Unauthenticated
@@ -35,12 +35,10 @@ from services.chassis.security import (
 )
 
 REMEMBER_S = 10.0
-STREAM_CHECK_S = 600.0
-"""How old the last check of an open stream's token may become, where revocations are known as they happen."""
 STREAM_CHECK_FAR_S = 60.0
-"""The same where they are known only by asking."""
+"""How old the last check of an open stream's token may become, where revocations are known only by asking."""
 STREAM_LOOK_S = 15.0
-"""How soon an open stream notices that tokens were revoked."""
+"""How often it is looked at how old the last check of an open stream is."""
 _REMEMBERED_MOST = 10_000
 
 _CHASSIS_RULES: Mapping[str, frozenset[str]] = {
@@ -66,10 +64,14 @@ class Access:
         self.stream_look_s = stream_look_s
         self._authenticator = authenticator
         self._revoking = authenticator if isinstance(authenticator, Revoking) else None
-        self.stream_check_s = STREAM_CHECK_S if self._revoking is not None else STREAM_CHECK_FAR_S
+        self.stream_check_s = STREAM_CHECK_FAR_S
         self._rules = {**_CHASSIS_RULES, **rules}
         self._remembered: dict[bytes, tuple[Principal, float]] = {}
         self._generation = self.generation
+        self._watches: set[StreamWatch] = set()
+        if self._revoking is not None:
+            self.stream_check_s = self._revoking.recheck_s
+            self._revoking.subscribe(self._revoked)
 
     @property
     def generation(self) -> int:
@@ -95,11 +97,13 @@ class Access:
         scheme, _, secret = authorization.partition(" ")
         if scheme.lower() != "bearer" or not secret:
             raise TokenMissing
-        generation = self.generation
-        caller = await self._authenticator.authenticate(secret.strip())
-        if generation == self.generation:  # else it may have been revoked meanwhile
-            self._remember(authorization, caller)
-        return caller
+        while True:
+            generation = self.generation
+            caller = await self._authenticator.authenticate(secret.strip())
+            if generation == self.generation:
+                self._remember(authorization, caller)
+                return caller
+            # It may have been revoked meanwhile.
 
     def _remember(self, authorization: str, caller: Principal) -> None:
         if caller.role == TASK:
@@ -133,32 +137,46 @@ class Access:
 
     def watch(self, authorization: str) -> StreamWatch | None:
         """Watch the stream that the current task serves; None when it has no token to lose."""
-        return StreamWatch(self, authorization) if authorization else None
+        if not authorization:
+            return None
+        watch = StreamWatch(self, authorization, on_stop=self._watches.discard)
+        self._watches.add(watch)
+        return watch
+
+    def _revoked(self) -> None:
+        """Tokens were revoked: every open stream's is checked again, now."""
+        for watch in tuple(self._watches):
+            watch.look()
 
 
 class StreamWatch:
     """Cancels a stream's task once its token is revoked; `refusal` then says so."""
 
-    def __init__(self, access: Access, authorization: str) -> None:
+    def __init__(self, access: Access, authorization: str, *, on_stop: Callable[[StreamWatch], None]) -> None:
         task = asyncio.current_task()
         assert task is not None
         self.refusal: Unauthenticated | None = None
         self._access = access
         self._authorization = authorization
+        self._on_stop = on_stop
         self._stream = task
         self._loop = asyncio.get_running_loop()
         self._checked = (access.generation, self._loop.time())
         self._check: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(access.stream_look_s, self._look)
+        self._timer = self._loop.call_later(access.stream_look_s, self.look)
 
     def stop(self) -> None:
         """The stream has ended."""
+        self._on_stop(self)
         self._timer.cancel()
         if self._check is not None:
             self._check.cancel()
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Check the token again if tokens were revoked or the last check is old."""
+        if self._check is not None:  # under way; when it is done it finds out whether it came too early
+            return
+        self._timer.cancel()
         generation, checked_at = self._checked
         if (
             generation != self._access.generation
@@ -166,10 +184,10 @@ class StreamWatch:
         ):
             self._check = self._loop.create_task(self._authenticate(), name="stream-token-check")
         else:
-            self._again()
+            self._again(self._access.stream_look_s)
 
-    def _again(self) -> None:
-        self._timer = self._loop.call_later(self._access.stream_look_s, self._look)
+    def _again(self, delay_s: float) -> None:
+        self._timer = self._loop.call_later(delay_s, self.look)
 
     async def _authenticate(self) -> None:
         generation = self._access.generation
@@ -184,7 +202,7 @@ class StreamWatch:
         else:
             self._checked = (generation, self._loop.time())
         self._check = None
-        self._again()
+        self._again(self._access.stream_look_s if generation == self._access.generation else 0)
 
 
 def _by_certificate(context: Any) -> Principal | None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+from modelyard.addresses import is_loopback
 from services.chassis import failpoints, logs, memory
 from services.chassis.audit.log import AuditLog
 from services.chassis.clock import SystemClock
@@ -263,11 +263,3 @@ def require_safe_binding(config: ServiceConfig) -> None:
         f"listening on {config.host} without TLS would show tokens to the network;"
         " add --tls, or listen on --host 127.0.0.1"
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`, an address or 'localhost'."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

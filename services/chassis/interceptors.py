@@ -134,7 +134,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
                     raise
                 uncancel()
                 await self._refuse(call, context, too_long(most_s), error)
-            except Exception as error:
+            except Exception as error:  # every error has its status: a defect, too, is answered and logged
                 await self._fail(call, context, error)
             finally:
                 if cap is not None:
@@ -158,7 +158,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
                 return await serve(request, context)
             except asyncio.CancelledError as error:
                 await self._cancelled(call, context, error)
-            except Exception as error:
+            except Exception as error:  # every error has its status: a defect, too, is answered and logged
                 await self._fail(call, context, error)
             finally:
                 self._finish(call, context)

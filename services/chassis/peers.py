@@ -1,12 +1,15 @@
 """Authentication by asking the scheduler, for services that keep no accounts themselves.
 
-Owns a memory of the answers. A positive one is believed for a few seconds, so that a revoked token ends soon; while the
-scheduler cannot be reached it stands in for as long as the scheduler allowed, a minute at most, so that transfers
-outlive its restart.
+Owns a memory of the answers. It is empty as soon as the scheduler says that a token was revoked. A positive answer is
+believed for a few seconds, so that a revoked token ends soon where that word does not come; while the scheduler cannot
+be reached it stands in for as long as the scheduler allowed, a minute at most, so that transfers outlive its restart.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+from collections.abc import Callable
 from typing import NamedTuple
 
 import grpc
@@ -16,6 +19,7 @@ from modelyard.errors import from_rpc_error
 from modelyard.v1 import account_pb2, account_pb2_grpc
 from services.chassis.clock import Clock, SystemClock
 from services.chassis.errors import Unauthenticated, Unavailable
+from services.chassis.revocations import Revocations
 from services.chassis.security import TASK, Principal, TokenInvalid, TokenStale, hash_secret
 
 REMEMBER_MS = 5_000
@@ -25,6 +29,7 @@ STAND_IN_MS = 60_000
 REMEMBER_UNKNOWN_MS = 5_000
 _REMEMBERED_MOST = 10_000
 _TIMEOUT_S = 5.0
+_OF_TASKS = "yard_task_"
 _UNKNOWN = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED)
 
 
@@ -33,12 +38,41 @@ class AccountsUnreachable(Unavailable):
 
 
 class RemoteAuthenticator:
-    """An Authenticator over AccountService.ResolveToken; `channel` carries the service token."""
+    """An Authenticator over AccountService.ResolveToken; `channel` carries the service token.
 
-    def __init__(self, channel: grpc.aio.Channel, clock: Clock | None = None) -> None:
+    A service has one, and runs its `follow` for as long as it lives. It listens over `news`, a connection apart: one
+    that is always being made while the scheduler is away would let calls fail for a moment after it is back.
+    """
+
+    recheck_s = 60.0
+
+    def __init__(
+        self, channel: grpc.aio.Channel, clock: Clock | None = None, *, news: grpc.aio.Channel | None = None
+    ) -> None:
         self._accounts = account_pb2_grpc.AccountServiceStub(channel)
         self._clock = clock or SystemClock()
         self._remembered: dict[bytes, _Answer] = {}
+        self._asked: dict[bytes, asyncio.Task[_Answer]] = {}
+        self._revocations = Revocations(news or channel, self._clock)
+        self._revocations.subscribe(self._forget)
+
+    @property
+    def generation(self) -> int:
+        """Another number after each revocation."""
+        return self._revocations.generation
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """`listener` is called after each, when nothing is remembered any more."""
+        self._revocations.subscribe(listener)
+
+    async def follow(self) -> None:
+        """Listens for revocations until it is cancelled."""
+        await self._revocations.run()
+
+    def _forget(self) -> None:
+        """What is asked now may be answered by what was: whoever comes from now on asks anew."""
+        self._remembered.clear()
+        self._asked.clear()
 
     async def authenticate(self, secret: str) -> Principal:
         """The principal of `secret`; raises TokenInvalid, TokenStale or AccountsUnreachable.
@@ -49,16 +83,36 @@ class RemoteAuthenticator:
         known = self._remembered.get(key)
         now_ms = self._clock.monotonic_ms()
         if known is None or known.until_ms < now_ms:
+            generation = self.generation
             try:
-                known = await self._resolve(secret)
+                known = await self._ask(key, secret)
             except AccountsUnreachable:
                 if known is None or known.stands_in_until_ms < now_ms:
                     raise
             else:
-                self._remember(key, known)
+                if generation == self.generation:
+                    self._remember(key, known)
         if isinstance(known.caller, type):
             raise known.caller
         return known.caller
+
+    async def _ask(self, key: bytes, secret: str) -> _Answer:
+        """All who bring the same token at the same time ask once, as all open streams do after a revocation."""
+        if secret.startswith(_OF_TASKS):
+            return await self._resolve(secret)
+        asked = self._asked.get(key)
+        if asked is None:
+            # It has no context: one who asks with little time left must not fail the others.
+            asked = asyncio.create_task(self._resolve(secret), context=contextvars.Context())
+            self._asked[key] = asked
+            asked.add_done_callback(lambda done: self._answered(key, done))
+        return await asyncio.shield(asked)
+
+    def _answered(self, key: bytes, asked: asyncio.Task[_Answer]) -> None:
+        if self._asked.get(key) is asked:
+            del self._asked[key]
+        if not asked.cancelled():
+            asked.exception()  # seen, also where nobody waits any more
 
     async def _resolve(self, secret: str) -> _Answer:
         request = account_pb2.ResolveTokenRequest(secret=secret)

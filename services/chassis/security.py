@@ -11,13 +11,13 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from services.chassis.errors import PermissionDenied, StartRefused, Unauthenticated
+from services.chassis.errors import InvalidArgument, PermissionDenied, StartRefused, Unauthenticated
 
 ADMIN = "admin"
 USER = "user"
@@ -57,6 +57,13 @@ def principal() -> Principal:
     return _current.get()
 
 
+def account_of(caller: Principal) -> str:
+    """On whose behalf something is made or listed. Raises AccountRequired."""
+    if not caller.account:
+        raise AccountRequired(next_step="send the metadata x-yard-account, or use the token of an account")
+    return caller.account
+
+
 def set_principal(caller: Principal) -> None:
     """For the interceptor: from here on this asyncio task runs for `caller`."""
     _current.set(caller)
@@ -86,6 +93,10 @@ class BehalfMissing(PermissionDenied):
     """Services make this call on behalf of an account: name it in the metadata 'x-yard-account'."""
 
 
+class AccountRequired(InvalidArgument):
+    """Agents and services have to say on behalf of which account they act."""
+
+
 class RpcWithoutRule(PermissionDenied):
     """This call has no access rule, so nobody may make it."""
 
@@ -109,13 +120,20 @@ class Authenticator(Protocol):
 class Revoking(Protocol):
     """An authenticator that knows when tokens were revoked.
 
-    The interceptor remembers answers for a few seconds; it forgets all of them, and checks the
+    The guard of a server remembers answers for a few seconds; it forgets all of them, and checks the
     open streams again, as soon as `generation` has another value.
     """
+
+    recheck_s: float
+    """How old the last check of an open stream's token may become while nobody says that one was revoked."""
 
     @property
     def generation(self) -> int:
         """Another number after each revocation."""
+        ...
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """`listener` is called on the loop after each change of `generation`."""
         ...
 
 

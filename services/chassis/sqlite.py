@@ -74,7 +74,7 @@ class Database:
             reader = await _connect(path)
             await _hop(reader, _set, _READER)
             return cls(writer, reader)
-        except BaseException:
+        except BaseException:  # cancelled, too: its threads would keep the process alive
             if reader is not None:
                 await reader.close()
             await writer.close()

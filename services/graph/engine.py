@@ -18,11 +18,19 @@ from services.chassis.errands import Errands
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.marks import Kept as KeptAnswer
+from services.chassis.replies import Replies
 from services.chassis.sessions import Session
 from services.chassis.supervise import Loops
-from services.graph import effects as e
-from services.graph import machine, recovery, submissions
-from services.graph.events import (
+from services.graph.peers import submissions
+from services.graph.peers.fetching import Fetching
+from services.graph.peers.patience import Store
+from services.graph.peers.peers import Batch, Scheduler
+from services.graph.records import recovery
+from services.graph.records.owing import owed
+from services.graph.records.store import RunStore
+from services.graph.runs import effects as e
+from services.graph.runs import machine
+from services.graph.runs.events import (
     BatchRefused,
     Event,
     NodeEnded,
@@ -30,15 +38,9 @@ from services.graph.events import (
     TasksAccepted,
     TimePassed,
 )
-from services.graph.fetching import Fetching
-from services.graph.owing import owed
-from services.graph.patience import Store
-from services.graph.peers import Batch, Scheduler
-from services.graph.places import Place
-from services.graph.runs import CAUSE_SETUP
-from services.graph.state import State
-from services.graph.store import RunStore
-from services.graph.values import Failure
+from services.graph.runs.places import Place
+from services.graph.runs.state import State
+from services.graph.runs.values import CAUSE_SETUP, Failure
 
 MOST_EVENTS = 2_048
 BUSY_TASKS = 20
@@ -99,9 +101,7 @@ class Engine:
         self._cache_bytes = cache_bytes
         self._inbox: list[Event] = []
         self._wake = asyncio.Event()
-        self._replies: dict[int, asyncio.Future[int]] = {}
-        self._keeps: dict[int, KeptAnswer[int]] = {}
-        self._next_reply = 0
+        self._replies = Replies[int]()
         self._sessions: dict[str, Session[Batch]] = {}
         self._tasks: dict[str, tuple[int, Place]] = {}
         """Run and place by task."""
@@ -131,12 +131,7 @@ class Engine:
 
         `kept` keeps the answer in the transaction of what it tells of.
         """
-        self._next_reply += 1
-        if kept is not None:
-            self._keeps[self._next_reply] = kept
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._replies[self._next_reply] = future
-        return self._next_reply, future
+        return self._replies.new(kept)
 
     async def run(self) -> None:
         """Steps through the inbox, for ever."""
@@ -205,12 +200,8 @@ class Engine:
         self._release(effects, batches)
 
     def _kept(self, effects: e.Effects) -> list[tuple[KeptAnswer[int], int]]:
-        found = []
-        for answer in effects.answers:
-            kept = self._keeps.pop(answer.reply, None)
-            if kept is not None and answer.error is None:
-                found.append((kept, answer.run))
-        return found
+        given = ((answer.reply, answer.run) for answer in effects.answers if answer.error is None)
+        return self._replies.kept(given)
 
     def _pack(self, effects: e.Effects) -> list[tuple[str, Batch]]:
         """Batches of what starts now; their rows go with the step's."""
@@ -256,13 +247,7 @@ class Engine:
         for wish in effects.wishes:
             self._grant(wish)
         for answer in effects.answers:
-            future = self._replies.pop(answer.reply, None)
-            if future is None or future.done():
-                continue
-            if answer.error is not None:
-                future.set_exception(answer.error)
-            else:
-                future.set_result(answer.run)
+            self._replies.answer(answer.reply, answer.run, answer.error)
         for run in effects.changed:
             for watch in self._watchers.get(run, ()):
                 watch.wake(has_ended=run not in self.state.runs)

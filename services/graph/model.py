@@ -1,6 +1,6 @@
 """What the graph service speaks about: planned graphs, the words of their fields, every reason to refuse.
 
-Pure: no I/O, no protobuf. Canvases are in canvas.py, the state of runs in state.py.
+Pure: no I/O, no protobuf. Canvases are in `canvases/`, the state of runs in `runs/`.
 """
 
 from enum import Enum
@@ -298,10 +298,6 @@ class AccountInvalid(InvalidArgument):
 
 class RoleInvalid(InvalidArgument):
     """A role is viewer, runner or editor."""
-
-
-class AccountRequired(InvalidArgument):
-    """Services have to say on behalf of which account they act."""
 
 
 class OperatorsUnavailable(ServiceError):

@@ -1,4 +1,4 @@
-"""Who may call what: the graph service's rule table. What a caller may do with a project is decided in access.py."""
+"""Who may call what: the graph service's rule table. What a caller may do with a project: `projects/access.py`."""
 
 from services.chassis.security import ADMIN, ON_BEHALF, USER, VIEWER, RuleTable
 

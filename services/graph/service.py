@@ -18,28 +18,28 @@ from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
-from services.graph.carriers import Cancellations, References, Withdrawals
-from services.graph.catalogue import Catalogue
-from services.graph.clearing import Clearing
 from services.graph.config import GraphConfig
 from services.graph.engine import Engine
-from services.graph.explaining import Explaining
-from services.graph.history import History
-from services.graph.holding import Holding
-from services.graph.library import Library
-from services.graph.lineage import RunLineage
-from services.graph.notices import Notices
-from services.graph.owing import Kind, withdrawals
-from services.graph.patience import PatientStore
-from services.graph.peers import Artifacts, Scheduler
-from services.graph.progress import Progress
-from services.graph.projects import Projects
+from services.graph.peers.carriers import Cancellations, References, Withdrawals
+from services.graph.peers.catalogue import Catalogue
+from services.graph.peers.patience import PatientStore
+from services.graph.peers.peers import Artifacts, Scheduler
+from services.graph.projects.holding import Holding
+from services.graph.projects.library import Library
+from services.graph.projects.starting import Starting
+from services.graph.records.clearing import Clearing
+from services.graph.records.owing import Kind, withdrawals
+from services.graph.records.projects import Projects
+from services.graph.records.store import RunStore
 from services.graph.rules import RULES
 from services.graph.servicer.projects import ProjectServicer
 from services.graph.servicer.runs import RunServicer
 from services.graph.servicer.triggers import TriggerServicer
-from services.graph.starting import Starting
-from services.graph.store import RunStore
+from services.graph.telling.explaining import Explaining
+from services.graph.telling.history import History
+from services.graph.telling.lineage import RunLineage
+from services.graph.telling.notices import Notices
+from services.graph.telling.progress import Progress
 from services.graph.triggers.deliveries import Deliveries
 from services.graph.triggers.firing import Firings
 from services.graph.triggers.listener import Listener, listener_of
@@ -64,6 +64,7 @@ class GraphService:
         self._database: Database | None = None
         self._outward: Outward | None = None
         self._scheduler: grpc.aio.Channel | None = None
+        self._tokens: RemoteAuthenticator | None = None
         self._library: Library | None = None
         self._listener: Listener | None = None
 
@@ -74,6 +75,9 @@ class GraphService:
         self._database = await Database.open(config.home / "graph.db", load_migrations(PACKAGE))
         sql = load_queries(PACKAGE)
         self._scheduler = self._outward.connect(config.scheduler)
+        news = self._outward.connect(config.scheduler, is_apart=True)
+        self._tokens = RemoteAuthenticator(self._scheduler, news=news)
+        self._loops.start("revocations", self._tokens.follow())
         self._catalogue = Catalogue(self._scheduler, self._clock)
         self._projects = Projects(self._database, sql)
         self._library = Library(self._projects, self._catalogue, self._clock)
@@ -142,9 +146,9 @@ class GraphService:
 
     def authenticator(self) -> Authenticator:
         """Tokens are the scheduler's: see RemoteAuthenticator."""
-        if self._scheduler is None:
+        if self._tokens is None:
             raise InvariantViolation("the graph service is not open")
-        return RemoteAuthenticator(self._scheduler)
+        return self._tokens
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         """Adds ProjectService, RunService, TriggerService and LineageService."""

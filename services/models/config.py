@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.chassis.config import AuditedConfig, ConfigInvalid, option
-from services.models.association import RuntimeMap, read_images
-from services.models.trust import Trust, read_trust
+from services.models.surroundings.association import RuntimeMap, read_images
+from services.models.trust.words import Trust, read_trust
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from modelyard.v1 import lineage_pb2 as pb
 from services.chassis.errors import NotFound
 from services.chassis.lineage import BESIDE, DOWN, UP, Ask, Found, Source, hidden, link, paged, thing
 from services.chassis.security import ADMIN, Principal
-from services.models import access
+from services.models.catalogue import access
 from services.models.catalogue.engine import Engine
 from services.models.catalogue.model import Role
 from services.models.catalogue.state import Lineage, Model, Version

@@ -42,6 +42,7 @@ class Holding(msgspec.Struct, frozen=True):
 
 
 NO_QUOTA = Quota()
+FIELDS: tuple[str, ...] = Quota.__struct_fields__
 NOTHING = Holding()
 
 

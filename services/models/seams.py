@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from modelyard.models import Config
-from services.models.association import TriedImage
+from services.models.surroundings.association import TriedImage
 
 
 class VersionKey(msgspec.Struct, frozen=True, order=True):

@@ -21,27 +21,31 @@ from services.chassis.security import Authenticator
 from services.chassis.server import Limits
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
-from services.models import notices
+from services.models.calls import notices
 from services.models.calls.calls import Calls
 from services.models.calls.figures import figures
 from services.models.calls.telling import Telling
+from services.models.catalogue.departed import DepartedAccounts
+from services.models.catalogue.describing import Describing
 from services.models.catalogue.engine import Engine
+from services.models.catalogue.origins import Origins
 from services.models.catalogue.owing import Cancellations, Kind
 from services.models.catalogue.store import CatalogueStore
 from services.models.catalogue.supplies import Supplies
 from services.models.catalogue.usage import Usage
 from services.models.catalogue.versions import Catalogue
 from services.models.config import ModelsConfig
-from services.models.describing import Describing
 from services.models.frames.room import FramesRoom
 from services.models.lineage import ModelLineage
-from services.models.origins import Origins
 from services.models.rules import RULES
+from services.models.servicer.deployments import DeploymentServicer
+from services.models.servicer.deployments import add_to_server as add_deployments
+from services.models.servicer.explaining import Explaining
 from services.models.servicer.inference import InferenceServicer, add_to_server
 from services.models.servicer.models import ModelServicer
 from services.models.servicer.quotas import ModelQuotaServicer
-from services.models.trust import Trust
-from services.models.trusting import TrustFile
+from services.models.trust.file import TrustFile
+from services.models.trust.words import Trust
 
 PACKAGE = "services.models"
 LOAD_S = 3_600.0
@@ -70,6 +74,7 @@ class ModelsService:
         self._database: Database | None = None
         self._outward: Outward | None = None
         self._scheduler: grpc.aio.Channel | None = None
+        self._tokens: RemoteAuthenticator | None = None
         self._calls: Calls | None = None
         self._supplies: Supplies | None = None
 
@@ -80,6 +85,9 @@ class ModelsService:
         self._database = await Database.open(config.home / "models.db", load_migrations(PACKAGE))
         sql = load_queries(PACKAGE)
         self._scheduler = self._outward.connect(config.scheduler)
+        news = self._outward.connect(config.scheduler, is_apart=True)
+        self._tokens = RemoteAuthenticator(self._scheduler, news=news)
+        self._loops.start("revocations", self._tokens.follow())
         self._store = self._outward.connect(config.store)
         self._graph = self._outward.connect(config.graph) if config.graph else None
         self._trainer = self._outward.connect(config.trainer) if config.trainer else None
@@ -104,7 +112,7 @@ class ModelsService:
         self._loops.start("answers", self._answers.run(self._clock))
 
     async def _open_catalogue(self, sql: Mapping[str, str]) -> None:
-        if self._database is None or self._scheduler is None:
+        if self._database is None or self._scheduler is None or self._tokens is None:
             raise InvariantViolation("the models service is not open")
         self._supplies = supplies = Supplies(self._store, self._clock)
         await supplies.open(self._config.home)
@@ -120,6 +128,10 @@ class ModelsService:
         self._usage = Usage(self._database, sql)
         self._describing = Describing(supplies, self._scheduler)
         self._loops.start("catalogue", self._engine.run())
+        departed = DepartedAccounts(self._engine, self._scheduler, self._clock)
+        self._tokens.subscribe(departed.look)
+        departed.look()
+        self._loops.start("departed-accounts", departed.run())
 
     async def _open_frames(self, database: Database, scheduler: grpc.aio.Channel) -> None:
         """After the catalogue: frames are of its versions."""
@@ -164,9 +176,9 @@ class ModelsService:
 
     def authenticator(self) -> Authenticator:
         """Tokens are the scheduler's: see RemoteAuthenticator."""
-        if self._scheduler is None:
+        if self._tokens is None:
             raise InvariantViolation("the models service is not open")
-        return RemoteAuthenticator(self._scheduler)
+        return self._tokens
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         """Adds the services of the catalogue, of deployments and seats, of calls and of lineage."""
@@ -185,10 +197,16 @@ class ModelsService:
         telling = Telling(self._calls, self._notices, self._clock)
         return [
             *(file.services_by_name[name].full_name for name in ("ModelService", "ModelQuotaService")),
-            *self._frames.register(server, self._answers),
+            self._frames.register(server),
+            add_deployments(self._deployments(self._scheduler), self._answers, server),
             add_to_server(InferenceServicer(self._calls, telling), server),
             add_lineage(server, self._lineage(self._calls).sources()),
         ]
+
+    def _deployments(self, scheduler: grpc.aio.Channel) -> DeploymentServicer:
+        engine, source = self._frames.engine, self._frames.source
+        explaining = Explaining(engine, source, scheduler, self._clock)
+        return DeploymentServicer(engine, source, self._catalogue, explaining, self._answers, self._clock)
 
     def _lineage(self, calls: Calls) -> ModelLineage:
         """What is known of versions, with the calls of a moment ago."""

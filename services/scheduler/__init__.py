@@ -1,1 +1,1 @@
-"""The master: tasks, nodes, accounts (S0)."""
+"""The scheduler: tasks, nodes, accounts (S0). What lies in which room is said in README.md."""

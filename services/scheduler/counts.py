@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from services.chassis.figures import Family, Spread, counter, spread
-from services.scheduler.effects import InsertTask, RecordChange
 from services.scheduler.model import TERMINAL, Cause, TaskState
-from services.scheduler.state import State
+from services.scheduler.state.effects import InsertTask, RecordChange
+from services.scheduler.state.state import State
 
 
 class Counts:

@@ -14,17 +14,26 @@ from services.chassis.errors import ServiceError
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.marks import current as current_mark
-from services.scheduler import machine, recovery
-from services.scheduler.arrays import has_unmade
+from services.scheduler import machine
 from services.scheduler.counts import Counts
-from services.scheduler.effects import Answer, Command, Effects, RecordChange, Row, SendBeatAck, SendWelcome
-from services.scheduler.events import Event, Ticked
-from services.scheduler.marks import marked
 from services.scheduler.model import TERMINAL, Now, task_key
-from services.scheduler.rows import Counters
-from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
-from services.scheduler.store import SchedulerStore
-from services.scheduler.tenants import HALF_LIFE_MS
+from services.scheduler.queues.shares import HALF_LIFE_MS
+from services.scheduler.records import recovery
+from services.scheduler.records.rows import Counters
+from services.scheduler.records.store import SchedulerStore
+from services.scheduler.requests.marks import marked
+from services.scheduler.state.effects import (
+    Answer,
+    Command,
+    Effects,
+    RecordChange,
+    Row,
+    SendBeatAck,
+    SendWelcome,
+)
+from services.scheduler.state.events import Event, Ticked
+from services.scheduler.state.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
+from services.scheduler.tasks.arrays import has_unmade
 from services.scheduler.timers import TICK_MS
 
 MOST_EVENTS = 512

@@ -7,13 +7,13 @@ import asyncio
 from collections import Counter
 
 from services.chassis.figures import Family, counter, gauge
-from services.scheduler.cluster import Node
 from services.scheduler.engine import Engine
 from services.scheduler.model import NodeState, TaskState
 from services.scheduler.notify.deliveries import Deliveries
 from services.scheduler.notify.outbox import Outbox
+from services.scheduler.placement.cluster import Node
 from services.scheduler.resources import natural
-from services.scheduler.state import State
+from services.scheduler.state.state import State
 
 PORTION = 10_000
 MOST_NODES = 500

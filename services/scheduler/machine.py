@@ -8,24 +8,16 @@ holder of an attempt's token (epoch, attempt) moves it.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from services.scheduler import (
-    agents,
-    arrays,
-    dependencies,
-    gathering,
-    modify,
-    nodes,
-    quoting,
-    requests,
-    schedule,
-    sharing,
-    suspension,
-    timers,
-)
-from services.scheduler import events as ev
-from services.scheduler.effects import Answer, Effects, RecordRequest
+from services.scheduler import timers
 from services.scheduler.model import Now, TaskState
-from services.scheduler.state import State, check_invariants
+from services.scheduler.nodes import agents, maintenance
+from services.scheduler.requests import modify, quoting, sharing, suspension, tasks
+from services.scheduler.scheduling import gathering, schedule
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import Answer, Effects, RecordRequest
+from services.scheduler.state.invariants import check_invariants
+from services.scheduler.state.state import State
+from services.scheduler.tasks import arrays, dependencies
 
 __all__ = ["TRANSITIONS", "apply", "check_invariants", "step"]
 
@@ -97,7 +89,7 @@ def _on_marked(state: State, event: ev.Marked, now: Now, effects: Effects) -> No
     """Once for each request id; a refusal is not remembered."""
     known = state.requests.get((event.account, event.request_id))
     if known is not None:
-        effects.answers.append(requests.repeat(event.reply, event.content, known))
+        effects.answers.append(tasks.repeat(event.reply, event.content, known))
         return
     before = len(effects.answers)
     apply(state, event.event, now, effects)
@@ -109,21 +101,21 @@ def _on_marked(state: State, event: ev.Marked, now: Now, effects: Effects) -> No
 
 
 HANDLERS: dict[type[ev.Event], Callable[[State, Any, Now, Effects], None]] = {
-    ev.TasksSubmitted: requests.on_tasks_submitted,
-    ev.RequestRecalled: requests.on_request_recalled,
+    ev.TasksSubmitted: tasks.on_tasks_submitted,
+    ev.RequestRecalled: tasks.on_request_recalled,
     ev.Marked: _on_marked,
-    ev.SpecsRetired: requests.on_specs_retired,
-    ev.AccountClosed: requests.on_account_closed,
-    ev.AccountOpened: requests.on_account_opened,
-    ev.ContactsChanged: requests.on_contacts_changed,
+    ev.SpecsRetired: tasks.on_specs_retired,
+    ev.AccountClosed: tasks.on_account_closed,
+    ev.AccountOpened: tasks.on_account_opened,
+    ev.ContactsChanged: tasks.on_contacts_changed,
     ev.ModifyRequested: modify.on_modify_requested,
     ev.TasksModifyRequested: modify.on_tasks_modify_requested,
     ev.QuoteRequested: quoting.on_quote_requested,
     ev.QuoteRenewed: quoting.on_quote_renewed,
     ev.QuoteDeleted: quoting.on_quote_deleted,
-    ev.CancelRequested: requests.on_cancel_requested,
-    ev.HoldRequested: requests.on_hold_requested,
-    ev.ReleaseRequested: requests.on_release_requested,
+    ev.CancelRequested: tasks.on_cancel_requested,
+    ev.HoldRequested: tasks.on_hold_requested,
+    ev.ReleaseRequested: tasks.on_release_requested,
     ev.SuspendRequested: suspension.on_suspend_requested,
     ev.ResumeRequested: suspension.on_resume_requested,
     ev.AgentConnected: agents.on_agent_connected,
@@ -133,10 +125,10 @@ HANDLERS: dict[type[ev.Event], Callable[[State, Any, Now, Effects], None]] = {
     ev.CommandsAcknowledged: agents.on_commands_acknowledged,
     ev.CapacityChanged: agents.on_capacity_changed,
     ev.TasksReported: agents.on_tasks_reported,
-    ev.NodeCordoned: nodes.on_node_cordoned,
-    ev.NodeDrainRequested: nodes.on_node_drain_requested,
-    ev.NodeLabelled: nodes.on_node_labelled,
-    ev.NodeForgotten: nodes.on_node_forgotten,
+    ev.NodeCordoned: maintenance.on_node_cordoned,
+    ev.NodeDrainRequested: maintenance.on_node_drain_requested,
+    ev.NodeLabelled: maintenance.on_node_labelled,
+    ev.NodeForgotten: maintenance.on_node_forgotten,
     ev.QueueCreated: sharing.on_queue_created,
     ev.QueueChanged: sharing.on_queue_changed,
     ev.QueueDeleted: sharing.on_queue_deleted,

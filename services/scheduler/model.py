@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import msgspec
 
-from services.scheduler.notify.model import Notice
+from services.scheduler.notification import Notice
 from services.scheduler.refusals import MalformedTaskId
 from services.scheduler.resources import Amounts
 

@@ -92,6 +92,7 @@ _BY_SERVICE: dict[str, dict[str, frozenset[str]]] = {
         "RevokeToken": frozenset({ADMIN, USER}),
         "GetIdentity": _ALL,
         "ResolveToken": frozenset({SERVICE}),
+        "WatchRevocations": frozenset({SERVICE}),
     },
 }
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import grpc.aio
@@ -25,17 +25,21 @@ from services.chassis.outward import yard_key
 from services.chassis.security import ADMIN, SERVICE, Authenticator, Principal, ensure_secret
 from services.chassis.supervise import Loops
 from services.scheduler import figures
-from services.scheduler.accounts import Accounts
-from services.scheduler.answers import Answers, repeatable
+from services.scheduler.access.accounts import Accounts
+from services.scheduler.access.credentials import Credentials
+from services.scheduler.archive.lineage import TaskLineage
+from services.scheduler.archive.logs import LogFiles
+from services.scheduler.archive.past import Past
+from services.scheduler.archive.retention import Retention
 from services.scheduler.config import SchedulerConfig
 from services.scheduler.counts import Counts
-from services.scheduler.credentials import Credentials
-from services.scheduler.disk import DiskGuard
 from services.scheduler.engine import Engine
-from services.scheduler.inputs import Inputs
-from services.scheduler.lineage import TaskLineage
-from services.scheduler.logs import LogFiles
-from services.scheduler.modification import Modification
+from services.scheduler.intake.answers import Answers, repeatable
+from services.scheduler.intake.disk import DiskGuard
+from services.scheduler.intake.inputs import Inputs
+from services.scheduler.intake.modification import Modification
+from services.scheduler.intake.operators import Operators
+from services.scheduler.intake.submission import Submission
 from services.scheduler.notify.composer import Composer
 from services.scheduler.notify.contacts import Contacts
 from services.scheduler.notify.deliveries import Deliveries
@@ -44,9 +48,8 @@ from services.scheduler.notify.messages import Messages
 from services.scheduler.notify.outbox import Outbox
 from services.scheduler.notify.pool import SenderPool
 from services.scheduler.notify.seal import Seal
-from services.scheduler.operators import Operators
-from services.scheduler.past import Past
-from services.scheduler.retention import Retention
+from services.scheduler.reading.tasks import Tasks
+from services.scheduler.records.store import SchedulerStore
 from services.scheduler.rules import RULES
 from services.scheduler.servicer.accounts import AccountServicer
 from services.scheduler.servicer.contacts import ContactServicer
@@ -56,9 +59,6 @@ from services.scheduler.servicer.nodes import NodeServicer
 from services.scheduler.servicer.operators import OperatorServicer
 from services.scheduler.servicer.queues import QueueServicer
 from services.scheduler.servicer.tasks import TaskServicer
-from services.scheduler.store import SchedulerStore
-from services.scheduler.submission import Submission
-from services.scheduler.tasks import Tasks
 
 DEFAULT_ACCOUNT = "default"
 # A restored copy skips these many epochs, tasks and revisions: what came after the backup must not be met again.
@@ -272,6 +272,8 @@ class SchedulerService:
 class SchedulerAuthenticator:
     """Tokens of attempts are checked by their signature, all others by the database."""
 
+    recheck_s = 600.0
+
     def __init__(self, accounts: Accounts, credentials: Credentials, engine: Engine) -> None:
         self._accounts = accounts
         self._credentials = credentials
@@ -279,7 +281,11 @@ class SchedulerAuthenticator:
 
     @property
     def generation(self) -> int:
-        return self._accounts.generation
+        return self._accounts.revocations.generation
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """`listener` is called after each revocation."""
+        self._accounts.revocations.subscribe(listener)
 
     async def authenticate(self, secret: str) -> Principal:
         if secret.startswith("yard_task_"):

@@ -4,24 +4,15 @@ Leases use the monotonic clock."""
 
 import heapq
 
-from services.scheduler import (
-    agents,
-    arrays,
-    holds,
-    lifecycle,
-    nodes,
-    pace,
-    preemption,
-    quoting,
-    reliance,
-    sharing,
-    silence,
-)
-from services.scheduler import events as ev
-from services.scheduler.cluster import Node
-from services.scheduler.effects import Effects, RetractTask
 from services.scheduler.model import Cause, NodeState, Now, TaskState
-from services.scheduler.state import State
+from services.scheduler.nodes import agents, maintenance, pace, reliance
+from services.scheduler.placement.cluster import Node
+from services.scheduler.requests import quoting, sharing
+from services.scheduler.scheduling import holds, preemption
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import Effects, RetractTask
+from services.scheduler.state.state import State
+from services.scheduler.tasks import arrays, commands, lifecycle, silence
 
 TICK_MS = 500
 # A gap between ticks beyond this is the scheduler's own stall, and is credited to every lease.
@@ -69,7 +60,7 @@ def _watch_nodes(state: State, now: Now, effects: Effects) -> None:
                 agents.set_node_state(state, node)
                 effects.changed_nodes.add(node.id)
         if node.drain_deadline_ms and now.wall_ms >= node.drain_again_ms and node.session:
-            nodes.stop_drained(state, node, now, effects)
+            maintenance.stop_drained(state, node, now, effects)
         if now.monotonic_ms > node.lease_ms + LOSS_MARGIN_MS:
             overdue.append(node)
         elif node.state is NodeState.READY and now.monotonic_ms > node.beat_ms + suspect_ms:
@@ -132,4 +123,4 @@ def _retract_stuck(state: State, now: Now, effects: Effects) -> None:
         task = state.tasks[key]
         node = state.cluster.nodes[task.node]
         if node.session:
-            lifecycle.send(node, RetractTask(key, task.attempt), effects)
+            commands.send(node, RetractTask(key, task.attempt), effects)

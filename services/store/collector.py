@@ -7,7 +7,7 @@ and tried again in the next round.
 from services.chassis.clock import Clock
 from services.chassis.errors import ServiceError
 from services.chassis.logs import get_logger
-from services.store.blobs import Blobs
+from services.store.blobs.blobs import Blobs
 from services.store.engine import Engine
 from services.store.store import COLLECT_MOST, Store
 

@@ -13,9 +13,9 @@ from services.chassis.clock import Clock
 from services.chassis.errors import ServiceError
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
-from services.store.blobs import Blobs
-from services.store.digest_locks import DigestLocks
-from services.store.intake import Intake
+from services.store.blobs.blobs import Blobs
+from services.store.blobs.digest_locks import DigestLocks
+from services.store.blobs.intake import Intake
 from services.store.model import (
     READ_BYTES,
     Artifact,

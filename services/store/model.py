@@ -150,10 +150,6 @@ class OffsetOutOfRange(OutOfRange):
     """The offset lies outside of the artefact."""
 
 
-class AccountRequired(InvalidArgument):
-    """Agents and services have to say on behalf of which account they act."""
-
-
 class AccountForbidden(PermissionDenied):
     """This token speaks for another account."""
 

@@ -1,4 +1,4 @@
-"""Who may call what: the store's rule table. What a caller may touch is decided in accounts.py."""
+"""Who may call what: the store's rule table. What a caller may touch is decided in servicer/accounts.py."""
 
 from services.chassis.security import ADMIN, AGENT, SERVICE, TASK, USER, VIEWER, RuleTable
 

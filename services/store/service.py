@@ -14,15 +14,15 @@ from services.chassis.outward import Outward
 from services.chassis.peers import RemoteAuthenticator
 from services.chassis.security import Authenticator
 from services.chassis.supervise import Loops
-from services.store.blobs import Blobs, storage_of
+from services.store.blobs.blobs import Blobs, storage_of
 from services.store.collector import Collector
 from services.store.config import StoreConfig
 from services.store.engine import Engine
-from services.store.fence import Fence
 from services.store.lineage import ArtifactLineage
-from services.store.local import LocalFiles
 from services.store.rules import RULES
-from services.store.servicer import ArtifactServicer
+from services.store.servicer.artifacts import ArtifactServicer
+from services.store.servicer.fence import Fence
+from services.store.servicer.local import LocalFiles
 from services.store.store import Store
 
 
@@ -39,6 +39,7 @@ class StoreService:
         self._store: Store | None = None
         self._engine: Engine | None = None
         self._scheduler: grpc.aio.Channel | None = None
+        self._tokens: RemoteAuthenticator | None = None
         self._outward: Outward | None = None
 
     async def open(self) -> None:
@@ -52,6 +53,9 @@ class StoreService:
         self._store = await Store.open(config.home / "store.db")
         self._engine = Engine(self._store, self._blobs, config.limits, clock)
         self._scheduler = self._outward.connect(config.scheduler)
+        news = self._outward.connect(config.scheduler, is_apart=True)
+        self._tokens = RemoteAuthenticator(self._scheduler, news=news)
+        self._loops.start("revocations", self._tokens.follow())
         collector = Collector(self._engine, self._store, self._blobs, config.collect_grace_s, clock)
         self._loops.start("collector", collector.run())
 
@@ -74,9 +78,9 @@ class StoreService:
 
     def authenticator(self) -> Authenticator:
         """Tokens are the scheduler's: see RemoteAuthenticator."""
-        if self._scheduler is None:
+        if self._tokens is None:
             raise InvariantViolation("the store is not open")
-        return RemoteAuthenticator(self._scheduler)
+        return self._tokens
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         """Adds ArtifactService and LineageService."""

@@ -23,15 +23,22 @@ from services.chassis.errands import Errands
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.marks import Kept as KeptAnswer
+from services.chassis.replies import Replies
 from services.chassis.sessions import Session
 from services.chassis.settling import Waiters, let_go
 from services.chassis.supervise import Loops
 from services.chassis.watchers import Watchers
-from services.trainer import effects as e
-from services.trainer import machine, submissions, timers
-from services.trainer.addresses import Cache
-from services.trainer.commands import command_of
-from services.trainer.events import (
+from services.trainer import machine
+from services.trainer.convert import submissions
+from services.trainer.convert.addresses import Cache
+from services.trainer.convert.commands import command_of
+from services.trainer.jobs import timers
+from services.trainer.jobs.standing_in import plan_without_framework
+from services.trainer.model import Checkpoint, Exit
+from services.trainer.records.owing import owed
+from services.trainer.records.store import EPOCH_REVISIONS, BatchRow, JobStore, Part
+from services.trainer.state import effects as e
+from services.trainer.state.events import (
     Event,
     FrameworkLost,
     JobForgotten,
@@ -41,12 +48,9 @@ from services.trainer.events import (
     SeatsRefused,
     Ticked,
 )
-from services.trainer.model import Checkpoint, Exit
-from services.trainer.owing import owed
-from services.trainer.standing_in import plan_without_framework
-from services.trainer.state import Instance, Job, State
-from services.trainer.store import EPOCH_REVISIONS, BatchRow, JobStore, Part
-from services.trainer.sweeps.events import SweepEvent, SweepRevisited, SweepsTaken
+from services.trainer.state.jobs import Instance, Job
+from services.trainer.state.state import State
+from services.trainer.state.sweep_events import SweepEvent, SweepRevisited, SweepsTaken
 from services.trainer.sweeps.machine import is_to_be_revisited
 
 TICK_S = 0.5
@@ -93,9 +97,7 @@ class Engine:
         self._inbox: list[Event | SweepEvent] = []
         self._wake = asyncio.Event()
         self._settled = Waiters()
-        self._replies: dict[int, asyncio.Future[int]] = {}
-        self._keeps: dict[int, KeptAnswer[int]] = {}
-        self._next_reply = 0
+        self._replies = Replies[int]()
         self._open_sessions: dict[str, Session[Seats]] = {}
         self._seats: dict[str, tuple[int, str, int]] = {}
         """Whose seat a task holds."""
@@ -156,12 +158,7 @@ class Engine:
 
     def new_reply(self, kept: KeptAnswer[int] | None = None) -> tuple[int, asyncio.Future[int]]:
         """A number for an event that wants an answer, and the job's number to come."""
-        self._next_reply += 1
-        if kept is not None:
-            self._keeps[self._next_reply] = kept
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._replies[self._next_reply] = future
-        return self._next_reply, future
+        return self._replies.new(kept)
 
     async def run(self) -> None:
         """Steps through the inbox, for ever; time is an event like others."""
@@ -237,12 +234,8 @@ class Engine:
         return Seats(row.batch, row.job, row.account, parts, request)
 
     def _kept(self, effects: e.Effects) -> list[tuple[KeptAnswer[int], int]]:
-        found = []
-        for answer in effects.answers:
-            kept = self._keeps.pop(answer.reply, None)
-            if kept is not None and answer.error is None:
-                found.append((kept, answer.job))
-        return found
+        given = ((answer.reply, answer.job) for answer in effects.answers if answer.error is None)
+        return self._replies.kept(given)
 
     def _note_seats(self, effects: e.Effects) -> None:
         """Seats that instances got are followed from now on."""
@@ -261,13 +254,7 @@ class Engine:
             self._session(one.account).submit(one)
         self._command(effects)
         for answer in effects.answers:
-            future = self._replies.pop(answer.reply, None)
-            if future is None or future.done():
-                continue
-            if answer.error is not None:
-                future.set_exception(answer.error)
-            else:
-                future.set_result(answer.job)
+            self._replies.answer(answer.reply, answer.job, answer.error)
         for job in effects.changed:
             self._watchers.tell(job)
             live = self.state.jobs.get(job)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from modelyard.training.restarts import Cause
 from services.chassis.errors import ServiceError
-from services.trainer import (
+from services.trainer.jobs import (
     asking,
     checkpoints,
     closings,
@@ -25,10 +26,18 @@ from services.trainer import (
     timers,
     turns,
 )
-from services.trainer.acts import Act
-from services.trainer.admission import admit
-from services.trainer.effects import Answer, CancelSeats, DropBatch, Effects, PutInstance, PutJob
-from services.trainer.events import (
+from services.trainer.jobs.acts import Act
+from services.trainer.jobs.admission import admit
+from services.trainer.model import (
+    PLACED,
+    Exit,
+    InstanceState,
+    JobHasEnded,
+    JobNotSuspended,
+    JobState,
+)
+from services.trainer.state.effects import Answer, CancelSeats, DropBatch, Effects, PutInstance, PutJob
+from services.trainer.state.events import (
     ActivitySeen,
     CheckpointSeen,
     Event,
@@ -55,17 +64,11 @@ from services.trainer.events import (
     StacksTold,
     Ticked,
 )
-from services.trainer.model import (
-    PLACED,
-    InstanceState,
-    JobHasEnded,
-    JobNotSuspended,
-    JobState,
-)
-from services.trainer.state import Instance, LiveJob, State
+from services.trainer.state.jobs import Instance, LiveJob
+from services.trainer.state.state import State
+from services.trainer.state.sweep_events import SweepEvent
 from services.trainer.sweeps import machine as sweeps
 from services.trainer.sweeps import trials
-from services.trainer.sweeps.events import SweepEvent
 
 _OfInstance = (
     SeatOpened
@@ -321,6 +324,9 @@ def _on_seat_ended(act: Act, event: SeatEnded) -> None:
     instance = act.live.of_task(event.task)
     if instance is None:
         return
+    if event.exit.cause is Cause.SETUP and instance.state is InstanceState.PENDING and not act.job.is_over:
+        _cannot_be_prepared(act, instance, event.exit)
+        return
     if act.job.state is JobState.RESERVING or (event.has_waited_too_long and not act.job.is_over):
         _give_way(act, event.exit.message)
         return
@@ -328,6 +334,13 @@ def _on_seat_ended(act: Act, event: SeatEnded) -> None:
     endings.seat_lost(act, instance, msgspec.structs.replace(event.exit, epoch=instance.epoch))
     if waits and not act.job.is_over and instance.state is InstanceState.PENDING:
         gangs.submit(act, [instance.key], is_whole=False)
+
+
+def _cannot_be_prepared(act: Act, instance: Instance, found: Exit) -> None:
+    """Its packages or its image cannot be had where it was placed; asking again and again would not bring them."""
+    act.job.failure, act.job.failed = act.job.failure or found, act.job.failed or instance.key
+    act.set(instance, InstanceState.FAILED, "SETUP", found.message)
+    outcomes.decide(act, JobState.FAILED, "SETUP", found.message)
 
 
 def _give_way(act: Act, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What the trainer speaks about: jobs, instances, ends, in the contract's words; every reason to refuse. Pure."""
+"""What the trainer speaks about: jobs, instances, sweeps, ends, in the contract's words; reasons to refuse. Pure."""
 
 from enum import Enum
 
@@ -10,7 +10,7 @@ from services.chassis.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
-    ServiceError,
+    OutOfRange,
 )
 
 RESERVING_MOST = 64
@@ -129,6 +129,52 @@ class Condition(msgspec.Struct, frozen=True):
     revision: int
 
 
+class Attached(msgspec.Struct, frozen=True, array_like=True):
+    """An artefact and where it lies."""
+
+    path: str
+    digest: str
+    is_directory: bool = False
+
+
+class SweepState(Enum):
+    """How far a sweep is, or how it ended."""
+
+    RUNNING = "running"
+    DRAINING = "draining"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    SUSPENDED = "suspended"
+
+    @property
+    def has_ended(self) -> bool:
+        return self not in (SweepState.RUNNING, SweepState.DRAINING, SweepState.SUSPENDED)
+
+
+class TrialState(Enum):
+    """How far a trial is, or how it ended."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    PRUNED = "pruned"
+    STOPPED = "stopped"
+
+    @property
+    def has_ended(self) -> bool:
+        return self not in (TrialState.WAITING, TrialState.RUNNING)
+
+
+PRUNED = "SWEEP_RUNG"
+"""Why a job ends that was behind at a rung."""
+BEYOND = "SWEEP_MAX"
+"""Why a job ends that has gone as far as a whole trial goes."""
+OVER = "SWEEP_OVER"
+"""Why a job ends whose sweep is over."""
+
+
 class JobNotFound(NotFound):
     """There is no such job, or it is not yours to see."""
 
@@ -161,4 +207,29 @@ class InstanceUnknown(InvalidArgument):
     """The job has no such instance."""
 
 
-Refusal = ServiceError
+class SweepNotFound(NotFound):
+    """There is no such sweep, or it is not yours to see."""
+
+
+class SweepInvalid(FailedPrecondition):
+    """The sweep file has errors; ValidateJob tells all of them."""
+
+
+class SweepHasEnded(FailedPrecondition):
+    """The sweep has ended."""
+
+
+class SweepNotSuspended(FailedPrecondition):
+    """The sweep is not suspended."""
+
+
+class SweepStateUnknown(InvalidArgument):
+    """There is no such state."""
+
+
+class ParallelOutOfRange(InvalidArgument):
+    """So many trials cannot run at a time."""
+
+
+class SweepRevisionUnknown(OutOfRange):
+    """There is no such revision: list again."""

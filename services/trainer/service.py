@@ -28,34 +28,35 @@ from services.chassis.references import References
 from services.chassis.security import Authenticator
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
-from services.trainer.carriers import Cancellations
-from services.trainer.clearing import Clearing
 from services.trainer.config import TrainerConfig
-from services.trainer.creation import Creation
+from services.trainer.documents.frameworks import Frameworks
+from services.trainer.documents.plans import Plans
 from services.trainer.engine import Engine
-from services.trainer.explaining import Explaining
-from services.trainer.frameworks import Frameworks
-from services.trainer.jobs import Jobs
-from services.trainer.lineage import JobLineage
-from services.trainer.links import links_of
-from services.trainer.log_index import LogIndex
-from services.trainer.log_streams import JobLogs
-from services.trainer.logs import LogSource
-from services.trainer.making_room import MakingRoom
-from services.trainer.metrics import Metrics
-from services.trainer.notices import Notices
-from services.trainer.owing import Kind
+from services.trainer.logs.source import LogSource
+from services.trainer.logs.streams import JobLogs
+from services.trainer.peers.carriers import Cancellations
+from services.trainer.peers.links import links_of
+from services.trainer.peers.making_room import MakingRoom
 from services.trainer.plugins.functions import Functions
 from services.trainer.plugins.host import Plugins
-from services.trainer.reports import Reports
+from services.trainer.records.clearing import Clearing
+from services.trainer.records.log_index import LogIndex
+from services.trainer.records.metrics import Metrics
+from services.trainer.records.owing import Kind
+from services.trainer.records.store import JobStore
+from services.trainer.records.sweeps import SweepStore
 from services.trainer.rules import RULES
+from services.trainer.servicer.creation import Creation
 from services.trainer.servicer.frameworks import FrameworkServicer
 from services.trainer.servicer.jobs import JobServicer
 from services.trainer.servicer.sweeps import SweepServicer
-from services.trainer.store import JobStore
-from services.trainer.sweeps.notices import SweepNotices
-from services.trainer.sweeps.reading import Sweeps
-from services.trainer.sweeps.store import SweepStore
+from services.trainer.telling.explaining import Explaining
+from services.trainer.telling.jobs import Jobs
+from services.trainer.telling.lineage import JobLineage
+from services.trainer.telling.notices import Notices
+from services.trainer.telling.reports import Reports
+from services.trainer.telling.sweep_notices import SweepNotices
+from services.trainer.telling.sweeps import Sweeps
 
 PACKAGE = "services.trainer"
 
@@ -75,6 +76,7 @@ class TrainerService:
         self._plugins = Plugins()
         self._functions: Functions | None = None
         self._scheduler: grpc.aio.Channel | None = None
+        self._tokens: RemoteAuthenticator | None = None
         self._log_channel: grpc.aio.Channel | None = None
 
     async def open(self) -> None:
@@ -84,6 +86,9 @@ class TrainerService:
         self._database = await Database.open(config.home / "trainer.db", load_migrations(PACKAGE))
         sql = load_queries(PACKAGE)
         self._scheduler = self._outward.connect(config.scheduler)
+        news = self._outward.connect(config.scheduler, is_apart=True)
+        self._tokens = RemoteAuthenticator(self._scheduler, news=news)
+        self._loops.start("revocations", self._tokens.follow())
         self._store = self._outward.connect(config.store)
         store = JobStore(self._database, sql)
         await self._plugins.open()
@@ -98,15 +103,16 @@ class TrainerService:
         )  # fmt: skip
         endpoint = config.endpoint or f":{config.port}"
         self._engine = Engine(store, self._scheduler, self._errands, self._clock, self._loops, endpoint)
-        self._jobs = Jobs(self._engine, self._frameworks)
+        self._plans = Plans(self._frameworks)
+        self._jobs = Jobs(self._engine, self._plans)
         self._index = LogIndex(self._database, sql)
         # Hundreds of streams at a time: nothing else waits behind them.
         self._log_channel = self._outward.connect(config.scheduler, is_apart=True)
         self._metrics = Metrics(self._database, sql)
         self._links = links_of(self._engine, self._index, self._metrics)
         self._functions = Functions(self._engine, self._plugins)
-        self._sweeps = Sweeps(self._engine, SweepStore(self._database, sql), self._jobs, self._frameworks)
-        await self._engine.open(self._jobs.plan_of, await self._sweeps.taken())
+        self._sweeps = Sweeps(self._engine, SweepStore(self._database, sql), self._plans)
+        await self._engine.open(self._plans.of, await self._sweeps.taken())
         await self._errands.open()
         self._contacts = Contacts(self._scheduler)
         carriers: dict[str, Carrier] = {
@@ -135,15 +141,15 @@ class TrainerService:
 
     def authenticator(self) -> Authenticator:
         """Tokens are the scheduler's: see RemoteAuthenticator."""
-        if self._scheduler is None:
+        if self._tokens is None:
             raise InvariantViolation("the trainer is not open")
-        return RemoteAuthenticator(self._scheduler)
+        return self._tokens
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         """Adds FrameworkService, JobService, SweepService, SeatService and LineageService."""
         if self._scheduler is None or self._log_channel is None:
             raise InvariantViolation("the trainer is not open")
-        frameworks = FrameworkServicer(self._frameworks, self._jobs, self._plugins, self._clock)
+        frameworks = FrameworkServicer(self._frameworks, self._plans, self._plugins, self._clock)
         file = framework_pb2.DESCRIPTOR
         framework_pb2_grpc.add_FrameworkServiceServicer_to_server(
             repeatable(frameworks, file, self._answers), server
@@ -151,12 +157,20 @@ class TrainerService:
         explaining = Explaining(self._engine, self._scheduler, self._clock)
         logs = JobLogs(LogSource(self._engine, self._jobs, self._index, self._log_channel))
         reports = Reports(self._engine, self._jobs, self._metrics, self._answers, self._clock)
-        creation = Creation(self._engine, self._jobs, self._frameworks, self._answers, self._contacts)
+        creation = Creation(
+            self._engine, self._jobs, self._plans, self._frameworks, self._answers, self._contacts
+        )
         jobs = JobServicer(self._engine, self._jobs, creation, explaining, self._clock, logs, reports)
         job_file = job_pb2.DESCRIPTOR
         job_pb2_grpc.add_JobServiceServicer_to_server(repeatable(jobs, job_file, self._answers), server)
         sweeps = SweepServicer(
-            self._engine, self._sweeps, self._frameworks, self._answers, self._contacts, self._clock
+            self._engine,
+            self._sweeps,
+            self._plans,
+            self._frameworks,
+            self._answers,
+            self._contacts,
+            self._clock,
         )
         sweep_file = sweep_pb2.DESCRIPTOR
         sweep_pb2_grpc.add_SweepServiceServicer_to_server(

@@ -37,6 +37,11 @@ READ = (
         "yard up --trust ada",
         "a reader's own accounts; test_model_trust.py, test_model_probe.py",
     ),
+    (
+        "docs/operations.md",
+        "docker compose",
+        "makes an image from a package index; test_compose.py judges it",
+    ),
     ("docs/operations.md", "useradd", "makes users and units; test_systemd_units.py judges the units"),
     ("docs/training.md", "yard train checkpoints", "a reader's own job; test_e2e_checkpoints.py types it"),
     ("tests/conformance/README.md", "make conformance", "against ours: test_e2e_inference_clients.py"),

@@ -14,7 +14,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from modelyard.v1 import account_pb2
 from modelyard.v1 import task_pb2 as pb
 from services.chassis.security import ON_BEHALF
-from services.scheduler.answers import OWN_PROMISE
+from services.scheduler.intake.answers import OWN_PROMISE
 from services.scheduler.rules import RULES
 from tests.support import repeating
 from tests.support.repeating import under

@@ -31,7 +31,7 @@ from modelyard.v1 import (
     queue_pb2,
     task_pb2,
 )
-from services.scheduler import modification
+from services.scheduler.intake import modification
 from services.scheduler.servicer import suspending
 from tests.support.mutations import add, mutate, value
 from tests.support.scheduler_service import Client, SchedulerYard, command, scheduler_yard
@@ -164,7 +164,7 @@ async def test_rpc_with_mutated_fields_is_answered_in_words(
         await yard.user(FUZZED)
         queue = queue_pb2.Queue(name=FUZZED)
         await yard.admin.queues.CreateQueue(queue_pb2.CreateQueueRequest(queue=queue))
-        of_services = method.name in ("ResolveToken", "Notify")
+        of_services = method.name in ("ResolveToken", "WatchRevocations", "Notify")
         client = yard.service_client if of_services else yard.admin
         account = "default" if method.name == "Notify" else ""
         codes: dict[str, int] = {}

@@ -9,7 +9,7 @@ import grpc.aio
 import pytest
 
 from modelyard.v1 import job_pb2
-from services.trainer import log_streams
+from services.trainer.logs import streams as log_streams
 from tests.support.scheduler_service import refusal
 from tests.support.trainer_yard import JOB, TrainerYard, trainer_yard
 from tests.support.wait import wait_until

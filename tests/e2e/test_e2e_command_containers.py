@@ -125,4 +125,4 @@ async def test_operator_with_an_image_is_told_while_the_canvas_is_judged(yard: Y
         answer = await bench.client.projects.save(bench.project, text)
         (problem,) = answer.problems
         assert (problem.node, problem.field) == ("number", "environment.image")
-        assert "only commands run in containers" in problem.message
+        assert "only commands and programs of jobs run in containers" in problem.message

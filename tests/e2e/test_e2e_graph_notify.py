@@ -20,8 +20,8 @@ import pytest
 from modelyard.client.aio import Client
 from modelyard.v1 import canvas_pb2, run_pb2, task_pb2
 from services.chassis.sqlite import load_queries
+from services.scheduler.archive.past import TASK_TABLES
 from services.scheduler.model import parse_task_id
-from services.scheduler.past import TASK_TABLES
 from tests.support.graph_documents import bundle, document, node
 from tests.support.graph_owed import wait_until_nothing_is_owed
 from tests.support.processes import Processes

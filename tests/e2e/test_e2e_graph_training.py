@@ -97,6 +97,40 @@ async def test_failure_of_the_job_is_that_of_its_node_with_its_last_words_and_th
     assert "── train (t-" in every.stderr and "worker-0 | step 1/2" in every.stdout
 
 
+async def test_job_within_a_map_is_seen_followed_and_stopped_as_any_other(yard: Yard) -> None:
+    async with yard.client() as client:
+        text = JOB % '[ "$(cat data)" = 1 ] || sleep 600'
+        run, job = await started(client, text, "maps", mapped(text))
+
+        def shown() -> str:
+            return yard.cli("graph", "show", run, "m").stdout
+
+        async def goes_on() -> bool:
+            # The second item: the first one's job has ended.
+            return "m/1/train is running 0% j-" in await asyncio.to_thread(shown)
+
+        await wait_until(goes_on, "the map shows how far its item is", timeout_s=60)
+
+        async def wrote() -> bool:
+            every = await asyncio.to_thread(yard.cli, "graph", "logs", run)
+            assert "── m/0/train (t-" in every.stderr, every.stderr
+            return every.stdout.count("worker-0 | step 1/2") == 2
+
+        await wait_until(wrote, "what both items wrote is there", timeout_s=30)
+        one = await asyncio.to_thread(yard.cli, "graph", "logs", run, "m/1")
+        assert "── m/1/train (t-" in one.stderr and one.stdout.count("step 1/2") == 1
+        await client.runs.cancel(run, "enough")
+        second = max((await client.jobs.list()).jobs, key=lambda one: int(one.id[2:]))
+        assert second.id != job.id
+
+        async def is_stopped() -> bool:
+            return (await client.jobs.get(second.id)).state == job_pb2.JOB_STATE_STOPPED
+
+        await wait_until(is_stopped, "its job is stopped", timeout_s=30)
+    after = yard.cli("graph", "logs", run, "m/1/train")
+    assert after.code == 0 and "worker-0 | step 1/2" in after.stdout
+
+
 async def test_job_file_that_is_wrong_is_told_by_the_node(yard: Yard) -> None:
     async with yard.client() as client:
         project = (await client.projects.create("is wrong")).id
@@ -106,11 +140,31 @@ async def test_job_file_that_is_wrong_is_told_by_the_node(yard: Yard) -> None:
         assert "plainn" in ended.error.message and "Traceback" not in ended.error.message
 
 
-async def started(client: Client, job: str, name: str) -> tuple[str, job_pb2.Job]:
+def mapped(job: str) -> str:
+    """The job for each of two items, which it finds as its data; one after the other, as it has effects."""
+    items = {
+        "id": "items",
+        "operator": "echo",
+        "initial_params": {"value": [1, 2]},
+        "resources": {"cpu": 0.2},
+    }
+    train = {"id": "train", "operator": "train.run", "record": True, "initial_params": {"job": job}}
+    body = {
+        "canvas": {"nodes": [train]},
+        "inputs": [{"name": "item", "node": "train", "port": "data"}],
+        "outputs": [{"name": "job", "node": "train", "port": "job"}],
+    }  # fmt: skip
+    nodes = [items, {"id": "m", "map": {"subgraph": "one"}}]
+    edges = [{"source": "items", "target": "m", "target_port": "items"}]
+    return json.dumps({"nodes": nodes, "edges": edges, "subgraphs": {"one": body}})
+
+
+async def started(client: Client, job: str, name: str, drawn: str = "") -> tuple[str, job_pb2.Job]:
     """The run and its job, once that is there."""
     known = {one.id for one in (await client.jobs.list()).jobs}
     project = (await client.projects.create(name)).id
-    await client.projects.save(project, canvas(job))
+    saved = await client.projects.save(project, drawn or canvas(job))
+    assert not saved.problems, saved.problems
     run = await client.runs.start(project)
 
     async def made() -> job_pb2.Job | None:

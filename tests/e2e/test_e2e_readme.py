@@ -30,6 +30,7 @@ def write_files(place: Path) -> None:
     (place / "rows.csv").write_text("5.1,3.5,1.4,0.2\n6.7,3.0,5.2,2.3\n")
 
 
+@pytest.mark.timeout(300)
 def test_every_console_line_of_the_readme_works_in_order(tmp_path: Path) -> None:
     write_files(tmp_path)
     with new_yard(is_up=False) as yard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -49,7 +50,8 @@ async def test_kill_9_and_restart_of_the_agent_restarts_no_task(tmp_path: Path) 
             f"echo start >> {mark}; echo one; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo two"
         )
         scheduler.start_tasks(shell(script), ["t-1"])
-        scheduler.start_tasks(operator("sleep", params_json='{"seconds": 3}'), ["t-2"])
+        waits = json.dumps({"command": f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"})
+        scheduler.start_tasks(operator("shell.run", params_json=waits), ["t-2"])
         await scheduler.until(lambda: scheduler.kinds("t-1") and scheduler.kinds("t-2"))
         await agent.kill()
         await agent.start()
@@ -104,6 +106,21 @@ async def test_cut_stream_is_dialled_again_and_running_tasks_are_kept(tmp_path: 
         await scheduler.until(lambda: scheduler.kinds("t-1"))
         scheduler.cut()
         await scheduler.until(lambda: len(scheduler.sessions) == 2)
+        assert [task.state for task in scheduler.session.hello.tasks] == [pb.HELD_STATE_RUNNING]
+        (tmp_path / "go").touch()
+        (end,) = await scheduler.exited("t-1")
+        assert not end.HasField("error")
+
+
+async def test_specifications_of_more_bytes_than_a_session_holds_begin_a_new_one(tmp_path: Path) -> None:
+    async with running_agent(tmp_path / "y") as (scheduler, _):
+        scheduler.start_tasks(shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"), ["t-1"])
+        await scheduler.until(lambda: scheduler.kinds("t-1"))
+        large = operator("echo", params_json='"' + "x" * (3 << 20) + '"').SerializeToString()
+        for number in range(100, 123):
+            body = pb.TaskBody(body=number, spec=large, account="ann")
+            scheduler.command_all(pb.Commands(bodies=[body]))
+        await scheduler.until(lambda: len(scheduler.sessions) == 2, "a new session")
         assert [task.state for task in scheduler.session.hello.tasks] == [pb.HELD_STATE_RUNNING]
         (tmp_path / "go").touch()
         (end,) = await scheduler.exited("t-1")

@@ -256,6 +256,13 @@ async def test_join_token_of_one_node_lets_no_other_in(tmp_path: Path) -> None:
         assert "refused the join token" in yard.log("agent").read_text()
 
 
+async def test_host_name_that_is_no_node_name_is_told_to_take_another(tmp_path: Path) -> None:
+    async with secured_yard(tmp_path) as yard:
+        agent = await yard.join("0d1152cb50cc", await yard.join_token())
+        assert await asyncio.wait_for(agent.wait(), START_S) == 2
+        assert "name it by --node" in yard.log("agent").read_text()
+
+
 async def test_trainer_is_dialled_with_token_and_certificate_of_the_node(tmp_path: Path) -> None:
     async with secured_yard(tmp_path) as yard:
         await yard.join("n1", await yard.join_token())

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from modelyard import channel as channels
 from modelyard.channel import connect
 from modelyard.errors import CallRefused, ConnectionFailed, CredentialsRefused, YardError, from_rpc_error
-from services.chassis.access import STREAM_CHECK_FAR_S, STREAM_CHECK_S, Access
+from services.chassis.access import STREAM_CHECK_FAR_S, STREAM_LOOK_S, Access
 from services.chassis.interceptors import RpcInterceptor
 from services.chassis.security import Principal
 from services.chassis.server import add_health_and_reflection, bind, server_with
@@ -56,8 +56,8 @@ class FarTokens:
 async def serving(unary_timeout_s: float = 30.0, *, is_far: bool = False) -> AsyncIterator[Yard]:
     authenticator, servicer = FewTokens(), EchoServicer()
     guard = FarTokens(authenticator) if is_far else authenticator
-    access = Access(guard, echo.RULES, stream_look_s=0.02)
-    assert access.stream_check_s == (STREAM_CHECK_FAR_S if is_far else STREAM_CHECK_S)
+    access = Access(guard, echo.RULES, stream_look_s=0.02 if is_far else STREAM_LOOK_S)
+    assert access.stream_check_s == (STREAM_CHECK_FAR_S if is_far else FewTokens.recheck_s)
     if is_far:
         access.stream_check_s = 0.02
     server = server_with(RpcInterceptor(access, unary_timeout_s=unary_timeout_s))
@@ -231,6 +231,7 @@ async def test_token_is_remembered_until_one_is_revoked(yard: Yard) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", ["Down", "Up", "Both"])
 async def test_open_stream_ends_when_its_token_is_revoked(yard: Yard, name: str) -> None:
+    """It is told: by itself it would be looked at only once in 15 s, and checked once in 10 minutes."""
     call = start(yard.channel(), name, "hang")
     await wait_until(lambda: yard.authenticator.asked, "the stream is open")
     yard.authenticator.revoke(VIEWER_TOKEN)  # another's token: checked, and the stream lives on

@@ -62,13 +62,15 @@ def test_image_that_was_tried_is_taken_by_its_id_when_its_name_means_another(
     engine: Engine, name: str
 ) -> None:  # S2.4
     first = make(engine, name, "one")
-    tried = resolve(engine, name, Image())
+    tried = resolve(engine, name, Image(), os.environ)
     assert (tried.name, tried.digest) == (name, first)
-    assert resolve(engine, name, tried) == tried
+    assert resolve(engine, name, tried, os.environ) == tried
     second = make(engine, name, "two")
     assert second != first
-    assert resolve(engine, name, tried).name == first
-    assert resolve(engine, name, Image()).digest == second, "who was never tried takes what there is"
+    assert resolve(engine, name, tried, os.environ).name == first
+    assert resolve(engine, name, Image(), os.environ).digest == second, (
+        "who was never tried takes what there is"
+    )
     forget(engine, first)
 
 
@@ -79,7 +81,7 @@ def test_image_that_is_another_now_is_refused_with_the_field_and_the_way_out(
     forget(engine, tried.digest)
     make(engine, name, "two")
     with pytest.raises(Trouble, match="yard model config put") as refused:
-        resolve(engine, name, tried)
+        resolve(engine, name, tried, os.environ)
     assert (refused.value.code, refused.value.field) == ("FAILED_PRECONDITION", "runtime.image")
     assert tried.digest[:19] in refused.value.message
 
@@ -88,9 +90,9 @@ def test_image_of_a_nodes_own_python_is_known_by_its_name(engine: Engine) -> Non
     """Each node makes its own, so their ids differ."""
     own = own_image(IMAGE)
     elsewhere = Image(own, "sha256:" + "0" * 64)
-    assert resolve(engine, IMAGE, elsewhere).name == own
+    assert resolve(engine, IMAGE, elsewhere, os.environ).name == own
     with pytest.raises(Trouble, match="cannot be had"):
-        resolve(engine, IMAGE, Image("modelyard/python:2.7-1", "sha256:" + "0" * 64))
+        resolve(engine, IMAGE, Image("modelyard/python:2.7-1", "sha256:" + "0" * 64), os.environ)
 
 
 def test_frame_is_refused_in_an_image_that_it_was_not_tried_in(
@@ -107,6 +109,6 @@ def test_frame_is_refused_in_an_image_that_it_was_not_tried_in(
 
 def test_frame_serves_in_the_image_that_it_was_tried_in(tmp_path: Path, engine: Engine) -> None:  # S2.4
     component, config = code_component(tmp_path / "component", UPPER)
-    tried = resolve(engine, IMAGE, Image()).plain()
+    tried = resolve(engine, IMAGE, Image(), os.environ).plain()
     with enclosed(component, config, tmp_path / "seat", "container", tried=tried) as frame:
         assert said(frame.connected(), "ada") == "ADA"

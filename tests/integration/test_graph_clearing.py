@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from modelyard.v1 import canvas_pb2, run_pb2
 from services.chassis.sqlite import load_queries
-from services.graph.clearing import Clearing
+from services.graph.records.clearing import Clearing
 from tests.support.fake_clock import FakeClock
 from tests.support.graph_yard import GraphClient, GraphYard, graph_yard
 from tests.support.scheduler_service import refusal

@@ -10,9 +10,9 @@ import pytest
 from modelyard.channel import ACCOUNT_KEY
 from modelyard.v1 import canvas_pb2, run_pb2, task_pb2
 from services.chassis.errands import Errand
-from services.graph.carriers import Withdrawals
-from services.graph.owing import Kind
-from services.graph.peers import Scheduler
+from services.graph.peers.carriers import Withdrawals
+from services.graph.peers.peers import Scheduler
+from services.graph.records.owing import Kind
 from tests.support.graph_repeats import started
 from tests.support.graph_yard import graph_yard
 from tests.support.scheduler_service import SchedulerYard, command, scheduler_yard

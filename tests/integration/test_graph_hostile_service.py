@@ -14,7 +14,7 @@ import pytest
 from modelyard.errors import from_rpc_error
 from modelyard.v1 import canvas_pb2 as pb
 from modelyard.v1 import run_pb2
-from services.graph.canvas import WORKS
+from services.graph.canvases.canvas import WORKS
 from tests.support.graph_yard import GraphClient, graph_yard
 
 pytestmark = pytest.mark.timeout(150)

@@ -22,7 +22,7 @@ from modelyard.v1 import (
 )
 from modelyard.v1 import lineage_pb2 as pb
 from services.models.catalogue.usage import Count
-from services.scheduler.holders import holder_of
+from services.scheduler.records.holders import holder_of
 from tests.support.graph_repeats import started
 from tests.support.graph_yard import graph_yard
 from tests.support.models_yard import models_yard

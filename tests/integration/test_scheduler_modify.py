@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from modelyard.v1 import agent_link_pb2 as links
 from modelyard.v1 import task_pb2 as pb
-from services.scheduler import modification
+from services.scheduler.intake import modification
 from tests.support.scheduler_service import Client, SchedulerYard, command, refusal, scheduler_yard
 from tests.support.scripted_agent import ScriptedAgent, connected
 from tests.support.wait import wait_until

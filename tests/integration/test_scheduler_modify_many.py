@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from modelyard.v1 import task_pb2 as pb
-from services.scheduler import mass_modification, modification
+from services.scheduler.intake import mass_modification, modification
 from tests.support.scheduler_service import Client, SchedulerYard, command, refusal, scheduler_yard
 from tests.support.scripted_agent import connected
 

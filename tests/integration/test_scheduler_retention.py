@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from modelyard.v1 import task_pb2 as pb
-from services.scheduler.logs import LogFiles
+from services.scheduler.archive.logs import LogFiles
+from services.scheduler.archive.past import TASK_TABLES, Past
+from services.scheduler.archive.retention import Retention
 from services.scheduler.model import parse_task_id
-from services.scheduler.past import TASK_TABLES, Past
-from services.scheduler.retention import Retention
 from tests.support.fake_clock import FakeClock
 from tests.support.scheduler_service import KNOWN_DIGEST, SchedulerYard, command, refusal, scheduler_yard
 from tests.support.scripted_agent import connected, ignore, succeed

@@ -14,8 +14,8 @@ from modelyard.client import Client as YardClient
 from modelyard.client.session import TaskForgotten
 from modelyard.v1 import agent_link_pb2
 from modelyard.v1 import task_pb2 as pb
+from services.scheduler.archive.past import Past
 from services.scheduler.model import parse_task_id
-from services.scheduler.past import Past
 from tests.support.scheduler_service import Client, command, refusal, scheduler_yard
 from tests.support.scripted_agent import ScriptedAgent, connected, succeed
 from tests.support.wait import wait_until

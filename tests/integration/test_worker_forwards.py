@@ -102,12 +102,12 @@ def seat(shim: Shim) -> Seat:
     return Seat(shim)
 
 
-def forwarder_of(pid: int) -> int:
-    """The pid of the process below a worker that forwards."""
+def forwarders_of(pid: int) -> list[int]:
+    """The processes below a worker that forward: one, or for a moment none."""
     found = subprocess.run(
-        ["pgrep", "-P", str(pid), "-f", "worker.forwarder"], capture_output=True, text=True, check=False
+        ["pgrep", "-P", str(pid), "-f", "forwards.forwarder"], capture_output=True, text=True, check=False
     )
-    return int(found.stdout.split()[0]) if found.stdout else 0
+    return [int(word) for word in found.stdout.split()]
 
 
 def test_peer_is_reached_at_its_local_address(seat: Seat, servers: list[Server]) -> None:
@@ -230,7 +230,7 @@ def test_local_address_beyond_the_seat_is_refused(seat: Seat, servers: list[Serv
 def test_killed_forwarder_is_replaced_at_the_same_address(seat: Seat, servers: list[Server]) -> None:
     seat.launch(servers[0].address(seat.address))
 
-    first = forwarder_of(seat.worker_pid)
+    [first] = forwarders_of(seat.worker_pid)
     with seat.connect() as sock:
         assert sock.recv(3) == b"one"
         # Only what has lived for a second is replaced at once.
@@ -238,7 +238,7 @@ def test_killed_forwarder_is_replaced_at_the_same_address(seat: Seat, servers: l
         os.kill(first, signal.SIGKILL)
         with contextlib.suppress(ConnectionResetError):
             assert sock.recv(1) == b""
-    wait_for(lambda: forwarder_of(seat.worker_pid) not in (0, first))
+    wait_for(lambda: forwarders_of(seat.worker_pid) not in ([], [first]))
 
     def answers() -> bool:
         try:
@@ -264,7 +264,7 @@ def test_end_of_processes_leaves_local_addresses_and_the_end_of_the_seat_takes_t
     seat.shim.until_state("ENDED", 1)
     with seat.connect() as sock:
         assert sock.recv(3) == b"one"
-    forwarder = forwarder_of(seat.worker_pid)
+    [forwarder] = forwarders_of(seat.worker_pid)
     seat.shim.close()
     assert not is_alive(forwarder)
     with pytest.raises(ConnectionRefusedError):
@@ -273,7 +273,7 @@ def test_end_of_processes_leaves_local_addresses_and_the_end_of_the_seat_takes_t
 
 def test_killed_shim_takes_its_forwarder_along(seat: Seat, servers: list[Server]) -> None:
     seat.launch(servers[0].address(seat.address))
-    forwarder = forwarder_of(seat.worker_pid)
+    [forwarder] = forwarders_of(seat.worker_pid)
     os.kill(seat.worker_pid, signal.SIGKILL)
     wait_for(lambda: not is_alive(forwarder))
 
@@ -309,7 +309,7 @@ def test_program_that_is_gone_costs_nothing_while_the_peer_is_silent(seat: Seat)
             peer, _ = listener.accept()
             sock.sendall(b"x" * 100)
         with peer:
-            forwarder = psutil.Process(forwarder_of(seat.worker_pid))
+            [forwarder] = map(psutil.Process, forwarders_of(seat.worker_pid))
             before = forwarder.cpu_times().user
             seat.shim.until_told("activity")
             assert forwarder.cpu_times().user - before < 0.5

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from services.graph import document as own
-from services.graph.canvas import (
+from services.graph.canvases import document as own
+from services.graph.canvases.canvas import (
     BranchWork,
     Canvas,
     CaseWork,
@@ -26,7 +26,7 @@ from services.graph.canvas import (
     Subgraph,
     SubgraphPort,
     SubgraphWork,
-)  # fmt: skip
+)
 from services.graph.imports import formats
 from services.graph.model import CachePolicy, Comparison, OnError, Trigger
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.graph.levels import branch_order, find_cycle, gradients, total_order
+from services.graph.canvases.circles import depth
+from services.graph.canvases.levels import branch_order, find_cycle, gradients, total_order
 from services.graph.model import Order
-from services.graph.places import body_at
-from services.graph.validation import _depth
+from services.graph.runs.places import body_at
 from tests.simulation.runs.canvases import random_graph
 from tests.support.canvases import canvas_of, planned
 
@@ -50,7 +50,7 @@ def test_gradients_are_the_generations_of_networkx(made: tuple[int, Edges, list[
     generations = networkx.topological_generations(oracle(count, edges))
     expected = {node: level for level, nodes in enumerate(generations) for node in nodes}
     assert dict(enumerate(gradients(successors_of(count, edges)))) == expected
-    assert _depth(successors_of(count, edges)) == max(expected.values()) + 1
+    assert depth(successors_of(count, edges)) == max(expected.values()) + 1
 
 
 @given(acyclic())
@@ -63,8 +63,8 @@ def test_levels_are_the_lexicographic_order_by_generation_and_drag_in_time(
         node: number for number, nodes in enumerate(networkx.topological_generations(graph)) for node in nodes
     }
     expected = sorted(graph, key=lambda node: (level[node], times[node], node))
-    keys = [(times[node], node) for node in range(count)]
-    assert total_order(Order.LEVELS, successors_of(count, edges), keys) == expected
+    keys, successors = [(times[node], node) for node in range(count)], successors_of(count, edges)
+    assert total_order(Order.LEVELS, gradients(successors), successors, keys) == expected
 
 
 @given(acyclic())

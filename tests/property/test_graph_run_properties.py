@@ -5,7 +5,7 @@ import random
 import pytest
 
 from services.graph.model import OnError, Order, Trigger
-from services.graph.state import Start
+from services.graph.runs.state import Start
 from tests.support.graph_runs import planned, simulate, spec, sum_work
 
 SEEDS = range(40)

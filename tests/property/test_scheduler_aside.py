@@ -3,9 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scheduler.aside import Aside
-from services.scheduler.cluster import Cluster
-from services.scheduler.tenants import Tenant
+from services.scheduler.placement.cluster import Cluster
+from services.scheduler.queues.aside import Aside
+from services.scheduler.queues.tenants import Tenant
 from tests.support.scheduler_cluster import MachineCluster, make_spec, starts
 
 

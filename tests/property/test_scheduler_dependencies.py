@@ -7,7 +7,6 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.scheduler.effects import RecordChange, StartTask
 from services.scheduler.model import (
     TERMINAL,
     Cause,
@@ -20,7 +19,9 @@ from services.scheduler.model import (
     element_key,
     index_of,
 )
-from services.scheduler.state import State, Task
+from services.scheduler.state.effects import RecordChange, StartTask
+from services.scheduler.state.state import State
+from services.scheduler.state.task import Task
 from tests.support.conduct import after_item, conduct_spec, submit_all
 from tests.support.scheduler_cluster import MachineCluster
 from tests.support.scheduler_disk import Disk

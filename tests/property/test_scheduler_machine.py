@@ -10,11 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.chassis.errors import ServiceError
-from services.scheduler import events as ev
-from services.scheduler import modify, placement
-from services.scheduler.admission import obstacle
-from services.scheduler.cluster import Node
-from services.scheduler.explain import judge
 from services.scheduler.model import (
     Cause,
     Disconnect,
@@ -26,11 +21,18 @@ from services.scheduler.model import (
     TaskState,
     element_key,
 )
-from services.scheduler.placement import Candidates
+from services.scheduler.placement import placement
+from services.scheduler.placement.cluster import Node
+from services.scheduler.placement.placement import Candidates
+from services.scheduler.queues.admission import obstacle
+from services.scheduler.queues.shares import AccountSettings, QueueSettings
+from services.scheduler.queues.tenants import ShapeQueue
+from services.scheduler.requests import modify
 from services.scheduler.resources import amounts
-from services.scheduler.state import State, Task
-from services.scheduler.tenants import AccountSettings, QueueSettings
-from services.scheduler.waiting import ShapeQueue
+from services.scheduler.scheduling.explain import judge
+from services.scheduler.state import events as ev
+from services.scheduler.state.state import State
+from services.scheduler.state.task import Task
 from tests.support.modifications import answer, change
 from tests.support.scheduler_cluster import MachineCluster, make_shape, make_spec
 from tests.support.scheduler_disk import Disk

@@ -7,11 +7,10 @@ import random
 import pytest
 
 from modelyard.training.restarts import Cause
-from services.trainer.events import JobStopped
-from services.trainer.model import JobState
-from services.trainer.sweeps.events import SweepResumed, SweepStopped, SweepSuspended
-from services.trainer.sweeps.model import TrialState
-from services.trainer.sweeps.state import Trial
+from services.trainer.model import JobState, TrialState
+from services.trainer.state.events import JobStopped
+from services.trainer.state.sweep_events import SweepResumed, SweepStopped, SweepSuspended
+from services.trainer.state.sweeps import Trial
 from tests.support.sweep_world import SweepWorld
 
 MOST = 27

@@ -8,8 +8,8 @@ import pytest
 
 from modelyard.training.evidence import items
 from modelyard.training.restarts import Cause
-from services.trainer.events import JobResumed, JobStopped, JobSuspended
 from services.trainer.model import JobState
+from services.trainer.state.events import JobResumed, JobStopped, JobSuspended
 from tests.support.training_world import World, plan_from
 
 SEEDS = range(60)

@@ -13,10 +13,12 @@ import pytest
 
 from modelyard.training import Address, Plan
 from modelyard.training.restarts import Cause
-from services.trainer import machine, outcomes
-from services.trainer.acts import Act
-from services.trainer.effects import Effects, InsertBatch, LaunchInstance, StopInstance
-from services.trainer.events import (
+from services.trainer import machine
+from services.trainer.jobs import outcomes
+from services.trainer.jobs.acts import Act
+from services.trainer.model import Exit
+from services.trainer.state.effects import Effects, InsertBatch, LaunchInstance, StopInstance
+from services.trainer.state.events import (
     Event,
     InstanceEnded,
     InstanceStarted,
@@ -26,8 +28,7 @@ from services.trainer.events import (
     SeatsAccepted,
     SignSeen,
 )
-from services.trainer.model import Exit
-from services.trainer.state import State, check_invariants
+from services.trainer.state.state import State, check_invariants
 from tests.support.training_reference import Key, Reckoning, RoleRule
 from tests.support.training_world import job_of, plan_from
 

@@ -16,7 +16,7 @@ from services.agent.tasks.events import (
     SessionOpened,
 )
 from services.agent.tasks.model import Body
-from services.scheduler.events import BeatReceived, TasksReported
+from services.scheduler.state.events import BeatReceived, TasksReported
 from tests.simulation.kernel import MS, SECOND, Violation
 from tests.simulation.messages import (
     AgentMessage,

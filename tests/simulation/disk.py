@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from services.chassis.sqlite import Database
-from services.scheduler.effects import Row
-from services.scheduler.events import EndedTask
-from services.scheduler.rows import Counters, Recovered
-from services.scheduler.store import PACKAGE, SchedulerStore
+from services.scheduler.records.rows import Counters, Recovered
+from services.scheduler.records.store import PACKAGE, SchedulerStore
+from services.scheduler.state.effects import Row
+from services.scheduler.state.events import EndedTask
 from tests.support.memory_database import MemoryDatabase, finish
 
 

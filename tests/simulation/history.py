@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.scheduler.effects import InsertSpec, InsertTask, RecordChange, RecordModification, Row
 from services.scheduler.machine import TRANSITIONS
 from services.scheduler.model import (
     TERMINAL,
@@ -23,10 +22,11 @@ from services.scheduler.model import (
     format_task_id,
     parse_task_id,
 )
-from services.scheduler.pace import LEASE_MS
-from services.scheduler.recovery import FAILOVER_LEASE_MS
+from services.scheduler.nodes.pace import LEASE_MS
+from services.scheduler.records.recovery import FAILOVER_LEASE_MS
 from services.scheduler.resources import Amounts
-from services.scheduler.state import State
+from services.scheduler.state.effects import InsertSpec, InsertTask, RecordChange, RecordModification, Row
+from services.scheduler.state.state import State
 from services.scheduler.timers import STALL_MS
 from tests.simulation.kernel import MS, Kernel, Violation
 

@@ -1,6 +1,6 @@
 """What travels between the two sides, and the translation between their words.
 
-The counterpart of `services.scheduler.link_convert` and `services.agent.messages.convert`, with values of the
+The counterpart of `services.scheduler.link.convert` and `services.agent.messages.convert`, with values of the
 machines in place of protobuf. No decisions here.
 """
 
@@ -26,10 +26,10 @@ from services.agent.tasks.model import (
     Pool,
     Task,
 )
-from services.scheduler import effects as do
-from services.scheduler import events as ev
 from services.scheduler import model
 from services.scheduler.model import format_task_id, index_of, parse_task_id
+from services.scheduler.state import effects as do
+from services.scheduler.state import events as ev
 from tests.simulation.workload import Job
 
 RUNNING = frozenset(phase for phase, held in HELD.items() if held == HELD[Phase.RUNNING])

@@ -11,9 +11,13 @@ from typing import Any
 
 import msgspec
 
-from services.scheduler import machine, recovery
-from services.scheduler.effects import Answer, Command, Effects, RecordChange, SendBeatAck, SendWelcome
-from services.scheduler.events import (
+from services.scheduler import machine
+from services.scheduler.model import Cause, NodeState, Now, format_task_id
+from services.scheduler.records import recovery
+from services.scheduler.records.rows import Counters
+from services.scheduler.refusals import LowDisk
+from services.scheduler.state.effects import Answer, Command, Effects, RecordChange, SendBeatAck, SendWelcome
+from services.scheduler.state.events import (
     AgentConnected,
     AgentDisconnected,
     AgentDrained,
@@ -22,10 +26,7 @@ from services.scheduler.events import (
     Event,
     Ticked,
 )
-from services.scheduler.model import Cause, NodeState, Now, format_task_id
-from services.scheduler.refusals import LowDisk
-from services.scheduler.rows import Counters
-from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
+from services.scheduler.state.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
 from services.scheduler.timers import TICK_MS
 from tests.simulation.disk import Disk
 from tests.simulation.history import History

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from services.scheduler.model import TaskState, parse_task_id
-from services.scheduler.state import State
+from services.scheduler.state.state import State
 from tests.simulation.disk import Disk
 from tests.simulation.kernel import SECOND, Kernel
 

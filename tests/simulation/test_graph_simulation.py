@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from services.graph.model import Order
-from services.graph.state import Start
+from services.graph.runs.state import Start
 from tests.simulation.runs.world import Plan, World, failure_of, skies
 
 CANVASES = 60

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.graph import bodies, commits, maps, recovery, results, runs
-from services.graph.caching import CacheIndex
-from services.graph.state import Run, RunState, Scope
-from services.graph.store import LiveRun
+from services.graph.records import recovery
+from services.graph.records.store import LiveRun
+from services.graph.runs import bodies, commits, executions, maps, moves, results, step
+from services.graph.runs.caching import CacheIndex
+from services.graph.runs.state import Run, RunState, Scope
 from tests.simulation.runs.world import failure_of, hard_skies
 
 CANVASES_MOST = 200
@@ -19,17 +20,17 @@ CANVASES_MOST = 200
 
 def strictness(patch: pytest.MonkeyPatch) -> None:
     """Strict branches start whatever is ready."""
-    patch.setattr(runs, "_is_first_open", lambda scope, rank: True)
+    patch.setattr(moves, "_is_first_open", lambda scope, rank: True)
 
 
 def effects(patch: pytest.MonkeyPatch) -> None:
     """Effects do not wait for each other."""
-    patch.setattr(runs.Step, "_is_its_turn", lambda self, scope, rank: True)
+    patch.setattr(step.Step, "_is_its_turn", lambda self, scope, rank: True)
 
 
 def turn_of_items(patch: pytest.MonkeyPatch) -> None:
     """Effects of an item do not wait for those of the item before."""
-    patch.setattr(maps, "has_turn", lambda scope: True)
+    patch.setattr(bodies, "has_turn", lambda scope: True)
 
 
 def first_come(patch: pytest.MonkeyPatch) -> None:
@@ -56,7 +57,7 @@ def failure_as_it_comes(patch: pytest.MonkeyPatch) -> None:
 
 def no_barrier(patch: pytest.MonkeyPatch) -> None:
     """What fails all behind it fails alone."""
-    patch.setattr(runs.Step, "_raise_barrier", lambda self, scope, rank: None)
+    patch.setattr(step.Step, "_raise_barrier", lambda self, scope, rank: None)
 
 
 def own_cache(patch: pytest.MonkeyPatch) -> None:
@@ -94,7 +95,7 @@ def forgotten_gates(patch: pytest.MonkeyPatch) -> None:
 
 def forgotten_bodies(patch: pytest.MonkeyPatch) -> None:
     """What was committed of bodies runs again."""
-    patch.setattr(bodies, "_take_up", lambda step, inner: None)
+    patch.setattr(executions, "_take_up", lambda step, inner: None)
 
 
 def forgotten_pause(patch: pytest.MonkeyPatch) -> None:
@@ -117,7 +118,7 @@ def forgotten_keeps(patch: pytest.MonkeyPatch) -> None:
 
 def let_go(patch: pytest.MonkeyPatch) -> None:
     """What is not wanted any more goes on."""
-    patch.setattr(runs.Step, "_cancel_tasks", lambda self, tasks: None)
+    patch.setattr(step.Step, "cancel_tasks", lambda self, tasks: None)
 
 
 BREAKAGES: dict[Callable[[pytest.MonkeyPatch], None], int] = {

@@ -11,21 +11,11 @@ import pytest
 import structlog
 
 from modelyard.training.restarts import ScopeKind
-from services.trainer import (
-    endings,
-    engine,
-    gangs,
-    greeting,
-    hangs,
-    launching,
-    machine,
-    outcomes,
-    scaling,
-    store,
-    timers,
-)
-from services.trainer.acts import Act
+from services.trainer import engine, machine
+from services.trainer.jobs import endings, gangs, greeting, hangs, launching, outcomes, scaling, timers
+from services.trainer.jobs.acts import Act
 from services.trainer.model import InstanceState, JobState
+from services.trainer.records import store
 from tests.simulation.jobs.world import Story, failure_of, stories
 
 SEEDS_MOST = 60

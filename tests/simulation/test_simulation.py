@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from services.scheduler.store import SchedulerStore
+from services.scheduler.records.store import SchedulerStore
 from tests.simulation.disk import Disk
 from tests.simulation.world import simulate
 

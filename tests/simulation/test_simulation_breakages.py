@@ -11,23 +11,17 @@ from services.agent.tasks import lifecycle as agent_lifecycle
 from services.agent.tasks import machine as agent_machine
 from services.agent.tasks.effects import AckWork
 from services.agent.tasks.state import State as AgentState
-from services.scheduler import (
-    admission,
-    agents,
-    dependencies,
-    gathering,
-    lifecycle,
-    model,
-    quoting,
-    recovery,
-    reports,
-    suspension,
-    timers,
-)
-from services.scheduler.aside import Aside
+from services.scheduler import model, timers
 from services.scheduler.model import Cause, Now
-from services.scheduler.state import State
-from services.scheduler.waiting import ShapeQueue
+from services.scheduler.nodes import agents, reports
+from services.scheduler.queues import admission
+from services.scheduler.queues.aside import Aside
+from services.scheduler.queues.tenants import ShapeQueue
+from services.scheduler.records import recovery
+from services.scheduler.requests import quoting, suspension
+from services.scheduler.scheduling import gathering
+from services.scheduler.state.state import State
+from services.scheduler.tasks import dependencies, lifecycle
 from tests.simulation.world import simulate
 
 MOST_SEEDS = 150
@@ -148,10 +142,10 @@ def endless_failures(patch: pytest.MonkeyPatch) -> None:
 
 PLAIN: frozenset[str] = frozenset()
 BREAKAGES: dict[Callable[[pytest.MonkeyPatch], None], frozenset[str]] = {
-    stall_credit: PLAIN,
+    stall_credit: frozenset({"arrays"}),
     token: PLAIN,
     reserving: PLAIN,
-    acknowledging: PLAIN,
+    acknowledging: frozenset({"arrays"}),
     missing: PLAIN,
     stopping: frozenset({"long"}),
     no_quota: frozenset({"queues", "caps"}),

@@ -1,11 +1,11 @@
-"""Watches tasks from revision to revision, as `services.scheduler.watching` serves it, across restarts."""
+"""Watches tasks from revision to revision, as `services.scheduler.reading.watching` serves it, across restarts."""
 
 from __future__ import annotations
 
 from services.chassis.security import ADMIN, Principal
 from services.scheduler.model import format_task_id
+from services.scheduler.reading.watching import changed_since
 from services.scheduler.refusals import RevisionCompacted
-from services.scheduler.watching import changed_since
 from tests.simulation.history import History
 from tests.simulation.kernel import MS, SECOND, Kernel, Violation
 from tests.simulation.scheduler_host import SchedulerHost

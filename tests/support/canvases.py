@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from services.graph import document
-from services.graph.canvas import Canvas, Node
+from services.graph.canvases import document
+from services.graph.canvases.canvas import Canvas, Node
+from services.graph.canvases.operators import Operator, Port
+from services.graph.canvases.planning import plan
+from services.graph.canvases.problems import Problem
+from services.graph.canvases.validation import validate
 from services.graph.convert.work import Bodies, SettingInvalid
 from services.graph.model import Graph, Order
-from services.graph.operators import Operator, Port
-from services.graph.planning import plan
-from services.graph.problems import Problem
-from services.graph.validation import validate
 
 RESIZE = {
     "title": "resize",

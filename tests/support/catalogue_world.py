@@ -13,7 +13,7 @@ from services.models.catalogue import events as ev
 from services.models.catalogue import machine
 from services.models.catalogue.model import Cause, WorkKind
 from services.models.catalogue.state import Live, Model, Revision, State, Version, check_invariants
-from services.models.trust import NOBODY, Trust
+from services.models.trust.words import NOBODY, Trust
 
 DIGESTS = tuple(character * 64 for character in "abcdef")
 TRIED: dict[str, list[Any]] = {

@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec import structs
 
-from services.scheduler import events as ev
 from services.scheduler.model import Condition, Dependency, Spec, task_key
+from services.scheduler.state import events as ev
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 FIELDS = ("dependencies", "array_indexes", "max_running", "max_fails", "is_at_most_once")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,9 +127,12 @@ def _encode(text: str | bytes) -> bytes:
 class FewTokens:
     """An Authenticator over a table, which counts how often it is asked."""
 
+    recheck_s = 600.0
+
     def __init__(self) -> None:
         self.generation = 0
         self.asked = 0
+        self.listeners: list[Callable[[], None]] = []
         self.tokens = dict(TOKENS)
 
     async def authenticate(self, secret: str) -> Principal:
@@ -139,8 +142,15 @@ class FewTokens:
         return self.tokens[secret]
 
     def revoke(self, secret: str) -> None:
-        del self.tokens[secret]
+        """Of a token that is revoked already nothing changes."""
+        if self.tokens.pop(secret, None) is None:
+            return
         self.generation += 1
+        for listener in self.listeners:
+            listener()
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        self.listeners.append(listener)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from modelyard.enclosure.base_image import own_image, provide
 from modelyard.enclosure.engine import Engine, EngineFailed
 from modelyard.enclosure.order import TROUBLE_EXIT
 from modelyard.serving.launch import FILE_VARIABLE, SECRET_VARIABLE
-from services.models.association import FrameTrouble, trouble_of
+from services.models.surroundings.association import FrameTrouble, trouble_of
 from tests.support.model_frames import SECRET, FramePeer, FrameProcess, config_of, tensor
 from tests.support.ports import free_port
 

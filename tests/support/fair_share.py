@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 
 from services.scheduler.model import Quota
-from services.scheduler.tenants import AccountSettings
+from services.scheduler.queues.shares import AccountSettings
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 HOUR_MS = 3_600_000

@@ -34,6 +34,8 @@ from services.models.frames.room import FramesRoom
 from services.models.frames.source import Frames
 from services.models.rules import RULES
 from services.models.seams import Served, VersionKey, Way
+from services.models.servicer.deployments import DeploymentServicer, add_to_server
+from services.models.servicer.explaining import Explaining
 from tests.support.wait import wait_until
 from tests.support.yard import Yard
 
@@ -205,7 +207,9 @@ class Room:
         self._database = await Database.open(home / "frames.db", load_migrations("services.models"))
         scheduler = self._outward.connect(self.yard.endpoint)
         self._loops, clock = Loops(), SystemClock()
-        self._server = make_server(RemoteAuthenticator(scheduler), RULES)
+        tokens = RemoteAuthenticator(scheduler)
+        self._loops.start("revocations", tokens.follow())
+        self._server = make_server(tokens, RULES)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self.room = FramesRoom(
             self._database, scheduler, self.shelf, clock, self._loops, state_dir=home,
@@ -222,7 +226,12 @@ class Room:
         if self._with_calls:
             self.calls = Calls(self.shelf, self.room.source, clock)
         await self.room.open(self.calls or self.doors)
-        self.room.register(self._server, answers)
+        self.room.register(self._server)
+        explaining = Explaining(self.room.engine, self.room.source, scheduler, clock)
+        servicer = DeploymentServicer(
+            self.room.engine, self.room.source, self.shelf, explaining, answers, clock
+        )
+        add_to_server(servicer, answers, self._server)
         await self._server.start()
         token = (home / "secrets" / "admin.token").read_text().strip()
         self.channel: grpc.aio.Channel = connect(f"127.0.0.1:{self.port}", token=token)

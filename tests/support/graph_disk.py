@@ -7,9 +7,9 @@ from typing import Any, cast
 import msgspec
 
 from services.chassis.sqlite import Database, load_queries
-from services.graph.places import Place, id_at
-from services.graph.store import NodeRow, RunRow, RunStore
-from services.graph.values import GateRecord
+from services.graph.records.store import NodeRow, RunRow, RunStore
+from services.graph.runs.places import Place, id_at
+from services.graph.runs.values import GateRecord
 from tests.support.memory_database import MemoryDatabase, finish
 
 PACKAGE = "services.graph"

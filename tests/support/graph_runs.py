@@ -9,8 +9,11 @@ from itertools import count
 
 import msgspec
 
-from services.graph import machine, recovery
-from services.graph.effects import (
+from services.graph.canvases.levels import gradients, total_order
+from services.graph.model import CachePolicy, Graph, InputEdge, Kind, OnError, Order, PlannedNode, Trigger
+from services.graph.records import recovery
+from services.graph.runs import machine
+from services.graph.runs.effects import (
     CancelTasks,
     CommitNode,
     Effects,
@@ -19,13 +22,11 @@ from services.graph.effects import (
     RecordTasks,
     Submit,
 )
-from services.graph.events import CacheAnswered, Event, NodeEnded, RunAsked, RunRecovered
-from services.graph.levels import gradients, total_order
-from services.graph.model import CachePolicy, Graph, InputEdge, Kind, OnError, Order, PlannedNode, Trigger
-from services.graph.places import Place, find, id_at
-from services.graph.results import inputs_of, value_output
-from services.graph.state import Run, Spec, Start, State, check_invariants
-from services.graph.values import Detail, End, Failure
+from services.graph.runs.events import CacheAnswered, Event, NodeEnded, RunAsked, RunRecovered
+from services.graph.runs.places import Place, find, id_at
+from services.graph.runs.results import inputs_of, value_output
+from services.graph.runs.state import Run, Spec, Start, State, check_invariants
+from services.graph.runs.values import Detail, End, Failure
 from tests.support.graph_disk import Disk
 from tests.support.memory_database import finish
 
@@ -49,9 +50,9 @@ def planned(
     successors: list[list[int]] = [[] for _ in names]
     for edge in (*edges, *order_edges):
         successors[index[edge[0]]].append(index[edge[1]])
-    ranked = total_order(order, successors, list(range(len(names))))
-    rank = {names[place]: number for number, place in enumerate(ranked)}
     levels = gradients(successors)
+    ranked = total_order(order, levels, successors, list(range(len(names))))
+    rank = {names[place]: number for number, place in enumerate(ranked)}
     nodes = []
     for number, place in enumerate(ranked):
         name = names[place]

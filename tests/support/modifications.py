@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from services.scheduler import events as ev
-from services.scheduler.effects import Effects, ModifyTask, RecordModification
 from services.scheduler.model import Spec, VerdictKind
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import Effects, ModifyTask, RecordModification
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 _replies = itertools.count(1_000_000)

@@ -10,19 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from services.scheduler import events as ev
 from services.scheduler import machine
-from services.scheduler.effects import (
-    Answer,
-    Effects,
-    InsertTask,
-    QuoteView,
-    RecordChange,
-    RetractTask,
-    StartTask,
-    StopTask,
-    Verdict,
-)
 from services.scheduler.model import (
     TERMINAL,
     Cause,
@@ -36,7 +24,20 @@ from services.scheduler.model import (
     task_key,
 )
 from services.scheduler.resources import GPU, amounts
-from services.scheduler.state import State, Task
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import (
+    Answer,
+    Effects,
+    InsertTask,
+    QuoteView,
+    RecordChange,
+    RetractTask,
+    StartTask,
+    StopTask,
+    Verdict,
+)
+from services.scheduler.state.state import State
+from services.scheduler.state.task import Task
 
 START_MS = 1_700_000_000_000
 MEMORY_BYTES = 1 << 30

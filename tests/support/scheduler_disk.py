@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 from services.chassis.sqlite import load_migrations
-from services.scheduler import recovery, restart
-from services.scheduler.rows import Counters
-from services.scheduler.state import State
-from services.scheduler.store import SchedulerStore
+from services.scheduler.records import recovery, restart
+from services.scheduler.records.rows import Counters
+from services.scheduler.records.store import SchedulerStore
+from services.scheduler.state.state import State
 from tests.support.scheduler_cluster import MachineCluster
 
 

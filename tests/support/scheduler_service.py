@@ -137,7 +137,7 @@ class SchedulerYard:
         self.loops = Loops()
         self.service = SchedulerService(config, self.loops)
         await self.service.open()
-        access = Access(self.service.authenticator(), self.service.rules, stream_look_s=0.1)
+        access = Access(self.service.authenticator(), self.service.rules)
         self._server = server_with(RpcInterceptor(access))
         await add_health_and_reflection(self._server, self.service.register(self._server))
         self.port = bind(self._server, "127.0.0.1", self.port)

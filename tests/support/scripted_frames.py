@@ -20,9 +20,9 @@ from services.chassis.errors import DeadlineExceeded, NotFound, ServiceError
 from services.chassis.security import ADMIN, TASK, USER, VIEWER, Principal, TokenInvalid
 from services.chassis.server import Limits, bind, make_server
 from services.models.calls.calls import Calls
+from services.models.calls.notice import Drawn
 from services.models.calls.telling import Telling
 from services.models.catalogue.model import ModelNotFound, ModelVersionNotFound, VersionNotReady
-from services.models.convert.notice import Drawn
 from services.models.rules import RULES
 from services.models.seams import ReadyFrame, Route, Served, VersionKey, Way
 from services.models.servicer.inference import InferenceServicer, add_to_server

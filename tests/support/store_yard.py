@@ -21,15 +21,15 @@ from modelyard.v1 import artifact_pb2 as pb
 from modelyard.v1.artifact_pb2_grpc import ArtifactServiceStub, add_ArtifactServiceServicer_to_server
 from services.chassis.security import Authenticator, Principal, TokenInvalid
 from services.chassis.server import bind, make_server
-from services.store.blobs import Blobs, Storage
+from services.store.blobs.blobs import Blobs, Storage
+from services.store.blobs.directory import Directory
 from services.store.collector import Collector
-from services.store.directory import Directory
 from services.store.engine import Engine
-from services.store.fence import Fence
-from services.store.local import LocalFiles
 from services.store.model import Limits
 from services.store.rules import RULES
-from services.store.servicer import ArtifactServicer
+from services.store.servicer.artifacts import ArtifactServicer
+from services.store.servicer.fence import Fence
+from services.store.servicer.local import LocalFiles
 from services.store.store import Store
 from tests.support.fake_clock import FakeClock
 

@@ -11,13 +11,12 @@ from modelyard.training import Plan, Progress, catalogue, plan_job
 from modelyard.training.restarts import Cause
 from modelyard.training.sweeps import Sweep as File
 from modelyard.training.sweeps import plan_sweep
-from services.trainer.effects import Effects, HoldReferences
-from services.trainer.events import Event, ProgressReported
-from services.trainer.state import Job
-from services.trainer.sweeps.events import SweepCreated, SweepRecovered, SweepRevisited
+from services.trainer.state.effects import Effects, HoldReferences, PutSweep, PutTrial
+from services.trainer.state.events import Event, ProgressReported
+from services.trainer.state.jobs import Job
+from services.trainer.state.sweep_events import SweepCreated, SweepRecovered, SweepRevisited
+from services.trainer.state.sweeps import LiveSweep, Sweep, Trial
 from services.trainer.sweeps.machine import is_to_be_revisited
-from services.trainer.sweeps.rows import PutSweep, PutTrial
-from services.trainer.sweeps.state import LiveSweep, Sweep, Trial
 from tests.support.training_world import Seat, World
 
 _PACK = msgspec.msgpack.Encoder().encode

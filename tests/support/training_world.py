@@ -14,7 +14,8 @@ import msgspec
 from modelyard.training import Address, Plan, plan_job
 from modelyard.training.restarts import Cause
 from services.trainer import machine
-from services.trainer.effects import (
+from services.trainer.model import Checkpoint, Exit, JobState
+from services.trainer.state.effects import (
     CancelSeats,
     CheckPeers,
     CloseSeat,
@@ -33,7 +34,7 @@ from services.trainer.effects import (
     StopInstance,
     SubmitSeats,
 )
-from services.trainer.events import (
+from services.trainer.state.events import (
     CheckpointSeen,
     Event,
     InstanceEnded,
@@ -48,8 +49,8 @@ from services.trainer.events import (
     SignSeen,
     Ticked,
 )
-from services.trainer.model import Checkpoint, Exit, JobState
-from services.trainer.state import Instance, Job, State, Unreached, check_invariants
+from services.trainer.state.jobs import Instance, Job, Unreached
+from services.trainer.state.state import State, check_invariants
 
 _JOB = msgspec.msgpack.Decoder(Job)
 _INSTANCE = msgspec.msgpack.Decoder(Instance)

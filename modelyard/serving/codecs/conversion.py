@@ -9,6 +9,7 @@ import numpy as np
 
 from modelyard.serving.codecs import images, plain, tables
 from modelyard.serving.codecs.media import codec_of
+from modelyard.serving.codecs.shaping import checked
 from modelyard.serving.errors import ComponentUnfit, InvalidValue
 from modelyard.serving.steps.numbers import DTYPES
 
@@ -47,16 +48,16 @@ def decode(spec: Spec, array: Array, content_type: str = "") -> Any:
             raise InvalidValue(
                 f"it holds numbers of the type {given.dtype}, and {spec['datatype']} are taken", field
             )
-        return plain.checked(spec, given, field)
+        return checked(spec, given, field)
     codec = codec_of(content_type, field) if content_type else str(spec.get("codec") or "tensor")
     if codec == "tensor":
         if spec["datatype"] != "BYTES":
             raise InvalidValue(
                 f"it holds BYTES, and {spec['datatype']} are taken; or say its content_type", field
             )
-        return plain.checked(spec, given, field)
+        return checked(spec, given, field)
     if spec["datatype"] == "BYTES" and not content_type:
-        plain.checked(spec, given, field)
+        checked(spec, given, field)
     return _DECODERS[codec](spec, plain.items_of(given, field), content_type or "")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.serving.codecs.media import PNG
-from modelyard.serving.codecs.plain import converted
+from modelyard.serving.codecs.shaping import converted
 from modelyard.serving.errors import ComponentUnfit, InvalidValue, library
 
 Array = Any

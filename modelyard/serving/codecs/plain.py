@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.serving.codecs import tables
 from modelyard.serving.codecs.media import ANYTHING, JSON, TEXT
+from modelyard.serving.codecs.shaping import checked, converted, jsonable
 from modelyard.serving.errors import InvalidValue
 from modelyard.serving.rows import parse_json
 from modelyard.serving.steps.numbers import DTYPES
@@ -17,17 +19,6 @@ from modelyard.serving.steps.numbers import DTYPES
 Array = Any
 Spec = Mapping[str, Any]
 Parameters = dict[str, Any]
-
-
-def checked(spec: Spec, array: Array, field: str) -> Array:
-    """The array, if it has the declared shape. Raises InvalidValue."""
-    shape = list(spec["shape"])
-    fits = len(shape) == array.ndim and all(
-        wanted in (-1, size) for wanted, size in zip(shape, array.shape, strict=True)
-    )
-    if not fits:
-        raise InvalidValue(f"it has the shape {list(array.shape)}, and {shape} is declared", field)
-    return array
 
 
 def items_of(array: Array, field: str) -> list[bytes]:
@@ -65,8 +56,6 @@ def decode_text(spec: Spec, items: list[bytes], _: str) -> Array:
 
 def decode_json(spec: Spec, items: list[bytes], _: str) -> Any:
     """One element: what it says. Several: a list of that. Numbers where numbers are declared."""
-    from modelyard.serving.codecs import tables
-
     field = f"inputs[{spec['name']}]"
     said = [parse_json(item, field) for item in items]
     value = said[0] if len(said) == 1 else said
@@ -94,18 +83,6 @@ def numbers_of(value: Any, datatype: str, field: str) -> Array:
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidValue(f"it is no array of numbers: {error}", field) from error
     return converted(array, datatype, field)
-
-
-def converted(array: Array, datatype: str, field: str) -> Array:
-    """As another type of numbers, if none changes. Raises InvalidValue."""
-    dtype = np.dtype(DTYPES[datatype])
-    if array.dtype == dtype:
-        return array
-    with np.errstate(invalid="ignore", over="ignore"):
-        found = array.astype(dtype)
-    if dtype.kind in "iub" and array.size and not np.array_equal(found.astype(array.dtype), array):
-        raise InvalidValue(f"its numbers do not all fit into {datatype}", field)
-    return found
 
 
 def decode_file(spec: Spec, items: list[bytes], _: str) -> Any:
@@ -172,21 +149,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(inner) for inner in value]
     return value if isinstance(value, (str, int, type(None))) else _finite(jsonable(value))
-
-
-def jsonable(value: Any) -> Any:
-    """What JSON has for what it has not: lists for arrays, texts for bytes. Raises TypeError."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, (bytes, bytearray)):
-        return value.decode(errors="replace")
-    if isinstance(value, (set, frozenset)):
-        return sorted(value, key=str)
-    if callable(to_dict := getattr(value, "to_dict", None)):
-        return to_dict()
-    raise TypeError(f"{type(value).__name__} has no JSON")
 
 
 def encode_file(_: Spec, value: Any) -> tuple[Array, Parameters]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.serving.codecs.media import ARROW_FILE, ARROW_STREAM, JSON
-from modelyard.serving.codecs.plain import checked, converted, jsonable
+from modelyard.serving.codecs.shaping import checked, converted, jsonable
 from modelyard.serving.errors import InvalidValue, library
 from modelyard.serving.rows import (
     CELLS_MOST,

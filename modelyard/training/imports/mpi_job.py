@@ -8,7 +8,7 @@ import msgspec
 
 from modelyard.documents.problems import Reason, shown
 from modelyard.documents.section import VARIABLE, Section
-from modelyard.training.framework import PROCESSES_MOST
+from modelyard.training.creation import PROCESSES_MOST
 from modelyard.training.imports.drafts import Draft
 from modelyard.training.imports.replicas import (
     Layout,

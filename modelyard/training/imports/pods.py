@@ -155,14 +155,7 @@ def _contained(container: Section, around: Surroundings, count: int, role: str, 
         found.ready = readiness(container, found.ports, count == 1)
     else:
         tell_framework(container, ports)
-    if "image" in container:
-        message = f"programs run on the nodes themselves, not in the image {shown(container.word('image'))}"
-        changed(
-            container,
-            "image",
-            message,
-            "environment: {requirements: […]}, and --dir with the program's files",
-        )
+    tell_image(container)
     if "workingDir" in container:
         dropped(
             container,
@@ -175,15 +168,14 @@ def _contained(container: Section, around: Surroundings, count: int, role: str, 
 
 
 def tell_image(container: Section) -> None:
-    """There are no images."""
+    """Nodes need no container engine for what is imported; who wants the image has to say so."""
     if "image" in container:
-        message = f"programs run on the nodes themselves, not in the image {shown(container.word('image'))}"
-        changed(
-            container,
-            "image",
-            message,
-            "environment: {requirements: […]}, and --dir with the program's files",
+        image = shown(container.word("image"))
+        message = f"programs run on the nodes themselves, not in the image {image}"
+        step = (
+            f"environment: {{image: {image}}} of the role; or {{requirements: […]}}, and --dir with its files"
         )
+        changed(container, "image", message, step)
 
 
 def command_of(

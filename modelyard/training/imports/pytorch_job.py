@@ -6,7 +6,8 @@ from typing import Any
 
 from modelyard.documents.problems import Reason, shown
 from modelyard.documents.section import Section
-from modelyard.training.framework import COUNT_MOST, PROCESSES_MOST
+from modelyard.training.creation import PROCESSES_MOST
+from modelyard.training.framework import COUNT_MOST
 from modelyard.training.imports.drafts import Draft
 from modelyard.training.imports.replicas import (
     Layout,

@@ -109,7 +109,7 @@ def read_operators() -> list[operator_pb2.Operator]:
 
 
 def _described_elsewhere() -> list[dict[str, Any]]:
-    code = "import json; from modelyard.operator import installed; print(json.dumps(installed()))"
+    code = "import json; from modelyard.catalog.registry import installed; print(json.dumps(installed()))"
     try:
         answer = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, timeout=_LIST_TIMEOUT_S, check=True

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from modelyard.worker.cgroups import out_of_memory_count
+from modelyard.worker.processes.cgroups import out_of_memory_count
 from services.agent.host.cgroups import (
     CONTROLLERS,
     Hierarchy,

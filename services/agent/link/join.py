@@ -172,9 +172,15 @@ class Credentials:
         except grpc.aio.AioRpcError as error:
             if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise
+            is_named_wrong = error.code() is grpc.StatusCode.INVALID_ARGUMENT
+            refused = "to take this node" if is_named_wrong else "the join token"
+            remedy = (
+                "name it by --node, with a letter first"
+                if is_named_wrong
+                else "get a new one with yard nodes token"
+            )
             raise JoinRefused(
-                f"the scheduler at {self._config.scheduler} refused the join token: {error.details()};"
-                " get a new one with yard nodes token"
+                f"the scheduler at {self._config.scheduler} refused {refused}: {error.details()}; {remedy}"
             ) from error
         finally:
             await channel.close()

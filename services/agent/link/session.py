@@ -36,8 +36,8 @@ from services.chassis.logs import get_logger
 _log = get_logger("agent.session")
 
 BATCH = 1_000
-BODIES_MOST = 50_000
-"""Specifications of one session; beyond, a new session starts an empty table."""
+BODIES_MOST, BODY_BYTES_MOST = 50_000, 64 << 20
+"""Specifications of one session, and their bytes; beyond, a new session starts an empty table."""
 ACK_DELAY_S = 0.05
 START_DELAY_S = 0.003
 SHORT_DELAY_S = 0.02
@@ -89,6 +89,7 @@ class Session:
         self._urgent: list[pb.ConnectRequest] = []
         self._acked_command = 0
         self._bodies: dict[int, Body] = {}
+        self._body_bytes = 0
         self._beats: dict[int, int] = {}
         self._beat_number = 0
         self._beat_s = BEAT_USUAL_S
@@ -193,10 +194,11 @@ class Session:
         failpoint("agent.after_commands")
         if self._acked_command < self._state.last_command and self._waking is None:
             self._wake_in(ACK_DELAY_S)
-        if len(self._bodies) > BODIES_MOST:
+        if len(self._bodies) > BODIES_MOST or self._body_bytes > BODY_BYTES_MOST:
             raise SessionEnded("its table of specifications is full")
 
     def _learn_body(self, body: pb.TaskBody) -> None:
+        self._body_bytes += len(body.spec)
         try:
             self._bodies[body.body] = self._specifications.add(body.account, body.spec)
         except DecodeError as error:

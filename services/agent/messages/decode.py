@@ -39,6 +39,7 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
     is_command = is_seat or spec.HasField("command")
     cpu, most_cpu = _cores(spec.resources, cpu_of(spec.operator.operator))
     env = dict(spec.env)
+    image = spec.environment.image if is_command else ""
     environment = environment_key(spec.environment.requirements, spec.environment.python)
     inputs = {name: _source(item) for name, item in spec.inputs.items()}
     attachments = attachments_of(spec.attachments)
@@ -49,7 +50,7 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         _label(spec),
         _pool(account, environment, spec, env, cpu),
         resources=_resources(spec.resources, cpu),
-        needs=_needs(account, environment, spec.bundle_digest, inputs, attachments),
+        needs=_needs(account, environment, image, spec.bundle_digest, inputs, attachments),
         staged=is_seat
         or bool(attachments or spec.parameter_env)
         or (is_command and bool(spec.bundle_digest or inputs or spec.environment.image)),
@@ -76,7 +77,7 @@ def decode_body(number: int, account: str, spec_bytes: bytes, task_pids: int = 0
         environment=environment,
         python=spec.environment.python,
         is_compiled=spec.environment.is_compiled,
-        image=spec.environment.image if spec.HasField("command") else "",
+        image=image,
         network=spec.environment.network,
         bundle=spec.bundle_digest,
         threads=max(1, math.ceil(max(cpu, most_cpu))),
@@ -178,6 +179,7 @@ def _cores(asked: task_pb2.Resources, unsaid: float) -> tuple[float, float]:
 def _needs(
     account: str,
     environment: str,
+    image: str,
     bundle: str,
     inputs: dict[str, bytes | str],
     attachments: tuple[Attachment, ...],
@@ -188,6 +190,9 @@ def _needs(
         needs.append(f"bundle:{account}:{bundle}")
     if environment:
         needs.append(f"environment:{account}:{environment}")
+    if image:
+        # Of the engine, which knows no accounts.
+        needs.append(f"image:{image}")
     return tuple(sorted(set(needs)))
 
 

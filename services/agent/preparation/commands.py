@@ -28,6 +28,8 @@ from services.agent.tasks.params import merged_params
 
 RECORDS, ROOM = ".records", ".room"
 _PROGRESS_BYTES = 64 * 1024
+_ENGINES = ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR")
+"""By which who starts a container finds the engine, and what `docker login` has left; no secrets themselves."""
 
 
 class CommandSetup:
@@ -102,6 +104,7 @@ class CommandSetup:
         place = task.body.seat
         assert place is not None
         env = self._env(task, directory, str(self._no_params)) | self.reach.of_seat()
+        env |= {name: os.environ[name] for name in _ENGINES if name in os.environ}
         env[cookies.VARIABLE] = cookies.cookie(self._places.root, task.key)
         work: dict[str, Any] = {
             "job_id": place.job_id,
@@ -116,6 +119,8 @@ class CommandSetup:
         }
         if place.forward:
             work["forward"] = True
+        if task.body.image:
+            return self.contained.seat(task, work, directory)
         if limits:
             work["limits"] = limits
         return work

@@ -62,7 +62,7 @@ class Environments:
             return
         try:
             await self._build(path, requirements, python)
-        except BaseException:
+        except BaseException:  # cancelled, too: half an environment is none
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
             raise
 

@@ -1,7 +1,7 @@
 """Everything that a task needs before it can start: bundle, environment, inputs, its directory.
 
 Turns a need into its event, NeedReady or NeedFailed. What each kind is and how it is made is in
-`bundles`, `environments`, `inputs` and `commands`.
+`bundles`, `environments`, `images`, `inputs` and `commands`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from services.agent.preparation.attachments import AttachmentClashes
 from services.agent.preparation.bundles import BundleInvalid, Bundles
 from services.agent.preparation.commands import CommandSetup
 from services.agent.preparation.environments import EnvironmentFailed, Environments
+from services.agent.preparation.images import ImageFailed, Images
 from services.agent.preparation.inputs import Inputs, is_sealed
 from services.agent.preparation.quoted import ValueUnreadable
 from services.agent.tasks.events import Event, NeedFailed, NeedReady
@@ -33,6 +34,7 @@ class Preparer:
         self,
         bundles: Bundles,
         environments: Environments,
+        images: Images,
         inputs: Inputs,
         commands: CommandSetup,
         offered: OfferedParameters,
@@ -40,6 +42,7 @@ class Preparer:
     ) -> None:
         self._bundles = bundles
         self._environments = environments
+        self._images = images
         self._inputs = inputs
         self._commands = commands
         self._offered = offered
@@ -53,6 +56,7 @@ class Preparer:
             TransferFailed,
             BundleInvalid,
             EnvironmentFailed,
+            ImageFailed,
             AttachmentClashes,
             ParametersMissing,
             ValueUnreadable,
@@ -94,6 +98,8 @@ class Preparer:
             await self._inputs.fetch(name, body.account)
         elif kind == "environment":
             await self._environments.build(name, body.requirements, body.python, is_compiled=body.is_compiled)
+        elif kind == "image":
+            await self._images.fetch(need, body.image)
         else:
             # At each attempt anew: what an agent's environment offers may have changed since the last one.
             given = self._offered.read(body.parameter_env) if body.parameter_env else None

@@ -137,6 +137,13 @@ class NeedFailed(msgspec.Struct, frozen=True):
     next_step: str = ""
 
 
+class NeedMoved(msgspec.Struct, frozen=True):
+    """Something is to be told of what takes long; "": no longer."""
+
+    need: str
+    message: str
+
+
 class NeedDropped(msgspec.Struct, frozen=True):
     """It was collected as garbage and has to be made again."""
 
@@ -292,6 +299,7 @@ Event = (
     | NeedReady
     | NeedFailed
     | NeedDropped
+    | NeedMoved
     | WorkerReady
     | WorkerLost
     | WorkReported

@@ -250,18 +250,22 @@ def settle(state: State, task: Task, outcome: Exit, effects: list[Effect]) -> No
 def end(state: State, task: Task, outcome: Exit) -> None:
     """It has ended; the scheduler is told."""
     state.move(task, Phase.ENDED)
-    task.exit = _fenced(task, outcome if task.given is None else replace(outcome, given=task.given))
+    task.exit = _without_order(task, outcome if task.given is None else replace(outcome, given=task.given))
     task.missing.clear()
     state.tell(task, NoteKind.EXITED)
 
 
-def _fenced(task: Task, outcome: Exit) -> Exit:
-    """Nobody but its worker itself can have ended a task for which there is no order: the node was cut off."""
+def _without_order(task: Task, outcome: Exit) -> Exit:
+    """Nobody but its worker itself can have ended a task for which there is no order, as the node was cut off; or an
+    earlier process of this agent has, which was stopped and did not get to say so."""
     error = outcome.error
-    if task.body.silent_most_ms is None or task.stop or error is None or error.cause is not Cause.CANCELLED:
+    if task.stop or error is None or error.cause is not Cause.CANCELLED:
         return outcome
-    message = "its worker heard nothing of the scheduler for longer than disconnect allows"
-    return replace(outcome, error=replace(error, cause=Cause.NODE_LOST, message=message))
+    if task.body.silent_most_ms is not None:
+        message = "its worker heard nothing of the scheduler for longer than disconnect allows"
+        return replace(outcome, error=replace(error, cause=Cause.NODE_LOST, message=message))
+    message = "the agent of its node was stopped while the scheduler was away"
+    return replace(outcome, error=replace(error, cause=Cause.DRAINED, message=message))
 
 
 def end_with_worker(state: State, task: Task, worker: Worker, event: WorkerLost, now_ms: int) -> None:

@@ -25,6 +25,7 @@ from services.agent.tasks.events import (
     ModifyAsked,
     NeedDropped,
     NeedFailed,
+    NeedMoved,
     NeedReady,
     OutcomeRestored,
     OutputsStored,
@@ -76,6 +77,9 @@ from services.agent.tasks.outbox import Outbox
 from services.agent.tasks.restoring import on_outcome_restored, on_worker_restored
 from services.agent.tasks.state import TRANSITIONS, State, check_invariants
 from services.agent.tasks.suspension import halt, resume, suspend
+
+FLEETING = ("stage:", "image:")
+"""Needs that are looked after for each task anew: they are its own, or others may take them away."""
 
 __all__ = ["TRANSITIONS", "State", "apply", "check_invariants", "wake_ms"]
 
@@ -172,9 +176,17 @@ def on_events_acknowledged(state: State, event: EventsAcknowledged, now_ms: int)
     return effects
 
 
+def on_need_moved(state: State, event: NeedMoved, now_ms: int) -> list[Effect]:
+    """Those who wait for it can be told why."""
+    for task in state.pending_needs.get(event.need, ()):
+        if task.phase is Phase.PREPARING:
+            state.tell(task, NoteKind.PROGRESS, message=event.message)
+    return []
+
+
 def on_need_ready(state: State, event: NeedReady, now_ms: int) -> list[Effect]:
     """Tasks that lacked nothing else may start."""
-    if not event.need.startswith("stage:"):
+    if not event.need.startswith(FLEETING):
         state.ready_needs.add(event.need)
     effects: list[Effect] = []
     for task in state.pending_needs.pop(event.need, ()):
@@ -313,6 +325,7 @@ HANDLERS: dict[type, Callable[[State, Any, int], list[Effect]]] = {
     NeedReady: on_need_ready,
     NeedFailed: on_need_failed,
     NeedDropped: on_need_dropped,
+    NeedMoved: on_need_moved,
     WorkerReady: on_worker_ready,
     WorkerLost: on_worker_lost,
     WorkReported: on_work_reported,

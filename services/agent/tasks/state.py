@@ -148,6 +148,10 @@ class State:
         weight = 0.5 if mean is None or duration_ms > mean else 0.125
         self.mean_ms[body.label] = duration_ms if mean is None else mean + weight * (duration_ms - mean)
 
+    def awaiting(self, need: str) -> int:
+        """How many tasks wait for a need that is being made ready."""
+        return sum(task.phase is Phase.PREPARING for task in self.pending_needs.get(need, ()))
+
     def uses(self, need: str) -> bool:
         """Whether a task that has not ended counts on a need."""
         return any(need in task.body.needs and task.exit is None for task in self.tasks.values())

@@ -12,11 +12,11 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from modelyard.v1 import canvas_pb2 as pb
-from services.graph import canvas as c
+from services.graph.canvases import canvas as c
+from services.graph.canvases.document import JSON_DEPTH_MOST, is_time, is_too_deep
+from services.graph.canvases.problems import Findings, Problem, Reason, shown
 from services.graph.convert import words
-from services.graph.document import JSON_DEPTH_MOST, is_time, is_too_deep
 from services.graph.model import SUBGRAPH_DEPTH_MOST
-from services.graph.problems import Findings, Problem, Reason, shown
 
 
 def canvas_of(message: pb.Canvas) -> tuple[c.Canvas, tuple[Problem, ...]]:

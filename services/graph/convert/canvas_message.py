@@ -11,10 +11,10 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.v1 import canvas_pb2 as pb
-from services.graph import canvas as c
-from services.graph import misfits
+from services.graph.canvases import canvas as c
+from services.graph.canvases import misfits
+from services.graph.canvases.document import json_text
 from services.graph.convert import words
-from services.graph.document import json_text
 
 
 def canvas_message(canvas: c.Canvas) -> pb.Canvas:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from modelyard.v1 import canvas_pb2 as pb
+from services.graph.canvases.operators import Operator
 from services.graph.model import Graph, PlannedNode
-from services.graph.operators import Operator
 
 
 def graph_message(graph: Graph, operators: Mapping[str, Operator]) -> pb.ExecutionGraph:

@@ -1,9 +1,9 @@
 """Messages of execution graphs and runs as pictures."""
 
 from modelyard.v1 import canvas_pb2, run_pb2
-from services.graph.control_words import described
+from services.graph.canvases.control_words import described
+from services.graph.canvases.picture import PictureNode
 from services.graph.model import Graph, Kind
-from services.graph.picture import PictureNode
 
 _CONTROLS = frozenset(kind.value for kind in (Kind.BRANCH, Kind.MAP, Kind.LOOP, Kind.GATE))
 _PREFIX = "EXECUTION_DETAIL_"

@@ -3,11 +3,11 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.v1 import canvas_pb2 as pb
-from services.graph.diff import Change
+from services.graph.canvases.diff import Change
+from services.graph.canvases.problems import Problem
 from services.graph.imports.report import Finding
 from services.graph.model import Role, RoleInvalid
-from services.graph.problems import Problem
-from services.graph.projects import Project, Version
+from services.graph.records.projects import Project, Version
 
 _ROLES = {
     Role.VIEWER: pb.PROJECT_ROLE_VIEWER,

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from modelyard.v1 import canvas_pb2, run_pb2, task_pb2
+from services.graph.canvases.operators import Operator
 from services.graph.convert.execution import planned_message
 from services.graph.model import GateControl, Graph, Order
-from services.graph.operators import Operator
-from services.graph.places import Place, body_at, id_at, node_at
-from services.graph.state import NodeState, Run, RunState, Spec, Start
-from services.graph.store import NodeRow, RunRow
-from services.graph.values import Detail, End, Failure, GateRecord, Output, Piece
+from services.graph.records.store import NodeRow, RunRow
+from services.graph.runs.places import Place, body_at, id_at, node_at
+from services.graph.runs.state import NodeState, Run, RunState, Spec, Start
+from services.graph.runs.values import Detail, End, Failure, GateRecord, Output, Piece
 
 VALUES_BYTES_MOST = 1 << 20
 """Of the results that a run shows; beyond it values are left out, GetNodeResult has them."""

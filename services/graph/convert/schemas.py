@@ -12,8 +12,8 @@ import msgspec
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from modelyard.v1 import canvas_pb2, task_pb2
-from services.graph.canvas import Canvas
-from services.graph.document import FORMAT
+from services.graph.canvases.canvas import Canvas
+from services.graph.canvases.document import FORMAT
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _KNOWS_OTHERS = ("Canvas", "Node", "Edge", "Param", "Group", "Subgraph", "Position")

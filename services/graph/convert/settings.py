@@ -6,8 +6,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from modelyard.images import wrong_image
 from modelyard.v1 import task_pb2
-from services.graph.identifiers import is_digest, is_name
-from services.graph.problems import shown
+from services.graph.canvases.identifiers import is_digest, is_name
+from services.graph.canvases.problems import shown
 
 _AMOUNT_MOST = 1e15
 _ATTEMPTS_MOST = 1_000_000

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from modelyard.v1 import task_pb2
-from services.graph.canvas import Node
+from services.graph.canvases.canvas import Node
 from services.graph.convert.canvas_message import duration, fill
 from services.graph.convert.settings import wrong_setting
-from services.graph.parameters import variable_of
+from services.graph.runs.parameters import variable_of
 
 _REMEMBERED_MOST = 10_000
 _TIMEOUT_MOST_S = 10 * 365 * 86_400.0

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from services.graph.canvas import Canvas, Node
+from services.graph.canvases.canvas import Canvas, Node
+from services.graph.canvases.operators import is_own_code, split_name
 from services.graph.imports.report import Finding, Need
-from services.graph.operators import is_own_code, split_name
 
 
 def needs(canvas: Canvas, told: Sequence[Need]) -> tuple[Need, ...]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from services.graph.canvas import Canvas, Edge, Node, Position, Subgraph, SubgraphPort, SubgraphWork
+from services.graph.canvases.canvas import Canvas, Edge, Node, Position, Subgraph, SubgraphPort, SubgraphWork
+from services.graph.canvases.operators import PLACEHOLDER, Catalogue
 from services.graph.imports.comfyui_prompt import FAMILY, number_of, output_name, slots_of
 from services.graph.imports.comfyui_widgets import named_values
 from services.graph.imports.format import Format
@@ -18,7 +19,6 @@ from services.graph.imports.naming import Names, laid_out, operator_name, port_n
 from services.graph.imports.part import Part
 from services.graph.imports.report import Report
 from services.graph.model import SUBGRAPH_DEPTH_MOST
-from services.graph.operators import PLACEHOLDER, Catalogue
 
 _INPUT, _OUTPUT = "-10", "-20"
 """Ids that stand for a sub-graph's own inputs and outputs."""

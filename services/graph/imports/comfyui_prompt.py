@@ -9,12 +9,12 @@ and written. Pure.
 import re
 from typing import Any
 
-from services.graph.canvas import Canvas, Edge, Node
+from services.graph.canvases.canvas import Canvas, Edge, Node
+from services.graph.canvases.operators import PLACEHOLDER, Catalogue
 from services.graph.imports.format import Format
 from services.graph.imports.naming import Names, laid_out, operator_name, port_name, word_of
 from services.graph.imports.part import Part
 from services.graph.imports.report import Report
-from services.graph.operators import PLACEHOLDER, Catalogue
 
 NAME = "comfyui-api"
 FAMILY = "comfyui"

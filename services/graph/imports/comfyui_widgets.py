@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from services.graph.canvases.operators import Operator
 from services.graph.imports.part import Part
-from services.graph.operators import Operator
 
 _AFTER = ("fixed", "increment", "decrement", "randomize")
 """What the editor does with a seed after a run: a value of its own, which no input has."""

@@ -8,9 +8,9 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
-from services.graph.canvas import CommandWork
-from services.graph.controls import is_inside
-from services.graph.identifiers import is_name
+from services.graph.canvases.canvas import CommandWork
+from services.graph.canvases.controls import is_inside
+from services.graph.canvases.identifiers import is_name
 from services.graph.imports.naming import port_name
 
 _LINK = (

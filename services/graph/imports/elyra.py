@@ -11,13 +11,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from services.graph.canvas import Canvas, Edge, Node, Position, Subgraph, SubgraphWork
+from modelyard.image_names import is_image
+from services.graph.canvases.canvas import Canvas, Edge, Node, Position, Subgraph, SubgraphWork
+from services.graph.canvases.operators import PLACEHOLDER, Catalogue
 from services.graph.imports import commands
 from services.graph.imports.format import Format
 from services.graph.imports.naming import Names, laid_out, operator_name, port_name, word_of
 from services.graph.imports.part import Part
 from services.graph.imports.report import Report
-from services.graph.operators import PLACEHOLDER, Catalogue
 
 _NAME = "elyra"
 _PROGRAMS = {
@@ -67,6 +68,8 @@ class _Pipeline:
 
     def __init__(self, part: Part, name: str, pipelines: Names, operators: Catalogue) -> None:
         self._part, self._name, self._pipelines, self._operators = part, name, pipelines, operators
+        defaults = part.part("app_data").part("properties").part("pipeline_defaults")
+        self._image = defaults.text("runtime_image")
         self._names = Names()
         self._taken = [(self._names.take(each.text("id")), each) for each in part.parts("nodes")]
         self._parents = {node_id: self._sources(node_id, each) for node_id, each in self._taken}
@@ -158,7 +161,9 @@ class _Pipeline:
         program = _PROGRAMS.get(op)
         if program:
             inputs = [path for source in upstream for path in self._outputs[source]]
-            return replace(node, command=self._command(details, program, node_id, inputs))
+            environment = self._environment(details, node_id)
+            command = self._command(details, program, node_id, inputs)
+            return replace(node, command=command, environment=environment)
         operator = operator_name(_NAME, op or kind or "node", self._operators)
         if operator.startswith(PLACEHOLDER):
             part.report.add(part.at("op"), f"no agent offers {op or kind!r}: a placeholder", node_id)
@@ -184,6 +189,24 @@ class _Pipeline:
         env = _env(details)
         details.tell_rest(node_id)
         return commands.command_of(argv, inputs, self._outputs[node_id], env)
+
+    def _environment(self, details: Part, node_id: str) -> dict[str, Any] | None:
+        """The image that the script runs in there: its own, or the pipeline's."""
+        own = details.text("runtime_image")
+        image, report = own or self._image, details.report
+        if not image:
+            return None
+        path = details.at("runtime_image")
+        if not is_image(image):
+            report.add(path, f"{image!r} is no name of an image; the script runs on the node itself", node_id)
+            return None
+        report.add(
+            path,
+            f"kept as environment.image: it runs in a container of {image!r}, without a network; "
+            "environment.network: bridge gives it one, no environment runs it on the node itself",
+            node_id,
+        )
+        return {"image": image}
 
     def _body(self, part: Part) -> SubgraphWork:
         original = part.part("subflow_ref").text("pipeline_id_ref")
@@ -304,6 +327,8 @@ def _work(node: Node) -> tuple[str, dict[str, Any]]:
         parameters["env_vars"] = [
             {"env_var": name, "value": value} for name, value in node.command.env.items()
         ]
+        if image := (node.environment or {}).get("image"):
+            parameters["runtime_image"] = image
         return ops[argv[0]], {**parameters, **_asked(node.resources or {})}
     if node.operator:
         return word_of(_NAME, node.operator), {**node.initial_params, **_asked(node.resources or {})}

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from services.graph.canvas import Canvas
+from services.graph.canvases.canvas import Canvas
+from services.graph.canvases.operators import Catalogue
 from services.graph.imports.report import Report
-from services.graph.operators import Catalogue
 
 
 class Format(msgspec.Struct, frozen=True):

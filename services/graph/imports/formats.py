@@ -14,16 +14,16 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from services.graph import document as own
-from services.graph.canvas import Canvas
+from services.graph.canvases import document as own
+from services.graph.canvases.canvas import Canvas
+from services.graph.canvases.operators import Catalogue
+from services.graph.canvases.problems import suggestion
 from services.graph.imports import bundles, comfyui, comfyui_prompt, elyra, kfp, react_flow, wfformat
 from services.graph.imports.format import Format
 from services.graph.imports.merging import differences, merged
 from services.graph.imports.parsing import parse, parse_json_text
 from services.graph.imports.report import Finding, ImportRefused, Need, Report
 from services.graph.model import FormatUnknown
-from services.graph.operators import Catalogue
-from services.graph.problems import suggestion
 
 OWN = "canvas"
 FORMATS: Mapping[str, Format] = {

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from services.graph.canvas import (
+from services.graph.canvases.canvas import (
     BranchWork,
     Canvas,
     CaseWork,
@@ -25,6 +25,7 @@ from services.graph.canvas import (
     SubgraphPort,
     SubgraphWork,
 )
+from services.graph.canvases.operators import PLACEHOLDER, Catalogue
 from services.graph.imports.format import Format
 from services.graph.imports.kfp_bodies import without_unread
 from services.graph.imports.kfp_conditions import read_conditions
@@ -33,7 +34,6 @@ from services.graph.imports.naming import Names, laid_out, operator_name, port_n
 from services.graph.imports.part import Part
 from services.graph.imports.report import Report
 from services.graph.model import CachePolicy, Comparison, Trigger
-from services.graph.operators import PLACEHOLDER, Catalogue
 
 NAME = "kfp"
 ONE_OF = "first"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from services.graph.canvas import Canvas, Edge, Node, Subgraph, body_of
+from services.graph.canvases.canvas import Canvas, Edge, Node, Subgraph, body_of
 
 ITEMS = "items"
 

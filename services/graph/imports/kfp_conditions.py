@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from services.graph.canvas import ConditionWork
+from services.graph.canvases.canvas import ConditionWork
 from services.graph.model import Comparison
 
 LENGTH_MOST = 2_000

@@ -4,10 +4,10 @@ from typing import Any
 
 import msgspec
 
-from services.graph.canvas import Canvas, Edge, Node, Subgraph, body_of
+from services.graph.canvases.canvas import Canvas, Edge, Node, Subgraph, body_of
+from services.graph.canvases.operators import PLACEHOLDER
 from services.graph.imports.kfp_conditions import Test, write_condition
 from services.graph.model import CachePolicy, Trigger
-from services.graph.operators import PLACEHOLDER
 
 WHEN, THEN = "when", "then"
 """A task that runs on a condition becomes a node and, before it, a branch of its id and this ending, with this port."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import fields, replace
 
-from services.graph.canvas import Canvas, Edge, Node
+from services.graph.canvases.canvas import Canvas, Edge, Node
 
 T = TypeVar("T")
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from services.graph.canvas import Edge, Node, Position
-from services.graph.identifiers import is_id
-from services.graph.levels import gradients
+from services.graph.canvases.canvas import Edge, Node, Position
+from services.graph.canvases.identifiers import is_id
+from services.graph.canvases.levels import gradients
+from services.graph.canvases.operators import PLACEHOLDER, Catalogue
 from services.graph.model import CycleFound
-from services.graph.operators import PLACEHOLDER, Catalogue
 
 _LENGTH_MOST = 80
 COLUMN = 240.0

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import yaml
 
+from services.graph.canvases.problems import shown
 from services.graph.imports.report import ImportRefused
 from services.graph.model import DOCUMENT_BYTES_MOST
-from services.graph.problems import shown
 
 DEPTH_MOST = 28
 """How deep values may lie within each other: what is kept of them has to fit into a canvas."""

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from services.graph.canvases.problems import shown
 from services.graph.imports.report import Report
-from services.graph.problems import shown
 
 
 class Part:

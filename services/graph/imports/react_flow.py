@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from services.graph.canvas import Canvas, Edge, Group, Node, Position
+from services.graph.canvases.canvas import Canvas, Edge, Group, Node, Position
+from services.graph.canvases.operators import PLACEHOLDER, Catalogue
 from services.graph.imports.format import Format
 from services.graph.imports.naming import Names, laid_out, operator_name, port_name, word_of
 from services.graph.imports.part import Part
 from services.graph.imports.report import Report
-from services.graph.operators import PLACEHOLDER, Catalogue
 
 _NAME = "react-flow"
 _GROUP = "group"

@@ -6,7 +6,7 @@ Owns the findings: one for each thing that was not understood, with its path in 
 import msgspec
 
 from services.chassis.errors import InvalidArgument
-from services.graph.problems import shown
+from services.graph.canvases.problems import shown
 
 FINDINGS_MOST = 1_000
 """After so many a report ends with how many more there are."""

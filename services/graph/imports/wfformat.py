@@ -10,14 +10,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from services.graph.canvas import Canvas, Edge, Node
+from services.graph.canvases.canvas import Canvas, Edge, Node
+from services.graph.canvases.operators import PLACEHOLDER, Catalogue
 from services.graph.imports import commands
 from services.graph.imports.format import Format
 from services.graph.imports.naming import Names, laid_out, operator_name, word_of
 from services.graph.imports.part import Part
 from services.graph.imports.report import Report
 from services.graph.model import EDGES_MOST
-from services.graph.operators import PLACEHOLDER, Catalogue
 
 _NAME = "wfformat"
 _MEASURED = (

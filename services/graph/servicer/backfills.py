@@ -8,12 +8,11 @@ from modelyard.v1 import trigger_pb2 as pb
 from services.chassis.answers import Answers
 from services.chassis.clock import Clock
 from services.chassis.paging import decode_token, encode_token, page_size
-from services.chassis.security import ADMIN, principal
-from services.graph.access import account_of
-from services.graph.convert import trigger as convert
+from services.chassis.security import ADMIN, account_of, principal
 from services.graph.convert.project import time_message
 from services.graph.engine import Engine
-from services.graph.events import CancelAsked
+from services.graph.runs.events import CancelAsked
+from services.graph.triggers import convert
 from services.graph.triggers.access import TriggerAccess
 from services.graph.triggers.filling import Time, fill
 from services.graph.triggers.firing import Firings

@@ -10,11 +10,13 @@ from modelyard.v1 import canvas_pb2_grpc
 from services.chassis.answers import Answers
 from services.chassis.clock import Clock
 from services.chassis.paging import decode_token, encode_token, page_size
-from services.chassis.security import principal
-from services.graph import document, exchange
-from services.graph.access import account_of, require_owner, require_role, sees_all
-from services.graph.canvas import Canvas
-from services.graph.clearing import Clearing
+from services.chassis.security import account_of, principal
+from services.graph.canvases import document
+from services.graph.canvases.canvas import Canvas
+from services.graph.canvases.diff import diff
+from services.graph.canvases.hints import hints
+from services.graph.canvases.identifiers import is_digest
+from services.graph.canvases.problems import Problem, Reason
 from services.graph.convert.canvas import canvas_of
 from services.graph.convert.canvas_message import canvas_message
 from services.graph.convert.execution import graph_message
@@ -27,11 +29,6 @@ from services.graph.convert.project import (
     role_of,
     version_message,
 )
-from services.graph.diff import diff
-from services.graph.hints import hints
-from services.graph.holding import Holding
-from services.graph.identifiers import is_digest
-from services.graph.library import Library, OperatorSource, invalid, unreadable
 from services.graph.model import (
     AccountInvalid,
     BundleDigestInvalid,
@@ -45,8 +42,12 @@ from services.graph.model import (
     Role,
     VersionInvalid,
 )
-from services.graph.problems import Problem, Reason
-from services.graph.projects import Project, Projects, Version, number_of
+from services.graph.projects.access import require_owner, require_role, sees_all
+from services.graph.projects.holding import Holding
+from services.graph.projects.library import Library, OperatorSource, invalid, unreadable
+from services.graph.records.clearing import Clearing
+from services.graph.records.projects import Project, Projects, Version, number_of
+from services.graph.servicer import exchange
 
 FORMAT = "canvas"
 PICTURE = "svg"

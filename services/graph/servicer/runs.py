@@ -9,14 +9,20 @@ from services.chassis.answers import Answers
 from services.chassis.contacts import Contacts
 from services.chassis.errors import InvalidArgument
 from services.chassis.paging import decode_token, encode_token, page_size
-from services.chassis.security import ADMIN, principal
-from services.graph import exchange, gates, keeping, parameters
-from services.graph.access import account_of, require_role
-from services.graph.clearing import Clearing
+from services.chassis.security import ADMIN, account_of, principal
 from services.graph.convert.picture import picture_node, run_title
 from services.graph.convert.run import ORDERS, STARTS, STATES, live_message, notification_of, telling
 from services.graph.engine import Engine
-from services.graph.events import (
+from services.graph.model import GateControl, Graph, Order, Role
+from services.graph.projects.access import require_role
+from services.graph.projects.starting import Starting, spec_of
+from services.graph.records import keeping
+from services.graph.records.clearing import Clearing
+from services.graph.records.keeping import NodeUnknown, RunGoesOn
+from services.graph.records.projects import Project, Projects, number_of
+from services.graph.records.store import RunRow
+from services.graph.runs import gates, parameters
+from services.graph.runs.events import (
     CancelAsked,
     Event,
     GateDecided,
@@ -25,15 +31,11 @@ from services.graph.events import (
     ResumeAsked,
     RunAsked,
 )
-from services.graph.explaining import Explaining
-from services.graph.history import History
-from services.graph.keeping import NodeUnknown, RunGoesOn
-from services.graph.model import GateControl, Graph, Order, Role
-from services.graph.places import Place, find, node_at, place_of, text_of
-from services.graph.projects import Project, Projects, number_of
-from services.graph.starting import Starting, spec_of
-from services.graph.state import RunState, Start
-from services.graph.store import RunRow
+from services.graph.runs.places import Place, find, node_at, place_of, text_of
+from services.graph.runs.state import RunState, Start
+from services.graph.servicer import exchange
+from services.graph.telling.explaining import Explaining
+from services.graph.telling.history import History
 
 PARALLEL_MOST = 1_000_000
 COMMENT_LENGTH = 2_000

@@ -14,15 +14,14 @@ from services.chassis.clock import Clock
 from services.chassis.errors import ResourceExhausted, Unavailable
 from services.chassis.masks import check_paths, copy_paths, set_paths
 from services.chassis.paging import decode_token, encode_token, page_size
-from services.chassis.security import ADMIN, principal
-from services.graph import parameters
-from services.graph.access import account_of, require_role
-from services.graph.convert import trigger as convert
+from services.chassis.security import ADMIN, account_of, principal
 from services.graph.engine import Engine
 from services.graph.model import Role
-from services.graph.projects import Projects, number_of
+from services.graph.projects.access import require_role
+from services.graph.records.projects import Projects, number_of
+from services.graph.runs import parameters
 from services.graph.servicer.backfills import FIRST, BackfillRpcs
-from services.graph.triggers import events, signature
+from services.graph.triggers import convert, events, signature
 from services.graph.triggers.access import TriggerAccess
 from services.graph.triggers.filling import of_trigger
 from services.graph.triggers.firing import Firings

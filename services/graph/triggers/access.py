@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
-from services.chassis.security import ADMIN, USER, Principal, principal
-from services.graph.access import account_of, require_role
+from services.chassis.security import ADMIN, USER, Principal, account_of, principal
 from services.graph.model import ProjectForbidden, ProjectNotFound, Role
-from services.graph.projects import Project, Projects
+from services.graph.projects.access import require_role
+from services.graph.records.projects import Project, Projects
 from services.graph.triggers.model import (
     Backfill,
     BackfillNotFound,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.graph import parameters
+from services.graph.runs import parameters
 from services.graph.triggers.cron import Schedule, instant
 from services.graph.triggers.model import EventFieldMissing
 

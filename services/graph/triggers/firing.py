@@ -25,14 +25,14 @@ from services.chassis.errors import (
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.security import USER, Principal
-from services.graph.access import require_role
 from services.graph.convert.run import telling
 from services.graph.engine import Engine
-from services.graph.events import RunAsked
 from services.graph.model import CanvasInvalid, Order, Role
-from services.graph.projects import Projects
-from services.graph.starting import Plan, Starting, spec_of
-from services.graph.state import Start
+from services.graph.projects.access import require_role
+from services.graph.projects.starting import Plan, Starting, spec_of
+from services.graph.records.projects import Projects
+from services.graph.runs.events import RunAsked
+from services.graph.runs.state import Start
 from services.graph.triggers import events, machine
 from services.graph.triggers.cron import schedule
 from services.graph.triggers.machine import Verdict

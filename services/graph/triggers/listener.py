@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from typing import Any
 
-from services.chassis.bootstrap import is_loopback
+from modelyard.addresses import is_loopback
 from services.chassis.errors import StartRefused
 from services.chassis.logs import get_logger
 from services.chassis.server import TlsFiles

@@ -5,16 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from modelyard.serving.wire import Buffer, Message, encode
 from services.models.calls.asking import Asked
 from services.models.calls.errors import CallExpired
 from services.models.seams import Route
 
-if TYPE_CHECKING:
-    from services.models.calls.door import Door
-    from services.models.calls.lane import Lane
+
+class Queue(Protocol):
+    """Where a call waits: a lane."""
+
+    def left(self, call: Call) -> None:
+        """It waits no more."""
+        ...
+
+
+class Frame(Protocol):
+    """Where a call is computed: a door."""
+
+    def cancel(self, call: Call) -> None:
+        """Nobody waits for its answer."""
+        ...
 
 
 class Call:
@@ -62,8 +74,8 @@ class Call:
         self.entered_ns = time.perf_counter_ns()
         self.begun_ns = 0
         """When it was handed to its frame."""
-        self.lane: Lane | None = None
-        self.door: Door | None = None
+        self.lane: Queue | None = None
+        self.door: Frame | None = None
         self.ended_frames = 0
         """That took it along with them."""
 

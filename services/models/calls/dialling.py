@@ -14,7 +14,7 @@ import ssl
 import struct
 from pathlib import Path
 
-from modelyard.enclosure.order import is_loopback
+from modelyard.addresses import is_loopback
 from modelyard.enclosure.passer import dial as dial_socket
 from modelyard.sealing import NodeUnproven, Sealed, check_node, dialling
 from services.chassis.logs import get_logger
@@ -61,7 +61,7 @@ class Dialler:
             if way.socket:
                 _log.warning("socket_not_reached", node=way.node, socket=way.socket, instead=way.address)
             return await self._sealed(made, way.node) if must_seal else made
-        except BaseException:
+        except BaseException:  # cancelled, too: nobody else would close it
             made.close()
             raise
 
@@ -85,7 +85,7 @@ class Dialler:
             made.close()
             why = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
             raise Unsealed(f"no TLS with {node}: {why or 'it does not answer'}") from error
-        except BaseException:
+        except BaseException:  # cancelled, too: nobody else would close it
             made.close()
             raise
         return made
@@ -116,7 +116,7 @@ async def _dial_port(host: str, port: int) -> socket.socket:
         made.setblocking(False)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(_prepared(made), (host, port))
-    except BaseException:
+    except BaseException:  # cancelled, too: nobody else would close it
         made.close()
         raise
     return made

@@ -20,7 +20,7 @@ from services.models.calls.asking import DRAWING
 from services.models.calls.calls import Calls
 from services.models.calls.errors import ParameterWrong
 from services.models.calls.messages import Request
-from services.models.convert.notice import Drawn, Told, failure_request, files_of, result_request
+from services.models.calls.notice import Drawn, Told, failure_request, files_of, result_request
 from services.models.seams import Served
 
 CONTACT = "contact"

@@ -56,6 +56,10 @@ class PutQuota(Row, frozen=True):
     quota: Quota
 
 
+class DropQuota(Row, frozen=True):
+    account: str
+
+
 class DropWork(Row, frozen=True):
     number: int
 

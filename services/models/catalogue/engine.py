@@ -20,10 +20,10 @@ from services.chassis.errands import Errands, is_final
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.marks import Kept
+from services.chassis.replies import Replies
 from services.chassis.sessions import Session
 from services.chassis.supervise import Loops
 from services.chassis.watchers import Watchers
-from services.models.association import RuntimeMap
 from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev
 from services.models.catalogue import machine, tasks
@@ -32,7 +32,8 @@ from services.models.catalogue.owing import owed
 from services.models.catalogue.state import Live, State, check_invariants
 from services.models.catalogue.store import CatalogueStore, Submitted
 from services.models.catalogue.supplies import AGAIN_S, SLOWEST_S, Supplies
-from services.models.trust import Trust
+from services.models.surroundings.association import RuntimeMap
+from services.models.trust.words import Trust
 
 MOST_EVENTS = 256
 Watched = tuple[str, int]
@@ -69,9 +70,7 @@ class Engine:
         self._loops = loops
         self._inbox: list[ev.Event] = []
         self._wake = asyncio.Event()
-        self._replies: dict[int, asyncio.Future[e.Answer]] = {}
-        self._keeps: dict[int, Kept[e.Answer]] = {}
-        self._next_reply = 0
+        self._replies = Replies[e.Answer]()
         self._sessions: dict[str, Session[Batch]] = {}
         self._tasks: dict[str, tuple[str, int, int]] = {}
         """For what a task works: model, version, number."""
@@ -97,12 +96,7 @@ class Engine:
 
     def new_reply(self, kept: Kept[e.Answer] | None = None) -> tuple[int, asyncio.Future[e.Answer]]:
         """A number for an event that wants an answer, and the answer to come: raised where it is a refusal."""
-        self._next_reply += 1
-        if kept is not None:
-            self._keeps[self._next_reply] = kept
-        future: asyncio.Future[e.Answer] = asyncio.get_running_loop().create_future()
-        self._replies[self._next_reply] = future
-        return self._next_reply, future
+        return self._replies.new(kept)
 
     async def run(self) -> None:
         """Takes up what was begun, then steps through the inbox, for ever."""
@@ -155,12 +149,8 @@ class Engine:
         self._errands.owe(errands)
 
     def _kept(self, effects: e.Effects) -> list[tuple[Kept[e.Answer], e.Answer]]:
-        found = []
-        for answer in effects.answers:
-            kept = self._keeps.pop(answer.reply, None)
-            if kept is not None and answer.error is None:
-                found.append((kept, answer))
-        return found
+        given = ((answer.reply, answer) for answer in effects.answers if answer.error is None)
+        return self._replies.kept(given)
 
     def _release(self, effects: e.Effects, begun: Sequence[Submitted]) -> None:
         """Everything of the step is on disk."""
@@ -168,14 +158,7 @@ class Engine:
             if self._working(one.model, one.version, one.number) is not None:
                 self._submit(one)
         for answer in effects.answers:
-            self._keeps.pop(answer.reply, None)
-            future = self._replies.pop(answer.reply, None)
-            if future is None or future.done():
-                continue
-            if answer.error is not None:
-                future.set_exception(answer.error)
-            else:
-                future.set_result(answer)
+            self._replies.answer(answer.reply, answer, answer.error)
         gone = {(row.model, row.version) for row in effects.rows if isinstance(row, e.DropVersion)}
         for key in effects.changed | gone:
             self._watchers.tell(key)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from modelyard.models import Facts, Inspection
-from services.models.association import TriedImage
 from services.models.catalogue.model import Cause, Role
 from services.models.catalogue.state import File, Lineage
+from services.models.surroundings.association import TriedImage
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -247,8 +247,13 @@ class _Machine:
 
     def set_quota(self, event: ev.QuotaSet) -> tuple[str, int, bool]:
         before = self._state.quotas.get(event.account, NO_QUOTA)
-        after = self._state.quotas[event.account] = changed(before, event.given)
-        self._effects.rows.append(e.PutQuota(event.account, after))
+        after = changed(before, event.given)
+        if after == NO_QUOTA:
+            self._state.quotas.pop(event.account, None)
+            self._effects.rows.append(e.DropQuota(event.account))
+        else:
+            self._state.quotas[event.account] = after
+            self._effects.rows.append(e.PutQuota(event.account, after))
         return "", 0, False
 
 

@@ -106,5 +106,8 @@ ORDER BY day DESC, version DESC, account;
 -- name: put_quota
 INSERT INTO quota (account, content) VALUES (?, ?) ON CONFLICT (account) DO UPDATE SET content = excluded.content;
 
+-- name: drop_quota
+DELETE FROM quota WHERE account = ?;
+
 -- name: all_quotas
 SELECT account, content FROM quota;

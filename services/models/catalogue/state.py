@@ -11,10 +11,10 @@ import msgspec
 
 from modelyard.models import Config, Inspection
 from services.chassis.errors import InvariantViolation
-from services.models.association import DEFAULT_RUNTIMES, RuntimeMap, TriedImage
 from services.models.catalogue.model import Role, VersionState, WorkKind
 from services.models.quotas import NOTHING, Holding, Quota
-from services.models.trust import NOBODY, Trust
+from services.models.surroundings.association import DEFAULT_RUNTIMES, RuntimeMap, TriedImage
+from services.models.trust.words import NOBODY, Trust
 
 File = tuple[str, str, int]
 """Path, sha256, bytes."""

@@ -12,12 +12,12 @@ from modelyard.models import Inspection, inspection_in, inspection_out
 from services.chassis.errands import Errand
 from services.chassis.marks import Kept
 from services.chassis.sqlite import Database
-from services.models.association import Association, Proved
 from services.models.catalogue import effects as e
 from services.models.catalogue.model import WorkKind
 from services.models.catalogue.state import Live, Model, Revision, State, Version
 from services.models.quotas import Quota
-from services.models.trust import Trust
+from services.models.surroundings.association import Association, Proved
+from services.models.trust.words import Trust
 
 SMALL_ROWS = 16
 _PACK = msgspec.msgpack.Encoder().encode
@@ -203,6 +203,10 @@ def _put_quota(row: e.PutQuota) -> list[Change]:
     return [("put_quota", (row.account, _PACK(row.quota)))]
 
 
+def _drop_quota(row: e.DropQuota) -> list[Change]:
+    return [("drop_quota", (row.account,))]
+
+
 def _drop_work(row: e.DropWork) -> list[Change]:
     return [("drop_step", (row.number,))]
 
@@ -215,5 +219,6 @@ _ROWS: dict[type[e.Row], Callable[[Any], list[Change]]] = {
     e.DropVersion: _drop_version,
     e.InsertAliasChange: _insert_alias_change,
     e.PutQuota: _put_quota,
+    e.DropQuota: _drop_quota,
     e.DropWork: _drop_work,
 }

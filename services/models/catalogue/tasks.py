@@ -12,7 +12,13 @@ import msgspec
 
 from modelyard.models import Provenance, facts_in, facts_out, inspection_in, inspection_out
 from modelyard.v1 import task_pb2 as pb
-from services.models.association import (
+from services.models.catalogue import events as ev
+from services.models.catalogue.component import attachments_of
+from services.models.catalogue.effects import Begin
+from services.models.catalogue.model import Cause, WorkKind
+from services.models.catalogue.state import Version
+from services.models.catalogue.store import Submitted
+from services.models.surroundings.association import (
     DEFAULT_RUNTIMES,
     ENVIRONMENT,
     HOLDER_BYTES,
@@ -25,13 +31,7 @@ from services.models.association import (
     node_labels,
     seat_memory_bytes,
 )
-from services.models.catalogue import events as ev
-from services.models.catalogue.effects import Begin
-from services.models.catalogue.model import Cause, WorkKind
-from services.models.catalogue.state import Version
-from services.models.catalogue.store import Submitted
-from services.models.component import attachments_of
-from services.models.surroundings import environment_of
+from services.models.surroundings.environment import environment_of
 
 COMPONENT = "component"
 CONFIG = "config.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from services.models import access
+from services.models.catalogue import access
 from services.models.catalogue.engine import Engine
 from services.models.catalogue.machine import missing_version, not_ready
 from services.models.catalogue.model import CHAMPION, Role

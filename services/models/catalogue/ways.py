@@ -22,12 +22,12 @@ from modelyard.models import (
     read_config,
     write_config,
 )
-from services.models.association import NoImage
 from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev
 from services.models.catalogue.model import Cause, VersionState, WorkKind
 from services.models.catalogue.state import Asked, Live, Revision, State, Work
-from services.models.trust import OPENING_RUNS
+from services.models.surroundings.association import NoImage
+from services.models.trust.words import OPENING_RUNS
 
 TURNS_MOST = 3
 """How often work is begun that was lost through no fault of its own."""

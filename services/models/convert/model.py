@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from modelyard.model_messages import FORMATS
 from modelyard.models import Format, Runtime
 from modelyard.v1 import model_pb2 as pb
-from services.models.association import NoImage, Proved, RuntimeMap
 from services.models.catalogue.model import Role, VersionState
 from services.models.catalogue.state import Asked, Lineage, Model, Revision, Version
 from services.models.catalogue.store import AliasChange
-from services.models.trust import NOBODY, Trust
+from services.models.surroundings.association import NoImage, Proved, RuntimeMap
+from services.models.trust.words import NOBODY, Trust
 
 STATES = {state: pb.ModelVersionState.Value(f"MODEL_VERSION_STATE_{state.name}") for state in VersionState}
 ROLES = {role: pb.ModelRole.Value(f"MODEL_ROLE_{role.name}") for role in Role}

@@ -8,7 +8,6 @@ from typing import Any
 from modelyard.v1 import seat_pb2
 from services.chassis.errors import ServiceError
 from services.chassis.seat_links import close_command
-from services.models.association import RuntimeMap
 from services.models.frames import effects as e
 from services.models.frames import events as ev
 from services.models.frames.beside import Beside
@@ -19,6 +18,7 @@ from services.models.frames.places import Places
 from services.models.frames.secrets import secret_of
 from services.models.frames.state import Frame
 from services.models.seams import Doors, Served, Way
+from services.models.surroundings.association import RuntimeMap
 
 DRAIN_S = 30.0
 """So long calls that are in a frame may take before its place is given back."""

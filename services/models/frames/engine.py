@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
@@ -19,10 +20,10 @@ from services.chassis.clock import Clock
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.marks import Kept as KeptAnswer
+from services.chassis.replies import Replies
 from services.chassis.settling import Waiters, let_go
 from services.chassis.supervise import Loops
 from services.chassis.watchers import Watchers
-from services.models.association import DEFAULT_RUNTIMES, RuntimeMap
 from services.models.frames import effects as e
 from services.models.frames import events as ev
 from services.models.frames import machine
@@ -33,6 +34,7 @@ from services.models.frames.places import Places, Submission
 from services.models.frames.state import Frame, State
 from services.models.frames.store import FrameStore
 from services.models.seams import Versions
+from services.models.surroundings.association import DEFAULT_RUNTIMES, RuntimeMap
 
 TICK_S = 0.25
 MOST_EVENTS = 2_048
@@ -75,9 +77,7 @@ class FrameEngine:
         self._inbox: list[ev.Event] = []
         self._wake = asyncio.Event()
         self._settled = Waiters()
-        self._replies: dict[int, asyncio.Future[None]] = {}
-        self._keeps: dict[int, tuple[KeptAnswer[str], str]] = {}
-        self._next_reply = 0
+        self._replies = Replies[None]()
         self._watchers = Watchers[str]()
         self.quiet = asyncio.Lock()
         """Held while a step is on its way to the disk, and by whoever shows what is live."""
@@ -128,13 +128,14 @@ class FrameEngine:
     ) -> None:
         """Posts an event that is answered: on return it is on disk. Raises what the machine says. `kept` is called
         with `made` within the transaction."""
-        self._next_reply += 1
-        reply = self._next_reply
-        if kept is not None:
-            self._keeps[reply] = (kept, made)
-        self._replies[reply] = asyncio.get_running_loop().create_future()
+
+        def keep(connection: sqlite3.Connection, _: None) -> None:
+            if kept is not None:
+                kept(connection, made)
+
+        reply, answer = self._replies.new(keep)
         self.post(event_of(reply))
-        await self._replies[reply]
+        await answer
 
     def used(self, number: int, active: int, now_ms: int) -> None:
         """See FrameSource.used."""
@@ -172,13 +173,8 @@ class FrameEngine:
         self.places.look(effects.frames.values())
         self._release(effects, seats)
 
-    def _kept(self, effects: e.Effects) -> list[tuple[KeptAnswer[str], str]]:
-        found = []
-        for answer in effects.answers:
-            kept = self._keeps.pop(answer.reply, None)
-            if kept is not None and answer.error is None:
-                found.append(kept)
-        return found
+    def _kept(self, effects: e.Effects) -> list[tuple[KeptAnswer[None], None]]:
+        return self._replies.kept((answer.reply, None) for answer in effects.answers if answer.error is None)
 
     def _release(self, effects: e.Effects, seats: Sequence[Submission]) -> None:
         """Everything of the step is on disk."""
@@ -192,13 +188,7 @@ class FrameEngine:
         for refusal in effects.refusals:
             self.on_refusal(refusal)
         for answer in effects.answers:
-            future = self._replies.pop(answer.reply, None)
-            if future is None or future.done():
-                continue
-            if answer.error is not None:
-                future.set_exception(answer.error)
-            else:
-                future.set_result(None)
+            self._replies.answer(answer.reply, None, answer.error)
         names = effects.deployments | ({""} if effects.frames or effects.deployments else set())
         for name in names:
             self._watchers.tell(name)

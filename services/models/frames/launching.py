@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from modelyard.enclosure.order import is_loopback
+from modelyard.addresses import is_loopback
 from modelyard.v1 import framework_pb2, seat_pb2
-from services.models.association import FRAME_ARGV, RuntimeMap, enclosure_of
 from services.models.frames.secrets import secret_of
 from services.models.frames.state import Frame
 from services.models.frames.submissions import COMPONENT, PORT, association_of, runtime_of
 from services.models.seams import Served
+from services.models.surroundings.association import FRAME_ARGV, RuntimeMap, enclosure_of
 
 LAUNCH_FILE = "frame.json"
 ANSWER_BYTES_MOST = 256 << 20

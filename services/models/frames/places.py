@@ -14,7 +14,6 @@ from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.sessions import Session, on_behalf_of
 from services.chassis.supervise import Loops
-from services.models.association import RuntimeMap
 from services.models.frames import effects as e
 from services.models.frames import events as ev
 from services.models.frames.beside import Beside
@@ -23,6 +22,7 @@ from services.models.frames.model import FrameState
 from services.models.frames.state import Frame
 from services.models.frames.store import SeatRow
 from services.models.frames.submissions import cause_of, spec_of, why_of
+from services.models.surroundings.association import RuntimeMap
 
 CALL_S = 20.0
 _log = get_logger("models.frames")

@@ -7,17 +7,14 @@ from pathlib import Path
 import grpc.aio
 
 from modelyard.quantities import parse_size
-from modelyard.v1 import deployment_pb2, deployment_pb2_grpc, seat_pb2, seat_pb2_grpc
-from services.chassis.answers import Answers, repeatable
+from modelyard.v1 import seat_pb2, seat_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.outward import yard_key
 from services.chassis.sqlite import Database, load_queries
 from services.chassis.supervise import Loops
-from services.models.association import DEFAULT_RUNTIMES, RuntimeMap
 from services.models.frames.clearing import Clearing
 from services.models.frames.engine import FrameEngine
 from services.models.frames.examples import Examples
-from services.models.frames.explaining import Explaining
 from services.models.frames.making_room import MakingRoom
 from services.models.frames.model import FrameState
 from services.models.frames.resolving import Resolving
@@ -25,7 +22,7 @@ from services.models.frames.seats import links_of
 from services.models.frames.source import Frames
 from services.models.frames.store import FrameStore
 from services.models.seams import Doors, Versions
-from services.models.servicer.deployments import DeploymentServicer
+from services.models.surroundings.association import DEFAULT_RUNTIMES, RuntimeMap
 
 PACKAGE = "services.models.frames"
 
@@ -57,7 +54,6 @@ class FramesRoom:
             self.engine.carrying.examples = Examples(store).of
         self.source = Frames(self.engine, clock)
         self._links = links_of(self.engine)
-        self._versions = versions
         self._scheduler = scheduler
         self._clock = clock
         self._loops = loops
@@ -71,21 +67,10 @@ class FramesRoom:
         self._loops.start("frames-room", MakingRoom(self.engine, self._scheduler, self._clock).run())
         self._loops.start("frames-clearing", Clearing(self.engine.store, self._clock).run())
 
-    def register(self, server: grpc.aio.Server, answers: Answers) -> list[str]:
-        """Adds DeploymentService and SeatService."""
-        file = deployment_pb2.DESCRIPTOR
-        explaining = Explaining(self.engine, self.source, self._scheduler, self._clock)
-        servicer = DeploymentServicer(
-            self.engine, self.source, self._versions, explaining, answers, self._clock
-        )
-        deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(
-            repeatable(servicer, file, answers), server
-        )
+    def register(self, server: grpc.aio.Server) -> str:
+        """Adds SeatService, for the nodes' agents."""
         seat_pb2_grpc.add_SeatServiceServicer_to_server(self._links, server)
-        names = (
-            file.services_by_name["DeploymentService"], seat_pb2.DESCRIPTOR.services_by_name["SeatService"]
-        )  # fmt: skip
-        return [name.full_name for name in names]
+        return seat_pb2.DESCRIPTOR.services_by_name["SeatService"].full_name
 
     def loaded_on(self, model: str, version: int) -> list[str]:
         """On which nodes a version takes calls."""

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from modelyard.v1 import job_pb2, seat_pb2
 from services.chassis.logs import get_logger
 from services.chassis.seat_links import Met, Return, SeatLinks
-from services.models.association import trouble_of
 from services.models.frames import events as ev
 from services.models.frames.engine import FrameEngine
 from services.models.frames.launching import LISTENING
 from services.models.frames.submissions import PORT
+from services.models.surroundings.association import trouble_of
 
 _log = get_logger("models.seats")
 _LIVE = (seat_pb2.SEAT_STATE_RUNNING, seat_pb2.SEAT_STATE_STOPPING)

@@ -57,7 +57,7 @@ class FrameStore:
         self,
         rows: Sequence[e.Row],
         seats: Sequence[SeatRow] = (),
-        answers: Sequence[tuple[KeptAnswer[str], str]] = (),
+        answers: Sequence[tuple[KeptAnswer[None], None]] = (),
     ) -> None:
         """All or none, durable on return. `seats`: what rows InsertBatch of the step come to."""
         values: dict[str, list[tuple[Any, ...]]] = defaultdict(list)

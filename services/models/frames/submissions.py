@@ -6,12 +6,12 @@ import msgspec
 
 from modelyard.models import Runtime
 from modelyard.v1 import task_pb2 as pb
-from services.models.association import Association, RuntimeMap, node_labels, seat_memory_bytes
-from services.models.component import attachments_of
+from services.models.catalogue.component import attachments_of
 from services.models.frames.model import Shape
 from services.models.frames.state import Frame
 from services.models.seams import Served
-from services.models.surroundings import environment_of
+from services.models.surroundings.association import Association, RuntimeMap, node_labels, seat_memory_bytes
+from services.models.surroundings.environment import environment_of
 
 PORT = "serve"
 ROLE = "frame"

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import grpc.aio
+
 from modelyard.v1 import deployment_pb2 as pb
 from modelyard.v1 import deployment_pb2_grpc
-from services.chassis.answers import Answers
+from services.chassis.answers import Answers, repeatable
 from services.chassis.clock import Clock
-from services.chassis.errors import InvalidArgument, NotFound, PermissionDenied, ServiceError
+from services.chassis.errors import NotFound, ServiceError
 from services.chassis.paging import decode_token, encode_token, page_size
-from services.chassis.security import ADMIN, Principal, principal
-from services.models.access import missing_model
+from services.chassis.security import ADMIN, Principal, account_of, principal
+from services.models.catalogue.access import missing_model
+from services.models.catalogue.model import ModelForbidden
 from services.models.convert.deployment import (
     deployment_message,
     frame_message,
@@ -22,7 +25,6 @@ from services.models.convert.deployment import (
 )
 from services.models.frames import events as ev
 from services.models.frames.engine import FrameEngine
-from services.models.frames.explaining import Explaining
 from services.models.frames.model import (
     DeploymentNotFound,
     DeploymentState,
@@ -34,20 +36,13 @@ from services.models.frames.shapes import targets_of, with_minimum
 from services.models.frames.source import Frames
 from services.models.frames.state import Deployment, Frame, MirrorWish, RouteWish, Target
 from services.models.seams import Versions
+from services.models.servicer.explaining import Explaining
 
 CALLER, MANAGER = "caller", "manager"
 LOAD_S = 25.0
 """So long `LoadModel` waits where its caller says no deadline."""
 LISTED_MS = 24 * 3_600_000
 _NAME_MOST = 128
-
-
-class AccountMissing(InvalidArgument):
-    """Services have to say on behalf of which account they act."""
-
-
-class ModelForbidden(PermissionDenied):
-    """This account may not do that with the model."""
 
 
 class FrameNotFound(NotFound):
@@ -76,7 +71,7 @@ class DeploymentServicer(deployment_pb2_grpc.DeploymentServiceServicer):
     # What is to be served
 
     async def Deploy(self, request: pb.DeployRequest, context: Any) -> pb.DeployResponse:
-        account = _account(principal())
+        account = account_of(principal())
         routes = routes_of(request.routes)
         mirror = mirror_of(request.mirror) if request.HasField("mirror") else None
         self._require_routes(routes, mirror)
@@ -367,7 +362,8 @@ class DeploymentServicer(deployment_pb2_grpc.DeploymentServiceServicer):
         return own or self._versions.may(caller.account, frame.key.model, "viewer")
 
 
-def _account(caller: Principal) -> str:
-    if not caller.account:
-        raise AccountMissing(next_step="send the metadata x-yard-account, or use the token of an account")
-    return caller.account
+def add_to_server(servicer: DeploymentServicer, answers: Answers, server: grpc.aio.Server) -> str:
+    """Adds it; the service's full name."""
+    file = pb.DESCRIPTOR
+    deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(repeatable(servicer, file, answers), server)
+    return file.services_by_name["DeploymentService"].full_name

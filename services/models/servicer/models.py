@@ -14,12 +14,14 @@ from services.chassis.answers import Answers
 from services.chassis.clock import Clock
 from services.chassis.errors import InvalidArgument, OutOfRange
 from services.chassis.paging import decode_token, encode_token, page_size
-from services.chassis.security import ADMIN, principal
-from services.models import access, component, wording
+from services.chassis.security import ADMIN, account_of, principal
+from services.models.catalogue import access, component, wording
 from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev
+from services.models.catalogue.describing import Describing
 from services.models.catalogue.engine import Engine
 from services.models.catalogue.model import ConfigNotFound, ModelNameTaken, Role, VersionInUse, VersionState
+from services.models.catalogue.origins import Origins
 from services.models.catalogue.state import Live, Model
 from services.models.catalogue.usage import DAY_MS, Usage
 from services.models.catalogue.versions import Catalogue
@@ -32,8 +34,6 @@ from services.models.convert.model import (
     revision_message,
     version_message,
 )
-from services.models.describing import Describing
-from services.models.origins import Origins
 
 DAYS, DAYS_MOST = 30, 3_660
 _LAST = (1 << 62) - 1
@@ -90,7 +90,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         self, request: pb.CreateModelVersionRequest, context: Any
     ) -> pb.CreateModelVersionResponse:
         caller = principal()
-        account = access.account_of(caller)
+        account = account_of(caller)
         name = wording.check_model_name(request.model)
         model = self._engine.state.models.get(name)
         if model is not None and caller.role != ADMIN:
@@ -124,7 +124,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     async def DescribeComponent(
         self, request: pb.DescribeComponentRequest, context: Any
     ) -> pb.DescribeComponentResponse:
-        account = access.account_of(principal())
+        account = account_of(principal())
         component.check(request.files)
         files = await component.known(self._store, account, request.files)
         return await self._describing.describe(account, files, request.config)
@@ -137,7 +137,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         caller, size = principal(), page_size(request.page_size)
-        account = access.account_of(caller)
+        account = account_of(caller)
         everybody = request.all_accounts and caller.role == ADMIN
         labels = request.labels.items()
         key = f"{sorted(labels)} {request.name_prefix} {everybody} {account}".encode()
@@ -312,7 +312,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         return await self._ask(
             lambda reply: ev.ConfigPut(
                 reply, model=model.name, version=number, document=request.document,
-                account=access.account_of(principal()), based_on=request.revision, inspection=inspection,
+                account=account_of(principal()), based_on=request.revision, inspection=inspection,
             ),
             lambda answer: pb.UpdateModelConfigResponse(config=self._latest(answer)),
         )  # fmt: skip
@@ -322,7 +322,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         alias, comment = wording.check_alias(request.alias), wording.check_text(request.comment, "comment")
         return await self._ask(
             lambda reply: ev.AliasSet(
-                reply, model=model.name, alias=alias, version=request.version, account=access.account_of(caller),
+                reply, model=model.name, alias=alias, version=request.version, account=account_of(caller),
                 from_version=request.from_version, comment=comment,
             ),
             lambda answer: pb.SetAliasResponse(model=self._message(self._engine.state.models[answer.model])),
@@ -336,7 +336,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
                 reply,
                 model=model.name,
                 alias=request.alias,
-                account=access.account_of(caller),
+                account=account_of(caller),
                 comment=comment,
             ),
             lambda answer: pb.DeleteAliasResponse(

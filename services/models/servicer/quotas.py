@@ -13,19 +13,18 @@ from modelyard.v1 import model_pb2 as pb
 from services.chassis.answers import Answers
 from services.chassis.errors import InvalidArgument, NotFound, PermissionDenied
 from services.chassis.logs import get_logger
-from services.chassis.security import ADMIN, principal
+from services.chassis.security import ADMIN, account_of, principal
 from services.chassis.sessions import on_behalf_of
-from services.models import access, wording
 from services.models.calls.flights import Flights
 from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev
+from services.models.catalogue import wording
 from services.models.catalogue.engine import Engine
 from services.models.catalogue.machine import check_room
-from services.models.quotas import NO_QUOTA, NOTHING, changed
+from services.models.quotas import FIELDS, NO_QUOTA, NOTHING, changed
 
 ACCOUNTS_MOST = 1_000
 ASK_S = 5.0
-_FIELDS = ("max_versions", "max_component_bytes", "max_calls")
 _log = get_logger("models.quotas")
 
 
@@ -56,7 +55,7 @@ class ModelQuotaServicer(model_pb2_grpc.ModelQuotaServiceServicer):
         self, request: pb.ListModelQuotasRequest, context: Any
     ) -> pb.ListModelQuotasResponse:
         caller = principal()
-        wanted = list(request.accounts) or [access.account_of(caller)]
+        wanted = list(request.accounts) or [account_of(caller)]
         if len(wanted) > ACCOUNTS_MOST:
             raise QuotaRequestInvalid(
                 f"{len(wanted)} accounts are more than {ACCOUNTS_MOST}", field="accounts"
@@ -71,13 +70,15 @@ class ModelQuotaServicer(model_pb2_grpc.ModelQuotaServiceServicer):
     async def UpdateModelQuota(
         self, request: pb.UpdateModelQuotaRequest, context: Any
     ) -> pb.UpdateModelQuotaResponse:
-        given = {field.name: value for field, value in request.ListFields() if field.name in _FIELDS}
+        given = {field.name: value for field, value in request.ListFields() if field.name in FIELDS}
         if not given:
             raise QuotaRequestInvalid(
-                "nothing is to change", field="max_versions", next_step=f"set one of {', '.join(_FIELDS)}"
+                "nothing is to change", field="max_versions", next_step=f"set one of {', '.join(FIELDS)}"
             )
         changed(NO_QUOTA, given)
         await self._check_account(request.account)
+        if request.validate_only:
+            return await self._as_it_would_be(request.account, given)
         made: list[pb.UpdateModelQuotaResponse] = []
         keep = self._answers.keep(lambda answer: made[0])
 
@@ -90,10 +91,17 @@ class ModelQuotaServicer(model_pb2_grpc.ModelQuotaServiceServicer):
         await answer
         return made[0]
 
+    async def _as_it_would_be(self, account: str, given: dict[str, int]) -> pb.UpdateModelQuotaResponse:
+        async with self._engine.quiet:
+            [now] = self._messages([account])
+        for name, value in given.items():
+            setattr(now.quota, name, value)
+        return pb.UpdateModelQuotaResponse(quota=now)
+
     async def CheckModelQuota(
         self, request: pb.CheckModelQuotaRequest, context: Any
     ) -> pb.CheckModelQuotaResponse:
-        account = access.account_of(principal())
+        account = account_of(principal())
         name = wording.check_model_name(request.model)
         if request.size_bytes < 0:
             raise QuotaRequestInvalid(f"{request.size_bytes} bytes are no size", field="size_bytes")
@@ -111,7 +119,7 @@ class ModelQuotaServicer(model_pb2_grpc.ModelQuotaServiceServicer):
             found.append(
                 pb.AccountModelQuota(
                     account=account,
-                    quota=pb.ModelQuota(**{name: getattr(quota, name) for name in _FIELDS}),
+                    quota=pb.ModelQuota(**{name: getattr(quota, name) for name in FIELDS}),
                     usage=pb.ModelQuotaUsage(
                         version_count=holding.version_count, component_bytes=holding.component_bytes,
                         call_count=self._flights.count(account),

@@ -1,7 +1,8 @@
 """When a message that was not taken is tried again, and when it is given up. Pure."""
 
-from services.scheduler.notify.model import LONGEST_DELAY_S, MOST_ATTEMPTS
-
+# It doubles up to an hour; with so many attempts, the first delay being 5 s, a message is tried for about a day.
+LONGEST_DELAY_S = 3600.0
+MOST_ATTEMPTS = 33
 JITTER = 0.2
 
 

@@ -16,7 +16,7 @@ from services.scheduler.notify import content
 from services.scheduler.notify.messages import Messages
 from services.scheduler.notify.model import Delivery
 from services.scheduler.notify.schemes import WEBHOOKS
-from services.scheduler.tasks import Tasks
+from services.scheduler.reading.tasks import Tasks
 
 _READER = Principal(role=ADMIN)
 _FETCH_S = 10.0

@@ -10,18 +10,18 @@ from services.chassis.clock import Clock
 from services.chassis.marks import Kept, nothing_kept
 from services.chassis.security import make_secret
 from services.scheduler.engine import Engine
-from services.scheduler.events import ContactsChanged
+from services.scheduler.notification import KnownContact
 from services.scheduler.notify.model import (
-    MOST_CONTACTS,
     Contact,
     ContactExists,
     ContactNotFound,
-    KnownContact,
     TooManyContacts,
 )
 from services.scheduler.notify.schemes import WEBHOOKS, redacted
 from services.scheduler.notify.seal import Seal
+from services.scheduler.state.events import ContactsChanged
 
+MOST_CONTACTS = 100
 CANCELLED = "the contact was deleted"
 
 

@@ -4,9 +4,11 @@ import sqlite3
 from collections.abc import Iterable
 
 from services.chassis.clock import Clock
-from services.scheduler.notify.model import KEPT_MS, Contact, Delivery, DeliveryNotFound, DeliveryState
-from services.scheduler.store import SchedulerStore
+from services.scheduler.notify.model import Contact, Delivery, DeliveryNotFound, DeliveryState
+from services.scheduler.records.store import SchedulerStore
 
+# Delivered and dead messages are kept for so long.
+KEPT_MS = 30 * 86_400_000
 _ALL_STATES = sum(1 << state for state in DeliveryState)
 
 

@@ -8,11 +8,12 @@ import msgspec
 from modelyard.v1 import task_pb2
 from services.chassis.clock import Clock
 from services.chassis.marks import Kept, nothing_kept
-from services.scheduler.notify.announce import told
+from services.scheduler.notification import Event, Notice, event_id
 from services.scheduler.notify.contacts import Contacts
-from services.scheduler.notify.model import Delivery, Event, Message, Notice, event_id
+from services.scheduler.notify.model import Delivery, Message
 from services.scheduler.notify.notices import check_told
-from services.scheduler.store import SchedulerStore
+from services.scheduler.records.store import SchedulerStore
+from services.scheduler.tasks.announce import told
 
 
 class Messages:

@@ -1,7 +1,6 @@
-"""The nouns of notification: contacts as the machine knows them, rows as the database does, reasons to refuse. Pure."""
+"""The nouns of notification: rows as the database has them, and reasons to refuse. Pure."""
 
-import uuid
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 
 import msgspec
 
@@ -12,24 +11,7 @@ from services.chassis.errors import (
     NotFound,
     ResourceExhausted,
 )
-
-# Backoff doubles from the first delay to an hour; with these many attempts a message is tried for about a day.
-FIRST_DELAY_S = 5.0
-LONGEST_DELAY_S = 3600.0
-MOST_ATTEMPTS = 33
-# Delivered and dead messages are kept for so long.
-KEPT_MS = 30 * 86_400_000
-MOST_CONTACTS = 100
-
-
-class Event(IntFlag):
-    """`NotificationEvent` of ``task.proto`` as bits: what somebody wants to hear of."""
-
-    SUCCEEDED = 1
-    FAILED = 2
-    BOTH_ENDS = 3
-    GATE_WAITING = 4
-    ALL = 7
+from services.scheduler.notification import KnownContact
 
 
 class DeliveryState(IntEnum):
@@ -38,25 +20,6 @@ class DeliveryState(IntEnum):
     PENDING = 1
     DELIVERED = 2
     DEAD = 3
-
-
-class Notice(msgspec.Struct, frozen=True):
-    """What a specification, or a run, says of notifications. No contact: the account's defaults."""
-
-    contact: str = ""
-    events: int = int(Event.ALL)
-    silent: bool = False
-    # Whether events were named.
-    is_asked: bool = False
-
-
-class KnownContact(msgspec.Struct, frozen=True):
-    """What the machine needs to know of a contact."""
-
-    id: str
-    name: str
-    is_verified: bool
-    default_for: int = 0
 
 
 class Contact(msgspec.Struct, frozen=True):
@@ -121,11 +84,6 @@ class Message(msgspec.Struct, frozen=True):
     facts: str
     # Name, digest and size of artefacts that may go along.
     outputs: tuple[tuple[str, str, int], ...] = ()
-
-
-def event_id(contact_id: str, event: str) -> str:
-    """The same for the same event, however often it is sent; contacts' ids are unique in the world, so it is too."""
-    return str(uuid.uuid5(uuid.UUID(contact_id), event))
 
 
 class ContactNotFound(NotFound):

@@ -3,14 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from modelyard.v1 import task_pb2
-from services.scheduler.notify.model import (
-    ContactNotFound,
-    ContactNotVerified,
-    Event,
-    KnownContact,
-    Notice,
-    NoticeInvalid,
-)
+from services.scheduler.notification import Event, KnownContact, Notice
+from services.scheduler.notify.model import ContactNotFound, ContactNotVerified, NoticeInvalid
 
 _EVENTS = {
     task_pb2.NOTIFICATION_EVENT_SUCCEEDED: Event.SUCCEEDED,

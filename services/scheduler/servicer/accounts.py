@@ -1,5 +1,6 @@
 """AccountService: accounts, tokens, and whose token this is."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from modelyard.v1 import account_pb2 as pb
@@ -17,16 +18,16 @@ from services.chassis.security import (
     make_secret,
     principal,
 )
-from services.scheduler import terms
-from services.scheduler.accounts import AccountRow, Accounts, TokenRow
-from services.scheduler.answers import Answers
+from services.scheduler.access.accounts import AccountRow, Accounts, TokenRow
 from services.scheduler.engine import Engine
-from services.scheduler.events import AccountChanged, AccountClosed, AccountOpened
+from services.scheduler.intake.answers import Answers
+from services.scheduler.intake.specs import NAME
+from services.scheduler.intake.submission import check_request_id
+from services.scheduler.queues.shares import AccountSettings
 from services.scheduler.refusals import InvalidRequest, NotYourAccount, TokenNotFound
-from services.scheduler.sharing import merged
-from services.scheduler.specs import NAME
-from services.scheduler.submission import check_request_id
-from services.scheduler.tenants import AccountSettings
+from services.scheduler.requests.sharing import merged
+from services.scheduler.servicer import terms
+from services.scheduler.state.events import AccountChanged, AccountClosed, AccountOpened
 
 REMEMBER_S = 60
 MOST_TTL_MS = 10 * 365 * 86_400_000
@@ -82,6 +83,8 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         known = self._engine.state.waiting.tenancy.accounts.get(row.name)
         settings = known.settings if known is not None else AccountSettings()
         terms.check_quota(merged(settings, wanted, paths).quota, "account.quota")
+        if request.validate_only:
+            return pb.UpdateAccountResponse(account=self._view(row))
         reply, answer = self._engine.new_reply()
         self._engine.post(AccountChanged(reply, row.name, paths, wanted))
         await answer
@@ -168,6 +171,16 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         # An attempt may be over at any moment, and then must not write any more.
         response.valid_for.FromSeconds(0 if caller.role == TASK else REMEMBER_S)
         return response
+
+    async def WatchRevocations(
+        self, request: pb.WatchRevocationsRequest, context: Any
+    ) -> AsyncIterator[pb.WatchRevocationsResponse]:
+        revocations = self._accounts.revocations
+        with revocations.watch() as changed:
+            while True:
+                changed.clear()
+                yield pb.WatchRevocationsResponse(revision=revocations.revision)
+                await changed.wait()
 
 
 def _own_account(caller: Principal, asked: str) -> str:

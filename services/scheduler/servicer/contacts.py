@@ -4,14 +4,15 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from modelyard.v1 import contact_pb2 as pb
 from modelyard.v1 import contact_pb2_grpc
 from services.chassis.paging import PageTokenInvalid, decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, Principal, principal
-from services.scheduler.answers import Answers
+from services.scheduler.intake.answers import Answers
+from services.scheduler.intake.specs import NAME
+from services.scheduler.intake.submission import check_request_id
 from services.scheduler.model import parse_task_id
+from services.scheduler.notification import event_id
 from services.scheduler.notify import notices, telling
 from services.scheduler.notify.contacts import Contacts
 from services.scheduler.notify.deliveries import Deliveries
@@ -23,15 +24,13 @@ from services.scheduler.notify.model import (
     DeliveryNotFound,
     DeliveryState,
     NotifyNotInstalled,
-    event_id,
 )
 from services.scheduler.notify.notices import events_in, events_of
 from services.scheduler.notify.outbox import Outbox
 from services.scheduler.notify.pool import SenderPool
 from services.scheduler.notify.schemes import WEBHOOKS, check_url
+from services.scheduler.reading.views import timestamp_of
 from services.scheduler.refusals import InvalidRequest, NotYourAccount
-from services.scheduler.specs import NAME
-from services.scheduler.submission import check_request_id
 
 # Shorter than the longest unary call: where the service is slower the answer says that it is pending.
 TEST_S = 25.0
@@ -231,8 +230,8 @@ def _notified(told: list[Delivery]) -> pb.NotifyResponse:
 
 def _contact(row: Contact) -> pb.Contact:
     return pb.Contact(
-        name=row.name, account=row.account, scheme=row.scheme, address=row.address, create_time=_time(row.create_ms),
-        verify_time=_time(row.verify_ms),
+        name=row.name, account=row.account, scheme=row.scheme, address=row.address,
+        create_time=timestamp_of(row.create_ms), verify_time=timestamp_of(row.verify_ms),
         default_for=events_in(row.default_for),
     )  # fmt: skip
 
@@ -242,15 +241,7 @@ def _delivery(row: Delivery) -> pb.ContactDelivery:
         event_id=row.event_id, contact=row.contact, subject=row.subject,
         task_id=row.subject if row.subject.startswith("t-") else "",
         state=pb.ContactDeliveryState.ValueType(row.state), attempt_count=row.attempt_count,
-        create_time=_time(row.create_ms), attempt_time=_time(row.attempt_ms),
-        next_attempt_time=_time(row.next_ms) if row.state == DeliveryState.PENDING else None,
+        create_time=timestamp_of(row.create_ms), attempt_time=timestamp_of(row.attempt_ms),
+        next_attempt_time=timestamp_of(row.next_ms) if row.state == DeliveryState.PENDING else None,
         error=row.error, title=row.title,
     )  # fmt: skip
-
-
-def _time(milliseconds: int) -> Timestamp | None:
-    if not milliseconds:
-        return None
-    stamp = Timestamp()
-    stamp.FromMilliseconds(milliseconds)
-    return stamp

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 
 import msgspec
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.v1 import task_pb2 as pb
-from services.scheduler.explain import Explanation, Verdict
-from services.scheduler.gates import Gate
-from services.scheduler.placement import score_of
-from services.scheduler.state import Task
-from services.scheduler.suggestions import Suggestion
+from services.scheduler.placement.placement import score_of
+from services.scheduler.reading.views import timestamp_of
+from services.scheduler.scheduling.explain import Explanation, Verdict
+from services.scheduler.scheduling.gates import Gate
+from services.scheduler.scheduling.suggestions import Suggestion
+from services.scheduler.state.task import Task
 
 
 def explanation(found: Explanation, task: Task) -> pb.ExplainTaskResponse:
@@ -22,7 +22,7 @@ def explanation(found: Explanation, task: Task) -> pb.ExplainTaskResponse:
         next_step=found.next_step,
         gates=_gates(found.gates),
         suggestions=_suggestions(found.suggestions),
-        estimated_start_time=_time(found.start_ms),
+        estimated_start_time=timestamp_of(found.start_ms),
     )
     if task.node:
         response.placement.CopyFrom(_decision(task))
@@ -40,7 +40,7 @@ def plan(found: Explanation) -> pb.PlanTaskResponse:
         nodes=_nodes(found.nodes),
         gates=_gates(found.gates),
         suggestions=_suggestions(found.suggestions),
-        estimated_start_time=_time(found.start_ms),
+        estimated_start_time=timestamp_of(found.start_ms),
     )
 
 
@@ -73,13 +73,5 @@ def _decision(task: Task) -> pb.PlacementDecision:
     decision.decide_time.FromMilliseconds(task.assign_ms)
     for entry in task.considered:
         occupancy_ratio, count = score_of(entry, policy)
-        decision.candidates.add(node=entry[2], occupancy_ratio=occupancy_ratio, running_count=count)
+        decision.candidates.add(node=entry[-1], occupancy_ratio=occupancy_ratio, running_count=count)
     return decision
-
-
-def _time(milliseconds: int) -> Timestamp | None:
-    if not milliseconds:
-        return None
-    stamp = Timestamp()
-    stamp.FromMilliseconds(milliseconds)
-    return stamp

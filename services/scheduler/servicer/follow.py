@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from modelyard.v1 import agent_link_pb2
 from modelyard.v1 import task_pb2 as pb
 from services.chassis.security import Principal
-from services.scheduler.effects import RecordChange
+from services.scheduler.archive.logs import STREAMS, LogFiles
 from services.scheduler.engine import Engine
-from services.scheduler.logs import STREAMS, LogFiles
 from services.scheduler.model import TERMINAL, TaskState
+from services.scheduler.reading.tasks import Tasks
+from services.scheduler.records.rows import ChangeRow
+from services.scheduler.records.store import SchedulerStore
 from services.scheduler.refusals import InvalidRequest
-from services.scheduler.rows import ChangeRow
-from services.scheduler.store import SchedulerStore
-from services.scheduler.tasks import Tasks
+from services.scheduler.state.effects import RecordChange
 
 # How long the last bytes of an attempt may be on their way once it has ended; its agent may be gone.
 STRAGGLER_S = 20.0

@@ -7,14 +7,14 @@ from modelyard.v1 import agent_link_pb2 as pb
 from modelyard.v1 import agent_link_pb2_grpc
 from services.chassis.access import certified_node
 from services.chassis.security import principal
-from services.scheduler.credentials import Credentials
+from services.scheduler.access.credentials import Credentials
+from services.scheduler.archive.logs import LogFiles
 from services.scheduler.engine import Engine
-from services.scheduler.link import AgentLink
-from services.scheduler.logs import LogFiles
+from services.scheduler.intake.operators import Operators
+from services.scheduler.intake.specs import NAME
+from services.scheduler.link.link import AgentLink
 from services.scheduler.model import parse_task_id
-from services.scheduler.operators import Operators
 from services.scheduler.refusals import CertificateMissing, InvalidRequest, NotYourAccount
-from services.scheduler.specs import NAME
 
 PROTOCOL_VERSION = 1
 

@@ -9,17 +9,17 @@ from modelyard.v1 import node_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import make_secret, principal
-from services.scheduler import busyness, views
-from services.scheduler.accounts import Accounts
-from services.scheduler.answers import Answers
-from services.scheduler.credentials import JOIN_TTL_MS
+from services.scheduler.access.accounts import Accounts
+from services.scheduler.access.credentials import JOIN_TTL_MS
 from services.scheduler.engine import Engine
-from services.scheduler.events import NodeCordoned, NodeDrainRequested, NodeForgotten, NodeLabelled
-from services.scheduler.occupancy import PLACEMENT_WINDOW_S, WINDOWS_S
-from services.scheduler.quotation import Quotation
+from services.scheduler.intake.answers import Answers
+from services.scheduler.intake.quotation import Quotation
+from services.scheduler.intake.specs import NAME
+from services.scheduler.intake.submission import check_request_id
+from services.scheduler.placement.occupancy import PLACEMENT_WINDOW_S, WINDOWS_S
+from services.scheduler.reading import busyness, views
 from services.scheduler.refusals import InvalidRequest, NodeNotFound
-from services.scheduler.specs import NAME
-from services.scheduler.submission import check_request_id
+from services.scheduler.state.events import NodeCordoned, NodeDrainRequested, NodeForgotten, NodeLabelled
 
 DRAIN_MS = 600_000
 MOST_DRAIN_MS = 30 * 24 * 3_600_000

@@ -6,7 +6,7 @@ from modelyard.v1 import operator_pb2 as pb
 from modelyard.v1 import operator_pb2_grpc
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.scheduler.engine import Engine
-from services.scheduler.operators import Operators
+from services.scheduler.intake.operators import Operators
 from services.scheduler.refusals import OperatorNotFound
 
 

@@ -6,15 +6,15 @@ from modelyard.v1 import queue_pb2 as pb
 from modelyard.v1 import queue_pb2_grpc
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import principal
-from services.scheduler import terms
-from services.scheduler.accounts import Accounts
+from services.scheduler.access.accounts import Accounts
 from services.scheduler.engine import Engine
-from services.scheduler.entry import queue_not_found
-from services.scheduler.events import Event, QueueChanged, QueueCreated, QueueDeleted
+from services.scheduler.intake.submission import check_request_id
+from services.scheduler.queues.tenants import Queue
 from services.scheduler.refusals import InvalidRequest
-from services.scheduler.sharing import merged
-from services.scheduler.submission import check_request_id
-from services.scheduler.tenants import Queue
+from services.scheduler.requests.sharing import merged
+from services.scheduler.scheduling.entry import queue_not_found
+from services.scheduler.servicer import terms
+from services.scheduler.state.events import Event, QueueChanged, QueueCreated, QueueDeleted
 
 
 class QueueServicer(queue_pb2_grpc.QueueServiceServicer):

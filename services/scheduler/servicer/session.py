@@ -10,14 +10,14 @@ from modelyard.v1 import task_pb2 as pb
 from services.chassis.audit.log import note_in_stream
 from services.chassis.errors import ServiceError
 from services.chassis.security import Principal
-from services.scheduler import views
-from services.scheduler.effects import RecordChange
 from services.scheduler.engine import Engine
+from services.scheduler.intake.submission import Submission, content_of, keys_of
 from services.scheduler.model import TaskState, format_task_id, parse_task_id
 from services.scheduler.notify import notices
+from services.scheduler.reading import views
+from services.scheduler.reading.tasks import Tasks
 from services.scheduler.refusals import TaskNotFound
-from services.scheduler.submission import Submission, content_of, keys_of
-from services.scheduler.tasks import Tasks
+from services.scheduler.state.effects import RecordChange
 
 MOST_OUTCOMES = 1_000
 MESSAGE_BYTES = 2 << 20

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from services.scheduler.engine import Engine
-from services.scheduler.events import ResumeRequested, SuspendRequested
 from services.scheduler.model import TaskState
-from services.scheduler.state import Task
+from services.scheduler.state.events import ResumeRequested, SuspendRequested
+from services.scheduler.state.task import Task
 
 # How long an answer waits for the agents' word; what they have not done by then is under way.
 ANSWER_S = 3.0

@@ -8,25 +8,25 @@ from google.protobuf.duration_pb2 import Duration
 from modelyard.v1 import task_pb2 as pb
 from modelyard.v1 import task_pb2_grpc
 from services.chassis.security import ADMIN, SERVICE, principal
-from services.scheduler import explain
-from services.scheduler.arrays import has_unmade
-from services.scheduler.clearing import would_fit
 from services.scheduler.engine import Engine
-from services.scheduler.events import CancelRequested, HoldRequested, ReleaseRequested
-from services.scheduler.mass_modification import MassModification
+from services.scheduler.intake.mass_modification import MassModification
+from services.scheduler.intake.modification import Modification
+from services.scheduler.intake.retrying import Retrying
+from services.scheduler.intake.submission import Submission, check_request_id
 from services.scheduler.model import Shape, Spec, array_of, parse_task_id
-from services.scheduler.modification import Modification
+from services.scheduler.placement.rehearsal import rehearse
+from services.scheduler.reading.tasks import Tasks
+from services.scheduler.reading.watching import watch
 from services.scheduler.refusals import InvalidRequest, TaskHasEnded, WithoutForbidden
-from services.scheduler.rehearsal import rehearse
-from services.scheduler.retrying import Retrying
+from services.scheduler.scheduling import explain
+from services.scheduler.scheduling.clearing import would_fit
 from services.scheduler.servicer import explaining, suspending
 from services.scheduler.servicer.follow import LogFollower
 from services.scheduler.servicer.session import Session
 from services.scheduler.servicer.waiting import Waiter
-from services.scheduler.state import Task
-from services.scheduler.submission import Submission, check_request_id
-from services.scheduler.tasks import Tasks
-from services.scheduler.watching import watch
+from services.scheduler.state.events import CancelRequested, HoldRequested, ReleaseRequested
+from services.scheduler.state.task import Task
+from services.scheduler.tasks.arrays import has_unmade
 
 MOST_IDS = 10_000
 MOST_BESIDE = 1_000

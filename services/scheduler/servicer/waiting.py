@@ -2,8 +2,8 @@
 
 import asyncio
 
-from services.scheduler.effects import RecordChange
 from services.scheduler.engine import Engine
+from services.scheduler.state.effects import RecordChange
 
 
 class Waiter:

@@ -7,10 +7,10 @@ from modelyard.training.status import RoleState
 from modelyard.training_messages import address_message
 from modelyard.v1 import framework_pb2, job_pb2
 from services.trainer.convert.progress import fill_job_progress, fill_progress
-from services.trainer.effects import PutStacks
+from services.trainer.jobs.outcomes import counts_of
 from services.trainer.model import Condition, Exit, InstanceState, JobState
-from services.trainer.outcomes import counts_of
-from services.trainer.state import Instance, Job
+from services.trainer.state.effects import PutStacks
+from services.trainer.state.jobs import Instance, Job
 
 STATES = {state: job_pb2.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState}
 INSTANCE_STATES = {s: job_pb2.InstanceState.Value(f"INSTANCE_STATE_{s.name}") for s in InstanceState}

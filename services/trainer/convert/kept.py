@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from modelyard.v1 import job_pb2, task_pb2
 from services.trainer.model import Checkpoint
-from services.trainer.state import Instance
+from services.trainer.state.jobs import Instance
 
 
 def output_messages(outputs: Iterable[tuple[str, str, int]]) -> list[task_pb2.Output]:

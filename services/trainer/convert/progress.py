@@ -9,8 +9,8 @@ from typing import Any
 from modelyard.training import Plan, Progress
 from modelyard.v1 import job_pb2
 from services.chassis.errors import InvalidArgument
-from services.trainer.metrics import NAME_LENGTH, STEP_MOST, Point
-from services.trainer.state import Instance, Job
+from services.trainer.records.metrics import NAME_LENGTH, STEP_MOST, Point
+from services.trainer.state.jobs import Instance, Job
 
 POINTS_MOST = 10_000
 """Of one report."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from modelyard.training import Address
 from modelyard.training.restarts import Cause
 from modelyard.v1 import job_pb2, seat_pb2
-from services.trainer.events import (
+from services.trainer.model import Exit
+from services.trainer.records.log_index import Began
+from services.trainer.state.events import (
     CheckpointSeen,
     Event,
     InstanceEnded,
@@ -14,8 +16,6 @@ from services.trainer.events import (
     SeatStands,
     SignSeen,
 )
-from services.trainer.log_index import Began
-from services.trainer.model import Exit
 
 _CAUSES = {job_pb2.ExitCause.Value(f"EXIT_CAUSE_{cause.name}"): cause for cause in Cause}
 """A later agent may know more of them: those count as an exit."""

@@ -6,8 +6,8 @@ import json
 from collections import Counter
 
 from modelyard.v1 import sweep_pb2 as pb
-from services.trainer.sweeps.model import SweepState, TrialState
-from services.trainer.sweeps.state import LiveSweep, Trial
+from services.trainer.model import SweepState, TrialState
+from services.trainer.state.sweeps import LiveSweep, Trial
 
 STATES = {state: pb.SweepState.Value(f"SWEEP_STATE_{state.name}") for state in SweepState}
 TRIAL_STATES = {state: pb.TrialState.Value(f"TRIAL_STATE_{state.name}") for state in TrialState}

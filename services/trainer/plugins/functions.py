@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from services.trainer.effects import AskFunction
 from services.trainer.engine import Engine
-from services.trainer.events import FunctionAnswered
 from services.trainer.plugins.host import Plugins
 from services.trainer.plugins.process import PluginFailed
+from services.trainer.state.effects import AskFunction
+from services.trainer.state.events import FunctionAnswered
 
 
 class Functions:

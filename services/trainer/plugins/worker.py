@@ -120,7 +120,7 @@ def main(name: str) -> None:
     except Refused as refused:
         _write(out, False, "; ".join(one.message for one in refused.problems[:3]).encode())
         return
-    except Exception as error:
+    except Exception as error:  # a package may raise anything when it is loaded
         _write(out, False, _words(error).encode())
         return
     while request := _read(sys.stdin.buffer):

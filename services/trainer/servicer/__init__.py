@@ -1,1 +1,1 @@
-"""FrameworkService and JobService: the way in."""
+"""FrameworkService, JobService and SweepService: decode, one call, encode; how what is handed in becomes a job."""

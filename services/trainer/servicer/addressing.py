@@ -9,12 +9,12 @@ from modelyard.v1 import framework_pb2
 from modelyard.v1 import job_pb2 as pb
 from services.chassis.errors import OutOfRange
 from services.chassis.security import TASK, Principal, principal
-from services.trainer.addresses import address_of
+from services.trainer.convert.addresses import address_of
 from services.trainer.engine import Engine
-from services.trainer.jobs import Jobs, number_of
 from services.trainer.model import RoleUnknown
-from services.trainer.reports import ReporterUnknown
-from services.trainer.state import Job, Key, LiveJob
+from services.trainer.state.jobs import Job, Key, LiveJob
+from services.trainer.telling.jobs import Jobs, number_of
+from services.trainer.telling.reports import ReporterUnknown
 
 
 class JobRevisionUnknown(OutOfRange):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from modelyard.training import Plan, Refused, compile_framework, problems_of
+from modelyard.training import Plan
 from modelyard.training.preview import Preview, previews
 from modelyard.training_messages import framework_message, instance_message, problem_messages
 from modelyard.v1 import framework_pb2 as pb
@@ -14,11 +14,11 @@ from services.chassis.clock import Clock
 from services.chassis.errors import FailedPrecondition, NotFound
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.security import principal
-from services.trainer.frameworks import Frameworks
-from services.trainer.jobs import Jobs, refused
+from services.trainer.documents.frameworks import Frameworks
+from services.trainer.documents.plans import Plans
 from services.trainer.plugins.host import Plugins
 from services.trainer.plugins.process import PluginFailed
-from services.trainer.store import FrameworkRow
+from services.trainer.records.store import FrameworkRow
 
 
 class FrameworkNotFound(NotFound):
@@ -29,31 +29,19 @@ class PluginWithoutAnswer(FailedPrecondition):
     """A framework's package failed, or took too long."""
 
 
-class FrameworkInvalid(FailedPrecondition):
-    """The definition has errors; ValidateJob tells all of them."""
-
-
 class FrameworkServicer(framework_pb2_grpc.FrameworkServiceServicer):
     """Everybody sees all frameworks; who may create jobs may register one."""
 
-    def __init__(self, frameworks: Frameworks, jobs: Jobs, plugins: Plugins, clock: Clock) -> None:
+    def __init__(self, frameworks: Frameworks, plans: Plans, plugins: Plugins, clock: Clock) -> None:
         self._plugins = plugins
         self._frameworks = frameworks
-        self._jobs = jobs
+        self._plans = plans
         self._clock = clock
 
     async def RegisterFramework(
         self, request: pb.RegisterFrameworkRequest, context: Any
     ) -> pb.RegisterFrameworkResponse:
-        try:
-            framework = await self._jobs.texts.judge(
-                request.document, lambda: compile_framework(request.document)
-            )
-        except Refused as error:
-            found = refused(error)
-            raise FrameworkInvalid(
-                found.message, field="document", next_step=found.next_step, metadata=found.metadata
-            ) from error
+        framework = await self._plans.framework(request.document)
         if request.validate_only:
             message = framework_message(framework, pb.FRAMEWORK_ORIGIN_REGISTERED)
             return pb.RegisterFrameworkResponse(framework=message)
@@ -89,16 +77,13 @@ class FrameworkServicer(framework_pb2_grpc.FrameworkServiceServicer):
         return pb.ListFrameworksResponse(frameworks=found[start : start + size], next_page_token=token)
 
     async def ValidateJob(self, request: pb.ValidateJobRequest, context: Any) -> pb.ValidateJobResponse:
-        text = request.job.text
-        problems = await self._jobs.texts.judge(
-            text, lambda: problems_of(text, self._frameworks.find, self._frameworks.known())
-        )
+        problems = await self._plans.problems(request.job.text)
         return pb.ValidateJobResponse(problems=problem_messages(problems))
 
     async def RenderJob(self, request: pb.RenderJobRequest, context: Any) -> pb.RenderJobResponse:
         size, key = page_size(request.page_size), request.job.SerializeToString(deterministic=True)
         start = int(decode_token(request.page_token, key) or 0)
-        plan = await self._jobs.plan(request.job)
+        plan = await self._plans.job(request.job)
         found = [instance_message(one) for one in await self._previews(plan, start, size + 1)]
         token = encode_token(str(start + size), key) if len(found) > size else ""
         return pb.RenderJobResponse(instances=found[:size], next_page_token=token)

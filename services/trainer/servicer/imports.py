@@ -9,8 +9,8 @@ from modelyard.training_messages import problem_messages
 from modelyard.v1 import framework_pb2, job_pb2_grpc
 from modelyard.v1 import job_pb2 as pb
 from services.chassis.errors import FailedPrecondition
-from services.chassis.security import principal
-from services.trainer.creation import Creation, account_of
+from services.chassis.security import account_of, principal
+from services.trainer.servicer.creation import Creation
 
 if TYPE_CHECKING:
     from modelyard.training.imports import Imported

@@ -9,18 +9,18 @@ from modelyard.v1 import job_pb2 as pb
 from services.chassis.clock import Clock
 from services.chassis.errors import InvalidArgument
 from services.chassis.paging import decode_token, encode_token, page_size
-from services.chassis.security import ADMIN, TASK, Principal, RoleNotAllowed, principal
+from services.chassis.security import ADMIN, TASK, Principal, RoleNotAllowed, account_of, principal
 from services.trainer.convert.job import STATES, instance_message, job_message, stacks_message
-from services.trainer.creation import Creation, account_of
 from services.trainer.engine import Engine
-from services.trainer.events import Event, JobResumed, JobStopped, JobSuspended, RoleScaled
-from services.trainer.explaining import Explaining
-from services.trainer.jobs import Jobs
-from services.trainer.log_streams import JobLogs
-from services.trainer.reports import Reports
+from services.trainer.logs.streams import JobLogs
 from services.trainer.servicer.addressing import Addressing, require_revision
+from services.trainer.servicer.creation import Creation
 from services.trainer.servicer.imports import ImportServicer
 from services.trainer.servicer.observing import Observing
+from services.trainer.state.events import Event, JobResumed, JobStopped, JobSuspended, RoleScaled
+from services.trainer.telling.explaining import Explaining
+from services.trainer.telling.jobs import Jobs
+from services.trainer.telling.reports import Reports
 
 COMMENT_LENGTH = 2_000
 LISTED_MS = 24 * 3_600_000

@@ -7,9 +7,9 @@ from typing import Any
 
 from modelyard.v1 import job_pb2 as pb
 from services.chassis.security import principal
-from services.trainer.jobs import Jobs
-from services.trainer.log_streams import JobLogs
-from services.trainer.reports import Reports
+from services.trainer.logs.streams import JobLogs
+from services.trainer.telling.jobs import Jobs
+from services.trainer.telling.reports import Reports
 
 
 class Observing:

@@ -18,28 +18,24 @@ from services.chassis.answers import Answers
 from services.chassis.clock import Clock
 from services.chassis.contacts import Contacts
 from services.chassis.paging import decode_token, encode_token, page_size
-from services.chassis.security import ADMIN, principal
-from services.trainer import limits, notices
+from services.chassis.security import ADMIN, account_of, principal
 from services.trainer.convert.sweep import STATES, TRIAL_STATES, trial_message
-from services.trainer.creation import account_of
+from services.trainer.documents import limits
+from services.trainer.documents.frameworks import Frameworks
+from services.trainer.documents.plans import Plans
 from services.trainer.engine import Engine
-from services.trainer.frameworks import Frameworks
+from services.trainer.model import ParallelOutOfRange, SweepHasEnded, SweepRevisionUnknown, SweepStateUnknown
 from services.trainer.servicer.jobs import COMMENT_LENGTH, LISTED_MS
-from services.trainer.sweeps.events import (
+from services.trainer.state.sweep_events import (
     SweepCreated,
     SweepEvent,
     SweepResumed,
     SweepStopped,
     SweepSuspended,
 )
-from services.trainer.sweeps.model import (
-    ParallelOutOfRange,
-    SweepHasEnded,
-    SweepRevisionUnknown,
-    SweepStateUnknown,
-)
-from services.trainer.sweeps.reading import Sweeps
-from services.trainer.sweeps.state import LiveSweep, Sweep
+from services.trainer.state.sweeps import LiveSweep, Sweep
+from services.trainer.telling import notices
+from services.trainer.telling.sweeps import Sweeps
 
 _FIRST = 1 << 60
 _STATES = {int(value): state for state, value in STATES.items()}
@@ -53,6 +49,7 @@ class SweepServicer(sweep_pb2_grpc.SweepServiceServicer):
         self,
         engine: Engine,
         sweeps: Sweeps,
+        plans: Plans,
         frameworks: Frameworks,
         answers: Answers,
         contacts: Contacts,
@@ -60,6 +57,7 @@ class SweepServicer(sweep_pb2_grpc.SweepServiceServicer):
     ) -> None:
         self._engine = engine
         self._sweeps = sweeps
+        self._plans = plans
         self._frameworks = frameworks
         self._answers = answers
         self._contacts = contacts
@@ -69,12 +67,12 @@ class SweepServicer(sweep_pb2_grpc.SweepServiceServicer):
         account = account_of(principal())
         if not 0 <= request.parallel_count <= PARALLEL_MOST:
             raise ParallelOutOfRange(field="parallel_count", next_step=f"1 … {PARALLEL_MOST}, or 0")
-        file, plan = await self._sweeps.plan(request)
+        file, plan = await self._plans.sweep(request)
         limits.check(plan)
         await notices.check(self._contacts, account, request.notification)
         sweep = self._sweep(request, account, file, plan)
         if request.validate_only:
-            message = self._sweeps.message(LiveSweep(sweep, file, self._sweeps.plan_of))
+            message = self._sweeps.message(LiveSweep(sweep, file, self._plans.of))
             return pb.CreateSweepResponse(sweep=message)
         begun: list[pb.CreateSweepResponse] = []
 
@@ -84,9 +82,7 @@ class SweepServicer(sweep_pb2_grpc.SweepServiceServicer):
             begun.append(pb.CreateSweepResponse(sweep=self._sweeps.message(live)))
             return begun[0]
 
-        number = await self._ask(
-            lambda reply: SweepCreated(reply, sweep, file, self._sweeps.plan_of), answer_of
-        )
+        number = await self._ask(lambda reply: SweepCreated(reply, sweep, file, self._plans.of), answer_of)
         if begun:
             return begun[0]
         return pb.CreateSweepResponse(sweep=await self._message(number))

@@ -1,1 +1,1 @@
-"""Sweeps: training jobs that are begun, compared and stopped by what they report. A machine beside that of jobs."""
+"""What is decided about a sweep, pure: which trials begin, which end early, when it is over. Knows no row."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.trainer import outcomes, turns
-from services.trainer.acts import Act
-from services.trainer.effects import Answer, Effects, HoldReferences, TellSweepEnd
-from services.trainer.model import JobState
-from services.trainer.state import LiveJob, State
-from services.trainer.sweeps import trials
-from services.trainer.sweeps.events import (
+from services.trainer.jobs import outcomes, turns
+from services.trainer.jobs.acts import Act
+from services.trainer.model import OVER, JobState, SweepHasEnded, SweepNotSuspended, SweepState, TrialState
+from services.trainer.state.effects import Answer, Effects, HoldReferences, PutSweep, PutTrial, TellSweepEnd
+from services.trainer.state.jobs import LiveJob
+from services.trainer.state.state import State
+from services.trainer.state.sweep_events import (
     SweepCreated,
     SweepEvent,
     SweepRecovered,
@@ -23,15 +23,8 @@ from services.trainer.sweeps.events import (
     SweepStopped,
     SweepSuspended,
 )
-from services.trainer.sweeps.model import (
-    OVER,
-    SweepHasEnded,
-    SweepNotSuspended,
-    SweepState,
-    TrialState,
-)
-from services.trainer.sweeps.rows import PutSweep, PutTrial
-from services.trainer.sweeps.state import LiveSweep
+from services.trainer.state.sweeps import LiveSweep
+from services.trainer.sweeps import trials
 
 
 def apply(state: State, event: SweepEvent, effects: Effects, now: int) -> None:

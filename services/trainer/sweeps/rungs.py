@@ -7,7 +7,7 @@ never stopped, and whoever goes on belonged to the best 1/reduction when it was 
 
 from __future__ import annotations
 
-from services.trainer.sweeps.state import LiveSweep, Trial
+from services.trainer.state.sweeps import LiveSweep, Trial
 
 
 def passes(live: LiveSweep, trial: Trial, value: float) -> tuple[bool, str]:

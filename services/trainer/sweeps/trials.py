@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from modelyard.training import Progress, Refused
 from modelyard.training.sweeps import Resource
-from services.trainer import outcomes
-from services.trainer.acts import Act
-from services.trainer.admission import admit
-from services.trainer.effects import Effects
-from services.trainer.events import Event, ProgressReported
-from services.trainer.model import JobState
-from services.trainer.state import Job, LiveJob, State
+from services.trainer.jobs import outcomes
+from services.trainer.jobs.acts import Act
+from services.trainer.jobs.admission import admit
+from services.trainer.model import BEYOND, PRUNED, JobState, SweepState, TrialState
+from services.trainer.state.effects import Effects
+from services.trainer.state.events import Event, ProgressReported
+from services.trainer.state.jobs import Job, LiveJob
+from services.trainer.state.state import State
+from services.trainer.state.sweeps import LiveSweep, Trial
 from services.trainer.sweeps import rungs
-from services.trainer.sweeps.model import BEYOND, PRUNED, SweepState, TrialState
-from services.trainer.sweeps.state import LiveSweep, Trial
 
 _STATES = {
     JobState.SUCCEEDED: TrialState.SUCCEEDED,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from modelyard.v1 import seat_pb2 as pb
-from services.trainer.checkpoints import holder_of, trains_with_others
+from services.trainer.jobs.checkpoints import holder_of, trains_with_others
 from services.trainer.model import Checkpoint
-from services.trainer.state import Instance, Key, LiveJob
+from services.trainer.state.jobs import Instance, Key, LiveJob
 
 if TYPE_CHECKING:
     from tests.simulation.jobs.machines import Seat

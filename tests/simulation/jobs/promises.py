@@ -18,11 +18,12 @@ from modelyard.training.restarts import ScopeKind
 from modelyard.v1 import job_pb2
 from modelyard.v1 import seat_pb2 as pb
 from services.trainer import machine
-from services.trainer.acts import Act
-from services.trainer.effects import Effects
 from services.trainer.engine import Engine
+from services.trainer.jobs.acts import Act
 from services.trainer.model import PLACED, InstanceState, JobState
-from services.trainer.state import Instance, Job, Key, LiveJob, State, check_invariants
+from services.trainer.state.effects import Effects
+from services.trainer.state.jobs import Instance, Job, Key, LiveJob
+from services.trainer.state.state import State, check_invariants
 from tests.simulation.jobs.kept import Kept
 from tests.simulation.jobs.room import Room
 
@@ -285,5 +286,5 @@ class Promises:
         engine = world.trainer.engine
         assert not engine.state.jobs, f"in memory: {[*engine.state.jobs]}"
         assert not engine._seats, f"tasks that are still known: {engine._seats}"
-        assert not engine._watchers and not engine._replies and not engine._keeps
+        assert not engine._watchers and not engine._replies
         assert not engine.state.changed and not engine._inbox

@@ -5,9 +5,13 @@ What the scheduler takes back, and what goes with a lost node, is uncounted as w
 
 from __future__ import annotations
 
-from services.trainer.endings import UNPLACED
+from modelyard.training.restarts import Cause
 from services.trainer.model import Exit
-from services.trainer.state import Key, LiveJob, State
+from services.trainer.state.jobs import Key, LiveJob
+from services.trainer.state.state import State
+
+UNPLACED = frozenset({Cause.NODE_LOST, Cause.PREEMPTED})
+"""Causes with which the seat is gone."""
 
 
 class Room:

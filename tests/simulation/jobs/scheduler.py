@@ -231,11 +231,18 @@ class Channel:
         if self.scheduler.is_away:
             raise gone()
 
-    def unary_stream(self, path: str, *args: Any, **options: Any) -> Callable[..., Any]:
+    def unary_stream(self, path: str, *args: Any, **options: Any) -> Callable[..., AsyncIterator[Any]]:
+        """What the trainer listens to but sessions: here nothing is ever said."""
+
+        async def call(request: Any, **more: Any) -> AsyncIterator[Any]:
+            await asyncio.Event().wait()
+            yield None
+
+        return call
+
+    def stream_unary(self, path: str, *args: Any, **options: Any) -> Callable[..., Any]:
         """Made with the stubs, never called."""
         return lambda **call: None
-
-    stream_unary = unary_stream
 
     async def close(self) -> None:
         """Nothing to do."""

@@ -25,7 +25,7 @@ from services.trainer import service as service_module
 from services.trainer.config import TrainerConfig
 from services.trainer.engine import Engine
 from services.trainer.service import TrainerService
-from services.trainer.state import Instance
+from services.trainer.state.jobs import Instance
 from tests.simulation.jobs.clockwork import Clockwork, Deadlock, Died, LoopClock, is_death
 from tests.simulation.jobs.definitions import random_job
 from tests.simulation.jobs.disk import Disk, Opener

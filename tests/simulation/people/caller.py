@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.scheduler import events as ev
-from services.scheduler.effects import Answer
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import Answer
 from tests.simulation.kernel import MS, SECOND, Kernel
 from tests.simulation.scheduler_host import SchedulerHost
 

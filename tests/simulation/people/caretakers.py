@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from services.scheduler import events as ev
+from services.scheduler.state import events as ev
 from tests.simulation.people.caller import Action, Caller
 
 

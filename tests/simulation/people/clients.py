@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from services.chassis.marks import RequestIdReused
-from services.scheduler import events as ev
-from services.scheduler.effects import Answer
 from services.scheduler.model import Spec, TaskState, element_key, task_key
 from services.scheduler.refusals import DependencyMoved
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import Answer
 from tests.simulation.history import History
 from tests.simulation.kernel import MS, SECOND, Violation
 from tests.simulation.people.caller import Action, Caller

@@ -1,12 +1,12 @@
-"""What submissions depend on: drawn from what came before, looked up as `services.scheduler.prerequisites` does."""
+"""What submissions depend on: drawn from what came before, looked up as `scheduler.intake.prerequisites` does."""
 
 from __future__ import annotations
 
 import random
 
-from services.scheduler.events import EndedTask
 from services.scheduler.model import Condition, Dependency, Spec, array_of, element_key, index_of, task_key
-from services.scheduler.state import State
+from services.scheduler.state.events import EndedTask
+from services.scheduler.state.state import State
 from tests.simulation.disk import Disk
 from tests.simulation.workload import restate
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from services.scheduler import events as ev
 from services.scheduler.model import Spec
-from services.scheduler.modify import PARAMS_JSON, PRIORITY, QUEUE_TIMEOUT, RESOURCES, RUN_TIMEOUT
-from services.scheduler.state import Task
+from services.scheduler.requests.modify import PARAMS_JSON, PRIORITY, QUEUE_TIMEOUT, RESOURCES, RUN_TIMEOUT
+from services.scheduler.state import events as ev
+from services.scheduler.state.task import Task
 from tests.simulation.people.caller import Action, Caller
 from tests.simulation.people.clients import Clients
 from tests.simulation.workload import restate

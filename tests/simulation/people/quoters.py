@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from services.scheduler import events as ev
-from services.scheduler.effects import Answer, QuoteView
 from services.scheduler.model import Spec
 from services.scheduler.refusals import NoRoom, QuotaInUse, QuoteExpired, QuoteNotFound, QuoteTooSmall
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import Answer, QuoteView
 from tests.simulation.kernel import MS, SECOND, Violation
 from tests.simulation.people.caller import Action, Caller
 from tests.simulation.people.clients import Clients, Submission

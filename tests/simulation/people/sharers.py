@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 
-from services.scheduler import events as ev
 from services.scheduler.model import MAIN_QUEUE, Quota
-from services.scheduler.tenants import AccountSettings, QueueSettings
+from services.scheduler.queues.shares import AccountSettings, QueueSettings
+from services.scheduler.state import events as ev
 from tests.simulation.people.caller import Action, Caller
 from tests.simulation.workload import ACCOUNTS, GIB, OTHER_QUEUE, UNIT
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 
-from services.scheduler import events as ev
 from services.scheduler.model import TaskState
+from services.scheduler.state import events as ev
 from tests.simulation.people.caller import Action, Caller
 from tests.simulation.people.clients import Clients
 

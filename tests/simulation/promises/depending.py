@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from services.scheduler.effects import InsertDependency, RecordChange, Row
 from services.scheduler.model import (
     Condition,
     Dependency,
@@ -16,7 +15,8 @@ from services.scheduler.model import (
     format_task_id,
     index_of,
 )
-from services.scheduler.state import State
+from services.scheduler.state.effects import InsertDependency, RecordChange, Row
+from services.scheduler.state.state import State
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation
 from tests.simulation.promises.promise import Promise

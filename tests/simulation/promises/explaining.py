@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from services.scheduler import explain
-from services.scheduler.effects import Effects
-from services.scheduler.events import Event
 from services.scheduler.model import Now, format_task_id
-from services.scheduler.state import State, Task
+from services.scheduler.scheduling import explain
+from services.scheduler.state.effects import Effects
+from services.scheduler.state.events import Event
+from services.scheduler.state.state import State
+from services.scheduler.state.task import Task
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation
 from tests.simulation.promises.promise import Promise

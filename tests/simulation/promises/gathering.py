@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from services.scheduler.effects import RecordChange, RecordGang, Row
 from services.scheduler.model import Now, TaskState, array_of, format_task_id
-from services.scheduler.state import State
+from services.scheduler.state.effects import RecordChange, RecordGang, Row
+from services.scheduler.state.state import State
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation
 from tests.simulation.promises.limits import ON_NODE

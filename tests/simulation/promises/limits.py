@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from services.scheduler.effects import (
+from services.scheduler.model import Now, Quota, Spec, TaskState, array_of, format_task_id
+from services.scheduler.queues.shares import QueueSettings
+from services.scheduler.state.effects import (
     Effects,
     RecordAccount,
     RecordChange,
@@ -14,10 +16,8 @@ from services.scheduler.effects import (
     Row,
     StartTask,
 )
-from services.scheduler.events import Event
-from services.scheduler.model import Now, Quota, Spec, TaskState, array_of, format_task_id
-from services.scheduler.state import State
-from services.scheduler.tenants import QueueSettings
+from services.scheduler.state.events import Event
+from services.scheduler.state.state import State
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation
 from tests.simulation.promises.promise import Promise

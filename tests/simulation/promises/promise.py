@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.scheduler.effects import Effects, Row
-from services.scheduler.events import Event
 from services.scheduler.model import Now
-from services.scheduler.state import State
+from services.scheduler.state.effects import Effects, Row
+from services.scheduler.state.events import Event
+from services.scheduler.state.state import State
 
 
 class Promise:

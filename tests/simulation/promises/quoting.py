@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from services.scheduler.effects import Effects
-from services.scheduler.events import Event, TasksSubmitted
 from services.scheduler.model import Now, element_key, format_task_id, task_key
-from services.scheduler.state import State
+from services.scheduler.state.effects import Effects
+from services.scheduler.state.events import Event, TasksSubmitted
+from services.scheduler.state.state import State
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation
 from tests.simulation.promises.promise import Promise

@@ -6,13 +6,13 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from services.scheduler import recovery
-from services.scheduler.cluster import Node
-from services.scheduler.effects import Row
 from services.scheduler.model import Now, TaskState, format_task_id
-from services.scheduler.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
-from services.scheduler.tally import Tally
-from services.scheduler.tenants import AccountSettings
+from services.scheduler.placement.cluster import Node
+from services.scheduler.queues.shares import AccountSettings
+from services.scheduler.records import recovery
+from services.scheduler.state.effects import Row
+from services.scheduler.state.state import REMEMBERED_CHANGES, REMEMBERED_REQUESTS, State
+from services.scheduler.state.tally import Tally
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation
 from tests.simulation.promises.promise import Promise

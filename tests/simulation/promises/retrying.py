@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from services.scheduler.effects import Effects, RecordChange, Row, StopTask
-from services.scheduler.events import Event
 from services.scheduler.model import Cause, Now, Spec, TaskState, format_task_id
-from services.scheduler.state import State
+from services.scheduler.state.effects import Effects, RecordChange, Row, StopTask
+from services.scheduler.state.events import Event
+from services.scheduler.state.state import State
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation
 from tests.simulation.promises.promise import Promise

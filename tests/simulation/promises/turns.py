@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from services.scheduler.cluster import Node
-from services.scheduler.effects import Effects, StartTask
-from services.scheduler.events import Event
-from services.scheduler.gates import closed
 from services.scheduler.model import Now, array_of, format_task_id
-from services.scheduler.state import State, Task
-from services.scheduler.waiting import TICKETS_PER_MS
+from services.scheduler.placement.cluster import Node
+from services.scheduler.queues.tenants import TICKETS_PER_MS
+from services.scheduler.scheduling.gates import closed
+from services.scheduler.state.effects import Effects, StartTask
+from services.scheduler.state.events import Event
+from services.scheduler.state.state import State
+from services.scheduler.state.task import Task
 from tests.simulation.history import History
 from tests.simulation.kernel import Violation
 from tests.simulation.promises.explaining import waits

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.chassis.security import ADMIN, Principal
-from services.scheduler import events as ev
-from services.scheduler import explain, machine, recovery
-from services.scheduler.effects import Effects, StopTask
+from services.scheduler import machine
 from services.scheduler.model import (
     MAIN_QUEUE,
     Cause,
@@ -22,10 +20,14 @@ from services.scheduler.model import (
     element_key,
     task_key,
 )
-from services.scheduler.rows import Counters
-from services.scheduler.state import State
-from services.scheduler.tenants import QueueSettings
-from services.scheduler.watching import changed_since
+from services.scheduler.queues.shares import QueueSettings
+from services.scheduler.reading.watching import changed_since
+from services.scheduler.records import recovery
+from services.scheduler.records.rows import Counters
+from services.scheduler.scheduling import explain
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import Effects, StopTask
+from services.scheduler.state.state import State
 from tests.simulation.disk import Disk
 
 WALL_MS = 1_800_000_000_000

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from services.graph.engine import Engine
 from services.graph.model import Kind, MapControl, Order, Trigger
-from services.graph.places import Place, node_at
-from services.graph.state import MapBodies, Run, RunState, Scope, Start, check_invariants
-from services.graph.values import End
+from services.graph.runs.places import Place, node_at
+from services.graph.runs.state import MapBodies, Run, RunState, Scope, Start, check_invariants
+from services.graph.runs.values import End
 
 if TYPE_CHECKING:
     from tests.simulation.runs.world import World

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from modelyard.v1 import task_pb2 as pb
-from services.graph.places import Place
+from services.graph.runs.places import Place
 
 Later = Callable[[float, Callable[[], None]], None]
 

@@ -20,16 +20,16 @@ from modelyard.errors import YardError
 from modelyard.v1 import task_pb2 as pb
 from services.chassis.errands import Errand, Errands
 from services.graph import engine as engine_module
-from services.graph import keeping
 from services.graph.engine import Engine
-from services.graph.events import CancelAsked, GateDecided, PauseAsked, ResumeAsked, RunAsked, TimePassed
 from services.graph.model import GateControl, Graph, Order
-from services.graph.owing import Cancellation, Kind, Reference, withdrawals
-from services.graph.patience import PatientStore
-from services.graph.peers import Batch
-from services.graph.places import Place, id_at, node_at
-from services.graph.state import RunState, Start
-from services.graph.values import GateRecord
+from services.graph.peers.patience import PatientStore
+from services.graph.peers.peers import Batch
+from services.graph.records import keeping
+from services.graph.records.owing import Cancellation, Kind, Reference, withdrawals
+from services.graph.runs.events import CancelAsked, GateDecided, PauseAsked, ResumeAsked, RunAsked, TimePassed
+from services.graph.runs.places import Place, id_at, node_at
+from services.graph.runs.state import RunState, Start
+from services.graph.runs.values import GateRecord
 from tests.simulation.runs import promises
 from tests.simulation.runs.canvases import random_graph
 from tests.simulation.runs.scheduler import Refused, Scheduler, Task
@@ -326,7 +326,7 @@ class _Nap:
 
 
 class Session:
-    """`services.graph.peers.Session`: a stream that ends with the process."""
+    """`services.graph.peers.peers.Session`: a stream that ends with the process."""
 
     def __init__(self, world: World, account: str, engine: Engine) -> None:
         self._world = world
@@ -379,7 +379,7 @@ class Session:
 
 
 class Peers:
-    """`services.graph.peers.Scheduler`."""
+    """`services.graph.peers.peers.Scheduler`."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -406,7 +406,7 @@ class Carrier:
 
 
 class Store:
-    """`services.graph.peers.Artifacts`."""
+    """`services.graph.peers.peers.Artifacts`."""
 
     def __init__(self, world: World) -> None:
         self._scheduler = world.scheduler

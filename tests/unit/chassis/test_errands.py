@@ -15,8 +15,8 @@ from services.chassis.clock import SystemClock
 from services.chassis.errands import Errand, Errands
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.chassis.supervise import Loops
-from services.graph.carriers import Cancellations, References
-from services.graph.owing import Cancellation, Kind, Reference
+from services.graph.peers.carriers import Cancellations, References
+from services.graph.records.owing import Cancellation, Kind, Reference
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.asyncio

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.archive import MANIFEST, read_backup, write_backup
+from cli.archives.archive import MANIFEST, read_backup, write_backup
+from cli.archives.snapshot import BackupFailed, copy_database, taken
 from cli.errors import CommandError
-from cli.snapshot import BackupFailed, copy_database, taken
 
 
 @pytest.fixture

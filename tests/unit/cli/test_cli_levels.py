@@ -1,7 +1,7 @@
 """Levels of a run on a terminal."""
 
 from cli.output.levels import SYMBOLS, level_lines
-from services.graph.picture import STATES
+from services.graph.canvases.picture import STATES
 
 
 def test_level_has_a_symbol_for_each_node_in_its_order() -> None:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from cli import exit_codes
 from cli.errors import CommandError, UsageError
-from cli.model_answers import document, read_answer, remarks, save, table
-from cli.model_inputs import read_inputs
-from cli.model_values import Sent, Taken
+from cli.inputs.given import read_inputs
+from cli.inputs.values import Sent, Taken
+from cli.output.answers import document, read_answer, remarks, save, table
 from modelyard import packing
 from modelyard.oip.v2 import inference_pb2 as pb
 

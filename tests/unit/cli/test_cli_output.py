@@ -21,9 +21,16 @@ def test_table_aligns_columns_by_what_a_terminal_shows() -> None:
     assert lines == ["ID    NAME", "t-1   数据", "t-22  é"]
 
 
-def test_table_cuts_only_the_last_column_to_the_room() -> None:
+def test_table_cuts_the_widest_columns_to_the_room() -> None:
     lines = format_table(["ID", "TEXT"], [["t-1", "x" * 50]], 20)
     assert lines == ["ID   TEXT", "t-1  " + "x" * 14 + "…"]
+    lines = format_table(["ID", "WHERE", "N", "TEXT"], [["t-1", "y" * 40, "3", "x" * 50]], 40)
+    assert lines == ["ID   WHERE            N  TEXT", f"t-1  {'y' * 14}…  3  {'x' * 14}…"]
+
+
+def test_table_in_a_narrow_terminal_keeps_what_is_typed_and_a_few_letters_of_the_rest() -> None:
+    lines = format_table(["DIGEST", "NAME", "N"], [["f" * 64, "some/long/path/of/a/file.csv", "3"]], 40)
+    assert lines[1] == f"{'f' * 64}  some/lo…  3"
 
 
 def test_table_shows_no_control_characters() -> None:

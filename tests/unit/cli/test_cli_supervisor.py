@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from cli.errors import CommandError, UsageError
+from cli.options.work_values import inputs_of, options_of, params_of
 from cli.supervisor.child import MOST_QUICK_FAILURES, Child
 from cli.supervisor.files import last_lines, process_start, read_ready, write_atomically
 from cli.supervisor.options import Options, remember, remembered
 from cli.supervisor.plan import Program, programs, share_of_machine
 from cli.supervisor.state import CannotStart, client_toml, held, prepare
 from cli.supervisor.stop import is_service, is_supervisor, stop_yard
-from cli.work_values import inputs_of, options_of, params_of
 
 
 def test_options_are_given_then_remembered_then_default(tmp_path: Path) -> None:

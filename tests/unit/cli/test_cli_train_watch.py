@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from cli import plotting
 from cli.errors import CommandError, UsageError
-from cli.job_watching import best_of, followed
+from cli.following.jobs import best_of, followed
+from cli.output import plotting
 from cli.output.curves import chart
 from cli.output.job_board import JobBoard, curve_lines, instance_line, instance_lines, job_line
 from cli.output.job_logs import JsonLines, PrefixedLines

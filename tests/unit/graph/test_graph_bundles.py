@@ -6,7 +6,7 @@ import copy
 import json
 from typing import Any
 
-from services.graph.identifiers import is_name
+from services.graph.canvases.identifiers import is_name
 from services.graph.imports import formats
 from services.graph.imports.commands import file_port
 from services.graph.imports.formats import Imported

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.graph.conditions import NotComparable, decoded, holds, part_at
 from services.graph.model import Comparison, Condition
+from services.graph.runs.conditions import NotComparable, decoded, holds, part_at
 
 VALUE = {"score": 0.5, "name": "cat", "items": [3, {"deep": [True]}], "none": None, "": 7, "0": "zero"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.graph.results import note_of, outputs_of
+from services.graph.runs.results import note_of, outputs_of
 from tests.support.canvases import BODY, canvas_of, planned, problems_of
 from tests.support.graph_runs import Table, done
 

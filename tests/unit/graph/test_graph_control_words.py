@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from modelyard.v1 import canvas_pb2
-from services.graph.control_words import described
+from services.graph.canvases.control_words import described
+from services.graph.canvases.hints import hints
+from services.graph.canvases.picture import draw
 from services.graph.convert.picture import picture_node, planned_nodes
-from services.graph.hints import hints
-from services.graph.measured import measures
-from services.graph.picture import draw
-from services.graph.values import Detail, End
+from services.graph.runs.values import Detail, End
+from services.graph.telling.measured import measures
 from tests.support.canvases import BODY, canvas_of, planned, problems_of
 
 CASES: list[tuple[dict[str, Any], str]] = [

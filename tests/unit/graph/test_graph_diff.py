@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.graph.canvas import Canvas
-from services.graph.diff import CHANGES_MOST, diff
+from services.graph.canvases.canvas import Canvas
+from services.graph.canvases.diff import CHANGES_MOST, diff
 from tests.support.canvases import BODY, canvas_of
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.graph import document
+from services.graph.canvases import document
 from services.graph.convert.canvas import canvas_of
 from services.graph.convert.canvas_message import canvas_message
 from services.graph.convert.schemas import SCHEMAS, text_of

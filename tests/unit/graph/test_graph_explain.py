@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.graph.explain import critical_path, ready_makespan_s, strict_makespan_s
-from services.graph.measured import UNKNOWN, measures
 from services.graph.model import Order
-from services.graph.values import Detail, End
+from services.graph.runs.values import Detail, End
+from services.graph.telling.makespans import critical_path, ready_makespan_s, strict_makespan_s
+from services.graph.telling.measured import UNKNOWN, measures
 from tests.support.canvases import canvas_of, planned
 
 EDGES = ["a->b", "b->c", "a->d", "d->e"]

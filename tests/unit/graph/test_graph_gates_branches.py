@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from services.graph.effects import PutGate, ReadValues, RecordRunState
-from services.graph.events import CancelAsked, GateDecided, NodeEnded, TimePassed, ValuesRead
 from services.graph.model import Graph
-from services.graph.results import artifact_output
-from services.graph.state import RunState
-from services.graph.values import Detail, End, Failure
+from services.graph.runs.effects import PutGate, ReadValues, RecordRunState
+from services.graph.runs.events import CancelAsked, GateDecided, NodeEnded, TimePassed, ValuesRead
+from services.graph.runs.results import artifact_output
+from services.graph.runs.state import RunState
+from services.graph.runs.values import Detail, End, Failure
 from tests.support.canvases import canvas_of, planned
 from tests.support.graph_runs import Table, done, failure
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from services.graph import document
-from services.graph.canvas import Canvas, Edge, Group, Node, Param, Position, Subgraph
+from services.graph.canvases import document
+from services.graph.canvases.canvas import Canvas, Edge, Group, Node, Param, Position, Subgraph
+from services.graph.canvases.hints import hints, meant
+from services.graph.canvases.problems import Reason
 from services.graph.convert.canvas import canvas_of
 from services.graph.convert.canvas_message import canvas_message
-from services.graph.hints import hints, meant
 from services.graph.imports import formats
-from services.graph.problems import Reason
 from tests.support.canvases import problems_of
 from tests.support.foreign_canvases import SAMPLES
 

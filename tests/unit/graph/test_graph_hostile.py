@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from modelyard.v1 import canvas_pb2
-from services.graph import document
-from services.graph.canvas import Canvas, Edge, Node
+from services.graph.canvases import document
+from services.graph.canvases.canvas import Canvas, Edge, Node
+from services.graph.canvases.diff import diff
+from services.graph.canvases.planning import PlanTooLarge, plan
+from services.graph.canvases.problems import PROBLEMS_MOST, Reason
 from services.graph.convert.canvas import canvas_of as canvas_of_message
-from services.graph.diff import diff
-from services.graph.library import invalid
 from services.graph.model import EDGES_MOST, NODES_MOST, Order
-from services.graph.planning import PlanTooLarge, plan
-from services.graph.problems import PROBLEMS_MOST, Reason
+from services.graph.projects.library import invalid
 from tests.support.canvases import BODIES, OPERATORS, canvas_of, planned, problems_of, told
 
 pytestmark = pytest.mark.timeout(40)

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from services.graph.canvas import Canvas, Node
+from services.graph.canvases.canvas import Canvas, Node
+from services.graph.canvases.operators import Operator, Port
+from services.graph.canvases.validation import validate
 from services.graph.imports import formats
 from services.graph.imports.report import ImportRefused
 from services.graph.model import CachePolicy, FormatUnknown, Trigger
-from services.graph.operators import Operator, Port
-from services.graph.validation import validate
 from tests.support.foreign_canvases import ELYRA, KFP, PROMPT, REACT_FLOW, SAMPLES, WFFORMAT, WORKFLOW
 
 
@@ -113,6 +113,9 @@ def test_elyra_scripts_pass_files_on_to_all_that_follow() -> None:
     assert nodes["load"].command is not None and nodes["load"].command.argv == ("python", "load.py")
     assert nodes["load"].command.env == {"N": "3"}
     assert nodes["load"].resources == {"cpu": 1.0, "memory_bytes": 2000000000}
+    assert (nodes["load"].environment, nodes["fit"].environment) == ({"image": "example/image:1"}, None)
+    (told,) = [finding for finding in imported.findings if "runtime_image" in finding.path]
+    assert told.node == "load" and "kept as environment.image" in told.message
     assert nodes["show"].command is not None
     assert nodes["show"].command.argv[-3:] == ("papermill", "show.ipynb", "show-output.ipynb")
     assert nodes["inner"].subgraph is not None and nodes["inner"].subgraph.subgraph == "sub"
@@ -123,6 +126,21 @@ def test_elyra_scripts_pass_files_on_to_all_that_follow() -> None:
         "show.->inner.",
     }
     assert _nodes(imported.canvas.subgraphs["sub"].canvas)["other"].operator == "placeholder:run-query"
+
+
+def test_elyra_image_of_the_pipeline_is_that_of_scripts_that_name_none() -> None:
+    document = json.loads(json.dumps(ELYRA))
+    main = document["pipelines"][0]
+    main["app_data"]["properties"]["pipeline_defaults"] = {"runtime_image": "example/all:1"}
+    main["nodes"][2]["app_data"]["component_parameters"]["runtime_image"] = "No Image"
+    imported = _read(document)
+    nodes = _nodes(imported.canvas)
+    assert [nodes[name].environment for name in ("load", "fit", "show")] == [
+        {"image": "example/image:1"},
+        {"image": "example/all:1"},
+        None,
+    ]
+    assert any("no name of an image" in finding.message for finding in imported.findings)
 
 
 def test_kfp_conditions_iterators_subdags_retries_and_caching() -> None:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from services.graph.canvas import Canvas
+from services.graph.canvases.canvas import Canvas
+from services.graph.canvases.operators import Catalogue
+from services.graph.canvases.validation import validate
 from services.graph.imports import formats
 from services.graph.imports.report import FINDINGS_MOST, ImportRefused
-from services.graph.operators import Catalogue
-from services.graph.validation import validate
 from tests.support.foreign_canvases import SAMPLES
 
 

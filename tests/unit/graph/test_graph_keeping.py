@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.graph import keeping
-from services.graph.effects import FetchKept
-from services.graph.events import BodyKept
-from services.graph.keeping import NodeUnknown, demanded
 from services.graph.model import Graph
-from services.graph.state import Spec
+from services.graph.records import keeping
+from services.graph.records.keeping import NodeUnknown, demanded
+from services.graph.runs.effects import FetchKept
+from services.graph.runs.events import BodyKept
+from services.graph.runs.state import Spec
 from tests.support.canvases import canvas_of, planned
 from tests.support.graph_disk import Disk
 from tests.support.graph_runs import Table, done, failure, spec

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from services.graph import bodies
-from services.graph.effects import ReadValues
-from services.graph.events import GateDecided, PauseAsked, ResumeAsked, ValuesRead
-from services.graph.results import artifact_output
-from services.graph.values import Detail, End, Failure
+from services.graph.runs import bodies
+from services.graph.runs.effects import ReadValues
+from services.graph.runs.events import GateDecided, PauseAsked, ResumeAsked, ValuesRead
+from services.graph.runs.results import artifact_output
+from services.graph.runs.values import Detail, End, Failure
 from tests.support.canvases import canvas_of, planned
 from tests.support.graph_runs import Table, done, failure
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from services.graph import bodies, maps
-from services.graph.effects import CommitNode, DropBelow, ReadValues, StoreValues
-from services.graph.events import CancelAsked, TasksAccepted, ValuesRead, ValuesStored
 from services.graph.model import Order
-from services.graph.results import artifact_output
-from services.graph.state import Start
-from services.graph.values import Detail, End, Failure
+from services.graph.runs import bodies, maps
+from services.graph.runs.effects import CommitNode, DropBelow, ReadValues, StoreValues
+from services.graph.runs.events import CancelAsked, TasksAccepted, ValuesRead, ValuesStored
+from services.graph.runs.results import artifact_output
+from services.graph.runs.state import Start
+from services.graph.runs.values import Detail, End, Failure
 from tests.support.canvases import canvas_of, planned
 from tests.support.graph_runs import Table, done, failure, spec
 

@@ -10,13 +10,13 @@ import pytest
 from services.chassis.clock import SystemClock
 from services.chassis.errands import Errands
 from services.chassis.sqlite import Database, load_migrations, load_queries
-from services.graph.effects import DropBatch, Effects, InsertErrand, KeepArtifacts, RecordTasks, Tell
-from services.graph.events import CancelAsked, GateDecided, RunRecovered, TasksAccepted
 from services.graph.model import GateControl, Graph
 from services.graph.model import Kind as NodeKind
-from services.graph.owing import Kind, Notice, Reference, owed
-from services.graph.state import Run, State
-from services.graph.values import Detail, End, Output
+from services.graph.records.owing import Kind, Notice, Reference, owed
+from services.graph.runs.effects import DropBatch, Effects, InsertErrand, KeepArtifacts, RecordTasks, Tell
+from services.graph.runs.events import CancelAsked, GateDecided, RunRecovered, TasksAccepted
+from services.graph.runs.state import Run, State
+from services.graph.runs.values import Detail, End, Output
 from tests.support.graph_runs import Table, done, failure, planned, spec
 
 SQL = load_queries("services.graph")

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from modelyard.errors import YardError
-from services.graph.patience import LONGEST_DELAY_S, PatientStore
+from services.graph.peers.patience import LONGEST_DELAY_S, PatientStore
 from tests.support.fake_clock import FakeClock
 
 

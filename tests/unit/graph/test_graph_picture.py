@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from services.graph.picture import LANES_IN_BAND, ROWS_MOST, STATES, PictureNode, draw
+from services.graph.canvases.picture import LANES_IN_BAND, ROWS_MOST, STATES, PictureNode, draw
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from services.graph.model import Graph, Order
-from services.graph.places import Place, body_at, find, id_at, node_at, place_of, text_of
+from services.graph.runs.places import Place, body_at, find, id_at, node_at, place_of, text_of
 from tests.simulation.runs.canvases import random_graph
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from modelyard.v1 import task_pb2
+from services.graph.canvases.planning import PlanTooLarge, plan
 from services.graph.convert.execution import graph_message
 from services.graph.model import (
     BranchControl,
@@ -20,7 +21,6 @@ from services.graph.model import (
     Order,
     Trigger,
 )
-from services.graph.planning import PlanTooLarge, plan
 from tests.support.canvases import BODIES, BODY, OPERATORS, canvas_of, ids, planned
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.graph.events import GateDecided, NodeEnded, PauseAsked, ResumeAsked, TimePassed
 from services.graph.model import Graph
-from services.graph.state import RunState
+from services.graph.runs.events import GateDecided, NodeEnded, PauseAsked, ResumeAsked, TimePassed
+from services.graph.runs.state import RunState
 from tests.support.canvases import canvas_of, planned
 from tests.support.graph_disk import Disk
 from tests.support.graph_runs import Table, done, failure, spec

@@ -10,9 +10,9 @@ import pytest_asyncio
 
 from services.chassis.sqlite import Database, load_migrations, load_queries
 from services.graph.convert.run import brief_message
-from services.graph.effects import InsertRun, RecordRunState
-from services.graph.state import RunState
-from services.graph.store import RunStore
+from services.graph.records.store import RunStore
+from services.graph.runs.effects import InsertRun, RecordRunState
+from services.graph.runs.state import RunState
 from tests.support.graph_runs import planned, spec
 
 SQL = load_queries("services.graph")

@@ -2,8 +2,17 @@
 
 import pytest
 
-from services.graph.effects import DropOutputs, FetchCached, KeepNode, PutCached, RecordRunState, Submit
-from services.graph.events import (
+from services.graph.model import OnError, Order, Trigger
+from services.graph.runs.effects import (
+    CommitNode,
+    DropOutputs,
+    FetchCached,
+    KeepNode,
+    PutCached,
+    RecordRunState,
+    Submit,
+)
+from services.graph.runs.events import (
     BatchRefused,
     CacheAnswered,
     CancelAsked,
@@ -13,9 +22,8 @@ from services.graph.events import (
     ResumeAsked,
     TasksAccepted,
 )
-from services.graph.model import OnError, Order, Trigger
-from services.graph.state import RunState, Start
-from services.graph.values import Failure, Kept
+from services.graph.runs.state import RunState, Start
+from services.graph.runs.values import Failure, Kept
 from tests.support.canvases import canvas_of
 from tests.support.canvases import planned as from_canvas
 from tests.support.graph_runs import Table, done, failure, planned, spec
@@ -199,9 +207,11 @@ def test_cancelled_run_ends_at_once_and_asks_its_tasks_to_end() -> None:
     table = Table()
     table.ask(planned("abc", [("a", "b"), ("a", "c")]))
     table.do(TasksAccepted("ann", 1, 1, ((0,),), ("t-9",)))
-    table.do(CancelAsked(2, 1, "enough"))
+    rows = table.do(CancelAsked(2, 1, "enough")).rows
     assert table.cancelled == ["t-9"]
     assert {word for _, word in table.committed()} == {"cancelled"}
+    # What it wrote until then is still found by its task.
+    assert [row.end.task for row in rows if isinstance(row, CommitNode)] == ["t-9", "", ""]
     assert table.do(NodeEnded(1, 0, done())).rows == []
 
 

@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from modelyard.v1 import task_pb2
-from services.graph import results, submissions
-from services.graph.events import NodeModified
 from services.graph.model import Graph, InputEdge, OnError, PlannedNode
-from services.graph.state import Run
-from services.graph.values import Detail, End, Output
+from services.graph.peers import submissions
+from services.graph.runs import results
+from services.graph.runs.events import NodeModified
+from services.graph.runs.state import Run
+from services.graph.runs.values import Detail, End, Output
 from tests.support.graph_runs import Table, planned, spec
 
 DIGEST = "ab" * 32

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.graph.problems import PROBLEMS_MOST, Reason
+from services.graph.canvases.problems import PROBLEMS_MOST, Reason
 from tests.support.canvases import BODY, canvas_of, problems_of, told
 
 LOAD = {"id": "l", "operator": "load"}
@@ -144,7 +144,7 @@ def test_cycle_is_told_with_its_nodes_in_order_each_cycle_once() -> None:
     ],
 )  # fmt: skip
 def test_which_types_may_be_connected(given: str, taken: str, fits: bool) -> None:
-    from services.graph.operators import can_take
+    from services.graph.canvases.operators import can_take
 
     assert can_take(given, taken) is fits
 

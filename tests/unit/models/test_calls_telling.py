@@ -14,7 +14,7 @@ from modelyard.packing import pack
 from modelyard.serving.wire import Message
 from modelyard.v1 import task_pb2
 from services.chassis.errors import Unavailable
-from services.models.convert.notice import Told, files_of, result_request
+from services.models.calls.notice import Told, files_of, result_request
 from services.models.seams import Served, VersionKey
 from tests.support.inference import floats, raw, refusal
 from tests.support.scripted_frames import CallsWorld, echo_config

@@ -9,7 +9,7 @@ from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev
 from services.models.catalogue.model import Cause, Role, VersionState, WorkKind
 from services.models.catalogue.state import Lineage
-from services.models.trust import read_trust
+from services.models.trust.words import read_trust
 from tests.support.catalogue_world import DIGESTS, World, half, silent, whole
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelyard.v1 import model_pb2 as pb
-from services.models.component import ComponentInvalid, check
+from services.models.catalogue.component import ComponentInvalid, check
 
 DIGEST = "ab" * 32
 

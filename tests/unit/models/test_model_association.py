@@ -5,7 +5,7 @@ import json
 import pytest
 
 from modelyard.models import Runtime
-from services.models.association import (
+from services.models.surroundings.association import (
     FRAME_ARGV,
     HOLDER_BYTES,
     FrameTrouble,
@@ -14,7 +14,6 @@ from services.models.association import (
     RuntimeMap,
     TriedImage,
     associate,
-    docker_command,
     enclosure_of,
     node_labels,
     read_images,
@@ -34,7 +33,6 @@ def test_runtime_without_kind_is_an_environment() -> None:  # S2.4
     found = associate(Runtime(requirements=("onnxruntime>=1.20",)), "3.11")
     assert (found.kind, found.image, found.python) == ("environment", "", "3.11")
     assert "onnxruntime>=1.20" in found.why and node_labels(found) == {}
-    assert docker_command(found) == ()
 
 
 def test_container_by_one_word_gets_pythons_slim_image_and_the_same_packages() -> None:  # S2.4, N2
@@ -107,23 +105,6 @@ def test_option_names_images_before_pythons_own() -> None:  # S2.4
 def test_option_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         read_images(text)
-
-
-def test_docker_command_has_every_wall() -> None:  # S2.4
-    words = docker_command(associate(Runtime(kind="container", memory_bytes=1 << 30, cpu=1.5), "3.11"))
-    line = " ".join(words)
-    for wall in (
-        "--read-only",
-        "--network none",
-        "--user 10001:10001",
-        "--cap-drop ALL",
-        "--security-opt no-new-privileges",
-        "--pids-limit 256",
-        "--memory 1073741824 --memory-swap 1073741824",
-        "--cpus 1.5",
-        "--tmpfs /tmp:",
-    ):
-        assert wall in line
 
 
 def test_enclosure_is_plain_data_and_the_seat_has_room_for_its_holder() -> None:

@@ -10,7 +10,7 @@ from modelyard.documents.problems import Refused
 from modelyard.models import read_config
 from services.chassis.config import ConfigInvalid
 from services.models.config import ModelsConfig
-from services.models.trust import NOBODY, read_trust
+from services.models.trust.words import NOBODY, read_trust
 
 DIGEST = "ab" * 32
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.models.trust import Trust, read_trust
-from services.models.trusting import TrustFile, words_of
+from services.models.trust.file import TrustFile, words_of
+from services.models.trust.words import Trust, read_trust
 from tests.support.fake_clock import FakeClock
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.scheduler.clearing import would_fit
 from services.scheduler.model import element_key
+from services.scheduler.scheduling.clearing import would_fit
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 

@@ -6,12 +6,12 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scheduler import events as ev
-from services.scheduler import explain
 from services.scheduler.model import Shape, Spec
-from services.scheduler.placement import score_of
+from services.scheduler.placement.placement import score_of
 from services.scheduler.resources import MEMORY, SCALE
-from services.scheduler.suggestions import Suggestion
+from services.scheduler.scheduling import explain
+from services.scheduler.scheduling.suggestions import Suggestion
+from services.scheduler.state import events as ev
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 
@@ -138,6 +138,6 @@ def test_decision_names_the_chosen_node_and_the_losers() -> None:
     cluster.submit(make_spec(cpu=2))
     (key,) = cluster.submit(make_spec(cpu=1))
     task = cluster.task(key)
-    considered = [(entry[2], *score_of(entry, task.spec.shape.policy)) for entry in task.considered]
+    considered = [(entry[-1], *score_of(entry, task.spec.shape.policy)) for entry in task.considered]
     assert considered[0] == (task.node, 0.0, 0)
     assert sorted(considered) == [("n0", 0.5, 1), ("n1", 0.0, 0), ("n2", 0.0, 0)]

@@ -6,14 +6,16 @@ import random
 
 import pytest
 
-from services.scheduler import sharing
-from services.scheduler.effects import RecordUse
-from services.scheduler.explain import explain
 from services.scheduler.model import Now, Quota, TaskState
+from services.scheduler.queues.shares import QueueSettings
+from services.scheduler.queues.tenants import Queue, ShapeQueue
+from services.scheduler.queues.turns import Turns
+from services.scheduler.queues.waiting import Waiting
+from services.scheduler.requests import sharing
 from services.scheduler.resources import amounts
-from services.scheduler.state import State
-from services.scheduler.tenants import Queue, QueueSettings
-from services.scheduler.turns import Turns
+from services.scheduler.scheduling.explain import explain
+from services.scheduler.state.effects import RecordUse
+from services.scheduler.state.state import State
 from tests.support.fair_share import HOUR_MS, WEIGHTS, shares_of_an_hour, weigh
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
@@ -23,6 +25,11 @@ def _queue(cluster: MachineCluster, name: str, settings: QueueSettings) -> Queue
     queue.settings, queue.quota = settings, settings.quota
     cluster.state.waiting.reorder(queue)
     return queue
+
+
+def _in_order(waiting: Waiting) -> list[ShapeQueue]:
+    """All queues that have tasks, set aside or not, in the order of their turns as things are."""
+    return sorted((queue for queue in waiting.queues.values() if queue.keys), key=waiting.place)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -222,7 +229,7 @@ def test_order_of_shapes_as_a_whole_is_that_of_their_turns() -> None:
     urgent = cluster.submit(make_spec(account="bob", queue="urgent"), account="bob")
     waiting = cluster.state.waiting
     queues = [cluster.task(keys[0]).queue for keys in (urgent, first, plain)]
-    assert list(waiting.in_order()) == queues
+    assert _in_order(waiting) == queues
     assert waiting.goes_before(queues[0], queues[1]) and not waiting.goes_before(queues[2], queues[1])
 
 
@@ -247,8 +254,8 @@ def test_who_goes_first_at_a_node_is_who_stands_first_in_the_order_as_a_whole(se
                 cluster.exit(random_.choice(running))
     waiting, verdicts = cluster.state.waiting, []
     for node in cluster.state.cluster.nodes.values():
-        first = next(queue for queue in waiting.in_order() if node.matches(queue.shape))
-        for queue in waiting.in_order():
+        first = next(queue for queue in _in_order(waiting) if node.matches(queue.shape))
+        for queue in _in_order(waiting):
             if node.matches(queue.shape):
                 verdicts.append(waiting.goes_first(queue, node))
                 assert verdicts[-1] == (queue is first)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from services.chassis.errors import ServiceError
-from services.scheduler import events as ev
-from services.scheduler import gang_entry
 from services.scheduler.model import Quota, Spec
-from services.scheduler.tenants import AccountSettings
+from services.scheduler.queues.shares import AccountSettings
+from services.scheduler.scheduling import gang_entry
+from services.scheduler.state import events as ev
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 CPU_4 = (("cpu", 40_000),)

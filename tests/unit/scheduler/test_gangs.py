@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from services.scheduler import events as ev
-from services.scheduler import gathering
-from services.scheduler.explain import explain
-from services.scheduler.gangs import Phase
 from services.scheduler.model import Cause, Retry, TaskState, element_key
 from services.scheduler.refusals import InvalidSpec
+from services.scheduler.scheduling import gathering
+from services.scheduler.scheduling.explain import explain
+from services.scheduler.state import events as ev
+from services.scheduler.state.gangs import Phase
 from tests.support.scheduler_cluster import MachineCluster, make_shape, make_spec, starts, stops
 
 

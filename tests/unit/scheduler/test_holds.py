@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.scheduler.explain import explain
 from services.scheduler.model import TaskState, element_key
+from services.scheduler.scheduling.explain import explain
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from modelyard.v1 import task_pb2
 from services.chassis.errors import ServiceError
-from services.scheduler import fitting, specs
-from services.scheduler.explain import explain
+from services.scheduler.intake import specs
+from services.scheduler.placement import fitting
+from services.scheduler.scheduling.explain import explain
 from tests.support.scheduler_cluster import MachineCluster, make_shape, make_spec
 
 ENGINE = {"containers": "yes"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.scheduler import gates
 from services.scheduler.model import Cause, Retry, TaskState, element_key
+from services.scheduler.scheduling import gates
 from tests.support.conduct import conduct_spec, submit_all
 from tests.support.scheduler_cluster import MachineCluster, make_spec, starts, stops
 

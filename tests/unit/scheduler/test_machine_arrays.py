@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.scheduler.effects import InsertTask
 from services.scheduler.model import Cause, Retry, TaskState, element_key
 from services.scheduler.refusals import ElementNotMade
+from services.scheduler.state.effects import InsertTask
 from tests.support.scheduler_cluster import MachineCluster, make_spec, starts, stops
 
 S = TaskState

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.scheduler import events as ev
 from services.scheduler.model import Cause, Retry, TaskState
+from services.scheduler.state import events as ev
 from tests.support.conduct import conduct_spec, submit_all
 from tests.support.scheduler_cluster import MachineCluster, starts
 from tests.support.scheduler_disk import Disk

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.scheduler import gates
-from services.scheduler.events import EndedTask
 from services.scheduler.model import Cause, Condition, Retry, Spec, TaskState, element_key, format_task_id
 from services.scheduler.refusals import DependencyMoved
-from services.scheduler.tally import STARTED
+from services.scheduler.scheduling import gates
+from services.scheduler.state.events import EndedTask
+from services.scheduler.state.tally import STARTED
 from tests.support.conduct import after, after_item, conduct_spec, submit_all
 from tests.support.scheduler_cluster import MachineCluster, make_spec, starts
 

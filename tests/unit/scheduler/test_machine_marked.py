@@ -11,12 +11,12 @@ import pytest
 from services.chassis import marks
 from services.chassis.marks import RequestIdReused
 from services.chassis.sqlite import Database, load_migrations
-from services.scheduler import events as ev
-from services.scheduler.effects import Answer, RecordRequest
 from services.scheduler.engine import Engine
 from services.scheduler.model import TaskState
+from services.scheduler.records.store import PACKAGE, SchedulerStore
 from services.scheduler.refusals import TaskIsNotHeld
-from services.scheduler.store import PACKAGE, SchedulerStore
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import Answer, RecordRequest
 from tests.support.fake_clock import FakeClock
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 

@@ -7,10 +7,11 @@ import json
 import pytest
 
 from services.chassis.marks import RequestIdReused
-from services.scheduler import events as ev
-from services.scheduler import explain, modify
 from services.scheduler.model import Cause, Retry, TaskState, VerdictKind, element_key, format_task_id
 from services.scheduler.refusals import ElementNotMade, RevisionStale, TaskHasEnded, TooManyChanges
+from services.scheduler.requests import modify
+from services.scheduler.scheduling import explain
+from services.scheduler.state import events as ev
 from tests.support.modifications import answer, change, kinds, modifications, told
 from tests.support.scheduler_cluster import MachineCluster, make_spec, starts
 

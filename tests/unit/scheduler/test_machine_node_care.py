@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.scheduler import events as ev
-from services.scheduler.effects import ForgetNode
-from services.scheduler.explain import judge
 from services.scheduler.model import Cause, NodeState, TaskState
 from services.scheduler.refusals import NodeHasTasks, NodeIsNotLost
+from services.scheduler.scheduling.explain import judge
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import ForgetNode
 from services.scheduler.timers import LOSS_MARGIN_MS
 from tests.support.scheduler_cluster import MachineCluster, make_spec, stops
 from tests.support.scheduler_disk import Disk

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.scheduler import events as ev
-from services.scheduler.effects import RecordNode
 from services.scheduler.model import Cause, NodeState, Retry, TaskState
-from services.scheduler.pace import LEASE_MS
+from services.scheduler.nodes.pace import LEASE_MS
 from services.scheduler.refusals import NodeNotFound
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import RecordNode
 from services.scheduler.timers import BRAKE_MS, LOSS_MARGIN_MS
 from tests.support.scheduler_cluster import MachineCluster, make_spec, stops
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from services.scheduler import events as ev
-from services.scheduler import recovery
-from services.scheduler.effects import InsertDelivery, RecordChange
 from services.scheduler.model import Cause, Spec, format_task_id
+from services.scheduler.notification import Event, KnownContact, Notice, event_id
 from services.scheduler.notify.deliveries import Deliveries
-from services.scheduler.notify.model import Contact, DeliveryState, Event, KnownContact, Notice, event_id
-from services.scheduler.rows import Counters
-from services.scheduler.store import SchedulerStore
+from services.scheduler.notify.model import Contact, DeliveryState
+from services.scheduler.records import recovery
+from services.scheduler.records.rows import Counters
+from services.scheduler.records.store import SchedulerStore
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import InsertDelivery, RecordChange
 from tests.support.fake_clock import FakeClock
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 

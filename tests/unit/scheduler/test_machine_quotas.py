@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from services.chassis.errors import ServiceError
-from services.scheduler import events as ev
-from services.scheduler.explain import explain
 from services.scheduler.model import Quota, TaskState
+from services.scheduler.queues.shares import AccountSettings, QueueSettings
 from services.scheduler.resources import amounts
-from services.scheduler.tenants import AccountSettings, QueueSettings
+from services.scheduler.scheduling.explain import explain
+from services.scheduler.state import events as ev
 from tests.support.scheduler_cluster import MachineCluster, make_spec, retracts
 
 CPU_2 = amounts({"cpu": 2})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from services.scheduler import events as ev
 from services.scheduler.model import NodeState, TaskState
-from services.scheduler.reliance import DEAF_MS, FIRST_HOLD_MS, MOST_TROUBLES, TROUBLE_MS
-from services.scheduler.views import node_detail
+from services.scheduler.nodes.reliance import DEAF_MS, FIRST_HOLD_MS, MOST_TROUBLES, TROUBLE_MS
+from services.scheduler.reading.views import node_detail
+from services.scheduler.state import events as ev
 from tests.support.scheduler_cluster import MachineCluster
 
 S = TaskState

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.scheduler import events as ev
-from services.scheduler.effects import ModifyTask, RecordModification
 from services.scheduler.model import AttachmentChange, Quota, Spec, VerdictKind
-from services.scheduler.recovery import restore
+from services.scheduler.queues.shares import AccountSettings
+from services.scheduler.records.recovery import restore
+from services.scheduler.records.store import SchedulerStore
 from services.scheduler.resources import amounts
-from services.scheduler.store import SchedulerStore
-from services.scheduler.tenants import AccountSettings
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import ModifyTask, RecordModification
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 _replies = itertools.count(2_000_000)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from services.agent.tasks.state import Settings
-from services.scheduler import events as ev
 from services.scheduler.model import Cause, Disconnect, DisconnectMode, NodeState, Reconciliation, TaskState
-from services.scheduler.pace import LEASE_MS
+from services.scheduler.nodes.pace import LEASE_MS
 from services.scheduler.refusals import NodeHasTasks
-from services.scheduler.silence import SELF_STOP_MS
+from services.scheduler.state import events as ev
+from services.scheduler.tasks.silence import SELF_STOP_MS
 from services.scheduler.timers import LOSS_MARGIN_MS
 from tests.support.scheduler_cluster import MachineCluster, make_spec, stops
 from tests.support.scheduler_disk import Disk

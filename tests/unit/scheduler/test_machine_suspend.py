@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from services.scheduler import events as ev
-from services.scheduler.effects import ResumeTask, StopTask, SuspendTask
 from services.scheduler.model import Retry, TaskState, element_key, format_task_id
-from services.scheduler.recovery import restore
+from services.scheduler.records.recovery import restore
+from services.scheduler.records.store import SchedulerStore
 from services.scheduler.refusals import TaskHasEnded
-from services.scheduler.store import SchedulerStore
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import ResumeTask, StopTask, SuspendTask
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 

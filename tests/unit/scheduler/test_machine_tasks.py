@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from services.chassis.marks import RequestIdReused
-from services.scheduler import events as ev
-from services.scheduler.effects import InsertSpec, InsertTask, RecordChange
 from services.scheduler.machine import TRANSITIONS
 from services.scheduler.model import TERMINAL, Cause, Retry, TaskState
 from services.scheduler.refusals import TaskHasEnded, TaskIsNotHeld, TaskIsRunning
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import InsertSpec, InsertTask, RecordChange
 from tests.support.scheduler_cluster import MachineCluster, make_spec, retracts, starts, stops
 
 S = TaskState

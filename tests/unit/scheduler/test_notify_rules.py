@@ -8,26 +8,23 @@ import json
 import pytest
 
 from modelyard.v1 import task_pb2
+from services.scheduler.notification import Event, KnownContact, Notice
 from services.scheduler.notify import content, sender
-from services.scheduler.notify.announce import title, told
-from services.scheduler.notify.backoff import delay_ms
+from services.scheduler.notify.backoff import MOST_ATTEMPTS, delay_ms
 from services.scheduler.notify.guard import Guard, parse_networks, wrong_with
 from services.scheduler.notify.model import (
-    MOST_ATTEMPTS,
     ContactNotFound,
     ContactNotVerified,
     ContactSchemeRefused,
     ContactUrlInvalid,
     Delivery,
-    Event,
-    KnownContact,
-    Notice,
     NoticeInvalid,
 )
 from services.scheduler.notify.notices import check_told, convert
 from services.scheduler.notify.schemes import ALLOWED, check_url, redacted, secrets_of
 from services.scheduler.notify.seal import Seal, SealBroken
 from services.scheduler.notify.sender import Sender, cleaned
+from services.scheduler.tasks.announce import title, told
 
 OPS = KnownContact("1", "ops", True, int(Event.FAILED))
 TEAM = KnownContact("2", "team", True, int(Event.BOTH_ENDS))

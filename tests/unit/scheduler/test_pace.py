@@ -1,6 +1,6 @@
 """Beats stretch with the fleet, and leases with the beats."""
 
-from services.scheduler import pace
+from services.scheduler.nodes import pace
 
 
 def test_beat_up_to_a_thousand_nodes_is_two_seconds() -> None:

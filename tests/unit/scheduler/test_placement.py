@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from services.scheduler import events as ev
-from services.scheduler import occupancy
-from services.scheduler.cluster import Node
-from services.scheduler.explain import explain, judge
 from services.scheduler.model import Policy, TaskState
+from services.scheduler.placement import occupancy
+from services.scheduler.placement.cluster import Node
 from services.scheduler.resources import Devices, amounts, describe, natural
+from services.scheduler.scheduling.explain import explain, judge
+from services.scheduler.state import events as ev
 from tests.support.scheduler_cluster import MachineCluster, make_shape, make_spec, starts
 
 S = TaskState

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from services.scheduler import events as ev
-from services.scheduler.effects import RecordChange
 from services.scheduler.model import Cause, Quota, TaskState
-from services.scheduler.tenants import AccountSettings
+from services.scheduler.queues.shares import AccountSettings
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import RecordChange
 from tests.support.scheduler_cluster import MachineCluster, make_spec, stops
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.scheduler import events as ev
-from services.scheduler import recovery
 from services.scheduler.model import Cause, Retry, TaskState, element_key
+from services.scheduler.records import recovery
+from services.scheduler.records.rows import ChangeRow, Counters, Recovered, TaskRow
 from services.scheduler.refusals import NoRoom, QuoteExpired, QuoteNotFound, QuoteTooSmall, TooManyQuotes
-from services.scheduler.rows import ChangeRow, Counters, Recovered, TaskRow
+from services.scheduler.state import events as ev
 from tests.support.scheduler_cluster import MachineCluster, make_shape, make_spec, starts
 
 

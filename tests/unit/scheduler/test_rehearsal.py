@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from services.scheduler.cluster import Cluster, Node
 from services.scheduler.model import Policy
-from services.scheduler.rehearsal import rehearse
+from services.scheduler.placement.cluster import Cluster, Node
+from services.scheduler.placement.rehearsal import rehearse
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 
 _UNSEEN = ("version", "_score", "ordinal")

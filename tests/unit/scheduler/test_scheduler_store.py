@@ -13,12 +13,12 @@ import pytest
 
 from services.chassis.sqlite import Database, load_migrations
 from services.chassis.storage_errors import DiskFull
-from services.scheduler import events as ev
-from services.scheduler.effects import RecordChange
 from services.scheduler.engine import Engine
 from services.scheduler.model import Cause, Spec, TaskState, element_key, task_key
-from services.scheduler.rows import Counters
-from services.scheduler.store import PACKAGE, SchedulerStore
+from services.scheduler.records.rows import Counters
+from services.scheduler.records.store import PACKAGE, SchedulerStore
+from services.scheduler.state import events as ev
+from services.scheduler.state.effects import RecordChange
 from tests.support.fake_clock import FakeClock
 from tests.support.full_disk import FullDisk
 from tests.support.scheduler_cluster import MachineCluster, make_spec

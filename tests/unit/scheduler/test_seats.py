@@ -10,11 +10,12 @@ from msgspec.structs import replace
 from modelyard.v1 import task_pb2
 from services.chassis.errors import ServiceError
 from services.chassis.security import ADMIN, SERVICE, USER, Principal
-from services.scheduler import events as ev
-from services.scheduler import fitting, seats, specs
-from services.scheduler.explain import explain
-from services.scheduler.gangs import Phase
+from services.scheduler.intake import seats, specs
 from services.scheduler.model import Cause, TaskState, element_key
+from services.scheduler.placement import fitting
+from services.scheduler.scheduling.explain import explain
+from services.scheduler.state import events as ev
+from services.scheduler.state.gangs import Phase
 from tests.support.scheduler_cluster import MachineCluster, make_spec
 from tests.support.seat_trainer import seat_spec
 

@@ -10,8 +10,8 @@ from modelyard.v1 import artifact_pb2 as pb
 from modelyard.v1 import lineage_pb2
 from services.chassis.errors import ServiceError
 from services.chassis.security import Principal
-from services.store.accounts import account_for, check_holder, reach_of
 from services.store.rules import RULES
+from services.store.servicer.accounts import account_for, check_holder, reach_of
 from tests.support.store_yard import PRINCIPALS, Client, store_yard
 
 READERS = {"admin", "user", "viewer", "agent", "service", "task"}

@@ -211,7 +211,7 @@ async def test_put_below_the_free_space_floor_is_refused(tmp_path: Path) -> None
 
 @pytest.mark.asyncio
 async def test_put_that_falls_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.store.servicer.STALL_S", 0.05)
+    monkeypatch.setattr("services.store.servicer.artifacts.STALL_S", 0.05)
     async with store_yard(tmp_path) as yard, Client(yard.address, "ada") as ada:
         silent = asyncio.Event()
 

@@ -7,10 +7,10 @@ import pytest
 
 from modelyard.artifacts import get_to_file, put_bytes
 from services.chassis.errors import StartRefused
-from services.store.blobs import storage_of
-from services.store.directory import Directory
-from services.store.failures import BlobsFull, BlobsReadOnly, BlobsUnavailable, translate
-from services.store.remote import Remote
+from services.store.blobs.blobs import storage_of
+from services.store.blobs.directory import Directory
+from services.store.blobs.failures import BlobsFull, BlobsReadOnly, BlobsUnavailable, translate
+from services.store.blobs.remote import Remote
 from tests.support.store_yard import Client, sha256, store_yard
 
 DATA = bytes(range(256)) * 10_000

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from modelyard.documents.problems import Problem, Reason, Refused
 from modelyard.training.restarts import Cause
-from services.trainer.effects import Answer, HoldReferences
-from services.trainer.events import JobStopped
-from services.trainer.model import JobState
-from services.trainer.state import Job
-from services.trainer.sweeps.events import SweepResumed, SweepStopped, SweepSuspended
-from services.trainer.sweeps.model import SweepState, TrialState
+from services.trainer.model import JobState, SweepState, TrialState
+from services.trainer.state.effects import Answer, HoldReferences
+from services.trainer.state.events import JobStopped
+from services.trainer.state.jobs import Job
+from services.trainer.state.sweep_events import SweepResumed, SweepStopped, SweepSuspended
 from tests.support.sweep_world import SweepWorld, job_plan
 
 FILE = """kind: Sweep

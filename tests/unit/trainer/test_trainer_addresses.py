@@ -6,11 +6,11 @@ import msgspec
 
 from modelyard.training import Address
 from modelyard.training.restarts import Cause
-from services.trainer.addresses import Cache, address_of
-from services.trainer.effects import LaunchInstance, PublishAddresses, TellAddresses
-from services.trainer.events import SeatStands
+from services.trainer.convert.addresses import Cache, address_of
 from services.trainer.model import InstanceState
-from services.trainer.state import LiveJob
+from services.trainer.state.effects import LaunchInstance, PublishAddresses, TellAddresses
+from services.trainer.state.events import SeatStands
+from services.trainer.state.jobs import LiveJob
 from tests.support.training_world import World, plan_from
 
 JOB = """

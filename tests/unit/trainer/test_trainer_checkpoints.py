@@ -6,9 +6,15 @@ import pytest
 
 from modelyard.training import Progress
 from modelyard.training.restarts import Cause
-from services.trainer.checkpoints import step_of
-from services.trainer.events import CheckpointSeen, JobResumed, JobSuspended, ProgressReported, SeatEnded
+from services.trainer.jobs.checkpoints import step_of
 from services.trainer.model import Exit, InstanceState, JobState
+from services.trainer.state.events import (
+    CheckpointSeen,
+    JobResumed,
+    JobSuspended,
+    ProgressReported,
+    SeatEnded,
+)
 from tests.support.training_world import Seat, World, plan_from
 
 TEXT = """

@@ -11,12 +11,12 @@ import pytest_asyncio
 
 from services.chassis.errands import Errand, Errands
 from services.chassis.sqlite import Database, load_migrations, load_queries
-from services.trainer import effects as e
-from services.trainer.clearing import Clearing
 from services.trainer.model import Checkpoint, Condition, ConditionKind, JobState
-from services.trainer.owing import Kind
-from services.trainer.state import Instance, Job
-from services.trainer.store import JobStore
+from services.trainer.records.clearing import Clearing
+from services.trainer.records.owing import Kind
+from services.trainer.records.store import JobStore
+from services.trainer.state import effects as e
+from services.trainer.state.jobs import Instance, Job
 from tests.support.fake_clock import FakeClock
 
 DAY_MS = 86_400_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from modelyard.training.readiness import ReadinessKind
 from modelyard.training.restarts import Cause
-from services.trainer.events import InstanceEnded, JobResumed, JobStopped, JobSuspended, SignSeen
 from services.trainer.model import Exit, JobState
+from services.trainer.state.events import InstanceEnded, JobResumed, JobStopped, JobSuspended, SignSeen
 from tests.support.training_world import Seat, World, plan_from
 
 TEXT = """

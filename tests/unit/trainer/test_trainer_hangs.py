@@ -6,11 +6,11 @@ import pytest
 
 from modelyard.training import Progress
 from modelyard.training.restarts import Cause
-from services.trainer.effects import DropStacks, DumpStacks, PutStacks, StopInstance
-from services.trainer.events import ActivitySeen, InstanceEnded, ProgressReported, StacksTold
-from services.trainer.hangs import TEXT_BYTES_MOST
+from services.trainer.jobs.hangs import TEXT_BYTES_MOST
 from services.trainer.model import ConditionKind, Exit, InstanceState, JobState
-from services.trainer.state import Instance
+from services.trainer.state.effects import DropStacks, DumpStacks, PutStacks, StopInstance
+from services.trainer.state.events import ActivitySeen, InstanceEnded, ProgressReported, StacksTold
+from services.trainer.state.jobs import Instance
 from tests.support.training_world import World, plan_from
 
 TEXT = """

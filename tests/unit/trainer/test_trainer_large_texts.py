@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from services.trainer.large_texts import SMALL_CHARACTERS, LargeTexts
+from services.trainer.documents.large_texts import SMALL_CHARACTERS, LargeTexts
 from tests.support.wait import wait_until
 
 LARGE = "x" * (SMALL_CHARACTERS + 1)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.v1 import job_pb2, task_pb2
-from services.trainer.log_epochs import Epochs
-from services.trainer.log_streams import LINE_BYTES, Lines
+from services.trainer.logs.epochs import Epochs
+from services.trainer.logs.streams import LINE_BYTES, Lines
 
 TEXTS = st.lists(st.binary(max_size=20).map(lambda data: data.replace(b"\x00", b"\n")), max_size=20)
 

@@ -7,7 +7,9 @@ import pytest
 
 from modelyard.training import Progress
 from modelyard.training.restarts import Cause
-from services.trainer.events import (
+from services.trainer.jobs.standing_in import plan_without_framework
+from services.trainer.model import Exit, InstanceState, JobState
+from services.trainer.state.events import (
     FrameworkLost,
     InstanceEnded,
     JobResumed,
@@ -18,9 +20,7 @@ from services.trainer.events import (
     SeatOpened,
     SeatStands,
 )
-from services.trainer.model import Exit, InstanceState, JobState
-from services.trainer.standing_in import plan_without_framework
-from services.trainer.state import Instance
+from services.trainer.state.jobs import Instance
 from tests.support.training_world import Seat, World, plan_from
 
 TWO_ROLES = """

@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 
 from services.chassis.sqlite import Database, load_migrations, load_queries
-from services.trainer import metrics as module
-from services.trainer.metrics import Metrics, Point, TooManySeries, thinned
-from services.trainer.store import JobStore
+from services.trainer.records import metrics as module
+from services.trainer.records.metrics import Metrics, Point, TooManySeries, thinned
+from services.trainer.records.store import JobStore
 
 KEY = ("worker", 0)
 

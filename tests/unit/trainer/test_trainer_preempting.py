@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from modelyard.training.restarts import Cause
-from services.trainer import preempting
-from services.trainer.events import JobResumed, JobSuspended, RoomFound, SeatEnded
+from services.trainer.jobs import preempting
 from services.trainer.model import ConditionKind, Exit, JobState
-from services.trainer.state import Job
+from services.trainer.state.events import JobResumed, JobSuspended, RoomFound, SeatEnded
+from services.trainer.state.jobs import Job
 from tests.support.training_world import World, plan_from
 
 TEXT = """
@@ -175,6 +175,17 @@ def test_seat_that_the_scheduler_preempts_is_replaced_uncounted() -> None:
     assert (budget.used, budget.uncounted) == (0, 1)
     world.run()
     assert job(world, low).state is JobState.SUCCEEDED
+
+
+def test_seat_that_cannot_be_prepared_fails_the_job_in_the_place_of_asking_for_ever() -> None:  # S3.9
+    world = World(seats_most=0)
+    number = create(world)
+    task = world.state.jobs[number].instances["worker", 0].task
+    found = Exit(epoch=0, cause=Cause.SETUP, message="there is no such image", end_ms=world.now)
+    world.do(SeatEnded(number, task, found))
+    settle(world)
+    assert job(world, number).outcome is JobState.FAILED
+    assert job(world, number).failure is not None and job(world, number).failed == ("worker", 0)
 
 
 def chosen(

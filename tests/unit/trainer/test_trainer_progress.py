@@ -6,11 +6,12 @@ import pytest
 
 from modelyard.training import Plan, Progress
 from modelyard.v1 import job_pb2
-from services.trainer.acts import Act
 from services.trainer.convert.progress import ProgressInvalid, check_report, fill_job_progress, progress_of
-from services.trainer.effects import Effects
-from services.trainer.hangs import progressed
-from services.trainer.state import Instance, Job, LiveJob, State
+from services.trainer.jobs.acts import Act
+from services.trainer.jobs.hangs import progressed
+from services.trainer.state.effects import Effects
+from services.trainer.state.jobs import Instance, Job, LiveJob
+from services.trainer.state.state import State
 from tests.support.training import planned
 from tests.support.training_world import job_of
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from modelyard.training.restarts import Cause
-from services.trainer.effects import CheckPeers
 from services.trainer.model import ConditionKind, JobState
-from services.trainer.state import Job
+from services.trainer.state.effects import CheckPeers
+from services.trainer.state.jobs import Job
 from tests.support.training_world import World, plan_from
 
 JOB = """

@@ -5,7 +5,8 @@ import pytest
 
 from modelyard import Context, OperatorFailed
 from modelyard.catalog import OPERATORS, describe_all, function_of
-from modelyard.operator import OperatorNotFound, find, validate_params
+from modelyard.catalog.registry import OperatorNotFound, find
+from modelyard.operator import validate_params
 
 
 def test_describe_all_names_every_operator_as_it_is_registered() -> None:

@@ -53,4 +53,5 @@ def test_code_digest_of_a_builtin_function_is_stable() -> None:
 def describe_digest(function: object) -> str:
     from modelyard.operator.digests import code_digest
 
-    return code_digest(declared(function))  # type: ignore[arg-type]
+    of = declared(function)  # type: ignore[arg-type]
+    return code_digest(of.function, of.name, of.version, of.libraries)

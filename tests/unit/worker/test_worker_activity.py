@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from modelyard.worker.activity import Activity, below
+from modelyard.worker.seats.activity import Activity, below
 from tests.support.frames import wait_for
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.worker.signs import Signs, filled_file
+from modelyard.worker.seats.signs import Signs, filled_file
 
 
 @pytest.mark.parametrize(

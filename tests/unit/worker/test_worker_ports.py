@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.worker.ports import Leases, NoPortFree, listening
+from modelyard.worker.seats.ports import Leases, NoPortFree, listening
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.v1 import job_pb2
-from modelyard.worker import mailbox
-from modelyard.worker.mailbox import Refused, parsed
-from modelyard.worker.progress import of_trainer_status, progress_of
+from modelyard.worker.seats import mailbox
+from modelyard.worker.seats.mailbox import Refused, parsed
+from modelyard.worker.seats.progress import of_trainer_status, progress_of
 
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),

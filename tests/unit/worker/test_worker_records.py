@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.worker.records import Records
+from modelyard.worker.commands.records import Records
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from modelyard.worker.signs import Signs
+from modelyard.worker.seats.signs import Signs
 
 
 def test_first_sign_of_a_launch_whose_number_is_left_out_is_watched_for(tmp_path: Path) -> None:

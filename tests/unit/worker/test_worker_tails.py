@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelyard.worker.tails import LINE_BYTES, Tail, last_lines
+from modelyard.worker.seats.tails import LINE_BYTES, Tail, last_lines
 
 
 def test_lines_come_whole_and_once(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""`yard graph`: canvases and their runs."""

@@ -1,0 +1,1 @@
+"""`yard model`: components, versions, configurations, deployments and calls."""

@@ -1,0 +1,1 @@
+"""`yard train`: frameworks, jobs, sweeps, and what is seen of them."""

@@ -1,0 +1,1 @@
+"""`yard trigger`: runs that start by themselves, and back-fills."""

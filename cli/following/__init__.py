@@ -1,0 +1,1 @@
+"""Following tasks, jobs and runs to their end; what is told meanwhile goes to stderr."""

@@ -1,0 +1,1 @@
+"""What people have for a model, as the tensors that it takes."""

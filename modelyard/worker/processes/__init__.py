@@ -1,0 +1,1 @@
+"""One process below this one: how it is found, started, limited, heard and ended."""

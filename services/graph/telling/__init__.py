@@ -1,0 +1,1 @@
+"""What people are told of runs: before, while and after they run. Changes none."""

@@ -1,0 +1,1 @@
+"""The agents' streams: messages become events, effects become messages. Decides nothing."""

@@ -1,0 +1,4 @@
+"""What clients and administrators ask of the machine, one module for each subject.
+
+Pure; what comes here was checked in `intake`.
+"""

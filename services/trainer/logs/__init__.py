@@ -1,0 +1,1 @@
+"""What instances wrote, read where it lies. Owns no byte."""

@@ -1,0 +1,1 @@
+"""What people are told of jobs and sweeps, as they are and as they ended. Changes none."""
