@@ -33,10 +33,9 @@ else:
         except OSError:
             time.sleep(0.1)
     assert link.recv(2) == b"go"
-kept = sorted(pathlib.Path("ckpt").glob("*.json"))
-begin = json.loads(kept[-1].read_text())["step"] + 1 if kept else 0
+before = os.environ.get("YARD_RESUME_FROM")
+begin = json.loads(pathlib.Path(before).read_text())["step"] + 1 if before else 0
 print("begins at", begin, flush=True)
-pathlib.Path("ckpt").mkdir(exist_ok=True)
 for step in range(begin, 12):
     token = pathlib.Path(os.environ["YARD_REPORT_TOKEN"]).read_text()
     body = json.dumps({"step": step, "total": 12, "loss": 1 / (step + 1)}).encode()
@@ -45,11 +44,11 @@ for step in range(begin, 12):
     if rank == 0:
         draft = pathlib.Path("draft")
         draft.write_text(json.dumps({"step": step}))
-        draft.rename(f"ckpt/{step:03}.json")
+        draft.rename(os.environ["YARD_CHECKPOINT_DIR"] + f"/{step:03}.json")
     if step == 5 and "dies" in sys.argv and not begin:
         time.sleep(1.5)
         os.kill(os.getpid(), 11)
-    while "waits" in sys.argv and step == 5 and not pathlib.Path("go on").exists():
+    while "waits" in sys.argv and step == 5:
         time.sleep(0.05)
     time.sleep(0.1)
 """
@@ -129,6 +128,26 @@ def test_containers_of_roles_outlive_the_agent_and_end_with_the_job(
     assert sorted(containers(yard)) == before
     assert yard.cli("train", "stop", job).code == 0
     assert wait_until_sync(lambda: not containers(yard), "its containers are gone", timeout_s=60)
+
+
+def test_suspended_job_leaves_no_container_and_goes_on_from_its_checkpoint(
+    yard: Yard, folder: Path
+) -> None:  # S3.8
+    job = submit(yard, folder, "waits")
+    assert wait_until_sync(
+        lambda: "005.json" in yard.cli("train", "checkpoints", job).stdout, "both are half way", timeout_s=90
+    )
+    assert yard.cli("train", "suspend", job).code == 0
+    assert wait_until_sync(
+        lambda: yard.json("train", "get", job)["state"].endswith("SUSPENDED") and not containers(yard),
+        "it rests, and its containers are gone",
+        timeout_s=60,
+    )
+    assert yard.cli("train", "resume", job).code == 0
+    done = yard.cli("train", "watch", job, timeout_s=90)
+    assert done.code == 0, f"{done.stderr}\n{yard.logs()}"
+    assert yard.cli("train", "logs", job).stdout.count("begins at 6\n") == 2, "both, from one moment"
+    assert not containers(yard)
 
 
 def test_image_that_cannot_be_had_ends_the_job_with_the_registrys_words(yard: Yard, folder: Path) -> None:
