@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.figures import Figure, percentile, repeat
-from modelyard.training.forwards import local_ip
+from modelyard.training.rendering.forwards import local_ip
 from modelyard.worker.forwards.forwards import Forwards
 from modelyard.worker.seats.ports import Leases
 

@@ -16,7 +16,8 @@ import psutil
 from bench.figures import Figure, percentile
 from bench.yard import Yard, running_yard
 from modelyard.client.aio import Client
-from modelyard.training import Address, Plan, Progress, catalogue, plan_job
+from modelyard.training import Address, Plan, Progress, plan_job
+from modelyard.training.frameworks import catalogue
 from modelyard.v1 import job_pb2
 from services.trainer import machine
 from services.trainer.state.effects import Effects, InsertBatch, LaunchInstance

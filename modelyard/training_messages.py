@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from modelyard.documents.problems import Kind, Problem
-from modelyard.training.framework import COUNT_MOST, Framework, Param, ParamType, Role
-from modelyard.training.preview import Preview
-from modelyard.training.readiness import Dependency, Readiness
-from modelyard.training.scope import Address
+from modelyard.training.frameworks.framework import COUNT_MOST, Framework, Param, ParamType, Role
+from modelyard.training.plans.preview import Preview
+from modelyard.training.policies.readiness import Dependency, Readiness
+from modelyard.training.rendering.scope import Address
 from modelyard.v1 import framework_pb2
 
 _PARAM_TYPES = {

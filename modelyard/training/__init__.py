@@ -1,17 +1,24 @@
 """Training as data: frameworks, jobs, and what they come to. What a plug-in for a framework imports."""
 
 from modelyard.documents.problems import Problem, Reason, Refused
-from modelyard.training.conduct import AtEnd, Clean, Progress, Stop
-from modelyard.training.creation import Create, File
-from modelyard.training.definition import compile_framework
-from modelyard.training.expressions import ExpressionError
-from modelyard.training.framework import Count, Framework, Param, ParamType, Port, ProgressSource, Role
-from modelyard.training.jobfile import Changes, plan_job
-from modelyard.training.plan import Identity, Plan, PlannedRole
-from modelyard.training.quorum import ALL, ANY, FIRST, NEVER, Quorum
-from modelyard.training.readiness import Dependency, Facts, OnTimeout, Readiness, ReadinessKind
-from modelyard.training.rendering import Launch, Process, RenderedFile, RenderError
-from modelyard.training.restarts import (
+from modelyard.training.expressions.grammar import ExpressionError
+from modelyard.training.expressions.templates import template
+from modelyard.training.frameworks.definition import compile_framework
+from modelyard.training.frameworks.framework import (
+    Count,
+    Framework,
+    Param,
+    ParamType,
+    Port,
+    ProgressSource,
+    Role,
+)
+from modelyard.training.plans.jobfile import Changes, plan_job
+from modelyard.training.plans.plan import Identity, Plan, PlannedRole
+from modelyard.training.policies.conduct import AtEnd, Clean, Progress, Stop
+from modelyard.training.policies.quorum import ALL, ANY, FIRST, NEVER, Quorum
+from modelyard.training.policies.readiness import Dependency, Facts, OnTimeout, Readiness, ReadinessKind
+from modelyard.training.policies.restarts import (
     Action,
     Cause,
     Ending,
@@ -23,10 +30,11 @@ from modelyard.training.restarts import (
     ScopeKind,
     Verdict,
 )
-from modelyard.training.scope import Address, InstanceView
-from modelyard.training.status import Counts, JobPolicy, Outcome, RolePolicy, RoleState
+from modelyard.training.policies.status import Counts, JobPolicy, Outcome, RolePolicy, RoleState
+from modelyard.training.rendering.creation import Create, File
+from modelyard.training.rendering.launches import Launch, Process, RenderedFile, RenderError
+from modelyard.training.rendering.scope import Address, InstanceView
 from modelyard.training.sweeps import problems_of
-from modelyard.training.templates import template
 
 __all__ = [
     "ALL", "ANY", "FIRST", "NEVER", "Action", "Address", "AtEnd", "Cause", "Changes", "Clean", "Count", "Counts",

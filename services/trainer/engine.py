@@ -16,7 +16,7 @@ import grpc.aio
 import msgspec
 
 from modelyard.training import Plan, Progress, Refused
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from modelyard.v1 import seat_pb2, task_pb2
 from services.chassis.clock import Clock
 from services.chassis.errands import Errands

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.chassis.errors import ServiceError
 from services.trainer.jobs import (
     asking,

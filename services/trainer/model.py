@@ -4,7 +4,7 @@ from enum import Enum
 
 import msgspec
 
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.chassis.errors import (
     Aborted,
     FailedPrecondition,

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from cli.output.training import instance_text
-from modelyard.training import Framework, catalogue, plan_job
-from modelyard.training.preview import previews
-from modelyard.training.readiness import ReadinessKind
-from modelyard.training.restarts import Cause
+from modelyard.training import Framework, plan_job
+from modelyard.training.frameworks import catalogue
+from modelyard.training.plans.preview import previews
+from modelyard.training.policies.readiness import ReadinessKind
+from modelyard.training.policies.restarts import Cause
 from modelyard.training.sweeps import plan_text
 from modelyard.training_messages import instance_message
 

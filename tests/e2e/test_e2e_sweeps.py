@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.training import catalogue
+from modelyard.training.frameworks import catalogue
 from modelyard.training.sweeps import plan_sweep
 from tests.support.grpcurl import SWEEPS
 from tests.support.training_yard import WAIT_S, TrainingYard, training_yard

@@ -19,7 +19,7 @@ PACKAGE = '''
 import sys, time
 from pathlib import Path
 from modelyard.training import *
-from modelyard.training.status import role_state
+from modelyard.training.policies.status import role_state
 
 ROOM = Path({room!r})
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from modelyard.training.forwards import local_ip
+from modelyard.training.rendering.forwards import local_ip
 from tests.support.frames import Peer, is_alive, wait_for
 from tests.support.seat_shim import Shim
 

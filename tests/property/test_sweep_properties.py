@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.trainer.model import JobState, TrialState
 from services.trainer.state.events import JobStopped
 from services.trainer.state.sweep_events import SweepResumed, SweepStopped, SweepSuspended

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from modelyard.training.evidence import items
-from modelyard.training.restarts import Cause
+from modelyard.training.jobs.evidence import items
+from modelyard.training.policies.restarts import Cause
 from services.trainer.model import JobState
 from services.trainer.state.events import JobResumed, JobStopped, JobSuspended
 from tests.support.training_world import World, plan_from

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from modelyard.training import Address, Plan
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.trainer import machine
 from services.trainer.jobs import outcomes
 from services.trainer.jobs.acts import Act

@@ -32,10 +32,10 @@ from modelyard.training import (
     RolePolicy,
     RoleState,
 )  # fmt: skip
-from modelyard.training.quorum import QuorumKind, quorum
-from modelyard.training.readiness import cycle, is_met, unmet
-from modelyard.training.restarts import decide
-from modelyard.training.status import condition, job_state, role_state
+from modelyard.training.policies.quorum import QuorumKind, quorum
+from modelyard.training.policies.readiness import cycle, is_met, unmet
+from modelyard.training.policies.restarts import decide
+from modelyard.training.policies.status import condition, job_state, role_state
 
 EXAMPLES = settings(max_examples=400, deadline=None)
 

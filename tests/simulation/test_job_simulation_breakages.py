@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import structlog
 
-from modelyard.training.restarts import ScopeKind
+from modelyard.training.policies.restarts import ScopeKind
 from services.trainer import engine, machine
 from services.trainer.jobs import endings, gangs, greeting, hangs, launching, outcomes, scaling, timers
 from services.trainer.jobs.acts import Act

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from modelyard.training import Plan, Progress, catalogue, plan_job
-from modelyard.training.restarts import Cause
+from modelyard.training import Plan, Progress, plan_job
+from modelyard.training.frameworks import catalogue
+from modelyard.training.policies.restarts import Cause
 from modelyard.training.sweeps import Sweep as File
 from modelyard.training.sweeps import plan_sweep
 from services.trainer.state.effects import Effects, HoldReferences, PutSweep, PutTrial

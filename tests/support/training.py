@@ -7,19 +7,10 @@ from textwrap import dedent
 
 import pytest
 
-from modelyard.training import (
-    Address,
-    Changes,
-    Framework,
-    Identity,
-    Plan,
-    Problem,
-    Refused,
-    catalogue,
-    plan_job,
-)
-from modelyard.training.definition import compile_framework
-from modelyard.training.rendering import Launch
+from modelyard.training import Address, Changes, Framework, Identity, Plan, Problem, Refused, plan_job
+from modelyard.training.frameworks import catalogue
+from modelyard.training.frameworks.definition import compile_framework
+from modelyard.training.rendering.launches import Launch
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "training"
 WHO = Identity(id="j-7", secret="hush")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from modelyard.training import Address, Plan, plan_job
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.trainer import machine
 from services.trainer.model import Checkpoint, Exit, JobState
 from services.trainer.state.effects import (

@@ -20,7 +20,7 @@ from cli.output.render import show_document, show_list, to_document
 
 if TYPE_CHECKING:
     from modelyard.training import Changes, Plan
-    from modelyard.training.framework import Framework
+    from modelyard.training.frameworks.framework import Framework
     from modelyard.v1 import framework_pb2
 
 part = new_part()
@@ -39,7 +39,7 @@ def frameworks(
 ) -> int:
     """What can train: frameworks that are shipped or installed."""
     from cli.output.training import framework_columns, framework_text
-    from modelyard.training import catalogue
+    from modelyard.training.frameworks import catalogue
     from modelyard.training_messages import framework_message, problem_messages
     from modelyard.v1 import framework_pb2
 
@@ -88,7 +88,8 @@ def _unknown(name: str, known: tuple[str, ...]) -> CommandError:
 def validate(yard: Invocation, file: JobFile, framework: Definitions = []) -> int:  # noqa: B006
     """Tell everything that is wrong with a job file, or with definitions of frameworks."""
     from cli.output.training import write_problems
-    from modelyard.training import catalogue, problems_of
+    from modelyard.training import problems_of
+    from modelyard.training.frameworks import catalogue
     from modelyard.training_messages import problem_messages
     from modelyard.v1 import framework_pb2
 
@@ -145,8 +146,8 @@ def render(
 
 
 def _previews(plan: Plan, role: str, index: int) -> Any:
-    from modelyard.training.preview import previews
-    from modelyard.training.rendering import RenderError
+    from modelyard.training.plans.preview import previews
+    from modelyard.training.rendering.launches import RenderError
 
     try:
         for each in previews(plan):
@@ -157,7 +158,7 @@ def _previews(plan: Plan, role: str, index: int) -> Any:
 
 
 def _plan(text: str, definitions: list[str], changes: Changes) -> Plan:
-    from modelyard.training import catalogue
+    from modelyard.training.frameworks import catalogue
     from modelyard.training.sweeps import plan_text
 
     find, known = _frameworks(definitions)
@@ -167,7 +168,8 @@ def _plan(text: str, definitions: list[str], changes: Changes) -> Plan:
 def _frameworks(files: list[str]) -> tuple[Callable[[str, int], Framework | None], tuple[str, ...]]:
     """Definitions of files, then what is shipped and installed."""
     from cli.output.training import problem_lines
-    from modelyard.training import Refused, catalogue, compile_framework
+    from modelyard.training import Refused, compile_framework
+    from modelyard.training.frameworks import catalogue
     from modelyard.training_messages import problem_messages
 
     own = {}

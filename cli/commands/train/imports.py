@@ -54,7 +54,7 @@ def schema(
     what: Annotated[str, typer.Argument(help="job, sweep or framework", metavar="job|sweep|framework")],
 ) -> None:
     """Print the JSON Schema of job files, sweeps or definitions, for editors that complete them."""
-    from modelyard.training.schemas import SCHEMAS, text_of
+    from modelyard.training.schemas.published import SCHEMAS, text_of
 
     name = f"training-{what}.schema.json"
     if name not in SCHEMAS:

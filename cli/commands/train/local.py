@@ -56,7 +56,8 @@ def _planned(
 ) -> Plan | None:
     """None: the file is wrong, and that is told; nothing was started."""
     from cli.output.training import write_problems
-    from modelyard.training import Changes, Refused, catalogue, plan_job
+    from modelyard.training import Changes, Refused, plan_job
+    from modelyard.training.frameworks import catalogue
     from modelyard.training_messages import problem_messages
 
     try:

@@ -8,7 +8,6 @@ import msgspec
 
 from modelyard.documents.problems import Reason, shown
 from modelyard.documents.section import VARIABLE, Section
-from modelyard.training.creation import PROCESSES_MOST
 from modelyard.training.imports.drafts import Draft
 from modelyard.training.imports.replicas import (
     Layout,
@@ -21,6 +20,7 @@ from modelyard.training.imports.replicas import (
 )
 from modelyard.training.imports.source import Object, changed, dropped, inner, rest
 from modelyard.training.imports.surroundings import Surroundings
+from modelyard.training.rendering.creation import PROCESSES_MOST
 
 LAYOUT = Layout(
     field="mpiReplicaSpecs", roles={"Launcher": "launcher", "Worker": "worker"}, container="mpi",

@@ -6,8 +6,7 @@ from typing import Any
 
 from modelyard.documents.problems import Reason, shown
 from modelyard.documents.section import Section
-from modelyard.training.creation import PROCESSES_MOST
-from modelyard.training.framework import COUNT_MOST
+from modelyard.training.frameworks.framework import COUNT_MOST
 from modelyard.training.imports.drafts import Draft
 from modelyard.training.imports.replicas import (
     Layout,
@@ -19,6 +18,7 @@ from modelyard.training.imports.replicas import (
 )
 from modelyard.training.imports.source import Object, changed, inner, rest
 from modelyard.training.imports.surroundings import Surroundings
+from modelyard.training.rendering.creation import PROCESSES_MOST
 
 FIELD = "pytorchReplicaSpecs"
 TORCHRUN = ("torchrun", "torch.distributed.run", "torch.distributed.launch")

@@ -10,7 +10,7 @@ import msgspec
 
 from modelyard.documents.problems import Reason, shown, suggestion
 from modelyard.documents.section import Section
-from modelyard.training.framework import COUNT_MOST
+from modelyard.training.frameworks.framework import COUNT_MOST
 from modelyard.training.imports.drafts import Draft, identifier, without_empty
 from modelyard.training.imports.failures import restart_of
 from modelyard.training.imports.pods import Pod, pod

@@ -9,7 +9,7 @@ import msgspec
 
 from modelyard.documents.problems import shown
 from modelyard.documents.section import Section
-from modelyard.training.framework import COUNT_MOST
+from modelyard.training.frameworks.framework import COUNT_MOST
 from modelyard.training.imports import mpi_job
 from modelyard.training.imports.definitions import definition, role
 from modelyard.training.imports.drafts import Draft, identifier, without_empty

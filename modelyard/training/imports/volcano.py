@@ -8,7 +8,7 @@ import msgspec
 
 from modelyard.documents.problems import Reason, shown, suggestion
 from modelyard.documents.section import Section
-from modelyard.training.framework import COUNT_MOST
+from modelyard.training.frameworks.framework import COUNT_MOST
 from modelyard.training.imports import mpi_job
 from modelyard.training.imports.definitions import definition, leased, role
 from modelyard.training.imports.drafts import Draft, identifier, role_names, without_empty

@@ -12,9 +12,9 @@ from typing import Any
 
 from modelyard.documents.problems import Findings, Position, Reason, shown, suggestion
 from modelyard.documents.yaml_text import Node
-from modelyard.training.expressions import FUNCTIONS, Expression, ExpressionError, evaluate, text_of
+from modelyard.training.expressions.grammar import FUNCTIONS, Expression, ExpressionError, evaluate, text_of
+from modelyard.training.expressions.templates import Template, template
 from modelyard.training.sweeps.space import Value
-from modelyard.training.templates import Template, template
 
 NAME = "sweep"
 

@@ -22,9 +22,9 @@ from modelyard.documents.problems import (
 )
 from modelyard.documents.section import ID, Section
 from modelyard.documents.yaml_text import Node, locate, read
-from modelyard.training import jobfile
-from modelyard.training.jobfile import Changes, Find
-from modelyard.training.plan import Plan
+from modelyard.training.plans import jobfile
+from modelyard.training.plans.jobfile import Changes, Find
+from modelyard.training.plans.plan import Plan
 from modelyard.training.sweeps import sections
 from modelyard.training.sweeps.binding import bound, names_in
 from modelyard.training.sweeps.space import Value

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from modelyard.training.forwards import locals_of
+from modelyard.training.rendering.forwards import locals_of
 from modelyard.training_messages import address_message
 from modelyard.v1 import framework_pb2, seat_pb2
 from services.trainer.state.jobs import Instance, Key, LiveJob

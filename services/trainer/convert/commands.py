@@ -1,7 +1,7 @@
 """What an agent is told of the machine's wishes, as messages (the edge)."""
 
 from modelyard.training import ProgressSource
-from modelyard.training.readiness import Readiness, ReadinessKind
+from modelyard.training.policies.readiness import Readiness, ReadinessKind
 from modelyard.v1 import framework_pb2, seat_pb2
 from services.chassis.seat_links import close_command
 from services.trainer.convert.addresses import Cache

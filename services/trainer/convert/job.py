@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard.training import Plan
-from modelyard.training.status import RoleState
+from modelyard.training.policies.status import RoleState
 from modelyard.training_messages import address_message
 from modelyard.v1 import framework_pb2, job_pb2
 from services.trainer.convert.progress import fill_job_progress, fill_progress

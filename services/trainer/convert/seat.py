@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard.training import Address
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from modelyard.v1 import job_pb2, seat_pb2
 from services.trainer.model import Exit
 from services.trainer.records.log_index import Began

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from google.protobuf import duration_pb2
 
 from modelyard.training import PlannedRole
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from modelyard.v1 import task_pb2 as pb
 from services.trainer.model import Exit
 from services.trainer.records.store import Part

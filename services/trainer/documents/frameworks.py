@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from modelyard.training import Framework, catalogue, compile_framework
+from modelyard.training import Framework, compile_framework
+from modelyard.training.frameworks import catalogue
 from modelyard.v1 import framework_pb2 as pb
 from services.trainer.plugins.host import Plugins
 from services.trainer.records.store import FrameworkRow, JobStore

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from modelyard.training.readiness import ReadinessKind
-from modelyard.training.restarts import Action, Ending, Purse, Verdict
-from modelyard.training.scope import Surroundings
-from modelyard.training.status import Counts, RoleState
+from modelyard.training.policies.readiness import ReadinessKind
+from modelyard.training.policies.restarts import Action, Ending, Purse, Verdict
+from modelyard.training.policies.status import Counts, RoleState
+from modelyard.training.rendering.scope import Surroundings
 from services.trainer.jobs.acts import Act
 from services.trainer.model import PLACED, InstanceState
 from services.trainer.state.effects import AskFunction

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from modelyard.training import Progress
-from modelyard.training.job import Checkpoints
-from modelyard.training.restarts import ScopeKind
+from modelyard.training.jobs.job import Checkpoints
+from modelyard.training.policies.restarts import ScopeKind
 from services.trainer.jobs.acts import Act
 from services.trainer.model import Checkpoint, InstanceState
 from services.trainer.state.effects import DropCheckpoint, DropFiles, HoldReferences, PutCheckpoint

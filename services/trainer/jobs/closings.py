@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.trainer.jobs.acts import Act
 from services.trainer.model import InstanceState
 from services.trainer.state.effects import CancelSeats, HoldReferences, PutOutputs

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from modelyard.training import Ending, ScopeKind, Verdict, patterns
-from modelyard.training.readiness import line_sign
-from modelyard.training.restarts import Action, Cause, Per, Purse, RestartScope
+from modelyard.training import Ending, ScopeKind, Verdict
+from modelyard.training.expressions import patterns
+from modelyard.training.policies.readiness import line_sign
+from modelyard.training.policies.restarts import Action, Cause, Per, Purse, RestartScope
 from services.trainer.jobs import asking, checkpoints, evidence, gangs
 from services.trainer.jobs.acts import Act
 from services.trainer.model import PLACED, ConditionKind, Exit, InstanceState, JobState

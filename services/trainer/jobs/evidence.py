@@ -9,8 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from modelyard.training import Ending
-from modelyard.training.evidence import Item, lacking
-from modelyard.training.restarts import Action, Cause, Purse, decide
+from modelyard.training.jobs.evidence import Item, lacking
+from modelyard.training.policies.restarts import Action, Cause, Purse, decide
 from services.trainer.jobs import facts
 from services.trainer.jobs.acts import Act
 from services.trainer.model import Exit

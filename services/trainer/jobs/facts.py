@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelyard.training.readiness import Facts, Readiness
+from modelyard.training.policies.readiness import Facts, Readiness
 from services.trainer.jobs.acts import Act
 from services.trainer.model import InstanceState
 from services.trainer.state.jobs import Instance

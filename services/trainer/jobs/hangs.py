@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modelyard.training import Progress
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.trainer.jobs import endings
 from services.trainer.jobs.acts import Act
 from services.trainer.model import ConditionKind, Exit, InstanceState

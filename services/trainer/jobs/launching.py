@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from modelyard.training import Identity, InstanceView, Launch, ProgressSource, RenderError
-from modelyard.training.readiness import (
+from modelyard.training.policies.readiness import (
     WATCHED,
     Dependency,
     OnTimeout,
@@ -14,8 +14,8 @@ from modelyard.training.readiness import (
     is_met,
     unmet,
 )
-from modelyard.training.restarts import Cause
-from modelyard.training.scope import Surroundings
+from modelyard.training.policies.restarts import Cause
+from modelyard.training.rendering.scope import Surroundings
 from services.trainer.jobs import asking, checkpoints, endings, hangs, reachability, timers
 from services.trainer.jobs.acts import Act
 from services.trainer.jobs.facts import facts_of

@@ -6,9 +6,9 @@ What is decided is written once and never changes (I1).
 from __future__ import annotations
 
 from modelyard.training import PlannedRole
-from modelyard.training.conduct import AtEnd
-from modelyard.training.restarts import Cause
-from modelyard.training.status import Counts, Outcome, RoleState
+from modelyard.training.policies.conduct import AtEnd
+from modelyard.training.policies.restarts import Cause
+from modelyard.training.policies.status import Counts, Outcome, RoleState
 from services.trainer.jobs import asking, closings, evidence, gangs, preempting, turns
 from services.trainer.jobs.acts import Act
 from services.trainer.model import PLACED, ConditionKind, InstanceState, JobState

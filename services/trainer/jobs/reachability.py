@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from modelyard.training.job import PeerPolicy
+from modelyard.training.jobs.job import PeerPolicy
 from services.trainer.jobs import outcomes
 from services.trainer.jobs.acts import Act
 from services.trainer.model import ConditionKind, InstanceState, JobState

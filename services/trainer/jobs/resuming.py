@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard.training import ScopeKind, Verdict
-from modelyard.training.restarts import Action, Cause, RestartScope
+from modelyard.training.policies.restarts import Action, Cause, RestartScope
 from services.trainer.jobs import checkpoints, endings, launching
 from services.trainer.jobs.acts import Act
 from services.trainer.model import Exit, InstanceState

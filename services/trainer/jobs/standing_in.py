@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from modelyard.training import Framework, Plan, PlannedRole, Role
-from modelyard.training.job import Job as JobFile
-from modelyard.training.job import Placement, Resources
+from modelyard.training.jobs.job import Job as JobFile
+from modelyard.training.jobs.job import Placement, Resources
 from services.trainer.state.jobs import Job
 
 REASON = "FRAMEWORK_LOST"

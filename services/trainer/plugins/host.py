@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from modelyard.training import Framework, Launch, Plan, Verdict
-from modelyard.training.catalogue import GROUP
-from modelyard.training.preview import Preview
-from modelyard.training.status import Outcome, RoleState
+from modelyard.training.frameworks.catalogue import GROUP
+from modelyard.training.plans.preview import Preview
+from modelyard.training.policies.status import Outcome, RoleState
 from services.chassis.logs import get_logger
 from services.trainer.plugins.process import LIMIT_S, PluginFailed, PluginProcess, safely_loaded
 

@@ -8,7 +8,7 @@ LOOK_S = 1.0
 
 
 class LookingProbe:
-    """`modelyard.training.readiness.Probe`."""
+    """`modelyard.training.policies.readiness.Probe`."""
 
     async def connects(self, host: str, port: int) -> bool:
         """Whether something takes connections there, within a second."""

@@ -21,11 +21,11 @@ from typing import Any, BinaryIO
 import msgspec
 
 from modelyard.training import Framework, Launch, Plan, Refused, Role, Verdict
-from modelyard.training.catalogue import GROUP, loaded
-from modelyard.training.coded import as_data, with_code
-from modelyard.training.preview import previews
-from modelyard.training.scope import InstanceView, Surroundings
-from modelyard.training.status import Counts, Outcome, RoleState
+from modelyard.training.frameworks.catalogue import GROUP, loaded
+from modelyard.training.frameworks.coded import as_data, with_code
+from modelyard.training.plans.preview import previews
+from modelyard.training.policies.status import Counts, Outcome, RoleState
+from modelyard.training.rendering.scope import InstanceView, Surroundings
 from services.trainer.plugins.probes import LookingProbe
 
 _PACK = msgspec.msgpack.Encoder().encode

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from modelyard.training import Plan
-from modelyard.training.preview import Preview, previews
+from modelyard.training.plans.preview import Preview, previews
 from modelyard.training_messages import framework_message, instance_message, problem_messages
 from modelyard.v1 import framework_pb2 as pb
 from modelyard.v1 import framework_pb2_grpc

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from modelyard.training import Launch, ProgressSource
-from modelyard.training.readiness import Readiness
+from modelyard.training.policies.readiness import Readiness
 from services.chassis.errors import ServiceError
 from services.trainer.model import Checkpoint, Condition, JobState
 from services.trainer.state.jobs import Instance, Job

@@ -11,7 +11,7 @@ from collections import deque
 import msgspec
 
 from modelyard.training import Address, Plan, Progress
-from modelyard.training.restarts import Purse
+from modelyard.training.policies.restarts import Purse
 from services.trainer.model import Attached, Checkpoint, Condition, Exit, InstanceState, JobState
 from services.trainer.state.questions import Answer, Question
 

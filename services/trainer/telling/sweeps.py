@@ -8,8 +8,8 @@ from typing import TypeVar
 import msgspec
 
 from modelyard.training import Refused
-from modelyard.training.preview import previews
-from modelyard.training.rendering import RenderError
+from modelyard.training.plans.preview import previews
+from modelyard.training.rendering.launches import RenderError
 from modelyard.training.sweeps import Sweep as File
 from modelyard.training.sweeps import SweepChanges, read_sweep
 from modelyard.v1 import sweep_pb2 as pb

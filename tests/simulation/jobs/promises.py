@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from modelyard.training import PlannedRole
-from modelyard.training.restarts import ScopeKind
+from modelyard.training.policies.restarts import ScopeKind
 from modelyard.v1 import job_pb2
 from modelyard.v1 import seat_pb2 as pb
 from services.trainer import machine

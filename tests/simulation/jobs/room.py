@@ -5,7 +5,7 @@ What the scheduler takes back, and what goes with a lost node, is uncounted as w
 
 from __future__ import annotations
 
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.trainer.model import Exit
 from services.trainer.state.jobs import Key, LiveJob
 from services.trainer.state.state import State

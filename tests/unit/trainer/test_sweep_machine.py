@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard.documents.problems import Problem, Reason, Refused
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.trainer.model import JobState, SweepState, TrialState
 from services.trainer.state.effects import Answer, HoldReferences
 from services.trainer.state.events import JobStopped

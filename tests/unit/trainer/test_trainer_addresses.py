@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from modelyard.training import Address
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.trainer.convert.addresses import Cache, address_of
 from services.trainer.model import InstanceState
 from services.trainer.state.effects import LaunchInstance, PublishAddresses, TellAddresses

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modelyard.training.readiness import ReadinessKind
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.readiness import ReadinessKind
+from modelyard.training.policies.restarts import Cause
 from services.trainer.model import Exit, JobState
 from services.trainer.state.events import InstanceEnded, JobResumed, JobStopped, JobSuspended, SignSeen
 from tests.support.training_world import Seat, World, plan_from

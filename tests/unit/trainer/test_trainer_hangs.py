@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelyard.training import Progress
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.trainer.jobs.hangs import TEXT_BYTES_MOST
 from services.trainer.model import ConditionKind, Exit, InstanceState, JobState
 from services.trainer.state.effects import DropStacks, DumpStacks, PutStacks, StopInstance

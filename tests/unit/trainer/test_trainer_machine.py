@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from modelyard.training import Progress
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.trainer.jobs.standing_in import plan_without_framework
 from services.trainer.model import Exit, InstanceState, JobState
 from services.trainer.state.events import (

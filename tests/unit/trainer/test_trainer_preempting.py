@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.trainer.jobs import preempting
 from services.trainer.model import ConditionKind, Exit, JobState
 from services.trainer.state.events import JobResumed, JobSuspended, RoomFound, SeatEnded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.trainer.model import ConditionKind, JobState
 from services.trainer.state.effects import CheckPeers
 from services.trainer.state.jobs import Job

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelyard.training.restarts import Cause
+from modelyard.training.policies.restarts import Cause
 from services.trainer.jobs import timers
 from services.trainer.model import RESERVING_MOST, JobState
 from tests.support.training_world import World, plan_from

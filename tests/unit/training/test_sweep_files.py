@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from modelyard.training import Changes, Plan, Reason, Refused, catalogue, plan_job, problems_of
+from modelyard.training import Changes, Plan, Reason, Refused, plan_job, problems_of
+from modelyard.training.frameworks import catalogue
 from modelyard.training.sweeps import Sweep, SweepChanges, plan_sweep, read_sweep
 
 FILE = """kind: Sweep

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from modelyard.training.evidence import items, lacking
-from modelyard.training.readiness import Facts, Readiness, ReadinessKind
+from modelyard.training.jobs.evidence import items, lacking
+from modelyard.training.policies.readiness import Facts, Readiness, ReadinessKind
 from tests.support.training import WHO, places, planned, refused
 
 JOB = """

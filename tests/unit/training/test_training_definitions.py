@@ -8,7 +8,7 @@ import pytest
 
 from modelyard.documents.problems import Kind
 from modelyard.training import Cause, Changes, Problem, Reason, ScopeKind, problems_of
-from modelyard.training.catalogue import find
+from modelyard.training.frameworks.catalogue import find
 from tests.support.training import framework, launched, planned, refused, refused_framework, said
 
 MINE = """\

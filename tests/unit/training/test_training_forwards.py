@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from modelyard.training import Framework, Identity, Reason
-from modelyard.training.forwards import FORWARDS_MOST, local_ip
-from modelyard.training.preview import placeholders
+from modelyard.training.plans.preview import placeholders
+from modelyard.training.rendering.forwards import FORWARDS_MOST, local_ip
 from tests.support.training import framework, planned, refused, refused_framework
 
 MINE = """\

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from cli.output.training import instance_text
-from modelyard.training import catalogue, plan_job
-from modelyard.training.preview import previews
+from modelyard.training import plan_job
+from modelyard.training.frameworks import catalogue
+from modelyard.training.plans.preview import previews
 from modelyard.training_messages import instance_message
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "training"

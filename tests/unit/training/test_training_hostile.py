@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from modelyard.documents import section
 from modelyard.documents.problems import PROBLEMS_MOST
 from modelyard.training import Reason, Refused, compile_framework, problems_of
-from modelyard.training.catalogue import find
+from modelyard.training.frameworks.catalogue import find
 from tests.support.training import planned, refused, refused_framework
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(

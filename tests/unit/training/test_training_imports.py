@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from cli.output.training import instance_text
-from modelyard.training import catalogue, plan_job, problems_of
+from modelyard.training import plan_job, problems_of
+from modelyard.training.frameworks import catalogue
 from modelyard.training.imports import Imported, convert
 from modelyard.training.imports.conversion import KINDS
-from modelyard.training.preview import previews
+from modelyard.training.plans.preview import previews
 from modelyard.training_messages import instance_message
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "imports"

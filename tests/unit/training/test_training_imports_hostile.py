@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 from modelyard.documents.problems import Reason
-from modelyard.training import Refused, catalogue, plan_job, problems_of
+from modelyard.training import Refused, plan_job, problems_of
+from modelyard.training.frameworks import catalogue
 from modelyard.training.imports import convert
-from modelyard.training.preview import previews
+from modelyard.training.plans.preview import previews
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "imports"
 SAMPLES = sorted(GOLDEN.glob("*.source.yaml"))

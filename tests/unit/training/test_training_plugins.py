@@ -31,11 +31,11 @@ from modelyard.training import (
     RoleState,
     ScopeKind,
     Verdict,
-    catalogue,
     template,
-)  # fmt: skip
-from modelyard.training.restarts import Action, Cause, Restart
-from modelyard.training.status import condition
+)
+from modelyard.training.frameworks import catalogue
+from modelyard.training.policies.restarts import Action, Cause, Restart
+from modelyard.training.policies.status import condition
 from tests.support.training import framework, launched, planned
 
 YAML = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelyard.training import Action, Cause, Ending, Purse, ScopeKind
-from modelyard.training.restarts import Restart, decide
+from modelyard.training.policies.restarts import Restart, decide
 from tests.support.training import planned
 
 

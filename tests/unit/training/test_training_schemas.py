@@ -12,9 +12,10 @@ import pytest
 
 from modelyard.documents.problems import Findings
 from modelyard.documents.yaml_text import read
-from modelyard.training import catalogue, problems_of
-from modelyard.training.schema_samples import FRAMEWORK, JOBS, SWEEPS
-from modelyard.training.schemas import SCHEMAS, framework_schema, job_schema, sweep_schema, text_of
+from modelyard.training import problems_of
+from modelyard.training.frameworks import catalogue
+from modelyard.training.schemas.published import SCHEMAS, framework_schema, job_schema, sweep_schema, text_of
+from modelyard.training.schemas.samples import FRAMEWORK, JOBS, SWEEPS
 from modelyard.training.sweeps.sweepfile import problems_of as sweep_problems
 
 ROOT = Path(__file__).parents[3]
@@ -39,7 +40,7 @@ def wrong(document: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_published_schema_is_that_of_the_language(name: str) -> None:
     published = (ROOT / "docs" / "schemas" / name).read_text()
-    assert published == text_of(name), "run: python -m modelyard.training.schemas"
+    assert published == text_of(name), "run: python -m modelyard.training.schemas.published"
     jsonschema.Draft202012Validator.check_schema(json.loads(published))
 
 

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from modelyard.training.conduct import Clean, Progress, Stop
-from modelyard.training.creation import Create
-from modelyard.training.patterns import groups
-from modelyard.training.readiness import Dependency, Probe, Readiness, ReadinessKind
-from modelyard.training.rendering import Launch, made
-from modelyard.training.restarts import Ending, Purse, Restart, Verdict, decide
-from modelyard.training.status import (
+from modelyard.training.expressions.patterns import groups
+from modelyard.training.policies.conduct import Clean, Progress, Stop
+from modelyard.training.policies.readiness import Dependency, Probe, Readiness, ReadinessKind
+from modelyard.training.policies.restarts import Ending, Purse, Restart, Verdict, decide
+from modelyard.training.policies.status import (
     Condition,
     Counts,
     JobPolicy,
@@ -30,9 +28,11 @@ from modelyard.training.status import (
     job_state,
     role_state,
 )  # fmt: skip
+from modelyard.training.rendering.creation import Create
+from modelyard.training.rendering.launches import Launch, made
 
 if TYPE_CHECKING:
-    from modelyard.training.scope import InstanceView
+    from modelyard.training.rendering.scope import InstanceView
 
 COUNT_MOST = 10_000
 """Instances of a job."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from modelyard.training.framework import Framework, Role
+from modelyard.training.frameworks.framework import Framework, Role
 
 ASKED = frozenset({"create", "check", "restart", "status"})
 """Of roles: those that see something of a job."""

@@ -1,6 +1,6 @@
 """JSON Schemas of job files, sweeps and definitions, found out by reading: what is asked for can be said. Pure.
 
-`python -m modelyard.training.schemas` writes docs/schemas; a test keeps them in step with the language.
+`python -m modelyard.training.schemas.published` writes docs/schemas; a test keeps them in step with the language.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 from modelyard.documents.problems import Kind
 from modelyard.documents.schemas import SCALAR, Asked, Place, Schema, Writing
 from modelyard.documents.yaml_text import read
-from modelyard.training import catalogue, schema_words
-from modelyard.training.jobfile import Changes, planned
-from modelyard.training.policies import CAUSES
-from modelyard.training.schema_samples import FRAMEWORK, JOBS, SWEEPS
+from modelyard.training.frameworks import catalogue
+from modelyard.training.plans.jobfile import Changes, planned
+from modelyard.training.reading.policies import CAUSES
+from modelyard.training.schemas.samples import FRAMEWORK, JOBS, SWEEPS
+from modelyard.training.schemas.words import SWEEP, WORDS
 from modelyard.training.sweeps.sections import CHOICES_MOST
 from modelyard.training.sweeps.sweepfile import ask_sweep
 
@@ -51,7 +52,7 @@ def sweep_schema() -> dict[str, Any]:
         ask_sweep(text, asked)
 
     def words(place: Place) -> str | None:
-        return schema_words.SWEEP.get(".".join(place))
+        return SWEEP.get(".".join(place))
 
     def special(place: Place) -> Schema | None:
         return _OF_SWEEPS.get(".".join(place))
@@ -96,7 +97,7 @@ _OF_SWEEPS: dict[str, Schema] = {"metric.mode": {"enum": ["min", "max"]}}
 
 def _root(asked: Asked, kind: Kind, title: str) -> dict[str, Any]:
     def words(place: Place) -> str | None:
-        return schema_words.WORDS.get((kind, ".".join(place))) or schema_words.WORDS.get((None, place[-1]))
+        return WORDS.get((kind, ".".join(place))) or WORDS.get((None, place[-1]))
 
     return Writing(asked, words, _special).root(title, _REQUIRED[kind])
 

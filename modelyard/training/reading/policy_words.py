@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelyard.documents.problems import Reason, shown, suggestion
 from modelyard.documents.section import Section
-from modelyard.training.status import Condition, condition
+from modelyard.training.policies.status import Condition, condition
 
 
 def policy_words(section: Section, name: str, roles: tuple[str, ...], default: Condition) -> Condition:

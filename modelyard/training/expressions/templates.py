@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.training.expressions import (
+from modelyard.training.expressions.grammar import (
     TEXT_MOST,
     Expression,
     ExpressionError,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 
 from modelyard.documents.problems import Findings, Kind, Position, Reason, shown
-from modelyard.training.checking import Checker
-from modelyard.training.consistency import check_create, check_edges, check_scopes, vocabulary
-from modelyard.training.creation import Create
-from modelyard.training.forwards import FORWARDS_MOST
-from modelyard.training.framework import COUNT_MOST, Framework
-from modelyard.training.job import RoleInfo
-from modelyard.training.plan import Plan, PlannedRole
-from modelyard.training.quorum import QuorumKind
-from modelyard.training.readiness import cycle
+from modelyard.training.frameworks.consistency import check_create, check_edges, check_scopes, vocabulary
+from modelyard.training.frameworks.framework import COUNT_MOST, Framework
+from modelyard.training.jobs.job import RoleInfo
+from modelyard.training.plans.plan import Plan, PlannedRole
+from modelyard.training.policies.quorum import QuorumKind
+from modelyard.training.policies.readiness import cycle
+from modelyard.training.rendering.checking import Checker
+from modelyard.training.rendering.creation import Create
+from modelyard.training.rendering.forwards import FORWARDS_MOST
 
 
 def check_plan(plan: Plan, framework: Framework, findings: Findings, are_counts_right: bool) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from modelyard.training.job import Evidence
-from modelyard.training.readiness import Facts, Readiness, ReadinessKind, shows
+from modelyard.training.jobs.job import Evidence
+from modelyard.training.policies.readiness import Facts, Readiness, ReadinessKind, shows
 
 
 class Item(msgspec.Struct, frozen=True):

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from modelyard.documents.section import is_inside
-from modelyard.training.creation import PROCESSES_MOST, Create, File
-from modelyard.training.expressions import ExpressionError
-from modelyard.training.scope import InstanceView
-from modelyard.training.templates import Template, Tree
+from modelyard.training.expressions.grammar import ExpressionError
+from modelyard.training.expressions.templates import Template, Tree
+from modelyard.training.rendering.creation import PROCESSES_MOST, Create, File
+from modelyard.training.rendering.scope import InstanceView
 
 FILES_BYTES_MOST = 8 << 20
 """Of one instance's files."""

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from modelyard.documents.problems import Findings
-from modelyard.training.plan import Identity, Plan
-from modelyard.training.plan_checks import note_unmade
-from modelyard.training.readiness import Dependency
-from modelyard.training.rendering import Launch, RenderError
-from modelyard.training.scope import Address, Book, Surroundings
+from modelyard.training.plans.checks import note_unmade
+from modelyard.training.plans.plan import Identity, Plan
+from modelyard.training.policies.readiness import Dependency
+from modelyard.training.rendering.launches import Launch, RenderError
+from modelyard.training.rendering.scope import Address, Book, Surroundings
 
 FIRST_PORT = 20_000
 

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from modelyard.documents.problems import Findings, Position, Reason, suggestion
-from modelyard.training.expressions import FUNCTIONS, Expression
-from modelyard.training.scope import FIELDS
-from modelyard.training.templates import Template
+from modelyard.training.expressions.grammar import FUNCTIONS, Expression
+from modelyard.training.expressions.templates import Template
+from modelyard.training.rendering.scope import FIELDS
 
 VALUE = "value"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from modelyard.training.templates import Template, Tree
+from modelyard.training.expressions.templates import Template, Tree
 
 PROCESSES_MOST = 1_024
 """Of an instance."""

@@ -9,12 +9,12 @@ from typing import Any
 from modelyard.documents.problems import Reason, shown, suggestion
 from modelyard.documents.section import Section, check_path
 from modelyard.quantities import parse_duration
-from modelyard.training.conduct import AtEnd, Clean, Stop
-from modelyard.training.parts import globs, parsed, pattern
-from modelyard.training.quorum import Quorum, quorum
-from modelyard.training.readiness import Dependency, OnTimeout, Readiness, ReadinessKind, metric_sign
-from modelyard.training.restarts import Action, Cause, Per, Restart, RestartScope, Rule, ScopeKind
-from modelyard.training.status import RolePolicy
+from modelyard.training.policies.conduct import AtEnd, Clean, Stop
+from modelyard.training.policies.quorum import Quorum, quorum
+from modelyard.training.policies.readiness import Dependency, OnTimeout, Readiness, ReadinessKind, metric_sign
+from modelyard.training.policies.restarts import Action, Cause, Per, Restart, RestartScope, Rule, ScopeKind
+from modelyard.training.policies.status import RolePolicy
+from modelyard.training.reading.parts import globs, parsed, pattern
 
 SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2")
 """By which an instance may be asked to end."""

@@ -12,7 +12,7 @@ from enum import Enum
 
 import msgspec
 
-from modelyard.training.quorum import ALL, ANY, Quorum
+from modelyard.training.policies.quorum import ALL, ANY, Quorum
 
 
 class RoleState(Enum):

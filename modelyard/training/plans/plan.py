@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from modelyard.training.evidence import signs_of
-from modelyard.training.expressions import ExpressionError
-from modelyard.training.forwards import Forwarded, numbered
-from modelyard.training.framework import Framework, Role
-from modelyard.training.job import Job, Placement, Resources
-from modelyard.training.readiness import Dependency, Readiness, ReadinessKind, line_sign
-from modelyard.training.rendering import Launch, RenderError, telling_stacks, with_surroundings
-from modelyard.training.scope import Book, InstanceView, RoleFacts, Surroundings
+from modelyard.training.expressions.grammar import ExpressionError
+from modelyard.training.frameworks.framework import Framework, Role
+from modelyard.training.jobs.evidence import signs_of
+from modelyard.training.jobs.job import Job, Placement, Resources
+from modelyard.training.policies.readiness import Dependency, Readiness, ReadinessKind, line_sign
+from modelyard.training.rendering.forwards import Forwarded, numbered
+from modelyard.training.rendering.launches import Launch, RenderError, telling_stacks, with_surroundings
+from modelyard.training.rendering.scope import Book, InstanceView, RoleFacts, Surroundings
 
 
 class PlannedRole(msgspec.Struct, frozen=True, kw_only=True):

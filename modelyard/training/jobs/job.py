@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from modelyard.training.conduct import Clean, Stop
-from modelyard.training.creation import File
-from modelyard.training.framework import ProgressSource
-from modelyard.training.readiness import Dependency, Readiness
-from modelyard.training.restarts import Restart
-from modelyard.training.status import RolePolicy
-from modelyard.training.templates import Template
+from modelyard.training.expressions.templates import Template
+from modelyard.training.frameworks.framework import ProgressSource
+from modelyard.training.policies.conduct import Clean, Stop
+from modelyard.training.policies.readiness import Dependency, Readiness
+from modelyard.training.policies.restarts import Restart
+from modelyard.training.policies.status import RolePolicy
+from modelyard.training.rendering.creation import File
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):

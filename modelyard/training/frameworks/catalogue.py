@@ -12,9 +12,9 @@ from importlib.resources import files
 from typing import Any
 
 from modelyard.documents.problems import Findings, Kind, Position, Problem, Reason, Refused, shown
-from modelyard.training.consistency import check_framework
-from modelyard.training.definition import compile_framework
-from modelyard.training.framework import Framework
+from modelyard.training.frameworks.consistency import check_framework
+from modelyard.training.frameworks.definition import compile_framework
+from modelyard.training.frameworks.framework import Framework
 
 GROUP = "modelyard.frameworks"
 

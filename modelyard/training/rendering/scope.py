@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from modelyard.training.expressions import ExpressionError, View
-from modelyard.training.forwards import Forwarded
+from modelyard.training.expressions.grammar import ExpressionError, View
+from modelyard.training.rendering.forwards import Forwarded
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,8 +9,8 @@ from modelyard.documents.problems import Reason, shown, suggestion
 from modelyard.documents.section import Section, check_path
 from modelyard.documents.yaml_text import Node
 from modelyard.image_names import HOW_TO_WRITE, is_image
-from modelyard.training.framework import COUNT_MOST, Framework, ProgressSource, Role
-from modelyard.training.job import (
+from modelyard.training.frameworks.framework import COUNT_MOST, Framework, ProgressSource, Role
+from modelyard.training.jobs.job import (
     Checkpoints,
     Evidence,
     Gang,
@@ -21,10 +21,10 @@ from modelyard.training.job import (
     Resources,
     RoleInfo,
 )
-from modelyard.training.parts import files, globs, one_template, parsed, pattern, templates, variables
-from modelyard.training.policies import clean, dependencies, readiness, restart, role_policy, stop
-from modelyard.training.policy_words import policy_words
-from modelyard.training.readiness import ReadinessKind, metric_sign
+from modelyard.training.policies.readiness import ReadinessKind, metric_sign
+from modelyard.training.reading.parts import files, globs, one_template, parsed, pattern, templates, variables
+from modelyard.training.reading.policies import clean, dependencies, readiness, restart, role_policy, stop
+from modelyard.training.reading.policy_words import policy_words
 
 IMAGE_AND_REQUIREMENTS = "an image brings its own packages; requirements are for what runs without"
 

@@ -9,9 +9,8 @@ from modelyard.documents.problems import Findings, Kind, Position, Reason, Refus
 from modelyard.documents.section import ID, Section, check_name
 from modelyard.documents.yaml_text import Node, locate, read
 from modelyard.quantities import parse_duration
-from modelyard.training.consistency import check_framework
-from modelyard.training.creation import Create
-from modelyard.training.framework import (
+from modelyard.training.frameworks.consistency import check_framework
+from modelyard.training.frameworks.framework import (
     COUNT_MOST,
     Count,
     Framework,
@@ -21,11 +20,19 @@ from modelyard.training.framework import (
     ProgressSource,
     Role,
 )
-from modelyard.training.parts import files, json_variables, one_template, pattern, templates, variables
-from modelyard.training.policies import clean, dependencies, readiness, restart, role_policy, stop
-from modelyard.training.policy_words import policy_words
-from modelyard.training.readiness import ReadinessKind
-from modelyard.training.status import Condition, JobPolicy
+from modelyard.training.policies.readiness import ReadinessKind
+from modelyard.training.policies.status import Condition, JobPolicy
+from modelyard.training.reading.parts import (
+    files,
+    json_variables,
+    one_template,
+    pattern,
+    templates,
+    variables,
+)
+from modelyard.training.reading.policies import clean, dependencies, readiness, restart, role_policy, stop
+from modelyard.training.reading.policy_words import policy_words
+from modelyard.training.rendering.creation import Create
 
 ROLES_MOST = 64
 _TYPES = {kind.value: kind for kind in ParamType} | {"str": ParamType.STRING, "int": ParamType.INTEGER,

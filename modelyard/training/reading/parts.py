@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from modelyard.documents.problems import Findings, Position, Reason, shown
 from modelyard.documents.section import VARIABLE, Section, check_path
 from modelyard.documents.yaml_text import Node
-from modelyard.training.creation import File
-from modelyard.training.expressions import ExpressionError
-from modelyard.training.patterns import check
-from modelyard.training.templates import Template, Tree, template
+from modelyard.training.expressions.grammar import ExpressionError
+from modelyard.training.expressions.patterns import check
+from modelyard.training.expressions.templates import Template, Tree, template
+from modelyard.training.rendering.creation import File
 
 T = TypeVar("T")
 FILE_CHARACTERS_MOST = 256 << 10

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from modelyard.documents.problems import Findings, Position, Reason, shown, suggestion
 from modelyard.documents.section import Section
-from modelyard.training.checking import Checker, Scope, Vocabulary
-from modelyard.training.creation import Create
-from modelyard.training.framework import Framework, Role
-from modelyard.training.readiness import ReadinessKind, cycle
-from modelyard.training.restarts import ScopeKind
+from modelyard.training.frameworks.framework import Framework, Role
+from modelyard.training.policies.readiness import ReadinessKind, cycle
+from modelyard.training.policies.restarts import ScopeKind
+from modelyard.training.rendering.checking import Checker, Scope, Vocabulary
+from modelyard.training.rendering.creation import Create
 
 
 def vocabulary(framework: Framework) -> Vocabulary:

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 
 from modelyard.documents.problems import Findings, Position, Reason
-from modelyard.training.framework import Framework, ProgressSource, Role
-from modelyard.training.job import Job, Placement, Resources, RoleInfo
-from modelyard.training.plan import Plan, PlannedRole
-from modelyard.training.plan_checks import check_plan
-from modelyard.training.rendering import RenderError, process_count
-from modelyard.training.scope import Meter, RoleView, Surroundings, Table
-from modelyard.training.status import condition
+from modelyard.training.frameworks.framework import Framework, ProgressSource, Role
+from modelyard.training.jobs.job import Job, Placement, Resources, RoleInfo
+from modelyard.training.plans.checks import check_plan
+from modelyard.training.plans.plan import Plan, PlannedRole
+from modelyard.training.policies.status import condition
+from modelyard.training.rendering.launches import RenderError, process_count
+from modelyard.training.rendering.scope import Meter, RoleView, Surroundings, Table
 
 
 def plan_of(job: Job, framework: Framework, findings: Findings) -> Plan | None:

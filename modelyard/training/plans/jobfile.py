@@ -12,13 +12,13 @@ import msgspec
 from modelyard.documents.problems import Findings, Kind, Position, Problem, Reason, Refused, shown, suggestion
 from modelyard.documents.section import ID, Section
 from modelyard.documents.yaml_text import Node, locate, read
-from modelyard.training import job_sections as sections
-from modelyard.training.definition import framework_of, param_value
-from modelyard.training.framework import Framework, Param
-from modelyard.training.job import Job, RoleInfo
-from modelyard.training.plan import Plan
-from modelyard.training.planning import plan_of
-from modelyard.training.preview import check_launches
+from modelyard.training.frameworks.definition import framework_of, param_value
+from modelyard.training.frameworks.framework import Framework, Param
+from modelyard.training.jobs import sections
+from modelyard.training.jobs.job import Job, RoleInfo
+from modelyard.training.plans.plan import Plan
+from modelyard.training.plans.planning import plan_of
+from modelyard.training.plans.preview import check_launches
 
 Find = Callable[[str, int], Framework | None]
 """A framework by id and version, 0: the latest; None: there is none."""

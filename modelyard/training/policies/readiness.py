@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from modelyard.training.quorum import ALL, Quorum
+from modelyard.training.policies.quorum import ALL, Quorum
 
 
 class ReadinessKind(Enum):

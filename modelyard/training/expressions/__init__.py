@@ -1,0 +1,1 @@
+"""`${…}`: the grammar of expressions, templates that contain them, and regular expressions. Pure."""

@@ -1,0 +1,1 @@
+"""What a framework is, how its definition is read and checked, and which are there without anybody registering them."""
