@@ -11,7 +11,7 @@ from typing import Any
 from services.scheduler import timers
 from services.scheduler.model import Now, TaskState
 from services.scheduler.nodes import agents, maintenance
-from services.scheduler.requests import modify, quoting, sharing, suspension, tasks
+from services.scheduler.requests import modification, quotes, sharing, suspension, tasks
 from services.scheduler.scheduling import gathering, schedule
 from services.scheduler.state import events as ev
 from services.scheduler.state.effects import Answer, Effects, RecordRequest
@@ -108,11 +108,11 @@ HANDLERS: dict[type[ev.Event], Callable[[State, Any, Now, Effects], None]] = {
     ev.AccountClosed: tasks.on_account_closed,
     ev.AccountOpened: tasks.on_account_opened,
     ev.ContactsChanged: tasks.on_contacts_changed,
-    ev.ModifyRequested: modify.on_modify_requested,
-    ev.TasksModifyRequested: modify.on_tasks_modify_requested,
-    ev.QuoteRequested: quoting.on_quote_requested,
-    ev.QuoteRenewed: quoting.on_quote_renewed,
-    ev.QuoteDeleted: quoting.on_quote_deleted,
+    ev.ModifyRequested: modification.on_modify_requested,
+    ev.TasksModifyRequested: modification.on_tasks_modify_requested,
+    ev.QuoteRequested: quotes.on_quote_requested,
+    ev.QuoteRenewed: quotes.on_quote_renewed,
+    ev.QuoteDeleted: quotes.on_quote_deleted,
     ev.CancelRequested: tasks.on_cancel_requested,
     ev.HoldRequested: tasks.on_hold_requested,
     ev.ReleaseRequested: tasks.on_release_requested,

@@ -7,7 +7,7 @@ import heapq
 from services.scheduler.model import Cause, NodeState, Now, TaskState
 from services.scheduler.nodes import agents, maintenance, pace, reliance
 from services.scheduler.placement.cluster import Node
-from services.scheduler.requests import quoting, sharing
+from services.scheduler.requests import quotes, sharing
 from services.scheduler.scheduling import holds, preemption
 from services.scheduler.state import events as ev
 from services.scheduler.state.effects import Effects, RetractTask
@@ -30,7 +30,7 @@ def on_ticked(state: State, event: ev.Ticked, now: Now, effects: Effects) -> Non
     _credit_stall(state, now)
     _watch_nodes(state, now, effects)
     _end_back_offs(state, now)
-    quoting.expire(state, now)
+    quotes.expire(state, now)
     preemption.renew(state, now, effects)
     holds.renew(state, now)
     _end_queue_times(state, now, effects)

@@ -27,7 +27,7 @@ from services.scheduler.placement.placement import Candidates
 from services.scheduler.queues.admission import obstacle
 from services.scheduler.queues.shares import AccountSettings, QueueSettings
 from services.scheduler.queues.tenants import ShapeQueue
-from services.scheduler.requests import modify
+from services.scheduler.requests import modification
 from services.scheduler.resources import amounts
 from services.scheduler.scheduling.explain import judge
 from services.scheduler.state import events as ev
@@ -90,7 +90,13 @@ MOVES = st.lists(
 
 
 # Attachments and resources come with what to fall back on; they have tests of their own.
-MODIFIED = (modify.PARAMS_JSON, modify.PRIORITY, modify.QUEUE_TIMEOUT, modify.RUN_TIMEOUT, modify.LABELS)
+MODIFIED = (
+    modification.PARAMS_JSON,
+    modification.PRIORITY,
+    modification.QUEUE_TIMEOUT,
+    modification.RUN_TIMEOUT,
+    modification.LABELS,
+)
 
 
 class Player:
@@ -191,13 +197,13 @@ class Player:
 
     def _modify(self, number: int, fields: int, value: int) -> None:
         paths = [path for bit, path in enumerate(MODIFIED) if fields >> bit & 1]
-        params = json.dumps({"abc"[value % 3]: value}) if modify.PARAMS_JSON in paths else ""
+        params = json.dumps({"abc"[value % 3]: value}) if modification.PARAMS_JSON in paths else ""
         wanted: dict[str, Any] = {}
         for path, name, most in (
-            (modify.PRIORITY, "priority", 3),
-            (modify.QUEUE_TIMEOUT, "queue_timeout_ms", 3_000),
-            (modify.RUN_TIMEOUT, "run_timeout_ms", 1_000),
-            (modify.LABELS, "labels", 2),
+            (modification.PRIORITY, "priority", 3),
+            (modification.QUEUE_TIMEOUT, "queue_timeout_ms", 3_000),
+            (modification.RUN_TIMEOUT, "run_timeout_ms", 1_000),
+            (modification.LABELS, "labels", 2),
         ):
             if path in paths:
                 wanted[name] = value % most

@@ -18,7 +18,7 @@ from services.scheduler.queues import admission
 from services.scheduler.queues.aside import Aside
 from services.scheduler.queues.tenants import ShapeQueue
 from services.scheduler.records import recovery
-from services.scheduler.requests import quoting, suspension
+from services.scheduler.requests import quotes, suspension
 from services.scheduler.scheduling import gathering
 from services.scheduler.state.state import State
 from services.scheduler.tasks import dependencies, lifecycle
@@ -83,13 +83,13 @@ def half_a_gang(patch: pytest.MonkeyPatch) -> None:
 
 def quotes_for_ever(patch: pytest.MonkeyPatch) -> None:
     """What was not used is never given back."""
-    patch.setattr(quoting, "expire", lambda state, now: None)
+    patch.setattr(quotes, "expire", lambda state, now: None)
 
 
 def quotes_without_room(patch: pytest.MonkeyPatch) -> None:
     """Whoever names a quote waits like everybody else."""
     patch.setattr(
-        quoting, "seat", lambda state, task, rooms, now, effects: state.waiting.append(task.queue, task.key)
+        quotes, "seat", lambda state, task, rooms, now, effects: state.waiting.append(task.queue, task.key)
     )
 
 

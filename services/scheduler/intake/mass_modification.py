@@ -18,7 +18,7 @@ from services.scheduler.refusals import (
     TaskHasEnded,
     TooManyMatches,
 )
-from services.scheduler.requests import modify
+from services.scheduler.requests import modification
 from services.scheduler.state.events import ModifyRequested, TasksModifyRequested
 from services.scheduler.state.task import Task
 
@@ -116,7 +116,7 @@ class MassModification:
         found = pb.ModifyTasksResponse()
         for task in await self._matching(request, caller):
             self._modification.change_of(task, request.changes, paths)
-            verdicts = [_view(verdict) for verdict in modify.foresee(task, paths)]
+            verdicts = [_view(verdict) for verdict in modification.foresee(task, paths)]
             found.tasks.add(task_id=format_task_id(task.key), revision=task.revision, verdicts=verdicts)
         return found
 

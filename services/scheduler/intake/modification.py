@@ -28,7 +28,7 @@ from services.scheduler.placement import fitting
 from services.scheduler.placement.cluster import Node
 from services.scheduler.reading.tasks import Tasks
 from services.scheduler.refusals import InvalidRequest, RevisionStale
-from services.scheduler.requests.modify import (
+from services.scheduler.requests.modification import (
     ATTACHMENTS,
     LABELS,
     PARAMS,

@@ -17,7 +17,7 @@ from services.scheduler.model import Spec, task_key
 from services.scheduler.notify import notices
 from services.scheduler.placement import fitting
 from services.scheduler.refusals import DependencyMoved, InvalidRequest
-from services.scheduler.requests import quoting
+from services.scheduler.requests import quotes
 from services.scheduler.scheduling import entry, gang_entry, gathering
 from services.scheduler.state.events import RequestRecalled, TasksSubmitted
 
@@ -62,7 +62,7 @@ class Submission:
         await self._inputs.refer(account, converted)
         if request.validate_only:
             entry.check_submission(self._engine.state, converted, items)
-            quoting.plan(self._engine.state, account, converted, items, self._engine.now())
+            quotes.plan(self._engine.state, account, converted, items, self._engine.now())
             return range(0), False
         for tries_left in reversed(range(MOST_TRIES)):
             reply, answer = self._engine.new_reply(follower)

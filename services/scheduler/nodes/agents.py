@@ -7,7 +7,7 @@ path as every later one. What they say of tasks is heard in `reports`.
 from services.scheduler.model import Cause, NodeState, Now, TaskState
 from services.scheduler.nodes import pace, reliance, reports
 from services.scheduler.placement.cluster import Node
-from services.scheduler.requests import modify, quoting, suspension
+from services.scheduler.requests import modification, quotes, suspension
 from services.scheduler.resources import GPU, SCALE, Devices
 from services.scheduler.scheduling import gathering
 from services.scheduler.state import events as ev
@@ -52,7 +52,7 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
     rooms = dict(node.rooms)
     _set_capacity(state, node, event)
     verdicts = _settle(state, node, event, believed, heard, now, effects)
-    quoting.keep_after_hello(state, node, rooms)
+    quotes.keep_after_hello(state, node, rooms)
     reliance.welcome(state, node, now)
     set_node_state(state, node)
     effects.messages.append(
@@ -60,7 +60,7 @@ def on_agent_connected(state: State, event: ev.AgentConnected, now: Now, effects
     )
     for key in node.believed():
         task = state.tasks[key]
-        modify.tell_again(task, node, effects)
+        modification.tell_again(task, node, effects)
         suspension.tell_again(task, node, effects)
         gathering.tell_again(state, task, effects)
         if task.stop is not None:
@@ -216,7 +216,7 @@ def lose_node(state: State, node: Node, why: str, now: Now, effects: Effects) ->
     if node.session:
         effects.closes.append(CloseSession(node.id, node.session, why))
     node.session = 0
-    quoting.drop_rooms(state, node, why)
+    quotes.drop_rooms(state, node, why)
     for key in node.believed():
         lifecycle.fail(state, state.tasks[key], Cause.NODE_LOST, f"NODE_LOST: {node.id}: {why}", now, effects)
     state.absent.discard(node.id)
@@ -228,7 +228,7 @@ def leave_to_silence(state: State, node: Node, now: Now, effects: Effects) -> No
     if node.session:
         effects.closes.append(CloseSession(node.id, node.session, silence.LEASE_OVER))
     node.session = 0
-    quoting.drop_rooms(state, node, silence.LEASE_OVER)
+    quotes.drop_rooms(state, node, silence.LEASE_OVER)
     silence.give_up(state, node, 0, now, effects)
     _set_lost(state, node, effects)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.scheduler.model import Cause, Now, TaskState
 from services.scheduler.placement.cluster import Node
-from services.scheduler.requests import modify, suspension
+from services.scheduler.requests import modification, suspension
 from services.scheduler.state import events as ev
 from services.scheduler.state.effects import Effects
 from services.scheduler.state.state import State
@@ -121,7 +121,7 @@ def _on_progressed(state: State, node: Node, report: ev.TaskProgressed, now: Now
 def _on_modified(state: State, node: Node, report: ev.TaskModified, now: Now, effects: Effects) -> None:
     task = _reported(state, node, report)
     if task is not None:
-        modify.on_task_modified(state, node, task, report, now, effects)
+        modification.on_task_modified(state, node, task, report, now, effects)
 
 
 def _on_suspended(state: State, node: Node, report: ev.TaskSuspended, now: Now, effects: Effects) -> None:

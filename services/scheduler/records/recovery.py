@@ -20,7 +20,7 @@ from services.scheduler.nodes import pace
 from services.scheduler.queues.shares import HALF_LIFE_MS
 from services.scheduler.records.rows import ArrayRow, ChangeRow, ModificationRow, Recovered, TaskRow
 from services.scheduler.requests import sharing
-from services.scheduler.requests.modify import RESOURCES, RUN_TIMEOUT
+from services.scheduler.requests.modification import RESOURCES, RUN_TIMEOUT
 from services.scheduler.state.effects import Effects, RecordGang
 from services.scheduler.state.gangs import Gang, Phase
 from services.scheduler.state.members import muster

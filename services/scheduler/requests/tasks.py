@@ -29,7 +29,7 @@ from services.scheduler.refusals import (
     TaskIsRunning,
     TooManyTasks,
 )
-from services.scheduler.requests import quoting, sharing
+from services.scheduler.requests import quotes, sharing
 from services.scheduler.scheduling import entry, gathering
 from services.scheduler.state import events as ev
 from services.scheduler.state.effects import Answer, Effects, InsertSpec
@@ -61,7 +61,7 @@ def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects
         return
     try:
         entry.check_submission(state, event.specs, event.items)
-        rooms = quoting.plan(state, event.account, event.specs, event.items, now)
+        rooms = quotes.plan(state, event.account, event.specs, event.items, now)
     except ServiceError as error:
         effects.answers.append(Answer(event.reply, error=error))
         return
@@ -81,7 +81,7 @@ def on_tasks_submitted(state: State, event: ev.TasksSubmitted, now: Now, effects
             resolved = [_resolved(one, first) for one in spec.dependencies]
             dependencies.enter(state, task, resolved, event.ended, now, effects)
         if spec.quote:
-            quoting.seat(state, task, rooms[position], now, effects)
+            quotes.seat(state, task, rooms[position], now, effects)
         else:
             _enter(state, task, now, effects)
     state.next_number += count

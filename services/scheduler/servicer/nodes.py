@@ -13,7 +13,7 @@ from services.scheduler.access.accounts import Accounts
 from services.scheduler.access.credentials import JOIN_TTL_MS
 from services.scheduler.engine import Engine
 from services.scheduler.intake.answers import Answers
-from services.scheduler.intake.quotation import Quotation
+from services.scheduler.intake.quotes import Quotes
 from services.scheduler.intake.specs import NAME
 from services.scheduler.intake.submission import check_request_id
 from services.scheduler.placement.occupancy import PLACEMENT_WINDOW_S, WINDOWS_S
@@ -40,7 +40,7 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
     ) -> None:
         self._engine = engine
         self._answers = answers
-        self._quotation = Quotation(engine)
+        self._quotes = Quotes(engine)
         self._accounts = accounts
         self._clock = clock
         self._join_address = join_address
@@ -95,15 +95,15 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
         return pb.GetOccupancyResponse(nodes=nodes)
 
     async def CreateQuote(self, request: pb.CreateQuoteRequest, context: Any) -> pb.CreateQuoteResponse:
-        answer = await self._quotation.create(request, principal().account)
+        answer = await self._quotes.create(request, principal().account)
         return pb.CreateQuoteResponse(quote=views.quote(answer.quote))
 
     async def RenewQuote(self, request: pb.RenewQuoteRequest, context: Any) -> pb.RenewQuoteResponse:
-        answer = await self._quotation.renew(request, principal().account)
+        answer = await self._quotes.renew(request, principal().account)
         return pb.RenewQuoteResponse(quote=views.quote(answer.quote))
 
     async def DeleteQuote(self, request: pb.DeleteQuoteRequest, context: Any) -> pb.DeleteQuoteResponse:
-        await self._quotation.delete(request, principal().account)
+        await self._quotes.delete(request, principal().account)
         return pb.DeleteQuoteResponse()
 
     async def _cordon(self, request_id: str, node: str, *, is_cordoned: bool) -> pb.Node:

@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from services.scheduler.model import Spec
 from services.scheduler.notification import KnownContact
 from services.scheduler.placement.cluster import Cluster
-from services.scheduler.placement.quotes import Quotes
+from services.scheduler.placement.quote_book import QuoteBook
 from services.scheduler.queues.shares import HALF_LIFE_MS
 from services.scheduler.queues.tenants import ShapeQueue, Tenancy
 from services.scheduler.queues.waiting import Waiting
@@ -35,7 +35,7 @@ class State:
         self.waiting = Waiting(Tenancy(half_life_ms))
         # When what was held is written down again, monotonic.
         self.use_due_ms = 0
-        self.quotes = Quotes()
+        self.quotes = QuoteBook()
         self.gangs = Gangs()
         # By the task that is to have the room.
         self.preemptions: dict[int, Preemption] = {}

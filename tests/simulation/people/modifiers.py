@@ -5,7 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from services.scheduler.model import Spec
-from services.scheduler.requests.modify import PARAMS_JSON, PRIORITY, QUEUE_TIMEOUT, RESOURCES, RUN_TIMEOUT
+from services.scheduler.requests.modification import (
+    PARAMS_JSON,
+    PRIORITY,
+    QUEUE_TIMEOUT,
+    RESOURCES,
+    RUN_TIMEOUT,
+)
 from services.scheduler.state import events as ev
 from services.scheduler.state.task import Task
 from tests.simulation.people.caller import Action, Caller

@@ -9,15 +9,15 @@ import pytest
 from services.chassis.marks import RequestIdReused
 from services.scheduler.model import Cause, Retry, TaskState, VerdictKind, element_key, format_task_id
 from services.scheduler.refusals import ElementNotMade, RevisionStale, TaskHasEnded, TooManyChanges
-from services.scheduler.requests import modify
+from services.scheduler.requests import modification
 from services.scheduler.scheduling import explain
 from services.scheduler.state import events as ev
 from tests.support.modifications import answer, change, kinds, modifications, told
 from tests.support.scheduler_cluster import MachineCluster, make_spec, starts
 
 APPLIED, DEFERRED, REJECTED = VerdictKind
-PARAMS, PRIORITY, LABELS = modify.PARAMS_JSON, modify.PRIORITY, modify.LABELS
-QUEUE_TIMEOUT, RUN_TIMEOUT = modify.QUEUE_TIMEOUT, modify.RUN_TIMEOUT
+PARAMS, PRIORITY, LABELS = modification.PARAMS_JSON, modification.PRIORITY, modification.LABELS
+QUEUE_TIMEOUT, RUN_TIMEOUT = modification.QUEUE_TIMEOUT, modification.RUN_TIMEOUT
 
 
 def test_waiting_task_takes_everything_at_once() -> None:  # S0.7
@@ -114,10 +114,10 @@ def test_refused_parameters_hold_nowhere() -> None:
     cluster = MachineCluster(nodes=1)
     (key,) = cluster.submit(make_spec(retry=Retry(2)), params='{"a":1}')
     cluster.start(key)
-    row = change(cluster, key, modify.PARAMS, params='{"a":2}')
+    row = change(cluster, key, modification.PARAMS, params='{"a":2}')
     answer(cluster, key, row.revision, (PARAMS, False, "a must be odd"))
     (verdict,) = modifications(cluster)[-1].verdicts
-    assert (verdict.path, verdict.kind, verdict.message) == (modify.PARAMS, REJECTED, "a must be odd")
+    assert (verdict.path, verdict.kind, verdict.message) == (modification.PARAMS, REJECTED, "a must be odd")
     cluster.exit(key, cause=Cause.EXIT)
     (start,) = starts(cluster.effects)
     assert start.params == '{"a":1}'
@@ -259,7 +259,7 @@ def test_repeated_request_gets_the_first_answer_and_changes_nothing() -> None:
 def test_changes_that_wait_for_an_agent_are_bounded() -> None:
     cluster = MachineCluster(nodes=1)
     (key,) = cluster.submit()
-    for _ in range(modify.MOST_PENDING):
+    for _ in range(modification.MOST_PENDING):
         change(cluster, key, PARAMS, params="{}")
     with pytest.raises(TooManyChanges):
         change(cluster, key, PARAMS, params="{}")

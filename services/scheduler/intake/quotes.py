@@ -17,7 +17,7 @@ MOST_ITEMS = 64
 MOST_TTL_MS = 30_000
 
 
-class Quotation:
+class Quotes:
     """Holds capacity for an account, whole or not at all."""
 
     def __init__(self, engine: Engine) -> None:

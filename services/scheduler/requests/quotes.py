@@ -13,7 +13,7 @@ from services.chassis.errors import ServiceError
 from services.scheduler.model import Now, Shape, Spec
 from services.scheduler.placement.cluster import Node, Room
 from services.scheduler.placement.placement import Candidates
-from services.scheduler.placement.quotes import Quote
+from services.scheduler.placement.quote_book import Quote
 from services.scheduler.placement.seating import Wish, find_seats
 from services.scheduler.queues import admission
 from services.scheduler.refusals import (

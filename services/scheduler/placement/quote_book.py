@@ -1,4 +1,4 @@
-"""Who holds which rooms, and until when: the book of quotes. Pure data; `quoting` changes it.
+"""Who holds which rooms, and until when: the book of quotes. Pure data; `requests.quotes` changes it.
 
 Quotes are in memory only; a restart of the scheduler forgets them.
 """
@@ -34,7 +34,7 @@ class Quote:
         self.expire_wall_ms = now.wall_ms + ttl_ms
 
 
-class Quotes:
+class QuoteBook:
     """Those that hold capacity, and for a while those that did."""
 
     def __init__(self) -> None:
