@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from modelyard.enclosure.engine import Engine
 from modelyard.enclosure.order import Image, Trouble
-from modelyard.enclosure.pull import Pull, PullFailed
+from modelyard.enclosure.pull import HASTY, PATIENT, Patience, Pull, PullFailed
 
 _OFFER = "say runtime.kind: environment, which needs no container engine"
 
@@ -34,17 +34,24 @@ def found(engine: Engine, wanted: str) -> Image | None:
     return _looked_up(engine, own) if own and engine.image_id(own) else None
 
 
-def fetch(engine: Engine, wanted: str, pull: Pull, tell: Callable[[str], None] = lambda _: None) -> Image:
-    """What the name means here; pulled or made if need be. ``tell`` hears how much of it has come; nothing, if it is
-    here. Raises ImageMissing, PullCancelled, EngineFailed."""
+def fetch(
+    engine: Engine,
+    wanted: str,
+    pull: Pull,
+    tell: Callable[[str], None] = lambda _: None,
+    patience: Patience = PATIENT,
+) -> Image:
+    """What the name means here; pulled or made if need be. ``tell`` hears how much of it has come, and that its
+    registry is waited for; nothing, if it is here. Raises ImageMissing, PullCancelled, EngineFailed."""
     if here := found(engine, wanted):
         return here
     from modelyard.enclosure.base_image import own_image, provide
 
+    own = own_image(wanted)
     try:
-        pull.run(tell)
+        # What can be made here is not waited for.
+        pull.run(tell, HASTY if own else patience)
     except PullFailed as error:
-        own = own_image(wanted)
         if own and provide(engine, own):
             return _looked_up(engine, own)
         message = f"the image {wanted} is not on this node and cannot be pulled: {error}"

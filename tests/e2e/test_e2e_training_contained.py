@@ -14,6 +14,7 @@ from modelyard.enclosure.container import LABEL
 from modelyard.enclosure.engine import Engine
 from services.agent.host.cookies import cookie
 from tests.support.enclosed_frames import IMAGE, need
+from tests.support.registry import answering
 from tests.support.wait import wait_until_sync
 from tests.support.yard import Yard, new_yard
 
@@ -151,7 +152,10 @@ def test_suspended_job_leaves_no_container_and_goes_on_from_its_checkpoint(
 
 
 def test_image_that_cannot_be_had_ends_the_job_with_the_registrys_words(yard: Yard, folder: Path) -> None:
-    done = yard.cli("train", "run", job_file(folder, "x", "127.0.0.1:9/none:1"), "--dir", str(folder))
-    assert done.code != 0
-    assert "127.0.0.1:9/none:1 is not on this node and cannot be pulled" in done.stdout + done.stderr
-    assert json.dumps(yard.json("tasks", "ls")).count("127.0.0.1:9/none:1") < 50, "it is asked for once"
+    with answering(404) as (registry, asked):
+        image = f"{registry}/none:1"
+        done = yard.cli("train", "run", job_file(folder, "x", image), "--dir", str(folder))
+        assert done.code != 0
+        assert f"{image} is not on this node and cannot be pulled" in done.stdout + done.stderr
+        assert json.dumps(yard.json("tasks", "ls")).count(image) < 50
+        assert len([path for path in asked if "manifests" in path]) <= 2, "it is asked for once"

@@ -123,7 +123,7 @@ async def test_ends_of_contained_commands_are_told_as_those_of_others(tmp_path: 
         much = f"b'x' * {2 * MEMORY_BYTES}"
         resources = task_pb2.Resources(memory_bytes=MEMORY_BYTES)
         scheduler.start_tasks(contained("python3", "-c", much, resources=resources), ["t-m"])
-        absent = task_pb2.Environment(image="127.0.0.1:9/no/such:1")
+        absent = task_pb2.Environment(image="127.0.0.1:9/No/such:1")
         scheduler.start_tasks(command("true", environment=absent), ["t-0"])
         seven, eleven, memory, missing = await scheduler.exited("t-7", "t-11", "t-m", "t-0")
         assert (seven.error.cause, seven.error.exit_code) == (task_pb2.TASK_CAUSE_EXIT, 7)
@@ -131,7 +131,7 @@ async def test_ends_of_contained_commands_are_told_as_those_of_others(tmp_path: 
         assert memory.error.cause == task_pb2.TASK_CAUSE_OUT_OF_MEMORY, memory
         assert str(MEMORY_BYTES) in memory.error.message
         assert missing.error.cause == task_pb2.TASK_CAUSE_SETUP
-        assert "127.0.0.1:9/no/such:1" in missing.error.message and "docker pull" in missing.error.next_step
+        assert "127.0.0.1:9/No/such:1" in missing.error.message and "docker pull" in missing.error.next_step
         assert not containers(agent)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +14,14 @@ import pytest
 from modelyard.enclosure.engine import Engine
 from modelyard.enclosure.image import ImageMissing, fetch, resolve
 from modelyard.enclosure.order import Image, Trouble
-from modelyard.enclosure.pull import Pull, PullCancelled, PullFailed
+from modelyard.enclosure.pull import HASTY, Patience, Pull, PullCancelled, PullFailed
 from modelyard.enclosure.registries import header
 from modelyard.v1 import task_pb2
 from tests.support.agent_process import command, running_agent
 from tests.support.enclosed_frames import need
 from tests.support.fake_scheduler import FakeScheduler
-from tests.support.registry import forget, gate, logged_in, publish, running_registry
+from tests.support.ports import free_port
+from tests.support.registry import answering, forget, gate, logged_in, publish, running_registry
 
 NOBODY = {"HOME": "/nonexistent"}
 
@@ -79,7 +81,7 @@ def test_image_that_cannot_be_had_is_told_with_what_to_do(engine: Engine, regist
         (f"{registry}/Team:1", "must be lowercase", "in small letters"),
     ):
         with pytest.raises(ImageMissing, match=why) as missing:
-            fetch(engine, image, Pull(engine, image, NOBODY))
+            fetch(engine, image, Pull(engine, image, NOBODY), patience=HASTY)
         assert image in str(missing.value) and step in missing.value.next_step
 
 
@@ -105,6 +107,103 @@ def test_registry_that_says_nothing_is_given_up_and_one_that_nobody_waits_for_to
         pull = Pull(engine, f"{silent}/sh:1", NOBODY)
         with pytest.raises(PullCancelled):
             pull.run(lambda _: threading.Timer(0.2, pull.cancel).start())
+
+
+class Waits:
+    """How long a pull wanted to wait; it never does."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def wait(self, cancelled: threading.Event, seconds: float) -> bool:
+        self.seconds.append(seconds)
+        return cancelled.is_set()
+
+    def patience(self, chance: float) -> Patience:
+        return Patience(chance=lambda: chance, wait=self.wait)
+
+
+@pytest.mark.parametrize(
+    ("status", "way"), [(503, "Service Unavailable"), (429, "HTTP 429"), (0, "EOF|connection reset")]
+)
+def test_registry_that_is_away_is_tried_a_few_times_within_a_minute_and_then_given_up(
+    engine: Engine, status: int, way: str
+) -> None:
+    with answering(status) as (away, _):
+        waits, told, image = Waits(), list[str](), f"{away}/sh:1"
+        with pytest.raises(ImageMissing, match=r"tried 6 times") as missing:
+            fetch(engine, image, Pull(engine, image, NOBODY), told.append, waits.patience(1))
+        assert f"see that the node reaches {away}" in missing.value.next_step
+        assert waits.seconds == [2, 4, 8, 16, 30] and sum(waits.seconds) <= 60
+        waited = [words for words in told if words]
+        assert len(waited) == 5
+        assert re.fullmatch(rf"its registry {away} is away \(({way})\); try 2 of 6 in 2 s", waited[0])
+        with pytest.raises(PullFailed):
+            Pull(engine, image, NOBODY).run(patience=waits.patience(0))
+        assert waits.seconds[5:] == [1, 2, 4, 8, 15], "chance makes them shorter, to the half"
+
+
+def test_registry_that_refuses_is_asked_once(engine: Engine, registry: str) -> None:
+    waits = Waits()
+    with pytest.raises(PullFailed, match="manifest unknown"):
+        Pull(engine, f"{registry}/team/none:1", NOBODY).run(patience=waits.patience(1))
+    with answering(404) as (nothing, _), pytest.raises(PullFailed):
+        Pull(engine, f"{nothing}/sh:1", NOBODY).run(patience=waits.patience(1))
+    with answering(403) as (closed, _), pytest.raises(PullFailed):
+        Pull(engine, f"{closed}/sh:1", NOBODY).run(patience=waits.patience(1))
+    gone = Engine("/nonexistent/docker.sock")
+    with pytest.raises(PullFailed, match="the container engine at"):
+        Pull(gone, f"{registry}/sh:1", NOBODY).run(patience=waits.patience(1))
+    assert not waits.seconds
+
+
+def test_pull_that_waits_for_a_registry_ends_at_once_when_it_is_cancelled(engine: Engine) -> None:
+    with answering(503) as (away, asked):
+        pull = Pull(engine, f"{away}/sh:1", NOBODY)
+        tried: list[int] = []
+
+        def hear(words: str) -> None:
+            if "is away" in words:
+                tried.append(len(asked))
+                threading.Timer(0.05, pull.cancel).start()
+
+        with pytest.raises(PullCancelled):
+            pull.run(hear, Patience(pauses_s=(3600,)))
+        assert tried == [len(asked)], "it is not asked again"
+
+
+@pytest.mark.asyncio
+async def test_task_waits_for_a_registry_that_is_started_anew_and_says_so(
+    engine: Engine, tmp_path: Path
+) -> None:
+    port = free_port()
+    with running_registry(tmp_path / "registry", port=port) as registry:
+        image = f"{registry}/moment:1"
+        publish(engine, image)
+    async with running_agent(tmp_path / "y") as (scheduler, _):
+        scheduler.start_tasks(shell(image), ["t-1"])
+        away = (
+            f"pulling the image {image}: its registry {registry} is away (connection refused); try 2 of 6 in "
+        )
+        await scheduler.until(lambda: any(said.startswith(away) for said in words(scheduler, "t-1")))
+        with running_registry(tmp_path / "registry", port=port):
+            (end,) = await scheduler.exited("t-1")
+            assert not end.HasField("error"), end
+            await scheduler.until(lambda: words(scheduler, "t-1")[-1] == "")
+    forget(engine, image)
+
+
+@pytest.mark.asyncio
+async def test_task_that_waits_for_a_registry_is_cancelled_at_once(tmp_path: Path) -> None:
+    need("container")
+    with answering(503) as (away, _):
+        async with running_agent(tmp_path / "y") as (scheduler, agent):
+            scheduler.start_tasks(shell(f"{away}/sh:1"), ["t-1"])
+            await scheduler.until(lambda: any("is away" in said for said in words(scheduler, "t-1")))
+            scheduler.stop_task("t-1", grace_ms=0)
+            (end,) = await scheduler.exited("t-1")
+            assert end.error.cause == task_pb2.TASK_CAUSE_CANCELLED
+            await scheduler.until(lambda: "image_pulled" in agent.text(), "the pull is given up")
 
 
 def test_frames_image_is_pulled_and_pulled_again_as_the_one_that_it_was_tried_in(

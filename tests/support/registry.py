@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import io
 import json
 import re
@@ -36,8 +37,8 @@ def need_registry() -> str:
 
 
 @contextmanager
-def running_registry(folder: Path, *, is_locked: bool = False) -> Iterator[str]:
-    """Where it listens. ``is_locked``: it wants `USER` and `PASSWORD`."""
+def running_registry(folder: Path, *, is_locked: bool = False, port: int = 0) -> Iterator[str]:
+    """Where it listens. ``is_locked``: it wants `USER` and `PASSWORD`. What it had in this folder it has again."""
     program = need_registry()
     folder.mkdir(parents=True, exist_ok=True)
     words = [
@@ -45,7 +46,7 @@ def running_registry(folder: Path, *, is_locked: bool = False) -> Iterator[str]:
         "log: {level: info}",
         f"storage: {{filesystem: {{rootdirectory: {folder}/images}}}}",
     ]
-    words.append("http: {addr: '127.0.0.1:0'}")
+    words.append(f"http: {{addr: '127.0.0.1:{port}'}}")
     if is_locked:
         (folder / "htpasswd").write_text(f"{USER}:{_HASH}\n")
         words.append(f"auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}")
@@ -114,6 +115,35 @@ def gate(address: str) -> Iterator[tuple[str, threading.Event]]:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
+
+
+@contextmanager
+def answering(status: int) -> Iterator[tuple[str, list[str]]]:
+    """A registry that says only this; 0: it hangs up. What it is asked for is kept."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if not status:
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nowhere."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def logged_in(folder: Path, address: str, password: str = PASSWORD) -> Path:
