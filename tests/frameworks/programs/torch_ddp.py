@@ -20,4 +20,5 @@ for _ in range(digits.STEPS):
     optimizer.step()
 weights, bias = (parameter.detach().numpy() for parameter in layer.parameters())
 digits.report(rank=rank, world=world, **digits.quality(weights.T, bias))
+dist.barrier()
 dist.destroy_process_group()
