@@ -6,7 +6,7 @@ from tests.support.framework_yard import Alone, FrameworkYard, by_hand, job, ran
 
 # mpirun refuses the machine's administrator, which tests may be.
 AS_ANYBODY = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-# Of some hundred runs of Open MPI's ranks on one crowded machine two waited for each other for ever, in their first collective.
+# Of some hundred runs on a crowded machine the ranks of two waited for each other for ever, in their first collective.
 HANG = {"silent": "1m", "and_cpu_below": 5}
 
 
