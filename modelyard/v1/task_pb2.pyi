@@ -2991,7 +2991,9 @@ class StreamLogsRequest(_message.Message):
     attempt: _builtins.int
     """0: the latest, and with follow every later one too."""
     follow: _builtins.bool
-    """Goes on until the task has ended and its last byte was sent."""
+    """Goes on until the task has ended and its last byte was sent. Without it: what there is, once the attempt has ended all
+    of it; bytes that its node still has are waited for, some seconds.
+    """
     stdout_offset: _builtins.int
     stderr_offset: _builtins.int
     def __init__(

@@ -16,6 +16,7 @@ from modelyard.v1 import agent_link_pb2
 from modelyard.v1 import task_pb2 as pb
 from services.scheduler.archive.past import Past
 from services.scheduler.model import parse_task_id
+from services.scheduler.servicer import follow
 from tests.support.scheduler_service import Client, command, refusal, scheduler_yard
 from tests.support.scripted_agent import ScriptedAgent, connected, succeed
 from tests.support.wait import wait_until
@@ -291,6 +292,38 @@ async def test_logs_chunk_beyond_a_gap_is_not_taken(tmp_path: Path) -> None:
 
         positions = await agent.push_logs(chunk(0, b"ab"), chunk(5, b"f"), chunk(0, b"abc"))
         assert [position.offset for position in positions] == [2, 2, 3]
+
+
+@pytest.mark.asyncio
+async def test_logs_read_right_after_the_end_have_its_last_bytes(tmp_path: Path) -> None:
+    async with scheduler_yard(tmp_path) as yard, connected(yard) as agent:
+        ada = await yard.user("ada")
+        [task_id] = await ada.submit()
+        start = await agent.start()
+        await agent.log(start, b"abc")
+        assert await asyncio.wait_for(logged(ada, task_id), 5) == (b"abc", b"", [(1, 0)]), "it goes on"
+        agent.exit(start, stdout_bytes=6)
+        await ada.wait(task_id)
+        reading = asyncio.ensure_future(logged(ada, task_id))
+        done, _ = await asyncio.wait([reading], timeout=0.2)
+        assert not done, "what is on its way is waited for"
+        await agent.log(start, b"def", 3)
+        assert (await asyncio.wait_for(reading, 5))[0] == b"abcdef"
+
+
+@pytest.mark.asyncio
+async def test_logs_whose_last_bytes_never_came_are_read_without_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "STRAGGLER_S", 0.0)
+    async with scheduler_yard(tmp_path) as yard, connected(yard) as agent:
+        ada = await yard.user("ada")
+        [task_id] = await ada.submit()
+        start = await agent.start()
+        await agent.log(start, b"abc")
+        agent.exit(start, stdout_bytes=6)
+        await ada.wait(task_id)
+        assert (await asyncio.wait_for(logged(ada, task_id), 5))[0] == b"abc"
 
 
 @pytest.mark.asyncio

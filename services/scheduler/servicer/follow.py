@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 from modelyard.v1 import agent_link_pb2
 from modelyard.v1 import task_pb2 as pb
@@ -15,9 +16,17 @@ from services.scheduler.records.store import SchedulerStore
 from services.scheduler.refusals import InvalidRequest
 from services.scheduler.state.effects import RecordChange
 
-# How long the last bytes of an attempt may be on their way once it has ended; its agent may be gone.
+# How long the last bytes of an attempt may be on their way once it has ended; its agent may be gone. Counted from when
+# the end is seen by who follows, and by others from the end itself.
 STRAGGLER_S = 20.0
 END_OF_ATTEMPT = frozenset({*TERMINAL, TaskState.QUEUED})
+
+
+class _End(NamedTuple):
+    """Of an attempt: how many bytes it wrote in all, by stream, and when it ended."""
+
+    sizes: dict[int, int]
+    time_ms: int = 0
 
 
 class _Waker:
@@ -42,7 +51,8 @@ class LogFollower:
     async def follow(
         self, key: int, request: pb.StreamLogsRequest, caller: Principal
     ) -> AsyncIterator[pb.StreamLogsResponse]:
-        """What there is; with ``follow`` what comes, through later attempts too, until the task has ended."""
+        """What there is, of an attempt that has just ended all of it; with ``follow`` what comes, through later
+        attempts too, until the task has ended."""
         if request.attempt < 0:
             raise InvalidRequest(f"attempt: {request.attempt} is negative", field="attempt")
         offsets = {1: max(request.stdout_offset, 0), 2: max(request.stderr_offset, 0)}
@@ -82,16 +92,19 @@ class LogFollower:
         loop = asyncio.get_running_loop()
         while True:
             changed.clear()
-            sizes = await self._end(key, attempt)
+            end = await self._end(key, attempt)
             for stream in STREAMS:
                 while data := self._files.read(key, attempt, stream, offsets[stream]):
                     offset = offsets[stream]
                     offsets[stream] += len(data)
                     yield pb.StreamLogsResponse(attempt=attempt, stream=stream, offset=offset, data=data)  # type: ignore[arg-type]
-            if not is_following or (sizes is not None and all(offsets[s] >= sizes[s] for s in STREAMS)):
+            if end is None and not is_following:
                 return
-            if sizes is not None:
-                deadline = deadline or loop.time() + STRAGGLER_S
+            if end is not None:
+                if all(offsets[stream] >= end.sizes[stream] for stream in STREAMS):
+                    return
+                ago_s = 0.0 if is_following else (self._engine.clock.now_ms() - end.time_ms) / 1000
+                deadline = deadline or loop.time() + STRAGGLER_S - ago_s
                 if loop.time() > deadline:
                     return
             await self._pause(changed)
@@ -112,8 +125,8 @@ class LogFollower:
         stored = await self._store.get_task(key)
         return stored[1][-1].attempt if stored and stored[1] else 0
 
-    async def _end(self, key: int, attempt: int) -> dict[int, int] | None:
-        """How many bytes an attempt wrote in all, by stream; None: it has not ended."""
+    async def _end(self, key: int, attempt: int) -> _End | None:
+        """None: it has not ended."""
         task = self._engine.state.tasks.get(key)
         if task is not None and task.attempt == attempt and task.state is not TaskState.QUEUED:
             return None
@@ -123,14 +136,14 @@ class LogFollower:
         stored = await self._store.get_task(key)
         if stored is None and not is_unfinished:
             # An element of an array that ended before its turn came.
-            return {1: 0, 2: 0}
+            return _End({1: 0, 2: 0})
         for change in reversed(stored[1]) if stored else ():
             if change.attempt == attempt and change.state in END_OF_ATTEMPT:
-                return _sizes(change)
+                return _End(_sizes(change), change.time_ms)
         is_over = stored and stored[1] and (stored[1][-1].state in TERMINAL or _is_left(stored[1], attempt))
         if is_over:
             # It ended, or goes on, without this attempt.
-            return {1: 0, 2: 0}
+            return _End({1: 0, 2: 0})
         return None
 
 
