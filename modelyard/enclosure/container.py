@@ -32,6 +32,7 @@ from modelyard.enclosure.order import (
     package_directory,
 )
 from modelyard.enclosure.output import Output
+from modelyard.enclosure.telling import Telling
 from modelyard.enclosure.watching import Watch
 
 LABEL = "modelyard.seat"
@@ -66,7 +67,9 @@ class Container:
             self._offer = Offer(order.room / OFFER, listener, watch)
         try:
             self._engine = Engine.find(self._environ)
-            self.image = resolve(self._engine, order.image, order.tried, self._environ)
+            telling = Telling(order.image)
+            self.image = resolve(self._engine, order.image, order.tried, self._environ, telling.take)
+            telling.end()
             image = self.image.name
             self._id = self._engine.create("", container_config(order, image, packages_of(order)))
         except EngineFailed as error:

@@ -61,8 +61,15 @@ def fetch(
     raise ImageMissing(f"the image {wanted} was pulled, and is not here", "look after the node's engine")
 
 
-def resolve(engine: Engine, wanted: str, tried: Image, environ: Mapping[str, str]) -> Image:
-    """The image for ``wanted``; where ``tried`` is known that one, and no other. Fetched or made if need be.
+def resolve(
+    engine: Engine,
+    wanted: str,
+    tried: Image,
+    environ: Mapping[str, str],
+    tell: Callable[[str], None] = lambda _: None,
+) -> Image:
+    """The image for ``wanted``; where ``tried`` is known that one, and no other. Fetched or made if need be; ``tell``
+    as of `fetch`.
 
     Raises Trouble (`runtime.image`), EngineFailed.
     """
@@ -76,15 +83,17 @@ def resolve(engine: Engine, wanted: str, tried: Image, environ: Mapping[str, str
             return _looked_up(engine, own)
         raise _gone(wanted, tried, "")
     if tried.digest:
-        return _tried(engine, wanted, tried, environ)
+        return _tried(engine, wanted, tried, environ, tell)
     try:
-        return fetch(engine, wanted, Pull(engine, wanted, environ))
+        return fetch(engine, wanted, Pull(engine, wanted, environ), tell)
     except ImageMissing as error:
         message = f"{error}; {error.next_step}; or name another with runtime.image, or {_OFFER}"
         raise Trouble("FAILED_PRECONDITION", "runtime.image", message) from error
 
 
-def _tried(engine: Engine, wanted: str, tried: Image, environ: Mapping[str, str]) -> Image:
+def _tried(
+    engine: Engine, wanted: str, tried: Image, environ: Mapping[str, str], tell: Callable[[str], None]
+) -> Image:
     """The very one: by its name where that still means it, by its id, or as its registry has it."""
     here = engine.image_id(wanted)
     if here == tried.digest:
@@ -92,7 +101,7 @@ def _tried(engine: Engine, wanted: str, tried: Image, environ: Mapping[str, str]
     if engine.image_id(tried.digest):
         return Image(tried.digest, tried.digest, tried.source)
     try:
-        Pull(engine, tried.source or wanted, environ).run()
+        Pull(engine, tried.source or wanted, environ).run(tell)
     except PullFailed as error:
         raise _gone(wanted, tried, here, str(error)) from error
     if engine.image_id(tried.digest):

@@ -16,6 +16,7 @@ from modelyard.enclosure.image import ImageMissing, fetch, resolve
 from modelyard.enclosure.order import Image, Trouble
 from modelyard.enclosure.pull import HASTY, Patience, Pull, PullCancelled, PullFailed
 from modelyard.enclosure.registries import header
+from modelyard.enclosure.telling import SAID, Telling, is_coming
 from modelyard.v1 import task_pb2
 from tests.support.agent_process import command, running_agent
 from tests.support.enclosed_frames import need
@@ -207,10 +208,15 @@ async def test_task_that_waits_for_a_registry_is_cancelled_at_once(tmp_path: Pat
 
 
 def test_frames_image_is_pulled_and_pulled_again_as_the_one_that_it_was_tried_in(
-    engine: Engine, registry: str
+    engine: Engine, registry: str, capfd: pytest.CaptureFixture[str]
 ) -> None:  # S2.4
     with published(engine, registry, "frame") as (image, source):
-        tried = resolve(engine, image, Image(), NOBODY)
+        telling = Telling(image)
+        tried = resolve(engine, image, Image(), NOBODY, telling.take)
+        telling.end()
+        coming, here = capfd.readouterr().err.splitlines()
+        assert re.match(SAID, coming) and is_coming(coming)
+        assert re.match(SAID, here) and not is_coming(here)
         forget(engine, image)
         assert resolve(engine, image, tried, NOBODY) == Image(tried.digest, tried.digest, source)
     missing = f"{registry}/none:1"

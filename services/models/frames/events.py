@@ -155,6 +155,15 @@ class Listening(msgspec.Struct, frozen=True):
     epoch: int
 
 
+class ImageComing(msgspec.Struct, frozen=True):
+    """Its container's image is not on its node, and is pulled."""
+
+    frame: int
+    task: str
+    epoch: int
+    message: str
+
+
 class ProcessEnded(msgspec.Struct, frozen=True, kw_only=True):
     frame: int
     task: str
@@ -255,6 +264,7 @@ Event = (
     | PlacementTold
     | SeatStands
     | Listening
+    | ImageComing
     | ProcessEnded
     | SeatEnded
     | MemorySeen

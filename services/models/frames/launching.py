@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from modelyard.addresses import is_loopback
+from modelyard.enclosure.telling import SAID
 from modelyard.v1 import framework_pb2, seat_pb2
 from services.models.frames.secrets import secret_of
 from services.models.frames.state import Frame
@@ -18,8 +19,8 @@ from services.models.surroundings.association import FRAME_ARGV, RuntimeMap, enc
 
 LAUNCH_FILE = "frame.json"
 ANSWER_BYTES_MOST = 256 << 20
-LISTENING = 1
-"""The sign that its process takes connections."""
+LISTENING, IMAGE = 1, 2
+"""Signs: that its process takes connections; what it says of its container's image before that."""
 
 
 Example = dict[str, Any] | None
@@ -31,6 +32,9 @@ def launch_of(
 ) -> seat_pb2.LaunchSeat:
     """The command for its present epoch. Raises NoImage."""
     content = json.dumps(document_of(frame, served, runtimes, example))
+    signs = [seat_pb2.SignSpec(id=LISTENING, listening=PORT)]
+    if association_of(served, frame.shape, runtimes).image:
+        signs.append(seat_pb2.SignSpec(id=IMAGE, log=SAID))
     env = {
         "MODELYARD_FRAME": f"{frame.directory}/{LAUNCH_FILE}",
         "MODELYARD_FRAME_SECRET": secret_of(key, frame.number, frame.epoch),
@@ -39,7 +43,7 @@ def launch_of(
         epoch=frame.epoch,
         processes=[framework_pb2.RenderedProcess(argv=FRAME_ARGV, env=env)],
         files=[framework_pb2.RenderedFile(path=LAUNCH_FILE, content=content)],
-        signs=[seat_pb2.SignSpec(id=LISTENING, listening=PORT)],
+        signs=signs,
     )
 
 

@@ -94,12 +94,21 @@ def stands(act: Act, frame: Frame | None, event: ev.SeatStands) -> None:
         listening(act, frame, event.epoch)
 
 
+def image_coming(act: Act, frame: Frame, event: ev.ImageComing) -> None:
+    """What its load waits for; a component that says so itself is not heard once it listens."""
+    is_loading = frame.state is FrameState.LOADING and not (frame.is_listening or frame.again_ms)
+    if is_loading and (frame.task, frame.epoch) == (event.task, event.epoch):
+        act.set(frame, FrameState.LOADING, "PULLING", event.message)
+
+
 def listening(act: Act, frame: Frame, epoch: int) -> None:
     """Its process can be connected to."""
     if frame.epoch != epoch or frame.is_listening or frame.is_closing or frame.again_ms:
         return
     if frame.state in (FrameState.LOADING, FrameState.READY):
         frame.is_listening = True
+        if frame.reason == "PULLING":
+            act.set(frame, FrameState.LOADING, "STARTING")
         act.effects.wishes.append(OpenDoor(frame.number))
 
 

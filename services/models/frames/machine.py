@@ -14,6 +14,7 @@ from services.models.frames.state import Frame, State
 
 _OfFrame = (
     ev.Listening
+    | ev.ImageComing
     | ev.ProcessEnded
     | ev.SeatEnded
     | ev.MemorySeen
@@ -136,6 +137,8 @@ def _of_frame(act: Act, frame: Frame, event: _OfFrame) -> None:
     if isinstance(event, ev.Listening):
         if event.task == frame.task:
             lives.listening(act, frame, event.epoch)
+    elif isinstance(event, ev.ImageComing):
+        lives.image_coming(act, frame, event)
     elif isinstance(event, ev.ProcessEnded):
         lives.died(act, frame, event)
     elif isinstance(event, ev.SeatEnded):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from modelyard.enclosure.telling import is_coming
 from modelyard.v1 import job_pb2, seat_pb2
 from services.chassis.logs import get_logger
 from services.chassis.seat_links import Met, Return, SeatLinks
 from services.models.frames import events as ev
 from services.models.frames.engine import FrameEngine
-from services.models.frames.launching import LISTENING
+from services.models.frames.launching import IMAGE, LISTENING
 from services.models.frames.submissions import PORT
 from services.models.surroundings.association import trouble_of
 
@@ -72,6 +73,9 @@ class Hearing:
             return []
         if event.HasField("sign") and event.sign.id == LISTENING:
             return [ev.Listening(number, event.task_id, event.epoch)]
+        if event.HasField("sign") and event.sign.id == IMAGE:
+            message = event.sign.detail
+            return [ev.ImageComing(number, event.task_id, event.epoch, message)] if is_coming(message) else []
         if event.HasField("activity"):
             return [ev.MemorySeen(number, event.epoch, event.activity.memory_bytes)]
         return []

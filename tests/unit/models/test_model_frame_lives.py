@@ -41,6 +41,23 @@ def test_demand_brings_a_frame_from_its_place_to_its_calls() -> None:  # S2.5
     assert frame.state is FrameState.READY and not world.state.demands
 
 
+def test_frame_whose_image_is_pulled_says_so_until_it_listens() -> None:  # S2.4
+    world = World()
+    world.want("m")
+    (frame,) = world.frames("m")
+    task = world.accept(frame.batch)
+    world.open(task)
+    coming = "pulling the image registry.example/cv:7"
+    world.tell(ev.ImageComing(frame.number, task, frame.epoch - 1, coming))
+    assert frame.message == "", "that was a launch before"
+    world.tell(ev.ImageComing(frame.number, task, frame.epoch, coming))
+    assert (frame.state, frame.reason, frame.message) == (FrameState.LOADING, "PULLING", coming)
+    world.listen(task)
+    assert (frame.state, frame.reason, frame.message) == (FrameState.LOADING, "STARTING", "")
+    world.tell(ev.ImageComing(frame.number, task, frame.epoch, coming))
+    assert frame.message == "", "a component that says so itself is not heard"
+
+
 def test_second_demand_for_what_is_loading_makes_no_second_frame() -> None:
     world = World()
     world.want("m")
