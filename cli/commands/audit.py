@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
 from cli.output.render import show_list
-
-if TYPE_CHECKING:
-    from modelyard.v1 import audit_pb2
 
 app = new_group("The audit log: who changed what, and who was refused. For administrators.")
 
@@ -31,8 +28,8 @@ async def list_entries(
     page_size: Annotated[int, typer.Option(help="Most rows")] = 50,
     page_token: Annotated[str, typer.Option(help="Where the last page ended; needs --service")] = "",
 ) -> None:
-    """List entries, newest first."""
-    from cli.output.nouns import clock
+    """List entries, newest first. Their moments, and all else that is kept of them: -o json."""
+    from cli.output.audit import ENTRY_COLUMNS
     from modelyard.client.connection import ALWAYS, SERVICES
     from modelyard.v1 import audit_pb2
 
@@ -61,22 +58,10 @@ async def list_entries(
     newest = sorted(merged.entries, key=lambda entry: entry.time.ToNanoseconds(), reverse=True)
     del merged.entries[:]
     merged.entries.extend(newest[:page_size] if page_size > 0 else newest)
-    columns = (
-        ("TIME", lambda entry: clock(entry.time)),
-        ("WHO", _who),
-        ("RPC", lambda entry: entry.rpc.rpartition("/")[2] + (f" ×{entry.count}" if entry.count > 1 else "")),
-        ("RESOURCES", lambda entry: entry.resources[:60]),
-        ("RESULT", lambda entry: entry.reason or entry.code),
-        ("FROM", lambda entry: entry.peer),
-    )
     show_list(
-        yard.output, merged, merged.entries, columns, lambda entry: f"{entry.service}/{entry.number}",
+        yard.output, merged, merged.entries, ENTRY_COLUMNS, lambda entry: f"{entry.service}/{entry.number}",
         empty="no entries; see: yard audit ls --help",
     )  # fmt: skip
-
-
-def _who(entry: audit_pb2.AuditEntry) -> str:
-    return f"{entry.role} {entry.node or entry.account}".strip()
 
 
 def _since(text: str) -> datetime.datetime | None:
