@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+
 import grpc.aio
 
+from modelyard.quantities import format_duration
 from modelyard.training_messages import dependency_message
 from modelyard.v1 import job_pb2 as pb
 from modelyard.v1 import task_pb2, task_pb2_grpc
@@ -16,7 +19,7 @@ from services.trainer.jobs import launching, preempting, turns
 from services.trainer.jobs.acts import Act
 from services.trainer.model import InstanceState, JobState
 from services.trainer.state.effects import Effects
-from services.trainer.state.jobs import Instance, LiveJob
+from services.trainer.state.jobs import Instance, Job, LiveJob
 from services.trainer.state.state import State
 
 CALL_S = 5.0
@@ -38,10 +41,12 @@ class Explaining:
 
     async def _explained(self, number: int) -> pb.ExplainJobResponse:
         live = self._engine.state.jobs.get(number)
-        if live is None:
-            job = await self._engine.store.job(number)
+        if live is None or live.job.state.has_ended:
+            job = live.job if live is not None else await self._engine.store.job(number)
             assert job is not None
-            return pb.ExplainJobResponse(summary=f"it has {job.state.value}: {job.message or job.reason}")
+            return pb.ExplainJobResponse(
+                summary=ended_summary(job, self._clock.now_ms()), next_step=_after(job)
+            )
         act = Act(self._engine.state, live, Effects(), self._clock.now_ms())
         response = pb.ExplainJobResponse(summary=self._summary(live))
         if room := _making_room(self._engine.state, live, act.now):
@@ -79,6 +84,26 @@ class Explaining:
             response.next_step = f"the scheduler does not say why {task} waits: {error.code().name}"
             return
         response.placement.CopyFrom(found)
+
+
+def ended_summary(job: Job, now_ms: int) -> str:
+    """What has come of it, when, and that nothing is waited for any more."""
+    words = {
+        JobState.SUCCEEDED: "it has succeeded",
+        JobState.FAILED: "it has failed",
+        JobState.STOPPED: "it was stopped",
+    }
+    ended = datetime.datetime.fromtimestamp(job.end_ms // 1000, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    when = f", {format_duration((now_ms - job.end_ms) / 1000)} ago ({ended})"
+    why = f": {job.message or job.reason}" if job.message or job.reason else ""
+    return f"{words[job.state]}{when}{why}; there is nothing to wait for"
+
+
+def _after(job: Job) -> str:
+    """What may be wanted of it now."""
+    if job.state is JobState.SUCCEEDED:
+        return f"yard train get j-{job.number} shows what it has kept"
+    return f"yard train logs j-{job.number}; yard train get j-{job.number}"
 
 
 def _making_room(state: State, live: LiveJob, now: int) -> str:
