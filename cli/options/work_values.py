@@ -98,30 +98,30 @@ def _input(name: str, value: str) -> Any:
     return value if value.startswith("sha256:") else value.encode()
 
 
-def attachments_of(words: Sequence[str]) -> dict[str, Path | str]:
+def attachments_of(words: Sequence[str], option: str = "--attach") -> dict[str, Path | str]:
     """Attachments by path: `file`, `dir/`, `file:path`, `sha256:DIGEST:path`. A file whose own name has a colon in it
     is meant if it is there. Raises UsageError for what is not there, as for a missing --dir."""
     found: dict[str, Path | str] = {}
     for word in words:
-        source, path = _attachment(word)
+        source, path = _attachment(word, option)
         if isinstance(source, Path) and not source.exists():
             raise UsageError(
-                f"--attach {word}: there is no such file or directory",
+                f"{option} {word}: there is no such file or directory",
                 next_step="write it as FILE, DIR/ or FILE:PATH",
             )
         if path in found:
             raise UsageError(
-                f"--attach {word}: {path} is attached twice", next_step="name another path: FILE:PATH"
+                f"{option} {word}: {path} is there twice", next_step="name another path: FILE:PATH"
             )
         found[path] = source
     return found
 
 
-def _attachment(word: str) -> tuple[Path | str, str]:
+def _attachment(word: str, option: str) -> tuple[Path | str, str]:
     before, colon, path = word.rpartition(":")
     if word.startswith("sha256:"):
         if before == "sha256":
-            raise UsageError(f"--attach {word}: say where it is to lie: {word}:PATH")
+            raise UsageError(f"{option} {word}: say where it is to lie: {word}:PATH")
         return before, path
     if colon and before and path and not Path(word).exists():
         return Path(before), path.rstrip("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -118,6 +119,42 @@ def test_spent_budget_fails_the_job_and_says_why(yard: TrainingYard) -> None:
     yard.nothing_lives(job_id)
 
 
+READING = """kind: Job
+framework: plain
+name: reading
+argv: [sh, -c, "cat clean.csv folder/b.txt again.csv"]
+resources: {cpu: 0.1}
+roles:
+  worker: {count: 2}
+"""
+
+
+def test_every_instance_finds_what_data_names_and_what_is_not_there_is_refused(
+    yard: TrainingYard,
+) -> None:  # S3.3
+    folder = yard.room / "folder"
+    folder.mkdir()
+    (yard.room / "clean.csv").write_text("clean\n")
+    (folder / "b.txt").write_text("below\n")
+    digest = "sha256:" + yard.yard.cli("artifacts", "put", str(yard.room / "clean.csv")).stdout.strip()
+    data = (str(yard.room / "clean.csv"), f"{folder}/", f"{digest}:again.csv")
+    words = [word for one in data for word in ("--data", one)]
+    done = yard.yard.cli("train", "submit", "-", "--attach", *words, stdin=READING)
+    assert done.code == 0, done.stderr
+    assert sorted(line.rpartition(" ")[2] for line in done.stdout.splitlines()) == sorted(
+        ["clean", "below", "clean"] * 2
+    )
+    assert yard.yard.cli("train", "run", "-", *words, stdin=READING).code == 0
+    for wrong, why in (
+        ("none.csv", "--data none.csv: there is no such file"),
+        (digest, f"--data {digest}: say where it is to lie"),
+        (f"{folder}:clean.csv", "clean.csv is there twice"),
+        (f"{folder}:../up", "no path below it"),
+    ):
+        refused = yard.yard.cli("train", "run", "-", "--data", data[0], "--data", wrong, stdin=READING)
+        assert refused.code in (2, 7) and why in refused.stderr, refused
+
+
 def test_stopped_job_ends_at_once_and_stays_stopped(yard: TrainingYard) -> None:  # S3.9
     job_id = yard.submit(PLAIN)
     yard.until_lines(2)
@@ -161,8 +198,13 @@ def test_framework_that_is_registered_while_the_yard_runs_trains_in_its_order(ya
     assert yard.until(job_id, "RUNNING")
     yard.open_door()
     yard.until(job_id, "SUCCEEDED")
+    why = yard.yard.cli("train", "why", job_id)
+    assert why.code == 0 and re.search(
+        r"it has succeeded, \S+ ago \(\d{4}-\d\d-\d\dT[\d:]{8}Z\).*; there is nothing to wait for", why.stderr
+    ), why
     assert {words[0] for words in yard.lines() if words[2] == "ends"} == {"client-0"}
     yard.nothing_lives(job_id)
+    assert "there is nothing to wait for" in yard.yard.cli("train", "why", job_id).stderr
 
 
 def test_elastic_role_grows_and_shrinks_while_its_job_runs(yard: TrainingYard) -> None:  # S3.10

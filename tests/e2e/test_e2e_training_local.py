@@ -94,7 +94,10 @@ def test_local_job_keeps_order_ports_restarts_and_what_is_to_be_kept(local: Loca
     (local.room / "code").mkdir()
     (local.room / "code" / "given.txt").write_text("given\n")
     into = local.room / "into"
-    code, out, err = local.run(SERVED, "--dir", str(local.room / "code"), "--into", str(into))
+    code, _, err = local.run(SERVED, "--data", f"sha256:{'0' * 64}:given.txt")
+    assert code == 2 and "yard artifacts get" in err, "no store has it"
+    data = str(local.room / "code" / "given.txt")
+    code, out, err = local.run(SERVED, "--data", data, "--into", str(into))
     assert code == 0, err
     assert not local.left()
     # Each has one restart, for the exit code 7: nobody asked before the server listened.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_part
 from cli.options import work as work_options
 from cli.options import work_values
-from cli.options.jobs import Counts, JobFile, counts_of
+from cli.options.jobs import Counts, Data, JobFile, counts_of, data_of, stored
 from cli.options.lists import PageSize, PageToken
 from cli.output.render import show_list, show_one
 
@@ -40,6 +41,7 @@ def run(
     count: Counts = [],  # noqa: B006
     name: Annotated[str, typer.Option(help="Instead of the file's name")] = "",
     dir: Annotated[str, typer.Option(help="Directory that every instance runs in a copy of")] = "",
+    data: Data = [],  # noqa: B006
     contact: work_options.Contact = "",
     notify: work_options.Notify = "",
     silent: work_options.Silent = False,
@@ -58,26 +60,37 @@ def run(
     With --local the job runs on this machine, without a yard, and ends with this command.
     """
     text, counts, params = read_document(file), counts_of(count), work_values.params_of(param)
+    named = data_of(data)
     if local:
         from cli.commands.train.local import run_local
 
         if detach or contact or notify or idempotency_key:
             raise UsageError("with --local the job ends with this command, and nobody else is told of it",
                              next_step=f"yard train run --local {file}")  # fmt: skip
-        return run_local(yard, text, file, params=params, counts=counts, name=name, dir=dir, into=into)
+        return run_local(
+            yard, text, file, params=params, counts=counts, name=name, dir=dir, data=named, into=into
+        )
     if into:
         raise UsageError("--into is for --local", next_step="yard train logs, yard artifacts get")
     told = {"contact": contact, "notify": notify, "silent": silent, "request_id": idempotency_key}
     request = {"params": params, "counts": counts, "name": name, **told}
-    return _queued(yard, text, dir, request, detach=detach, metric=metric)
+    return _queued(yard, text, dir, named, request, detach=detach, metric=metric)
 
 
 async def _queued(
-    yard: Invocation, text: str, dir: str, request: dict[str, Any], *, detach: bool, metric: str
+    yard: Invocation,
+    text: str,
+    dir: str,
+    data: Mapping[str, Path | str],
+    request: dict[str, Any],
+    *,
+    detach: bool,
+    metric: str,
 ) -> int:
     async with yard.client() as client:
+        attachments = await stored(client, data)
         digest = await client.artifacts.bundle(dir) if dir else ""
-        job = await client.jobs.create(text, bundle_digest=digest, **request)
+        job = await client.jobs.create(text, bundle_digest=digest, attachments=attachments, **request)
         return await _followed(yard, client, job, detach=detach, metric=metric)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cli import exit_codes
 from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation
+from cli.options.jobs import stored
 from modelyard import settings as yard_settings
 
 if TYPE_CHECKING:
@@ -31,13 +32,17 @@ STOP_S = 60.0
 
 def run_local(
     yard: Invocation, text: str, file: str, *, params: Mapping[str, Any], counts: dict[str, int], name: str, dir: str,
-    into: str,
+    data: Mapping[str, Path | str], into: str,
 ) -> int:  # fmt: skip
     """Brings up a yard for this job alone, runs it to its end, and takes everything away. Its exit code."""
     from cli.supervisor.throwaway import throwaway_yard
 
     if dir and not Path(dir).is_dir():
         raise UsageError(f"{dir} is no directory")
+    for source in data.values():
+        if not isinstance(source, Path):
+            raise UsageError(f"--data {source}: with --local no artefacts are kept before",
+                             next_step=f"yard artifacts get {source} FILE, then --data FILE")  # fmt: skip
     plan = _planned(yard, text, file, params, counts, name)
     if plan is None:
         return exit_codes.INVALID_SPECIFICATION
@@ -46,7 +51,7 @@ def run_local(
         here = Invocation(settings, yard.output, yard.debug)
         request = {"params": params, "counts": counts, "name": name}
         try:
-            return asyncio.run(_run(here, plan, text, request, dir, Path(into) if into else None))
+            return asyncio.run(_run(here, plan, text, request, dir, data, Path(into) if into else None))
         except asyncio.CancelledError:
             return exit_codes.TERMINATED
 
@@ -92,7 +97,13 @@ def _options(plan: Plan) -> Options:
 
 
 async def _run(
-    yard: Invocation, plan: Plan, text: str, request: dict[str, Any], dir: str, into: Path | None
+    yard: Invocation,
+    plan: Plan,
+    text: str,
+    request: dict[str, Any],
+    dir: str,
+    data: Mapping[str, Path | str],
+    into: Path | None,
 ) -> int:
     from cli.output.jobs import JOB_FIELDS, exit_code
     from cli.output.render import show_one
@@ -103,7 +114,8 @@ async def _run(
     async with yard.client() as client:
         await _furnish(client, plan)
         digest = await client.artifacts.bundle(dir) if dir else ""
-        job = await client.jobs.create(text, bundle_digest=digest, **request)
+        attachments = await stored(client, data)
+        job = await client.jobs.create(text, bundle_digest=digest, attachments=attachments, **request)
         if plan.job.suspended:
             yard.say("the file says that it starts suspended; nobody could resume it later, so it starts")
             await client.jobs.resume(job.id)

@@ -12,7 +12,7 @@ from cli.documents import read_document
 from cli.invocation import Invocation, command, new_part
 from cli.options import work as work_options
 from cli.options import work_values
-from cli.options.jobs import Counts, JobFile, counts_of
+from cli.options.jobs import Counts, Data, JobFile, counts_of, data_of, stored
 from cli.output.render import show_one
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ async def submit(
     count: Counts = [],  # noqa: B006
     name: Annotated[str, typer.Option(help="Instead of the file's name")] = "",
     dir: Annotated[str, typer.Option(help="Directory that every instance runs in a copy of")] = "",
+    data: Data = [],  # noqa: B006
     contact: work_options.Contact = "",
     notify: work_options.Notify = "",
     silent: work_options.Silent = False,
@@ -49,12 +50,12 @@ async def submit(
     """
     from cli.output.jobs import JOB_FIELDS
 
-    text = read_document(file)
+    text, named = read_document(file), data_of(data)
     async with yard.client() as client:
         job = await client.jobs.create(
             text, params=work_values.params_of(param), counts=counts_of(count), name=name,
             bundle_digest=await client.artifacts.bundle(dir) if dir else "", contact=contact, notify=notify,
-            silent=silent, request_id=idempotency_key,
+            silent=silent, request_id=idempotency_key, attachments=await stored(client, named),
         )  # fmt: skip
         if attach:
             return await _attached(yard, client, job)
