@@ -157,6 +157,11 @@ def logged_in(folder: Path, address: str, password: str = PASSWORD) -> Path:
 def publish(engine: Engine, image: str, auth: str = "e30=") -> str:
     """A small image with a shell in a registry, and no longer on this machine; NAME@sha256:…"""
     engine.import_image(image, _shell())
+    return push(engine, image, auth)
+
+
+def push(engine: Engine, image: str, auth: str = "e30=") -> str:
+    """An image of this machine's in its registry, and no longer on this machine; NAME@sha256:…"""
     name, tag = split_image(image)
     said = engine._request(
         "POST", f"/images/{quote(name)}/push?tag={tag}", io.BytesIO(), f"a/b\r\nX-Registry-Auth: {auth}"
