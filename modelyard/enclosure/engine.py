@@ -99,10 +99,9 @@ class Engine:
 
     def import_image(self, image: str, archive: BinaryIO, changes: tuple[str, ...] = ()) -> None:
         """Makes an image of one layer from a tar archive that can be read. Raises EngineFailed."""
-        name, tag = split_image(image)
-        query = urlencode(
-            [("fromSrc", "-"), ("repo", name), ("tag", tag), *(("changes", change) for change in changes)]
-        )
+        # Both in one: Podman does not look at a tag that is apart.
+        repo = ":".join(split_image(image))
+        query = urlencode([("fromSrc", "-"), ("repo", repo), *(("changes", change) for change in changes)])
         said = self._request("POST", f"/images/create?{query}", archive, "application/x-tar", _IMPORT_S)
         for line in said.splitlines():
             if error := json.loads(line).get("error"):
