@@ -22,7 +22,7 @@ from bench.graph_runs import Graphs, bundled, canvas, chain, graph_service, laye
 from bench.graph_scale import planned
 from bench.yard import Yard, running_yard
 from modelyard.v1 import run_pb2
-from services.chassis.sqlite import Database, load_migrations, load_queries
+from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.graph.model import Order
 from services.graph.projects.starting import spec_of
 from services.graph.records.projects import Projects

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bench.figures import Figure, repeat
 from services.chassis.clock import SystemClock
-from services.chassis.memory import settle
-from services.chassis.sqlite import Database, load_migrations, load_queries
+from services.chassis.process.memory import settle
+from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.graph.canvases import document
 from services.graph.canvases.canvas import Canvas, Edge, Node
 from services.graph.canvases.operators import Operator, Port

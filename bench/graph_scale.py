@@ -15,7 +15,7 @@ from bench.figures import Figure
 from bench.graph_runs import Graphs, bundled, canvas, fan, graph_service, layers
 from bench.yard import Yard, running_yard
 from modelyard.v1 import run_pb2
-from services.chassis.memory import settle
+from services.chassis.process.memory import settle
 from services.graph.canvases import document
 from services.graph.canvases.operators import Operator, Port
 from services.graph.canvases.planning import plan

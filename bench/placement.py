@@ -3,7 +3,7 @@
 import time
 
 from bench.figures import Figure
-from services.chassis.memory import settle
+from services.chassis.process.memory import settle
 from services.scheduler import machine
 from services.scheduler.model import Cause, Now, Policy, Shape, Spec
 from services.scheduler.resources import amounts

@@ -1,7 +1,7 @@
 """What a caller of the services gets when a call fails.
 
 Owns the client's errors and how they are read from gRPC; the services' side is
-`services/chassis/status.py`. Importing this module does not import gRPC.
+`services/chassis/rpc/status.py`. Importing this module does not import gRPC.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 
 def main(arguments: list[str]) -> int:
     """Makes what is missing. Idempotent."""
-    from services.chassis.tls import ensure_server_files
+    from services.chassis.process.tls import ensure_server_files
 
     ensure_server_files(Path(arguments[0]), arguments[1:])
     return 0

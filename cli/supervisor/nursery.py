@@ -1,7 +1,7 @@
 """The first start of all services at once, from one interpreter that loads what they share.
 
-That is services/chassis/nursery.py. Owns the way there and the handles of what was born. Whoever was not born is for
-the caller to start by its words.
+That is services/chassis/process/nursery.py. Owns the way there and the handles of what was born. Whoever was not born is
+for the caller to start by its words.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def bear(programs: Sequence[Program], environ: dict[str, str], log: Path) -> dic
     has to complain of is in the log."""
     wanted = [program for program in programs if program.argv[:2] == (sys.executable, "-m")]
     document = {"programs": [{"argv": one.argv, "log": str(one.log_file)} for one in wanted]}
-    argv = [sys.executable, "-m", "services.chassis.nursery", "-" * ROOM]
+    argv = [sys.executable, "-m", "services.chassis.process.nursery", "-" * ROOM]
     _adopt_orphans(True)
     try:
         with log.open("ab") as complaints:

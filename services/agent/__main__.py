@@ -4,8 +4,8 @@ import os
 import sys
 
 from services.agent.config import AgentConfig
-from services.chassis import transport
-from services.chassis.config import load
+from services.chassis.process import transport
+from services.chassis.process.config import load
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.quantities import parse_size
-from services.chassis.config import ConfigInvalid, ServiceConfig, option
+from services.chassis.process.config import ConfigInvalid, ServiceConfig, option
 
 _NODE = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 _RESERVED = ("cpu", "memory", "gpu")

@@ -6,7 +6,7 @@ from services.agent.link.link import Link
 from services.agent.link.surroundings import Surroundings
 from services.agent.tasks.model import Phase
 from services.agent.tasks.state import State
-from services.chassis.figures import Family, gauge
+from services.chassis.metrics.figures import Family, gauge
 
 
 def of_agent(state: State, link: Link, around: Surroundings, workers: int, now_ms: int) -> list[Family]:

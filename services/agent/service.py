@@ -56,13 +56,14 @@ from services.agent.tasks.model import Phase
 from services.agent.tasks.state import Settings, State
 from services.agent.workers.launcher_client import LauncherFailed
 from services.agent.workers.workers import Workers
-from services.chassis import failpoints, logs, memory
+from services.chassis import failpoints, logs
 from services.chassis.clock import SystemClock
 from services.chassis.errors import StartRefused
-from services.chassis.figures import Family
-from services.chassis.metrics import make_metrics
-from services.chassis.state_dir import StateLock, ready_file, write_ready
-from services.chassis.supervise import Loops
+from services.chassis.metrics.figures import Family
+from services.chassis.metrics.registry import make_metrics
+from services.chassis.process import memory
+from services.chassis.process.state_dir import StateLock, ready_file, write_ready
+from services.chassis.process.supervise import Loops
 
 _log = logs.get_logger("agent.service")
 

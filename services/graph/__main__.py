@@ -3,8 +3,8 @@
 import os
 import sys
 
-from services.chassis import bootstrap, transport
-from services.chassis.config import load
+from services.chassis.process import bootstrap, transport
+from services.chassis.process.config import load
 from services.graph.config import GraphConfig
 
 

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 
 from modelyard.v1 import task_pb2
 from services.chassis.clock import Clock
-from services.chassis.errands import Errands
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
-from services.chassis.marks import Kept as KeptAnswer
-from services.chassis.replies import Replies
-from services.chassis.sessions import Session
-from services.chassis.supervise import Loops
+from services.chassis.peers.sessions import Session
+from services.chassis.process.supervise import Loops
+from services.chassis.requests.marks import Kept as KeptAnswer
+from services.chassis.steps.errands import Errands
+from services.chassis.steps.replies import Replies
 from services.graph.peers import submissions
 from services.graph.peers.fetching import Fetching
 from services.graph.peers.patience import Store

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 import grpc.aio
 
 from modelyard.v1 import canvas_pb2, canvas_pb2_grpc, run_pb2, run_pb2_grpc, trigger_pb2, trigger_pb2_grpc
-from services.chassis.answers import Answers, repeatable
+from services.chassis.access.remote import RemoteAuthenticator
 from services.chassis.clock import SystemClock
-from services.chassis.contacts import Contacts
-from services.chassis.errands import Carrier, Errands
 from services.chassis.errors import InvariantViolation
 from services.chassis.failpoints import failpoint
-from services.chassis.figures import Family, gauge
-from services.chassis.lineage import add_lineage
-from services.chassis.outward import Outward, yard_key
-from services.chassis.peers import RemoteAuthenticator
+from services.chassis.metrics.figures import Family, gauge
+from services.chassis.peers.contacts import Contacts
+from services.chassis.peers.outward import Outward, yard_key
+from services.chassis.process.supervise import Loops
+from services.chassis.requests.answers import Answers, repeatable
+from services.chassis.rpc.lineage import add_lineage
 from services.chassis.security import Authenticator
-from services.chassis.sqlite import Database, load_migrations, load_queries
-from services.chassis.supervise import Loops
+from services.chassis.steps.errands import Carrier, Errands
+from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.graph.config import GraphConfig
 from services.graph.engine import Engine
 from services.graph.peers.carriers import Cancellations, References, Withdrawals

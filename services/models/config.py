@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.chassis.config import AuditedConfig, ConfigInvalid, option
+from services.chassis.process.config import AuditedConfig, ConfigInvalid, option
 from services.models.surroundings.association import RuntimeMap, read_images
 from services.models.trust.words import Trust, read_trust
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from modelyard.v1 import lineage_pb2 as pb
 from services.chassis.errors import NotFound
-from services.chassis.lineage import BESIDE, DOWN, UP, Ask, Found, Source, hidden, link, paged, thing
+from services.chassis.rpc.lineage import BESIDE, DOWN, UP, Ask, Found, Source, hidden, link, paged, thing
 from services.chassis.security import ADMIN, Principal
 from services.models.catalogue import access
 from services.models.catalogue.engine import Engine

@@ -6,21 +6,21 @@ import grpc.aio
 
 from modelyard.channel import CALL_BYTES_MOST
 from modelyard.v1 import model_pb2, model_pb2_grpc
-from services.chassis.answers import Answers, repeatable
+from services.chassis.access.remote import RemoteAuthenticator
 from services.chassis.clock import SystemClock
-from services.chassis.contacts import Contacts
-from services.chassis.errands import Carrier, Errands
 from services.chassis.errors import InvariantViolation
 from services.chassis.failpoints import failpoint
-from services.chassis.figures import Family, gauge
-from services.chassis.lineage import add_lineage
-from services.chassis.outward import Outward, authority_file, yard_key
-from services.chassis.peers import RemoteAuthenticator
-from services.chassis.references import References
+from services.chassis.metrics.figures import Family, gauge
+from services.chassis.peers.contacts import Contacts
+from services.chassis.peers.outward import Outward, authority_file, yard_key
+from services.chassis.process.supervise import Loops
+from services.chassis.requests.answers import Answers, repeatable
+from services.chassis.rpc.lineage import add_lineage
+from services.chassis.rpc.server import Limits
 from services.chassis.security import Authenticator
-from services.chassis.server import Limits
-from services.chassis.sqlite import Database, load_migrations, load_queries
-from services.chassis.supervise import Loops
+from services.chassis.steps.errands import Carrier, Errands
+from services.chassis.steps.references import References
+from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.models.calls import notices
 from services.models.calls.calls import Calls
 from services.models.calls.figures import figures

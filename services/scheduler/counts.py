@@ -6,7 +6,7 @@ Kept only where metrics are served; a restart begins at zero, as counters do.
 from collections import Counter
 from collections.abc import Sequence
 
-from services.chassis.figures import Family, Spread, counter, spread
+from services.chassis.metrics.figures import Family, Spread, counter, spread
 from services.scheduler.model import TERMINAL, Cause, TaskState
 from services.scheduler.state.effects import InsertTask, RecordChange
 from services.scheduler.state.state import State

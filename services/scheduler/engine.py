@@ -13,7 +13,7 @@ from services.chassis.clock import Clock
 from services.chassis.errors import ServiceError
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
-from services.chassis.marks import current as current_mark
+from services.chassis.requests.marks import current as current_mark
 from services.scheduler import machine
 from services.scheduler.counts import Counts
 from services.scheduler.model import TERMINAL, Now, task_key

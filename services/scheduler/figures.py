@@ -6,7 +6,7 @@ Looks at every unfinished task once for each scrape, in portions, so that nothin
 import asyncio
 from collections import Counter
 
-from services.chassis.figures import Family, counter, gauge
+from services.chassis.metrics.figures import Family, counter, gauge
 from services.scheduler.engine import Engine
 from services.scheduler.model import NodeState, TaskState
 from services.scheduler.notify.deliveries import Deliveries

@@ -18,12 +18,12 @@ from modelyard.v1.queue_pb2_grpc import add_QueueServiceServicer_to_server
 from modelyard.v1.task_pb2_grpc import add_TaskServiceServicer_to_server
 from services.chassis.clock import SystemClock
 from services.chassis.errors import ServiceError, StartRefused
-from services.chassis.figures import Family, gauge
-from services.chassis.lineage import add_lineage
 from services.chassis.logs import get_logger
-from services.chassis.outward import yard_key
+from services.chassis.metrics.figures import Family, gauge
+from services.chassis.peers.outward import yard_key
+from services.chassis.process.supervise import Loops
+from services.chassis.rpc.lineage import add_lineage
 from services.chassis.security import ADMIN, SERVICE, Authenticator, Principal, ensure_secret
-from services.chassis.supervise import Loops
 from services.scheduler import figures
 from services.scheduler.access.accounts import Accounts
 from services.scheduler.access.credentials import Credentials
@@ -150,7 +150,7 @@ class SchedulerService:
         """Where TLS is on, the authority's certificate, which the first service of a yard makes."""
         if not self._config.tls:
             return None
-        from services.chassis.tls import ensure_authority
+        from services.chassis.process.tls import ensure_authority
 
         ensure_authority(self._config.state_dir)
         return self._config.state_dir / "tls" / "ca.pem"
@@ -241,8 +241,8 @@ class SchedulerService:
         """Where TLS is on, agents have a port of their own that demands their certificate."""
         if not self._config.tls:
             return 0, ""
-        from services.chassis.server import bind
-        from services.chassis.tls import ca_hash, ensure_server_files
+        from services.chassis.process.tls import ca_hash, ensure_server_files
+        from services.chassis.rpc.server import bind
 
         files = ensure_server_files(self._config.state_dir, [self._config.host])
         wanted = self._config.agent_port or self._config.port + 9

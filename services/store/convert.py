@@ -6,7 +6,7 @@ import uuid
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.v1 import artifact_pb2
-from services.chassis.paging import PageTokenInvalid
+from services.chassis.requests.paging import PageTokenInvalid
 from services.store.model import (
     DIGESTS_PER_CALL,
     HOLDER_LENGTH,

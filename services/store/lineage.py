@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from modelyard.v1 import lineage_pb2 as pb
-from services.chassis.lineage import DOWN, UP, Ask, Found, Source, link, thing
+from services.chassis.rpc.lineage import DOWN, UP, Ask, Found, Source, link, thing
 from services.chassis.security import ADMIN
 from services.store.convert import digest_of
 from services.store.model import Artifact, ArtifactNotFound

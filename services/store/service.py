@@ -6,14 +6,14 @@ import grpc.aio
 
 from modelyard.v1.artifact_pb2 import DESCRIPTOR
 from modelyard.v1.artifact_pb2_grpc import add_ArtifactServiceServicer_to_server
+from services.chassis.access.remote import RemoteAuthenticator
 from services.chassis.clock import SystemClock
 from services.chassis.errors import InvariantViolation, ServiceError, StartRefused
-from services.chassis.figures import Family, gauge
-from services.chassis.lineage import add_lineage
-from services.chassis.outward import Outward
-from services.chassis.peers import RemoteAuthenticator
+from services.chassis.metrics.figures import Family, gauge
+from services.chassis.peers.outward import Outward
+from services.chassis.process.supervise import Loops
+from services.chassis.rpc.lineage import add_lineage
 from services.chassis.security import Authenticator
-from services.chassis.supervise import Loops
 from services.store.blobs.blobs import Blobs, storage_of
 from services.store.collector import Collector
 from services.store.config import StoreConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from services.chassis.sqlite import Database, load_migrations, load_queries
+from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.store.model import (
     Artifact,
     ArtifactInUse,

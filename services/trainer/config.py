@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.chassis.config import AuditedConfig, option
+from services.chassis.process.config import AuditedConfig, option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,15 +19,15 @@ from modelyard.training import Plan, Progress, Refused
 from modelyard.training.policies.restarts import Cause
 from modelyard.v1 import seat_pb2, task_pb2
 from services.chassis.clock import Clock
-from services.chassis.errands import Errands
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
-from services.chassis.marks import Kept as KeptAnswer
-from services.chassis.replies import Replies
-from services.chassis.sessions import Session
-from services.chassis.settling import Waiters, let_go
-from services.chassis.supervise import Loops
-from services.chassis.watchers import Watchers
+from services.chassis.peers.sessions import Session
+from services.chassis.process.supervise import Loops
+from services.chassis.requests.marks import Kept as KeptAnswer
+from services.chassis.steps.errands import Errands
+from services.chassis.steps.replies import Replies
+from services.chassis.steps.settling import Waiters, let_go
+from services.chassis.steps.watchers import Watchers
 from services.trainer import machine
 from services.trainer.convert import submissions
 from services.trainer.convert.addresses import Cache

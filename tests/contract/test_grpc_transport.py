@@ -1,11 +1,11 @@
-"""gRPC still knows the choice that services make of its transport (`services.chassis.transport`)."""
+"""gRPC still knows the choice that services make of its transport (`services.chassis.process.transport`)."""
 
 import subprocess
 import sys
 
 PROGRAM = """
 import asyncio
-from services.chassis import transport
+from services.chassis.process import transport
 transport.settle()
 import grpc.aio
 
@@ -27,6 +27,6 @@ def test_grpc_knows_every_experiment_that_is_named() -> None:
 
 
 def test_settle_after_grpc_was_imported_is_refused() -> None:
-    program = "import grpc\nfrom services.chassis import transport\ntransport.settle()"
+    program = "import grpc\nfrom services.chassis.process import transport\ntransport.settle()"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert "gRPC is imported already" in ended.stderr

@@ -9,7 +9,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelyard.v1 import canvas_pb2, lineage_pb2, run_pb2, trigger_pb2
-from services.chassis.lineage import LineageServicer
+from services.chassis.rpc.lineage import LineageServicer
 from services.chassis.security import AGENT, ANONYMOUS, ON_BEHALF, ROLES, SERVICE, TASK
 from services.graph.rules import RULES
 from services.graph.servicer.projects import ProjectServicer

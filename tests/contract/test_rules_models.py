@@ -10,8 +10,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelyard.oip.v2 import inference_pb2
 from modelyard.v1 import deployment_pb2, lineage_pb2, model_pb2, seat_pb2
-from services.chassis.lineage import LineageServicer
-from services.chassis.seat_links import SeatLinks
+from services.chassis.peers.seat_links import SeatLinks
+from services.chassis.rpc.lineage import LineageServicer
 from services.chassis.security import AGENT, ANONYMOUS, ON_BEHALF, ROLES, SERVICE, TASK
 from services.models.rules import RULES
 from services.models.servicer.deployments import DeploymentServicer

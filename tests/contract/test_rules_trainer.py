@@ -9,8 +9,8 @@ from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelyard.v1 import framework_pb2, job_pb2, lineage_pb2, seat_pb2, sweep_pb2
-from services.chassis.lineage import LineageServicer
-from services.chassis.seat_links import SeatLinks
+from services.chassis.peers.seat_links import SeatLinks
+from services.chassis.rpc.lineage import LineageServicer
 from services.chassis.security import AGENT, ANONYMOUS, ON_BEHALF, ROLES, SERVICE, TASK
 from services.trainer.rules import RULES
 from services.trainer.servicer.frameworks import FrameworkServicer

@@ -14,7 +14,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from modelyard.v1 import canvas_pb2, lineage_pb2, run_pb2, trigger_pb2
-from services.chassis.lineage import LineageServicer
+from services.chassis.rpc.lineage import LineageServicer
 from services.graph.servicer.projects import ProjectServicer
 from services.graph.servicer.runs import RunServicer
 from services.graph.servicer.triggers import TriggerServicer

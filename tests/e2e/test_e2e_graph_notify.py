@@ -19,7 +19,7 @@ import pytest
 
 from modelyard.client.aio import Client
 from modelyard.v1 import canvas_pb2, run_pb2, task_pb2
-from services.chassis.sqlite import load_queries
+from services.chassis.storage.sqlite import load_queries
 from services.scheduler.archive.past import TASK_TABLES
 from services.scheduler.model import parse_task_id
 from tests.support.graph_documents import bundle, document, node

@@ -163,7 +163,7 @@ async def test_agent_port_wants_the_certificate_of_the_node(tls_yard: Yard, tmp_
 
 def _foreign_certificate(place: Path, node: str) -> tuple[Path, Path]:
     """Of another authority, for the right name."""
-    from services.chassis.tls import ensure_authority, make_request, sign_request
+    from services.chassis.process.tls import ensure_authority, make_request, sign_request
 
     authority = ensure_authority(place / "foreign")
     request, key = make_request(node)

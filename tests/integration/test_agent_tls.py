@@ -23,7 +23,7 @@ from modelyard.v1.agent_link_pb2_grpc import AgentLinkServiceStub
 from modelyard.v1.node_pb2_grpc import NodeServiceStub
 from modelyard.v1.task_pb2_grpc import TaskServiceStub
 from services.agent.workers.traces import socket_directory
-from services.chassis.tls import make_ca, make_request, sign_request
+from services.chassis.process.tls import make_ca, make_request, sign_request
 from tests.support.seat_trainer import SeatTrainer, seat_spec, submit_seats
 from tests.support.wait import wait_until
 from tests.support.yard import AGENT_PORT_OFFSET, free_port_base

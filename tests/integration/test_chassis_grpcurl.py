@@ -11,8 +11,8 @@ import pytest_asyncio
 
 from modelyard.v1 import account_pb2, account_pb2_grpc
 from services.chassis import security
+from services.chassis.rpc.server import add_health_and_reflection, bind, make_server
 from services.chassis.security import USER, VIEWER
-from services.chassis.server import add_health_and_reflection, bind, make_server
 from tests.support import grpcurl as grpcurl_binary
 from tests.support.echo_service import USER_TOKEN, FewTokens
 

@@ -12,10 +12,10 @@ import pytest_asyncio
 
 from modelyard.channel import connect
 from modelyard.v1 import account_pb2, account_pb2_grpc
-from services.chassis.peers import AccountsUnreachable, RemoteAuthenticator
+from services.chassis.access.remote import AccountsUnreachable, RemoteAuthenticator
+from services.chassis.process.supervise import Loops
+from services.chassis.rpc.server import bind, make_server
 from services.chassis.security import SERVICE, Principal, TokenInvalid
-from services.chassis.server import bind, make_server
-from services.chassis.supervise import Loops
 from tests.support.fake_clock import FakeClock
 from tests.support.wait import wait_until
 

@@ -17,10 +17,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from modelyard import channel as channels
 from modelyard.channel import connect
 from modelyard.errors import CallRefused, ConnectionFailed, CredentialsRefused, YardError, from_rpc_error
-from services.chassis.access import STREAM_CHECK_FAR_S, STREAM_LOOK_S, Access
-from services.chassis.interceptors import RpcInterceptor
+from services.chassis.access.admission import STREAM_CHECK_FAR_S, STREAM_LOOK_S, Access
+from services.chassis.rpc.interceptors import RpcInterceptor
+from services.chassis.rpc.server import add_health_and_reflection, bind, server_with
 from services.chassis.security import Principal
-from services.chassis.server import add_health_and_reflection, bind, server_with
 from tests.support import echo_service as echo
 from tests.support.echo_service import USER_TOKEN, VIEWER_TOKEN, EchoServicer, FewTokens, call_one, method
 from tests.support.wait import wait_until

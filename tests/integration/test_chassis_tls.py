@@ -12,8 +12,7 @@ import pytest
 import pytest_asyncio
 
 from modelyard.channel import connect
-from services.chassis.server import TlsFiles, bind, make_server
-from services.chassis.tls import (
+from services.chassis.process.tls import (
     Authority,
     ensure_authority,
     ensure_server_files,
@@ -21,6 +20,7 @@ from services.chassis.tls import (
     make_request,
     sign_request,
 )
+from services.chassis.rpc.server import TlsFiles, bind, make_server
 from tests.support import echo_service as echo
 from tests.support.echo_service import USER_TOKEN, EchoServicer, FewTokens, call_one
 

@@ -16,7 +16,13 @@ import pytest
 from modelyard.enclosure.order import SOCKET
 from modelyard.sealing import Sealed, dialling
 from modelyard.serving.wire import Message, encode
-from services.chassis.tls import Authority, make_ca, make_request, make_server_certificate, sign_request
+from services.chassis.process.tls import (
+    Authority,
+    make_ca,
+    make_request,
+    make_server_certificate,
+    sign_request,
+)
 from services.models.calls.connection import Connection, connection
 from services.models.calls.dialling import Dialler, Unsealed
 from services.models.seams import Way

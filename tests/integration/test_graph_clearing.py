@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from modelyard.v1 import canvas_pb2, run_pb2
-from services.chassis.sqlite import load_queries
+from services.chassis.storage.sqlite import load_queries
 from services.graph.records.clearing import Clearing
 from tests.support.fake_clock import FakeClock
 from tests.support.graph_yard import GraphClient, GraphYard, graph_yard

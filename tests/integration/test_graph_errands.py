@@ -9,7 +9,7 @@ import pytest
 
 from modelyard.channel import ACCOUNT_KEY
 from modelyard.v1 import canvas_pb2, run_pb2, task_pb2
-from services.chassis.errands import Errand
+from services.chassis.steps.errands import Errand
 from services.graph.peers.carriers import Withdrawals
 from services.graph.peers.peers import Scheduler
 from services.graph.records.owing import Kind

@@ -161,7 +161,7 @@ async def test_list_of_large_tasks_stays_within_a_message(tmp_path: Path) -> Non
 
 @pytest.mark.asyncio
 async def test_page_token_that_was_made_up_is_refused(tmp_path: Path) -> None:
-    from services.chassis.paging import encode_token
+    from services.chassis.requests.paging import encode_token
 
     async with scheduler_yard(tmp_path) as yard:
         ada = await yard.user("ada")

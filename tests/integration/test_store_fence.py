@@ -16,7 +16,7 @@ from modelyard.v1 import agent_link_pb2 as links
 from modelyard.v1 import artifact_pb2 as pb
 from modelyard.v1 import task_pb2
 from modelyard.v1.artifact_pb2_grpc import ArtifactServiceStub
-from services.chassis.peers import RemoteAuthenticator
+from services.chassis.access.remote import RemoteAuthenticator
 from tests.support.scheduler_service import command, scheduler_yard
 from tests.support.scripted_agent import ScriptedAgent, connected
 from tests.support.store_yard import store_yard

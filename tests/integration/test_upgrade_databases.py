@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.chassis.sqlite import Database, load_migrations
+from services.chassis.storage.sqlite import Database, load_migrations
 from tests.support.wait import wait_until_sync
 from tests.support.yard import ROOT
 
@@ -27,7 +27,7 @@ ENDLESS = (
 UPGRADE = """
 import asyncio, sys
 from pathlib import Path
-from services.chassis.sqlite import Database
+from services.chassis.storage.sqlite import Database
 from tests.integration.test_upgrade_databases import ENDLESS, FIRST
 asyncio.run(Database.open(Path(sys.argv[1]), [FIRST, ENDLESS]))
 """

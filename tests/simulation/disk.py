@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from services.chassis.sqlite import Database
+from services.chassis.storage.sqlite import Database
 from services.scheduler.records.rows import Counters, Recovered
 from services.scheduler.records.store import PACKAGE, SchedulerStore
 from services.scheduler.state.effects import Row

@@ -17,11 +17,11 @@ import grpc.aio
 from google.protobuf.wrappers_pb2 import StringValue
 
 from services.chassis import security
-from services.chassis.bootstrap import run
-from services.chassis.config import ServiceConfig, load, option
 from services.chassis.errors import NotFound
+from services.chassis.process.bootstrap import run
+from services.chassis.process.config import ServiceConfig, load, option
+from services.chassis.process.supervise import Loops
 from services.chassis.security import ADMIN, AGENT, USER, VIEWER, Principal, RuleTable, TokenInvalid
-from services.chassis.supervise import Loops
 from tests.support.wait import wait_until
 
 NAME = "test.Echo"

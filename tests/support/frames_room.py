@@ -19,15 +19,15 @@ from modelyard.oip.v2 import inference_pb2 as ip
 from modelyard.serving.wire import Decoder, Message, encode
 from modelyard.v1 import deployment_pb2 as pb
 from modelyard.v1 import deployment_pb2_grpc
-from services.chassis.answers import Answers
+from services.chassis.access.remote import RemoteAuthenticator
 from services.chassis.clock import SystemClock
 from services.chassis.errors import NotFound
-from services.chassis.outward import Outward, yard_key
-from services.chassis.peers import RemoteAuthenticator
+from services.chassis.peers.outward import Outward, yard_key
+from services.chassis.process.supervise import Loops
+from services.chassis.requests.answers import Answers
+from services.chassis.rpc.server import make_server
 from services.chassis.security import ADMIN, Principal
-from services.chassis.server import make_server
-from services.chassis.sqlite import Database, load_migrations, load_queries
-from services.chassis.supervise import Loops
+from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.models.calls import messages
 from services.models.calls.calls import Calls
 from services.models.frames.room import FramesRoom

@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from services.chassis.sqlite import Database
-from services.chassis.storage_errors import DiskFull
+from services.chassis.storage.errors import DiskFull
+from services.chassis.storage.sqlite import Database
 
 
 class FullDisk:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
-from services.chassis.sqlite import Database, load_queries
+from services.chassis.storage.sqlite import Database, load_queries
 from services.graph.records.store import NodeRow, RunRow, RunStore
 from services.graph.runs.places import Place, id_at
 from services.graph.runs.values import GateRecord

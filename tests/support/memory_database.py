@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
-from services.chassis.sqlite import load_migrations
+from services.chassis.storage.sqlite import load_migrations
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ def changed(connection: sqlite3.Connection, change: Callable[[sqlite3.Connection
 
 
 class MemoryDatabase:
-    """`services.chassis.sqlite.Database` without threads: a transaction for each write, at once."""
+    """`services.chassis.storage.sqlite.Database` without threads: a transaction for each write, at once."""
 
     def __init__(self, package: str, first: str = "") -> None:
         self.connection = connect(package, first)

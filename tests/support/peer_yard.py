@@ -8,9 +8,9 @@ from typing import Generic, Protocol, TypeVar
 import grpc.aio
 
 from modelyard.v1 import account_pb2
-from services.chassis.bootstrap import Service
-from services.chassis.server import add_health_and_reflection, make_server
-from services.chassis.supervise import Loops
+from services.chassis.process.bootstrap import Service
+from services.chassis.process.supervise import Loops
+from services.chassis.rpc.server import add_health_and_reflection, make_server
 from tests.support.scheduler_service import SchedulerYard
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from services.chassis.sqlite import load_migrations
+from services.chassis.storage.sqlite import load_migrations
 from services.scheduler.records import recovery, restart
 from services.scheduler.records.rows import Counters
 from services.scheduler.records.store import SchedulerStore

@@ -26,11 +26,11 @@ from modelyard.v1.node_pb2_grpc import NodeServiceStub
 from modelyard.v1.operator_pb2_grpc import OperatorServiceStub
 from modelyard.v1.queue_pb2_grpc import QueueServiceStub
 from modelyard.v1.task_pb2_grpc import TaskServiceStub
-from services.chassis.access import Access
-from services.chassis.interceptors import RpcInterceptor
+from services.chassis.access.admission import Access
+from services.chassis.process.supervise import Loops
+from services.chassis.rpc.interceptors import RpcInterceptor
+from services.chassis.rpc.server import add_health_and_reflection, bind, server_with
 from services.chassis.security import ensure_secret
-from services.chassis.server import add_health_and_reflection, bind, server_with
-from services.chassis.supervise import Loops
 from services.scheduler.config import SchedulerConfig
 from services.scheduler.service import SchedulerService
 

@@ -17,8 +17,8 @@ from modelyard.serving.wire import Decoder, Message, encode
 from modelyard.v1 import contact_pb2
 from services.chassis.clock import SystemClock
 from services.chassis.errors import DeadlineExceeded, NotFound, ServiceError
+from services.chassis.rpc.server import Limits, bind, make_server
 from services.chassis.security import ADMIN, TASK, USER, VIEWER, Principal, TokenInvalid
-from services.chassis.server import Limits, bind, make_server
 from services.models.calls.calls import Calls
 from services.models.calls.notice import Drawn
 from services.models.calls.telling import Telling

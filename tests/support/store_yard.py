@@ -19,8 +19,8 @@ from modelyard.channel import connect
 from modelyard.v1 import account_pb2, account_pb2_grpc
 from modelyard.v1 import artifact_pb2 as pb
 from modelyard.v1.artifact_pb2_grpc import ArtifactServiceStub, add_ArtifactServiceServicer_to_server
+from services.chassis.rpc.server import bind, make_server
 from services.chassis.security import Authenticator, Principal, TokenInvalid
-from services.chassis.server import bind, make_server
 from services.store.blobs.blobs import Blobs, Storage
 from services.store.blobs.directory import Directory
 from services.store.collector import Collector

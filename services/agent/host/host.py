@@ -22,7 +22,7 @@ from services.agent.config import AgentConfig, check_node_name, parse_bytes, par
 from services.agent.host.gpus import Gpus
 from services.agent.tasks.model import UNITS
 from services.chassis.logs import get_logger
-from services.chassis.state_dir import write_atomically
+from services.chassis.process.state_dir import write_atomically
 
 _log = get_logger("agent.host")
 PROTOCOL_VERSION = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.chassis.state_dir import write_atomically
+from services.chassis.process.state_dir import write_atomically
 
 
 class EpochStale(Exception):

@@ -21,7 +21,7 @@ from services.agent.config import AgentConfig
 from services.agent.link.authority import AuthorityMismatch, check_authority, fetch_authority
 from services.chassis.errors import StartRefused
 from services.chassis.logs import get_logger
-from services.chassis.state_dir import write_atomically
+from services.chassis.process.state_dir import write_atomically
 
 _log = get_logger("agent.join")
 RENEW_AT = 0.67
@@ -218,7 +218,7 @@ class Credentials:
     def _request(self) -> str:
         if self._file("ca.pem") is None:
             return ""
-        from services.chassis.tls import make_request
+        from services.chassis.process.tls import make_request
 
         request, self._pending_key = make_request(self._node)
         return request.decode()
@@ -227,7 +227,7 @@ class Credentials:
         path = self._file("node.pem")
         if path is None:
             return True
-        from services.chassis.tls import serves
+        from services.chassis.process.tls import serves
 
         try:
             return serves(path.read_bytes())

@@ -24,8 +24,8 @@ from services.agent.link.join import JoinRefused
 from services.agent.seats.queue import SeatQueue, Source
 from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
-from services.chassis.state_dir import write_atomically
-from services.chassis.supervise import Loops
+from services.chassis.process.state_dir import write_atomically
+from services.chassis.process.supervise import Loops
 
 _log = get_logger("agent.seat_link")
 

@@ -17,10 +17,10 @@ import msgspec
 from services.chassis.audit.entry import Entry
 from services.chassis.clock import Clock, SystemClock
 from services.chassis.errors import ServiceError
-from services.chassis.figures import Family, counter, gauge
 from services.chassis.logs import get_logger
+from services.chassis.metrics.figures import Family, counter, gauge
 from services.chassis.security import Principal
-from services.chassis.sqlite import Database, load_migrations, load_queries
+from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 
 PACKAGE = "services.chassis.audit"
 FLUSH_S = 1.0

@@ -7,7 +7,7 @@ from typing import Any
 from modelyard.v1 import audit_pb2 as pb
 from modelyard.v1 import audit_pb2_grpc
 from services.chassis.audit.log import AuditLog
-from services.chassis.paging import PageTokenInvalid, decode_token, encode_token, page_size
+from services.chassis.requests.paging import PageTokenInvalid, decode_token, encode_token, page_size
 
 NEWEST = 1 << 62
 

@@ -11,8 +11,8 @@ import msgspec
 
 from modelyard.quantities import format_duration, format_size
 from modelyard.v1 import canvas_pb2, contact_pb2, run_pb2, task_pb2
-from services.chassis import notice
-from services.chassis.notice import ENTRIES_MOST, WORDS_CHARACTERS_MOST
+from services.chassis.peers import notice
+from services.chassis.peers.notice import ENTRIES_MOST, WORDS_CHARACTERS_MOST
 
 VALUE_CHARACTERS_MOST = 500
 

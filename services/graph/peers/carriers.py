@@ -7,7 +7,7 @@ import msgspec
 
 from modelyard.errors import YardError
 from modelyard.v1 import task_pb2
-from services.chassis.errands import Carrier, Errand, is_final, one_by_one, refused
+from services.chassis.steps.errands import Carrier, Errand, is_final, one_by_one, refused
 from services.graph.peers.peers import Artifacts, Scheduler
 from services.graph.records.owing import Cancellation, Reference
 

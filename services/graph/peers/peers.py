@@ -16,7 +16,7 @@ from modelyard.v1 import (
     task_pb2,
     task_pb2_grpc,
 )
-from services.chassis.sessions import Listener, Session, on_behalf_of
+from services.chassis.peers.sessions import Listener, Session, on_behalf_of
 from services.graph.runs.places import Place
 
 CALL_S = 20.0

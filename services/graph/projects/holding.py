@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import msgspec
 
-from services.chassis.errands import Errand, Errands
-from services.chassis.marks import Kept
+from services.chassis.requests.marks import Kept
+from services.chassis.steps.errands import Errand, Errands
 from services.graph.canvases.canvas import Canvas
 from services.graph.canvases.identifiers import is_digest
 from services.graph.records.owing import Kind, Reference

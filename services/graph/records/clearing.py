@@ -11,11 +11,11 @@ from collections.abc import Mapping
 import msgspec
 
 from services.chassis.clock import Clock
-from services.chassis.errands import Errands
 from services.chassis.errors import FailedPrecondition
 from services.chassis.logs import get_logger
-from services.chassis.marks import Kept
-from services.chassis.sqlite import Database
+from services.chassis.requests.marks import Kept
+from services.chassis.steps.errands import Errands
+from services.chassis.storage.sqlite import Database
 from services.graph.records.keeping import RunGoesOn
 from services.graph.records.owing import Kind, Reference
 from services.graph.runs.state import State

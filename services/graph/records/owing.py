@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from services.chassis.errands import Errand, Errands, Owed
+from services.chassis.steps.errands import Errand, Errands, Owed
 from services.graph.runs import effects as e
 
 _PACK = msgspec.msgpack.Encoder().encode

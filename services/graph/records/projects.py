@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from services.chassis.marks import Kept
-from services.chassis.sqlite import Database
+from services.chassis.requests.marks import Kept
+from services.chassis.storage.sqlite import Database
 from services.graph.canvases import document
 from services.graph.canvases.canvas import Canvas, Node, Subgraph
 from services.graph.model import NameTaken, ProjectNotFound, Role, VersionConflict, VersionNotFound

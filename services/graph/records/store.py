@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from services.chassis.marks import Kept as KeptAnswer
-from services.chassis.sqlite import Database
+from services.chassis.requests.marks import Kept as KeptAnswer
+from services.chassis.storage.sqlite import Database
 from services.graph.model import Graph
 from services.graph.records.rows import ORDER, rows_of
 from services.graph.runs import effects as e

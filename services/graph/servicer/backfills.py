@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from modelyard.v1 import trigger_pb2 as pb
-from services.chassis.answers import Answers
 from services.chassis.clock import Clock
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests.answers import Answers
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, account_of, principal
 from services.graph.convert.project import time_message
 from services.graph.engine import Engine

@@ -7,9 +7,9 @@ from google.protobuf.message import Message
 
 from modelyard.v1 import canvas_pb2 as pb
 from modelyard.v1 import canvas_pb2_grpc
-from services.chassis.answers import Answers
 from services.chassis.clock import Clock
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests.answers import Answers
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.chassis.security import account_of, principal
 from services.graph.canvases import document
 from services.graph.canvases.canvas import Canvas

@@ -5,10 +5,10 @@ from typing import Any
 
 from modelyard.v1 import canvas_pb2, run_pb2_grpc
 from modelyard.v1 import run_pb2 as pb
-from services.chassis.answers import Answers
-from services.chassis.contacts import Contacts
 from services.chassis.errors import InvalidArgument
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.peers.contacts import Contacts
+from services.chassis.requests.answers import Answers
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, account_of, principal
 from services.graph.convert.picture import picture_node, run_title
 from services.graph.convert.run import ORDERS, STARTS, STATES, live_message, notification_of, telling

@@ -9,11 +9,11 @@ import msgspec
 
 from modelyard.v1 import trigger_pb2 as pb
 from modelyard.v1 import trigger_pb2_grpc
-from services.chassis.answers import Answers
 from services.chassis.clock import Clock
 from services.chassis.errors import ResourceExhausted, Unavailable
-from services.chassis.masks import check_paths, copy_paths, set_paths
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests.answers import Answers
+from services.chassis.requests.masks import check_paths, copy_paths, set_paths
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, account_of, principal
 from services.graph.engine import Engine
 from services.graph.model import Role

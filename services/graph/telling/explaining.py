@@ -11,7 +11,7 @@ from statistics import median
 import grpc.aio
 
 from modelyard.v1 import node_pb2, node_pb2_grpc, run_pb2, task_pb2, task_pb2_grpc
-from services.chassis.sessions import on_behalf_of
+from services.chassis.peers.sessions import on_behalf_of
 from services.graph.canvases.control_words import described
 from services.graph.canvases.operators import Operator
 from services.graph.model import CachePolicy, Graph, Order, PlannedNode

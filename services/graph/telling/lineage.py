@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from modelyard.v1 import lineage_pb2 as pb
-from services.chassis.lineage import BESIDE, DOWN, UP, Ask, Found, Source, link, paged, thing
+from services.chassis.rpc.lineage import BESIDE, DOWN, UP, Ask, Found, Source, link, paged, thing
 from services.chassis.security import ADMIN
 from services.graph.engine import Engine
 from services.graph.model import Body, Graph, PlannedNode, Role

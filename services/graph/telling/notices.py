@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from modelyard.v1 import contact_pb2, task_pb2
-from services.chassis.contacts import Contacts
-from services.chassis.errands import Carrier, Errand, one_by_one
+from services.chassis.peers.contacts import Contacts
+from services.chassis.steps.errands import Carrier, Errand, one_by_one
 from services.graph.convert.notice import EVENTS, Gate, end_request, gate_request
 from services.graph.convert.run import STATES, notification_of
 from services.graph.model import ProjectNotFound

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from services.chassis.marks import Kept
-from services.chassis.sqlite import Database
+from services.chassis.requests.marks import Kept
+from services.chassis.storage.sqlite import Database
 from services.graph.triggers.model import Backfill, NewFiring, RunTrigger
 from services.graph.triggers.rows import Rows, backfill_of
 

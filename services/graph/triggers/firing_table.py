@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from services.chassis.marks import Kept
-from services.chassis.sqlite import Database
+from services.chassis.requests.marks import Kept
+from services.chassis.storage.sqlite import Database
 from services.graph.triggers.model import Firing, FiringsFull, FiringState, NewFiring, RunTrigger
 from services.graph.triggers.rows import Rows, firing_of
 

@@ -12,7 +12,7 @@ from typing import Any
 from modelyard.addresses import is_loopback
 from services.chassis.errors import StartRefused
 from services.chassis.logs import get_logger
-from services.chassis.server import TlsFiles
+from services.chassis.rpc.server import TlsFiles
 from services.graph.config import GraphConfig
 from services.graph.triggers.deliveries import Answer, Deliveries, Delivery
 
@@ -109,7 +109,7 @@ def listener_of(config: GraphConfig, deliveries: Deliveries) -> Listener | None:
         raise WebhooksNeedTls(f"--webhook-host {config.webhook_host} is not loopback: add --tls")
     tls = None
     if config.tls:
-        from services.chassis.tls import ensure_server_files
+        from services.chassis.process.tls import ensure_server_files
 
         # The service's own port has the same certificate.
         tls = ensure_server_files(config.state_dir, [config.host, config.webhook_host])

@@ -7,8 +7,8 @@ import grpc.aio
 from modelyard.errors import from_rpc_error
 from modelyard.v1 import account_pb2, account_pb2_grpc
 from services.chassis.clock import Clock
-from services.chassis.passing import passed_on
-from services.chassis.sessions import on_behalf_of
+from services.chassis.peers.passing import passed_on
+from services.chassis.peers.sessions import on_behalf_of
 
 CALL_S = 10.0
 REMEMBERED_MS = 5_000

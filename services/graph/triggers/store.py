@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from services.chassis.marks import Kept
-from services.chassis.sqlite import Database
+from services.chassis.requests.marks import Kept
+from services.chassis.storage.sqlite import Database
 from services.graph.triggers.backfill_table import BackfillTable
 from services.graph.triggers.firing_table import FiringTable
 from services.graph.triggers.model import (

@@ -17,8 +17,8 @@ from modelyard.v1 import artifact_pb2, artifact_pb2_grpc, model_pb2, model_pb2_g
 from services.chassis.clock import Clock
 from services.chassis.errors import ServiceError
 from services.chassis.logs import get_logger
-from services.chassis.passing import passed_on
-from services.chassis.sessions import on_behalf_of
+from services.chassis.peers.passing import passed_on
+from services.chassis.peers.sessions import on_behalf_of
 from services.graph.triggers.events import text_of
 from services.graph.triggers.firing import Firings
 from services.graph.triggers.model import (

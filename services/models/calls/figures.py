@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.chassis.figures import Family, gauge
+from services.chassis.metrics.figures import Family, gauge
 from services.models.calls.calls import Calls
 from services.models.calls.statistics import Statistics
 

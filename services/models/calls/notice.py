@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from modelyard.models.values import Tensor
 from modelyard.serving.wire import Message
 from modelyard.v1 import contact_pb2, task_pb2
-from services.chassis import notice
 from services.chassis.errors import ServiceError
-from services.chassis.notice import ENTRIES_MOST, WORDS_CHARACTERS_MOST
+from services.chassis.peers import notice
+from services.chassis.peers.notice import ENTRIES_MOST, WORDS_CHARACTERS_MOST
 from services.models.calls import tensors
 from services.models.seams import Served
 

@@ -12,10 +12,10 @@ import grpc.aio
 from modelyard.artifacts import put_bytes
 from modelyard.errors import YardError
 from modelyard.v1 import contact_pb2, task_pb2
-from services.chassis import notice
-from services.chassis.contacts import Contacts
-from services.chassis.errands import Errand, Errands, one_by_one
-from services.chassis.sqlite import Database
+from services.chassis.peers import notice
+from services.chassis.peers.contacts import Contacts
+from services.chassis.steps.errands import Errand, Errands, one_by_one
+from services.chassis.storage.sqlite import Database
 from services.models.calls.notice import Drawn
 
 KIND = "calls.notice"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.chassis.figures import Spread
+from services.chassis.metrics.figures import Spread
 
 REASONS = ("rejected", "cancelled", "expired", "refused", "frame", "other")
 """Why calls failed: the queue was full or nothing could be loaded, the caller left, its time was over, the call itself

@@ -9,8 +9,8 @@ from modelyard.oip.v2 import inference_pb2 as pb
 from modelyard.serving.wire import Message
 from services.chassis import logs
 from services.chassis.errors import Internal, ServiceError
+from services.chassis.rpc.status import shown
 from services.chassis.security import Principal
-from services.chassis.status import shown
 from services.models.calls.errors import CallTooLarge
 from services.models.calls.messages import Request, encode_in_stream
 from services.models.calls.replies import EMPTY_FINAL, empty_final, reply

@@ -15,7 +15,7 @@ from modelyard.errors import YardError
 from modelyard.v1 import model_pb2 as pb
 from modelyard.v1 import task_pb2
 from services.chassis.errors import FailedPrecondition, InvalidArgument
-from services.chassis.passing import passed_on
+from services.chassis.peers.passing import passed_on
 from services.models.catalogue.state import File
 
 FILES_MOST = 900

@@ -13,7 +13,7 @@ import grpc.aio
 from modelyard.v1 import account_pb2, account_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
-from services.chassis.sessions import on_behalf_of
+from services.chassis.peers.sessions import on_behalf_of
 from services.models.catalogue import events as ev
 from services.models.catalogue.engine import Engine
 from services.models.quotas import FIELDS

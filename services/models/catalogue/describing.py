@@ -14,8 +14,8 @@ from modelyard.models.values import Provenance
 from modelyard.v1 import model_pb2 as pb
 from modelyard.v1 import task_pb2, task_pb2_grpc
 from services.chassis.errors import FailedPrecondition, InvalidArgument, Unavailable
-from services.chassis.passing import passed_on
-from services.chassis.sessions import on_behalf_of
+from services.chassis.peers.passing import passed_on
+from services.chassis.peers.sessions import on_behalf_of
 from services.models.catalogue import component, tasks, wording
 from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev

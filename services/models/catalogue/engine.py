@@ -16,14 +16,14 @@ import msgspec
 from modelyard.errors import YardError
 from modelyard.v1 import task_pb2
 from services.chassis.clock import Clock
-from services.chassis.errands import Errands, is_final
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
-from services.chassis.marks import Kept
-from services.chassis.replies import Replies
-from services.chassis.sessions import Session
-from services.chassis.supervise import Loops
-from services.chassis.watchers import Watchers
+from services.chassis.peers.sessions import Session
+from services.chassis.process.supervise import Loops
+from services.chassis.requests.marks import Kept
+from services.chassis.steps.errands import Errands, is_final
+from services.chassis.steps.replies import Replies
+from services.chassis.steps.watchers import Watchers
 from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev
 from services.models.catalogue import machine, tasks

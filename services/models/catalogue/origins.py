@@ -12,7 +12,7 @@ from modelyard.v1 import job_pb2, job_pb2_grpc, run_pb2, run_pb2_grpc, task_pb2,
 from modelyard.v1 import model_pb2 as pb
 from services.chassis.errors import FailedPrecondition
 from services.chassis.logs import get_logger
-from services.chassis.sessions import on_behalf_of
+from services.chassis.peers.sessions import on_behalf_of
 from services.models.catalogue import wording
 
 CALL_S = 10.0

@@ -10,8 +10,8 @@ import msgspec
 
 from modelyard.errors import from_rpc_error
 from modelyard.v1 import task_pb2, task_pb2_grpc
-from services.chassis.errands import Errand, Errands, one_by_one
-from services.chassis.sessions import on_behalf_of
+from services.chassis.peers.sessions import on_behalf_of
+from services.chassis.steps.errands import Errand, Errands, one_by_one
 from services.models.catalogue import effects as e
 
 CALL_S = 20.0

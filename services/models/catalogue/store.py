@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from modelyard.models import Inspection, inspection_in, inspection_out
-from services.chassis.errands import Errand
-from services.chassis.marks import Kept
-from services.chassis.sqlite import Database
+from services.chassis.requests.marks import Kept
+from services.chassis.steps.errands import Errand
+from services.chassis.storage.sqlite import Database
 from services.models.catalogue import effects as e
 from services.models.catalogue.model import WorkKind
 from services.models.catalogue.state import Live, Model, Revision, State, Version

@@ -11,8 +11,8 @@ from modelyard import artifacts
 from modelyard.errors import YardError, from_rpc_error
 from modelyard.v1 import artifact_pb2, artifact_pb2_grpc, task_pb2
 from services.chassis.clock import Clock
-from services.chassis.errands import is_final
 from services.chassis.logs import get_logger
+from services.chassis.steps.errands import is_final
 from services.models.catalogue import events as ev
 from services.models.catalogue import program, tasks
 from services.models.catalogue.model import Cause

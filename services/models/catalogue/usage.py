@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from services.chassis.sqlite import Database
+from services.chassis.storage.sqlite import Database
 
 DAY_MS = 24 * 3_600_000
 TASKS_KEPT_MS = 400 * DAY_MS

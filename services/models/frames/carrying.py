@@ -7,7 +7,7 @@ from typing import Any
 
 from modelyard.v1 import seat_pb2
 from services.chassis.errors import ServiceError
-from services.chassis.seat_links import close_command
+from services.chassis.peers.seat_links import close_command
 from services.models.frames import effects as e
 from services.models.frames import events as ev
 from services.models.frames.beside import Beside

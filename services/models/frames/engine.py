@@ -19,11 +19,11 @@ from modelyard.v1 import task_pb2
 from services.chassis.clock import Clock
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
-from services.chassis.marks import Kept as KeptAnswer
-from services.chassis.replies import Replies
-from services.chassis.settling import Waiters, let_go
-from services.chassis.supervise import Loops
-from services.chassis.watchers import Watchers
+from services.chassis.process.supervise import Loops
+from services.chassis.requests.marks import Kept as KeptAnswer
+from services.chassis.steps.replies import Replies
+from services.chassis.steps.settling import Waiters, let_go
+from services.chassis.steps.watchers import Watchers
 from services.models.frames import effects as e
 from services.models.frames import events as ev
 from services.models.frames import machine

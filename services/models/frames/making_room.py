@@ -12,7 +12,7 @@ import grpc.aio
 from modelyard.v1 import task_pb2, task_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
-from services.chassis.sessions import on_behalf_of
+from services.chassis.peers.sessions import on_behalf_of
 from services.models.frames import budget, wanted
 from services.models.frames.engine import FrameEngine
 from services.models.frames.events import RoomFound

@@ -12,8 +12,8 @@ from modelyard.v1 import task_pb2, task_pb2_grpc
 from services.chassis.errors import ServiceError
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
-from services.chassis.sessions import Session, on_behalf_of
-from services.chassis.supervise import Loops
+from services.chassis.peers.sessions import Session, on_behalf_of
+from services.chassis.process.supervise import Loops
 from services.models.frames import effects as e
 from services.models.frames import events as ev
 from services.models.frames.beside import Beside

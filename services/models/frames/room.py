@@ -9,9 +9,9 @@ import grpc.aio
 from modelyard.quantities import parse_size
 from modelyard.v1 import seat_pb2, seat_pb2_grpc
 from services.chassis.clock import Clock
-from services.chassis.outward import yard_key
-from services.chassis.sqlite import Database, load_queries
-from services.chassis.supervise import Loops
+from services.chassis.peers.outward import yard_key
+from services.chassis.process.supervise import Loops
+from services.chassis.storage.sqlite import Database, load_queries
 from services.models.frames.clearing import Clearing
 from services.models.frames.engine import FrameEngine
 from services.models.frames.examples import Examples

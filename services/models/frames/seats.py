@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from modelyard.enclosure.telling import is_coming
 from modelyard.v1 import job_pb2, seat_pb2
 from services.chassis.logs import get_logger
-from services.chassis.seat_links import Met, Return, SeatLinks
+from services.chassis.peers.seat_links import Met, Return, SeatLinks
 from services.models.frames import events as ev
 from services.models.frames.engine import FrameEngine
 from services.models.frames.launching import IMAGE, LISTENING

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from services.chassis.marks import Kept as KeptAnswer
-from services.chassis.sqlite import Database
+from services.chassis.requests.marks import Kept as KeptAnswer
+from services.chassis.storage.sqlite import Database
 from services.models.frames import effects as e
 from services.models.frames.state import Deployment, Frame
 

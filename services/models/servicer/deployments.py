@@ -9,10 +9,10 @@ import grpc.aio
 
 from modelyard.v1 import deployment_pb2 as pb
 from modelyard.v1 import deployment_pb2_grpc
-from services.chassis.answers import Answers, repeatable
 from services.chassis.clock import Clock
 from services.chassis.errors import NotFound, ServiceError
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests.answers import Answers, repeatable
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, Principal, account_of, principal
 from services.models.catalogue.access import missing_model
 from services.models.catalogue.model import ModelForbidden

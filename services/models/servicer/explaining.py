@@ -7,7 +7,7 @@ import grpc.aio
 from modelyard.v1 import deployment_pb2 as pb
 from modelyard.v1 import task_pb2, task_pb2_grpc
 from services.chassis.clock import Clock
-from services.chassis.sessions import on_behalf_of
+from services.chassis.peers.sessions import on_behalf_of
 from services.models.convert.deployment import frame_message
 from services.models.frames.engine import FrameEngine
 from services.models.frames.model import FrameState

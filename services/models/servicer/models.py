@@ -10,10 +10,10 @@ from google.protobuf.message import Message
 
 from modelyard.v1 import model_pb2 as pb
 from modelyard.v1 import model_pb2_grpc
-from services.chassis.answers import Answers
 from services.chassis.clock import Clock
 from services.chassis.errors import InvalidArgument, OutOfRange
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests.answers import Answers
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, account_of, principal
 from services.models.catalogue import access, component, wording
 from services.models.catalogue import effects as e

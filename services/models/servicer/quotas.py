@@ -10,11 +10,11 @@ import grpc.aio
 from modelyard.errors import from_rpc_error
 from modelyard.v1 import account_pb2, account_pb2_grpc, model_pb2_grpc
 from modelyard.v1 import model_pb2 as pb
-from services.chassis.answers import Answers
 from services.chassis.errors import InvalidArgument, NotFound, PermissionDenied
 from services.chassis.logs import get_logger
+from services.chassis.peers.sessions import on_behalf_of
+from services.chassis.requests.answers import Answers
 from services.chassis.security import ADMIN, account_of, principal
-from services.chassis.sessions import on_behalf_of
 from services.models.calls.flights import Flights
 from services.models.catalogue import effects as e
 from services.models.catalogue import events as ev

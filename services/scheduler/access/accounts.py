@@ -6,7 +6,7 @@ from collections.abc import Collection
 import msgspec
 
 from services.chassis.clock import Clock
-from services.chassis.marks import Kept, nothing_kept
+from services.chassis.requests.marks import Kept, nothing_kept
 from services.chassis.security import AGENT, Principal, TokenInvalid, hash_secret
 from services.scheduler.access.revocations import Revocations
 from services.scheduler.records.store import SchedulerStore

@@ -53,7 +53,7 @@ class Credentials:
         credentials = pb.NodeCredentials(token=secret)
         credentials.expire_time.FromMilliseconds(expire_ms)
         if self._tls and certificate_request_pem:
-            from services.chassis.tls import ensure_authority, sign_request
+            from services.chassis.process.tls import ensure_authority, sign_request
 
             authority = ensure_authority(self._state_dir)
             credentials.certificate_pem = sign_request(

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from services.chassis.watchers import Watchers
+from services.chassis.steps.watchers import Watchers
 
 
 class Revocations:

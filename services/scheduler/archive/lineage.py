@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from modelyard.v1 import lineage_pb2 as pb
 from modelyard.v1 import task_pb2
-from services.chassis.lineage import BESIDE, DOWN, UP, Ask, Found, Source, link, paged, thing
+from services.chassis.rpc.lineage import BESIDE, DOWN, UP, Ask, Found, Source, link, paged, thing
 from services.chassis.security import ADMIN
 from services.scheduler.archive.past import Past
 from services.scheduler.model import STRIDE, array_of, format_task_id, index_of, parse_task_id

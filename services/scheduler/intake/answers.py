@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from google.protobuf.descriptor import FileDescriptor
 
-from services.chassis import answers as chassis
-from services.chassis.marks import Mark
+from services.chassis.requests import answers as chassis
+from services.chassis.requests.marks import Mark
 from services.scheduler.engine import Engine
 from services.scheduler.intake.submission import check_request_id, recall
 from services.scheduler.state.events import RequestRecalled

@@ -8,7 +8,7 @@ from itertools import combinations
 import msgspec
 
 from modelyard.v1 import task_pb2
-from services.chassis import masks
+from services.chassis.requests import masks
 from services.chassis.security import Principal
 from services.scheduler.engine import Engine
 from services.scheduler.intake import asked_params, attachments, specs

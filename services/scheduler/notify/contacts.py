@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from services.chassis.clock import Clock
-from services.chassis.marks import Kept, nothing_kept
+from services.chassis.requests.marks import Kept, nothing_kept
 from services.chassis.security import make_secret
 from services.scheduler.engine import Engine
 from services.scheduler.notification import KnownContact

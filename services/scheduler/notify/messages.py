@@ -7,7 +7,7 @@ import msgspec
 
 from modelyard.v1 import task_pb2
 from services.chassis.clock import Clock
-from services.chassis.marks import Kept, nothing_kept
+from services.chassis.requests.marks import Kept, nothing_kept
 from services.scheduler.notification import Event, Notice, event_id
 from services.scheduler.notify.contacts import Contacts
 from services.scheduler.notify.model import Delivery, Message

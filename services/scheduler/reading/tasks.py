@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from modelyard.v1 import task_pb2 as pb
 from services.chassis.clock import Clock
-from services.chassis.paging import PageTokenInvalid, decode_token, encode_token, page_size
+from services.chassis.requests.paging import PageTokenInvalid, decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, TASK, Principal
 from services.scheduler.engine import Engine
 from services.scheduler.model import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from services.chassis.sqlite import Database, load_migrations, load_queries
+from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.scheduler.model import (
     STRIDE,
     Condition,

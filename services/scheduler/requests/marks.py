@@ -1,6 +1,6 @@
 """How the request that an RPC makes marks the machine's events; `chassis.marks` has the mark. Pure."""
 
-from services.chassis.marks import Mark
+from services.chassis.requests.marks import Mark
 from services.scheduler.state.events import Event, Marked
 
 

@@ -8,7 +8,7 @@ import heapq
 import msgspec
 
 from services.chassis.errors import ServiceError
-from services.chassis.marks import RequestIdReused
+from services.chassis.requests.marks import RequestIdReused
 from services.scheduler.model import (
     Cause,
     Dependency,

@@ -6,8 +6,8 @@ from typing import Any
 from modelyard.v1 import account_pb2 as pb
 from modelyard.v1 import account_pb2_grpc
 from services.chassis.clock import Clock
-from services.chassis.marks import unmarked
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests.marks import unmarked
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.chassis.security import (
     ADMIN,
     TASK,

@@ -6,7 +6,7 @@ from typing import Any
 
 from modelyard.v1 import contact_pb2 as pb
 from modelyard.v1 import contact_pb2_grpc
-from services.chassis.paging import PageTokenInvalid, decode_token, encode_token, page_size
+from services.chassis.requests.paging import PageTokenInvalid, decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, Principal, principal
 from services.scheduler.intake.answers import Answers
 from services.scheduler.intake.specs import NAME

@@ -5,7 +5,7 @@ from typing import Any
 
 from modelyard.v1 import agent_link_pb2 as pb
 from modelyard.v1 import agent_link_pb2_grpc
-from services.chassis.access import certified_node
+from services.chassis.access.admission import certified_node
 from services.chassis.security import principal
 from services.scheduler.access.credentials import Credentials
 from services.scheduler.archive.logs import LogFiles

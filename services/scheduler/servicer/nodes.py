@@ -7,7 +7,7 @@ from typing import Any
 from modelyard.v1 import node_pb2 as pb
 from modelyard.v1 import node_pb2_grpc
 from services.chassis.clock import Clock
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.chassis.security import make_secret, principal
 from services.scheduler.access.accounts import Accounts
 from services.scheduler.access.credentials import JOIN_TTL_MS

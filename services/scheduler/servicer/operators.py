@@ -4,7 +4,7 @@ from typing import Any
 
 from modelyard.v1 import operator_pb2 as pb
 from modelyard.v1 import operator_pb2_grpc
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.scheduler.engine import Engine
 from services.scheduler.intake.operators import Operators
 from services.scheduler.refusals import OperatorNotFound

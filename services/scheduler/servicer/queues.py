@@ -4,7 +4,7 @@ from typing import Any
 
 from modelyard.v1 import queue_pb2 as pb
 from modelyard.v1 import queue_pb2_grpc
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.chassis.security import principal
 from services.scheduler.access.accounts import Accounts
 from services.scheduler.engine import Engine

@@ -7,7 +7,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from modelyard.v1 import account_pb2, queue_pb2
-from services.chassis.masks import check_paths, set_paths
+from services.chassis.requests.masks import check_paths, set_paths
 from services.chassis.security import ADMIN, Principal
 from services.scheduler.intake.specs import NAME, PRIORITY_MOST
 from services.scheduler.model import Quota

@@ -11,8 +11,8 @@ from modelyard.v1 import artifact_pb2 as pb
 from modelyard.v1.artifact_pb2_grpc import ArtifactServiceServicer
 from services.chassis.audit.log import note_in_stream
 from services.chassis.errors import ServiceError
-from services.chassis.interceptors import MalformedMessage
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests.paging import decode_token, encode_token, page_size
+from services.chassis.rpc.interceptors import MalformedMessage
 from services.chassis.security import principal
 from services.store.convert import (
     artifact_message,

@@ -3,7 +3,7 @@
 from modelyard.training import ProgressSource
 from modelyard.training.policies.readiness import Readiness, ReadinessKind
 from modelyard.v1 import framework_pb2, seat_pb2
-from services.chassis.seat_links import close_command
+from services.chassis.peers.seat_links import close_command
 from services.trainer.convert.addresses import Cache
 from services.trainer.jobs.launching import watched
 from services.trainer.model import Checkpoint

@@ -10,8 +10,8 @@ from google.protobuf.json_format import MessageToDict
 
 from modelyard.quantities import format_duration, format_size
 from modelyard.v1 import contact_pb2, job_pb2, task_pb2
-from services.chassis import notice
-from services.chassis.notice import ENTRIES_MOST, WORDS_CHARACTERS_MOST
+from services.chassis.peers import notice
+from services.chassis.peers.notice import ENTRIES_MOST, WORDS_CHARACTERS_MOST
 
 METRICS_MOST = 20
 """Of one instance."""

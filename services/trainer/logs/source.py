@@ -13,7 +13,7 @@ import grpc.aio
 from modelyard.errors import from_rpc_error
 from modelyard.v1 import job_pb2, task_pb2, task_pb2_grpc
 from services.chassis.errors import Unavailable
-from services.chassis.sessions import on_behalf_of
+from services.chassis.peers.sessions import on_behalf_of
 from services.trainer.engine import Engine
 from services.trainer.logs.epochs import Epochs, Part
 from services.trainer.records.log_index import LogIndex, SeatLog

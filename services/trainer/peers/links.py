@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from modelyard.training import Progress
 from modelyard.v1 import seat_pb2
 from services.chassis.logs import get_logger
-from services.chassis.seat_links import Met, Return, SeatLinks
+from services.chassis.peers.seat_links import Met, Return, SeatLinks
 from services.trainer.convert.progress import points_of, progress_of
 from services.trainer.convert.seat import checkpoint_of, events_of, launch_of, number_of
 from services.trainer.engine import Engine

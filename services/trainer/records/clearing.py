@@ -9,8 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from services.chassis.clock import Clock
-from services.chassis.errands import Errands
 from services.chassis.logs import get_logger
+from services.chassis.steps.errands import Errands
 from services.trainer.jobs.checkpoints import holder_of
 from services.trainer.records.owing import Kind
 from services.trainer.records.store import JobStore

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from services.chassis.sqlite import Database
+from services.chassis.storage.sqlite import Database
 from services.trainer.state.jobs import Key
 
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from services.chassis.errors import ResourceExhausted
-from services.chassis.marks import Kept, nothing_kept
-from services.chassis.sqlite import Database
+from services.chassis.requests.marks import Kept, nothing_kept
+from services.chassis.storage.sqlite import Database
 from services.trainer.state.jobs import Key
 
 POINTS_OF_SERIES, POINTS_OF_SERIES_LEAST = 10_000, 100

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from services.chassis.errands import Errand, Errands
+from services.chassis.steps.errands import Errand, Errands
 from services.trainer.state import effects as e
 
 _PACK = msgspec.msgpack.Encoder().encode

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from services.chassis.errands import Errand
-from services.chassis.marks import Kept as KeptAnswer
-from services.chassis.sqlite import Database
+from services.chassis.requests.marks import Kept as KeptAnswer
+from services.chassis.steps.errands import Errand
+from services.chassis.storage.sqlite import Database
 from services.trainer.model import Checkpoint, JobState
 from services.trainer.records.sweeps import put_sweep, put_trial
 from services.trainer.state import effects as e

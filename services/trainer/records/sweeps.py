@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from services.chassis.sqlite import Database
+from services.chassis.storage.sqlite import Database
 from services.trainer.state.effects import PutSweep, PutTrial
 from services.trainer.state.sweeps import Sweep, Trial
 

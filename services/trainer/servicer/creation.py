@@ -5,8 +5,8 @@ from typing import Any
 
 from modelyard.v1 import framework_pb2
 from modelyard.v1 import job_pb2 as pb
-from services.chassis.answers import Answers
-from services.chassis.contacts import Contacts
+from services.chassis.peers.contacts import Contacts
+from services.chassis.requests.answers import Answers
 from services.chassis.security import principal
 from services.trainer.convert.job import job_message
 from services.trainer.documents import attachments, limits

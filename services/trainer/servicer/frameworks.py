@@ -12,7 +12,7 @@ from modelyard.v1 import framework_pb2 as pb
 from modelyard.v1 import framework_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.errors import FailedPrecondition, NotFound
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.chassis.security import principal
 from services.trainer.documents.frameworks import Frameworks
 from services.trainer.documents.plans import Plans

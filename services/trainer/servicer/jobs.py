@@ -8,7 +8,7 @@ from typing import Any
 from modelyard.v1 import job_pb2 as pb
 from services.chassis.clock import Clock
 from services.chassis.errors import InvalidArgument
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, TASK, Principal, RoleNotAllowed, account_of, principal
 from services.trainer.convert.job import STATES, instance_message, job_message, stacks_message
 from services.trainer.engine import Engine

@@ -14,10 +14,10 @@ from modelyard.training.sweeps.sections import SEED_MOST
 from modelyard.training.sweeps.sweepfile import PARALLEL_MOST
 from modelyard.v1 import sweep_pb2 as pb
 from modelyard.v1 import sweep_pb2_grpc
-from services.chassis.answers import Answers
 from services.chassis.clock import Clock
-from services.chassis.contacts import Contacts
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.peers.contacts import Contacts
+from services.chassis.requests.answers import Answers
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.chassis.security import ADMIN, account_of, principal
 from services.trainer.convert.sweep import STATES, TRIAL_STATES, trial_message
 from services.trainer.documents import limits

@@ -11,7 +11,7 @@ from modelyard.training_messages import dependency_message
 from modelyard.v1 import job_pb2 as pb
 from modelyard.v1 import task_pb2, task_pb2_grpc
 from services.chassis.clock import Clock
-from services.chassis.sessions import on_behalf_of
+from services.chassis.peers.sessions import on_behalf_of
 from services.trainer.convert.addresses import address_of
 from services.trainer.convert.job import stacks_message
 from services.trainer.engine import Engine

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from modelyard.v1 import framework_pb2
 from modelyard.v1 import lineage_pb2 as pb
 from services.chassis.errors import NotFound
-from services.chassis.lineage import BESIDE, DOWN, UP, Ask, Found, Source, link, paged, thing
+from services.chassis.rpc.lineage import BESIDE, DOWN, UP, Ask, Found, Source, link, paged, thing
 from services.chassis.security import ADMIN
 from services.trainer.documents.frameworks import Frameworks
 from services.trainer.model import Checkpoint

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import msgspec
 
 from modelyard.v1 import contact_pb2, task_pb2
-from services.chassis.contacts import Contacts
-from services.chassis.errands import Errand, one_by_one
 from services.chassis.errors import InvalidArgument
+from services.chassis.peers.contacts import Contacts
+from services.chassis.steps.errands import Errand, one_by_one
 from services.trainer.convert.job import STATES
 from services.trainer.convert.notice import EVENTS, end_request
 from services.trainer.telling.jobs import Jobs

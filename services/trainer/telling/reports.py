@@ -6,10 +6,10 @@ An answer means that progress and points are on disk.
 from __future__ import annotations
 
 from modelyard.v1 import job_pb2 as pb
-from services.chassis.answers import Answers
 from services.chassis.clock import Clock
 from services.chassis.errors import FailedPrecondition, InvalidArgument
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests.answers import Answers
+from services.chassis.requests.paging import decode_token, encode_token, page_size
 from services.chassis.security import TASK, Principal
 from services.trainer.convert.progress import check_report, points_of, progress_of, told_points
 from services.trainer.engine import Engine

@@ -11,9 +11,9 @@ import msgspec
 from modelyard.quantities import format_duration
 from modelyard.v1 import contact_pb2, task_pb2
 from modelyard.v1 import sweep_pb2 as pb
-from services.chassis import notice
-from services.chassis.contacts import Contacts
-from services.chassis.errands import Errand, one_by_one
+from services.chassis.peers import notice
+from services.chassis.peers.contacts import Contacts
+from services.chassis.steps.errands import Errand, one_by_one
 from services.trainer.convert.sweep import STATES, trial_message
 from services.trainer.model import SweepState
 from services.trainer.telling.sweeps import Sweeps

@@ -30,7 +30,7 @@ class Disk:
 
 
 class Handle:
-    """`services.chassis.sqlite.Database` of one process: without threads, a transaction for each write, at once."""
+    """`services.chassis.storage.sqlite.Database` of one process: no threads, a transaction for each write, at once."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk

@@ -19,8 +19,9 @@ import grpc.aio
 import msgspec
 
 from modelyard.training import Plan, plan_job
-from services.chassis import failpoints, outward
-from services.chassis.supervise import Loops
+from services.chassis import failpoints
+from services.chassis.peers import outward
+from services.chassis.process.supervise import Loops
 from services.trainer import service as service_module
 from services.trainer.config import TrainerConfig
 from services.trainer.engine import Engine

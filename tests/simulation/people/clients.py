@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from services.chassis.marks import RequestIdReused
+from services.chassis.requests.marks import RequestIdReused
 from services.scheduler.model import Spec, TaskState, element_key, task_key
 from services.scheduler.refusals import DependencyMoved
 from services.scheduler.state import events as ev

@@ -18,7 +18,7 @@ import msgspec
 
 from modelyard.errors import YardError
 from modelyard.v1 import task_pb2 as pb
-from services.chassis.errands import Errand, Errands
+from services.chassis.steps.errands import Errand, Errands
 from services.graph import engine as engine_module
 from services.graph.engine import Engine
 from services.graph.model import GateControl, Graph, Order
@@ -428,7 +428,7 @@ class Store:
 
 
 class Jobs:
-    """`services.chassis.supervise.Loops`: what is under way beside the steps, each for a while."""
+    """`services.chassis.process.supervise.Loops`: what is under way beside the steps, each for a while."""
 
     def __init__(self, world: World) -> None:
         self._world = world

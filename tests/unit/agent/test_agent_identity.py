@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from modelyard.v1 import agent_link_pb2 as pb
 from services.agent.config import AgentConfig
 from services.agent.link.join import SOONEST_S, Credentials, Record
-from services.chassis import tls
+from services.chassis.process import tls
 
 DAY_MS = 86_400_000
 

@@ -20,7 +20,7 @@ from services.agent.messages.specifications import Specifications
 from services.agent.preparation.variables import file_name, input_variable
 from services.agent.tasks.model import Pool
 from services.agent.tasks.params import merged_params
-from services.chassis.config import ConfigInvalid
+from services.chassis.process.config import ConfigInvalid
 
 
 def spec(**fields: object) -> bytes:

@@ -22,10 +22,10 @@ from services.chassis.audit.entry import LONG, RESOURCES_MOST, is_change, resour
 from services.chassis.audit.log import PACKAGE, AuditLog, Caller, note_in_stream, set_current
 from services.chassis.audit.servicer import AuditServicer
 from services.chassis.errors import InvalidArgument
-from services.chassis.paging import encode_token
+from services.chassis.requests.paging import encode_token
 from services.chassis.security import USER, Principal
-from services.chassis.sqlite import Database, load_migrations
-from services.chassis.storage_errors import DiskFull
+from services.chassis.storage.errors import DiskFull
+from services.chassis.storage.sqlite import Database, load_migrations
 from tests.support.fake_clock import FakeClock
 from tests.support.full_disk import FullDisk
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from modelyard.channel import connect, incoming
 from modelyard.errors import CallTimedOut, ConnectionFailed, InsecureAddress, from_rpc_error
-from services.chassis import errors, logs, status
+from services.chassis import errors, logs
 from services.chassis.clock import SystemClock
 from services.chassis.errors import InvalidArgument, NotFound, ServiceError
-from services.chassis.migrations import load_migrations, load_queries
-from services.chassis.paging import (
+from services.chassis.process.supervise import Loops
+from services.chassis.requests.paging import (
     PageSizeNegative,
     PageTokenInvalid,
     PageTokenMismatch,
@@ -29,7 +29,8 @@ from services.chassis.paging import (
     encode_token,
     page_size,
 )
-from services.chassis.supervise import Loops
+from services.chassis.rpc import status
+from services.chassis.storage.migrations import load_migrations, load_queries
 from tests.support.fake_clock import FakeClock
 
 

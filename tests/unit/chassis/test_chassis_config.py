@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.chassis.config import ServiceConfig, default_state_dir, load, option
+from services.chassis.process.config import ServiceConfig, default_state_dir, load, option
 
 
 @dataclass(frozen=True, kw_only=True)

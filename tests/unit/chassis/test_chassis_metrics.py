@@ -9,8 +9,8 @@ import urllib.request
 
 import pytest
 
-from services.chassis.metrics import NoMetrics, make_metrics
-from services.chassis.prometheus import MetricsPortTaken
+from services.chassis.metrics.prometheus import MetricsPortTaken
+from services.chassis.metrics.registry import NoMetrics, make_metrics
 from tests.support.ports import free_port
 
 
@@ -48,8 +48,8 @@ def test_metrics_off_record_nothing() -> None:
 def test_start_of_a_service_imports_nothing_it_does_not_use() -> None:
     """Each of these costs a start tens of milliseconds."""
     code = (
-        "import sys, services.chassis.bootstrap, services.chassis.server, services.chassis.sqlite,"
-        " services.chassis.peers; print([m for m in"
+        "import sys, services.chassis.process.bootstrap, services.chassis.rpc.server, services.chassis.storage.sqlite,"
+        " services.chassis.access.remote; print([m for m in"
         " ('rich', 'prometheus_client', 'cryptography', 'typer', 'fsspec', 'psutil') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from services.chassis.errors import ServiceError
-from services.chassis.replies import Replies
+from services.chassis.steps.replies import Replies
 
 
 def keep(connection: sqlite3.Connection, made: int) -> None:

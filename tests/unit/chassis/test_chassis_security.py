@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.chassis.access import Access
+from services.chassis.access.admission import Access
 from services.chassis.security import (
     ADMIN,
     ANONYMOUS,
@@ -107,7 +107,7 @@ def test_rules_of_the_chassis_let_anonymous_only_check_health() -> None:
 @pytest.mark.asyncio
 async def test_token_is_remembered_by_hash_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("services.chassis.access.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("services.chassis.access.admission.time.monotonic", lambda: now[0])
     tokens = FewTokens()
     access = Access(tokens, RULES)
     authorization = f"Bearer {USER_TOKEN}"

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from services.chassis.settling import Waiters, let_go
+from services.chassis.steps.settling import Waiters, let_go
 
 
 @pytest.mark.asyncio

@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from services.chassis.errors import InvariantViolation, StartRefused
-from services.chassis.migrations import DatabaseTooNew, MigrationFailed
-from services.chassis.sqlite import Database
-from services.chassis.storage_errors import DatabaseDamaged, DiskFull, StorageBusy, StorageReadOnly
+from services.chassis.storage.errors import DatabaseDamaged, DiskFull, StorageBusy, StorageReadOnly
+from services.chassis.storage.migrations import DatabaseTooNew, MigrationFailed
+from services.chassis.storage.sqlite import Database
 
 TABLE = ("0001_initial", "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT UNIQUE, body BLOB);")
 SECOND = ("0002_colour", "ALTER TABLE item ADD COLUMN colour TEXT; UPDATE item SET colour = 'red';")

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.chassis.tls import (
+from services.chassis.process.tls import (
     AuthorityBroken,
     SigningRequestInvalid,
     ca_hash,

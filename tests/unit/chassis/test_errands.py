@@ -12,9 +12,9 @@ import pytest
 
 from modelyard.errors import CallRefused, ConnectionFailed, YardError
 from services.chassis.clock import SystemClock
-from services.chassis.errands import Errand, Errands
-from services.chassis.sqlite import Database, load_migrations, load_queries
-from services.chassis.supervise import Loops
+from services.chassis.process.supervise import Loops
+from services.chassis.steps.errands import Errand, Errands
+from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.graph.peers.carriers import Cancellations, References
 from services.graph.records.owing import Cancellation, Kind, Reference
 from tests.support.wait import wait_until

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.v1 import task_pb2
-from services.chassis.masks import EmptyMask, UnknownPath, check_paths, copy_paths, set_paths
+from services.chassis.requests.masks import EmptyMask, UnknownPath, check_paths, copy_paths, set_paths
 
 KNOWN = ("params_json", "priority", "timeouts.queue_timeout", "timeouts.run_timeout", "labels")
 

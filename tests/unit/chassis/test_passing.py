@@ -6,7 +6,7 @@ import pytest
 
 from modelyard.errors import CallRefused, ConnectionFailed
 from services.chassis.errors import NotFound, ServiceError, Unavailable
-from services.chassis.passing import passed_on
+from services.chassis.peers.passing import passed_on
 
 
 def test_refusal_keeps_code_reason_field_and_next_step() -> None:

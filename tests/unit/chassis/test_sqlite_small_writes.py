@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.chassis.sqlite import HOPS_WHEN_SLOW, SWIFT_S, Database, _Pace
+from services.chassis.storage.sqlite import HOPS_WHEN_SLOW, SWIFT_S, Database, _Pace
 
 TABLE = [("0001_table", "CREATE TABLE thing (name TEXT PRIMARY KEY)")]
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from services.chassis.clock import SystemClock
-from services.chassis.errands import Errands
-from services.chassis.sqlite import Database, load_migrations, load_queries
+from services.chassis.steps.errands import Errands
+from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.graph.model import GateControl, Graph
 from services.graph.model import Kind as NodeKind
 from services.graph.records.owing import Kind, Notice, Reference, owed

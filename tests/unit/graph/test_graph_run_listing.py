@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from services.chassis.sqlite import Database, load_migrations, load_queries
+from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.graph.convert.run import brief_message
 from services.graph.records.store import RunStore
 from services.graph.runs.effects import InsertRun, RecordRunState

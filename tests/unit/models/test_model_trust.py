@@ -8,7 +8,7 @@ import pytest
 
 from modelyard.documents.problems import Refused
 from modelyard.models import read_config
-from services.chassis.config import ConfigInvalid
+from services.chassis.process.config import ConfigInvalid
 from services.models.config import ModelsConfig
 from services.models.trust.words import NOBODY, read_trust
 

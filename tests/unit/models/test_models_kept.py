@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.v1 import seat_pb2
-from services.chassis.seat_links import CLOSED_MOST, Link, Met
+from services.chassis.peers.seat_links import CLOSED_MOST, Link, Met
 from services.chassis.security import USER, Principal
 from services.models.calls import messages
 from tests.support.frame_world import MIB, World

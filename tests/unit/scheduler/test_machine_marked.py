@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from services.chassis import marks
-from services.chassis.marks import RequestIdReused
-from services.chassis.sqlite import Database, load_migrations
+from services.chassis.requests import marks
+from services.chassis.requests.marks import RequestIdReused
+from services.chassis.storage.sqlite import Database, load_migrations
 from services.scheduler.engine import Engine
 from services.scheduler.model import TaskState
 from services.scheduler.records.store import PACKAGE, SchedulerStore

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from services.chassis.marks import RequestIdReused
+from services.chassis.requests.marks import RequestIdReused
 from services.scheduler.model import Cause, Retry, TaskState, VerdictKind, element_key, format_task_id
 from services.scheduler.refusals import ElementNotMade, RevisionStale, TaskHasEnded, TooManyChanges
 from services.scheduler.requests import modification

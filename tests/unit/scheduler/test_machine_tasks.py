@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.chassis.marks import RequestIdReused
+from services.chassis.requests.marks import RequestIdReused
 from services.scheduler.machine import TRANSITIONS
 from services.scheduler.model import TERMINAL, Cause, Retry, TaskState
 from services.scheduler.refusals import TaskHasEnded, TaskIsNotHeld, TaskIsRunning

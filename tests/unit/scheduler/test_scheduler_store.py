@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from services.chassis.sqlite import Database, load_migrations
-from services.chassis.storage_errors import DiskFull
+from services.chassis.storage.errors import DiskFull
+from services.chassis.storage.sqlite import Database, load_migrations
 from services.scheduler.engine import Engine
 from services.scheduler.model import Cause, Spec, TaskState, element_key, task_key
 from services.scheduler.records.rows import Counters

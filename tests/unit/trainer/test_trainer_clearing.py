@@ -9,8 +9,8 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from services.chassis.errands import Errand, Errands
-from services.chassis.sqlite import Database, load_migrations, load_queries
+from services.chassis.steps.errands import Errand, Errands
+from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.trainer.model import Checkpoint, Condition, ConditionKind, JobState
 from services.trainer.records.clearing import Clearing
 from services.trainer.records.owing import Kind

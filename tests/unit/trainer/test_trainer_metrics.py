@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from services.chassis.sqlite import Database, load_migrations, load_queries
+from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.trainer.records import metrics as module
 from services.trainer.records.metrics import Metrics, Point, TooManySeries, thinned
 from services.trainer.records.store import JobStore

@@ -13,7 +13,7 @@ import msgspec
 from modelyard.v1 import lineage_pb2 as pb
 from modelyard.v1 import lineage_pb2_grpc
 from services.chassis.errors import InvalidArgument, NotFound
-from services.chassis.paging import PageTokenInvalid, decode_token, encode_token, page_size
+from services.chassis.requests.paging import PageTokenInvalid, decode_token, encode_token, page_size
 from services.chassis.security import Principal, principal
 
 UP, DOWN, BESIDE = pb.LINK_DIRECTION_UP, pb.LINK_DIRECTION_DOWN, pb.LINK_DIRECTION_BESIDE

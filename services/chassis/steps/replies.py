@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from services.chassis.errors import ServiceError
-from services.chassis.marks import Kept
+from services.chassis.requests.marks import Kept
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from services.chassis.errors import InvariantViolation
-from services.chassis.migrations import load_migrations, load_queries, migrate
-from services.chassis.storage_errors import DatabaseDamaged, refusal, translate
+from services.chassis.storage.errors import DatabaseDamaged, refusal, translate
+from services.chassis.storage.migrations import load_migrations, load_queries, migrate
 
 __all__ = ["Database", "load_migrations", "load_queries"]
 

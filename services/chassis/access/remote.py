@@ -17,9 +17,9 @@ import grpc.aio
 
 from modelyard.errors import from_rpc_error
 from modelyard.v1 import account_pb2, account_pb2_grpc
+from services.chassis.access.revocations import Revocations
 from services.chassis.clock import Clock, SystemClock
 from services.chassis.errors import Unauthenticated, Unavailable
-from services.chassis.revocations import Revocations
 from services.chassis.security import TASK, Principal, TokenInvalid, TokenStale, hash_secret
 
 REMEMBER_MS = 5_000

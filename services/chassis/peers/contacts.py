@@ -9,8 +9,8 @@ import grpc.aio
 
 from modelyard.errors import YardError, from_rpc_error
 from modelyard.v1 import contact_pb2, contact_pb2_grpc, task_pb2
-from services.chassis.passing import passed_on
-from services.chassis.sessions import on_behalf_of
+from services.chassis.peers.passing import passed_on
+from services.chassis.peers.sessions import on_behalf_of
 
 CALL_S = 20.0
 

@@ -10,7 +10,7 @@ import msgspec
 
 from modelyard.errors import from_rpc_error
 from modelyard.v1 import artifact_pb2, artifact_pb2_grpc
-from services.chassis.errands import Errand, one_by_one
+from services.chassis.steps.errands import Errand, one_by_one
 
 CALL_S = 20.0
 _REFERENCES = msgspec.msgpack.Decoder(tuple[str, tuple[str, ...]])

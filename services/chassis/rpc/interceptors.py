@@ -19,15 +19,16 @@ import grpc.aio
 
 from modelyard.channel import ACCOUNT_KEY, REQUEST_ID_KEY, UNARY_TIMEOUT_S, incoming
 from modelyard.errors import YardError
-from services.chassis import logs, status
-from services.chassis.access import Access
+from services.chassis import logs
+from services.chassis.access.admission import Access
 from services.chassis.audit.entry import SOON, Entry, is_change, resources_of
 from services.chassis.audit.log import AuditLog, Caller, set_current
-from services.chassis.deadline import Cap, too_long, uncancel
-from services.chassis.decoding import MALFORMED, MalformedMessage, marking, refusing
 from services.chassis.errors import Internal, ServiceError, Unavailable
-from services.chassis.linger import let_finish
-from services.chassis.metrics import Metrics, NoMetrics
+from services.chassis.metrics.registry import Metrics, NoMetrics
+from services.chassis.rpc import status
+from services.chassis.rpc.deadline import Cap, too_long, uncancel
+from services.chassis.rpc.decoding import MALFORMED, MalformedMessage, marking, refusing
+from services.chassis.rpc.linger import let_finish
 from services.chassis.security import ADMIN, NOBODY, USER, VIEWER, Principal, on_behalf, set_principal
 
 __all__ = ["WAIT_TIMEOUT_S", "InternalError", "MalformedMessage", "PeerFailed", "RpcInterceptor"]

@@ -20,7 +20,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from services.chassis.errors import StartRefused
-from services.chassis.figures import Family, Source, Spread
+from services.chassis.metrics.figures import Family, Source, Spread
 
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 300)
 

@@ -25,9 +25,9 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from services.chassis.clock import Clock
-from services.chassis.marks import Kept, Mark, RequestIdInvalid, RequestIdReused, current, marking
+from services.chassis.requests.marks import Kept, Mark, RequestIdInvalid, RequestIdReused, current, marking
 from services.chassis.security import principal
-from services.chassis.sqlite import Database
+from services.chassis.storage.sqlite import Database
 
 KEPT_MS = 24 * 3_600_000
 """How long the first answer to a request is given again."""

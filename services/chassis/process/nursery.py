@@ -1,8 +1,9 @@
 """Services that start at once from one interpreter: it loads what all of them load, and becomes each of them by fork.
 
-`python -m services.chassis.nursery PADDING`, with a JSON document on standard input: ``{"programs": [{"argv": [python,
-"-m", module, …], "log": path}, …]}``. Writes the pid of each to standard output, a line each in that order, and ends,
-so that they become children of the nearest subreaper. What is loaded before the fork is in memory once for all of them.
+`python -m services.chassis.process.nursery PADDING`, with a JSON document on standard input: ``{"programs":
+[{"argv": [python, "-m", module, …], "log": path}, …]}``. Writes the pid of each to standard output, a line each in
+that order, and ends, so that they become children of the nearest subreaper. What is loaded before the fork is in memory
+once for all of them.
 A service that was born here is in nothing different from one that was started by its words: session, words, streams.
 Does not know any service, and is not there to start one again: whoever dies later is started by its words.
 """
@@ -18,12 +19,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from services.chassis import transport
+from services.chassis.process import transport
 
 COMMON = (
     "aiosqlite", "google.protobuf.struct_pb2", "google.protobuf.timestamp_pb2", "grpc.aio", "msgspec",
-    "modelyard.channel", "modelyard.v1.task_pb2", "services.chassis.bootstrap", "services.chassis.outward",
-    "services.chassis.sqlite",
+    "modelyard.channel", "modelyard.v1.task_pb2", "services.chassis.peers.outward",
+    "services.chassis.process.bootstrap", "services.chassis.storage.sqlite",
 )  # fmt: skip
 """What nearly every service imports; the rest each imports for itself."""
 _WORDS_BEGIN, _WORDS_END = 45, 46

@@ -23,8 +23,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from modelyard.sealing import node_uri
 from services.chassis.errors import InvalidArgument, StartRefused
-from services.chassis.server import TlsFiles
-from services.chassis.state_dir import write_atomically
+from services.chassis.process.state_dir import write_atomically
+from services.chassis.rpc.server import TlsFiles
 
 AUTHORITY_TTL = datetime.timedelta(days=3650)
 SERVER_TTL = datetime.timedelta(days=90)

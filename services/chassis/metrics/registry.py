@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from services.chassis.figures import Source
+from services.chassis.metrics.figures import Source
 
 
 class Metrics(Protocol):
@@ -49,6 +49,6 @@ def make_metrics(port: int) -> Metrics:
     """Metrics served on http://127.0.0.1:<port>/metrics, or none for port 0."""
     if port == 0:
         return NoMetrics()
-    from services.chassis.prometheus import PrometheusMetrics
+    from services.chassis.metrics.prometheus import PrometheusMetrics
 
     return PrometheusMetrics(port)

@@ -15,21 +15,22 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from modelyard.addresses import is_loopback
-from services.chassis import failpoints, logs, memory
+from services.chassis import failpoints, logs
 from services.chassis.audit.log import AuditLog
 from services.chassis.clock import SystemClock
-from services.chassis.config import AuditedConfig, ServiceConfig
 from services.chassis.errors import ServiceError, StartRefused
-from services.chassis.figures import Family
-from services.chassis.metrics import make_metrics
+from services.chassis.metrics.figures import Family
+from services.chassis.metrics.registry import make_metrics
+from services.chassis.process import memory
+from services.chassis.process.config import AuditedConfig, ServiceConfig
+from services.chassis.process.state_dir import StateLock, ready_file, write_ready
+from services.chassis.process.supervise import Loops
 from services.chassis.security import Authenticator, RuleTable
-from services.chassis.state_dir import StateLock, ready_file, write_ready
-from services.chassis.supervise import Loops
 
 if TYPE_CHECKING:
     import grpc.aio
 
-    from services.chassis.server import Limits
+    from services.chassis.rpc.server import Limits
 
 # Together below the 5 s in which a service ends after SIGTERM.
 DRAIN_TIMEOUT_S = 1.5
@@ -222,7 +223,7 @@ async def _listening(
             yield ""
             await _drain(service)
             return
-        from services.chassis.server import add_audit, add_health_and_reflection, make_server
+        from services.chassis.rpc.server import add_audit, add_health_and_reflection, make_server
 
         limits = service.limits if isinstance(service, Bounded) else None
         server = make_server(service.authenticator(), service.rules, metrics, audit, limits)
@@ -244,11 +245,11 @@ async def _listening(
 
 def _bind(server: grpc.aio.Server, config: ServiceConfig) -> str:
     """Open the port and return the address that clients use."""
-    from services.chassis.server import bind
+    from services.chassis.rpc.server import bind
 
     tls = None
     if config.tls:
-        from services.chassis.tls import ensure_server_files
+        from services.chassis.process.tls import ensure_server_files
 
         tls = ensure_server_files(config.state_dir, [config.host])
     port = bind(server, config.host, config.port, tls)

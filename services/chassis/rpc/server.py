@@ -17,11 +17,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from modelyard.channel import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MESSAGE_BYTES_MOST, METADATA_BYTES_MOST
-from services.chassis.access import Access
+from services.chassis.access.admission import Access
 from services.chassis.audit.log import AuditLog
 from services.chassis.errors import StartRefused
-from services.chassis.interceptors import RpcInterceptor
-from services.chassis.metrics import Metrics
+from services.chassis.metrics.registry import Metrics
+from services.chassis.rpc.interceptors import RpcInterceptor
 from services.chassis.security import Authenticator, RuleTable
 
 # Ten thousand agents have two streams each.

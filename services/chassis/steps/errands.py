@@ -18,7 +18,7 @@ from modelyard.errors import YardError
 from services.chassis.clock import Clock
 from services.chassis.errors import ServiceError
 from services.chassis.logs import get_logger
-from services.chassis.sqlite import Database
+from services.chassis.storage.sqlite import Database
 
 AT_ONCE_MOST = 500
 FIRST_DELAY_S = 0.2

@@ -1,0 +1,1 @@
+"""Who calls, and whether they may: for the whole server, with a short memory."""

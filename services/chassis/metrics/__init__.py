@@ -1,0 +1,1 @@
+"""What a service counts, and where it is read."""

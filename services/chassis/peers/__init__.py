@@ -1,0 +1,1 @@
+"""The others of the yard: how they are reached, asked and told."""

@@ -1,0 +1,1 @@
+"""What requests of every service say alike: their ids, their pages, the fields that they mean."""

@@ -1,0 +1,1 @@
+"""One SQLite file of one service: its connections, its tables as they grow, its errors."""
