@@ -1,7 +1,7 @@
 """The first start of all services at once, from one interpreter that loads what they share.
 
-That is services/chassis/process/nursery.py. Owns the way there and the handles of what was born. Whoever was not born is
-for the caller to start by its words.
+That is services/chassis/process/nursery.py. Owns the way there and the handles of what was born. Whoever was not born
+is for the caller to start by its words.
 """
 
 from __future__ import annotations
