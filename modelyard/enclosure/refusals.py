@@ -1,6 +1,7 @@
 """Why an image does not come, in the words of engines and registries: whether that passes, and what is to be done.
 
-Pure. Engines hand on what a registry said as text; which words there are was seen with Docker, containerd and Podman.
+Pure. Engines hand on what a registry said as text. The words of Docker were seen; those of containerd and Podman, which
+hand on the same of Go's network, were not.
 """
 
 from __future__ import annotations
