@@ -21,6 +21,7 @@ from services.chassis.access.admission import STREAM_CHECK_FAR_S, STREAM_LOOK_S,
 from services.chassis.rpc.interceptors import RpcInterceptor
 from services.chassis.rpc.server import add_health_and_reflection, bind, server_with
 from services.chassis.security import Principal
+from tests.e2e.tcp_proxy import Proxy
 from tests.support import echo_service as echo
 from tests.support.echo_service import USER_TOKEN, VIEWER_TOKEN, EchoServicer, FewTokens, call_one, method
 from tests.support.wait import wait_until
@@ -98,6 +99,17 @@ def start(channel: grpc.aio.Channel, name: str, *texts: str | bytes) -> Any:
     """Start a call of any kind."""
     stub = method(channel, name, KINDS[name])
     return stub(texts[0]) if name in ("One", "Down") else stub(requests(*texts))
+
+
+@pytest.mark.asyncio
+async def test_server_that_takes_its_time_to_answer_a_connection_is_waited_for() -> None:
+    async with serving() as yard:
+        proxy = Proxy(int(yard.address.rpartition(":")[2]))
+        proxy.delay_s = 0.2
+        await proxy.start()
+        async with connect(f"127.0.0.1:{proxy.port}", token=USER_TOKEN) as channel:
+            assert (await call_one(channel, "hello")).value == "hello"
+        await proxy.stop()
 
 
 @pytest.mark.asyncio
