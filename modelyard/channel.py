@@ -45,8 +45,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    # A restarted service is found again quickly. The second is no pause, in spite of its name, but how long a connection
-    # may take until the server has answered on it: a busy one takes its time.
+    # A restarted service is found again quickly. The second is no pause, in spite of its name, but how long it may take
+    # until a server has answered on a new connection: a busy one takes its time.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
