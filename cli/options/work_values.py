@@ -111,7 +111,7 @@ def attachments_of(words: Sequence[str], option: str = "--attach") -> dict[str, 
             )
         if path in found:
             raise UsageError(
-                f"{option} {word}: {path} is there twice", next_step="name another path: FILE:PATH"
+                f"{option} {word}: {path} is attached twice", next_step="name another path: FILE:PATH"
             )
         found[path] = source
     return found
