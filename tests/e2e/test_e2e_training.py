@@ -148,7 +148,7 @@ def test_every_instance_finds_what_data_names_and_what_is_not_there_is_refused(
     for wrong, why in (
         ("none.csv", "--data none.csv: there is no such file"),
         (digest, f"--data {digest}: say where it is to lie"),
-        (f"{folder}:clean.csv", "clean.csv is there twice"),
+        (f"{folder}:clean.csv", "clean.csv is attached twice"),
         (f"{folder}:../up", "no path below it"),
     ):
         refused = yard.yard.cli("train", "run", "-", "--data", data[0], "--data", wrong, stdin=READING)
