@@ -6,14 +6,13 @@ from tests.support.framework_yard import Alone, FrameworkYard, by_hand, job, ran
 
 # mpirun refuses the machine's administrator, which tests may be.
 AS_ANYBODY = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-# Of some hundred runs on a crowded machine the ranks of two waited for each other for ever, in their first collective.
+# Ranks of Open MPI 5.0.11 were seen to crash, or to wait for each other for ever, in their first collective over IPv6.
 HANG = {"silent": "1m", "and_cpu_below": 5}
 
 
 def test_mpi_without_ssh_trains_to_the_numbers_of_mpirun(yard: FrameworkYard, alone: Alone) -> None:
     bare = by_hand((["mpirun", "--oversubscribe", "-np", "4", "python", "mpi_train.py"], AS_ANYBODY))
-    again = {"when": ["hang"], "scope": "job", "max": 2}
-    launcher = {"argv": ["python", "mpi_train.py"], "env": AS_ANYBODY, "restart": again}
+    launcher = {"argv": ["python", "mpi_train.py"], "env": AS_ANYBODY}
     found = yard.results(job("mpi", params={"slots": 2}, hang=HANG, roles={"launcher": launcher}))
     assert ranks_of(found) == ranks_of(bare) == [(rank, 4) for rank in range(4)]
     same_as(bare[0], found, alone)
