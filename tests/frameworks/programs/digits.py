@@ -90,14 +90,15 @@ class Room:
             return int(saved["step"]), saved["weights"], saved["bias"]
 
     def save(self, step, weights, bias, **told):
-        """After every step; `told` goes into the file of all steps that were ever taken."""
+        """After every step; `told` goes into the file of all steps that were ever taken. That first: whoever is killed
+        between the two takes the step again, and tells it twice."""
         if self.path is None:
             return
         draft = self.path / ".state.npz"
         np.savez(draft, step=step, weights=weights, bias=bias)
-        draft.rename(self.path / "state.npz")
         with (self.path / "steps").open("a") as file:
             file.write(json.dumps({"step": step, **told}) + "\n")
+        draft.rename(self.path / "state.npz")
         time.sleep(PAUSE_S)
 
     def is_over(self, step):
