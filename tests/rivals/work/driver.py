@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ READY_S = 120.0
 END_S = 10.0
 
 
-class System:
+class System(ABC):
     """What every system is asked. Times are of the client's clock, results are looked at."""
 
     parts: dict[str, list[str]]
@@ -34,28 +35,29 @@ class System:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.log = (place / "log").open("ab")
 
+    @abstractmethod
     def connect(self) -> None:
         """A client of it. Raises OSError or RuntimeError while it is not ready."""
 
+    @abstractmethod
     def call(self) -> None:
         """One small call, to its result."""
-        raise NotImplementedError
 
+    @abstractmethod
     def many(self, count: int) -> None:
         """As many calls at once, to all results."""
-        raise NotImplementedError
 
+    @abstractmethod
     def chain(self, count: int) -> None:
         """As many calls, each with the result of the one before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hand_in(self, count: int, seconds: float, path: Path) -> None:
         """Calls that wait and then write a line to a file; does not wait for them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def results(self, timeout_s: float) -> int:
         """How many of those handed in this client has answers of, after so long at most."""
-        raise NotImplementedError
 
     def begin(self, name: str) -> None:
         self.processes[name] = subprocess.Popen(
