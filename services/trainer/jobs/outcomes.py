@@ -93,9 +93,8 @@ def decide_by_policy(act: Act) -> None:
         _prove(act)
     elif outcome is Outcome.FAILED:
         failure = act.job.failure
-        message = (
-            failure.message or failure.cause.value if failure else str(act.plan.framework.job_status.failed)
-        )
+        policy = f"{act.plan.framework.job_status.failed} failed"
+        message = failure.message or failure.cause.value if failure else policy
         is_unproved = failure is not None and failure.cause is Cause.NO_EVIDENCE
         decide(act, _JOB_STATES[outcome], evidence.REASON if is_unproved else "POLICY", message)
     elif all(one.state.has_ended for one in act.live.instances.values()):
@@ -107,7 +106,7 @@ def _prove(act: Act) -> None:
     directories is seen when they have ended."""
     lacks = evidence.lacks(act)
     if not lacks:
-        decide(act, JobState.SUCCEEDED, "POLICY", str(act.plan.framework.job_status.succeeded))
+        decide(act, JobState.SUCCEEDED, "POLICY", f"{act.plan.framework.job_status.succeeded} succeeded")
     elif not any(one.state.has_processes for one in act.live.instances.values()):
         decide(act, JobState.FAILED, evidence.REASON, "; ".join(item.lack for item in lacks[:3]))
     else:
