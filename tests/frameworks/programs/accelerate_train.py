@@ -20,3 +20,4 @@ digits.report(
     rank=accelerator.process_index, world=accelerator.num_processes, **digits.quality(weights.T, bias)
 )
 accelerator.end_training()
+digits.leave()

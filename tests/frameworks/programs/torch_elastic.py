@@ -39,3 +39,4 @@ digits.report(
     **digits.quality(layer.weight.detach().numpy().T, layer.bias.detach().numpy()),
 )
 dist.destroy_process_group()
+digits.leave()
