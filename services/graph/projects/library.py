@@ -15,9 +15,10 @@ import msgspec
 from services.chassis.clock import Clock
 from services.graph.canvases import document
 from services.graph.canvases.canvas import Canvas, Node
+from services.graph.canvases.layout import PlanTooLarge
 from services.graph.canvases.operators import Catalogue as Operators
 from services.graph.canvases.operators import operators_digest
-from services.graph.canvases.planning import PlanTooLarge, plan
+from services.graph.canvases.planning import plan
 from services.graph.canvases.problems import Problem, Reason
 from services.graph.canvases.validation import validate
 from services.graph.convert.work import Bodies, SettingInvalid

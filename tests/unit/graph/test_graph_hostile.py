@@ -12,7 +12,8 @@ from modelyard.v1 import canvas_pb2
 from services.graph.canvases import document
 from services.graph.canvases.canvas import Canvas, Edge, Node
 from services.graph.canvases.diff import diff
-from services.graph.canvases.planning import PlanTooLarge, plan
+from services.graph.canvases.layout import PlanTooLarge
+from services.graph.canvases.planning import plan
 from services.graph.canvases.problems import PROBLEMS_MOST, Reason
 from services.graph.convert.canvas import canvas_of as canvas_of_message
 from services.graph.model import EDGES_MOST, NODES_MOST, Order

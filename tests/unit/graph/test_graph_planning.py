@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from modelyard.v1 import task_pb2
-from services.graph.canvases.planning import PlanTooLarge, plan
+from services.graph.canvases.layout import PlanTooLarge
+from services.graph.canvases.planning import plan
 from services.graph.convert.execution import graph_message
 from services.graph.model import (
     BranchControl,
