@@ -15,6 +15,7 @@ from modelyard.worker.processes.cgroups import out_of_memory_count
 from modelyard.worker.processes.spawning import Spawner, limit_memory, signal_group, signal_name
 from modelyard.worker.seats.contained import Containers
 from modelyard.worker.seats.signs import is_below
+from modelyard.worker.seats.tails import heading
 from modelyard.worker.warm.forker import Forker
 
 
@@ -63,7 +64,7 @@ class Launch:
             write_file(directory, file)
         logs = [open_log(self._work["log_directory"], name) for name in ("stdout", "stderr")]
         try:
-            os.write(logs[1], f"── epoch {self.asked['epoch']} ──\n".encode())
+            os.write(logs[1], f"{heading(self.asked['epoch'])}\n".encode())
             let_go()
             for process in processes:
                 self._start_one(process, logs)

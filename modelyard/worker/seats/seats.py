@@ -307,7 +307,7 @@ class Seat:
             "index": self._work.get("index", 0),
             "epoch": self._epoch,
             **fields,
-            "last_lines": last_lines(self._logs, self._offsets),
+            "last_lines": last_lines(self._logs, self._offsets, self._epoch),
             "end_time": stamp(),
         }
         self._state, self._kill_at, self._watch = ENDED, None, None

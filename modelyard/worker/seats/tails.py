@@ -62,17 +62,23 @@ def size_of(path: str) -> int:
         return 0
 
 
-def last_lines(paths: list[str], offsets: list[int]) -> list[str]:
-    """The last 20 lines that these files have behind their offsets, those of the last file last."""
+def heading(epoch: int) -> str:
+    """The line before what the processes of an epoch write to their standard error."""
+    return f"── epoch {epoch} ──"
+
+
+def last_lines(paths: list[str], offsets: list[int], epoch: int) -> list[str]:
+    """The last 20 lines that these files have behind their offsets, those of the last file last; without the heading
+    of this epoch."""
     found: list[str] = []
     for path, offset in zip(reversed(paths), reversed(offsets), strict=True):
         missing = LAST_LINES - len(found)
         if missing:
-            found = [*_last(path, offset)[-missing:], *found]
+            found = [*_last(path, offset, heading(epoch))[-missing:], *found]
     return found
 
 
-def _last(path: str, offset: int) -> list[str]:
+def _last(path: str, offset: int, left_out: str) -> list[str]:
     size = size_of(path)
     start = max(offset, size - _TAIL_BYTES)
     if size <= start:
@@ -83,6 +89,6 @@ def _last(path: str, offset: int) -> list[str]:
             data = file.read(_TAIL_BYTES)
     except OSError:
         return []
-    lines = data.rstrip(b"\n").split(b"\n")
+    lines = [line for line in data.rstrip(b"\n").split(b"\n") if line != left_out.encode()]
     shown = [line.rstrip(b"\r").rpartition(b"\r")[2] for line in lines[-LAST_LINES:]]
     return [line[:LINE_BYTES].decode(errors="replace") for line in shown]

@@ -42,15 +42,15 @@ def test_progress_bar_is_a_line_for_each_of_its_states(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"10%\r20%\r30%\ndone\r\n")
     assert [line for line in Tail(str(log), 0).lines() if line] == ["10%", "20%", "30%", "done"]
-    assert last_lines([str(log)], [0]) == ["30%", "done"]
+    assert last_lines([str(log)], [0], 1) == ["30%", "done"]
 
 
 def test_last_lines_are_those_of_the_last_file_and_before_them_of_the_others(tmp_path: Path) -> None:
     out, err = tmp_path / "out", tmp_path / "err"
     out.write_text("".join(f"o{n}\n" for n in range(100)))
-    err.write_text("old\n" + "".join(f"e{n}\n" for n in range(5)))
+    err.write_text("old\n── epoch 2 ──\n" + "".join(f"e{n}\n" for n in range(5)))
     paths = [str(out), str(err)]
-    found = last_lines(paths, [0, 4])
+    found = last_lines(paths, [0, 4], 2)
     assert found == [*(f"o{n}" for n in range(85, 100)), *(f"e{n}" for n in range(5))]
-    assert last_lines(paths, [1000, 1000]) == []
-    assert last_lines([str(tmp_path / "none")], [0]) == []
+    assert last_lines(paths, [1000, 1000], 2) == []
+    assert last_lines([str(tmp_path / "none")], [0], 1) == []
