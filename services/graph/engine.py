@@ -20,6 +20,7 @@ from services.chassis.peers.sessions import Session
 from services.chassis.process.supervise import Loops
 from services.chassis.requests.marks import Kept as KeptAnswer
 from services.chassis.steps.errands import Errands
+from services.chassis.steps.inbox import Inbox
 from services.chassis.steps.replies import Replies
 from services.graph.peers import submissions
 from services.graph.peers.fetching import Fetching
@@ -99,15 +100,13 @@ class Engine:
         self._clock = clock
         self._loops = loops
         self._cache_bytes = cache_bytes
-        self._inbox: list[Event] = []
-        self._wake = asyncio.Event()
+        self._inbox = Inbox[Event](MOST_EVENTS)
+        self.quiet = self._inbox.quiet
         self._replies = Replies[int]()
         self._sessions: dict[str, Session[Batch]] = {}
         self._tasks: dict[str, tuple[int, Place]] = {}
         """Run and place by task."""
         self._watchers: dict[int, set[Watch]] = {}
-        self.quiet = asyncio.Lock()
-        """Held while a step is on its way to the disk, and by whoever shows live runs: what is shown is on disk."""
 
     async def open(self) -> None:
         """Takes up what the database holds; the runs go on with the first step."""
@@ -123,8 +122,7 @@ class Engine:
 
     def post(self, event: Event) -> None:
         """Hands an event in; it takes effect with the next step."""
-        self._inbox.append(event)
-        self._wake.set()
+        self._inbox.post(event)
 
     def new_reply(self, kept: KeptAnswer[int] | None = None) -> tuple[int, asyncio.Future[int]]:
         """A number for an event that wants an answer, and the run's number to come.
@@ -140,25 +138,15 @@ class Engine:
             if len(self._tasks) > BUSY_TASKS:
                 # The agents have enough to do meanwhile: what ends together leaves together.
                 await self._clock.sleep(min(GATHER_MOST_S, len(self._tasks) * GATHER_A_TASK_S))
-            while self._inbox:
-                events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
-                async with self.quiet:
-                    await self._step(events)
+            await self._inbox.work_off(self._step)
 
     async def _awake(self) -> None:
         """Something came in, or a gate has waited long enough."""
         deadlines = self.state.deadlines
         if not deadlines:
-            await self._wake.wait()
-        else:
-            wait_ms = min(deadlines.values()) - self._clock.now_ms()
-            try:
-                # wait_for could swallow a cancellation that comes together with an event.
-                async with asyncio.timeout(max(0, wait_ms) / 1000):
-                    await self._wake.wait()
-            except TimeoutError:
-                self._inbox.append(TimePassed())
-        self._wake.clear()
+            await self._inbox.wait()
+        elif not await self._inbox.wait(max(0, min(deadlines.values()) - self._clock.now_ms()) / 1000):
+            self.post(TimePassed())
 
     def watched_tasks(self, begun_before_ms: int, most: int) -> dict[str, dict[str, tuple[int, Place]]]:
         """By account: tasks of runs that somebody watches, begun before then, each with its run and place."""

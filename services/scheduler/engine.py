@@ -14,6 +14,7 @@ from services.chassis.errors import ServiceError
 from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.requests.marks import current as current_mark
+from services.chassis.steps.inbox import Inbox
 from services.scheduler import machine
 from services.scheduler.counts import Counts
 from services.scheduler.model import TERMINAL, Now, task_key
@@ -79,8 +80,7 @@ class Engine:
         # What watchers may be shown: the state is ahead of it while a step is being committed.
         self.released_revision = 0
         self.links: dict[int, Link] = {}
-        self._inbox: list[Event] = []
-        self._wake = asyncio.Event()
+        self._inbox = Inbox[Event](MOST_EVENTS)
         self._replies: dict[int, tuple[asyncio.Future[Answer], Follower | None]] = {}
         self._next_reply = 0
         self._next_session = 0
@@ -124,8 +124,7 @@ class Engine:
 
     def post(self, event: Event) -> None:
         """Hands an event in; it takes effect with the next step, together with the mark of the RPC that asks for it."""
-        self._inbox.append(marked(current_mark(), event))
-        self._wake.set()
+        self._inbox.post(marked(current_mark(), event))
 
     def new_reply(self, follower: Follower | None = None) -> tuple[int, asyncio.Future[Answer]]:
         """A number for an event that wants an answer, and the answer to come.
@@ -152,11 +151,8 @@ class Engine:
     async def run(self) -> None:
         """Steps through the inbox, for ever."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._inbox:
-                events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
-                await self._step(events)
+            await self._inbox.wait()
+            await self._inbox.work_off(self._step)
 
     async def _step(self, events: list[Event]) -> None:
         now = self.now()

@@ -7,7 +7,6 @@ its step has left, and the service ends: its successor takes everything up from 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -25,8 +24,8 @@ from services.chassis.peers.sessions import Session
 from services.chassis.process.supervise import Loops
 from services.chassis.requests.marks import Kept as KeptAnswer
 from services.chassis.steps.errands import Errands
+from services.chassis.steps.inbox import Inbox
 from services.chassis.steps.replies import Replies
-from services.chassis.steps.settling import Waiters, let_go
 from services.chassis.steps.watchers import Watchers
 from services.trainer import machine
 from services.trainer.convert import submissions
@@ -94,16 +93,13 @@ class Engine:
         self._clock = clock
         self._loops = loops
         self._endpoint = endpoint
-        self._inbox: list[Event | SweepEvent] = []
-        self._wake = asyncio.Event()
-        self._settled = Waiters()
+        self._inbox = Inbox[Event | SweepEvent](MOST_EVENTS)
+        self.quiet = self._inbox.quiet
         self._replies = Replies[int]()
         self._open_sessions: dict[str, Session[Seats]] = {}
         self._seats: dict[str, tuple[int, str, int]] = {}
         """Whose seat a task holds."""
         self._watchers = Watchers[Watched]()
-        self.quiet = asyncio.Lock()
-        """Held while a step is on its way to the disk, and by whoever shows live jobs: what is shown is on disk."""
 
     async def open(self, plan_of: PlanOf, sweeps: SweepsTaken) -> None:
         """Takes up what the database holds; jobs go on with the first step."""
@@ -145,16 +141,11 @@ class Engine:
 
     def post(self, event: Event | SweepEvent) -> None:
         """Hands an event in; it takes effect with the next step."""
-        self._inbox.append(event)
-        self._wake.set()
+        self._inbox.post(event)
 
     async def settled(self) -> None:
         """Until what was posted before is on disk."""
-        if not self._inbox and not self.quiet.locked():
-            return
-        done = self._settled.join()
-        self._wake.set()
-        await done
+        await self._inbox.settled()
 
     def new_reply(self, kept: KeptAnswer[int] | None = None) -> tuple[int, asyncio.Future[int]]:
         """A number for an event that wants an answer, and the job's number to come."""
@@ -163,20 +154,11 @@ class Engine:
     async def run(self) -> None:
         """Steps through the inbox, for ever; time is an event like others."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                # wait_for could swallow a cancellation that comes together with an event.
-                async with asyncio.timeout(self._idle_s()):
-                    await self._wake.wait()
-            self._wake.clear()
+            await self._inbox.wait(self._idle_s())
             # However busy it is: what is due does not wait for quiet.
             if timers.is_due(self.state, self._clock.now_ms()):
-                self._inbox.append(Ticked())
-            while self._inbox or self._settled:
-                events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
-                waiting = [] if self._inbox else self._settled.take()
-                async with self.quiet:
-                    await self._step(events)
-                let_go(waiting)
+                self.post(Ticked())
+            await self._inbox.work_off(self._step)
 
     def _idle_s(self) -> float:
         """Until something is due; not longer than a tick, for the clock may be set."""

@@ -22,6 +22,7 @@ from services.chassis.peers.sessions import Session
 from services.chassis.process.supervise import Loops
 from services.chassis.requests.marks import Kept
 from services.chassis.steps.errands import Errands, is_final
+from services.chassis.steps.inbox import Inbox
 from services.chassis.steps.replies import Replies
 from services.chassis.steps.watchers import Watchers
 from services.models.catalogue import effects as e
@@ -68,8 +69,8 @@ class Engine:
         self._errands = errands
         self._clock = clock
         self._loops = loops
-        self._inbox: list[ev.Event] = []
-        self._wake = asyncio.Event()
+        self._inbox = Inbox[ev.Event](MOST_EVENTS)
+        self.quiet = self._inbox.quiet
         self._replies = Replies[e.Answer]()
         self._sessions: dict[str, Session[Batch]] = {}
         self._tasks: dict[str, tuple[str, int, int]] = {}
@@ -77,8 +78,6 @@ class Engine:
         self._watchers = Watchers[Watched]()
         self._begun: list[Submitted] = []
         self._group: asyncio.TaskGroup | None = None
-        self.quiet = asyncio.Lock()
-        """Held while a step is on its way to the disk, and by whoever shows what there is: what is shown is on disk."""
 
     async def open(self, trusted: Trust, runtimes: RuntimeMap) -> None:
         """Takes up what the database holds; work goes on once it runs."""
@@ -91,8 +90,7 @@ class Engine:
 
     def post(self, event: ev.Event) -> None:
         """Hands an event in; it takes effect with the next step."""
-        self._inbox.append(event)
-        self._wake.set()
+        self._inbox.post(event)
 
     def new_reply(self, kept: Kept[e.Answer] | None = None) -> tuple[int, asyncio.Future[e.Answer]]:
         """A number for an event that wants an answer, and the answer to come: raised where it is a refusal."""
@@ -104,12 +102,8 @@ class Engine:
             self._group = group
             self._take_up()
             while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while self._inbox:
-                    events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
-                    async with self.quiet:
-                        await self._step(events)
+                await self._inbox.wait()
+                await self._inbox.work_off(self._step)
 
     def _take_up(self) -> None:
         for one in self._begun:

@@ -8,7 +8,6 @@ its step has left, and the service ends: its successor takes everything up from 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -21,8 +20,8 @@ from services.chassis.failpoints import failpoint
 from services.chassis.logs import get_logger
 from services.chassis.process.supervise import Loops
 from services.chassis.requests.marks import Kept as KeptAnswer
+from services.chassis.steps.inbox import Inbox
 from services.chassis.steps.replies import Replies
-from services.chassis.steps.settling import Waiters, let_go
 from services.chassis.steps.watchers import Watchers
 from services.models.frames import effects as e
 from services.models.frames import events as ev
@@ -74,13 +73,10 @@ class FrameEngine:
         self.carrying = Carrying(self.places, self.known, self.post, key=key, runtimes=runtimes)
         """Its doors are set before `run`."""
         self._clock = clock
-        self._inbox: list[ev.Event] = []
-        self._wake = asyncio.Event()
-        self._settled = Waiters()
+        self._inbox = Inbox[ev.Event](MOST_EVENTS)
+        self.quiet = self._inbox.quiet
         self._replies = Replies[None]()
         self._watchers = Watchers[str]()
-        self.quiet = asyncio.Lock()
-        """Held while a step is on its way to the disk, and by whoever shows what is live."""
 
     async def open(self) -> None:
         """Takes up what the database holds; frames go on with the first step."""
@@ -90,38 +86,27 @@ class FrameEngine:
             next_frame=found.next_frame, next_batch=found.next_batch, revision=found.revision,
             budget_bytes=self.state.budget_bytes,
         )  # fmt: skip
+        # In memory at once, so that who greets before the first step is known.
         for deployment in found.deployments:
+            self.state.deployments[deployment.name] = deployment
             self.post(ev.DeploymentRecovered(deployment))
         for frame in found.frames:
+            self.state.frames[frame.number] = frame.as_recovered()
             self.post(ev.FrameRecovered(frame))
             if frame.task:
                 self.places.follow(frame)
-        self._step_in_memory()
         for seat in found.seats:
             request = task_pb2.SubmitTasksRequest.FromString(seat.content)
             self.places.submit(Submission(seat.batch, seat.frame, seat.account, request))
         _log.info("frames_recovered", frames=len(found.frames), deployments=len(found.deployments))
 
-    def _step_in_memory(self) -> None:
-        """So that who greets before the first step is known."""
-        for event in self._inbox:
-            if isinstance(event, ev.FrameRecovered):
-                self.state.frames[event.frame.number] = event.frame.as_recovered()
-            elif isinstance(event, ev.DeploymentRecovered):
-                self.state.deployments[event.deployment.name] = event.deployment
-
     def post(self, event: ev.Event) -> None:
         """Hands an event in; it takes effect with the next step."""
-        self._inbox.append(event)
-        self._wake.set()
+        self._inbox.post(event)
 
     async def settled(self) -> None:
         """Until what was posted before is on disk."""
-        if not self._inbox and not self.quiet.locked():
-            return
-        done = self._settled.join()
-        self._wake.set()
-        await done
+        await self._inbox.settled()
 
     async def ask(
         self, event_of: Callable[[int], ev.Event], kept: KeptAnswer[str] | None = None, made: str = ""
@@ -149,18 +134,10 @@ class FrameEngine:
     async def run(self) -> None:
         """Steps through the inbox, for ever; time is an event like others."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._wake.wait()
-            self._wake.clear()
+            await self._inbox.wait(TICK_S)
             if self.state.frames or self.state.deployments or self.state.demands:
-                self._inbox.append(ev.Ticked())
-            while self._inbox or self._settled:
-                events, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
-                waiting = [] if self._inbox else self._settled.take()
-                async with self.quiet:
-                    await self._step(events)
-                let_go(waiting)
+                self.post(ev.Ticked())
+            await self._inbox.work_off(self._step)
 
     async def _step(self, events: Sequence[ev.Event]) -> None:
         effects = machine.step(self.state, events, self._clock.now_ms())

@@ -203,7 +203,7 @@ class World:
         assert engine is not None
         self._is_step_due = False
         most = self.chance.choice((1, 2, 100))
-        events, engine._inbox = engine._inbox[:most], engine._inbox[most:]
+        events = engine._inbox.take(most)
         if any(isinstance(event, ResumeAsked) for event in events):
             self.frozen.clear()
         with self._mortal():
