@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.invocation import Invocation, command, new_group
+from cli.options.lists import PageSize, PageToken
 from cli.output.render import show_list, show_one
 from cli.prompts import confirm
 
@@ -27,8 +28,8 @@ async def add(yard: Invocation, name: Name) -> None:
 @command(app, "ls")
 async def list_accounts(
     yard: Invocation,
-    page_size: Annotated[int, typer.Option(help="Most rows")] = 50,
-    page_token: Annotated[str, typer.Option(help="Where the last page ended")] = "",
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
 ) -> None:
     """List accounts."""
     from cli.output.nouns import age

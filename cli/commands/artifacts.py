@@ -10,6 +10,7 @@ import typer
 from cli import exit_codes
 from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command, new_group
+from cli.options.lists import PageSize, PageToken
 from cli.output.render import Columns, show_list, show_one
 
 app = new_group("Bytes by their sha256; identical bytes are kept once.")
@@ -82,8 +83,8 @@ async def get(
 async def list_artifacts(
     yard: Invocation,
     name: Annotated[str, typer.Option(help="Only of this name")] = "",
-    page_size: Annotated[int, typer.Option(help="Most rows")] = 50,
-    page_token: Annotated[str, typer.Option(help="Where the last page ended")] = "",
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
 ) -> None:
     """List artefacts."""
     async with yard.client() as client:

@@ -9,6 +9,7 @@ import typer
 
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
+from cli.options.lists import PageSize
 from cli.output.render import show_list
 
 app = new_group("The audit log: who changed what, and who was refused. For administrators.")
@@ -25,7 +26,7 @@ async def list_entries(
     service: Annotated[
         str, typer.Option(help="scheduler|store|graph|trainer|models", show_default="all that run")
     ] = "",
-    page_size: Annotated[int, typer.Option(help="Most rows")] = 50,
+    page_size: PageSize = 50,
     page_token: Annotated[str, typer.Option(help="Where the last page ended; needs --service")] = "",
 ) -> None:
     """List entries, newest first. Their moments, and all else that is kept of them: -o json."""

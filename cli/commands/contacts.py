@@ -10,6 +10,7 @@ import typer
 from cli import exit_codes
 from cli.completion import complete_contacts
 from cli.invocation import Invocation, command, new_group
+from cli.options.lists import PageSize, PageToken
 from cli.output.render import show_list, show_one
 from cli.prompts import confirm
 
@@ -22,8 +23,6 @@ app = new_group("Contacts: where people are told how their work ended.")
 NONE = "no contacts; next: yard contacts add NAME URL"
 Name = Annotated[str, typer.Argument(help="Name of the contact", autocompletion=complete_contacts)]
 Account = Annotated[str, typer.Option(help="Of this account", show_default="your own account")]
-PageSize = Annotated[int, typer.Option(help="Most rows")]
-PageToken = Annotated[str, typer.Option(help="Where the last page ended")]
 
 
 def _events(contact: contact_pb2.Contact) -> str:

@@ -14,6 +14,7 @@ from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
 from cli.options import work as work_options
 from cli.options import work_values
+from cli.options.lists import PageSize, PageToken
 from cli.options.work_values import pairs
 from cli.output.render import show_list, show_one
 
@@ -31,8 +32,8 @@ NodeName = Annotated[str, typer.Argument(help="Name of the node", autocompletion
 async def list_nodes(
     yard: Invocation,
     label: Annotated[list[str], typer.Option(help="Only nodes with k=v; repeatable")] = [],  # noqa: B006
-    page_size: Annotated[int, typer.Option(help="Most rows")] = 100,
-    page_token: Annotated[str, typer.Option(help="Where the last page ended")] = "",
+    page_size: PageSize = 100,
+    page_token: PageToken = "",
 ) -> None:
     """List nodes."""
     from cli.output.nouns import NODE_COLUMNS

@@ -9,6 +9,7 @@ import typer
 
 from cli.completion import complete_operators
 from cli.invocation import Invocation, command, new_group
+from cli.options.lists import PageSize, PageToken
 from cli.output.render import show_list, show_one
 
 app = new_group("Operators: what the agents can do.")
@@ -17,8 +18,8 @@ app = new_group("Operators: what the agents can do.")
 @command(app, "ls")
 async def list_operators(
     yard: Invocation,
-    page_size: Annotated[int, typer.Option(help="Most rows")] = 200,
-    page_token: Annotated[str, typer.Option(help="Where the last page ended")] = "",
+    page_size: PageSize = 200,
+    page_token: PageToken = "",
 ) -> None:
     """List operators."""
     async with yard.client() as client:

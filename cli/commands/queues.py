@@ -9,6 +9,7 @@ import typer
 from cli.completion import complete_queues
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
+from cli.options.lists import PageSize, PageToken
 from cli.options.sharing import (
     NOTHING,
     Guarantee,
@@ -49,8 +50,8 @@ def _settings(priority: int | None, ageing: str, account: list[str], **quota: An
 @command(app, "ls")
 async def list_queues(
     yard: Invocation,
-    page_size: Annotated[int, typer.Option(help="Most rows")] = 50,
-    page_token: Annotated[str, typer.Option(help="Where the last page ended")] = "",
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
 ) -> None:
     """List queues: what is held and what waits."""
     from cli.output.shares import QUEUE_COLUMNS

@@ -10,6 +10,7 @@ import typer
 from cli import exit_codes
 from cli.errors import CommandError, UsageError
 from cli.invocation import Invocation, command, new_group
+from cli.options.lists import PageSize, PageToken
 from cli.options.sharing import (
     Guarantee,
     Limit,
@@ -37,8 +38,8 @@ app = new_group(
 @command(app, "ls")
 async def list_quotas(
     yard: Invocation,
-    page_size: Annotated[int, typer.Option(help="Most rows")] = 50,
-    page_token: Annotated[str, typer.Option(help="Where the last page ended")] = "",
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
 ) -> None:
     """List every account's quotas and what it holds; for administrators."""
     from cli.output.shares import show_accounts

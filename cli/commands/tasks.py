@@ -12,6 +12,7 @@ from cli.completion import complete_nodes, complete_tasks
 from cli.errors import UsageError
 from cli.invocation import Invocation, command, new_group
 from cli.options import work_values
+from cli.options.lists import PageSize, PageToken
 from cli.options.modification import ChangeForm, FilterForm
 from cli.output.render import show_document, show_list, show_one, to_document
 from cli.output.uploads import showing_uploads
@@ -43,8 +44,8 @@ async def list_tasks(
     queue: Annotated[str, typer.Option(help="Only of this queue")] = "",
     all_times: Annotated[bool, typer.Option("--all-times", help="Ended tasks however old")] = False,
     all_accounts: Annotated[bool, typer.Option("--all-accounts", help="Every account's; for admins")] = False,
-    page_size: Annotated[int, typer.Option(help="Most rows")] = 50,
-    page_token: Annotated[str, typer.Option(help="Where the last page ended")] = "",
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
 ) -> None:
     """List tasks, newest first: what is active and what ended within a day."""
     from cli.output.nouns import TASK_COLUMNS

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.invocation import Invocation, command, new_group
+from cli.options.lists import PageSize, PageToken
 from cli.output.render import show_list, show_one
 
 app = new_group("Tokens: the secrets that speak for accounts.")
@@ -35,8 +36,8 @@ async def add(
 async def list_tokens(
     yard: Invocation,
     account: Annotated[str, typer.Option(help="Only of this account")] = "",
-    page_size: Annotated[int, typer.Option(help="Most rows")] = 50,
-    page_token: Annotated[str, typer.Option(help="Where the last page ended")] = "",
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
 ) -> None:
     """List tokens, without their secrets."""
     from cli.output.nouns import age, clock, role

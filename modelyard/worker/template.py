@@ -1,8 +1,7 @@
 """A warm parent: an interpreter that has imported what workers need, and forks them in milliseconds.
 
 Owns the imports and the forks of one environment. A template lives below the launcher; the workers that it
-forks are handed over to the launcher, which is the only one to reap: each is forked by a child that ends
-at once, so that the kernel gives it to the nearest subreaper.
+forks are handed over to the launcher, which is the only one to reap.
 """
 
 import argparse
@@ -16,6 +15,7 @@ from importlib import import_module
 from modelyard.worker.birth import become_worker
 from modelyard.worker.frames import FrameBuffer, Message, encode
 from modelyard.worker.sockets import listen
+from modelyard.worker.warm.handing import fork_away
 from modelyard.worker.warm.shedding import close_others, forget_modules, reset_signals
 
 
@@ -52,25 +52,9 @@ def _spawn(spawn: Message, orphan_timeout_s: float) -> Message:
         return {"worker": name, "error": f"cannot listen at {spawn['socket_path']}: {error}"}
     with listener:
         # The paths are in place already.
-        pid = _fork_away({**spawn, "paths": []}, listener, orphan_timeout_s)
+        settled: Message = {**spawn, "paths": []}
+        pid = fork_away(lambda: become_worker(settled, listener, orphan_timeout_s))
     return {"worker": name, "pid": pid}
-
-
-def _fork_away(spawn: Message, listener: socket.socket, orphan_timeout_s: float) -> int:
-    read_end, write_end = os.pipe()
-    between = os.fork()
-    if between == 0:
-        pid = os.fork()
-        if pid == 0:
-            become_worker(spawn, listener, orphan_timeout_s)
-        os.write(write_end, pid.to_bytes(4, "big"))
-        os._exit(0)
-    os.close(write_end)
-    try:
-        os.waitpid(between, 0)
-        return int.from_bytes(os.read(read_end, 4), "big")
-    finally:
-        os.close(read_end)
 
 
 def main() -> int:

@@ -1,8 +1,7 @@
 """A process that has imported what programs need, and forks them: `python train.py` in milliseconds.
 
 Owns one child of a worker that was born with imports, forked before the worker has a second thread; it does nothing
-but fork. What it forks is handed to the worker, which is the only one to reap: the process between them ends at once,
-so that the kernel gives the program to the nearest subreaper.
+but fork. What it forks is handed to the worker, which is the only one to reap.
 """
 
 import array
@@ -13,11 +12,13 @@ import socket
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from modelyard.worker.frames import HEADER, Message, encode
 from modelyard.worker.processes.executables import Executables, NotExecutable
+from modelyard.worker.warm.handing import fork_away
 from modelyard.worker.warm.reborn import Program, become, may_become, program_of
 from modelyard.worker.warm.shedding import close_others
 
@@ -82,7 +83,7 @@ def _serve(control: socket.socket) -> NoReturn:
         close_others({control.fileno()})
         while True:
             request, fds = _receive(control)
-            pid = _fork_away(request, fds)
+            pid = fork_away(partial(_become, request, fds))
             for fd in fds:
                 os.close(fd)
             control.sendall(pid.to_bytes(4, "big"))
@@ -109,21 +110,8 @@ def _receive(control: socket.socket) -> tuple[Message, list[int]]:
     return json.loads(body), list(fds)
 
 
-def _fork_away(request: Message, fds: list[int]) -> int:
-    read_end, write_end = os.pipe()
-    between = os.fork()
-    if between == 0:
-        pid = os.fork()
-        if pid == 0:
-            program: Program | None = program_of(request["argv"][1:])
-            if program is None:
-                os._exit(127)
-            become(program, request["env"], request["directory"], fds, request["cgroups"])
-        os.write(write_end, pid.to_bytes(4, "big"))
-        os._exit(0)
-    os.close(write_end)
-    try:
-        os.waitpid(between, 0)
-        return int.from_bytes(os.read(read_end, 4), "big")
-    finally:
-        os.close(read_end)
+def _become(request: Message, fds: list[int]) -> NoReturn:
+    program: Program | None = program_of(request["argv"][1:])
+    if program is None:
+        os._exit(127)
+    become(program, request["env"], request["directory"], fds, request["cgroups"])
