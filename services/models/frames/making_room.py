@@ -9,10 +9,9 @@ from collections.abc import Sequence
 
 import grpc.aio
 
-from modelyard.v1 import task_pb2, task_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
-from services.chassis.peers.sessions import on_behalf_of
+from services.chassis.peers.seeking_room import SeekingRoom
 from services.models.frames import budget, wanted
 from services.models.frames.engine import FrameEngine
 from services.models.frames.events import RoomFound
@@ -23,28 +22,17 @@ ROUND_S = 0.25
 PATIENCE_MS = 400
 """So long the scheduler may take to place a frame before others are asked to make room."""
 AGAIN_MS = 2_000
-CALL_S = 5.0
 CANDIDATES_MOST = 32
 _log = get_logger("models.making_room")
 
 
-class MakingRoom:
-    """`run` is a loop that the service starts."""
+class MakingRoom(SeekingRoom):
+    """Frames that do not fit, and idle ones."""
 
     def __init__(self, engine: FrameEngine, scheduler: grpc.aio.Channel, clock: Clock) -> None:
+        super().__init__(scheduler, clock, ROUND_S)
         self._engine = engine
-        self._tasks = task_pb2_grpc.TaskServiceStub(scheduler)
-        self._clock = clock
         self._asked: dict[int, int] = {}
-
-    async def run(self) -> None:
-        """For ever; a scheduler that does not answer is asked again."""
-        while True:
-            await self._clock.sleep(ROUND_S)
-            try:
-                await self._round()
-            except grpc.aio.AioRpcError as error:
-                _log.warning("scheduler_not_asked", code=error.code().name, message=error.details())
 
     async def _round(self) -> None:
         now, frames = self._clock.now_ms(), self._engine.state.frames
@@ -72,23 +60,20 @@ class MakingRoom:
         counts, _ = wanted.kept(self._engine.state)
         open_to = budget.evictable(self._engine.state, counts, self._clock.now_ms())[:CANDIDATES_MOST]
         open_to = [one for one in open_to if one.task]
-        if not open_to or not await self._would_fit(frame, open_to):
+        if not open_to or not await self._fits(frame, open_to):
             return ()
         low, high = 1, len(open_to)
         while low < high:
             middle = (low + high) // 2
-            if await self._would_fit(frame, open_to[:middle]):
+            if await self._fits(frame, open_to[:middle]):
                 high = middle
             else:
                 low = middle + 1
         # The last one was needed; those before it may not have been.
         chosen = open_to[:low]
-        if low > 1 and await self._would_fit(frame, chosen[-1:]):
+        if low > 1 and await self._fits(frame, chosen[-1:]):
             chosen = chosen[-1:]
         return tuple(one.number for one in chosen)
 
-    async def _would_fit(self, frame: Frame, others: Sequence[Frame]) -> bool:
-        request = task_pb2.ExplainTaskRequest(task_id=frame.task, without=[one.task for one in others])
-        account = on_behalf_of(frame.shape.account)
-        answer = await self._tasks.ExplainTask(request, metadata=account, timeout=CALL_S)
-        return answer.fits_without
+    async def _fits(self, frame: Frame, without: Sequence[Frame]) -> bool:
+        return await self._would_fit(frame.task, [one.task for one in without], frame.shape.account)

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 
 import grpc.aio
 
-from modelyard.v1 import task_pb2, task_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
-from services.chassis.peers.sessions import on_behalf_of
+from services.chassis.peers.seeking_room import SeekingRoom
 from services.trainer.engine import Engine
 from services.trainer.jobs import preempting
 from services.trainer.jobs.preempting import Wish
@@ -23,29 +22,18 @@ AGAIN_MS = 15_000
 """The same question about the same others is asked again: what the nodes hold may have changed."""
 WISHES_MOST = 8
 """Of one round."""
-CALL_S = 5.0
 
 _log = get_logger("trainer.making_room")
 
 
-class MakingRoom:
-    """`run` is a loop that the service starts."""
+class MakingRoom(SeekingRoom):
+    """Jobs that wait for places, and those of others."""
 
     def __init__(self, engine: Engine, scheduler: grpc.aio.Channel, clock: Clock) -> None:
+        super().__init__(scheduler, clock, ROUND_S)
         self._engine = engine
-        self._tasks = task_pb2_grpc.TaskServiceStub(scheduler)
-        self._clock = clock
         self._asked: dict[Wish, int] = {}
         """When: in the round in which a wish is new nothing is asked."""
-
-    async def run(self) -> None:
-        """For ever; a scheduler that does not answer is asked again."""
-        while True:
-            await self._clock.sleep(ROUND_S)
-            try:
-                await self._round()
-            except grpc.aio.AioRpcError as error:
-                _log.warning("scheduler_not_asked", code=error.code().name, message=error.details())
 
     async def _round(self) -> None:
         now = self._clock.now_ms()
@@ -68,12 +56,10 @@ class MakingRoom:
                 asked = next(choice) if answer is None else choice.send(answer)
             except StopIteration as end:
                 return tuple(end.value)
-            answer = await self._would_fit(wish, asked)
+            answer = await self._fits(wish, asked)
 
-    async def _would_fit(self, wish: Wish, others: Sequence[int]) -> bool:
+    async def _fits(self, wish: Wish, others: Sequence[int]) -> bool:
         state = self._engine.state
         if any(number not in state.jobs for number in others):
             return False
-        request = task_pb2.ExplainTaskRequest(task_id=wish.task, without=preempting.seats_of(state, others))
-        answer = await self._tasks.ExplainTask(request, metadata=on_behalf_of(wish.account), timeout=CALL_S)
-        return answer.fits_without
+        return await self._would_fit(wish.task, preempting.seats_of(state, others), wish.account)
