@@ -11,15 +11,16 @@ from services.chassis.clock import SystemClock
 from services.chassis.errors import InvariantViolation
 from services.chassis.failpoints import failpoint
 from services.chassis.metrics.figures import Family, gauge
+from services.chassis.peers.cancellations import Cancellations
 from services.chassis.peers.contacts import Contacts
 from services.chassis.peers.outward import Outward, authority_file, yard_key
+from services.chassis.peers.references import References
 from services.chassis.process.supervise import Loops
 from services.chassis.requests.answers import Answers, repeatable
 from services.chassis.rpc.lineage import add_lineage
 from services.chassis.rpc.server import Limits
 from services.chassis.security import Authenticator
 from services.chassis.steps.errands import Carrier, Errands
-from services.chassis.steps.references import References
 from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.models.calls import notices
 from services.models.calls.calls import Calls
@@ -29,7 +30,7 @@ from services.models.catalogue.departed import DepartedAccounts
 from services.models.catalogue.describing import Describing
 from services.models.catalogue.engine import Engine
 from services.models.catalogue.origins import Origins
-from services.models.catalogue.owing import Cancellations, Kind
+from services.models.catalogue.owing import Kind, tasks_of
 from services.models.catalogue.store import CatalogueStore
 from services.models.catalogue.supplies import Supplies
 from services.models.catalogue.usage import Usage
@@ -104,7 +105,7 @@ class ModelsService:
         await self._open_frames(self._database, self._scheduler)
         self._notices = notices.Notices(Contacts(self._scheduler), self._store, self._database, self._errands)
         carriers: dict[str, Carrier] = {
-            Kind.CANCELLATION: Cancellations(self._scheduler),
+            Kind.CANCELLATION: Cancellations(self._scheduler, tasks_of, "its version needs it no more"),
             Kind.REFERENCES: References(self._store),
             notices.KIND: self._notices,
         }

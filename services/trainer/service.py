@@ -19,14 +19,15 @@ from services.chassis.clock import SystemClock
 from services.chassis.errors import InvariantViolation
 from services.chassis.failpoints import failpoint
 from services.chassis.metrics.figures import Family, gauge
+from services.chassis.peers.cancellations import Cancellations
 from services.chassis.peers.contacts import Contacts
 from services.chassis.peers.outward import Outward, yard_key
+from services.chassis.peers.references import References
 from services.chassis.process.supervise import Loops
 from services.chassis.requests.answers import Answers, repeatable
 from services.chassis.rpc.lineage import add_lineage
 from services.chassis.security import Authenticator
 from services.chassis.steps.errands import Carrier, Errands
-from services.chassis.steps.references import References
 from services.chassis.storage.sqlite import Database, load_migrations, load_queries
 from services.trainer.config import TrainerConfig
 from services.trainer.documents.frameworks import Frameworks
@@ -34,7 +35,6 @@ from services.trainer.documents.plans import Plans
 from services.trainer.engine import Engine
 from services.trainer.logs.source import LogSource
 from services.trainer.logs.streams import JobLogs
-from services.trainer.peers.carriers import Cancellations
 from services.trainer.peers.links import links_of
 from services.trainer.peers.making_room import MakingRoom
 from services.trainer.plugins.functions import Functions
@@ -42,7 +42,7 @@ from services.trainer.plugins.host import Plugins
 from services.trainer.records.clearing import Clearing
 from services.trainer.records.log_index import LogIndex
 from services.trainer.records.metrics import Metrics
-from services.trainer.records.owing import Kind
+from services.trainer.records.owing import Kind, tasks_of
 from services.trainer.records.store import JobStore
 from services.trainer.records.sweeps import SweepStore
 from services.trainer.rules import RULES
@@ -116,7 +116,7 @@ class TrainerService:
         await self._errands.open()
         self._contacts = Contacts(self._scheduler)
         carriers: dict[str, Carrier] = {
-            Kind.CANCELLATION: Cancellations(self._scheduler),
+            Kind.CANCELLATION: Cancellations(self._scheduler, tasks_of, "its job wants no place any more"),
             Kind.REFERENCES: References(self._store),
             Kind.NOTICE: Notices(self._contacts, self._jobs),
             Kind.SWEEP_NOTICE: SweepNotices(self._contacts, self._sweeps),

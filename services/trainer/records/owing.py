@@ -9,6 +9,7 @@ from services.chassis.steps.errands import Errand, Errands
 from services.trainer.state import effects as e
 
 _PACK = msgspec.msgpack.Encoder().encode
+_TASKS = msgspec.msgpack.Decoder(tuple[str, ...])
 
 
 class Kind(StrEnum):
@@ -22,6 +23,11 @@ class Kind(StrEnum):
     """A job has ended."""
     SWEEP_NOTICE = "sweep_notice"
     """A sweep has ended."""
+
+
+def tasks_of(content: bytes) -> tuple[str, ...]:
+    """Of a cancellation."""
+    return _TASKS.decode(content)
 
 
 def owed(wishes: Iterable[e.Wish], errands: Errands) -> list[Errand]:
