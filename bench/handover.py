@@ -37,7 +37,7 @@ def write(ctx: Context, mib: int) -> dict:
             file.write(block)
     return {"file": File(path), "facts": {"inode": path.stat().st_ino, "end_s": time.time()}}
 
-def read(data: Input[Path]) -> dict:
+def read(data: Input[Path], facts: Input[dict]) -> dict:
     begin_s, count = time.time(), 0
     with data.open("rb", buffering=0) as file:
         while block := file.read(1 << 20):
@@ -57,8 +57,15 @@ def canvas(bundle: str) -> str:
         node("write", "write", "node-1", mib=SIZE_MIB), node("same", "read", "node-1"), node("other", "read", "node-2")
     ]  # fmt: skip
     edges = [
-        {"id": name, "source": "write", "source_port": "file", "target": name, "target_port": "data"}
+        {
+            "id": f"{name}-{port}",
+            "source": "write",
+            "source_port": port,
+            "target": name,
+            "target_port": target,
+        }
         for name in ("same", "other")
+        for port, target in (("file", "data"), ("facts", "facts"))
     ]
     return json.dumps({"format": "canvas/1", "nodes": nodes, "edges": edges})
 

@@ -5,11 +5,11 @@ Owns the three places where one can be: the catalogue, an installed package's en
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from modelyard.catalog import OPERATORS, describe_all, function_of
+from modelyard.nearest import nearest
 from modelyard.operator.declaration import Operator, declared, describe
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def find(name: str) -> Operator:
     entries = {entry.name: entry for entry in _entry_points()}
     if name in entries:
         return _load(name, entries[name].value)
-    near = get_close_matches(name, [*OPERATORS, *entries], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "write package.module:function for one in the bundle"
+    near = nearest(name, [*OPERATORS, *entries])
+    hint = f"did you mean {near!r}?" if near else "write package.module:function for one in the bundle"
     raise OperatorNotFound(f"there is no operator {name!r} here; {hint}")
 
 

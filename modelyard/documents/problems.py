@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from enum import Enum
 from typing import Any
 
 import msgspec
+
+from modelyard.nearest import nearest
 
 PROBLEMS_MOST = 200
 """After so many a report ends, and says so."""
@@ -184,9 +185,9 @@ def shown(text: str, most: int = SHOWN_MOST) -> str:
 def suggestion(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """A next step: the nearest known word, all of them where they are few, or what else to do."""
     names = sorted(known)[:1_000]
-    close = get_close_matches(word, names, n=1) if len(word) <= 100 else []
+    close = nearest(word, names)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {close!r}?"
     if names and len(names) <= 12:
         return f"one of {', '.join(names)}"
     return otherwise

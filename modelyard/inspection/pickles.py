@@ -16,49 +16,13 @@ from modelyard.inspection import requirements
 from modelyard.inspection.archives import member
 from modelyard.inspection.detection import ComponentUnknown
 from modelyard.models.facts import Inspection
+from modelyard.models.pickled_names import COMPUTED, DANGEROUS, SUSPICIOUS
 
 BYTES_MOST = 512 << 20
 OPCODES_MOST = 20_000_000
 NAMES_SHOWN = 12
-COMPUTED = "a name that is only known once it is opened"
 NAMES_MOST = 20_000
 """No model imports so many different things."""
-DANGEROUS = frozenset(
-    {
-        *(
-            "os",
-            "nt",
-            "posix",
-            "subprocess",
-            "sys",
-            "shutil",
-            "socket",
-            "pty",
-            "runpy",
-            "importlib",
-            "ctypes",
-        ),
-        *(
-            "webbrowser",
-            "code",
-            "codeop",
-            "commands",
-            "asyncio",
-            "multiprocessing",
-            "pip",
-            "requests",
-            "urllib",
-        ),
-        *("builtins.eval", "builtins.exec", "builtins.compile", "builtins.__import__", "builtins.open"),
-        COMPUTED,
-        *("__builtin__.eval", "__builtin__.exec", "types.CodeType", "types.FunctionType"),
-    }
-)
-"""Modules and names by which opening a file does something else than loading a model."""
-SUSPICIOUS = frozenset(
-    {"operator", "_operator", "builtins.getattr", "__builtin__.getattr", "functools.partial"}
-)
-"""Models use them now and then; so do those who hide what they do."""
 
 _TEXTS = (
     "SHORT_BINUNICODE",

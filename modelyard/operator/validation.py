@@ -6,8 +6,9 @@ submission) and in the worker. Knows exactly the words that `schema` writes.
 
 import json
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any, NamedTuple
+
+from modelyard.nearest import nearest
 
 
 class Problem(NamedTuple):
@@ -160,9 +161,9 @@ def _below(path: str, name: str) -> str:
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:
-    close = get_close_matches(name, known, n=1)
+    close = nearest(name, known)
     if close:
-        return f"; did you mean {close[0]!r}?"
+        return f"; did you mean {close!r}?"
     return f"; known are: {', '.join(known)}" if known else "; it takes no parameters"
 
 

@@ -16,6 +16,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from modelyard.nearest import nearest
 from services.chassis.errors import StartRefused
 
 
@@ -190,10 +191,8 @@ def _read_toml(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    import difflib  # slow to import, needed for a refusal only
-
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
+    near = nearest(name, known, 0.5)
+    return f"; did you mean {near}?" if near else f"; known: {', '.join(sorted(known))}"
 
 
 def _convert(value: Any, kind: Any, item: Field[Any], origin: str) -> Any:

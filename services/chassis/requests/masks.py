@@ -6,10 +6,10 @@ paths below it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
+from modelyard.nearest import nearest
 from services.chassis.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def check_paths(paths: Iterable[str], known: Collection[str], field: str) -> tup
 
 
 def _unknown(path: str, known: Collection[str], field: str) -> UnknownPath:
-    near = difflib.get_close_matches(path, known, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = nearest(path, known)
+    hint = f"did you mean {near}? " if near else ""
     return UnknownPath(
         f"{field}: {path[:80]!r} cannot be changed", field=field,
         next_step=f"{hint}choose of {', '.join(known)}", metadata={"path": path[:80]},

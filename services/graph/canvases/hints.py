@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from modelyard.nearest import nearest
 from services.graph.canvases.canvas import Canvas, Edge, Group, Node, Param, Position, Subgraph
 from services.graph.canvases.document import FIELDS
-from services.graph.canvases.problems import Findings, Problem, Reason, nearest, shown
+from services.graph.canvases.problems import Findings, Problem, Reason, shown
 
 _NEAR = 0.8
 """How much of a name has to agree."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from modelyard.nearest import nearest
 from services.graph.canvases.canvas import (
     BranchWork,
     CaseWork,
@@ -16,7 +17,7 @@ from services.graph.canvases.canvas import (
     SubgraphPort,
     SubgraphWork,
 )
-from services.graph.canvases.problems import nearest, shown
+from services.graph.canvases.problems import shown
 from services.graph.model import CachePolicy, Comparison, OnError, Trigger
 
 _LENGTH_MOST = 200

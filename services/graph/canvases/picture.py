@@ -9,7 +9,6 @@ the same bytes. Labels are text of strangers: nothing of them is markup. Pure.
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
 
@@ -226,7 +225,7 @@ def _node(box: _Box, node: PictureNode) -> str:
     said = f"{state.word} {_ratio(node):.0%}" if _is_under_way(node) else state.word
     full = " · ".join(part for part in (node.id, node.label, node.work, said, node.note) if part)
     parts = [
-        f"<g id={quoteattr('node-' + _clean(node.id, 120))}><title>{_text(_cut(full, 400))}</title>",
+        f'<g id="{_text("node-" + _clean(node.id, 120))}"><title>{_text(_cut(full, 400))}</title>',
         _rectangle(box, state, is_round=node.is_control),
     ]
     if _is_under_way(node):
@@ -301,6 +300,9 @@ def _cut(text: str, length: int) -> str:
 
 
 def _text(text: str) -> str:
+    # Its names of characters are half a megabyte, and no idle service draws.
+    from html import escape
+
     return escape(_clean(text, 1_000))
 
 

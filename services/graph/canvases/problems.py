@@ -1,16 +1,16 @@
 """What can be wrong with a canvas (S1.3), and how it is told: every problem with its place and a next step. Pure."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from enum import Enum
 
 import msgspec
+
+from modelyard.nearest import nearest
 
 SHOWN_LENGTH = 60
 """More of a caller's text is not repeated to them."""
 PROBLEMS_MOST = 1_000
 """After so many a report ends, and says so."""
-_NEAR_MOST = 2_000
 
 
 class Reason(Enum):
@@ -121,16 +121,6 @@ class Findings:
 def shown(text: str, most: int = SHOWN_LENGTH) -> str:
     """The text, or its beginning."""
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
-    """The known word that was perhaps meant; empty: none is as near as that, of 1."""
-    if len(word) > 200:
-        return ""
-    close = get_close_matches(
-        word, [name for _, name in zip(range(_NEAR_MOST), known, strict=False)], 1, likeness
-    )
-    return close[0] if close else ""
 
 
 def suggestion(word: str, known: Iterable[str], otherwise: str) -> str:

@@ -6,7 +6,6 @@ of work, and once for each level together.
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from statistics import median
 
 import grpc.aio
 
@@ -23,7 +22,7 @@ from services.graph.runs import parameters, results
 from services.graph.runs.state import RunState
 from services.graph.runs.values import End, Output
 from services.graph.telling.makespans import critical_path, ready_makespan_s, strict_makespan_s
-from services.graph.telling.measured import UNKNOWN, Measure, measures
+from services.graph.telling.measured import UNKNOWN, Measure, measures, median_of
 
 PLACEMENTS_MOST = 50
 """Kinds of work, and levels, that the scheduler is asked about."""
@@ -129,7 +128,7 @@ class Explaining:
     async def _slots(self, graph: Graph) -> int:
         """How many nodes of the usual size the agents that are ready have cores for, whatever runs there now."""
         cores = {body: _cores(body) for body in {node.body for node in graph.nodes if node.body}}
-        usual = max(0.01, median(cores[node.body] for node in graph.nodes if node.body)) if cores else 1.0
+        usual = max(0.01, median_of(cores[node.body] for node in graph.nodes if node.body)) if cores else 1.0
         try:
             found = await self._nodes.ListNodes(node_pb2.ListNodesRequest(page_size=1000), timeout=_TIMEOUT_S)
         except grpc.aio.AioRpcError:

@@ -11,9 +11,12 @@ import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
 
 from services.graph.triggers.model import CronInvalid, TimeZoneUnknown
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 ALIASES = {
     "@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0",
@@ -99,6 +102,8 @@ def schedule(expression: str, time_zone: str) -> Schedule:
 
 def zone_of(name: str, field: str) -> ZoneInfo:
     """Raises TimeZoneUnknown."""
+    from zoneinfo import ZoneInfo
+
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:

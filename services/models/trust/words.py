@@ -12,7 +12,7 @@ import re
 
 import msgspec
 
-from modelyard.inspection.pickles import DANGEROUS, SUSPICIOUS
+from modelyard.models.pickled_names import DANGEROUS, SUSPICIOUS
 from modelyard.models.values import Format
 
 EVERYBODY = "*"

@@ -1,7 +1,6 @@
 """Whether any node could ever run what is asked for; what none could is refused at once, with what there is instead."""
 
-import difflib
-
+from modelyard.nearest import nearest
 from services.scheduler.model import ENGINE_LABEL, Shape
 from services.scheduler.placement.cluster import Cluster
 from services.scheduler.refusals import CannotBePlaced, NodeNotFound, OperatorNotFound
@@ -20,8 +19,8 @@ def check_placeable(shape: Shape, cluster: Cluster, field: str) -> None:
     _check_pool(shape, cluster, field)
     known = {name for node in nodes for name in node.operators}
     if shape.operator and known and shape.operator not in known:
-        near = difflib.get_close_matches(shape.operator, known, 1)
-        next_step = f"did you mean {near[0]}? " if near else ""
+        near = nearest(shape.operator, known)
+        next_step = f"did you mean {near}? " if near else ""
         raise OperatorNotFound(
             f"no agent offers an operator {shape.operator!r}",
             field=f"{field}.operator.operator",

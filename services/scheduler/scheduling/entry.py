@@ -1,8 +1,8 @@
 """Whether queues and quotas ever let a submission in: asked at the edge, and by the machine once more. Pure."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 
+from modelyard.nearest import nearest
 from services.scheduler.model import Quota, Shape, Spec
 from services.scheduler.queues.tenants import Account, Queue, Tenancy, Tenant
 from services.scheduler.refusals import QueueNotFound, QueueNotOpen, QuotaTooSmall, TooManyUnfinished
@@ -12,8 +12,8 @@ from services.scheduler.state.state import State
 
 
 def queue_not_found(tenancy: Tenancy, name: str, field: str) -> QueueNotFound:
-    near = difflib.get_close_matches(name, tenancy.queues, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = nearest(name, tenancy.queues)
+    hint = f"did you mean {near}? " if near else ""
     return QueueNotFound(
         f"there is no queue {name[:80]!r}", field=field, next_step=f"{hint}see `yard queues ls`"
     )
