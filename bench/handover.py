@@ -46,7 +46,7 @@ def read(data: Input[Path], facts: Input[dict]) -> dict:
 """
 
 
-def canvas(bundle: str) -> str:
+def canvas(bundle: str, mib: int) -> str:
     def node(name: str, function: str, agent: str, **params: Any) -> dict[str, Any]:
         return {
             "id": name, "operator": f"bench_handover:{function}", "bundle_digest": bundle, "cache": "off",
@@ -54,7 +54,7 @@ def canvas(bundle: str) -> str:
         }  # fmt: skip
 
     nodes = [
-        node("write", "write", "node-1", mib=SIZE_MIB), node("same", "read", "node-1"), node("other", "read", "node-2")
+        node("write", "write", "node-1", mib=mib), node("same", "read", "node-1"), node("other", "read", "node-2")
     ]  # fmt: skip
     edges = [
         {
@@ -126,7 +126,7 @@ def on_disk_gib(yard: Yard) -> float:
     return sum(sizes.values()) / (1 << 30)
 
 
-async def _measure(yard: Yard) -> list[Figure]:
+async def _measure(yard: Yard, mib: int) -> list[Figure]:
     async with Client(state=yard.state) as client:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "bench_handover.py").write_text(CODE)
@@ -134,7 +134,7 @@ async def _measure(yard: Yard) -> list[Figure]:
             await client.artifacts.put(archive)
             archive.unlink()
         project = (await client.projects.create("handover")).id
-        answer = await client.projects.save(project, canvas(bundle))
+        answer = await client.projects.save(project, canvas(bundle, mib))
         if answer.problems:
             raise RuntimeError(answer.problems[0].message)
         watched = Watched(yard)
@@ -173,6 +173,6 @@ async def _facts(client: Client, run_id: str) -> dict[str, Any]:
     return facts
 
 
-def measure() -> list[Figure]:
+def measure(mib: int = SIZE_MIB) -> list[Figure]:
     with running_yard("--agents", "2") as yard, graph_service(yard):
-        return asyncio.run(_measure(yard))
+        return asyncio.run(_measure(yard, mib))
