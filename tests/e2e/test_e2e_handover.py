@@ -7,9 +7,9 @@ from bench import handover
 MIB = 16
 
 
-def test_the_next_nodes_get_the_file_itself_on_the_same_agent_and_on_another_one_of_the_machine() -> None:  # S1.5
+def test_next_nodes_of_the_machine_get_the_file_itself() -> None:  # S1.5
     figures = {figure.name.partition(": ")[2]: figure for figure in handover.measure(MIB)}
     assert figures["copies that the next nodes got"].runs == (0,)
-    assert len(figures["written → read by the next node"].runs) == 2, "one on the same agent, one on another one"
+    assert len(figures["written → read by the next node"].runs) == 2, "on the same agent, and on another"
     (written_gib,) = figures["written by all processes"].runs
     assert written_gib * 1024 >= MIB, "the file was written"
