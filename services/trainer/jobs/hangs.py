@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from modelyard.training import Progress
 from modelyard.training.policies.restarts import Cause
-from services.trainer.jobs import endings
+from services.trainer.jobs import endings, outcomes
 from services.trainer.jobs.acts import Act
 from services.trainer.model import ConditionKind, Exit, InstanceState
 from services.trainer.state.effects import DropStacks, DumpStacks, PutStacks
@@ -60,6 +60,9 @@ def _hangs(act: Act, instance: Instance) -> None:
     before = len(act.effects.wishes)
     act.ask_to_stop(instance)
     endings.hung(act, instance, found)
+    if instance.is_condemned:
+        # Where its job has failed with it, those who wait end anyway, and the question may end them.
+        outcomes.decide_by_policy(act)
     others = [one for _, one in sorted(act.live.instances.items()) if one is not instance and is_first]
     act.effects.wishes[before:before] = list(_dumps(act, instance, others))
 

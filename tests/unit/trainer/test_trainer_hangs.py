@@ -98,6 +98,19 @@ def test_only_who_ends_anyway_may_be_ended_by_the_question() -> None:
     assert rank(world, 1).state is InstanceState.RUNNING
 
 
+def test_peers_of_a_hang_beyond_the_budget_end_with_the_job_and_are_asked_as_who_ends() -> None:
+    """Which of those who wait for each other is found first is chance: the stacks of all are worth the same."""
+    world = running("exit")
+    world.now += 10_000
+    look(world, 0, 10_000)
+    assert world.state.jobs[1].job.outcome is JobState.FAILED
+    wishes = [one for one in world.effects.wishes if isinstance(one, DumpStacks | StopInstance)]
+    assert [(type(one), one.index) for one in wishes] == [
+        (DumpStacks, 0), (DumpStacks, 1), (StopInstance, 0), (StopInstance, 1),
+    ]  # fmt: skip
+    assert [one.is_fatal for one in wishes if isinstance(one, DumpStacks)] == [True, True]
+
+
 def test_stacks_are_kept_within_their_bound_and_those_of_an_earlier_epoch_are_not() -> None:
     world = running()
     quiet(world)
