@@ -119,10 +119,10 @@ async def test_everything_acknowledged_is_there_after_the_power_failed(disk: Dis
         real, yard.state = yard.state, disk.root / "yard"
         yard.state.mkdir()
         try:
-            for _ in range(ROUNDS):
+            for number in range(ROUNDS):
                 await asyncio.to_thread(yard.start)
                 await recovered(yard, told)
-                await fail_under_load(yard, disk, told, dice)
+                await fail_under_load(yard, disk, told, dice, disk.root / f"witness-{number}")
             await asyncio.to_thread(yard.start)
             await recovered(yard, told)
         finally:
@@ -132,8 +132,11 @@ async def test_everything_acknowledged_is_there_after_the_power_failed(disk: Dis
     assert len(told.artifacts) >= 2 * ROUNDS
 
 
-async def fail_under_load(yard: Yard, disk: Disk, told: Acknowledged, dice: random.Random) -> None:
-    """Three clients work; at some moment the power fails, and every process with it."""
+async def fail_under_load(
+    yard: Yard, disk: Disk, told: Acknowledged, dice: random.Random, witness: Path
+) -> None:
+    """Three clients work; at some moment the power fails, and every process with it. `witness` is a new file: one that
+    is written over is on its way to the disk when it is closed (ext4's auto_da_alloc)."""
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(yard.client(patience_s=1.0)) for _ in range(3)]
         before = len(told.outcomes)
@@ -144,8 +147,8 @@ async def fail_under_load(yard: Yard, disk: Disk, told: Acknowledged, dice: rand
             lambda: len(told.outcomes) > before + 20, "work is done", timeout_s=30, state=yard.logs
         )
         await asyncio.sleep(dice.uniform(0, 1.0))
-        witness = disk.root / "witness"
-        witness.write_text("this was never synced")
+        with witness.open("x") as file:
+            file.write("this was never synced")
         disk.cut_power()
         yard.end_all()
         for one in loads:
