@@ -57,11 +57,20 @@ class Disk:
             pytest.skip("file systems cannot be mounted here")
 
     def unmount(self) -> None:
-        """Once the last of those that were killed has let go of it."""
+        """Once the last of those that were killed has let go of it, in whatever namespace: while one has not, another
+        mount gives the same file system again, with the pages that the disk never saw."""
         wait_until_sync(self._is_unmounted, "nobody uses the file system any more")
+        wait_until_sync(self._is_let_go, "no namespace holds the file system any more")
 
     def _is_unmounted(self) -> bool:
         return subprocess.run(["umount", self.root], capture_output=True, check=False).returncode == 0
+
+    def _is_let_go(self) -> bool:
+        held = set()
+        for file in Path("/sys/block").glob("loop*/loop/backing_file"):
+            with contextlib.suppress(OSError):  # It is let go of at this moment.
+                held.add(file.read_text().strip())
+        return str(self._image) not in held
 
     def cut_power(self) -> None:
         """From now on nothing more is written; every page that is not on the disk is lost."""
