@@ -6,7 +6,7 @@ from tests.support.framework_yard import Alone, FrameworkYard, by_hand, job, ran
 
 # mpirun refuses the machine's administrator, which tests may be.
 AS_ANYBODY = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-# Ranks of Open MPI 5.0.11 were seen to crash, or to wait for each other for ever, in their first collective over IPv6.
+# Ranks that wait for each other for ever would hold the whole suite.
 HANG = {"silent": "1m", "and_cpu_below": 5}
 
 
