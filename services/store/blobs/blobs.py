@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
 from services.store.blobs.directory import Directory
 from services.store.blobs.failures import storage_errors
+from services.store.blobs.in_order import InOrder
 from services.store.blobs.intake import Intake
 from services.store.blobs.remote import Remote
 
@@ -109,16 +110,16 @@ class Blobs:
 
         seen: is fed every byte before it is given out.
         """
-        reader = _Reader(self._storage, digest, offset, block_bytes, seen)
-        ahead = self._start(reader.next_block)
+        reader, steps = _Reader(self._storage, digest, offset, block_bytes, seen), InOrder(self._threads)
+        ahead = steps.start(reader.next_block)
         try:
             while block := await asyncio.shield(ahead):
-                ahead = self._start(reader.next_block)
+                ahead = steps.start(reader.next_block)
                 yield block
         finally:
-            await asyncio.wait([ahead])
-            ahead.exception()
-            await self._run(reader.close)
+            # Whoever leaves does not ask how the block went that was being read for them.
+            ahead.add_done_callback(asyncio.Future.exception)
+            await steps.end(reader.close)
 
     def _digest_of(self, digest: str) -> str:
         found = hashlib.sha256()
@@ -128,11 +129,8 @@ class Blobs:
                 pass
         return found.hexdigest()
 
-    def _start(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, work)
-
     async def _run(self, work: Callable[[], T]) -> T:
-        return await self._start(work)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 class _Reader:

@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
 from services.chassis.failpoints import failpoint
 from services.store.blobs.failures import storage_errors
+from services.store.blobs.in_order import InOrder
 
 BLOCK_BYTES = 1 << 20
 """Small chunks are gathered into blocks of this size, because a hop to a thread costs some 50 µs."""
@@ -25,7 +25,7 @@ class Intake:
 
     def __init__(self, threads: Executor, path: Path | None) -> None:
         """path: where to write; None: only hash, because the bytes are there already."""
-        self._threads = threads
+        self._steps = InOrder(threads)
         self._path = path
         self._descriptor = -1
         self._hash = hashlib.sha256()
@@ -60,11 +60,10 @@ class Intake:
         self._path = None
 
     async def discard(self) -> None:
-        """Removes what is left. Idempotent; works in a cancelled task."""
+        """Removes what is left. Idempotent; works in a cancelled task, and in one that is cancelled meanwhile."""
         if self._writing is not None:
-            await asyncio.wait([self._writing])
-            self._writing.exception()
-        await self._start(self._remove)
+            self._writing.add_done_callback(asyncio.Future.exception)
+        await self._steps.end(self._remove)
 
     async def _flush(self) -> None:
         if self._gathered:
@@ -73,15 +72,12 @@ class Intake:
 
     async def _hand_over(self, block: bytes | bytearray | None) -> None:
         await self._settle()
-        self._writing = self._start(lambda: self._sync() if block is None else self._write(block))
+        self._writing = self._steps.start(lambda: self._sync() if block is None else self._write(block))
 
     async def _settle(self) -> None:
         # Shielded: a cancelled upload still has to wait for its thread before the file may go.
         if self._writing is not None:
             await asyncio.shield(self._writing)
-
-    def _start(self, work: Callable[[], None]) -> asyncio.Future[None]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _write(self, block: bytes | bytearray) -> None:
         self._hash.update(block)

@@ -11,6 +11,7 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncIterator
+from io import FileIO
 from pathlib import Path
 
 from modelyard.v1.artifact_pb2 import LocalFile
@@ -37,14 +38,12 @@ class LocalFiles:
         """Its blocks. Raises FileNotLocal before the first."""
         if principal.role != AGENT or not principal.node:
             raise _not_local("only an agent may name a file of its own")
-        descriptor = await asyncio.to_thread(self._open, principal.node, file, size_bytes)
-        try:
-            while block := await asyncio.to_thread(os.read, descriptor, BLOCK_BYTES):
+        # A file, not a descriptor: a thread that is late reads from no other file that has its number by then.
+        with await asyncio.to_thread(self._open, principal.node, file, size_bytes) as source:
+            while block := await asyncio.to_thread(source.read, BLOCK_BYTES):
                 yield block
-        finally:
-            os.close(descriptor)
 
-    def _open(self, node: str, file: LocalFile, size_bytes: int) -> int:
+    def _open(self, node: str, file: LocalFile, size_bytes: int) -> FileIO:
         parts = file.path.split("/")
         if len(parts) > PARTS_MOST or any(part in ("", ".", "..") or "\0" in part for part in (node, *parts)):
             raise _not_local("its path is none below the agent's tasks")
@@ -59,7 +58,7 @@ class LocalFiles:
         if not stat.S_ISREG(found.st_mode) or (found.st_dev, found.st_ino, found.st_size) != wanted:
             os.close(descriptor)
             raise _not_local("another file lies there")
-        return descriptor
+        return FileIO(descriptor)
 
 
 def _descend(start: Path, parts: tuple[str, ...]) -> int:
