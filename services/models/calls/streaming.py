@@ -85,10 +85,10 @@ class _Turn:
         if last is not None:
             yield last
 
-    async def close(self) -> None:
-        """Nobody waits for it any more."""
+    def leave(self) -> asyncio.Task[bytes | ServiceError | None]:
+        """Nobody waits for it any more; what is left of it."""
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        return self._task
 
     def refused(self, error: ServiceError) -> bytes:
         """An error as an answer: the stream goes on."""
@@ -138,4 +138,5 @@ async def answers(
         await reader
     finally:
         reader.cancel()
-        await asyncio.gather(reader, *(turn.close() for turn in open_turns), return_exceptions=True)
+        # All are cancelled before anything is waited for: whoever waits here may be cancelled as well.
+        await asyncio.gather(reader, *[turn.leave() for turn in open_turns], return_exceptions=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import grpc.aio
 import pytest
 
 from modelyard.oip.v2 import inference_pb2 as pb
+from services.chassis.security import NOBODY
+from services.models.calls import streaming
+from services.models.calls.messages import Request
 from tests.support.inference import floats, raw, refusal
 from tests.support.scripted_frames import CallsWorld, ScriptedFrame, echo_config
 
@@ -99,3 +102,37 @@ async def test_stream_that_is_left_cancels_its_calls(world: CallsWorld, stub: An
     await world.until(lambda: frame.cancelled == [frame.calls[0]["id"]])
     with pytest.raises((asyncio.CancelledError, grpc.aio.AioRpcError)):
         await stream.read()
+
+
+async def test_stream_that_is_cancelled_while_it_is_left_cancels_its_calls() -> None:  # S2.6
+    # A call whose message could not be sent any more is cancelled while it tidies up.
+    under_way: set[str] = set()
+    begun = asyncio.Event()
+
+    class Slow:
+        async def infer(self, caller: Any, request: Request, *_: Any) -> None:
+            under_way.add(request.message.id)
+            if len(under_way) == 2:
+                begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                under_way.remove(request.message.id)
+
+    async def requests() -> AsyncIterator[Request]:
+        for number in range(2):
+            yield Request(raw(1.0, id=str(number)), [])
+        await asyncio.Event().wait()
+
+    async def read() -> None:
+        async for _ in streaming.answers(cast(Any, Slow()), NOBODY, requests(), lambda: None, False):
+            pass
+
+    reading = asyncio.create_task(read())
+    await begun.wait()
+    reading.cancel()
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert not under_way
