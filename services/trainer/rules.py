@@ -20,7 +20,7 @@ _TABLE = {
         "CreateJob": _CHANGE | _TASKS,
         "GetJob": _READ | _TASKS,
         "ListJobs": _READ,
-        "ListInstances": _READ,
+        "ListInstances": _READ | _TASKS,
         "WatchJob": _READ | _TASKS,
         "StopJob": _CHANGE | _TASKS,
         "SuspendJob": _CHANGE,

@@ -54,6 +54,7 @@ def test_rules_of_training_name_known_roles_and_agents_for_seats_alone() -> None
             "WatchAddresses",
             "CreateJob",
             "GetJob",
+            "ListInstances",
             "WatchJob",
             "StopJob",
             "StreamJobLogs",

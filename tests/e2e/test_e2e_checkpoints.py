@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.grpcurl import TASKS
+from tests.support.moments import moment
 from tests.support.training_yard import TrainingYard, training_yard
 from tests.support.wait import wait_until_sync
 
@@ -255,7 +256,7 @@ def test_kept_outputs_are_the_job_s_and_outlive_it(yard: TrainingYard) -> None: 
     job_found = yard.job(job_id)
     names = {one["name"]: one["digest"] for one in job_found["outputs"]}
     assert sorted(names) == ["worker-0/out/index.txt", "worker-1/out/index.txt"]
-    assert job_found["expire_time"] > job_found["end_time"]
+    assert moment(job_found["expire_time"]) > moment(job_found["end_time"])
     out = yard.room / "fetched"
     assert yard.yard.cli("train", "outputs", job_id, "--out", str(out)).code == 0
     assert (out / "worker-1" / "out" / "index.txt").read_text() == "1\n"

@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.graph_doors import CommandLine, Contract, Document, GraphDoor
 from tests.support.grpcurl import Grpcurl, Refused
+from tests.support.moments import moment
 from tests.support.receiver import receiver
 from tests.support.yard import ROOT, Yard, new_yard
 
@@ -168,7 +169,7 @@ def test_smallest_level_goes_first_to_the_agent_at_its_address(yard: Yard, door:
     for row in rows.values():
         assert row["state"] == DONE and int(row["commit_sequence"])
         before = [other for other in rows.values() if other.get("gradient", 0) < row.get("gradient", 0)]
-        assert all(other["end_time"] <= row["start_time"] for other in before)
+        assert all(moment(other["end_time"]) <= moment(row["start_time"]) for other in before)
         task = door.task(row["task"])
         assert (task["state"], task["node"]) == ("TASK_STATE_SUCCEEDED", row["node"])
     assert rows["first"]["node"] in rows["first"]["operator_address"]["nodes"] == yard.nodes
@@ -268,7 +269,8 @@ def test_join_waits_for_all_of_its_inputs_and_gets_them_all(yard: Yard, door: Gr
     project, version = door.save(unique("joining"), canvas)
     run = door.run(project, version)
     rows = {row["node_id"]: row for row in door.nodes(run["id"])}
-    assert all(rows["join"]["start_time"] >= rows[name]["end_time"] for name in ("slow", "b", "c"))
+    begun = moment(rows["join"]["start_time"])
+    assert all(begun >= moment(rows[name]["end_time"]) for name in ("slow", "b", "c"))
     slept, others = kept(yard, rows["join"]).split("[")
     assert float(slept) >= 0.4 and others == '"b","c"]'
 

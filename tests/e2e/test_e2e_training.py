@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.frames import is_alive
 from tests.support.grpcurl import FRAMEWORKS, JOBS, Refused
+from tests.support.moments import moment
 from tests.support.training_yard import TrainingYard, training_yard
 
 RANKS = """kind: Job
@@ -83,7 +84,8 @@ def test_ranks_run_on_two_agents_and_talk_over_their_ports(yard: TrainingYard) -
     assert begun == {"master-0": ("0", port), "worker-0": ("1", port)} and port == same and int(port) > 1024
     (job_id,) = {line.split(";")[0] for line in done.stderr.splitlines() if "yard train stop" in line}
     job = yard.job(job_id)
-    assert job["state"] == "JOB_STATE_SUCCEEDED" and job["place_time"] <= job["start_time"] <= job["end_time"]
+    assert job["state"] == "JOB_STATE_SUCCEEDED"
+    assert moment(job["place_time"]) <= moment(job["start_time"]) <= moment(job["end_time"])
     assert {key: one["rank"] for key, one in yard.instances(job_id).items() if "rank" in one} == {
         "worker-0": 1
     }

@@ -96,7 +96,7 @@ class JobServicer(Observing, Addressing, ImportServicer):
         return pb.ListJobsResponse(jobs=jobs, next_page_token=token, revision=self._engine.state.revision)
 
     async def ListInstances(self, request: pb.ListInstancesRequest, context: Any) -> pb.ListInstancesResponse:
-        job = await self._jobs.require(request.job_id, principal())
+        job = await self._jobs.require(request.job_id, self._caller())
         size, key = page_size(request.page_size), f"instances {job.number} {request.role}".encode()
         start = int(decode_token(request.page_token, key) or 0)
         found = [
