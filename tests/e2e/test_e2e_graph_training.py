@@ -134,7 +134,9 @@ async def test_job_within_a_map_is_seen_followed_and_stopped_as_any_other(yard: 
 async def test_file_that_the_job_did_not_keep_is_told_by_the_node(yard: Yard) -> None:
     async with yard.client() as client:
         project = (await client.projects.create("keeps another")).id
-        await client.projects.save(project, canvas(JOB % "true").replace("worker-0/m.json", "worker-0/n.json"))
+        await client.projects.save(
+            project, canvas(JOB % "true").replace("worker-0/m.json", "worker-0/n.json")
+        )
         ended = await asyncio.wait_for(client.runs.wait((await client.runs.start(project)).id), 60)
         assert ended.state == run_pb2.RUN_STATE_FAILED
         assert "kept no worker-0/n.json: it kept worker-0/m.json" in ended.error.message
