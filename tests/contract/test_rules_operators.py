@@ -1,7 +1,7 @@
 """Operators that call services do so with the token of their task: whatever they may call admits tasks.
 
-Also what they call in their bad hours only, which no run of them on a good day tries. Found in the code: from the groups
-of the client that an operator uses, over whatever functions of this project these call, to the methods of stubs.
+Also what they call in their bad hours only, which no run of them on a good day tries. Found in the code: from what an
+operator uses of the client, over whatever functions of this project that calls, to the methods of stubs.
 """
 
 from __future__ import annotations
