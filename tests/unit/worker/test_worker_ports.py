@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.worker.seats.ports import Leases, NoPortFree, listening
+from services.agent.workers.traces import private_directory
 
 
 @pytest.fixture
@@ -54,8 +55,10 @@ def bound(number: int) -> socket.socket:
     return program
 
 
-def test_two_hundred_seats_of_three_ports_beside_a_greedy_neighbour_all_bind(locks: str) -> None:
+def test_two_hundred_seats_of_three_ports_beside_a_greedy_neighbour_all_bind() -> None:
     names = [{"name": name} for name in ("a", "b", "c")]
+    # The file of locks that agents have: what else is tested on this machine meanwhile leases ports too.
+    locks = str(private_directory() / "ports")
 
     def use(_: int) -> list[int]:
         seat = Leases(locks)
