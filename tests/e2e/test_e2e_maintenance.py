@@ -21,13 +21,13 @@ async def test_agents_begin_anew_under_their_running_tasks(own_yard: Yard, tmp_p
     async with yard.client() as client:
         ids = [await start(client, script(f"until [ -e {go} ]; do sleep 0.05; done")) for _ in range(3)]
         before = {name: yard.pid(f"agent-{name}") for name in yard.nodes}
-        shells = {pid for pid, words in yard.task_processes().items() if str(go) in words}
+        shells = yard.shells(str(go))
         assert len(shells) == 3
         restarted = await asyncio.to_thread(yard.cli, "agent", "restart")
         assert restarted.code == 0, restarted.stderr
         assert restarted.stderr.count("has begun anew") == len(yard.nodes)
         assert {name: yard.pid(f"agent-{name}") for name in yard.nodes} == before
-        assert shells <= yard.task_processes().keys()
+        assert yard.shells(str(go)) == shells
         [later] = await client.tasks.submit(operator_spec("echo"))
         await client.outcome(later)
         go.touch()

@@ -177,10 +177,14 @@ class Yard:
         """Those of them that are neither service nor launcher, worker or template."""
         return {pid: words for pid, words in self.processes().items() if not _SERVICE.search(words)}
 
+    def shells(self, text: str) -> set[int]:
+        """Task processes that execute this."""
+        return set(_not_forked({pid: words for pid, words in self.task_processes().items() if text in words}))
+
     def launchers(self) -> list[int]:
         """The processes that fork workers; a worker has its launcher's words, and a launcher for a parent."""
         words = {pid: text for pid, text in self.processes().items() if "services.agent.launcher" in text}
-        return [pid for pid in words if _parent(pid) not in words]
+        return _not_forked(words)
 
     def _owns(self, entry: Path) -> bool:
         mark = str(self.state)
@@ -242,6 +246,11 @@ def _words(entry: Path) -> str:
         return (entry / "cmdline").read_text(errors="replace").replace("\0", " ").strip()
     except OSError:
         return ""
+
+
+def _not_forked(words: dict[int, str]) -> list[int]:
+    """Without those that one of them has forked: these have its words until they execute their own."""
+    return [pid for pid in words if _parent(pid) not in words]
 
 
 def _parent(pid: int) -> int:
