@@ -292,8 +292,9 @@ async def test_deadline_and_request_id_are_passed_on(yard: Yard) -> None:
 async def test_cancelled_stream_is_cancelled_in_the_handler_and_closed(yard: Yard) -> None:
     call = start(yard.channel(), "Down", "a hang")
     assert (await call.read()).value == "a"
+    await wait_until(lambda: yard.servicer.log == ["hangs"], "the answer is behind it")
     call.cancel()
-    await wait_until(lambda: yard.servicer.log == ["cancelled", "closed"], "the handler was closed")
+    await wait_until(lambda: yard.servicer.log == ["hangs", "cancelled", "closed"], "the handler was closed")
 
 
 @pytest.mark.asyncio

@@ -39,7 +39,7 @@ class EchoNotFound(NotFound):
 
 
 class EchoServicer:
-    """One of each kind of method. `log` keeps what happened to the streams."""
+    """One of each kind of method. `log` keeps what happened to those that hang, and to the streams."""
 
     def __init__(self, peer: grpc.aio.Channel | None = None) -> None:
         self.peer = peer
@@ -80,6 +80,7 @@ class EchoServicer:
             case "long":
                 raise EchoNotFound("y" * 100_000 + "\ud800")
             case "hang":
+                self.log.append("hangs")
                 await asyncio.Event().wait()
             case "peer":
                 assert self.peer is not None
