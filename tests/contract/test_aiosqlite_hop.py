@@ -1,4 +1,4 @@
-"""The one private use of aiosqlite (`services.chassis.storage.sqlite._hop`) still means what we rely on."""
+"""The private uses of aiosqlite (in `services.chassis.storage.sqlite`) still mean what we rely on."""
 
 from __future__ import annotations
 

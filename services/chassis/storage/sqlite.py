@@ -206,7 +206,7 @@ def _settle(done: asyncio.Future[Any], outcome: Any) -> None:
 async def _hop(connection: aiosqlite.Connection, function: Callable[..., T], *arguments: Any) -> T:
     """Run `function(sqlite3 connection, *arguments)` in the connection's thread: one hop there and back.
 
-    The private use of aiosqlite: its public methods cost a hop for each statement.
+    The private use of aiosqlite, with `_connect`'s: its public methods cost a hop for each statement.
     tests/contract/test_aiosqlite_hop.py holds it to this.
     """
     result: T = await connection._execute(  # type: ignore[no-untyped-call]
@@ -222,9 +222,15 @@ def _raw(connection: aiosqlite.Connection) -> sqlite3.Connection:
 
 
 async def _connect(path: Path) -> aiosqlite.Connection:
-    return await aiosqlite.connect(
+    connection = aiosqlite.connect(
         path, isolation_level=None, timeout=_BUSY_TIMEOUT_S, cached_statements=512, check_same_thread=False
     )
+    try:
+        return await connection
+    except BaseException:
+        # Its thread is ending, and tells the loop so: a start that is refused must not close that before.
+        connection._thread.join()
+        raise
 
 
 def _set(connection: sqlite3.Connection, pragmas: Sequence[str]) -> None:

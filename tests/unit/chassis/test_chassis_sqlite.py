@@ -211,6 +211,16 @@ async def test_open_of_something_else_is_refused(path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_open_of_what_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> None:
+    # One that is late says to a closed loop that it has ended, in so many words on the terminal.
+    before = set(threading.enumerate())
+    for _ in range(20):
+        with pytest.raises(StartRefused, match="cannot use the database"):
+            await Database.open(tmp_path, [TABLE])
+        assert set(threading.enumerate()) == before
+
+
+@pytest.mark.asyncio
 async def test_open_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartRefused, match="cannot use the database"):
